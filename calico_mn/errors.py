@@ -1,0 +1,72 @@
+"""The exception tree: each error says what is wrong, where, and what to do.
+
+Nothing here does I/O. A command-line program prints ``str(error)`` and exits with a status
+other than 0; a traceback never reaches the user for a mistake of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class CalicoMnError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a topology file.
+
+    ``line`` and ``column`` count from 1; 0 means that the problem has no place in the file
+    (an environment variable, for example). ``source_line`` is the offending line as written.
+    """
+
+    what: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    source_line: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else (
+            f"{self.file}: " if self.file else "")
+        text = f"{place}{self.what}"
+        if self.source_line:
+            text += f"\n    {self.source_line.rstrip()}"
+            if self.column:
+                text += f"\n    {' ' * (self.column - 1)}^"
+        if self.hint:
+            text += f"\n    {self.hint}"
+        return text
+
+
+class TopologyError(CalicoMnError):
+    """A topology cannot be used; carries *all* of its problems, in file order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        summary = "1 problem" if count == 1 else f"{count} problems"
+        super().__init__("\n".join([*(str(p) for p in self.problems), f"{summary} found"]))
+
+
+class IPAMError(CalicoMnError):
+    """No address can be given: the pools are exhausted, or the one asked for is taken."""
+
+
+class KernelError(CalicoMnError):
+    """The kernel refused a change: names the namespace, the change, and the kernel's reason."""
+
+
+class UnsupportedError(CalicoMnError):
+    """This kernel or machine cannot do what was asked; says what would make it possible."""
+
+
+class ToolError(CalicoMnError):
+    """An external program is missing, hung, or answered something unreadable."""
+
+
+class ClusterError(CalicoMnError):
+    """A request that the running cluster cannot fulfil, such as deleting an unknown pod."""

@@ -1,0 +1,148 @@
+"""The cluster as data: what a topology file says, checked and typed.
+
+Frozen dataclasses only, under the names that Kubernetes and Calico give to things. No I/O, and
+nothing about how Linux is configured: that is :mod:`calico_mn.state`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+
+class EncapsulationMode(str, Enum):
+    """When a pool's traffic is encapsulated, spelled as ``IPPool.spec.ipipMode`` spells it."""
+
+    ALWAYS = "Always"
+    CROSS_SUBNET = "CrossSubnet"
+    NEVER = "Never"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The cable between a host and its subnet's switch, the same in both directions.
+
+    ``rate`` is in Mbit/s and ``delay`` in ms, one way through one cable; None means unlimited.
+    """
+
+    rate: float | None = None
+    delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """One layer-2 segment of the underlay: a switch with everything that is plugged into it."""
+
+    name: str
+    cidr: IPv4Network
+    mtu: int = 1500
+    link: Link = field(default_factory=Link)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterInterface:
+    """A router's foot in a subnet."""
+
+    subnet: str
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A router of the underlay; ``pod_routes`` tells whether it knows the pods' blocks."""
+
+    name: str
+    interfaces: tuple[RouterInterface, ...]
+    pod_routes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """The physical network under the cluster."""
+
+    subnets: tuple[Subnet, ...]
+    routers: tuple[Router, ...] = ()
+    name: str = "underlay"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Kubernetes node.
+
+    ``address`` is ``spec.bgp.ipv4Address``. Its prefix length is what CrossSubnet compares with
+    and may differ from the subnet's: an address given without one is a /32
+    (libcalico-go/lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go).
+    """
+
+    name: str
+    address: IPv4Interface
+
+
+@dataclass(frozen=True, slots=True)
+class IPPool:
+    """``projectcalico.org/v3`` IPPool, IPv4."""
+
+    name: str
+    cidr: IPv4Network
+    block_size: int = 26
+    ipip_mode: EncapsulationMode = EncapsulationMode.NEVER
+    nat_outgoing: bool = False
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAffinity:
+    """A block that belongs to a node from the start."""
+
+    node: str
+    cidr: IPv4Network
+
+
+@dataclass(frozen=True, slots=True)
+class IPAMConfiguration:
+    """``projectcalico.org/v3`` IPAMConfiguration; ``max_blocks_per_host`` 0 means unlimited."""
+
+    strict_affinity: bool = False
+    max_blocks_per_host: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod; ``ip`` is set when an annotation of the CNI plug-in names its address."""
+
+    namespace: str
+    name: str
+    node: str
+    ip: IPv4Address | None = None
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``, the pod's name everywhere in this package."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole cluster. Tuples keep the order of the file.
+
+    ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice.
+    ``warnings`` are sentences for the user about what the file says and we leave out.
+    """
+
+    underlay: Underlay
+    nodes: tuple[Node, ...]
+    pools: tuple[IPPool, ...]
+    pods: tuple[Pod, ...] = ()
+    affinities: tuple[BlockAffinity, ...] = ()
+    ipam: IPAMConfiguration = field(default_factory=IPAMConfiguration)
+    veth_mtu: int = 0
+    warnings: tuple[str, ...] = ()
+    source: str = ""
+
+    def subnet_of(self, address: IPv4Address) -> Subnet | None:
+        """The underlay subnet that holds ``address``, or None."""
+        return next((s for s in self.underlay.subnets if address in s.cidr), None)

@@ -1,0 +1,238 @@
+"""YAML text to trees that remember where each value stands. Knows nothing of Kubernetes.
+
+Values stay the strings that were written: whether ``no`` is a name or a truth value is decided by
+the field that holds it, not by YAML 1.1. The parser's events are counted as they come, so that
+neither depth nor aliases can make a small file big.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import yaml
+
+from calico_mn.topology.problems import Mark, Report, quote
+
+MAX_BYTES = 10 * 1000 * 1000
+MAX_DEPTH = 64
+_HAS_LIBYAML: bool = yaml.__with_libyaml__
+MAX_VALUES = 100_000 if _HAS_LIBYAML else 10_000
+_MAX_KEY = 512
+
+_Loader: Any = yaml.CSafeLoader if _HAS_LIBYAML else yaml.SafeLoader
+_FORBIDDEN = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+# Each %TAG line is compared with all earlier ones, and nobody needs them here.
+_TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
+_NULLS = frozenset(["", "~", "null", "Null", "NULL"])
+_TAGS = frozenset(
+    [None, "!", *(f"tag:yaml.org,2002:{name}"
+                  for name in ("str", "int", "bool", "float", "null", "map", "seq"))]
+)
+
+
+@dataclass(slots=True)
+class Scalar:
+    """A value as written; ``plain`` is False when it stood in quotes or was tagged ``!!str``."""
+
+    text: str
+    plain: bool
+    mark: Mark
+    size: int = 1
+
+    @property
+    def is_null(self) -> bool:
+        """Whether YAML means "no value" by it."""
+        return self.plain and self.text in _NULLS
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A YAML sequence."""
+
+    mark: Mark
+    items: list[Tree] = field(default_factory=list)
+    size: int = 1
+
+
+@dataclass(slots=True)
+class Mapping:
+    """A YAML mapping: pairs in file order, each key once."""
+
+    mark: Mark
+    entries: dict[str, tuple[Scalar, Tree]] = field(default_factory=dict)
+    size: int = 1
+    key: Scalar | None = None
+
+    def get(self, key: str) -> Tree | None:
+        """The value of ``key``, or None when it is absent or null."""
+        entry = self.entries.get(key)
+        if entry is None or (isinstance(entry[1], Scalar) and entry[1].is_null):
+            return None
+        return entry[1]
+
+
+Tree = Scalar | Sequence | Mapping
+
+
+class _StopReadingError(Exception):
+    """The text cannot be read any further; the reason is in the report."""
+
+
+def read_documents(text: str, report: Report) -> list[Tree] | None:
+    """The documents of ``text``, empty ones left out; reports what is wrong with the YAML.
+
+    None when the text could not be read to its end.
+    """
+    documents: list[Tree] = []
+    try:
+        _refuse_characters(text, report)
+        documents.extend(_Composer(report).documents(text))
+        return documents
+    except _StopReadingError:
+        pass
+    except yaml.MarkedYAMLError as error:
+        where = error.problem_mark or error.context_mark
+        mark = Mark(where.line + 1, where.column + 1) if where else Mark(0, 0)
+        why = " ".join(str(part) for part in (error.context, error.problem) if part)
+        report.add(f"not valid YAML: {why}", mark, "check the indentation, quotes and brackets")
+    except yaml.YAMLError as error:
+        report.add_for_file(f"not valid YAML: {quote(str(error), 200)}")
+    return None
+
+
+def _refuse_characters(text: str, report: Report) -> None:
+    bad = _FORBIDDEN.search(text)
+    if bad:
+        before = f"{text[: bad.start()]}|".splitlines()
+        mark = Mark(len(before), len(before[-1]))
+        report.add(
+            f"character U+{ord(bad.group()):04X} is not allowed in a text file", mark,
+            "topology files are plain YAML text; is this another kind of file?",
+        )
+        raise _StopReadingError
+    tag = _TAG_DIRECTIVE.search(text)
+    if tag:
+        mark = Mark(text.count("\n", 0, tag.start()) + 1, 1)
+        report.add("YAML tag directives are not supported", mark, "remove the %TAG line")
+        raise _StopReadingError
+
+
+class _Composer:
+    """Builds trees from parser events, with an explicit stack instead of recursion."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._values = 0
+        self._anchors: dict[str, Tree] = {}
+        self._stack: list[Sequence | Mapping] = []
+        self._open: set[int] = set()
+        self._root: Tree | None = None
+
+    def documents(self, text: str) -> Iterator[Tree]:
+        loader = _Loader(text)
+        try:
+            while loader.check_event():
+                event = loader.get_event()
+                if isinstance(event, yaml.DocumentStartEvent):
+                    self._anchors.clear()
+                    self._root = None
+                    self._values += 2  # a document costs about as much, even an empty one
+                elif isinstance(event, yaml.DocumentEndEvent):
+                    root = self._root
+                    if root is not None and not (isinstance(root, Scalar) and root.is_null):
+                        yield root
+                elif isinstance(event, yaml.CollectionEndEvent):
+                    self._close()
+                elif isinstance(event, yaml.NodeEvent):
+                    self._value(event)
+        finally:
+            loader.dispose()
+
+    def _value(self, event: Any) -> None:
+        mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+        if isinstance(event, yaml.AliasEvent):
+            self._place(self._alias(str(event.anchor), mark))
+            return
+        if event.tag not in _TAGS:
+            self._report.add(
+                f"YAML tag {quote(str(event.tag))} is not supported", mark,
+                "remove the tag; only plain text, numbers, lists and mappings are used",
+            )
+        tree: Tree
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.style in (None, "") and not str(event.tag).endswith((":str", "!"))
+            tree = Scalar(event.value, plain, mark)
+            self._place(tree)
+        else:
+            tree = Sequence(mark) if isinstance(event, yaml.SequenceStartEvent) else Mapping(mark)
+            self._place(tree)
+            self._stack.append(tree)
+            self._open.add(id(tree))
+            if len(self._stack) > MAX_DEPTH:
+                self._stop(f"nested deeper than {MAX_DEPTH} levels", mark,
+                           "no Kubernetes or Calico resource is that deep")
+        if event.anchor is not None:
+            self._anchors[event.anchor] = tree
+
+    def _alias(self, anchor: str, mark: Mark) -> Tree:
+        target = self._anchors.get(anchor)
+        if target is None:
+            self._stop(f"alias {quote('*' + anchor)} refers to no anchor in this document", mark,
+                       f"write {quote('&' + anchor)} before the value that it stands for")
+        if id(target) in self._open:
+            self._stop(f"alias {quote('*' + anchor)} contains itself", mark,
+                       "an alias may only repeat a value that is complete")
+        return target
+
+    def _place(self, tree: Tree) -> None:
+        """Put a value where the innermost open collection expects one."""
+        self._values += tree.size
+        if self._values > MAX_VALUES:
+            self._stop(f"more than {MAX_VALUES} values, counting what aliases repeat", tree.mark,
+                       "write many equal pods as a Deployment with replicas, and leave out "
+                       "status and managedFields")
+        if not self._stack:
+            self._root = tree
+            return
+        parent = self._stack[-1]
+        parent.size += tree.size
+        if isinstance(parent, Sequence):
+            parent.items.append(tree)
+        elif parent.key is None:
+            parent.key = self._key(tree)
+        else:
+            key, parent.key = parent.key, None
+            if key.text in parent.entries:
+                first = parent.entries[key.text][0].mark
+                self._report.add(
+                    f"field {quote(key.text)} is given twice", key.mark,
+                    f"it stands in line {first.line} already; keep one of them",
+                )
+            else:
+                parent.entries[key.text] = (key, tree)
+
+    def _key(self, tree: Tree) -> Scalar:
+        if not isinstance(tree, Scalar):
+            self._stop("a field's name must be a word, not a list or a mapping", tree.mark,
+                       "quote text that begins with [ or {")
+        if tree.plain and tree.text == "<<":
+            self._stop("YAML merge keys (<<) are not supported", tree.mark,
+                       "write the fields out, or use an alias for the whole value")
+        if len(tree.text) > _MAX_KEY:
+            self._stop(f"a field's name is longer than {_MAX_KEY} characters", tree.mark)
+        return tree
+
+    def _close(self) -> None:
+        tree = self._stack.pop()
+        self._open.discard(id(tree))
+        if self._stack:
+            self._stack[-1].size += tree.size - 1
+
+    def _stop(self, what: str, mark: Mark, hint: str = "") -> NoReturn:
+        self._report.add(what, mark, hint)
+        raise _StopReadingError

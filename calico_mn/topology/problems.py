@@ -1,0 +1,165 @@
+"""Collecting what is wrong with a topology file, and what of it is left out.
+
+A :class:`Report` goes through the whole reading; nothing here knows YAML or Calico. Everything is
+bounded: a file of a million mistakes gives a list that a person can still scroll through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from calico_mn.errors import Problem, TopologyError
+
+MAX_PROBLEMS = 500
+_MAX_LINE = 160
+_MAX_NAMED = 40
+_MAX_COMPARISONS = 100_000
+
+
+class Mark(NamedTuple):
+    """A place in the file; both count from 1, and 0 means no place."""
+
+    line: int
+    column: int
+
+
+NOWHERE = Mark(0, 0)
+
+
+def quote(text: str, limit: int = 60) -> str:
+    """``text`` in double quotes, short, and harmless to a terminal."""
+    shown = text if len(text) <= limit else text[:limit] + "..."
+    return f'"{printable(shown)}"'
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters written as escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def listing(items: Iterable[str], limit: int = _MAX_NAMED) -> str:
+    """``a, b, c and 4 more``."""
+    names = list(items)
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 pod``, ``2 pods``, ``2 addresses``."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
+
+
+class TooManyProblemsError(Exception):
+    """The report is full, and reading on would only cost time. Stays inside this package."""
+
+
+class Report:
+    """All problems and warnings of one file, in the order they were met."""
+
+    def __init__(self, file: str, text: str = "") -> None:
+        self.file = file
+        self._text = text
+        self._lines: list[str] | None = None
+        self._problems: dict[Problem, None] = {}
+        self._full = False
+        self._comparisons = 0
+        self._fields: dict[str, dict[str, None]] = {}
+        self._kinds: dict[str, None] = {}
+        self._pods: dict[str, None] = {}
+        self._sentences: dict[str, None] = {}
+
+    def add(self, what: str, mark: Mark, hint: str = "") -> None:
+        """Add a problem at ``mark``; the same problem twice is one problem.
+
+        Raises :class:`TooManyProblemsError` when the list is full already.
+        """
+        if len(self._problems) >= MAX_PROBLEMS:
+            self._full = True
+            raise TooManyProblemsError
+        line, column = mark
+        source_line = self._line(line)
+        # A caret under column 5,000 would only fill the screen.
+        if column > _MAX_LINE or column > len(source_line) + 1:
+            source_line = ""
+        problem = Problem(
+            what, self.file if line else "", line, column, source_line[:_MAX_LINE], hint
+        )
+        self._problems[problem] = None
+
+    def add_for_file(self, what: str, hint: str = "") -> None:
+        """Add a problem that concerns the file as a whole."""
+        self._problems[Problem(what, self.file, hint=hint)] = None
+
+    def guess(self, word: str, candidates: Iterable[str]) -> str:
+        """``did you mean "ipipMode"?``, or nothing when no candidate resembles ``word``."""
+        names = list(candidates)
+        # difflib is slow: a big file full of mistakes gets fewer hints.
+        self._comparisons += len(names)
+        if self._comparisons > _MAX_COMPARISONS:
+            return ""
+        same = [name for name in names if name.lower() == word.lower()]
+        if not same and len(word) <= 64:
+            lower = {name.lower(): name for name in names}
+            close = get_close_matches(word.lower(), list(lower), n=1, cutoff=0.7)
+            same = [lower[name] for name in close]
+        return f'did you mean "{same[0]}"?' if same else ""
+
+    def leave_out_field(self, kind: str, field: str) -> None:
+        """Remember a field that Kubernetes or Calico know and that has no effect here."""
+        self._fields.setdefault(kind, {})[printable(field)] = None
+
+    def leave_out_kind(self, kind: str) -> None:
+        """Remember a whole kind that has no effect here."""
+        self._kinds[printable(kind)] = None
+
+    def leave_out_pod(self, key: str, why: str) -> None:
+        """Remember a pod that is not emulated."""
+        self._pods[f"{printable(key)} ({why})"] = None
+
+    def warn(self, sentence: str) -> None:
+        """Add a sentence of its own to the warnings."""
+        self._sentences[sentence] = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether any problem was found."""
+        return bool(self._problems)
+
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for all that is known and not modelled, one for pods, then the others."""
+        parts = [f"{kind} {listing(fields)}" for kind, fields in self._fields.items()]
+        if self._kinds:
+            parts.append(f"kinds {listing(self._kinds)}")
+        sentences = []
+        if parts:
+            sentences.append(f"Not modelled yet, so left out: {'; '.join(parts)}.")
+        if self._pods:
+            sentences.append(f"Pods left out: {listing(self._pods, 10)}.")
+        return (*sentences, *self._sentences)
+
+    def error(self) -> TopologyError:
+        """The error that carries all problems in file order, those without a place last."""
+        problems = sorted(
+            self._problems, key=lambda p: (p.line == 0, p.line, p.column)
+        )
+        if self._full:
+            problems.append(Problem("there are more problems, which are not listed", self.file))
+        return TopologyError(problems)
+
+    def _line(self, number: int) -> str:
+        if not number:
+            return ""
+        if self._lines is None:
+            # Its other line breaks, such as form feed, are not allowed in a topology file, so
+            # these are the lines of YAML 1.1, and our numbers the parser's.
+            self._lines = self._text.splitlines()
+        if number > len(self._lines):
+            return ""
+        # One character stays one character, or the caret would point elsewhere.
+        line = self._lines[number - 1][: _MAX_LINE + 1]
+        return "".join(c if c.isprintable() else ("?" if c != "\t" else " ") for c in line)
