@@ -1,0 +1,225 @@
+"""The cluster as Calico would hold it: addresses given, modes in force, wanted states.
+
+Bookkeeping in memory, no I/O: it answers what every namespace should hold now. Carrying that
+out is :mod:`calico_mn.emulation`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+from calico_mn.calico import cni, felix
+from calico_mn.calico.cni import WorkloadEndpoint
+from calico_mn.calico.encapsulation import UPLINK, own_block_route, remote_route, spelled
+from calico_mn.calico.ipam import IPAM
+from calico_mn.calico.underlay import Fabric, uplink
+from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
+from calico_mn.model import EncapsulationMode, IPPool, Node, Pod, Router, Subnet, Topology
+from calico_mn.state import Address, Device, Namespace, Route, Sysctl
+
+NEVER = EncapsulationMode.NEVER
+
+
+class Cluster:
+    """Nodes, pods and addresses of one cluster.
+
+    ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``; ``pod_routers`` names the
+    routers that know the pods' blocks. Raises TopologyError when
+    the addresses do not suffice for the topology's pods.
+    """
+
+    def __init__(self, topology: Topology, rp_filter: int) -> None:
+        self.topology = topology
+        self.rp_filter = rp_filter
+        self.fabric = Fabric(topology)
+        self.ipam = IPAM(topology.pools, topology.affinities, topology.ipam)
+        self.nodes: dict[str, Node] = {}
+        self.endpoints: dict[str, WorkloadEndpoint] = {}
+        self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
+        self._modes: dict[str, Mapping[str, EncapsulationMode]] = {}
+        self._tunnels_up: set[str] = set()
+        self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
+        self._pool_modes = {pool.name: pool.ipip_mode for pool in topology.pools}
+        try:
+            for pod in topology.pods:
+                if pod.ip is not None:
+                    self.ipam.assign_ip(pod.node, pod.key, pod.ip)
+            for node in topology.nodes:
+                self.add_node(node)
+            for pod in topology.pods:
+                self.add_pod(pod)
+        except IPAMError as error:
+            raise TopologyError([Problem(str(error), topology.source)]) from error
+
+    # --- what changes
+
+    def add_node(self, node: Node) -> None:
+        """Take a node in; it gets its tunnel address before any of its pods gets one."""
+        if node.name in self.nodes:
+            raise ClusterError(f"there is a node {node.name} already")
+        if any(node.address.ip == other.address.ip for other in self.nodes.values()):
+            raise ClusterError(f"{node.name}: another node has {node.address.ip}")
+        self.fabric.subnet_of(node)
+        self.nodes[node.name] = node
+        self._on_node[node.name] = {}
+        self._set_modes(node.name, self._pool_modes)
+
+    def delete_node(self, name: str) -> None:
+        """Forget a node that has no pods, with its blocks and its tunnel address."""
+        self.node(name)
+        if self._on_node[name]:
+            pods = ", ".join(self._on_node[name])
+            raise ClusterError(f"{name} still runs {pods}: delete those first")
+        self.ipam.release(_tunnel_handle(name))
+        self.ipam.release_affinity(name)
+        self._tunnels_up.discard(name)
+        del self.nodes[name], self._on_node[name], self._modes[name]
+
+    def add_pod(self, pod: Pod) -> WorkloadEndpoint:
+        """Give a pod its address and its MTU, which it keeps whatever changes later."""
+        node = self.node(pod.node)
+        if pod.key in self.endpoints:
+            raise ClusterError(f"there is a pod {pod.key} already")
+        allocation = self.ipam.allocation(pod.key)
+        if allocation is not None:
+            address = allocation.address
+        elif pod.ip is not None:
+            address = self.ipam.assign_ip(pod.node, pod.key, pod.ip)
+        else:
+            address = self.ipam.assign(pod.node, pod.key)
+        mtu = felix.pod_mtu(self.fabric.subnet_of(node).mtu, self._modes[pod.node].values(),
+                            self.topology.veth_mtu)
+        endpoint = WorkloadEndpoint(pod.namespace, pod.name, pod.node, address, mtu)
+        self.endpoints[pod.key] = self._on_node[pod.node][pod.key] = endpoint
+        return endpoint
+
+    def delete_pod(self, key: str) -> WorkloadEndpoint:
+        """Take a pod out; its address goes to the end of its block's free list."""
+        endpoint = self.endpoint(key)
+        del self.endpoints[key], self._on_node[endpoint.node][key]
+        self.ipam.release(key)
+        return endpoint
+
+    def set_mode(self, mode: EncapsulationMode, node: str | None = None) -> None:
+        """Put every pool into ``mode``, as all nodes see it or as one node alone does."""
+        modes = {pool.name: mode for pool in self.topology.pools}
+        if node is None:
+            self._pool_modes = modes
+        for name in [self.node(node).name] if node else list(self.nodes):
+            self._set_modes(name, modes)
+
+    def _set_modes(self, node: str, modes: Mapping[str, EncapsulationMode]) -> None:
+        """How a node sees the pools' modes, and the tunnel address that follows from it.
+
+        node/pkg/allocateip gives a tunnel address while an enabled pool has IPIP, and takes it
+        back otherwise.
+        """
+        self._modes[node] = modes
+        handle = _tunnel_handle(node)
+        pools = [pool for pool in self.topology.pools
+                 if modes[pool.name] is not NEVER and not pool.disabled]
+        if not pools:
+            self.ipam.release(handle)
+        elif self.ipam.allocation(handle) is None:
+            self.ipam.assign(node, handle, pools)
+        if any(mode is not NEVER for mode in modes.values()):
+            self._tunnels_up.add(node)
+
+    # --- what is
+
+    def node(self, name: str) -> Node:
+        """A node by its name. Raises ClusterError if there is none."""
+        try:
+            return self.nodes[name]
+        except KeyError:
+            known = ", ".join(self.nodes) or "none"
+            raise ClusterError(f"there is no node {name}; nodes: {known}") from None
+
+    def endpoint(self, key: str) -> WorkloadEndpoint:
+        """A pod by ``namespace/name``. Raises ClusterError if there is none."""
+        try:
+            return self.endpoints[key]
+        except KeyError:
+            raise ClusterError(f"there is no pod {key}") from None
+
+    def pods_on(self, node: str) -> tuple[WorkloadEndpoint, ...]:
+        """The pods of a node, oldest first."""
+        return tuple(self._on_node[node].values())
+
+    def mode(self, node: str, pool: IPPool) -> EncapsulationMode:
+        """A pool's mode as a node sees it."""
+        return self._modes[node][pool.name]
+
+    def tunnel_address(self, node: str) -> IPv4Address | None:
+        """The address on a node's tunl0, None while it has none."""
+        allocation = self.ipam.allocation(_tunnel_handle(node))
+        return allocation.address if allocation else None
+
+    def originated(self, node: str) -> tuple[IPv4Network, ...]:
+        """What a node announces: its blocks, and as /32 what it uses outside of them.
+
+        Single addresses inside own blocks are never announced (``calico_aggr`` in bird_aggr).
+        """
+        borrowed = (IPv4Network(address) for address in self.ipam.borrowed(node))
+        return (*self.ipam.blocks(node), *borrowed)
+
+    # --- wanted states
+
+    def node_state(self, name: str, learned: Mapping[IPv4Network, IPv4Address]) -> Namespace:
+        """What a node's namespace should hold, given what its speaker has learned."""
+        node = self.nodes[name]
+        subnet = self.fabric.subnet_of(node)
+        devices: list[Device] = [
+            felix.tunnel_device(subnet.mtu, name in self._tunnels_up), uplink(subnet)]
+        addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}")]
+        tunnel = self.tunnel_address(name)
+        if tunnel is not None:
+            addresses.append(felix.tunnel_address(tunnel))
+        sysctls: list[Sysctl] = list(felix.node_sysctls(self.rp_filter))
+        routes: list[Route] = []
+        gateway = self.fabric.gateway(subnet)
+        if gateway is not None:
+            routes.append(Route("default", via=str(gateway), device=UPLINK))
+        routes += self._block_routes(name)
+        for endpoint in self._on_node[name].values():
+            side = cni.host_side(endpoint, self.rp_filter)
+            devices.append(side.device)
+            routes.append(side.route)
+            sysctls += side.sysctls
+        routes += self._learned_routes(node, learned)
+        return Namespace(name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls))
+
+    def _block_routes(self, node: str) -> Iterator[Route]:
+        for block in self.ipam.blocks(node):
+            route = own_block_route(block)
+            if route is not None:
+                yield route
+
+    def _learned_routes(self, node: Node, learned: Mapping[IPv4Network, IPv4Address]
+                        ) -> Iterator[Route]:
+        network = self.fabric.node_network(node)
+        modes = self._modes[node.name]
+        pools = [(pool.cidr, modes[pool.name]) for pool in self.topology.pools]
+        for prefix, next_hop in learned.items():
+            mode = next((m for cidr, m in pools if prefix.network_address in cidr), NEVER)
+            yield remote_route(spelled(prefix), next_hop, mode, network)
+
+    def pod_state(self, key: str) -> Namespace:
+        """What a pod's namespace should hold."""
+        return cni.pod_side(self.endpoints[key])
+
+    def subnet_state(self, subnet: Subnet) -> Namespace:
+        """What the namespace of a subnet's switch should hold."""
+        return self.fabric.switch(subnet, self.nodes.values())
+
+    def router_state(self, router: Router) -> Namespace:
+        """What a router's namespace should hold."""
+        prefixes = {spelled(prefix): node.address.ip for node in self.nodes.values()
+                    for prefix in self.originated(node.name)
+                    } if router.name in self.pod_routers else {}
+        return self.fabric.router(router, prefixes)
+
+
+def _tunnel_handle(node: str) -> str:
+    return f"ipip-tunnel-addr-{node}"

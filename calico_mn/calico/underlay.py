@@ -1,0 +1,146 @@
+"""The physical network: a bridge per subnet, routers between them, and the nodes' uplinks.
+
+Not Calico's, but what Calico stands on. A subnet's switch and each router have a namespace of
+their own, so that nothing of the underlay is in the machine's own namespace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+
+from calico_mn.calico.encapsulation import UPLINK, NodeNetwork
+from calico_mn.errors import ClusterError
+from calico_mn.model import Link, Node, Router, Subnet, Topology
+from calico_mn.state import (
+    PROTO_STATIC,
+    Address,
+    Bridge,
+    Namespace,
+    Route,
+    Shaping,
+    Sysctl,
+    Veth,
+    VethEnd,
+    VethPeer,
+)
+
+BRIDGE = "br0"
+#: after lo (1) and tunl0 (2)
+UPLINK_INDEX = 3
+_IFNAMSIZ = 15
+
+
+def port_name(owner: str) -> str:
+    """The bridge port of a node or router: its name where Linux allows it, else a digest."""
+    if len(owner) <= _IFNAMSIZ and re.fullmatch(r"[a-z0-9][a-z0-9.-]*", owner) and owner not in (
+            BRIDGE, "lo", "all", "default"):
+        return owner
+    digest = hashlib.sha1(owner.encode(), usedforsecurity=False).hexdigest()
+    return f"port{digest[:11]}"
+
+
+def shaping(link: Link) -> Shaping | None:
+    """What a link asks of the devices at both of its ends."""
+    return Shaping(link.rate, link.delay) if link.rate or link.delay else None
+
+
+def plug(subnet: Subnet, owner: str, device: str, index: int) -> Veth:
+    """The cable from a subnet's switch to ``device`` of ``owner``, which gets ``index``."""
+    return Veth(port_name(owner), subnet.mtu, VethPeer(owner, device, subnet.mtu, index),
+                master=BRIDGE, shaping=shaping(subnet.link))
+
+
+def uplink(subnet: Subnet, device: str = UPLINK) -> VethEnd:
+    """The same cable at its other end."""
+    return VethEnd(device, subnet.mtu, shaping(subnet.link))
+
+
+class Fabric:
+    """The underlay of a topology, with its routing worked out."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self.routers = topology.underlay.routers
+        self._subnets = {subnet.name: subnet for subnet in topology.underlay.subnets}
+
+    def subnet_of(self, node: Node) -> Subnet:
+        """The subnet that a node's uplink is plugged into."""
+        subnet = self._topology.subnet_of(node.address.ip)
+        if subnet is None:
+            raise ClusterError(f"{node.name}: {node.address.ip} lies in no subnet of the underlay")
+        return subnet
+
+    def gateway(self, subnet: Subnet) -> IPv4Address | None:
+        """A subnet's default gateway: its first router, None where there is no router."""
+        for router in self.routers:
+            for interface in router.interfaces:
+                if interface.subnet == subnet.name:
+                    return interface.address
+        return None
+
+    def node_network(self, node: Node) -> NodeNetwork:
+        """The underlay as the node's routing sees it."""
+        subnet = self.subnet_of(node)
+        return NodeNetwork(node.address.network, subnet.cidr, self.gateway(subnet))
+
+    def switch(self, subnet: Subnet, nodes: Iterable[Node]) -> Namespace:
+        """The namespace of a subnet's switch, with a port per node and router in it."""
+        ports = [plug(subnet, node.name, UPLINK, UPLINK_INDEX) for node in nodes
+                 if self.subnet_of(node).name == subnet.name]
+        for router in self.routers:
+            for position, interface in enumerate(router.interfaces):
+                if interface.subnet == subnet.name:
+                    ports.append(plug(subnet, router.name, f"eth{position}",
+                                      UPLINK_INDEX + position))
+        return Namespace(subnet.name, devices=(Bridge(BRIDGE, subnet.mtu), *ports), sysctls=(
+            Sysctl("disable_ipv6", 1, "conf", "default", "ipv6"),))
+
+    def router(self, router: Router, next_hops: Mapping[str, IPv4Address]) -> Namespace:
+        """A router's namespace. ``next_hops`` maps the pods' prefixes that it knows to nodes."""
+        devices: list[VethEnd] = []
+        addresses: list[Address] = []
+        for position, interface in enumerate(router.interfaces):
+            subnet = self._subnets[interface.subnet]
+            device = f"eth{position}"
+            devices.append(uplink(subnet, device))
+            addresses.append(Address(device, f"{interface.address}/{subnet.cidr.prefixlen}"))
+        paths = self._paths(router)
+        own = {interface.subnet for interface in router.interfaces}
+        routes = [Route(str(self._subnets[name].cidr), via=str(via), device=device,
+                        protocol=PROTO_STATIC)
+                  for name, (via, device) in paths.items() if name not in own]
+        for prefix, next_hop in next_hops.items():
+            reached = self._topology.subnet_of(next_hop)
+            if reached is not None and reached.name in paths:
+                via, device = paths[reached.name]
+                routes.append(Route(prefix, via=str(via or next_hop), device=device,
+                                    protocol=PROTO_STATIC))
+        return Namespace(router.name, tuple(devices), tuple(addresses), tuple(routes), (
+            Sysctl("ip_forward", 1),
+            Sysctl("rp_filter", 0, "conf", "all"),
+            Sysctl("rp_filter", 0, "conf", "default"),
+            Sysctl("accept_dad", 0, "conf", "default", "ipv6"),
+        ))
+
+    def _paths(self, start: Router) -> dict[str, tuple[IPv4Address | None, str]]:
+        """For each subnet that ``start`` reaches: next router (None: attached) and device."""
+        paths: dict[str, tuple[IPv4Address | None, str]] = {
+            interface.subnet: (None, f"eth{position}")
+            for position, interface in enumerate(start.interfaces)}
+        queue = deque(paths)
+        while queue:
+            here = queue.popleft()
+            via, device = paths[here]
+            for router in self.routers:
+                foot = next((i for i in router.interfaces if i.subnet == here), None)
+                if foot is None or router.name == start.name:
+                    continue
+                for interface in router.interfaces:
+                    if interface.subnet not in paths:
+                        paths[interface.subnet] = (via or foot.address, device)
+                        queue.append(interface.subnet)
+        return paths

@@ -1,0 +1,96 @@
+"""Wanted state minus present state: the changes that bring one namespace from one to the other.
+
+Pure. What is in neither state is nobody's business here: routes and addresses that somebody
+added by hand are neither seen nor removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from calico_mn.state import Address, Device, Namespace, Route, Sysctl, Tunnel
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The changes for one namespace, in the order in which a packet in flight survives them.
+
+    New devices, sysctls and addresses come before the routes that use them; what became
+    superfluous goes after the routes that used it. ``routes_replaced`` holds new routes and
+    routes whose destination exists with other attributes: the kernel swaps those in one step.
+    """
+
+    namespace: str
+    devices_added: tuple[Device, ...] = ()
+    tunnels_changed: tuple[Tunnel, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+    addresses_added: tuple[Address, ...] = ()
+    routes_replaced: tuple[Route, ...] = ()
+    routes_removed: tuple[Route, ...] = ()
+    addresses_removed: tuple[Address, ...] = ()
+    devices_removed: tuple[Device, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.devices_added or self.tunnels_changed or self.sysctls
+                    or self.addresses_added or self.routes_replaced or self.routes_removed
+                    or self.addresses_removed or self.devices_removed)
+
+
+def creation(wanted: Namespace) -> Delta:
+    """The delta against an empty namespace."""
+    return Delta(
+        wanted.name,
+        devices_added=wanted.devices,
+        sysctls=wanted.sysctls,
+        addresses_added=wanted.addresses,
+        routes_replaced=wanted.routes,
+    )
+
+
+def delta(present: Namespace, wanted: Namespace) -> Delta:
+    """What brings a namespace from ``present`` to ``wanted``.
+
+    A tunnel keeps its identity when its MTU or its administrative state changes. Every other
+    device that differs is removed and made anew, and so are the addresses and routes on it.
+    """
+    old_devices = {device.name: device for device in present.devices}
+    new_devices = {device.name: device for device in wanted.devices}
+    tunnels = tuple(
+        device for name, device in new_devices.items()
+        if isinstance(device, Tunnel) and isinstance(old_devices.get(name), Tunnel)
+        and device != old_devices[name])
+    kept = {tunnel.name for tunnel in tunnels}
+    added = tuple(device for name, device in new_devices.items()
+                  if name not in kept and device != old_devices.get(name))
+    removed = tuple(device for name, device in old_devices.items()
+                    if name not in kept and device != new_devices.get(name))
+    gone = {device.name for device in removed}
+
+    routes = {route.destination: route for route in wanted.routes}
+    old_routes = {route.destination: route for route in present.routes
+                  if route.device not in gone}
+    return Delta(
+        wanted.name,
+        devices_added=added,
+        tunnels_changed=tunnels,
+        sysctls=_missing(wanted.sysctls, (s for s in present.sysctls if s.device not in gone)),
+        addresses_added=_missing(
+            wanted.addresses, (a for a in present.addresses if a.device not in gone)),
+        routes_replaced=tuple(
+            route for route in wanted.routes if old_routes.get(route.destination) != route),
+        routes_removed=tuple(
+            route for destination, route in old_routes.items() if destination not in routes),
+        addresses_removed=tuple(
+            a for a in _missing(present.addresses, wanted.addresses) if a.device not in gone),
+        devices_removed=removed,
+    )
+
+
+def _missing(items: Iterable[Item], others: Iterable[Item]) -> tuple[Item, ...]:
+    """Those of ``items`` that are not among ``others``, in their order."""
+    have = frozenset(others)
+    return tuple(item for item in items if item not in have)

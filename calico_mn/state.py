@@ -1,0 +1,160 @@
+"""The vocabulary of the kernel: what one network namespace should hold, as values.
+
+States can be compared, printed as ``ip`` commands, written by rtnetlink and read back. Nothing
+here knows about Calico, and nothing does I/O. Addresses and prefixes are strings in the form
+that iproute2 prints (``10.22.151.0/26``, a host route without its ``/32``), because a state is
+compared with, and printed next to, what ``ip`` shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Route protocols, as in iproute2's rt_protos: who put the route there, and so who may remove it.
+PROTO_KERNEL = "kernel"
+PROTO_BOOT = "boot"
+PROTO_STATIC = "static"
+PROTO_BIRD = "bird"
+
+
+@dataclass(frozen=True, slots=True)
+class VethPeer:
+    """The other end of a veth, created in ``namespace`` in the same kernel call.
+
+    ``index`` 0 lets the kernel choose; ``mac`` empty means a random one.
+    """
+
+    namespace: str
+    name: str
+    mtu: int
+    index: int = 0
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """Egress shaping of a device: ``rate`` in Mbit/s (tbf), ``delay`` in ms (netem)."""
+
+    rate: float | None = None
+    delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A veth, from the side of the namespace that creates both ends. Up when created."""
+
+    name: str
+    mtu: int
+    peer: VethPeer
+    mac: str = ""
+    master: str = ""
+    txqueuelen: int = 1000
+    shaping: Shaping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VethEnd:
+    """A veth's other side, in the namespace where :class:`VethPeer` put it. Is brought up."""
+
+    name: str
+    mtu: int
+    shaping: Shaping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A Linux bridge without spanning tree and without an address of its own."""
+
+    name: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An IPIP device (``tunl0``), made by a tunnel back end. ``up`` False: it exists, down.
+
+    ``uplink`` is the device on which encapsulated packets arrive.
+    """
+
+    name: str
+    mtu: int
+    uplink: str
+    up: bool = True
+
+
+Device = Veth | VethEnd | Bridge | Tunnel
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``ip address add ADDRESS dev DEVICE``; ``address`` with its prefix length."""
+
+    device: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A line of ``ip route`` in the main table.
+
+    ``destination`` is ``default``, a prefix, or a host address without ``/32``.
+    ``kind`` is ``unicast``, ``blackhole`` or ``unreachable``; ``scope`` ``global`` or ``link``.
+    ``mtu`` 0 means none set. Identity in the kernel: ``destination`` (metric 0).
+    """
+
+    destination: str
+    via: str = ""
+    device: str = ""
+    protocol: str = PROTO_BOOT
+    kind: str = "unicast"
+    scope: str = "global"
+    onlink: bool = False
+    mtu: int = 0
+
+    def __str__(self) -> str:
+        """The line as iproute2 prints it, without the trailing blank."""
+        words = [self.destination] if self.kind == "unicast" else [self.kind, self.destination]
+        if self.via:
+            words += ["via", self.via]
+        if self.device:
+            words += ["dev", self.device]
+        if self.protocol != PROTO_BOOT:
+            words += ["proto", self.protocol]
+        if self.scope != "global":
+            words += ["scope", self.scope]
+        if self.onlink:
+            words.append("onlink")
+        if self.mtu:
+            words += ["mtu", str(self.mtu)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """``net/FAMILY/TABLE/DEVICE/KEY = VALUE``; without table and device ``net/FAMILY/KEY``.
+
+    ``table`` is ``conf`` or ``neigh``; ``device`` may be ``all`` or ``default``.
+    """
+
+    key: str
+    value: int
+    table: str = ""
+    device: str = ""
+    family: str = "ipv4"
+
+    @property
+    def path(self) -> str:
+        """The file below /proc/sys, which is also sysctl's name in its slash form."""
+        middle = f"{self.table}/{self.device}/" if self.table else ""
+        return f"net/{self.family}/{middle}{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Everything that one network namespace should hold, each tuple in order of creation."""
+
+    name: str
+    devices: tuple[Device, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
