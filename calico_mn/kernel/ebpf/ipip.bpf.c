@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Calico's tunl0 for a kernel without the ipip module: a TUN device of type ARPHRD_TUNNEL does
+ * the looking like tunl0, and the programs in this file do the work of net/ipv4/ipip.c.
+ *
+ *   section               attached to                       does
+ *   tunl0/egress          clsact egress of tunl0            encapsulates; captures on tunl0 see it
+ *   tunl0/egress_unseen   clsact egress of tunl0            the same, invisible to captures, faster
+ *   underlay/ingress      clsact ingress of every underlay  decapsulates into tunl0
+ *                         device of the node
+ *   helpers/probe         nothing, it is run once           1 if the kernel's helpers are too old
+ *
+ * There is no map and no state: the routing tables of the namespace are the only truth, as they
+ * are for the kernel's tunl0. The one constant is the index of tunl0, which the loader gives to
+ * the device in every namespace. Forwarding must be on (net.ipv4.ip_forward, as on any Calico
+ * node) for tunl0 and for the underlay devices: bpf_fib_lookup() answers nothing otherwise.
+ *
+ * ./build.sh rebuilds the object.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define TUNL0_IFINDEX 2		/* lo is 1, and tunl0 is the first device made after it */
+
+#define AF_INET 2
+#define EALREADY 114
+#define EINVAL 22
+#define IP_DF bpf_htons(0x4000)
+#define IP_MORE_OR_OFFSET bpf_htons(0x3fff)
+#define DSCP_MASK 0xfc
+#define ECN_MASK 0x03
+#define ECN_NOT_ECT 0
+#define ECN_ECT_1 1
+#define ECN_ECT_0 2
+#define ECN_CE 3
+
+/* In skb->cb of the copy that tunl0_egress makes for captures; any improbable number will do. */
+#define COPY_FOR_CAPTURES 0x7475c0de
+
+const char license_name[] SEC("license") = "GPL";
+
+/* Which source and which compiler made the object, so that the two can be shown to agree. */
+const char source_digest[] SEC("source_sha256") = SOURCE_SHA256;
+const char compiler_version[] SEC("compiler") = __VERSION__;
+
+/* The Internet checksum of a header without options; 0 if it is over one with a right checksum. */
+static __always_inline __u16 header_checksum(const struct iphdr *header)
+{
+	const __u16 *words = (const __u16 *)header;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (unsigned int i = 0; i < sizeof(*header) / sizeof(*words); i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)~sum;
+}
+
+static __always_inline int is_plausible_ipv4(const struct iphdr *header)
+{
+	return header->version == 4 && header->ihl >= 5;
+}
+
+/*
+ * The outer destination: the gateway of the route that led to tunl0, or the inner destination
+ * where the route has none (ip_tunnel_xmit() with no remote address; rt_nexthop()). 0 if there
+ * is no such route.
+ */
+static __always_inline __be32 outer_destination(struct __sk_buff *skb, const struct iphdr *inner)
+{
+	struct bpf_fib_lookup route = {
+		.family = AF_INET,
+		.ifindex = skb->ifindex,
+		.tos = inner->tos & DSCP_MASK,
+		.ipv4_src = inner->saddr,
+		.ipv4_dst = inner->daddr,
+	};
+	long result = bpf_fib_lookup(skb, &route, sizeof(route),
+				     BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH);
+
+	/* Whether a packet is too long is decided by the stack, before and after this program. */
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return 0;
+	return route.family == AF_INET ? route.ipv4_dst : 0;
+}
+
+/* The device and the source address of the outer packet. 0, or -1 if there is no route. */
+static __always_inline int underlay_route(struct __sk_buff *skb, __be32 destination,
+					  __u32 *ifindex, __be32 *source)
+{
+	struct bpf_fib_lookup route = {
+		.family = AF_INET,
+		.l4_protocol = IPPROTO_IPIP,
+		.ifindex = skb->ifindex,
+		.ipv4_dst = destination,
+	};
+	long result = bpf_fib_lookup(skb, &route, sizeof(route),
+				     BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
+
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return -1;
+	if (route.ifindex == skb->ifindex)
+		return -1;	/* The tunnel's packets would enter the tunnel: ipip's "collision". */
+	*ifindex = route.ifindex;
+	*source = route.ipv4_src;
+	return 0;
+}
+
+static __always_inline int encapsulate(struct __sk_buff *skb, int visible)
+{
+	struct iphdr inner, outer = {};
+	__u32 ifindex, saved, length;
+	__u8 ecn;
+	long error;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return TC_ACT_SHOT;
+	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)) || !is_plausible_ipv4(&inner))
+		return TC_ACT_SHOT;
+
+	outer.daddr = outer_destination(skb, &inner);
+	if (!outer.daddr || underlay_route(skb, outer.daddr, &ifindex, &outer.saddr))
+		return TC_ACT_SHOT;
+
+	/* INET_ECN_encapsulate(): the inner ECN field, but a CE stays inside. DSCP is 0. */
+	ecn = inner.tos & ECN_MASK;
+	length = skb->len + sizeof(outer);
+	outer.version = 4;
+	outer.ihl = sizeof(outer) / 4;
+	outer.tos = ecn == ECN_CE ? ECN_ECT_0 : ecn;
+	/* iph_set_totlen(): a super-packet may be too long for the field; segments get their own. */
+	outer.tot_len = length > 0xffff ? 0 : bpf_htons(length);
+	outer.id = bpf_get_prandom_u32() | bpf_htons(1);
+	outer.frag_off = inner.frag_off & IP_DF;
+	outer.ttl = inner.ttl;
+	outer.protocol = IPPROTO_IPIP;
+	outer.check = header_checksum(&outer);
+
+	if (visible) {
+		/*
+		 * Captures see what reaches the device's transmit routine, and the packet itself
+		 * never does. The copy comes back to this program, which lets it pass, and the TUN
+		 * device's own filter then eats it.
+		 */
+		saved = skb->cb[0];
+		skb->cb[0] = COPY_FOR_CAPTURES;
+		bpf_clone_redirect(skb, skb->ifindex, 0);
+		skb->cb[0] = saved;
+	}
+
+	/*
+	 * The packet begins with its IP header. The helpers want an Ethernet header, so make one
+	 * (zeros will do: bpf_redirect_neigh() replaces it), and room for the outer IP after it.
+	 */
+	if (bpf_skb_change_head(skb, ETH_HLEN, 0))
+		return TC_ACT_SHOT;
+	error = bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
+				    BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO);
+	/*
+	 * A packet that came out of a tunnel here (to be sent into it again, which happens with
+	 * borrowed addresses) is still marked as encapsulated, its inner offsets are right, and
+	 * only the room is missing. iptunnel_handle_offloads() makes the same distinction.
+	 */
+	if (error == -EALREADY)
+		error = bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
+					    BPF_F_ADJ_ROOM_FIXED_GSO);
+	if (error)
+		return TC_ACT_SHOT;
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0))
+		return TC_ACT_SHOT;
+
+	/*
+	 * The kernel routes the outer packet, resolves the neighbour and transmits. With explicit
+	 * next-hop parameters the packet would keep tunl0's route, and when it had to wait for
+	 * ARP it would be sent to that route's neighbour afterwards: lost.
+	 */
+	return bpf_redirect_neigh(ifindex, 0, 0, 0);
+}
+
+SEC("tunl0/egress")
+int tunl0_egress(struct __sk_buff *skb)
+{
+	if (skb->cb[0] == COPY_FOR_CAPTURES)
+		return TC_ACT_OK;
+	return encapsulate(skb, 1);
+}
+
+SEC("tunl0/egress_unseen")
+int tunl0_egress_unseen(struct __sk_buff *skb)
+{
+	return encapsulate(skb, 0);
+}
+
+/* What the routing tables say about a packet from the underlay: BPF_FIB_LKUP_RET_... */
+static __always_inline long forwarding(struct __sk_buff *skb, __be32 source, __be32 destination)
+{
+	struct bpf_fib_lookup route = {
+		.family = AF_INET,
+		.l4_protocol = IPPROTO_IPIP,
+		.ifindex = skb->ifindex,
+		.ipv4_src = source,
+		.ipv4_dst = destination,
+	};
+
+	return bpf_fib_lookup(skb, &route, sizeof(route), BPF_FIB_LOOKUP_SKIP_NEIGH);
+}
+
+/* The address from which this host itself would send to another one; 0 if there is no route. */
+static __always_inline __be32 own_address_towards(struct __sk_buff *skb, __be32 destination)
+{
+	struct bpf_fib_lookup route = {
+		.family = AF_INET,
+		.ifindex = skb->ifindex,
+		.ipv4_dst = destination,
+	};
+	long result = bpf_fib_lookup(skb, &route, sizeof(route),
+				     BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
+
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return 0;
+	return route.ipv4_src;
+}
+
+/*
+ * Is the outer packet for an address of this host? Usually it is for the very address from
+ * which we would send to its sender, and one lookup proves it. For any other address of ours
+ * bpf_fib_lookup() says "not forwarded", but it says so as well of an address without a route.
+ * The next address, last bit flipped, tells the two apart: if it has a route, it shares that
+ * one (a default route, the connected subnet, the node's blackhole) with the address in
+ * question, so that the local table was what kept this from being forwarded. (The local table
+ * cannot be asked alone: it is one with the main table until somebody adds a rule.)
+ */
+static __always_inline int is_for_this_host(struct __sk_buff *skb, const struct iphdr *outer)
+{
+	if (own_address_towards(skb, outer->saddr) == outer->daddr)
+		return 1;
+	if (forwarding(skb, outer->saddr, outer->daddr) != BPF_FIB_LKUP_RET_NOT_FWDED)
+		return 0;
+	switch (forwarding(skb, outer->saddr, outer->daddr ^ bpf_htonl(1))) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * What INET_ECN_decapsulate() makes of the inner field (RFC 6040, section 4.2), or -1 for the
+ * one combination that must be dropped: congestion on the way of a sender who cannot be told.
+ */
+static __always_inline int decapsulated_ecn(__u8 outer, __u8 inner)
+{
+	if (inner == ECN_NOT_ECT)
+		return outer == ECN_CE ? -1 : ECN_NOT_ECT;
+	if (outer == ECN_CE)
+		return ECN_CE;
+	if (outer == ECN_ECT_1 && inner == ECN_ECT_0)
+		return ECN_ECT_1;
+	return inner;
+}
+
+/*
+ * Whatever is not an IPIP packet for us goes on into the stack, which treats it as on any host
+ * without the ipip module: fragments and headers with options (that the module would accept)
+ * end as "protocol unreachable". What is for us but malformed inside is dropped, as ip_rcv()
+ * would do after decapsulation. While tunl0 is down the redirection drops, which shows as
+ * "dropped" in tunl0's receive counters; the module would answer "port unreachable" as well.
+ */
+SEC("underlay/ingress")
+int underlay_ingress(struct __sk_buff *skb)
+{
+	const __u32 inner_at = ETH_HLEN + sizeof(struct iphdr);
+	struct iphdr outer, inner;
+	__be16 before, after;
+	int ecn;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST)
+		return TC_ACT_UNSPEC;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &outer, sizeof(outer)))
+		return TC_ACT_UNSPEC;
+	if (outer.protocol != IPPROTO_IPIP || outer.version != 4 || outer.ihl != 5 ||
+	    (outer.frag_off & IP_MORE_OR_OFFSET) || header_checksum(&outer))
+		return TC_ACT_UNSPEC;
+	if (!is_for_this_host(skb, &outer))
+		return TC_ACT_UNSPEC;
+
+	if (bpf_skb_load_bytes(skb, inner_at, &inner, sizeof(inner)) || !is_plausible_ipv4(&inner))
+		return TC_ACT_SHOT;
+	ecn = decapsulated_ecn(outer.tos & ECN_MASK, inner.tos & ECN_MASK);
+	if (ecn < 0)
+		return TC_ACT_SHOT;
+	if (ecn != (inner.tos & ECN_MASK)) {
+		__builtin_memcpy(&before, &inner, sizeof(before));
+		inner.tos = (inner.tos & DSCP_MASK) | ecn;
+		__builtin_memcpy(&after, &inner, sizeof(after));
+		if (bpf_skb_store_bytes(skb, inner_at, &after, sizeof(after), 0) ||
+		    bpf_l3_csum_replace(skb, inner_at + __builtin_offsetof(struct iphdr, check),
+					before, after, sizeof(after)))
+			return TC_ACT_SHOT;
+	}
+
+	if (bpf_skb_adjust_room(skb, -(int)sizeof(outer), BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_FIXED_GSO))
+		return TC_ACT_SHOT;
+	return bpf_redirect(TUNL0_IFINDEX, BPF_F_INGRESS);
+}
+
+/*
+ * Do the flags of bpf_fib_lookup() used above exist? Run by BPF_PROG_TEST_RUN, where the packet
+ * belongs to lo: any answer but EINVAL says that they do.
+ */
+SEC("helpers/probe")
+int probe(struct __sk_buff *skb)
+{
+	struct bpf_fib_lookup route = { .family = AF_INET, .ifindex = 1 };
+
+	return bpf_fib_lookup(skb, &route, sizeof(route),
+			      BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC) == -EINVAL;
+}

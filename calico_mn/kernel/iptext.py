@@ -1,0 +1,88 @@
+"""States and deltas as the commands that a person would type: for logs, plans and errors.
+
+Pure. The commands are iproute2's and sysctl's, one list of words per command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from calico_mn.delta import Delta
+from calico_mn.state import Address, Bridge, Device, Route, Shaping, Sysctl, Tunnel, Veth, VethEnd
+
+
+def device_added(device: Device) -> list[str]:
+    """The commands that make ``device`` and bring it up."""
+    if isinstance(device, Veth):
+        peer = device.peer
+        command = (f"ip link add {device.name}{_mac(device.mac)} mtu {device.mtu}"
+                   f" txqueuelen {device.txqueuelen} type veth peer name {peer.name}"
+                   f"{_mac(peer.mac)} mtu {peer.mtu} netns {peer.namespace}")
+        commands = [command]
+        if device.master:
+            commands.append(f"ip link set {device.name} master {device.master}")
+        return [*commands, f"ip link set {device.name} up",
+                *_shaping(device.name, device.shaping)]
+    if isinstance(device, VethEnd):
+        return [f"ip link set {device.name} up", *_shaping(device.name, device.shaping)]
+    if isinstance(device, Bridge):
+        return [f"ip link add {device.name} mtu {device.mtu} type bridge mcast_snooping 0",
+                f"ip link set {device.name} up"]
+    return [f"ip link add {device.name} type ipip", *tunnel_changed(device)]
+
+
+def _mac(address: str) -> str:
+    return f" address {address}" if address else ""
+
+
+def _shaping(device: str, item: Shaping | None) -> Iterator[str]:
+    parent = "root"
+    if item and item.rate:
+        yield f"tc qdisc add dev {device} root handle 1: tbf rate {item.rate:g}mbit"
+        parent = "parent 1:1"
+    if item and item.delay:
+        yield f"tc qdisc add dev {device} {parent} netem delay {item.delay:g}ms"
+
+
+def tunnel_changed(device: Tunnel) -> list[str]:
+    """The command that gives a tunnel its MTU and administrative state."""
+    state = "up" if device.up else "down"
+    return [f"ip link set {device.name} mtu {device.mtu} txqueuelen 1000 {state}"]
+
+
+def sysctl(item: Sysctl) -> str:
+    """``sysctl -w``, in its form with slashes, which a dot in a device's name cannot confuse."""
+    return f"sysctl -w {item.path}={item.value}"
+
+
+def address(item: Address, *, remove: bool = False) -> str:
+    """``ip address add`` or ``del``."""
+    return f"ip address {'del' if remove else 'add'} {item.address} dev {item.device}"
+
+
+def route(item: Route, *, remove: bool = False) -> str:
+    """``ip route replace`` or ``del``."""
+    return f"ip route {'del' if remove else 'replace'} {item}"
+
+
+def commands(change: Delta) -> list[str]:
+    """All commands of a delta, in the order in which the writer carries them out."""
+    own = [item for item in change.sysctls if item.device in ("", "all", "default")]
+    of_device: dict[str, list[Sysctl]] = {}
+    for item in change.sysctls:
+        if item.device not in ("", "all", "default"):
+            of_device.setdefault(item.device, []).append(item)
+    found = [sysctl(item) for item in own]
+    for device in change.devices_added:
+        found += device_added(device)
+        found += [sysctl(item) for item in of_device.pop(device.name, ())]
+    for items in of_device.values():
+        found += [sysctl(item) for item in items]
+    for tunnel in change.tunnels_changed:
+        found += tunnel_changed(tunnel)
+    found += [address(item) for item in change.addresses_added]
+    found += [route(item) for item in change.routes_replaced]
+    found += [route(item, remove=True) for item in change.routes_removed]
+    found += [address(item, remove=True) for item in change.addresses_removed]
+    found += [f"ip link del {device.name}" for device in change.devices_removed]
+    return found

@@ -1,0 +1,178 @@
+"""The netlink wire: attributes, messages, and a socket that sends many of them at once.
+
+What the messages say is built in :mod:`calico_mn.kernel.rtnetlink`. Layouts are those of
+``include/uapi/linux/netlink.h`` (RFC 3549 describes the protocol).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+
+from calico_mn.errors import KernelError
+
+#: (message type, flags without NLM_F_REQUEST, body after the netlink header)
+Message = tuple[int, int, bytes]
+
+NLM_F_REQUEST, NLM_F_ACK = 0x001, 0x004
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+NLM_F_DUMP = 0x300
+
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_ACK_TLVS = 0x200
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+
+# The kernel answers inside send(), so a reply that is not there after this long never comes.
+_REPLY_TIMEOUT_S = 10
+_MAX_BATCH_BYTES = 30_000
+
+_attribute_header = struct.Struct("=HH").pack
+_message_header = struct.Struct("=IHHII")
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One ``struct nlattr`` with its payload, padded to 4 bytes."""
+    length = 4 + len(payload)
+    return _attribute_header(length, kind) + payload + bytes(-length & 3)
+
+
+def u32(kind: int, value: int) -> bytes:
+    """A 32-bit attribute in host byte order."""
+    return _attribute_header(8, kind) + value.to_bytes(4, sys.byteorder)
+
+
+def text(kind: int, value: str) -> bytes:
+    """A NUL-terminated string attribute."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def attributes(data: bytes) -> dict[int, bytes]:
+    """The attributes in ``data`` by kind, without the nesting flags; the last one wins."""
+    found: dict[int, bytes] = {}
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = data[offset + 4:offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+class NetlinkError(KernelError):
+    """The kernel refused message number ``index`` of a request with ``errno``."""
+
+    def __init__(self, number: int, index: int, reason: str) -> None:
+        self.errno = number
+        self.index = index
+        self.reason = reason or os.strerror(number)
+        super().__init__(f"the kernel refused message {index + 1}: {self.reason}")
+
+
+class NetlinkSocket:
+    """An rtnetlink socket of the network namespace in which the opening thread is.
+
+    The socket stays with that namespace wherever the thread goes afterwards.
+    """
+
+    __slots__ = ("_sequence", "_socket")
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _REPLY_TIMEOUT_S, 0))
+        self._sequence = 0
+
+    def __enter__(self) -> NetlinkSocket:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; closing twice does no harm."""
+        self._socket.close()
+
+    def request(self, messages: Sequence[Message]) -> None:
+        """Send ``messages`` in as few calls as possible; only the last one asks for an answer.
+
+        A message that fails answers unasked, and the kernel goes on with the next one.
+        Raises NetlinkError for the first one that failed, after all have been tried.
+        """
+        parts: list[bytes] = []
+        size = 0
+        base = self._sequence + 1
+        failure: NetlinkError | None = None
+        last = len(messages) - 1
+        for position, (kind, flags, body) in enumerate(messages):
+            length = 16 + len(body)
+            size += length
+            ends = position == last or size > _MAX_BATCH_BYTES
+            self._sequence += 1
+            parts.append(_message_header.pack(
+                length, kind, flags | NLM_F_REQUEST | (NLM_F_ACK if ends else 0),
+                self._sequence, 0))
+            parts.append(body)
+            if ends:
+                self._socket.send(b"".join(parts))
+                refused = self._answers(base)
+                failure = failure or refused
+                parts, size = [], 0
+        if failure:
+            raise failure
+
+    def _answers(self, base: int) -> NetlinkError | None:
+        """Read up to the answer to the newest message; the first failure among them, if any."""
+        failure: NetlinkError | None = None
+        while True:
+            for kind, flags, sequence, body in self._receive():
+                if kind != _NLMSG_ERROR or sequence < base:
+                    continue
+                number = -struct.unpack_from("=i", body)[0]
+                if number and failure is None:
+                    reason = ""
+                    if flags & _NLM_F_ACK_TLVS:
+                        reason = attributes(body[20:]).get(_NLMSGERR_ATTR_MSG, b"").rstrip(
+                            b"\0").decode(errors="replace")
+                    failure = NetlinkError(number, sequence - base, reason)
+                if sequence == self._sequence:
+                    return failure
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """The bodies of all answers to a dump request of type ``kind``."""
+        self._sequence += 1
+        self._socket.send(_message_header.pack(
+            16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + body)
+        found: list[bytes] = []
+        while True:
+            for answer, _flags, sequence, payload in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if answer == _NLMSG_DONE:
+                    return found
+                if answer == _NLMSG_ERROR:
+                    raise NetlinkError(-struct.unpack_from("=i", payload)[0], 0, "")
+                found.append(payload)
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """One datagram's messages: type, flags, sequence number, body."""
+        try:
+            data = self._socket.recv(65536)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                raise KernelError(
+                    f"rtnetlink gave no answer within {_REPLY_TIMEOUT_S} s") from error
+            raise
+        offset = 0
+        while offset + 16 <= len(data):
+            length, kind, flags, sequence, _port = _message_header.unpack_from(data, offset)
+            yield kind, flags, sequence, data[offset + 16:offset + length]
+            offset += (length + 3) & ~3

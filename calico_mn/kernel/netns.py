@@ -1,0 +1,173 @@
+"""Network namespaces as open descriptors, and the one thread that enters them.
+
+A namespace here is neither a process nor a name in /run/netns: it lives as long as its
+descriptor, so that nothing of it survives this process, however that ends. Only the thread of
+:class:`NamespaceThread` ever leaves the machine's own namespace; an exception or a Ctrl-C in
+the caller's thread therefore cannot leave the caller in the wrong one.
+
+What is put into a namespace is :mod:`calico_mn.kernel.writer`'s business.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from calico_mn.errors import KernelError, ToolError
+
+Result = TypeVar("Result")
+
+_CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x200, 0x20000, 0x40000000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
+_MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
+_MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, action: str) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise KernelError(f"{action}: {os.strerror(number)}")
+
+
+def _unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), "unshare")
+
+
+def _setns(descriptor: int, kind: int) -> None:
+    _check(_libc.setns(descriptor, kind), "setns")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    _check(_libc.mount(source.encode(), target.encode(), kind.encode() if kind else None,
+                       ctypes.c_ulong(flags), None), f"mount {target}")
+
+
+@dataclass(slots=True)
+class NetworkNamespace:
+    """A handle on one network namespace.
+
+    ``indexes`` maps the names of the devices that we made to their indexes. ``logs`` is shown
+    to programs in the namespace as /var/log/calico/cni. ``held`` keeps descriptors that must
+    stay open as long as the namespace lives. ``tunnel_hooked`` is the tunnel back end's note
+    that its programs are attached.
+    """
+
+    name: str
+    descriptor: int
+    inode: int
+    logs: Path | None = None
+    indexes: dict[str, int] = field(default_factory=dict)
+    held: list[int] = field(default_factory=list)
+    mounts: int = -1
+    tunnel_hooked: bool = False
+
+    def index(self, device: str) -> int:
+        """The index of ``device``, 0 for the empty name. Raises KernelError if unknown."""
+        if not device:
+            return 0
+        try:
+            return self.indexes[device]
+        except KeyError:
+            raise KernelError(f"{self.name}: there is no device {device}") from None
+
+
+class NamespaceThread:
+    """Runs jobs one after the other in a thread that may enter any namespace."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="netns", initializer=self._start)
+        self._home_mounts = -1
+        self.processes: list[subprocess.Popen[Any]] = []
+
+    def _start(self) -> None:
+        # setns() into a mount namespace is refused while the root and current directory are
+        # shared with other threads.
+        _unshare(_CLONE_FS)
+        self._home_mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+    def call(self, job: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Run ``job`` in the thread; its result, or its exception, is the caller's.
+
+        A KeyboardInterrupt in the caller does not interrupt the job: it is finished, and what
+        it made is known to whoever cleans up.
+        """
+        return self._pool.submit(job, *args, **kwargs).result()
+
+    def close(self) -> None:
+        """End the thread after the jobs that are waiting."""
+        self._pool.shutdown(wait=True)
+        if self._home_mounts >= 0:
+            os.close(self._home_mounts)
+            self._home_mounts = -1
+
+    # Jobs: what follows runs inside the thread.
+
+    def create(self, name: str) -> NetworkNamespace:
+        """Make a namespace and stay in it."""
+        _unshare(_CLONE_NEWNET)
+        descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return NetworkNamespace(name, descriptor, os.fstat(descriptor).st_ino)
+
+    def enter(self, namespace: NetworkNamespace) -> None:
+        """Go into ``namespace``."""
+        _setns(namespace.descriptor, _CLONE_NEWNET)
+
+    def discard(self, namespace: NetworkNamespace) -> None:
+        """Let go of a namespace: the kernel ends it when its last process has ended."""
+        for descriptor in (*namespace.held, namespace.mounts, namespace.descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        namespace.held.clear()
+        namespace.mounts = namespace.descriptor = -1
+
+    def spawn(self, namespace: NetworkNamespace, command: Sequence[str], directory: str,
+              **options: Any) -> subprocess.Popen[Any]:
+        """Start a program in ``namespace``, with its own /sys and /var/log/calico/cni.
+
+        ``directory`` is its current directory. Raises ToolError when it cannot be started.
+        """
+        self.enter(namespace)
+        self._enter_mounts(namespace)
+        try:
+            process = subprocess.Popen(command, cwd=directory, **options)
+        except OSError as error:
+            raise ToolError(
+                f"{namespace.name}: cannot run {command[0]}: {error.strerror}") from error
+        finally:
+            _setns(self._home_mounts, _CLONE_NEWNS)
+        self.processes = [p for p in self.processes if p.returncode is None]
+        self.processes.append(process)
+        return process
+
+    def _enter_mounts(self, namespace: NetworkNamespace) -> None:
+        """A mount namespace per network namespace, made when the first program needs it.
+
+        The machine's /sys shows the machine's own devices; /sys/class/net/eth0/iflink of a pod
+        needs a sysfs that was mounted inside.
+        """
+        if namespace.mounts >= 0:
+            _setns(namespace.mounts, _CLONE_NEWNS)
+            return
+        _unshare(_CLONE_NEWNS)
+        _mount("none", "/", None, _MS_REC | _MS_SLAVE)
+        _libc.umount2(b"/sys", _MNT_DETACH)
+        _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
+        if namespace.logs is not None:
+            _mount("tmpfs", "/var/log", "tmpfs", _MS_NOSUID_NODEV_NOEXEC)
+            os.makedirs("/var/log/calico/cni")
+            _mount(str(namespace.logs), "/var/log/calico/cni", None, _MS_BIND)
+        namespace.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def environment(run: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of programs in a run: the caller's, and a mark that tells whose they are."""
+    return {**os.environ, "CALICO_MN_RUN": run, **(extra or {})}
