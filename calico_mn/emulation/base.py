@@ -1,0 +1,89 @@
+"""What a Mininet of light nodes does otherwise than Mininet: look things up, ping, leave alone.
+
+Knows nothing of Calico. Mininet assumes that it has the machine to itself: what would change or
+end other people's things is left out here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from mininet.cli import CLI
+from mininet.log import error
+from mininet.net import Mininet
+
+from calico_mn.emulation.node import FabricRouter, K8sNode, NamespaceNode, Pod, SubnetSwitch
+
+# Mininet's CLI takes a node's name from the start of the line, up to the first character that
+# cannot be in a Python name; pods are called sit/web, nodes often k8s-1.
+CLI.identchars += "/-."
+
+
+class LightMininet(Mininet):
+    """Mininet's tables for nodes, pods, routers and switches, each list in file order."""
+
+    def __init__(self) -> None:
+        # Mininet's first step, Mininet.init(), raises limits of the whole machine by sysctl, and
+        # is called by that name, so that it cannot be overridden. The machine is not ours.
+        before, Mininet.inited = Mininet.inited, True
+        try:
+            super().__init__(topo=None, build=False, controller=None, switch=SubnetSwitch)
+        finally:
+            Mininet.inited = before
+        self.nodes: list[K8sNode] = []
+        self.pods: list[Pod] = []
+        self.routers: list[FabricRouter] = []
+
+    def stopXterms(self) -> None:
+        """End the terminals that were opened here; Mininet would end everybody's."""
+        for term in self.terms:
+            term.kill()
+        self.terms.clear()
+
+    def _register(self, node: NamespaceNode, table: list[Any]) -> None:
+        table.append(node)
+        self.nameToNode[node.name] = node
+
+    def _resolve(self, key: str) -> str | None:
+        """A node's name; a pod also goes by its bare name where that is unambiguous."""
+        if key in self.nameToNode:
+            return key
+        matches = [pod.name for pod in self.pods if pod.name.partition("/")[2] == key]
+        return matches[0] if len(matches) == 1 else None
+
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, str) and self._resolve(item) is not None
+
+    def __getitem__(self, key: str) -> NamespaceNode:
+        name = self._resolve(key)
+        if name is None:
+            raise KeyError(f"no node, pod, router or subnet is called {key!r}")
+        found: NamespaceNode = self.nameToNode[name]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        for node in itertools.chain(self.nodes, self.pods, self.routers, self.switches):
+            yield node.name
+
+    def __len__(self) -> int:
+        return len(self.nameToNode)
+
+    def getNodeByName(self, *args: str) -> Any:
+        """One node for one name, else a list."""
+        return self[args[0]] if len(args) == 1 else [self[name] for name in args]
+
+    def ping(self, hosts: list[Any] | None = None, timeout: str | None = None) -> Any:
+        """Mininet's ping, between the pods unless told otherwise, a second's patience each."""
+        return super().ping(hosts or self.pods, timeout or "1")
+
+    def pingFull(self, hosts: list[Any] | None = None, timeout: str | None = None
+                 ) -> Any:
+        """Mininet's pingFull, with the same defaults."""
+        return super().pingFull(hosts or self.pods, timeout or "1")
+
+    def iperf(self, *_args: Any, **_options: Any) -> None:
+        """Refused: Mininet's own would kill every iperf on this machine before it starts."""
+        error("*** iperf is not offered here; run iperf3 in the pods,"
+              " or experiments/ipip_modes.py\n")

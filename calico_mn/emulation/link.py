@@ -1,0 +1,84 @@
+"""Mininet's interfaces and links over devices that exist already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mininet.link import Intf, Link
+
+from calico_mn.emulation.node import NamespaceNode
+
+
+class DeviceIntf(Intf):
+    """A device of a namespace. Asks ``ip``, where Mininet asks ``ifconfig``."""
+
+    def __init__(self, name: str, node: NamespaceNode, ip: str = "", prefix_length: int = 32
+                 ) -> None:
+        # Mininet's constructor would configure the device by commands.
+        self.name = name
+        self.node = node
+        self.link: DeviceLink | None = None
+        self.mac: str | None = None
+        self.ip: str | None = ip or None
+        self.prefixLen = prefix_length
+        self.params: dict[str, Any] = {}
+        port = node.newPort()
+        node.intfs[port] = self
+        node.ports[self] = port
+        node.nameToIntf[name] = self
+
+    def _run(self, *words: str) -> str:
+        out, err, _status = self.node.pexec(*words)
+        return f"{out}{err}"
+
+    def ifconfig(self, *args: str) -> str:
+        """``up`` and ``down`` as commands; without arguments what ``ip address`` shows."""
+        if args in (("up",), ("down",)):
+            return self._run("ip", "link", "set", "dev", self.name, args[0])
+        return self._run("ip", "address", "show", "dev", self.name)
+
+    def isUp(self, setUp: bool = False) -> bool:
+        """Whether the device is up; with ``setUp`` it is brought up first."""
+        if setUp:
+            self.ifconfig("up")
+        return ",UP" in self._run("ip", "link", "show", "dev", self.name)
+
+    def updateIP(self) -> str | None:
+        """The address, which only the topology decides."""
+        return self.ip
+
+    def updateMAC(self) -> str | None:
+        """Read the MAC address from the kernel."""
+        words = self._run("ip", "-o", "link", "show", "dev", self.name).split()
+        self.mac = words[words.index("link/ether") + 1] if "link/ether" in words else None
+        return self.mac
+
+    def MAC(self) -> str | None:
+        """The MAC address."""
+        return self.mac or self.updateMAC()
+
+    def setIP(self, *_args: Any) -> str:
+        """Refused: addresses follow from the topology."""
+        return f"{self.node.name}: addresses follow from the topology\n"
+
+    def delete(self) -> None:
+        """Devices end with their namespace."""
+
+
+class DeviceLink(Link):
+    """A veth between two nodes, as Mininet's ``net`` and ``links`` show it."""
+
+    def __init__(self, intf1: DeviceIntf, intf2: DeviceIntf) -> None:
+        self.intf1, self.intf2 = intf1, intf2
+        intf1.link = intf2.link = self
+
+    def delete(self) -> None:
+        """Links end with their namespaces."""
+
+    def stop(self) -> None:
+        """Links end with their namespaces."""
+
+    def detach(self) -> None:
+        """Take both interfaces out of their nodes' tables."""
+        for intf in (self.intf1, self.intf2):
+            intf.node.delIntf(intf)

@@ -1,0 +1,279 @@
+"""CalicoNet: the cluster as a Mininet.
+
+Holds the bookkeeping (:class:`calico_mn.calico.cluster.Cluster`), the route engine and the
+runtime together, and gives each namespace its Mininet node. How routes look and how they are
+written is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError
+from pathlib import Path
+from types import TracebackType
+
+from calico_mn.bgp.distributor import Distributor
+from calico_mn.calico import PROFILE
+from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.encapsulation import UPLINK
+from calico_mn.calico.underlay import port_name
+from calico_mn.delta import Delta
+from calico_mn.emulation.base import LightMininet
+from calico_mn.emulation.link import DeviceIntf, DeviceLink
+from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
+from calico_mn.emulation.runtime import Runtime
+from calico_mn.errors import ClusterError
+from calico_mn.model import EncapsulationMode, Node, Topology
+from calico_mn.model import Pod as PodModel
+from calico_mn.state import PROTO_BIRD, Namespace
+
+
+class CalicoNet(LightMininet):
+    """An emulated Calico cluster, and a Mininet with all that Mininet offers.
+
+    ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
+    (0 off, 1 strict, 2 loose, as current Debian and Ubuntu set it).
+
+    Raises TopologyError when the topology's addresses do not suffice, UnsupportedError when the
+    machine cannot run it. Nothing is made before :meth:`start`.
+    """
+
+    profile = PROFILE
+
+    def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2) -> None:
+        super().__init__()
+        self.topology = topology
+        self.cluster = Cluster(topology, rp_filter)
+        self.distributor = Distributor()
+        self._tunnel_wanted = tunnel
+        self._runtime: Runtime | None = None
+
+    def __enter__(self) -> CalicoNet:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.stop()
+
+    # --- life
+
+    @property
+    def runtime(self) -> Runtime:
+        """The run behind the cluster. Raises ClusterError while it is not started."""
+        if self._runtime is None:
+            raise ClusterError("the cluster is not running: call start() first")
+        return self._runtime
+
+    @property
+    def tunnel(self) -> str:
+        """The tunnel back end that is at work: ``kernel`` or ``ebpf``."""
+        return self.runtime.tunnel.name
+
+    def build(self) -> None:
+        """Mininet's step before start; here start does all."""
+        self.built = True
+
+    def start(self) -> None:
+        """Boot the cluster. On any failure nothing is left behind."""
+        if self._runtime is not None:
+            return
+        self._runtime = Runtime(self._tunnel_wanted, {"topology": self.topology.source})
+        try:
+            self._boot(self._runtime)
+        except BaseException:
+            self.stop()
+            raise
+        self.built = True
+
+    def _boot(self, runtime: Runtime) -> None:
+        cluster = self.cluster
+        for node in cluster.nodes.values():
+            self.distributor.add_node(node.name, node.address.ip)
+        for name in cluster.nodes:
+            self.distributor.originate(name, cluster.originated(name))
+        states = [
+            *(cluster.subnet_state(subnet) for subnet in self.topology.underlay.subnets),
+            *self._router_states(),
+            *(self._node_state(name) for name in cluster.nodes),
+            *(cluster.pod_state(key) for key in cluster.endpoints),
+        ]
+        runtime.create(states, {key: e.node for key, e in cluster.endpoints.items()})
+        runtime.fill(states)
+        self._add_fabric()
+        for name in cluster.nodes:
+            self._attach_node(name)
+        for key in cluster.endpoints:
+            self._attach_pod(key)
+
+    def stop(self) -> None:
+        """End everything: programs, namespaces, the run's directory. Twice does no harm."""
+        if self._runtime is None:
+            return
+        self.stopXterms()
+        for node in self.nameToNode.values():
+            node.terminate()
+        self._runtime.close()
+
+    # --- what runs
+
+    def _node_state(self, name: str) -> Namespace:
+        """A node's wanted state. With its speaker dead, the routes between nodes stay."""
+        learned = self.distributor.learned(name)
+        state = self.cluster.node_state(name, learned)
+        before = self._runtime.states.get(name) if self._runtime else None
+        if before is None or self.distributor.is_alive(name):
+            return state
+        routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
+                  *(r for r in before.routes if r.protocol == PROTO_BIRD))
+        return Namespace(name, state.devices, state.addresses, routes, state.sysctls)
+
+    def refresh(self, names: Iterable[str]) -> tuple[Delta, ...]:
+        """Announce what these nodes have now, and bring every node concerned up to date."""
+        concerned = dict.fromkeys(names)
+        for name in list(concerned):
+            changed = self.distributor.originate(name, self.cluster.originated(name))
+            concerned.update(dict.fromkeys(sorted(changed)))
+        states = [self._node_state(name) for name in concerned]
+        return self.runtime.change([*states, *self._router_states()])
+
+    def _router_states(self) -> list[Namespace]:
+        return [self.cluster.router_state(router) for router in self.topology.underlay.routers]
+
+    def set_pod_routes(self, enabled: bool) -> tuple[Delta, ...]:
+        """Let every router of the fabric know the pods' blocks; the changes that it took.
+
+        With False it is again as the topology says of each router (``podRoutes``).
+        """
+        self.cluster.pod_routers = {router.name for router in self.topology.underlay.routers
+                                    if enabled or router.pod_routes}
+        return self.runtime.change(self._router_states())
+
+    def set_ipip_mode(self, mode: EncapsulationMode | str, node: str | None = None
+                      ) -> tuple[Delta, ...]:
+        """Change the pools' ipipMode while traffic flows; the changes that it took.
+
+        With ``node`` that node alone follows, as happens where calico-node is stuck on the
+        others. Raises ClusterError for an unknown mode or node.
+        """
+        try:
+            wanted = EncapsulationMode(mode)
+        except ValueError:
+            known = ", ".join(EncapsulationMode)
+            raise ClusterError(f"there is no IPIP mode {mode!r}; modes: {known}") from None
+        self.cluster.set_mode(wanted, node)
+        return self.refresh([node] if node else list(self.cluster.nodes))
+
+    def add_pod(self, *, namespace: str = "default", name: str, node: str, ip: str | None = None
+                ) -> Pod:
+        """Run one more pod. Raises IPAMError or ClusterError, and then nothing has changed."""
+        address = IPv4Address(ip) if ip else None
+        endpoint = self.cluster.add_pod(PodModel(namespace, name, node, address))
+        state = self.cluster.pod_state(endpoint.key)
+        self.runtime.create([state], {endpoint.key: node})
+        self.refresh([node])
+        self.runtime.fill([state])
+        return self._attach_pod(endpoint.key)
+
+    def delete_pod(self, key: str) -> None:
+        """End a pod and what runs in it."""
+        endpoint = self.cluster.delete_pod(key)
+        self._detach(key)
+        self.pods = [pod for pod in self.pods if pod.name != key]
+        self.refresh([endpoint.node])
+        self.runtime.discard([key])
+
+    def add_node(self, name: str, address: str) -> K8sNode:
+        """Join one more node; ``address`` with its prefix length. Raises ClusterError."""
+        if name in self.nameToNode:
+            raise ClusterError(f"{name} is in use already")
+        try:
+            node = Node(name, IPv4Interface(address))
+        except (AddressValueError, NetmaskValueError) as wrong:
+            raise ClusterError(f"{name}: {wrong}") from None
+        self.cluster.add_node(node)
+        self.distributor.add_node(name, node.address.ip)
+        changed = self.distributor.originate(name, self.cluster.originated(name))
+        state = self._node_state(name)
+        self.runtime.create([state])
+        subnet = self.cluster.fabric.subnet_of(node)
+        self.runtime.change([self.cluster.subnet_state(subnet)])
+        self.runtime.fill([state])
+        self.refresh(sorted(changed - {name}))
+        return self._attach_node(name)
+
+    def delete_node(self, name: str) -> None:
+        """Take a node out of the cluster, with its pods."""
+        node = self.cluster.node(name)
+        for endpoint in self.cluster.pods_on(name):
+            self.delete_pod(endpoint.key)
+        subnet = self.cluster.fabric.subnet_of(node)
+        changed = self.distributor.remove_node(name)
+        self.cluster.delete_node(name)
+        self._detach(name)
+        self.nodes = [other for other in self.nodes if other.name != name]
+        self.refresh(sorted(changed - {name}))
+        self.runtime.change([self.cluster.subnet_state(subnet)])
+        self.runtime.discard([name])
+
+    def kill_speaker(self, node: str) -> None:
+        """Let a node's route distributor die: routes stay as they are, there and at its peers."""
+        self.distributor.kill(node)
+
+    def restart_speaker(self, node: str) -> tuple[Delta, ...]:
+        """Bring a dead distributor back; it catches up with what it missed."""
+        changed = self.distributor.restart(node)
+        return self.refresh([node, *sorted(changed - {node})])
+
+    def save_logs(self, directory: Path) -> None:
+        """Copy the logs of what was wired when, one directory per node."""
+        self.runtime.save_logs(directory)
+
+    # --- Mininet's tables
+
+    def _link(self, one: DeviceIntf, other: DeviceIntf) -> None:
+        self.links.append(DeviceLink(one, other))
+
+    def _add_fabric(self) -> None:
+        for subnet in self.topology.underlay.subnets:
+            self._register(SubnetSwitch(subnet.name, self.runtime.spawn), self.switches)
+        for router in self.topology.underlay.routers:
+            node = FabricRouter(router.name, self.runtime.spawn)
+            self.routers.append(node)
+            self._register(node, self.hosts)
+            for position, foot in enumerate(router.interfaces):
+                switch = self.nameToNode[foot.subnet]
+                self._link(DeviceIntf(f"eth{position}", node, str(foot.address)),
+                           DeviceIntf(port_name(router.name), switch))
+
+    def _attach_node(self, name: str) -> K8sNode:
+        model = self.cluster.nodes[name]
+
+        def blocks() -> tuple[str, ...]:
+            return tuple(str(block) for block in self.cluster.ipam.blocks(name))
+
+        node = K8sNode(name, self.runtime.spawn, str(model.address.ip), blocks)
+        self.nodes.append(node)
+        self._register(node, self.hosts)
+        subnet = self.cluster.fabric.subnet_of(model)
+        self._link(DeviceIntf(UPLINK, node, node.address, subnet.cidr.prefixlen),
+                   DeviceIntf(port_name(name), self.nameToNode[subnet.name]))
+        return node
+
+    def _attach_pod(self, key: str) -> Pod:
+        endpoint = self.cluster.endpoints[key]
+        pod = Pod(key, self.runtime.spawn, str(endpoint.address), endpoint.node, endpoint.device)
+        self.pods.append(pod)
+        self._register(pod, self.hosts)
+        self._link(DeviceIntf("eth0", pod, pod.ip),
+                   DeviceIntf(pod.device, self.nameToNode[pod.node]))
+        return pod
+
+    def _detach(self, name: str) -> None:
+        node = self.nameToNode.pop(name)
+        node.terminate()
+        self.hosts.remove(node)
+        for intf in list(node.intfs.values()):
+            if intf.link is not None:
+                self.links.remove(intf.link)
+                intf.link.detach()

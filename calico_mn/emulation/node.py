@@ -1,0 +1,170 @@
+"""Mininet nodes that are light: a namespace each, and a shell only when somebody types.
+
+Mininet has no types; its dynamism ends in this module, in :mod:`calico_mn.emulation.link` and
+in :mod:`calico_mn.emulation.net`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from mininet.node import Node
+
+#: starts a program in the namespace of the named node: (name, argv, Popen options)
+Spawn = Callable[..., "subprocess.Popen[Any]"]
+
+_SHELL_END_TIMEOUT_S = 2
+
+
+class NamespaceNode(Node):
+    """A Mininet node over a namespace that exists already.
+
+    ``cmd`` and ``sendCmd`` start a shell when they are first used (about 10 ms); ``popen`` and
+    ``pexec`` never need one.
+    """
+
+    def __init__(self, name: str, spawn: Spawn, **params: Any) -> None:
+        self._spawn = spawn
+        self._may_start = False
+        self._shell_pid: int | None = None
+        super().__init__(name, inNamespace=True, **params)
+        self._may_start = True
+
+    @classmethod
+    def checkSetup(cls) -> None:
+        """Mininet would ask for ifconfig here; nothing of ours needs it."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the node's shell, which is started for it (``nsenter -t PID``)."""
+        self._ensure_shell()
+        return self._shell_pid
+
+    @pid.setter
+    def pid(self, value: int | None) -> None:
+        self._shell_pid = value
+
+    def __repr__(self) -> str:
+        """Mininet's form; without a shell there is no pid, and none is started to print one."""
+        addresses = ",".join(f"{intf.name}:{intf.IP()}" for intf in self.intfList())
+        return f"<{type(self).__name__} {self.name}: {addresses} pid={self._shell_pid}> "
+
+    # --- running programs
+
+    def popen(self, *args: Any, **kwargs: Any) -> subprocess.Popen[Any]:
+        """``subprocess.Popen`` in the node's namespace.
+
+        Takes a list, separate words, or one string that is split at blanks (with ``shell=True``
+        it is handed to ``sh -c``). Output goes to pipes unless told otherwise. Raises ToolError
+        if the program cannot be started.
+        """
+        words: Sequence[str]
+        if len(args) == 1 and isinstance(args[0], str):
+            words = [args[0]] if kwargs.get("shell") else args[0].split()
+        elif len(args) == 1:
+            words = list(args[0])
+        else:
+            words = list(args)
+        if kwargs.pop("shell", False):
+            words = ["/bin/sh", "-c", " ".join(words)]
+        kwargs.pop("mncmd", None)
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
+        return self._popen([str(word) for word in words], **options)
+
+    def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[Any]:
+        """Every start of a program, Mininet's own start of the shell too, comes through here.
+
+        Mininet enters a namespace by mnexec; here the starting thread is inside already.
+        """
+        if cmd[0] == "mnexec":
+            cmd = cmd[2:]
+            params["close_fds"] = True
+        params.setdefault("start_new_session", True)
+        return self._spawn(self.name, list(cmd), **params)
+
+    def startShell(self, mnopts: str | None = None) -> None:
+        """Start the shell, but not from the constructor, where Mininet asks for it."""
+        if self._may_start:
+            super().startShell(mnopts)
+
+    def _ensure_shell(self) -> None:
+        if self._may_start and self.shell is None:
+            self.startShell()
+
+    def cmd(self, *args: Any, **kwargs: Any) -> Any:
+        """Type a command into the node's shell; its output."""
+        self._ensure_shell()
+        return super().cmd(*args, **kwargs)
+
+    def sendCmd(self, *args: Any, **kwargs: Any) -> Any:
+        """Type a command into the node's shell and do not wait."""
+        self._ensure_shell()
+        return super().sendCmd(*args, **kwargs)
+
+    def terminate(self) -> None:
+        """End the shell; what it does not end in time is killed."""
+        self._may_start = False
+        if self.shell is None:
+            return
+        shell = self.shell
+        for sign in (signal.SIGHUP, signal.SIGKILL):
+            if shell.poll() is not None:
+                break
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, sign)
+            with suppress(subprocess.TimeoutExpired):
+                shell.wait(_SHELL_END_TIMEOUT_S)
+        for table in (Node.inToNode, Node.outToNode):
+            table.pop(self.stdout.fileno(), None)
+        self.waitExited = False
+        self.cleanup()
+
+
+class K8sNode(NamespaceNode):
+    """A Kubernetes node, by the name of its Node resource.
+
+    ``address`` is the node's IP address, ``blocks`` the blocks with an affinity to it, in the
+    order in which it claimed them; all as text.
+    """
+
+    def __init__(self, name: str, spawn: Spawn, address: str,
+                 blocks: Callable[[], tuple[str, ...]]) -> None:
+        super().__init__(name, spawn)
+        self.address = address
+        self._blocks = blocks
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The node's blocks at this moment."""
+        return self._blocks()
+
+
+class Pod(NamespaceNode):
+    """A pod, by ``namespace/name``. ``ip`` is its address, ``node`` its node's name, as text."""
+
+    def __init__(self, name: str, spawn: Spawn, ip: str, node: str, device: str) -> None:
+        super().__init__(name, spawn)
+        self.ip = ip
+        self.node = node
+        self.device = device
+
+
+class FabricRouter(NamespaceNode):
+    """A router of the underlay."""
+
+
+class SubnetSwitch(NamespaceNode):
+    """The switch of one subnet: a Linux bridge in a namespace of its own."""
+
+    def connected(self) -> bool:
+        """A bridge needs no controller."""
+        return True
+
+    def dpctl(self, *_args: str) -> str:
+        """Mininet's CLI asks every switch; a Linux bridge speaks no OpenFlow."""
+        return f"{self.name} is a Linux bridge and speaks no OpenFlow\n"

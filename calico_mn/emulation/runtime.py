@@ -1,0 +1,118 @@
+"""A running cluster in the kernel: states written, programs started, everything ended again.
+
+Knows namespaces and states, not Mininet and not Calico. :class:`Runtime` is what is left to
+clean up after a Ctrl-C, so all that must end is known to it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from calico_mn.delta import Delta, delta
+from calico_mn.errors import ClusterError, UnsupportedError
+from calico_mn.kernel import processes, tunnel
+from calico_mn.kernel.capture import Capture
+from calico_mn.kernel.netns import NamespaceThread, environment
+from calico_mn.kernel.runs import RunDirectory
+from calico_mn.kernel.writer import KernelWriter
+from calico_mn.state import Namespace
+
+
+class Runtime:
+    """One run: its namespaces, its programs, its directory, its tunnel back end."""
+
+    def __init__(self, tunnel_wanted: str, description: Mapping[str, object]) -> None:
+        if os.geteuid() != 0:
+            raise UnsupportedError("making network namespaces needs root: run this with sudo")
+        self.tunnel = tunnel.choose(tunnel_wanted)
+        self.directory = RunDirectory({**description, "tunnel": self.tunnel.name})
+        self._thread = NamespaceThread()
+        self._log_of: dict[str, str] = {}
+        self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
+        self.states: dict[str, Namespace] = {}
+        self._open = True
+
+    def create(self, states: Sequence[Namespace], log_of: Mapping[str, str] | None = None
+               ) -> None:
+        """Make empty namespaces. ``log_of`` names whose log tells of a namespace (a pod's node)."""
+        for state in states:
+            owner = (log_of or {}).get(state.name, state.name)
+            self._log_of[state.name] = owner
+            self.directory.log_directory(owner)
+        self._writer.create(states)
+        for state in states:
+            namespace = self._writer.namespaces[state.name]
+            namespace.logs = self.directory.log_directory(self._log_of[state.name])
+
+    def fill(self, states: Sequence[Namespace]) -> None:
+        """Put what the states say into namespaces that were just created."""
+        self._writer.fill(states)
+        self.states.update((state.name, state) for state in states)
+
+    def change(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
+        """Bring filled namespaces to new states; the changes that it took."""
+        wanted = list(states)
+        changes = tuple(change for state in wanted
+                        if (change := delta(self.states[state.name], state)))
+        self._writer.apply(changes)
+        self.states.update((state.name, state) for state in wanted)
+        return changes
+
+    def discard(self, names: Sequence[str]) -> None:
+        """End namespaces and the programs in them."""
+        inodes = {self._writer.namespaces[name].inode for name in names
+                  if name in self._writer.namespaces}
+        processes.end_in_namespaces(inodes)
+        self._writer.discard(names)
+        for name in names:
+            self.states.pop(name, None)
+
+    def spawn(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a program in a namespace. Raises ToolError, or ClusterError if it is gone."""
+        namespace = self._writer.namespaces.get(name)
+        if not self._open or namespace is None:
+            raise ClusterError(f"{name} is not running")
+        directory = options.pop("cwd", None) or os.getcwd()
+        marked = environment(self.directory.identity, options.pop("env", None))
+        return self._thread.call(
+            self._thread.spawn, namespace, command, directory, env=marked, **options)
+
+    def capture(self, name: str, device: str, protocol: int) -> Capture:
+        """Begin to capture a namespace's packets of one IP protocol on one device."""
+        namespace = self._writer.namespaces.get(name)
+        if namespace is None:
+            raise ClusterError(f"{name} is not running")
+
+        def job() -> Capture:
+            self._thread.enter(namespace)
+            return Capture(device, protocol)
+
+        return self._thread.call(job)
+
+    def save_logs(self, directory: Path) -> None:
+        """Copy the nodes' logs, which disappear with the run."""
+        shutil.copytree(self.directory.logs, directory, dirs_exist_ok=True)
+
+    def close(self) -> None:
+        """End everything. Closing twice does no harm."""
+        if not self._open:
+            return
+        self._open = False
+        inodes = {n.inode for n in self._writer.namespaces.values()}
+        processes.end(self._thread.processes)
+        processes.end_in_namespaces(inodes)
+        self._writer.close()
+        self._thread.call(self.tunnel.close)
+        self._thread.close()
+        self.directory.remove()
+
+    def _journal(self, name: str, commands: Sequence[str]) -> None:
+        owner = self._log_of[name]
+        with suppress(OSError):
+            self.directory.write(owner, name, commands)
