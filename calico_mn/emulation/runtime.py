@@ -19,7 +19,7 @@ from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.kernel import processes, tunnel
 from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.netns import NamespaceThread, environment
-from calico_mn.kernel.runs import RunDirectory
+from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.writer import KernelWriter
 from calico_mn.state import Namespace
 
@@ -34,6 +34,7 @@ class Runtime:
         self.directory = RunDirectory({**description, "tunnel": self.tunnel.name})
         self._thread = NamespaceThread()
         self._log_of: dict[str, str] = {}
+        self._unwritten: dict[str, list[LogEntry]] = {}
         self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
         self.states: dict[str, Namespace] = {}
         self._open = True
@@ -52,7 +53,10 @@ class Runtime:
 
     def fill(self, states: Sequence[Namespace]) -> None:
         """Put what the states say into namespaces that were just created."""
-        self._writer.fill(states)
+        try:
+            self._writer.fill(states)
+        finally:
+            self._write_logs()
         self.states.update((state.name, state) for state in states)
 
     def change(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
@@ -60,7 +64,10 @@ class Runtime:
         wanted = list(states)
         changes = tuple(change for state in wanted
                         if (change := delta(self.states[state.name], state)))
-        self._writer.apply(changes)
+        try:
+            self._writer.apply(changes)
+        finally:
+            self._write_logs()
         self.states.update((state.name, state) for state in wanted)
         return changes
 
@@ -113,6 +120,12 @@ class Runtime:
         self.directory.remove()
 
     def _journal(self, name: str, commands: Sequence[str]) -> None:
-        owner = self._log_of[name]
-        with suppress(OSError):
-            self.directory.write(owner, name, commands)
+        self._unwritten.setdefault(self._log_of[name], []).append(
+            LogEntry(name, commands))
+
+    def _write_logs(self) -> None:
+        """Append what happened to the logs, one file after the other."""
+        entries, self._unwritten = self._unwritten, {}
+        for owner, items in entries.items():
+            with suppress(OSError):
+                self.directory.write(owner, items)

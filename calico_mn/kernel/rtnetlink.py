@@ -73,6 +73,7 @@ def veth(device: Veth, index: int, peer_index: int, peer_fd: int, master: int = 
             _INFO_DATA, attribute(_VETH_INFO_PEER, peer))))
 
 
+@functools.lru_cache(maxsize=256)
 def _mac(address: str) -> bytes:
     return attribute(_IFLA_ADDRESS, bytes.fromhex(address.replace(":", ""))) if address else b""
 
@@ -108,10 +109,16 @@ def link(index: int, *, up: bool | None = None, mtu: int = 0, txqueuelen: int | 
     if txqueuelen is not None:
         body += u32(_IFLA_TXQLEN, txqueuelen)
     if conf:
-        values = b"".join(u32(DEVCONF[key], value) for key, value in conf.items())
-        body += attribute(_IFLA_AF_SPEC, attribute(
-            socket.AF_INET, attribute(_IFLA_INET_CONF, values)))
+        body += _conf(tuple(conf.items()))
     return RTM_NEWLINK, 0, body
+
+
+@functools.lru_cache(maxsize=256)
+def _conf(settings: tuple[tuple[str, int], ...]) -> bytes:
+    """Per-device IPv4 sysctls; thousands of devices have the same ones."""
+    values = b"".join(u32(DEVCONF[key], value) for key, value in settings)
+    return attribute(_IFLA_AF_SPEC, attribute(
+        socket.AF_INET, attribute(_IFLA_INET_CONF, values)))
 
 
 def link_removal(index: int) -> Message:

@@ -11,7 +11,9 @@ import itertools
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,6 +23,15 @@ ROOT = Path("/run/calico-mn")
 LOG_FILE = "cni.log"
 
 _numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Commands carried out in the namespace ``subject``; ``time`` in seconds since 1970."""
+
+    subject: str
+    commands: Sequence[str]
+    time: float = field(default_factory=time.time)
 
 
 class RunDirectory:
@@ -54,11 +65,14 @@ class RunDirectory:
         directory.mkdir(exist_ok=True)
         return directory
 
-    def write(self, name: str, subject: str, commands: Sequence[str]) -> None:
-        """Append ``commands`` to the log of ``name``, stamped, about ``subject``."""
-        stamp = _now()
+    def write(self, name: str, entries: Sequence[LogEntry]) -> None:
+        """Append ``entries`` to the log of ``name``."""
         with open(self.log_directory(name) / LOG_FILE, "a", encoding="utf-8") as file:
-            file.writelines(f"{stamp} [{subject}] {command}\n" for command in commands)
+            for entry in entries:
+                stamp = datetime.fromtimestamp(entry.time, timezone.utc).isoformat(
+                    timespec="microseconds")
+                file.writelines(f"{stamp} [{entry.subject}] {command}\n"
+                                for command in entry.commands)
 
     def remove(self) -> None:
         """Delete the directory, and the common one if no other run uses it."""
