@@ -16,6 +16,7 @@ from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.underlay import Fabric, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.model import EncapsulationMode, IPPool, Node, Pod, Router, Subnet, Topology
+from calico_mn.names import is_label, is_subdomain
 from calico_mn.state import Address, Device, Namespace, Route, Sysctl
 
 NEVER = EncapsulationMode.NEVER
@@ -60,10 +61,15 @@ class Cluster:
             raise ClusterError(f"there is a node {node.name} already")
         if any(node.address.ip == other.address.ip for other in self.nodes.values()):
             raise ClusterError(f"{node.name}: another node has {node.address.ip}")
-        self.fabric.subnet_of(node)
+        if not is_subdomain(node.name):
+            raise ClusterError(f"{node.name!r} is not a valid name for a node")
+        subnet = self.fabric.subnet_of(node)
+        if any(node.address.ip == foot.address for router in self.topology.underlay.routers
+               for foot in router.interfaces if foot.subnet == subnet.name):
+            raise ClusterError(f"{node.name}: a router has {node.address.ip}")
+        self._set_modes(node.name, self._pool_modes)
         self.nodes[node.name] = node
         self._on_node[node.name] = {}
-        self._set_modes(node.name, self._pool_modes)
 
     def delete_node(self, name: str) -> None:
         """Forget a node that has no pods, with its blocks and its tunnel address."""
@@ -79,6 +85,8 @@ class Cluster:
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:
         """Give a pod its address and its MTU, which it keeps whatever changes later."""
         node = self.node(pod.node)
+        if not (is_label(pod.namespace) and is_subdomain(pod.name)):
+            raise ClusterError(f"{pod.key!r} is not a valid name for a pod")
         if pod.key in self.endpoints:
             raise ClusterError(f"there is a pod {pod.key} already")
         allocation = self.ipam.allocation(pod.key)
@@ -102,12 +110,22 @@ class Cluster:
         return endpoint
 
     def set_mode(self, mode: EncapsulationMode, node: str | None = None) -> None:
-        """Put every pool into ``mode``, as all nodes see it or as one node alone does."""
+        """Put every pool into ``mode``, as all nodes see it or as one node alone does.
+
+        Raises IPAMError when no address is left for a tunnel; the modes are then as before.
+        """
         modes = {pool.name: mode for pool in self.topology.pools}
+        before = self._modes.copy()
+        names = [self.node(node).name] if node else list(self.nodes)
+        try:
+            for name in names:
+                self._set_modes(name, modes)
+        except IPAMError:
+            for name in names:
+                self._set_modes(name, before[name])
+            raise
         if node is None:
             self._pool_modes = modes
-        for name in [self.node(node).name] if node else list(self.nodes):
-            self._set_modes(name, modes)
 
     def _set_modes(self, node: str, modes: Mapping[str, EncapsulationMode]) -> None:
         """How a node sees the pools' modes, and the tunnel address that follows from it.

@@ -154,7 +154,8 @@ class CalicoNet(LightMininet):
         """Change the pools' ipipMode while traffic flows; the changes that it took.
 
         With ``node`` that node alone follows, as happens where calico-node is stuck on the
-        others. Raises ClusterError for an unknown mode or node.
+        others. Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an
+        unknown mode or node, IPAMError when no address is left for a tunnel.
         """
         try:
             wanted = EncapsulationMode(mode)
@@ -162,17 +163,28 @@ class CalicoNet(LightMininet):
             known = ", ".join(EncapsulationMode)
             raise ClusterError(f"there is no IPIP mode {mode!r}; modes: {known}") from None
         self.cluster.set_mode(wanted, node)
+        if self._runtime is None:
+            return ()
         return self.refresh([node] if node else list(self.cluster.nodes))
 
     def add_pod(self, *, namespace: str = "default", name: str, node: str, ip: str | None = None
                 ) -> Pod:
         """Run one more pod. Raises IPAMError or ClusterError, and then nothing has changed."""
-        address = IPv4Address(ip) if ip else None
+        runtime = self.runtime
+        try:
+            address = IPv4Address(ip) if ip else None
+        except AddressValueError as wrong:
+            raise ClusterError(f"{namespace}/{name}: {wrong}") from None
         endpoint = self.cluster.add_pod(PodModel(namespace, name, node, address))
         state = self.cluster.pod_state(endpoint.key)
-        self.runtime.create([state], {endpoint.key: node})
-        self.refresh([node])
-        self.runtime.fill([state])
+        try:
+            runtime.create([state], {endpoint.key: node})
+            self.refresh([node])
+            runtime.fill([state])
+        except BaseException:
+            self.cluster.delete_pod(endpoint.key)
+            runtime.discard([endpoint.key])
+            raise
         return self._attach_pod(endpoint.key)
 
     def delete_pod(self, key: str) -> None:

@@ -17,6 +17,7 @@ from ipaddress import (
     IPv6Network,
 )
 
+from calico_mn.names import is_label, is_subdomain
 from calico_mn.topology.fields import Reader, describe
 from calico_mn.topology.positions import Scalar, Tree
 from calico_mn.topology.problems import Mark, Report, quote
@@ -24,9 +25,6 @@ from calico_mn.topology.problems import Mark, Report, quote
 NO_IPV6 = "IPv6 is not emulated yet"
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-_LABEL_ONLY = re.compile(_LABEL)
 _CIDR = re.compile(r"([0-9.]{7,15})/(0|[1-9][0-9]?)")
 _QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 _RATES = {"bit": 1e-6, "kbit": 1e-3, "mbit": 1.0, "gbit": 1e3}
@@ -84,7 +82,7 @@ def one_of(*choices: str) -> Reader:
 
 def subdomain(report: Report, tree: Tree, label: str) -> str | None:
     """A name of a Kubernetes object (RFC 1123 subdomain, at most 253 characters)."""
-    if isinstance(tree, Scalar) and len(tree.text) <= 253 and _SUBDOMAIN.fullmatch(tree.text):
+    if isinstance(tree, Scalar) and is_subdomain(tree.text):
         return tree.text
     report.add(f"{label} {describe(tree)} is not a valid name", tree.mark,
                "a name has lower-case letters, digits, '-' and '.', begins and ends with a letter "
@@ -94,7 +92,7 @@ def subdomain(report: Report, tree: Tree, label: str) -> str | None:
 
 def label_name(report: Report, tree: Tree, label: str) -> str | None:
     """A namespace, or a name in the underlay (RFC 1123 label, at most 63 characters)."""
-    if isinstance(tree, Scalar) and _LABEL_ONLY.fullmatch(tree.text):
+    if isinstance(tree, Scalar) and is_label(tree.text):
         return tree.text
     report.add(f"{label} {describe(tree)} is not a valid name", tree.mark,
                "it has lower-case letters, digits and '-', begins and ends with a letter or "
