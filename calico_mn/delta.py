@@ -20,11 +20,13 @@ class Delta:
     """The changes for one namespace, in the order in which a packet in flight survives them.
 
     New devices, sysctls and addresses come before the routes that use them; what became
-    superfluous goes after the routes that used it. ``routes_replaced`` holds new routes and
+    superfluous goes after the routes that used it. Only a device that is made anew under its old
+    name goes first (``devices_outdated``). ``routes_replaced`` holds new routes and
     routes whose destination exists with other attributes: the kernel swaps those in one step.
     """
 
     namespace: str
+    devices_outdated: tuple[Device, ...] = ()
     devices_added: tuple[Device, ...] = ()
     tunnels_changed: tuple[Tunnel, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
@@ -35,8 +37,8 @@ class Delta:
     devices_removed: tuple[Device, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.devices_added or self.tunnels_changed or self.sysctls
-                    or self.addresses_added or self.routes_replaced or self.routes_removed
+        return bool(self.devices_outdated or self.devices_added or self.tunnels_changed
+                    or self.sysctls or self.addresses_added or self.routes_replaced or self.routes_removed
                     or self.addresses_removed or self.devices_removed)
 
 
@@ -75,6 +77,7 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
                   if route.device not in gone}
     return Delta(
         wanted.name,
+        devices_outdated=tuple(device for device in removed if device.name in new_devices),
         devices_added=added,
         tunnels_changed=tunnels,
         sysctls=_missing(wanted.sysctls, (s for s in present.sysctls if s.device not in gone)),
@@ -86,7 +89,7 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
             route for destination, route in old_routes.items() if destination not in routes),
         addresses_removed=tuple(
             a for a in _missing(present.addresses, wanted.addresses) if a.device not in gone),
-        devices_removed=removed,
+        devices_removed=tuple(device for device in removed if device.name not in new_devices),
     )
 
 

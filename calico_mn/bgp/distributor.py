@@ -27,8 +27,14 @@ class Distributor:
         self._mesh(speaker)
 
     def remove_node(self, node: str) -> frozenset[str]:
-        """Take a speaker's sessions down with notice; the nodes that lost prefixes."""
-        return self._speakers.pop(node).disconnect(withdraw=True)
+        """Take a speaker's sessions down with notice; the nodes that lost prefixes.
+
+        Those who kept the routes of a dead speaker forget them, too: it is expected no more.
+        """
+        speaker = self.speaker(node)
+        del self._speakers[node]
+        changed = speaker.disconnect(withdraw=True)
+        return changed | {peer.node for peer in self._speakers.values() if peer.forget(speaker)}
 
     def originate(self, node: str, prefixes: Iterable[IPv4Network]) -> frozenset[str]:
         """What ``node`` announces from now on; the nodes whose learned prefixes changed."""
@@ -49,10 +55,15 @@ class Distributor:
         speaker.alive = False
 
     def restart(self, node: str) -> frozenset[str]:
-        """Bring a dead speaker back; the nodes whose learned prefixes changed by it."""
+        """Bring a dead speaker back; the nodes whose learned prefixes changed by it.
+
+        It learns everything anew, and so nothing of peers that are dead or gone.
+        """
         speaker = self.speaker(node)
-        speaker.alive = True
-        return self._mesh(speaker)
+        before = speaker.learned
+        speaker.revive()
+        changed = self._mesh(speaker) - {node}
+        return changed if speaker.learned == before else changed | {node}
 
     def speaker(self, node: str) -> Speaker:
         """The speaker of a node. Raises ClusterError if the node is unknown."""

@@ -87,6 +87,15 @@ class Speaker:
             changed.add(self.node)
         return frozenset(changed)
 
+    def forget(self, peer: Speaker) -> bool:
+        """Drop what ``peer`` announced; whether any best next hop changed."""
+        return self.receive(peer, Update(withdrawn=self._rib.from_peer(peer.address)))
+
+    def revive(self) -> None:
+        """Start a dead speaker again: a new process, with an empty RIB and no sessions yet."""
+        self.alive = True
+        self._rib = Rib()
+
     def receive(self, sender: Speaker, update: Update) -> bool:
         """Take in an update; whether any best next hop changed. A dead speaker hears nothing."""
         if not self.alive:

@@ -25,8 +25,8 @@ NEVER = EncapsulationMode.NEVER
 class Cluster:
     """Nodes, pods and addresses of one cluster.
 
-    ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``; ``pod_routers`` names the
-    routers that know the pods' blocks. Raises TopologyError when
+    ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
+    ``pod_routers`` names the routers that know the pods' blocks. Raises TopologyError when
     the addresses do not suffice for the topology's pods.
     """
 
@@ -116,7 +116,7 @@ class Cluster:
         """
         modes = {pool.name: mode for pool in self.topology.pools}
         before = self._modes.copy()
-        names = [self.node(node).name] if node else list(self.nodes)
+        names = list(self.nodes) if node is None else [self.node(node).name]
         try:
             for name in names:
                 self._set_modes(name, modes)
@@ -180,7 +180,14 @@ class Cluster:
         Single addresses inside own blocks are never announced (``calico_aggr`` in bird_aggr).
         """
         borrowed = (IPv4Network(address) for address in self.ipam.borrowed(node))
-        return (*self.ipam.blocks(node), *borrowed)
+        blocks = (block for block in self.ipam.blocks(node)
+                  if block.prefixlen < 32 or self._has(node, block.network_address))
+        return (*blocks, *borrowed)
+
+    def _has(self, node: str, address: IPv4Address) -> bool:
+        """Whether a node uses an address; BIRD knows a /32 block, without blackhole, by that."""
+        return address == self.tunnel_address(node) or any(
+            endpoint.address == address for endpoint in self._on_node[node].values())
 
     # --- wanted states
 
@@ -205,7 +212,10 @@ class Cluster:
             devices.append(side.device)
             routes.append(side.route)
             sysctls += side.sysctls
-        routes += self._learned_routes(node, learned)
+        # A dead peer may still announce what has moved here: BIRD leaves alien routes alone.
+        local = {route.destination for route in routes}
+        routes += (route for route in self._learned_routes(node, learned)
+                   if route.destination not in local)
         return Namespace(name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls))
 
     def _block_routes(self, node: str) -> Iterator[Route]:

@@ -215,8 +215,10 @@ class IPAM:
         names = ", ".join(f"{pool.name} ({pool.cidr})" for pool in pools) or "no enabled pool"
         reason = f"no address left for {handle} on {node} in {names}"
         if self.configuration.strict_affinity and any(
-                block.free for block in self._blocks.values()):
+                block.free for pool in pools for block in self._others(pool, node)):
             reason += "; other nodes' blocks have some, but affinity is strict"
+        if not self._may_claim(node) and any(self._unclaimed(pool, node) for pool in pools):
+            reason += f"; {node} has {len(self.blocks(node))} blocks and may claim no more"
         return reason
 
 

@@ -72,6 +72,10 @@ class DeviceLink(Link):
         self.intf1, self.intf2 = intf1, intf2
         intf1.link = intf2.link = self
 
+    def __str__(self) -> str:
+        """Both ends with their nodes: many devices are called eth0."""
+        return "<->".join(f"{intf.node.name}:{intf.name}" for intf in (self.intf1, self.intf2))
+
     def delete(self) -> None:
         """Links end with their namespaces."""
 

@@ -8,6 +8,7 @@ written is decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from calico_mn.emulation.base import LightMininet
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
-from calico_mn.errors import ClusterError
+from calico_mn.errors import ClusterError, KernelError
 from calico_mn.model import EncapsulationMode, Node, Topology
 from calico_mn.model import Pod as PodModel
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -60,9 +61,11 @@ class CalicoNet(LightMininet):
 
     @property
     def runtime(self) -> Runtime:
-        """The run behind the cluster. Raises ClusterError while it is not started."""
+        """The run behind the cluster. Raises ClusterError before start() and after stop()."""
         if self._runtime is None:
             raise ClusterError("the cluster is not running: call start() first")
+        if not self._runtime.is_open:
+            raise ClusterError("the cluster was stopped: make a new CalicoNet")
         return self._runtime
 
     @property
@@ -75,8 +78,8 @@ class CalicoNet(LightMininet):
         self.built = True
 
     def start(self) -> None:
-        """Boot the cluster. On any failure nothing is left behind."""
-        if self._runtime is not None:
+        """Boot the cluster. On any failure nothing is left behind. A stopped one stays stopped."""
+        if self._runtime is not None and self.runtime.is_open:
             return
         self._runtime = Runtime(self._tunnel_wanted, {"topology": self.topology.source})
         try:
@@ -183,17 +186,22 @@ class CalicoNet(LightMininet):
             runtime.fill([state])
         except BaseException:
             self.cluster.delete_pod(endpoint.key)
+            with suppress(KernelError):
+                self.refresh([node])
             runtime.discard([endpoint.key])
             raise
         return self._attach_pod(endpoint.key)
 
     def delete_pod(self, key: str) -> None:
         """End a pod and what runs in it."""
+        runtime = self.runtime
         endpoint = self.cluster.delete_pod(key)
         self._detach(key)
         self.pods = [pod for pod in self.pods if pod.name != key]
-        self.refresh([endpoint.node])
-        self.runtime.discard([key])
+        try:
+            self.refresh([endpoint.node])
+        finally:
+            runtime.discard([key])
 
     def add_node(self, name: str, address: str) -> K8sNode:
         """Join one more node; ``address`` with its prefix length. Raises ClusterError."""
@@ -203,30 +211,43 @@ class CalicoNet(LightMininet):
             node = Node(name, IPv4Interface(address))
         except (AddressValueError, NetmaskValueError) as wrong:
             raise ClusterError(f"{name}: {wrong}") from None
+        runtime = self.runtime
+        subnet = self.cluster.fabric.subnet_of(node)
         self.cluster.add_node(node)
         self.distributor.add_node(name, node.address.ip)
-        changed = self.distributor.originate(name, self.cluster.originated(name))
-        state = self._node_state(name)
-        self.runtime.create([state])
-        subnet = self.cluster.fabric.subnet_of(node)
-        self.runtime.change([self.cluster.subnet_state(subnet)])
-        self.runtime.fill([state])
-        self.refresh(sorted(changed - {name}))
+        try:
+            changed = self.distributor.originate(name, self.cluster.originated(name))
+            state = self._node_state(name)
+            runtime.create([state])
+            runtime.change([self.cluster.subnet_state(subnet)])
+            runtime.fill([state])
+            self.refresh(sorted(changed - {name}))
+        except BaseException:
+            with suppress(KernelError):
+                self._forget_node(node)
+            runtime.discard([name])
+            raise
         return self._attach_node(name)
 
     def delete_node(self, name: str) -> None:
         """Take a node out of the cluster, with its pods."""
+        runtime = self.runtime
         node = self.cluster.node(name)
         for endpoint in self.cluster.pods_on(name):
             self.delete_pod(endpoint.key)
-        subnet = self.cluster.fabric.subnet_of(node)
-        changed = self.distributor.remove_node(name)
-        self.cluster.delete_node(name)
         self._detach(name)
         self.nodes = [other for other in self.nodes if other.name != name]
-        self.refresh(sorted(changed - {name}))
-        self.runtime.change([self.cluster.subnet_state(subnet)])
-        self.runtime.discard([name])
+        try:
+            self._forget_node(node)
+        finally:
+            runtime.discard([name])
+
+    def _forget_node(self, node: Node) -> None:
+        """Take a node out of the bookkeeping, out of the others' routes, and off its switch."""
+        changed = self.distributor.remove_node(node.name)
+        self.cluster.delete_node(node.name)
+        self.refresh(sorted(changed - {node.name}))
+        self.runtime.change([self.cluster.subnet_state(self.cluster.fabric.subnet_of(node))])
 
     def kill_speaker(self, node: str) -> None:
         """Let a node's route distributor die: routes stay as they are, there and at its peers."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn.delta import Delta, delta
-from calico_mn.errors import ClusterError, UnsupportedError
+from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import processes, tunnel
 from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.netns import NamespaceThread, environment
@@ -37,7 +37,7 @@ class Runtime:
         self._unwritten: dict[str, list[LogEntry]] = {}
         self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
         self.states: dict[str, Namespace] = {}
-        self._open = True
+        self.is_open = True
 
     def create(self, states: Sequence[Namespace], log_of: Mapping[str, str] | None = None
                ) -> None:
@@ -66,10 +66,19 @@ class Runtime:
                         if (change := delta(self.states[state.name], state)))
         try:
             self._writer.apply(changes)
+        except BaseException:
+            self._undo(wanted)
+            raise
         finally:
             self._write_logs()
         self.states.update((state.name, state) for state in wanted)
         return changes
+
+    def _undo(self, wanted: Iterable[Namespace]) -> None:
+        """Take back a change that failed half-way, as far as the kernel lets us."""
+        for state in wanted:
+            with suppress(KernelError):
+                self._writer.apply([delta(state, self.states[state.name])])
 
     def discard(self, names: Sequence[str]) -> None:
         """End namespaces and the programs in them."""
@@ -83,7 +92,7 @@ class Runtime:
     def spawn(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program in a namespace. Raises ToolError, or ClusterError if it is gone."""
         namespace = self._writer.namespaces.get(name)
-        if not self._open or namespace is None:
+        if not self.is_open or namespace is None:
             raise ClusterError(f"{name} is not running")
         directory = options.pop("cwd", None) or os.getcwd()
         marked = environment(self.directory.identity, options.pop("env", None))
@@ -108,9 +117,9 @@ class Runtime:
 
     def close(self) -> None:
         """End everything. Closing twice does no harm."""
-        if not self._open:
+        if not self.is_open:
             return
-        self._open = False
+        self.is_open = False
         inodes = {n.inode for n in self._writer.namespaces.values()}
         processes.end(self._thread.processes)
         processes.end_in_namespaces(inodes)

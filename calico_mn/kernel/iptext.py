@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calico_mn.delta import Delta
+from calico_mn.kernel import rtnetlink
 from calico_mn.state import Address, Bridge, Device, Route, Shaping, Sysctl, Tunnel, Veth, VethEnd
 
 
@@ -38,10 +39,13 @@ def _mac(address: str) -> str:
 def _shaping(device: str, item: Shaping | None) -> Iterator[str]:
     parent = "root"
     if item and item.rate:
-        yield f"tc qdisc add dev {device} root handle 1: tbf rate {item.rate:g}mbit"
+        burst, limit = rtnetlink.bucket(item.rate)
+        yield (f"tc qdisc add dev {device} root handle 1: tbf rate"
+               f" {rtnetlink.bytes_per_second(item.rate) * 8}bit burst {burst} limit {limit}")
         parent = "parent 1:1"
     if item and item.delay:
-        yield f"tc qdisc add dev {device} {parent} netem delay {item.delay:g}ms"
+        yield (f"tc qdisc add dev {device} {parent} netem limit {rtnetlink.NETEM_LIMIT}"
+               f" delay {round(item.delay * 1000)}us")
 
 
 def tunnel_changed(device: Tunnel) -> list[str]:
@@ -65,6 +69,11 @@ def route(item: Route, *, remove: bool = False) -> str:
     return f"ip route {'del' if remove else 'replace'} {item}"
 
 
+def link_removal(device: Device) -> str:
+    """``ip link del``."""
+    return f"ip link del {device.name}"
+
+
 def commands(change: Delta) -> list[str]:
     """All commands of a delta, in the order in which the writer carries them out."""
     own = [item for item in change.sysctls if item.device in ("", "all", "default")]
@@ -73,6 +82,7 @@ def commands(change: Delta) -> list[str]:
         if item.device not in ("", "all", "default"):
             of_device.setdefault(item.device, []).append(item)
     found = [sysctl(item) for item in own]
+    found += [link_removal(device) for device in change.devices_outdated]
     for device in change.devices_added:
         found += device_added(device)
         found += [sysctl(item) for item in of_device.pop(device.name, ())]
@@ -84,5 +94,5 @@ def commands(change: Delta) -> list[str]:
     found += [route(item) for item in change.routes_replaced]
     found += [route(item, remove=True) for item in change.routes_removed]
     found += [address(item, remove=True) for item in change.addresses_removed]
-    found += [f"ip link del {device.name}" for device in change.devices_removed]
+    found += [link_removal(device) for device in change.devices_removed]
     return found

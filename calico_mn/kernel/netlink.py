@@ -104,13 +104,21 @@ class NetlinkSocket:
     def request(self, messages: Sequence[Message]) -> None:
         """Send ``messages`` in as few calls as possible; only the last one asks for an answer.
 
-        A message that fails answers unasked, and the kernel goes on with the next one.
         Raises NetlinkError for the first one that failed, after all have been tried.
+        """
+        failures = self.attempt(messages)
+        if failures:
+            raise failures[0]
+
+    def attempt(self, messages: Sequence[Message]) -> list[NetlinkError]:
+        """As :meth:`request`, but returns what failed.
+
+        A message that fails answers unasked, and the kernel goes on with the next one.
         """
         parts: list[bytes] = []
         size = 0
         base = self._sequence + 1
-        failure: NetlinkError | None = None
+        failures: list[NetlinkError] = []
         last = len(messages) - 1
         for position, (kind, flags, body) in enumerate(messages):
             length = 16 + len(body)
@@ -123,28 +131,26 @@ class NetlinkSocket:
             parts.append(body)
             if ends:
                 self._socket.send(b"".join(parts))
-                refused = self._answers(base)
-                failure = failure or refused
+                failures += self._answers(base)
                 parts, size = [], 0
-        if failure:
-            raise failure
+        return failures
 
-    def _answers(self, base: int) -> NetlinkError | None:
-        """Read up to the answer to the newest message; the first failure among them, if any."""
-        failure: NetlinkError | None = None
+    def _answers(self, base: int) -> list[NetlinkError]:
+        """Read up to the answer to the newest message; the failures among the answers."""
+        failures: list[NetlinkError] = []
         while True:
             for kind, flags, sequence, body in self._receive():
                 if kind != _NLMSG_ERROR or sequence < base:
                     continue
                 number = -struct.unpack_from("=i", body)[0]
-                if number and failure is None:
+                if number:
                     reason = ""
                     if flags & _NLM_F_ACK_TLVS:
                         reason = attributes(body[20:]).get(_NLMSGERR_ATTR_MSG, b"").rstrip(
                             b"\0").decode(errors="replace")
-                    failure = NetlinkError(number, sequence - base, reason)
+                    failures.append(NetlinkError(number, sequence - base, reason))
                 if sequence == self._sequence:
-                    return failure
+                    return failures
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """The bodies of all answers to a dump request of type ``kind``."""
@@ -170,7 +176,7 @@ class NetlinkSocket:
             if error.errno == errno.EAGAIN:
                 raise KernelError(
                     f"rtnetlink gave no answer within {_REPLY_TIMEOUT_S} s") from error
-            raise
+            raise KernelError(f"rtnetlink: {error.strerror}") from error
         offset = 0
         while offset + 16 <= len(data):
             length, kind, flags, sequence, _port = _message_header.unpack_from(data, offset)

@@ -31,6 +31,8 @@ RTM_NEWQDISC = 36
 RTM_SETNEIGHTBL = 67
 
 IFF_UP = 1
+#: packets that netem may hold; its own default, 1000, would drop at a gigabit and 20 ms
+NETEM_LIMIT = 100_000
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
 _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 26, 28
@@ -171,30 +173,41 @@ def route(item: Route, index: int, *, remove: bool = False) -> Message:
                           _RTNH_F_ONLINK if item.onlink else 0) + body)
 
 
-def shaping(item: Shaping, index: int) -> list[Message]:
-    """tbf for the rate, netem for the delay; with both, netem inside tbf.
+def bytes_per_second(rate: float) -> int:
+    """A rate in Mbit/s as tbf counts it."""
+    return round(rate * 125_000)
+
+
+def bucket(rate: float) -> tuple[int, int]:
+    """tbf's burst and limit in bytes for a rate in Mbit/s.
 
     The bucket holds 10 ms of the rate, at least 16 kB, so that one GSO packet fits a slow link
     as well; the queue holds 50 ms more.
     """
+    speed = bytes_per_second(rate)
+    burst = max(16_384, speed // 100)
+    return burst, min(burst + max(65_536, speed // 20), 0xFFFFFFFF)
+
+
+def shaping(item: Shaping, index: int) -> list[Message]:
+    """tbf for the rate, netem for the delay; with both, netem inside tbf."""
     messages: list[Message] = []
     parent, handle = 0xFFFFFFFF, 0x00010000
     if item.rate:
-        bytes_per_second = item.rate * 125_000
-        burst = max(16_384, int(bytes_per_second * 0.010))
-        limit = burst + max(65_536, int(bytes_per_second * 0.050))
+        speed = bytes_per_second(item.rate)
+        burst, limit = bucket(item.rate)
         ethernet = 1  # TC_LINKLAYER_ETHERNET: no rate table needed
         rate = struct.pack("=BBHhHI", 0, ethernet, 0, 0, 0,
-                           min(int(bytes_per_second), 0xFFFFFFFF))
-        buffer_ticks = int(burst / bytes_per_second * 1e9) >> 6  # PSCHED_SHIFT
+                           min(speed, 0xFFFFFFFF))
+        buffer_ticks = int(burst / speed * 1e9) >> 6  # PSCHED_SHIFT
         parameters = rate + bytes(12) + struct.pack("=III", limit, buffer_ticks, 0)
         options = (attribute(1, parameters) + attribute(4, struct.pack(
-            "=Q", int(bytes_per_second))) + u32(6, burst))
+            "=Q", speed)) + u32(6, burst))
         messages.append(_qdisc(index, parent, handle, "tbf", options))
         parent, handle = 0x00010001, 0x00020000
     if item.delay:
         ticks = min(int(item.delay * 1e6) >> 6, 0xFFFFFFFF)
-        options = struct.pack("=IIIIII", ticks, 100_000, 0, 0, 0, 0) + attribute(
+        options = struct.pack("=IIIIII", ticks, NETEM_LIMIT, 0, 0, 0, 0) + attribute(
             10, struct.pack("=q", int(item.delay * 1e6)))  # TCA_NETEM_LATENCY64
         messages.append(_qdisc(index, parent, handle, "netem", options))
     return messages

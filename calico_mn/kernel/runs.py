@@ -51,6 +51,7 @@ class RunDirectory:
             raise UnsupportedError(
                 f"cannot make the run's directory {self.path}: {error.strerror}") from error
         (self.path / "logs").mkdir()
+        self._log_directories: dict[str, Path] = {}
         record = {"pid": os.getpid(), "started": _now(), **description}
         (self.path / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -61,8 +62,10 @@ class RunDirectory:
 
     def log_directory(self, name: str) -> Path:
         """Where the log of ``name`` is; made when first asked for."""
-        directory = self.logs / name
-        directory.mkdir(exist_ok=True)
+        directory = self._log_directories.get(name)
+        if directory is None:
+            directory = self._log_directories[name] = self.logs / name
+            directory.mkdir(exist_ok=True)
         return directory
 
     def write(self, name: str, entries: Sequence[LogEntry]) -> None:

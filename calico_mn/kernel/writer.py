@@ -34,6 +34,9 @@ from calico_mn.state import (
 #: called after each change with the namespace's name and the commands that it amounts to
 Journal = Callable[[str, Sequence[str]], None]
 
+# What the kernel answers when there is nothing to remove: no such device, route or address.
+_GONE = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
+
 # Indexes that are asked for (tunl0, eth0) are small; the others begin above this.
 _FIRST_FREE_INDEX = 9
 
@@ -145,10 +148,10 @@ class KernelWriter:
         for change in changes:
             namespace = self.namespaces[change.namespace]
             self._thread.enter(namespace)
-            if change.devices_added:
-                # Somebody may have made devices by hand in the meantime.
+            if change.devices_outdated or change.devices_added or change.devices_removed:
+                # Somebody may have made or removed devices by hand in the meantime.
                 with NetlinkSocket() as netlink:
-                    namespace.indexes.update(rtnetlink.device_indexes(netlink))
+                    namespace.indexes = rtnetlink.device_indexes(netlink)
             self._write_sysctls(change.sysctls, namespace, fresh=False)
             self._send(change, namespace, [])
 
@@ -188,6 +191,8 @@ class KernelWriter:
 
     def _send(self, change: Delta, namespace: NetworkNamespace, steps: list[Step]) -> None:
         """Everything of ``change`` but the namespace's own sysctls, by one netlink socket."""
+        outdated = [self._link_removal(device, namespace) for device in change.devices_outdated
+                    if device.name in namespace.indexes]
         of_device: dict[str, list[Sysctl]] = {}
         for item in change.sysctls:
             if item.device not in ("", "all", "default"):
@@ -199,31 +204,47 @@ class KernelWriter:
         for tunnel in change.tunnels_changed:
             steps += [(m, partial(_joined, iptext.tunnel_changed, tunnel))
                       for m in self._tunnel.configure(namespace, tunnel)]
-        steps += self._address_and_route_steps(change, namespace)
-        steps += [(rtnetlink.link_removal(namespace.index(device.name)),
-                   partial(str, f"ip link del {device.name}")) for device in change.devices_removed]
-        try:
-            with NetlinkSocket() as netlink:
-                netlink.request([message for message, _say in steps])
-        except NetlinkError as error:
-            command = steps[error.index][1]()
-            raise KernelError(f"{namespace.name}: {command}: {error.reason}") from error
+        steps += self._addition_steps(change, namespace)
+        removals = self._removal_steps(change, namespace)
+        every = [*outdated, *steps, *removals]
+        wanted = range(len(outdated), len(outdated) + len(steps))
+        with NetlinkSocket() as netlink:
+            failures = netlink.attempt([message for message, _say in every])
+        for error in failures:
+            if error.index in wanted or error.errno not in _GONE:
+                command = every[error.index][1]()
+                raise KernelError(f"{namespace.name}: {command}: {error.reason}") from error
         for device in change.devices_removed:
             namespace.indexes.pop(device.name, None)
         self._journal(namespace.name, iptext.commands(change))
 
     @staticmethod
-    def _address_and_route_steps(change: Delta, namespace: NetworkNamespace) -> list[Step]:
+    def _addition_steps(change: Delta, namespace: NetworkNamespace) -> list[Step]:
         index = namespace.index
         return [
             *((rtnetlink.address(a, index(a.device)), partial(iptext.address, a))
               for a in change.addresses_added),
             *((rtnetlink.route(r, index(r.device)), partial(iptext.route, r))
               for r in change.routes_replaced),
-            *((rtnetlink.route(r, index(r.device), remove=True),
-               partial(iptext.route, r, remove=True)) for r in change.routes_removed),
-            *((rtnetlink.address(a, index(a.device), remove=True),
-               partial(iptext.address, a, remove=True)) for a in change.addresses_removed),
+        ]
+
+    @staticmethod
+    def _link_removal(device: Device, namespace: NetworkNamespace) -> Step:
+        return (rtnetlink.link_removal(namespace.index(device.name)),
+                partial(iptext.link_removal, device))
+
+    def _removal_steps(self, change: Delta, namespace: NetworkNamespace) -> list[Step]:
+        """What is on a device that somebody removed before us went with it."""
+        known = {"": 0, **namespace.indexes}
+        return [
+            *((rtnetlink.route(r, known[r.device], remove=True),
+               partial(iptext.route, r, remove=True))
+              for r in change.routes_removed if r.device in known),
+            *((rtnetlink.address(a, known[a.device], remove=True),
+               partial(iptext.address, a, remove=True))
+              for a in change.addresses_removed if a.device in known),
+            *(self._link_removal(device, namespace)
+              for device in change.devices_removed if device.name in known),
         ]
 
     def _device_steps(self, device: Device, namespace: NetworkNamespace,

@@ -35,8 +35,8 @@ def create_tunl0(name: str, ifindex: int, filter_fd: int) -> int:
     """Make the device in the calling thread's network namespace, down; a descriptor.
 
     The descriptor must be held open: without it the device has no carrier. ``filter_fd`` is the
-    program of :func:`.program.load_drop_filter`. Raises UnsupportedError when the machine has no usable
-    /dev/net/tun, and KernelError when ``name`` or ``ifindex`` is taken in the namespace.
+    program of :func:`.program.load_drop_filter`. Raises UnsupportedError when the machine has no
+    usable /dev/net/tun, and KernelError when ``name`` or ``ifindex`` is taken in the namespace.
     """
     try:
         descriptor = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)

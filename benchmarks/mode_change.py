@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""How long a running cluster takes to change its IPIP mode.
+
+    sudo .venv/bin/python benchmarks/mode_change.py [--nodes 100] [--rounds 5] [--json FILE]
+
+One cluster, a pod on each node and so one block each: every node holds a route to the block of
+every other, 9,900 in all with 100 nodes in two racks. A round goes once through each of the six
+transitions between Always, CrossSubnet and Never. Timed is the whole of set_ipip_mode(): from
+the new wanted state to the kernel's last answer. Figures are medians, with the smallest and
+largest value behind them.
+
+CrossSubnet touches only the routes to the other rack (from Never) or to the own one (from
+Always); so the time a route is over the routes that a transition really replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+
+try:
+    import figures
+    from clusters import Size, topology
+    from rich.console import Console
+
+    from calico_mn import CalicoNet
+    from calico_mn.errors import CalicoMnError
+    from calico_mn.model import EncapsulationMode
+except ImportError as error:
+    sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/mode_change.py")
+
+ALWAYS, CROSS_SUBNET, NEVER = EncapsulationMode
+#: A way through all six transitions that ends where it began.
+TOUR = (ALWAYS, CROSS_SUBNET, NEVER, ALWAYS, NEVER, CROSS_SUBNET, ALWAYS)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of the mode of all nodes; ``routes`` that it replaced."""
+
+    round: int
+    before: str
+    after: str
+    ms: float
+    routes: int
+
+    @property
+    def transition(self) -> str:
+        """``Always -> Never``."""
+        return f"{self.before} -> {self.after}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark."""
+    options = _options(argv)
+    if os.geteuid() != 0:
+        sys.exit("mode_change.py: making network namespaces needs root: run this with sudo")
+    signal.signal(signal.SIGTERM, _interrupt)
+    out, about = figures.console(), figures.environment()
+    out.print(figures.heading("mode change", about))
+    changes: list[Change] = []
+    status = 0
+    try:
+        with CalicoNet(topology(Size.parse(f"{options.nodes}x1"))) as net:
+            about["tunnel"] = net.tunnel
+            total = sum(route.protocol == "bird" and route.kind == "unicast"
+                        for node in net.nodes for route in net.runtime.states[node.name].routes)
+            out.print(f"{options.nodes} nodes, {total} routes to blocks of others,"
+                      f" tunnel back end {net.tunnel}")
+            for number in range(options.rounds):
+                tour(net, number, changes)
+    except KeyboardInterrupt:
+        out.print("interrupted: what follows was measured until then")
+        status = 130
+    except (CalicoMnError, ValueError) as error:
+        out.print(f"mode_change.py: {error}", style="red", markup=False)
+        return 1
+    show(out, changes)
+    if options.json:
+        figures.write_json(options.json, {
+            "environment": about, "nodes": options.nodes,
+            "samples": [asdict(change) for change in changes],
+            "summary": {transition: figures.summary([c.ms for c in found])
+                        for transition, found in by_transition(changes).items()}})
+    return status
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--nodes", type=int, default=100, help="a pod on each (100)")
+    parser.add_argument("--rounds", type=int, default=5, help="six transitions in each (5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    return parser.parse_args(argv)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def tour(net: CalicoNet, number: int, changes: list[Change]) -> None:
+    """Each transition once; each sample is in ``changes`` at once."""
+    for before, after in pairwise(TOUR):
+        gc.collect()
+        start = time.perf_counter()
+        deltas = net.set_ipip_mode(after)
+        ms = (time.perf_counter() - start) * 1e3
+        routes = sum(len(delta.routes_replaced) for delta in deltas)
+        changes.append(Change(number, str(before), str(after), ms, routes))
+
+
+def by_transition(changes: Sequence[Change]) -> dict[str, list[Change]]:
+    """The samples of each transition."""
+    found: dict[str, list[Change]] = {}
+    for change in changes:
+        found.setdefault(change.transition, []).append(change)
+    return found
+
+
+def show(out: Console, changes: Sequence[Change]) -> None:
+    """The table."""
+    rows = [(transition, figures.spread([c.ms for c in found], 1), str(found[0].routes),
+             figures.spread([c.ms / c.routes for c in found if c.routes], 4))
+            for transition, found in by_transition(changes).items()]
+    out.print(figures.table("Median (smallest-largest)",
+                            ("transition", "ms", "routes replaced", "ms a route"), rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

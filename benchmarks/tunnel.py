@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""What the tunnel costs: TCP throughput and latency through tunl0 against plain routing.
+
+    sudo .venv/bin/python benchmarks/tunnel.py [--rounds 8] [--duration 3] [--pings 500]
+        [--tunnel auto|kernel|ebpf] [--json FILE]
+
+    pod a -- node0 --+-- rack0 (a bridge) --+-- node1 -- pod b
+
+One cluster, two nodes in one subnet, a pod on each. A round measures the pods' path twice, in
+mode Always (through tunl0) and in mode Never (plain routing), the one to begin with changing
+from round to round; the mode is changed on the running cluster. Both have the same MTU in the
+pods, 1480, because a pod keeps the MTU that it began with. TCP is one iperf3 stream; latency is
+the median of one ping's round trips, 2 ms apart, on the otherwise idle path. The ratio is formed
+within each round. Figures are medians, with the smallest and largest value behind them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from types import FrameType
+from typing import Any
+
+try:
+    import figures
+    from clusters import Size, topology
+    from rich.console import Console
+
+    from calico_mn import CalicoNet
+    from calico_mn.errors import CalicoMnError, ToolError
+    from calico_mn.model import EncapsulationMode
+except ImportError as error:
+    sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/tunnel.py")
+
+ALWAYS, NEVER = EncapsulationMode.ALWAYS, EncapsulationMode.NEVER
+_CLIENT, _SERVER = "default/p0", "default/p1"
+_PORT = 5201
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement in one mode; ``latency_us`` is the median round trip."""
+
+    round: int
+    mode: str
+    gbit_per_s: float
+    latency_us: float
+    retransmits: int
+    congestion_control: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark."""
+    options = _options(argv)
+    if os.geteuid() != 0:
+        sys.exit("tunnel.py: making network namespaces needs root: run this with sudo")
+    missing = [p for p in ("iperf3", "ping") if shutil.which(p) is None]
+    if missing:
+        sys.exit(f"tunnel.py: {' and '.join(missing)} not found; run ./install.sh")
+    signal.signal(signal.SIGTERM, _interrupt)
+    out, about = figures.console(), figures.environment()
+    out.print(figures.heading("tunnel", about))
+    samples: list[Sample] = []
+    status = 0
+    try:
+        with CalicoNet(topology(Size(2, 1), racks=1), tunnel=options.tunnel) as net:
+            about["tunnel"] = net.tunnel
+            out.print(f"tunnel back end: {net.tunnel}")
+            measure(out, net, options, samples)
+    except KeyboardInterrupt:
+        out.print("interrupted: what follows was measured until then")
+        status = 130
+    except CalicoMnError as error:
+        out.print(f"tunnel.py: {error}", style="red", markup=False)
+        status = 1
+    summary = evaluate(samples)
+    show(out, samples)
+    if options.json:
+        figures.write_json(options.json, {
+            "environment": about, "samples": [asdict(sample) for sample in samples],
+            "summary": summary})
+    return status
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=8, help="both modes in each (8)")
+    parser.add_argument("--duration", type=int, default=3, metavar="S",
+                        help="seconds of each iperf3 (3)")
+    parser.add_argument("--pings", type=int, default=500, help="round trips of each ping (500)")
+    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    return parser.parse_args(argv)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def measure(out: Console, net: CalicoNet, options: argparse.Namespace, samples: list[Sample]
+            ) -> None:
+    """All rounds; each sample is in ``samples`` at once."""
+    server = net.get(_SERVER).popen(
+        ["iperf3", "-s", "-p", str(_PORT)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _await_server(net)
+        for number in range(options.rounds):
+            for mode in (ALWAYS, NEVER) if number % 2 == 0 else (NEVER, ALWAYS):
+                net.set_ipip_mode(mode)
+                latency_us(net, 5)  # fills the neighbour tables
+                latency = latency_us(net, options.pings)
+                sent = iperf3(net, options.duration)
+                samples.append(Sample(number, str(mode), latency_us=latency, **sent))
+                out.print(f"  {number + 1}/{options.rounds} {mode!s:<7}"
+                          f" {samples[-1].gbit_per_s:6.2f} Gbit/s {latency:6.1f} us")
+    finally:
+        server.terminate()
+        server.wait(_PATIENCE_S)
+
+
+def _await_server(net: CalicoNet) -> None:
+    """Until the server listens: its port shows up in its own /proc/net/tcp."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        text = _output(net, _SERVER, ["cat", "/proc/net/tcp", "/proc/net/tcp6"], _PATIENCE_S)
+        if re.search(rf":{_PORT:04X} [0-9A-F]+:0000 0A ", text):
+            return
+        time.sleep(0.05)
+    raise ToolError(f"iperf3 did not listen in {_SERVER} within {_PATIENCE_S:.0f} s")
+
+
+def iperf3(net: CalicoNet, duration: int) -> dict[str, Any]:
+    """One TCP stream from client to server: what arrived."""
+    text = _output(net, _CLIENT, ["iperf3", "-c", net.get(_SERVER).ip, "-p", str(_PORT),
+                                  "-t", str(duration), "-J"], duration + _PATIENCE_S)
+    try:
+        end = json.loads(text)["end"]
+        return {"gbit_per_s": end["sum_received"]["bits_per_second"] / 1e9,
+                "retransmits": int(end["sum_sent"].get("retransmits", 0)),
+                "congestion_control": str(end.get("sender_tcp_congestion", ""))}
+    except (ValueError, KeyError) as error:
+        raise ToolError(f"iperf3 gave no result: {text.strip()[:300]}") from error
+
+
+def latency_us(net: CalicoNet, count: int) -> float:
+    """The median round trip of ``count`` pings."""
+    text = _output(net, _CLIENT, ["ping", "-n", "-i", "0.002", "-c", str(count), "-W", "2",
+                                  net.get(_SERVER).ip], count * 0.1 + _PATIENCE_S)
+    times = [float(found) * 1e3 for found in re.findall(r"time=([0-9.]+) ms", text)]
+    if not times:
+        raise ToolError(f"no answer to any of {count} pings: {text.strip()[:300]}")
+    return median(times)
+
+
+def _output(net: CalicoNet, pod: str, command: Sequence[str], timeout: float) -> str:
+    process = net.get(pod).popen(list(command), stderr=subprocess.STDOUT)
+    try:
+        text: str = process.communicate(timeout=timeout)[0].decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{pod}: {command[0]} was not done after {timeout:.0f} s") from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    return text
+
+
+# ---------------------------------------------------------------- results
+
+
+def ratios(samples: Sequence[Sample], metric: str) -> list[float]:
+    """Always / Never of each round that has both."""
+    found = []
+    for number in dict.fromkeys(sample.round for sample in samples):
+        pair = {s.mode: float(getattr(s, metric)) for s in samples if s.round == number}
+        if len(pair) == 2:
+            found.append(pair[str(ALWAYS)] / pair[str(NEVER)])
+    return found
+
+
+def evaluate(samples: Sequence[Sample]) -> dict[str, object]:
+    """Medians and ratios as data."""
+    found: dict[str, object] = {}
+    for metric in ("gbit_per_s", "latency_us"):
+        found[metric] = {
+            **{str(mode): figures.summary(
+                [getattr(s, metric) for s in samples if s.mode == str(mode)])
+               for mode in (ALWAYS, NEVER)},
+            "ratio": figures.summary(ratios(samples, metric))}
+    return found
+
+
+def show(out: Console, samples: Sequence[Sample]) -> None:
+    """The table."""
+    rows = []
+    for label, metric, digits in (("TCP, Gbit/s", "gbit_per_s", 2),
+                                  ("round trip, us", "latency_us", 1)):
+        by_mode = {mode: [getattr(s, metric) for s in samples if s.mode == str(mode)]
+                   for mode in (ALWAYS, NEVER)}
+        if all(by_mode.values()):
+            ratio = median(by_mode[ALWAYS]) / median(by_mode[NEVER])
+            rows.append((label, *(figures.spread(v, digits) for v in by_mode.values()),
+                         f"{ratio:.2f}", figures.spread(ratios(samples, metric))))
+    out.print(figures.table(
+        "Median (smallest-largest)",
+        ("", "Always (tunl0)", "Never", "ratio of medians", "ratio within a round"), rows))
+    used = sorted({s.congestion_control for s in samples if s.congestion_control})
+    if used:
+        out.print(f"TCP congestion control: {', '.join(used)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

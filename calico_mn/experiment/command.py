@@ -1,0 +1,26 @@
+"""From an exception to what a person sees: a message and an exit status, no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from calico_mn.errors import CalicoMnError, KernelError, ToolError
+from calico_mn.experiment.interruption import INTERRUPTED
+from calico_mn.report.terminal import complain
+
+FAILED = 1
+WRONG_REQUEST = 2
+
+
+def exit_status(main: Callable[[], int]) -> int:
+    """Run ``main``; its status, or 2 for a mistake in what was asked for, or 1 for a failure."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (KernelError, ToolError) as error:
+        complain(str(error))
+        return FAILED
+    except CalicoMnError as error:
+        complain(str(error))
+        return WRONG_REQUEST

@@ -1,0 +1,70 @@
+"""Ctrl-C where it may strike, and only there.
+
+A signal in the middle of boot or of cleaning up would leave things behind. So it is only noted
+there; while something is measured it stops the measurement at once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+from calico_mn.errors import CalicoMnError
+
+#: the shell's status for a program that ended by SIGINT
+INTERRUPTED = 130
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruption:
+    """Takes SIGINT, SIGTERM and SIGHUP over, as a context manager in the main thread.
+
+    ``status`` is the exit status so far, ``reason`` what cut the measurement short (None:
+    nothing did). After the first signal, further ones change nothing.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.reason: str | None = None
+        self._armed = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        for number in _SIGNALS:
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def may_stop(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do ``work``, but leave it at the first signal; not even begin it after one.
+
+        An error of ours ends the work too, so that what was measured is reported.
+        """
+        if self.status == INTERRUPTED:
+            self.reason = "interrupted"
+            return
+        try:
+            self._armed = True
+            work(*arguments)
+        except KeyboardInterrupt:
+            self.reason = "interrupted"
+        except CalicoMnError as error:
+            self.status = self.status or 1
+            self.reason = str(error)
+        finally:
+            self._armed = False
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.status = INTERRUPTED
+        if self._armed:
+            self._armed = False
+            raise KeyboardInterrupt

@@ -1,0 +1,88 @@
+"""Path classes between two pods, and the pairs that stand for them. Pure.
+
+What a mode does to a packet depends on where the two pods are: on one node, on two nodes of
+one subnet, or across subnets.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from calico_mn.errors import ClusterError
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+SAME_NODE = "same-node"
+SAME_SUBNET = "same-subnet"
+CROSS_SUBNET = "cross-subnet"
+
+#: every path class, nearest first
+PATHS = (SAME_NODE, SAME_SUBNET, CROSS_SUBNET)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A pod as measurements see it; ``name`` is ``namespace/name``, ``subnet`` its node's."""
+
+    name: str
+    ip: str
+    node: str
+    subnet: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two different pods, in the direction of the traffic."""
+
+    source: Endpoint
+    destination: Endpoint
+
+    @property
+    def path(self) -> str:
+        """The path class: one of :data:`PATHS`."""
+        if self.source.node == self.destination.node:
+            return SAME_NODE
+        return SAME_SUBNET if self.source.subnet == self.destination.subnet else CROSS_SUBNET
+
+
+def endpoints(net: CalicoNet) -> tuple[Endpoint, ...]:
+    """A cluster's pods, in file order. Raises ClusterError for fewer than two."""
+    subnet_of = {}
+    for node in net.nodes:
+        subnet = net.topology.subnet_of(IPv4Address(node.address))
+        subnet_of[node.name] = subnet.name if subnet else ""
+    found = tuple(Endpoint(pod.name, pod.ip, pod.node, subnet_of[pod.node]) for pod in net.pods)
+    if len(found) < 2:
+        raise ClusterError(f"{net.topology.source or 'the topology'} has too few pods: "
+                           "a measurement needs two of them, better two on each node")
+    return found
+
+
+def ordered_pairs(pods: Sequence[Endpoint]) -> tuple[Pair, ...]:
+    """Every pod to every other."""
+    return tuple(Pair(one, other) for one, other in itertools.permutations(pods, 2))
+
+
+def representative_pairs(pods: Sequence[Endpoint]) -> dict[str, Pair]:
+    """A pair for each path class that the cluster has, in the order of :data:`PATHS`.
+
+    The pairs share their source where one pod has a partner in every class, so that the classes
+    differ in the path alone. Otherwise a class gets its first pair in file order.
+    """
+    best: dict[str, Pair] = {}
+    every: dict[str, Pair] = {}
+    for source in pods:
+        mine: dict[str, Pair] = {}
+        for destination in pods:
+            if source is not destination:
+                pair = Pair(source, destination)
+                mine.setdefault(pair.path, pair)
+                every.setdefault(pair.path, pair)
+        if len(mine) > len(best):
+            best = mine
+    return {path: best.get(path, every[path]) for path in PATHS if path in every}

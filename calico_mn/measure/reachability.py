@@ -1,0 +1,92 @@
+"""The reachability matrix: every pod pings every other, many at a time."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calico_mn.measure import ping
+from calico_mn.measure.paths import Endpoint, Pair, ordered_pairs
+from calico_mn.measure.programs import Host, end, start
+from calico_mn.measure.wire import Wire
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+#: programs at a time; the unreachable ones only wait
+_CONCURRENCY = 64
+_FIRST_WAIT_S = 0.3
+_SECOND_WAIT_S = 0.8
+_OVERDUE_S = 10.0
+_POLL_MS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Whether a pod's ping was answered, and how its requests crossed the wire.
+
+    ``encapsulated`` is None when no request was seen on any uplink (as without a gateway).
+    """
+
+    pair: Pair
+    reached: bool
+    encapsulated: bool | None
+
+
+def matrix(net: CalicoNet, pods: Sequence[Endpoint]) -> Iterator[Reached]:
+    """Each ordered pair, as soon as it is decided.
+
+    A pair without an answer is tried a second time, with more patience, before it counts as
+    unreachable. An unreachable pair so costs a second, but not a second of its own.
+    """
+    with Wire(net, sorted({pod.node for pod in pods})) as wire:
+        again: list[Pair] = []
+        for pair, answered in _attempt(net, ordered_pairs(pods), wire, _FIRST_WAIT_S):
+            if answered:
+                yield Reached(pair, True, wire.encapsulated(pair))
+            else:
+                again.append(pair)
+        for pair, answered in _attempt(net, again, wire, _SECOND_WAIT_S):
+            yield Reached(pair, answered, wire.encapsulated(pair))
+
+
+def _attempt(net: CalicoNet, pairs: Iterable[Pair], wire: Wire, wait: float
+             ) -> Iterator[tuple[Pair, bool]]:
+    """Ping once along each pair, ``wait`` seconds for the reply; pairs in order of decision."""
+    waiting = deque(pairs)
+    running: dict[int, tuple[Pair, subprocess.Popen[str], float]] = {}
+    ended = select.poll()
+    try:
+        while waiting or running:
+            while waiting and len(running) < _CONCURRENCY:
+                pair = waiting.popleft()
+                process = _ping(net[pair.source.name], pair, wait)
+                descriptor = os.pidfd_open(process.pid)
+                running[descriptor] = (pair, process, time.monotonic() + wait + _OVERDUE_S)
+                ended.register(descriptor, select.POLLIN)
+                wire.drain()
+            done = [descriptor for descriptor, _ in ended.poll(_POLL_MS)]
+            wire.drain()
+            now = time.monotonic()
+            done += [d for d, (_, _, limit) in running.items() if now > limit and d not in done]
+            for descriptor in done:
+                pair, process, _ = running.pop(descriptor)
+                ended.unregister(descriptor)
+                os.close(descriptor)
+                end(process)
+                yield pair, process.returncode == 0
+    finally:
+        for descriptor, (_, process, _) in running.items():
+            os.close(descriptor)
+            end(process)
+
+
+def _ping(source: Host, pair: Pair, wait: float) -> subprocess.Popen[str]:
+    return start(source, ping.argv(pair.destination.ip, count=1, interval=1, wait=wait),
+                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

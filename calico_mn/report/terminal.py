@@ -1,0 +1,143 @@
+"""What the terminal shows: heading, progress, matrices, table, sentences."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from calico_mn.report import matrix, table
+from calico_mn.report.summary import Summary
+
+_STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREACHABLE: "red"}
+_NARROWEST = 100
+
+#: back end -> what makes tunl0, in words
+TUNNELS = {"kernel": "the kernel's ipip module",
+           "ebpf": "an eBPF device in place of the ipip module"}
+_REDRAW_S = 0.1
+_GAP = 3
+_INDENT = 2
+#: narrower terminals get medians without ranges
+_RANGES_FROM = 96
+
+
+def console() -> Console:
+    """Standard output. In a pipe it is wide enough for the table, and has no colours."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_NARROWEST)
+
+
+def heading(out: Console, title: str, facts: Iterable[tuple[str, str]]) -> None:
+    """A title, and below it one line for each (name, fact)."""
+    out.print(Text(title, style="bold"))
+    grid = Table.grid(padding=(0, 2))
+    for name, fact in facts:
+        grid.add_row(Text(name, style="dim"), Text(fact))
+    out.print(Padding(grid, (0, 0, 1, 2), expand=False))
+
+
+class ProgressBar:
+    """A bar over the time that the work is expected to take; :meth:`step` moves it.
+
+    It is drawn after a step and not in between: a thread that draws would take time from what
+    is measured.
+    """
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self._drawn = 0.0
+
+    def step(self, doing: str, seconds: float) -> None:
+        """So many of the expected seconds' work is done, the last of it being ``doing``."""
+        self._progress.update(self._task, advance=seconds, description=escape(doing))
+        now = time.monotonic()
+        if now - self._drawn > _REDRAW_S:
+            self._drawn = now
+            self._progress.refresh()
+
+
+@contextmanager
+def progress(out: Console, seconds: float) -> Iterator[ProgressBar]:
+    """A bar over the ``seconds`` expected, on a terminal; nothing elsewhere. Gone at the end."""
+    with Progress(BarColumn(40), TaskProgressColumn(), TimeRemainingColumn(),
+                  TextColumn("{task.description}"), console=out, auto_refresh=False,
+                  transient=True, disable=not out.is_terminal) as bar:
+        yield ProgressBar(bar, bar.add_task("", total=seconds))
+
+
+def show_matrices(out: Console, found: matrix.Matrices) -> None:
+    """The modes' matrices, beside each other where the terminal is wide enough."""
+    if not found.grids:
+        return
+    out.print(Text("Who reaches whom, on the fabric as it is", style="bold"))
+    out.print(Text(f"  {found.legend}   (rows send)", style="dim"))
+    room = out.width - _INDENT - max(map(len, found.labels))
+    across = max(1, room // (_GAP + max(max(len(grid.lines[0]), len(_title(grid)))
+                                        for grid in found.grids)))
+    for start in range(0, len(found.grids), across):
+        _beside(out, found.labels, found.grids[start:start + across])
+
+
+def _beside(out: Console, labels: Sequence[str], grids: Sequence[matrix.Grid]) -> None:
+    rows = Table.grid(padding=(0, 0, 0, _GAP))
+    rows.add_row("", *(Text(_title(grid), style="bold", no_wrap=True) for grid in grids))
+    for number, (label, *cells) in enumerate(
+            zip(["", *labels], *(grid.lines for grid in grids), strict=True)):
+        rows.add_row(Text(label, style="dim", no_wrap=True),
+                         *(_coloured(cell) if number else Text(cell, style="dim", no_wrap=True)
+                           for cell in cells))
+    out.print(Padding(rows, (0, 0, 1, _INDENT), expand=False))
+
+
+def _title(grid: matrix.Grid) -> str:
+    return f"{grid.mode}: {grid.reached} of {grid.pairs}"
+
+
+def _coloured(cells: str) -> Text:
+    text = Text(no_wrap=True)
+    for mark in cells:
+        text.append(mark, _STYLES.get(mark, ""))
+    return text
+
+
+def show_table(out: Console, summary: Summary) -> None:
+    """The comparison, with paths in bold and what was not reached in red."""
+    for line in table.lines(summary, ranges=out.width >= _RANGES_FROM):
+        text = Text(f"  {line}", no_wrap=True)
+        if line.startswith(summary.paths):
+            text.stylize("bold")
+        elif line.startswith(("-", table.FOOTNOTE[0])):
+            text.stylize("dim")
+        text.highlight_regex(r" 0/\d+", "red")
+        out.print(text, soft_wrap=True)
+
+
+def show_sentences(out: Console, sentences: Iterable[str]) -> None:
+    """Sentences, one below the other, wrapped with a hanging indent."""
+    grid = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        grid.add_row("-", Text(sentence))
+    out.print()
+    out.print(grid)
+
+
+def complain(text: str) -> None:
+    """A message for the person, on standard error."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,74 @@
+"""The helpers themselves: what they must notice, and what they must not forgive."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from support import connectivity
+from support.article import IP_ROUTE, POD_NEIGH, POD_TUNL0, TUNL0, normal
+from support.connectivity import Connectivity, expect_connectivity, full_mesh
+
+
+class FakeNode(SimpleNamespace):
+    def popen(self, argv, **_options):
+        answers = argv[-1] in self.reaches
+        return SimpleNamespace(wait=lambda timeout: 0 if answers else 1)
+
+
+@pytest.fixture
+def net():
+    """a and b reach each other; c reaches a, and nobody reaches c."""
+    return {"a": FakeNode(ip="1", reaches="2"), "b": FakeNode(ip="2", reaches="1"),
+            "c": FakeNode(ip="3", reaches="1")}
+
+
+def test_a_matrix_that_holds_passes(net):
+    expect_connectivity(net, {"a": {"b"}, "b": {"a"}, "c": {"a"}})
+
+
+def test_a_matrix_that_does_not_hold_is_drawn_with_what_differs(net):
+    with pytest.raises(AssertionError) as failure:
+        expect_connectivity(net, full_mesh("a", "b") | {"c": {"b"}})
+    assert str(failure.value).splitlines()[-4:] == [
+        "     a  b  c",
+        "a    -  y  .",
+        "b    y  -  .",
+        "c   !y !.  -",
+    ]
+
+
+def test_a_destination_without_a_row_is_a_mistake():
+    with pytest.raises(AssertionError, match="a: no row for d"):
+        Connectivity({"a": {"d"}})
+
+
+def test_a_declared_matrix_counts_as_unchecked_until_it_is_checked(net):
+    matrix = Connectivity({"a": {"b"}, "b": {"a"}})
+    assert connectivity.unchecked == [matrix]
+    matrix.check(net)
+    assert connectivity.unchecked == []
+
+
+@pytest.mark.parametrize(("text", "old", "new"), [
+    (IP_ROUTE, "onlink", ""),
+    (IP_ROUTE, "dev tunl0", "dev eth0"),
+    (IP_ROUTE, "proto bird", "proto 80"),
+    (IP_ROUTE, "10.22.138.1 ", "10.22.138.2 "),
+    (POD_NEIGH, "REACHABLE", "STALE"),
+    (POD_NEIGH, "ee:ee:ee:ee:ee:ee", "ee:ee:ee:ee:ee:e0"),
+    (TUNL0, "mtu 1480", "mtu 1500"),
+    (TUNL0, "NOARP,UP", "UP"),
+    (POD_TUNL0, "DOWN", "UP"),
+])  # fmt: skip
+def test_normalising_does_not_forgive_what_the_article_says(text, old, new):
+    assert old in text
+    for tunnel in ("kernel", "ebpf"):
+        assert normal(text, tunnel=tunnel) != normal(text.replace(old, new), tunnel=tunnel)
+
+
+def test_the_rules_for_a_tun_device_hold_for_the_ebpf_back_end_only():
+    shown = ("2: tunl0: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1480 qdisc noqueue state UNKNOWN "
+             "group default qlen 1000\n    inet 10.22.138.0/32 scope global tunl0\n")
+    assert normal(shown, tunnel="ebpf") == normal(TUNL0)
+    assert normal(shown, tunnel="kernel") != normal(TUNL0)

@@ -1,0 +1,154 @@
+"""The benchmarks run, end well and print their figures; how fast they are is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+TIMEOUT_S = 120
+
+Run = Callable[..., tuple[str, dict[str, Any]]]
+
+
+def command(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(BENCHMARKS / script), *arguments]
+
+
+@pytest.fixture
+def needs_root() -> None:
+    if os.geteuid():
+        pytest.skip("needs root, to make network namespaces")
+
+
+@pytest.fixture
+def run(needs_root: None, tmp_path: Path) -> Run:
+    """Runs a benchmark: what it printed, and its JSON."""
+
+    def run(script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+        report = tmp_path / "report.json"
+        done = subprocess.run(command(script, *arguments, "--json", str(report)),
+                              capture_output=True, text=True, timeout=TIMEOUT_S, env=ENVIRONMENT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, json.loads(report.read_text(encoding="utf-8"))
+
+    return run
+
+
+def need(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}")
+
+
+@pytest.mark.root
+def test_boot_compares_ours_with_plain_mininet_and_the_bound(run: Run) -> None:
+    need("mnexec", "ifconfig", "cc")
+    printed, report = run("boot.py", "--sizes", "3x2", "--repeats", "1")
+    assert report["skipped"] == {}
+    assert [sample["subject"] for sample in report["samples"]] == ["ours", "bound", "plain"]
+    assert all(s["boot_ms"] > 0 and s["stop_ms"] >= 0 for s in report["samples"])
+    figures = report["summary"]["sizes"]["3x2"]
+    assert figures["plain_over_ours_with_stop"]["n"] == 1
+    assert figures["ours_over_bound_boot"]["n"] == 1
+    assert "3x2 plain" in printed
+    assert "kB a pod" in printed
+
+
+@pytest.mark.root
+def test_boot_without_mnexec_and_compiler_says_why_and_measures_the_rest(
+        needs_root: None, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("ip", "ping", "grep"):  # Mininet counts processors by grep
+        need(name)
+        (programs / name).symlink_to(str(shutil.which(name)))
+    done = subprocess.run(command("boot.py", "--sizes", "1x2,2x2", "--repeats", "1"), text=True,
+                          capture_output=True, timeout=TIMEOUT_S,
+                          env={**ENVIRONMENT, "PATH": str(programs)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "plain is skipped: plain Mininet needs mnexec" in done.stdout
+    assert "bound is skipped: there is no C compiler" in done.stdout
+    assert "2x2 ours" in done.stdout
+    assert "ours over the sizes" in done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("subject", ["ours", "plain"])
+def test_boot_interrupted_leaves_no_process(needs_root: None, subject: str) -> None:
+    need("mnexec", "ifconfig")
+    pods = "0" if subject == "ours" else "1000"
+    process = subprocess.Popen(
+        command("boot.py", "--sizes", "4x50", "--repeats", "50", "--plain-up-to", pods),
+        stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        assert process.stdout
+        # The second subject is at work shortly after the first has been reported.
+        while " ours " not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted" in rest
+    mark = f"CALICO_MN_BENCHMARK={process.pid}".encode()
+    assert [pid for pid in os.listdir("/proc") if pid.isdigit() and _has(pid, mark)] == []
+
+
+def _has(pid: str, mark: bytes) -> bool:
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+@pytest.mark.root
+def test_mode_change_times_all_six_transitions(run: Run) -> None:
+    printed, report = run("mode_change.py", "--nodes", "4", "--rounds", "1")
+    replaced = {(s["before"], s["after"]): s["routes"] for s in report["samples"]}
+    # 4 nodes in two racks: 12 routes in all, 4 within a rack and 8 between the racks.
+    assert replaced == {
+        ("Always", "CrossSubnet"): 4, ("CrossSubnet", "Never"): 8, ("Never", "Always"): 12,
+        ("Always", "Never"): 12, ("Never", "CrossSubnet"): 8, ("CrossSubnet", "Always"): 4,
+    }
+    assert "12 routes to blocks of others" in printed
+    assert "Never -> Always" in printed
+
+
+@pytest.mark.root
+def test_tunnel_compares_both_modes_in_each_round(run: Run) -> None:
+    need("iperf3", "ping")
+    printed, report = run("tunnel.py", "--rounds", "2", "--duration", "1", "--pings", "5")
+    assert [s["mode"] for s in report["samples"]] == ["Always", "Never", "Never", "Always"]
+    assert all(s["gbit_per_s"] > 0 and s["latency_us"] > 0 for s in report["samples"])
+    assert report["summary"]["gbit_per_s"]["ratio"]["n"] == 2
+    assert "TCP, Gbit/s" in printed
+
+
+@pytest.mark.parametrize(("argument", "message"), [
+    pytest.param("20", "'20' is no size", id="no x"),
+    pytest.param("0x5", "0x5: from 1 to 480 nodes", id="no nodes"),
+    pytest.param("4x0", "4x0: from 1 to 480 nodes, at least 1 pod", id="no pods"),
+    pytest.param("480x200", "480x200: does not fit into 10.22.0.0/16", id="too many blocks"),
+    pytest.param("4x10,axb", "'axb' is no size", id="second of two"),
+])
+def test_boot_refuses_a_size_that_cannot_be(argument: str, message: str) -> None:
+    done = subprocess.run(command("boot.py", "--sizes", argument), capture_output=True, text=True,
+                          timeout=TIMEOUT_S, env=ENVIRONMENT)
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -1,0 +1,1 @@
+"""The experiments as the programs that people start."""

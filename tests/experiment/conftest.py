@@ -1,0 +1,81 @@
+"""Experiments started as a person starts them, on a small topology.
+
+     node31  a, d     node32  b                node33  c
+        |             |                        |
+   -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.patience import SLOWNESS
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "experiments" / "ipip_modes.py"
+
+TOPOLOGY = """\
+apiVersion: calico-mn/v1
+kind: Underlay
+metadata: {name: small}
+spec:
+  subnets: [{name: rack-a, cidr: 192.168.57.0/24}, {name: rack-b, cidr: 192.168.58.0/24}]
+  routers:
+    - name: r1
+      interfaces:
+        - {subnet: rack-a, address: 192.168.57.1}
+        - {subnet: rack-b, address: 192.168.58.1}
+---
+{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: node31},
+ spec: {bgp: {ipv4Address: 192.168.57.31/24}}}
+---
+{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: node32},
+ spec: {bgp: {ipv4Address: 192.168.57.32/24}}}
+---
+{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: node33},
+ spec: {bgp: {ipv4Address: 192.168.58.33/24}}}
+---
+{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: pool},
+ spec: {cidr: 10.22.0.0/16, ipipMode: Always}}
+"""
+POD = """---
+{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{nodeName: {node}}}}}
+"""
+
+
+def topology(directory, **pods):
+    """A file with the cluster above and these pods: NAME=NODE."""
+    path = directory / "small.yaml"
+    path.write_text(TOPOLOGY + "".join(POD.format(name=n, node=at) for n, at in pods.items()))
+    return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    return topology(tmp_path, a="node31", b="node32", c="node33", d="node31")
+
+
+def command(*arguments):
+    return [sys.executable, str(SCRIPT), *map(str, arguments)]
+
+
+def run(*arguments, **options):
+    """Run the experiment to its end; its output as text."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True,
+                          timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL, **options)
+
+
+def left_behind(pid):
+    """What is left of the run of a process: its directory, and processes that carry its mark."""
+    found = [str(path) for path in Path("/run/calico-mn").glob(f"{pid}-*")]
+    mark = f"CALICO_MN_RUN={pid}-".encode()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                words = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            found += [entry for word in words if word.startswith(mark)]
+    return found

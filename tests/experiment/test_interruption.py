@@ -1,0 +1,69 @@
+import os
+import signal
+
+import pytest
+
+from calico_mn.errors import ToolError
+from calico_mn.experiment.interruption import Interruption
+
+
+def strike(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_measurement_at_once(number):
+    reached = []
+
+    def measure():
+        strike(number)
+        reached.append("never")
+
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+        reached.append("cleaned up")
+    assert reached == ["cleaned up"]
+    assert (interruption.status, interruption.reason) == (130, "interrupted")
+
+
+def test_a_signal_outside_of_the_measurement_is_noted_only():
+    reached = []
+    with Interruption() as interruption:
+        strike()
+        reached.append("boot went on")
+        interruption.may_stop(reached.append, "never")
+        strike()
+        strike(signal.SIGTERM)
+        reached.append("cleaned up")
+    assert reached == ["boot went on", "cleaned up"]
+    assert (interruption.status, interruption.reason) == (130, "interrupted")
+
+
+def test_a_signal_after_the_measurement_leaves_it_complete():
+    reached = []
+    with Interruption() as interruption:
+        interruption.may_stop(reached.append, "measured")
+        strike()
+    assert reached == ["measured"]
+    assert (interruption.status, interruption.reason) == (130, None)
+
+
+def test_an_error_ends_the_measurement_and_is_reported():
+    def measure():
+        raise ToolError("iperf3 is broken")
+
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+    assert (interruption.status, interruption.reason) == (1, "iperf3 is broken")
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(ZeroDivisionError), Interruption() as interruption:
+        interruption.may_stop(lambda: 1 / 0)
+
+
+def test_handlers_are_given_back():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with Interruption():
+        assert signal.getsignal(signal.SIGINT) is not before[0]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before

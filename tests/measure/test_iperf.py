@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from calico_mn.errors import ToolError
+from calico_mn.measure import iperf
+
+RECEIVED = {"seconds": 2.0, "bytes": 250_000_000, "bits_per_second": 1e9}
+
+
+def answer(**end):
+    return json.dumps({"start": {}, "intervals": [], "end": end})
+
+
+def test_goodput_is_what_the_receiver_got():
+    sent = {"seconds": 2.0, "bytes": 300_000_000, "bits_per_second": 1.2e9, "retransmits": 7}
+    found = iperf.parse(answer(sum_sent=sent, sum_received=RECEIVED))
+    assert found == iperf.Transfer(1000.0, 250_000_000, 2.0, 7)
+
+
+def test_retransmits_are_unknown_where_iperf3_does_not_say():
+    assert iperf.parse(answer(sum_received=RECEIVED)).retransmits is None
+
+
+@pytest.mark.parametrize(("output", "text"), [
+    pytest.param(json.dumps({"start": {}, "end": {}, "error": "unable to connect to server"}),
+                 "iperf3: unable to connect to server", id="its own error"),
+    pytest.param("iperf3: parameter error", "iperf3 answered something that is not JSON:"
+                 " 'iperf3: parameter error'", id="not JSON"),
+    pytest.param("", "iperf3 answered something that is not JSON: ''", id="nothing"),
+    pytest.param("[]", "iperf3 answered no JSON object: '[]'", id="a list"),
+    pytest.param(answer(), "iperf3's answer has no end.sum_received with bytes, seconds and"
+                 " bits_per_second", id="no result"),
+    pytest.param(json.dumps({"end": []}), "iperf3's answer has no end.sum_received with bytes,"
+                 " seconds and bits_per_second", id="another shape"),
+    pytest.param(answer(sum_received={**RECEIVED, "seconds": "x"}), "iperf3's answer has no"
+                 " end.sum_received with bytes, seconds and bits_per_second", id="no number"),
+    pytest.param(answer(sum_received={**RECEIVED, "bytes": 0}), "iperf3: nothing arrived",
+                 id="no bytes"),
+])
+def test_what_is_no_measurement_is_an_error(output, text):
+    with pytest.raises(ToolError) as caught:
+        iperf.parse(output)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(("limit", "words"), [
+    ({"seconds": 2}, ["-t", "2"]),
+    ({"amount": 1000}, ["-n", "1000"]),
+])
+def test_client_command(limit, words):
+    command = iperf.client_argv("10.0.0.1", **limit)
+    assert command[:4] == ["iperf3", "-c", "10.0.0.1", "-J"]
+    assert command[-2:] == words
+
+
+@pytest.mark.parametrize(("duration", "words"), [
+    pytest.param(2, ["-t", "2"], id="whole seconds as they are"),
+    pytest.param(2.0, ["-t", "2"], id="also written with a point"),
+    pytest.param(0.5, ["-n", "50000000"], id="800 Mbit/s for half a second: 50 MB"),
+    pytest.param(1.5, ["-n", "150000000"], id="more than a second"),
+])
+def test_durations_that_iperf3_cannot_count_become_an_amount(monkeypatch, duration, words):
+    commands = []
+    monkeypatch.setattr(iperf, "_transfer", lambda _c, _s, command, _e: commands.append(command))
+    server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
+    iperf.transfer(None, server, duration=duration, rate=800)
+    assert commands[0][-2:] == words

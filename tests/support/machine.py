@@ -1,0 +1,137 @@
+"""The machine that the tests run on: what its own network namespace holds, and what ran on it.
+
+Nothing of an emulated cluster may show there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+# Counters and clocks below /proc/sys/net, which change by themselves.
+_RESTLESS = ("nf_conntrack_count", "stable_secret", "nf_conntrack_buckets")
+
+_IP_COMMANDS = {
+    "links": "ip -d -o link show",
+    "addresses": "ip -j address show",
+    "routes": "ip route show table all",
+    "IPv6 routes": "ip -6 route show table all",
+    "rules": "ip rule show",
+    "IPv6 rules": "ip -6 rule show",
+    "qdiscs": "tc qdisc show",
+    "named namespaces": "ip netns list",
+    "nftables": "nft list ruleset",
+    "iptables": "iptables-save",
+}
+
+
+def snapshot() -> dict[str, str]:
+    """Links, addresses, routes, rules, qdiscs, packet filters and sysctls, by what they are."""
+    found = {}
+    for what, command in _IP_COMMANDS.items():
+        with suppress(FileNotFoundError):
+            done = subprocess.run(command.split(), capture_output=True, text=True, timeout=30,
+                                  check=False)
+            found[what] = done.stdout
+    found["addresses"] = _without_lifetimes(found["addresses"])
+    found["IPv6 routes"] = _without_expiry(found["IPv6 routes"])
+    for what in ("nftables", "iptables"):
+        if what in found:
+            found[what] = "\n".join(line for line in found[what].splitlines()
+                                    if not line.startswith("#"))
+    found.update(sysctls())
+    return found
+
+
+def sysctls() -> dict[str, str]:
+    """Everything below /proc/sys/net that can be read and does not count anything."""
+    found = {}
+    for directory, _, files in os.walk("/proc/sys/net"):
+        for name in files:
+            if name in _RESTLESS:
+                continue
+            path = Path(directory, name)
+            with suppress(OSError, UnicodeDecodeError):
+                found[str(path)] = path.read_text(encoding="ascii")
+    return found
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """What changed, each with its old and its new value."""
+    return [f"{what}:\n- {before.get(what)}\n+ {after.get(what)}"
+            for what in sorted({*before, *after}) if before.get(what) != after.get(what)]
+
+
+def _without_lifetimes(text: str) -> str:
+    interfaces: list[dict[str, Any]] = json.loads(text or "[]")
+    for interface in interfaces:
+        for address in interface.get("addr_info", ()):
+            for key in ("valid_life_time", "preferred_life_time"):
+                address.pop(key, None)
+    return json.dumps(interfaces, indent=1)
+
+
+def _without_expiry(text: str) -> str:
+    """Routes learned from router advertisements count their seconds down."""
+    lines = []
+    for line in text.splitlines():
+        words = line.split()
+        if "expires" in words:
+            position = words.index("expires")
+            del words[position:position + 2]
+        lines.append(" ".join(words))
+    return "\n".join(lines)
+
+
+def descriptors() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def processes_of_runs() -> dict[int, str]:
+    """Processes that were started in a run of this process: pid -> command name.
+
+    The mark in their environment tells them apart from those of other people's runs.
+    """
+    mark = f"CALICO_MN_RUN={os.getpid()}-".encode()
+    found = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        with suppress(OSError):
+            if any(v.startswith(mark)
+                   for v in Path("/proc", entry, "environ").read_bytes().split(b"\0")):
+                found[int(entry)] = Path("/proc", entry, "comm").read_text().strip()
+    return found
+
+
+def run_directories() -> list[str]:
+    """What this process's runs have below /run."""
+    with suppress(FileNotFoundError):
+        return [name for name in os.listdir("/run/calico-mn")
+                if name.startswith(f"{os.getpid()}-")]
+    return []
+
+
+def network_namespaces() -> set[int]:
+    """The network namespaces that any process is in or this process holds open, by inode."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError):
+                found.add(os.stat(f"/proc/{entry}/ns/net").st_ino)
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith("net:"):
+                found.add(os.stat(f"/proc/self/fd/{descriptor}").st_ino)
+    return found
+
+
+def leftovers() -> list[str]:
+    """What is left of this process's runs; nothing, when all of them have stopped."""
+    return [*(f"process {pid} ({name})" for pid, name in processes_of_runs().items()),
+            *(f"/run/calico-mn/{name}" for name in run_directories())]

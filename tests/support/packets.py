@@ -1,0 +1,51 @@
+"""Packets on the wire: captures around a probe, and what tests ask of them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from calico_mn.kernel.capture import CapturedPacket
+
+ICMP, IPIP = 1, 4
+ECHO_REQUEST, UNREACHABLE, FRAGMENTATION_NEEDED = 8, 3, 4
+
+
+@contextmanager
+def captured(net: Any, node: str, device: str, protocol: int) -> Iterator[list[CapturedPacket]]:
+    """The packets that cross ``device`` while the block runs; filled when it ends."""
+    found: list[CapturedPacket] = []
+    with net.runtime.capture(net[node].name, device, protocol) as capture:
+        yield found
+        found += capture.read()
+
+
+def ping(net: Any, source: str, destination: str, *options: str) -> tuple[str, int]:
+    """Output and exit status of one ping to an address."""
+    out, err, status = net[source].pexec(
+        ["ping", "-n", "-c1", "-W2", *options, destination])
+    return f"{out}{err}", int(status)
+
+
+def inner(packet: CapturedPacket) -> CapturedPacket:
+    """The packet inside an IPIP packet."""
+    return CapturedPacket(packet.payload, packet.outgoing)
+
+
+def icmp_type(packet: CapturedPacket) -> int:
+    """The type of an ICMP message, from its first octet (RFC 792)."""
+    return packet.payload[0]
+
+
+def next_hop_mtu(packet: CapturedPacket) -> int:
+    """The MTU in a "fragmentation needed" message (RFC 1191)."""
+    kind, code, _checksum, _unused, mtu = struct.unpack("!BBHHH", packet.payload[:8])
+    assert (kind, code) == (UNREACHABLE, FRAGMENTATION_NEEDED)
+    return int(mtu)
+
+
+def fragmented(packet: CapturedPacket) -> bool:
+    """Whether the packet is a piece of a larger one."""
+    return struct.unpack("!H", packet.data[6:8])[0] & 0x3FFF != 0

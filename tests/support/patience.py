@@ -1,0 +1,20 @@
+"""How long tests wait: inside User-Mode Linux everything is several times slower."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+#: by how much waiting is stretched
+SLOWNESS = 6 if os.environ.get("IN_UML") else 1
+
+
+def eventually(check: Callable[[], bool], seconds: float = 3, pause: float = 0.02) -> bool:
+    """Whether ``check`` comes true within ``seconds`` (of a machine of normal speed)."""
+    deadline = time.monotonic() + seconds * SLOWNESS
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True

@@ -1,0 +1,1 @@
+"""Unit tests of the pure code: no root, no namespace, no kernel."""

@@ -1,0 +1,99 @@
+"""Which route Always, CrossSubnet and Never make of a prefix of another node."""
+
+import pytest
+
+from calico_mn.calico.encapsulation import (
+    NodeNetwork,
+    is_tunnelled,
+    own_block_route,
+    remote_route,
+    spelled,
+)
+from calico_mn.model import EncapsulationMode
+
+from .clusters import ALWAYS, CROSS, MODES, NEVER, ip, net
+
+RACK_A, GATEWAY = net("192.168.57.0/24"), ip("192.168.57.1")
+A = NodeNetwork(RACK_A, RACK_A, GATEWAY)
+A_AS_SLASH_32 = NodeNetwork(net("192.168.57.31/32"), RACK_A, GATEWAY)
+A_AS_SLASH_16 = NodeNetwork(net("192.168.0.0/16"), RACK_A, GATEWAY)
+A_WITHOUT_DEFAULT_ROUTE = NodeNetwork(RACK_A, RACK_A, None)
+B, C = ip("192.168.57.32"), ip("192.168.58.33")
+BLOCK = "10.22.151.0/26"
+
+TUNNEL_TO_B = f"{BLOCK} via 192.168.57.32 dev tunl0 proto bird onlink"
+TUNNEL_TO_C = f"{BLOCK} via 192.168.58.33 dev tunl0 proto bird onlink"
+DIRECT_TO_B = f"{BLOCK} via 192.168.57.32 dev eth0 proto bird"
+BY_ROUTER = f"{BLOCK} via 192.168.57.1 dev eth0 proto bird"
+UNREACHABLE = f"unreachable {BLOCK} proto bird"
+
+
+@pytest.mark.parametrize(("node", "next_hop", "mode", "line"), [
+    pytest.param(A, B, ALWAYS, TUNNEL_TO_B, id="same-subnet-Always"),
+    pytest.param(A, B, CROSS, DIRECT_TO_B, id="same-subnet-CrossSubnet"),
+    pytest.param(A, B, NEVER, DIRECT_TO_B, id="same-subnet-Never"),
+    pytest.param(A, C, ALWAYS, TUNNEL_TO_C, id="across-Always"),
+    pytest.param(A, C, CROSS, TUNNEL_TO_C, id="across-CrossSubnet"),
+    pytest.param(A, C, NEVER, BY_ROUTER, id="across-Never"),
+    pytest.param(A_AS_SLASH_32, B, ALWAYS, TUNNEL_TO_B, id="slash32-same-Always"),
+    pytest.param(A_AS_SLASH_32, B, CROSS, TUNNEL_TO_B, id="slash32-same-CrossSubnet"),
+    pytest.param(A_AS_SLASH_32, B, NEVER, DIRECT_TO_B, id="slash32-same-Never"),
+    pytest.param(A_AS_SLASH_32, C, CROSS, TUNNEL_TO_C, id="slash32-across-CrossSubnet"),
+    pytest.param(A_AS_SLASH_16, C, CROSS, BY_ROUTER, id="slash16-across-CrossSubnet"),
+    pytest.param(A_AS_SLASH_16, C, ALWAYS, TUNNEL_TO_C, id="slash16-across-Always"),
+    pytest.param(A_WITHOUT_DEFAULT_ROUTE, B, ALWAYS, TUNNEL_TO_B, id="no-default-same-Always"),
+    pytest.param(A_WITHOUT_DEFAULT_ROUTE, B, CROSS, DIRECT_TO_B, id="no-default-same-Cross"),
+    pytest.param(A_WITHOUT_DEFAULT_ROUTE, B, NEVER, DIRECT_TO_B, id="no-default-same-Never"),
+    pytest.param(A_WITHOUT_DEFAULT_ROUTE, C, ALWAYS, UNREACHABLE, id="no-default-across-Always"),
+    pytest.param(A_WITHOUT_DEFAULT_ROUTE, C, CROSS, UNREACHABLE, id="no-default-across-Cross"),
+    pytest.param(A_WITHOUT_DEFAULT_ROUTE, C, NEVER, UNREACHABLE, id="no-default-across-Never"),
+])
+def test_the_route_to_a_remote_block_is_calicos_letter_for_letter(node, next_hop, mode, line):
+    assert str(remote_route(BLOCK, next_hop, mode, node)) == line
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_borrowed_address_has_the_route_of_a_block(mode):
+    block, single = (str(remote_route(p, B, mode, A)) for p in (BLOCK, "10.22.151.11"))
+    assert single == block.replace(BLOCK, "10.22.151.11")
+
+
+def test_crosssubnet_looks_at_the_local_prefix_only_so_the_two_ends_may_disagree():
+    #  A 192.168.57.31/24 ---- B 192.168.57.32/32, both in the same subnet
+    b = NodeNetwork(net("192.168.57.32/32"), RACK_A, GATEWAY)
+    assert not is_tunnelled(CROSS, A, B)
+    assert is_tunnelled(CROSS, b, ip("192.168.57.31"))
+
+
+def test_a_tunnel_is_never_used_where_the_mode_says_never_and_always_where_it_says_always():
+    for node in (A, A_AS_SLASH_32, A_AS_SLASH_16, A_WITHOUT_DEFAULT_ROUTE):
+        for next_hop in (B, C):
+            assert is_tunnelled(ALWAYS, node, next_hop)
+            assert not is_tunnelled(NEVER, node, next_hop)
+
+
+@pytest.mark.parametrize(("block", "line"), [
+    pytest.param("10.22.138.0/26", "blackhole 10.22.138.0/26 proto bird", id="article"),
+    pytest.param("10.22.138.4/31", "blackhole 10.22.138.4/31 proto bird", id="two-addresses"),
+    pytest.param("10.22.128.0/20", "blackhole 10.22.128.0/20 proto bird", id="largest"),
+])
+def test_a_nodes_own_block_is_a_blackhole(block, line):
+    assert str(own_block_route(net(block))) == line
+
+
+def test_a_block_of_a_single_address_has_no_blackhole():
+    assert own_block_route(net("10.22.138.7/32")) is None
+
+
+@pytest.mark.parametrize(("prefix", "text"), [
+    pytest.param("10.22.151.0/26", "10.22.151.0/26", id="block"),
+    pytest.param("10.22.151.11/32", "10.22.151.11", id="host"),
+    pytest.param("10.22.151.10/31", "10.22.151.10/31", id="two"),
+])
+def test_a_prefix_is_spelled_as_iproute2_prints_it(prefix, text):
+    assert spelled(net(prefix)) == text
+
+
+@pytest.mark.parametrize("word", ["Always", "CrossSubnet", "Never"])
+def test_modes_are_spelled_as_calico_spells_them(word):
+    assert str(EncapsulationMode(word)) == word
