@@ -38,8 +38,8 @@ class Delta:
 
     def __bool__(self) -> bool:
         return bool(self.devices_outdated or self.devices_added or self.tunnels_changed
-                    or self.sysctls or self.addresses_added or self.routes_replaced or self.routes_removed
-                    or self.addresses_removed or self.devices_removed)
+                    or self.sysctls or self.addresses_added or self.routes_replaced
+                    or self.routes_removed or self.addresses_removed or self.devices_removed)
 
 
 def creation(wanted: Namespace) -> Delta:

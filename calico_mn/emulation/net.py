@@ -7,8 +7,9 @@ written is decided elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,18 @@ from calico_mn.errors import ClusterError, KernelError
 from calico_mn.model import EncapsulationMode, Node, Topology
 from calico_mn.model import Pod as PodModel
 from calico_mn.state import PROTO_BIRD, Namespace
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A boot makes many objects that all stay: looking through them again and again is in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class CalicoNet(LightMininet):
@@ -83,7 +96,8 @@ class CalicoNet(LightMininet):
             return
         self._runtime = Runtime(self._tunnel_wanted, {"topology": self.topology.source})
         try:
-            self._boot(self._runtime)
+            with _no_garbage_collection():
+                self._boot(self._runtime)
         except BaseException:
             self.stop()
             raise
@@ -91,23 +105,25 @@ class CalicoNet(LightMininet):
 
     def _boot(self, runtime: Runtime) -> None:
         cluster = self.cluster
+        # Most of the time is the kernel's, making namespaces: the rest is done meanwhile.
+        pods = [cluster.pod_state(key) for key in cluster.endpoints]
+        runtime.create(pods, {key: e.node for key, e in cluster.endpoints.items()})
         for node in cluster.nodes.values():
             self.distributor.add_node(node.name, node.address.ip)
         for name in cluster.nodes:
             self.distributor.originate(name, cluster.originated(name))
-        states = [
+        hosts = [
             *(cluster.subnet_state(subnet) for subnet in self.topology.underlay.subnets),
             *self._router_states(),
             *(self._node_state(name) for name in cluster.nodes),
-            *(cluster.pod_state(key) for key in cluster.endpoints),
         ]
-        runtime.create(states, {key: e.node for key, e in cluster.endpoints.items()})
-        runtime.fill(states)
+        runtime.create(hosts)
         self._add_fabric()
         for name in cluster.nodes:
             self._attach_node(name)
         for key in cluster.endpoints:
             self._attach_pod(key)
+        runtime.fill([*hosts, *pods])
 
     def stop(self) -> None:
         """End everything: programs, namespaces, the run's directory. Twice does no harm."""

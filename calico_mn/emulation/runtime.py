@@ -41,15 +41,16 @@ class Runtime:
 
     def create(self, states: Sequence[Namespace], log_of: Mapping[str, str] | None = None
                ) -> None:
-        """Make empty namespaces. ``log_of`` names whose log tells of a namespace (a pod's node)."""
+        """Begin to make empty namespaces; what fails is raised by the next call.
+
+        ``log_of`` names whose log tells of a namespace (a pod's node).
+        """
+        logs = {}
         for state in states:
             owner = (log_of or {}).get(state.name, state.name)
             self._log_of[state.name] = owner
-            self.directory.log_directory(owner)
-        self._writer.create(states)
-        for state in states:
-            namespace = self._writer.namespaces[state.name]
-            namespace.logs = self.directory.log_directory(self._log_of[state.name])
+            logs[state.name] = self.directory.log_directory(owner)
+        self._writer.create(states, logs)
 
     def fill(self, states: Sequence[Namespace]) -> None:
         """Put what the states say into namespaces that were just created."""

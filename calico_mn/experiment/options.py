@@ -22,7 +22,7 @@ class Effort:
     duration: float
 
 
-FULL = Effort(repeats=5, duration=2)
+FULL = Effort(repeats=5, duration=1)
 QUICK = Effort(repeats=3, duration=0.3)
 
 

@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 
 from calico_mn.errors import KernelError
@@ -31,19 +30,21 @@ _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _REPLY_TIMEOUT_S = 10
 _MAX_BATCH_BYTES = 30_000
 
+_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 _attribute_header = struct.Struct("=HH").pack
+_u32_attribute = struct.Struct("=HHI").pack
 _message_header = struct.Struct("=IHHII")
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
     """One ``struct nlattr`` with its payload, padded to 4 bytes."""
     length = 4 + len(payload)
-    return _attribute_header(length, kind) + payload + bytes(-length & 3)
+    return _attribute_header(length, kind) + payload + _PADDING[length & 3]
 
 
 def u32(kind: int, value: int) -> bytes:
     """A 32-bit attribute in host byte order."""
-    return _attribute_header(8, kind) + value.to_bytes(4, sys.byteorder)
+    return _u32_attribute(8, kind, value)
 
 
 def text(kind: int, value: str) -> bytes:

@@ -14,7 +14,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,7 +100,11 @@ class NamespaceThread:
         A KeyboardInterrupt in the caller does not interrupt the job: it is finished, and what
         it made is known to whoever cleans up.
         """
-        return self._pool.submit(job, *args, **kwargs).result()
+        return self.submit(job, *args, **kwargs).result()
+
+    def submit(self, job: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
+        """Have ``job`` run in the thread after those that wait there, without waiting for it."""
+        return self._pool.submit(job, *args, **kwargs)
 
     def close(self) -> None:
         """End the thread after the jobs that are waiting."""

@@ -41,6 +41,7 @@ _IFLA_INET_CONF = 1
 
 # Left to the driver, veth makes a queue per possible processor: a quarter more boot time.
 _ONE_QUEUE = u32(31, 1) + u32(32, 1)
+_VETH_KIND = text(_INFO_KIND, "veth")
 
 #: sysctl name -> IPV4_DEVCONF_* (include/uapi/linux/ip.h), for those that a link message can set
 DEVCONF = {"forwarding": 1, "proxy_arp": 3, "send_redirects": 6, "rp_filter": 8,
@@ -65,14 +66,19 @@ def veth(device: Veth, index: int, peer_index: int, peer_fd: int, master: int = 
     namespace later costs 20 ms (rcu_barrier in dev_change_net_namespace).
     """
     peer = (_link_header(0, 0, peer_index, 0, 0) + text(_IFLA_IFNAME, device.peer.name)
-            + u32(_IFLA_NET_NS_FD, peer_fd) + u32(_IFLA_MTU, device.peer.mtu)
-            + u32(_IFLA_TXQLEN, device.txqueuelen) + _ONE_QUEUE + _mac(device.peer.mac))
+            + u32(_IFLA_NET_NS_FD, peer_fd) + _sizes(device.peer.mtu, device.txqueuelen)
+            + _mac(device.peer.mac))
     return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (
         _link_header(0, 0, index, 0, 0) + text(_IFLA_IFNAME, device.name)
-        + u32(_IFLA_MTU, device.mtu) + u32(_IFLA_TXQLEN, device.txqueuelen) + _ONE_QUEUE
-        + _mac(device.mac) + (u32(_IFLA_MASTER, master) if master else b"")
-        + attribute(_IFLA_LINKINFO, text(_INFO_KIND, "veth") + attribute(
+        + _sizes(device.mtu, device.txqueuelen) + _mac(device.mac)
+        + (u32(_IFLA_MASTER, master) if master else b"")
+        + attribute(_IFLA_LINKINFO, _VETH_KIND + attribute(
             _INFO_DATA, attribute(_VETH_INFO_PEER, peer))))
+
+
+@functools.lru_cache(maxsize=256)
+def _sizes(mtu: int, txqueuelen: int) -> bytes:
+    return u32(_IFLA_MTU, mtu) + u32(_IFLA_TXQLEN, txqueuelen) + _ONE_QUEUE
 
 
 @functools.lru_cache(maxsize=256)

@@ -42,7 +42,7 @@ def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:
     if pod and uplink and pod < uplink:
         found.append(
             f"The pods' MTU is {pod} in every mode: it was set when they were created, as in a"
-            f" real cluster. Never so sends packets of {pod} bytes where {uplink} would fit.")
+            f" real cluster. So Never sends packets of {pod} bytes where {uplink} would fit.")
     load, cpus = machine["load_average"][0], machine["cpus"]
     if load > _BUSY * cpus:
         found.append(f"The machine was busy when this began (load {load:g} on {cpus} CPUs):"

@@ -25,7 +25,7 @@ from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.runs import RunDirectory
-from calico_mn.kernel.writer import KernelWriter
+from calico_mn.kernel.steps import Plan
 from calico_mn.model import Topology
 
 pytestmark = pytest.mark.root
@@ -117,8 +117,8 @@ def test_an_exception_inside_with_cleans_up_and_is_passed_on(tunnel, nothing_is_
 
 @pytest.mark.parametrize(("owner", "method", "after"), [
     (NamespaceThread, "create", 3),
-    (KernelWriter, "_send", 4),
-    (KernelWriter, "_send", 0),
+    (Plan, "send", 4),
+    (Plan, "send", 0),
     (NetlinkSocket, "attempt", 2),
     (RunDirectory, "log_directory", 1),
     (Runtime, "fill", 0),

@@ -1,0 +1,76 @@
+"""What README and docs/ show is run: Python blocks as they are, shell commands line by line.
+
+A command that is not in COMMANDS fails the test that collects them, so that nothing can be shown
+that nothing runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+VENV = Path(sys.executable).parent
+
+#: a command as shown -> what is run for it: short forms of what takes minutes, or a reason why
+#: another run has it
+COMMANDS: dict[str, str] = {
+    "./install.sh run": "./install.sh run --quick --output {tmp}/quick",
+    "./install.sh test": "the command that runs these tests",
+}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page:line, text) of every fenced block of ``language``."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append((f"{page.name}:{line}", match.group(1)))
+    return found
+
+
+def shown_commands() -> list[str]:
+    """Every line of a ``sh`` block, without comments."""
+    lines = (line.split("  #")[0].strip() for _place, text in blocks("sh")
+             for line in text.splitlines())
+    return sorted({line for line in lines if line and not line.startswith("#")})
+
+
+def run(command: list[str] | str, directory: Path) -> None:
+    done = subprocess.run(command, cwd=directory, shell=isinstance(command, str), timeout=300,
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="clusters need root")
+@pytest.mark.parametrize("text", [pytest.param(t, id=place) for place, t in blocks("python")])
+def test_python_example_runs(text: str, tmp_path: Path) -> None:
+    (tmp_path / "topologies").symlink_to(ROOT / "topologies")
+    (tmp_path / "example.py").write_text(text, encoding="utf-8")
+    run([sys.executable, "example.py"], tmp_path)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="clusters need root")
+@pytest.mark.parametrize("command", shown_commands())
+def test_shown_command_runs(command: str, tmp_path: Path) -> None:
+    assert command in COMMANDS, f"{command!r} is shown, and nothing says how to test it"
+    action = COMMANDS[command]
+    if action.startswith("the command"):
+        assert (ROOT / shlex.split(command)[0]).exists()
+        return
+    run(action.format(tmp=tmp_path, python=VENV / "python"), ROOT)
+
+
+def test_every_tested_command_is_shown() -> None:
+    assert sorted(COMMANDS) == shown_commands()
