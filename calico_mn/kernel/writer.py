@@ -90,17 +90,15 @@ class KernelWriter:
         """Let go of namespaces; what is in them ends with them."""
         for future in self._creating:
             future.exception()
-        for name in names:
-            namespace = self.namespaces.pop(name, None)
-            if namespace is not None:
-                self._thread.call(self._thread.discard, namespace)
+        found = [self.namespaces.pop(name) for name in names if name in self.namespaces]
+        self._thread.call(self._discard, found)
 
     def close(self) -> None:
         """Let go of all namespaces."""
         self.discard([])
         self.discard(list(self.namespaces))
         if self._fresh is not None:
-            self._thread.call(self._thread.discard, self._fresh)
+            self._thread.call(self._discard, [self._fresh])
             self._fresh = None
 
     @staticmethod
@@ -113,6 +111,10 @@ class KernelWriter:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 
     # What follows runs in the namespace thread.
+
+    def _discard(self, namespaces: Sequence[NetworkNamespace]) -> None:
+        for namespace in namespaces:
+            self._thread.discard(namespace)
 
     def _create(self, states: Sequence[Namespace], logs: Mapping[str, Path]) -> None:
         if self._fresh is None:
