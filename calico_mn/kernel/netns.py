@@ -162,7 +162,13 @@ class NamespaceThread:
             _setns(namespace.mounts, _CLONE_NEWNS)
             return
         _unshare(_CLONE_NEWNS)
-        _mount("none", "/", None, _MS_REC | _MS_SLAVE)
+        try:
+            _mount("none", "/", None, _MS_REC | _MS_SLAVE)
+        except KernelError as error:
+            # Going on would let the mounts below reach the machine's own mount namespace.
+            raise KernelError(
+                f"{namespace.name}: programs need mounts of their own, and {error}; in a chroot,"
+                " bind-mount its directory onto itself before entering it") from error
         _libc.umount2(b"/sys", _MNT_DETACH)
         _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
         if namespace.logs is not None:
