@@ -167,8 +167,8 @@ class NamespaceThread:
         except KernelError as error:
             # Going on would let the mounts below reach the machine's own mount namespace.
             raise KernelError(
-                f"{namespace.name}: programs need mounts of their own, and {error}; in a chroot,"
-                " bind-mount its directory onto itself before entering it") from error
+                f"{namespace.name}: programs need mounts of their own, and {error}; in a chroot"
+                " that cannot be had: use a container or a virtual machine") from error
         _libc.umount2(b"/sys", _MNT_DETACH)
         _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
         if namespace.logs is not None:
