@@ -87,6 +87,21 @@ class Fabric:
         subnet = self.subnet_of(node)
         return NodeNetwork(node.address.network, subnet.cidr, self.gateway(subnet))
 
+    def crossed(self, source: Subnet, destination: Subnet) -> tuple[Subnet, ...]:
+        """The subnets that a packet crosses, both ends included; only the ends without a way."""
+        found, hop = [source], self.gateway(source)
+        while found[-1].name != destination.name:
+            router = next((router for router in self.routers
+                           if any(foot.address == hop for foot in router.interfaces)), None)
+            way = self._paths(router).get(destination.name) if router else None
+            if way is None:
+                return (source, destination)
+            hop, _ = way
+            subnet = self._topology.subnet_of(hop) if hop else destination
+            if subnet is not None and subnet != found[-1]:
+                found.append(subnet)
+        return tuple(found)
+
     def switch(self, subnet: Subnet, nodes: Iterable[Node]) -> Namespace:
         """The namespace of a subnet's switch, with a port per node and router in it."""
         ports = [plug(subnet, node.name, UPLINK, UPLINK_INDEX) for node in nodes

@@ -213,3 +213,34 @@ def test_a_link_is_shaped_at_both_of_its_ends_alike(link, shaped):
     end = fabric.router(fabric.routers[0], {}).devices[0]
     assert [d.shaping for d in switch.devices[1:]] == [shaped, shaped]
     assert end.shaping == shaped
+
+
+# --- the way of a packet
+
+def subnet_named(underlay, name):
+    return next(subnet for subnet in underlay.subnets if subnet.name == name)
+
+
+def two_ways_out():
+    """rack-a's gateway knows rack-b by another router of rack-a."""
+    return Underlay(two_racks().subnets, (
+        router("gw", ("rack-a", "192.168.57.1")),
+        router("r2", ("rack-a", "192.168.57.2"), ("rack-b", "192.168.58.1"))))
+
+
+@pytest.mark.parametrize(("underlay", "ends", "crossed"), [
+    pytest.param(two_racks(), ("rack-a", "rack-a"), ["rack-a"], id="one subnet"),
+    pytest.param(two_racks(), ("rack-a", "rack-b"), ["rack-a", "rack-b"], id="one router"),
+    pytest.param(chain(), ("rack-a", "rack-b"), ["rack-a", "transit-1", "transit-2", "rack-b"],
+                 id="three routers"),
+    pytest.param(chain(), ("rack-b", "transit-1"), ["rack-b", "transit-2", "transit-1"],
+                 id="back, to the middle"),
+    pytest.param(two_ways_out(), ("rack-a", "rack-b"), ["rack-a", "rack-b"],
+                 id="the gateway sends it on within the subnet"),
+    pytest.param(Underlay(two_racks().subnets), ("rack-a", "rack-b"), ["rack-a", "rack-b"],
+                 id="no way: the ends"),
+])
+def test_subnets_that_a_packet_crosses(underlay, ends, crossed):
+    found = Fabric(topology(underlay=underlay)).crossed(
+        *(subnet_named(underlay, name) for name in ends))
+    assert [subnet.name for subnet in found] == crossed
