@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import subprocess
@@ -18,6 +19,10 @@ _START_TIMEOUT_S = 5.0
 _GRACE_S = 15.0
 _FIRST_PROBE_BYTES = 1_000_000
 _SECOND_PROBE_S = 0.2
+
+#: seconds of a transfer over a rate-limited link that are not counted, and the fewest that are
+UNSTEADY_S = 1
+_STEADY_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,15 @@ def parse(output: str) -> Transfer:
     return transfer
 
 
-def client_argv(ip: str, *, seconds: int | None = None, amount: int | None = None) -> list[str]:
-    """The client's command: for a time in whole seconds, or for an ``amount`` in bytes."""
+def client_argv(ip: str, *, seconds: int | None = None, amount: int | None = None,
+                skipped: int = 0) -> list[str]:
+    """The client's command: for a time in whole seconds, or for an ``amount`` in bytes.
+
+    The first ``skipped`` seconds come in addition and are not counted.
+    """
     limit = ["-t", str(seconds)] if amount is None else ["-n", str(amount)]
+    if skipped:
+        limit = ["-O", str(skipped), *limit]
     return ["iperf3", "-c", ip, "-J", "-i", "0", "--connect-timeout", str(_CONNECT_TIMEOUT_MS),
             *limit]
 
@@ -70,12 +81,27 @@ class Server(Host, Protocol):
     ip: str
 
 
-def transfer(client: Host, server: Server, *, duration: float, rate: float) -> Transfer:
+def counted_seconds(duration: float, limited: bool) -> float:
+    """For how long a transfer is counted when ``duration`` is asked for."""
+    return max(_STEADY_S, math.ceil(duration)) if limited else duration
+
+
+def transfer(client: Host, server: Server, *, duration: float, rate: float,
+             limited: bool = False) -> Transfer:
     """Send for ``duration`` seconds from ``client`` to ``server``.
 
     iperf3 counts whole seconds only. Any other duration becomes an amount: what ``rate`` (in
     Mbit/s, from :func:`warm_up`) moves in that time. Raises ToolError.
+
+    Over a ``limited`` link (tc-tbf) the first second is not counted: it has the bucket's tokens
+    on top of the rate, 10 ms worth of it, and TCP's start. What follows lasts two seconds or
+    more, since packets arrive in bursts of up to a bucket, which a short window cuts.
     """
+    if limited:
+        seconds = int(counted_seconds(duration, limited))
+        return _transfer(client, server,
+                         client_argv(server.ip, seconds=seconds, skipped=UNSTEADY_S),
+                         seconds + UNSTEADY_S)
     if duration == int(duration):
         return _transfer(client, server, client_argv(server.ip, seconds=int(duration)), duration)
     amount = max(1, round(rate * 1e6 / 8 * duration))

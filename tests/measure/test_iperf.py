@@ -47,11 +47,12 @@ def test_what_is_no_measurement_is_an_error(output, text):
 @pytest.mark.parametrize(("limit", "words"), [
     ({"seconds": 2}, ["-t", "2"]),
     ({"amount": 1000}, ["-n", "1000"]),
+    ({"seconds": 2, "skipped": 1}, ["-O", "1", "-t", "2"]),
 ])
 def test_client_command(limit, words):
     command = iperf.client_argv("10.0.0.1", **limit)
     assert command[:4] == ["iperf3", "-c", "10.0.0.1", "-J"]
-    assert command[-2:] == words
+    assert command[-len(words):] == words
 
 
 @pytest.mark.parametrize(("duration", "words"), [
@@ -66,3 +67,18 @@ def test_durations_that_iperf3_cannot_count_become_an_amount(monkeypatch, durati
     server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
     iperf.transfer(None, server, duration=duration, rate=800)
     assert commands[0][-2:] == words
+
+
+@pytest.mark.parametrize(("duration", "words"), [
+    pytest.param(0.3, ["-O", "1", "-t", "2"], id="two seconds at least"),
+    pytest.param(2.5, ["-O", "1", "-t", "3"], id="whole seconds"),
+    pytest.param(5, ["-O", "1", "-t", "5"], id="as asked for"),
+])
+def test_over_a_limited_link_the_first_second_is_not_counted(monkeypatch, duration, words):
+    calls = []
+    monkeypatch.setattr(iperf, "_transfer", lambda *arguments: calls.append(arguments))
+    server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
+    iperf.transfer(None, server, duration=duration, rate=800, limited=True)
+    (_client, _server, command, expected), = calls
+    assert command[-4:] == words
+    assert expected == int(words[-1]) + 1
