@@ -54,7 +54,8 @@ def test_article_has_the_hosts_blocks_and_pod_of_the_article() -> None:
 
 
 @pytest.mark.parametrize(("name", "nodes", "subnets", "routers", "pods"), [
-    ("article", 2, 1, 1, 2), ("two-subnets", 3, 2, 1, 6), ("racks", 12, 12, 6, 36),
+    ("article", 2, 1, 1, 2), ("two-subnets", 3, 2, 1, 6), ("slow-links", 3, 2, 1, 6),
+    ("racks", 12, 12, 6, 36),
 ])
 def test_a_shipped_file_has_what_its_comment_says(
     name: str, nodes: int, subnets: int, routers: int, pods: int
@@ -68,10 +69,19 @@ def test_a_shipped_file_has_what_its_comment_says(
     assert all(topology.subnet_of(node.address.ip) for node in topology.nodes)
 
 
-def test_every_node_of_two_subnets_has_two_pods() -> None:
-    topology = load_topology(SHIPPED / "two-subnets.yaml")
+@pytest.mark.parametrize("name", ["two-subnets", "slow-links"])
+def test_every_node_of_two_subnets_has_two_pods(name: str) -> None:
+    topology = load_topology(SHIPPED / f"{name}.yaml")
     for node in topology.nodes:
         assert len([p for p in topology.pods if p.node == node.name]) >= 2
+
+
+def test_slow_links_are_two_subnets_with_a_rate() -> None:
+    slow = load_topology(SHIPPED / "slow-links.yaml")
+    plain = load_topology(SHIPPED / "two-subnets.yaml")
+    assert {subnet.link for subnet in slow.underlay.subnets} == {Link(rate=100)}
+    assert {subnet.link for subnet in plain.underlay.subnets} == {Link()}
+    assert (slow.nodes, slow.pools, slow.pods) == (plain.nodes, plain.pools, plain.pods)
 
 
 def test_defaults_are_those_of_calico() -> None:
