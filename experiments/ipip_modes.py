@@ -11,6 +11,8 @@ Method    One emulated cluster boots once; its mode is changed live.
              TCP throughput (iperf3). A pair that the fabric cannot connect (Never across
              subnets, where routers know no pods) is measured with the pods' routes added to
              the routers for that trial, and labelled so.
+          4. Where the topology limits the links' rate, header sizes tell the throughput. It is
+             computed, and the report compares.
 Expected  Always tunnels between all nodes, CrossSubnet between subnets only, Never nowhere.
           On one node the mode changes nothing. See docs/results.md for the files.
 """
@@ -37,6 +39,7 @@ try:
     from calico_mn.measure import environment, iperf, ping, reachability
     from calico_mn.measure.conditions import conditions
     from calico_mn.measure.paths import Endpoint, Pair, endpoints, representative_pairs
+    from calico_mn.measure.physics import PathLimit, path_limits
     from calico_mn.measure.samples import SampleLog
     from calico_mn.measure.trials import interleaved
     from calico_mn.measure.warmup import warm_up
@@ -49,7 +52,8 @@ TOPOLOGY = Path(__file__).resolve().parent.parent / "topologies" / "two-subnets.
 
 
 def measure(net: CalicoNet, options: Options, pods: tuple[Endpoint, ...],
-            pairs: dict[str, Pair], log: SampleLog, bar: ProgressBar) -> None:
+            pairs: dict[str, Pair], limits: dict[str, PathLimit], log: SampleLog,
+            bar: ProgressBar) -> None:
     """The method; samples go to ``log`` as they are taken."""
     connected: set[tuple[str, Pair]] = set()
     for mode in options.modes:
@@ -75,12 +79,14 @@ def measure(net: CalicoNet, options: Options, pods: tuple[Endpoint, ...],
                 log.add(pair, trial.mode, "latency", rtt, repeat=trial.repeat,
                         encapsulated=seen.encapsulated, fabric=seen.fabric)
                 transfer = iperf.transfer(client, server, duration=options.effort.duration,
-                                          rate=rates[trial.path])
+                                          rate=rates[trial.path],
+                                          limited=trial.path in limits)
                 log.add(pair, trial.mode, "throughput", transfer.mbit_per_s, repeat=trial.repeat,
                         encapsulated=seen.encapsulated, fabric=seen.fabric)
         except ToolError as error:
             log.failures.append(f"{trial.mode}, {trial.path}, repeat {trial.repeat}: {error}")
-        bar.step(f"{trial.mode}, {trial.path}", opening.trial_seconds(options.effort))
+        bar.step(f"{trial.mode}, {trial.path}",
+                 opening.trial_seconds(options.effort, trial.path in limits))
 
 
 def main() -> int:
@@ -93,14 +99,15 @@ def main() -> int:
         with CalicoNet(topology, tunnel=options.tunnel) as net:
             pods = endpoints(net)
             pairs = representative_pairs(pods)
+            limits = path_limits(net, pairs)
             directory = output_directory(options.output, NAME, datetime.now())
-            run = conclusion.run_record(options, pairs, environment.collect(net))
-            opening.show(out, net, options, pairs, run["environment"])
+            run = conclusion.run_record(options, pairs, environment.collect(net), limits)
+            opening.show(out, net, options, pairs, run["environment"], limits)
             with (SampleLog(directory / "results.jsonl", net.tunnel) as log,
-                  progress(out, opening.expected_seconds(options, pods, pairs)) as bar):
-                interruption.may_stop(measure, net, options, pods, pairs, log, bar)
+                  progress(out, opening.expected_seconds(options, pods, pairs, limits)) as bar):
+                interruption.may_stop(measure, net, options, pods, pairs, limits, log, bar)
             net.save_logs(directory / "logs")
-        conclusion.conclude(out, directory, log, pods, run, interruption.reason)
+        conclusion.conclude(out, directory, log, pods, run, limits, interruption.reason)
     return interruption.status
 
 

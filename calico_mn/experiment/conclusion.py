@@ -12,17 +12,19 @@ from rich.console import Console
 from rich.text import Text
 
 from calico_mn.experiment.options import Options
+from calico_mn.measure import iperf
 from calico_mn.measure.paths import Endpoint, Pair
+from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.ping import PINGS
 from calico_mn.measure.samples import SampleLog
-from calico_mn.report import files, matrix, plot, terminal, words
+from calico_mn.report import files, matrix, physics, plot, terminal, words
 from calico_mn.report.summary import Summary, summarise
 
 PLOT = "ipip-modes.png"
 
 
-def run_record(options: Options, pairs: Mapping[str, Pair], environment: Mapping[str, Any]
-               ) -> dict[str, Any]:
+def run_record(options: Options, pairs: Mapping[str, Pair], environment: Mapping[str, Any],
+               limits: Mapping[str, PathLimit]) -> dict[str, Any]:
     """What summary.json says about a run besides its results."""
     effort = options.effort
     return {
@@ -30,7 +32,10 @@ def run_record(options: Options, pairs: Mapping[str, Pair], environment: Mapping
         "command": shlex.join([sys.executable, *sys.argv]),
         "plan": {
             "modes": list(options.modes), "repeats": effort.repeats,
-            "duration_s": effort.duration, "pings": PINGS, "seed": options.seed,
+            "duration_s": effort.duration,
+            "counted_s": {path: iperf.counted_seconds(effort.duration, path in limits)
+                          for path in pairs},
+            "pings": PINGS, "seed": options.seed,
             "quick": options.quick,
             "pairs": {path: [pair.source.name, pair.destination.name]
                       for path, pair in pairs.items()},
@@ -40,19 +45,21 @@ def run_record(options: Options, pairs: Mapping[str, Pair], environment: Mapping
 
 
 def conclude(out: Console, directory: Path, log: SampleLog, pods: Sequence[Endpoint],
-             run: dict[str, Any], cut_short: str | None) -> None:
+             run: dict[str, Any], limits: Mapping[str, PathLimit], cut_short: str | None) -> None:
     """Write the summary, draw the plot, show the tables and what they mean."""
     modes = run["plan"]["modes"]
     summary = summarise(log.samples, modes)
-    files.write(directory, summary, {**run, "complete": cut_short is None,
-                                     "cut_short": cut_short, "failures": log.failures})
+    files.write(directory, summary, {
+        **run, "complete": cut_short is None, "cut_short": cut_short, "failures": log.failures,
+        "physics": physics.as_json(summary, limits)})
     drawn = any(row.throughput or row.latency for row in summary.rows)
     if drawn:
         plot.draw(directory / PLOT, summary, log.samples, _footer(run, summary))
     terminal.show_matrices(out, matrix.matrices(log.samples, pods, modes))
     terminal.show_table(out, summary)
     terminal.show_sentences(out, [
-        *words.explain(summary, run["plan"]["pairs"]), *words.caveats(run)]
+        *words.explain(summary, run["plan"]["pairs"]), *physics.explain(summary, limits),
+        *words.caveats(run)]
         if log.samples else ["Nothing was measured."])
     for failure in log.failures:
         terminal.complain(f"a trial failed: {failure}")
@@ -75,7 +82,8 @@ def _footer(run: Mapping[str, Any], summary: Summary) -> str:
     counts = counts or [row.latency.n for row in summary.rows if row.latency]
     few, many = min(counts), max(counts)
     n = f"n = {few}" if few == many else f"n = {few} to {many}"
-    return (f"{n} a mode and path, {run['plan']['duration_s']:g} s each"
+    seconds = " or ".join(f"{s:g}" for s in sorted(set(run["plan"]["counted_s"].values())))
+    return (f"{n} a mode and path, {seconds} s each"
             f"  ·  tunl0: {terminal.TUNNELS[cluster['tunnel']]}"
             f"  ·  Linux {machine['kernel']}, {machine['cpus']} CPUs"
             f"  ·  {Path(cluster['topology']).name}"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from calico_mn.experiment.options import Effort, Options
+from calico_mn.measure import iperf
 from calico_mn.measure.paths import Endpoint
+from calico_mn.measure.physics import PathLimit
 from calico_mn.report import terminal
 
 if TYPE_CHECKING:
@@ -20,16 +22,19 @@ PAIR_S = 0.008
 _TRIAL_S = 0.2
 
 
-def trial_seconds(effort: Effort) -> float:
-    """How long a trial is expected to take."""
-    return effort.duration + _TRIAL_S
+def trial_seconds(effort: Effort, limited: bool = False) -> float:
+    """How long a trial is expected to take; ``limited``: over a rate-limited link."""
+    unsteady = iperf.UNSTEADY_S if limited else 0
+    return iperf.counted_seconds(effort.duration, limited) + unsteady + _TRIAL_S
 
 
-def expected_seconds(options: Options, pods: Sequence[Endpoint], paths: Collection[str]) -> float:
-    """How long all is expected to take."""
+def expected_seconds(options: Options, pods: Sequence[Endpoint], paths: Collection[str],
+                     limited: Collection[str] = ()) -> float:
+    """How long all is expected to take; ``limited`` are the paths over rate-limited links."""
     pairs = len(options.modes) * len(pods) * (len(pods) - 1)
-    trials = len(options.modes) * len(paths) * options.effort.repeats
-    return pairs * PAIR_S + trials * trial_seconds(options.effort)
+    trials = len(options.modes) * options.effort.repeats
+    return pairs * PAIR_S + trials * sum(
+        trial_seconds(options.effort, path in limited) for path in paths)
 
 
 def _from_here(path: str) -> str:
@@ -45,12 +50,12 @@ def _some(things: Sized, name: str) -> str:
 
 
 def show(out: Console, net: CalicoNet, options: Options, paths: Collection[str],
-         environment: Mapping[str, Any]) -> None:
+         environment: Mapping[str, Any], limits: Mapping[str, PathLimit]) -> None:
     """Say what runs; a topology's warnings go to standard error."""
     for warning in net.topology.warnings:
         terminal.complain(warning)
     machine, effort = environment["machine"], options.effort
-    seconds = expected_seconds(options, net.pods, paths)
+    seconds = expected_seconds(options, net.pods, paths, limits)
     subnets = {net.topology.subnet_of(node.address.ip) for node in net.topology.nodes}
     terminal.heading(out, f"IPIP modes compared: {', '.join(options.modes)}", [
         ("topology", f"{_from_here(net.topology.source)}: {_some(net.nodes, 'node')} in"
@@ -63,4 +68,11 @@ def show(out: Console, net: CalicoNet, options: Options, paths: Collection[str],
         ("trials", f"{_some(options.modes, 'mode')} x {_some(paths, 'path')} x"
          f" {_some(range(effort.repeats), 'repeat')} of {effort.duration:g} s, in random order"
          f" (seed {options.seed}); about {seconds:.0f} s"),
+        *([("slow links", _slow(effort, limits))] if limits else []),
     ])
+
+
+def _slow(effort: Effort, limits: Mapping[str, PathLimit]) -> str:
+    rates = ", ".join(f"{path} {limit.rate:g} Mbit/s" for path, limit in limits.items())
+    return (f"{rates}; there {iperf.counted_seconds(effort.duration, True):g} s are counted, after"
+            f" a start of {iperf.UNSTEADY_S} s")

@@ -45,10 +45,11 @@ POD = """---
 """
 
 
-def topology(directory, **pods):
-    """A file with the cluster above and these pods: NAME=NODE."""
+def topology(directory, rate="", **pods):
+    """A file with the cluster above, links of ``rate``, and these pods: NAME=NODE."""
     path = directory / "small.yaml"
-    path.write_text(TOPOLOGY + "".join(POD.format(name=n, node=at) for n, at in pods.items()))
+    cluster = TOPOLOGY.replace("spec:\n", f"spec:\n  link: {{rate: {rate}}}\n", 1 if rate else 0)
+    path.write_text(cluster + "".join(POD.format(name=n, node=at) for n, at in pods.items()))
     return path
 
 

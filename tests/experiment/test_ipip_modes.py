@@ -154,6 +154,23 @@ def test_path_classes_that_a_topology_lacks_are_left_out_and_said(tmp_path):
     assert "Not measured: same-node and cross-subnet" in done.stdout
 
 
+def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path):
+    done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never,Always",
+               "--topology", topology(tmp_path, rate="50Mbit", a="node31", b="node32"),
+               "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert record["plan"]["counted_s"] == {"same-subnet": 2}
+    physics = record["physics"]
+    assert physics["limits"] == {"same-subnet": {"rate": 50, "pod_mtu": 1480, "link_mtu": 1500}}
+    assert [(c["mode"], c["encapsulated"], c["computed"]) for c in physics["checks"]] == [
+        ("Never", False, 47.791), ("Always", True, 47.16)]
+    assert all(abs(c["deviation"]) < 0.03 for c in physics["checks"])
+    text = " ".join(done.stdout.split())
+    assert "same-subnet 50 Mbit/s; there 2 s are counted, after a start of 1 s" in text
+    assert "Links of 50 Mbit/s (same-subnet), measured of what header sizes allow: Never" in text
+
+
 @pytest.mark.parametrize(("number", "after"), [
     pytest.param(signal.SIGINT, '"metric": "throughput"', id="Ctrl-C during the trials"),
     pytest.param(signal.SIGTERM, '"metric": "throughput"', id="SIGTERM during the trials"),
