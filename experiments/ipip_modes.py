@@ -36,6 +36,7 @@ try:
     from calico_mn.experiment.output import output_directory
     from calico_mn.measure import environment, iperf, ping, reachability
     from calico_mn.measure.conditions import conditions
+    from calico_mn.measure.noise import StealTime
     from calico_mn.measure.paths import Endpoint, Pair, endpoints, representative_pairs
     from calico_mn.measure.samples import SampleLog
     from calico_mn.measure.trials import interleaved
@@ -98,9 +99,11 @@ def main() -> int:
             opening.show(out, net, options, pairs, run["environment"])
             with (SampleLog(directory / "results.jsonl", net.tunnel) as log,
                   progress(out, opening.expected_seconds(options, pods, pairs)) as bar):
+                steal = StealTime()
                 interruption.may_stop(measure, net, options, pods, pairs, log, bar)
+                stolen = steal.share()
             net.save_logs(directory / "logs")
-        conclusion.conclude(out, directory, log, pods, run, interruption.reason)
+        conclusion.conclude(out, directory, log, pods, run, stolen, interruption.reason)
     return interruption.status
 
 
