@@ -38,6 +38,7 @@ try:
     from calico_mn.experiment.output import output_directory
     from calico_mn.measure import environment, iperf, ping, reachability
     from calico_mn.measure.conditions import conditions
+    from calico_mn.measure.noise import StealTime
     from calico_mn.measure.paths import Endpoint, Pair, endpoints, representative_pairs
     from calico_mn.measure.physics import PathLimit, path_limits
     from calico_mn.measure.samples import SampleLog
@@ -105,9 +106,11 @@ def main() -> int:
             opening.show(out, net, options, pairs, run["environment"], limits)
             with (SampleLog(directory / "results.jsonl", net.tunnel) as log,
                   progress(out, opening.expected_seconds(options, pods, pairs, limits)) as bar):
+                steal = StealTime()
                 interruption.may_stop(measure, net, options, pods, pairs, limits, log, bar)
+                stolen = steal.share()
             net.save_logs(directory / "logs")
-        conclusion.conclude(out, directory, log, pods, run, limits, interruption.reason)
+        conclusion.conclude(out, directory, log, pods, run, limits, stolen, interruption.reason)
     return interruption.status
 
 

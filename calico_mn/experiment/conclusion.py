@@ -45,10 +45,17 @@ def run_record(options: Options, pairs: Mapping[str, Pair], environment: Mapping
 
 
 def conclude(out: Console, directory: Path, log: SampleLog, pods: Sequence[Endpoint],
-             run: dict[str, Any], limits: Mapping[str, PathLimit], cut_short: str | None) -> None:
-    """Write the summary, draw the plot, show the tables and what they mean."""
+             run: dict[str, Any], limits: Mapping[str, PathLimit], steal_share: float | None,
+             cut_short: str | None) -> None:
+    """Write the summary, draw the plot, show the tables and what they mean.
+
+    ``steal_share`` is the share of CPU time that the machine lost to others while measuring.
+    """
     modes = run["plan"]["modes"]
     summary = summarise(log.samples, modes)
+    run = {**run, "noise": {
+        "steal_share": None if steal_share is None else round(steal_share, 4),
+        "spread": {metric: summary.noise(metric) for metric in ("throughput", "latency")}}}
     files.write(directory, summary, {
         **run, "complete": cut_short is None, "cut_short": cut_short, "failures": log.failures,
         "physics": physics.as_json(summary, limits)})
@@ -80,10 +87,8 @@ def _footer(run: Mapping[str, Any], summary: Summary) -> str:
     cluster, machine = environment["cluster"], environment["machine"]
     counts = [row.throughput.n for row in summary.rows if row.throughput]
     counts = counts or [row.latency.n for row in summary.rows if row.latency]
-    few, many = min(counts), max(counts)
-    n = f"n = {few}" if few == many else f"n = {few} to {many}"
     seconds = " or ".join(f"{s:g}" for s in sorted(set(run["plan"]["counted_s"].values())))
-    return (f"{n} a mode and path, {seconds} s each"
+    return (f"{words.counted(counts)} a mode and path, {seconds} s each"
             f"  ·  tunl0: {terminal.TUNNELS[cluster['tunnel']]}"
             f"  ·  Linux {machine['kernel']}, {machine['cpus']} CPUs"
             f"  ·  {Path(cluster['topology']).name}"

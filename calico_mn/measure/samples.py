@@ -14,6 +14,9 @@ from types import TracebackType
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.paths import Pair
 
+#: of results.jsonl and summary.json together; docs/results.md describes it
+FORMAT = 1
+
 #: metric -> its unit
 UNITS = {"reachable": "bool", "throughput": "Mbit/s", "latency": "us"}
 

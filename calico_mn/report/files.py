@@ -10,15 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calico_mn.measure.samples import PLAIN, UNITS
-from calico_mn.measure.statistics import Spread
+from calico_mn.measure.samples import FORMAT, PLAIN, UNITS
+from calico_mn.measure.statistics import (
+    MOST_REPEATS,
+    NO_DIFFERENCE,
+    Comparison,
+    Interval,
+    Spread,
+)
 from calico_mn.report.summary import Row, Summary
 
-#: of summary.json and results.jsonl together; docs/results.md describes it
-FORMAT = 1
-
 COLUMNS = ("mode", "path", "metric", "unit", "fabric", "encapsulated", "source", "destination",
-           "n", "reached", "tunnelled", "median", "q1", "q3", "min", "max", "ratio_to_never")
+           "n", "reached", "tunnelled", "median", "low", "high", "confidence", "q1", "q3", "min",
+           "max", "outliers", "ratio_to_never", "ratio_n", "ratio_low", "ratio_high",
+           "ratio_confidence", "verdict", "needed")
 
 
 def write(directory: Path, summary: Summary, run: Mapping[str, Any]) -> None:
@@ -49,15 +54,36 @@ def _lines(row: Row) -> Iterator[dict[str, Any]]:
     if row.pairs:
         yield {"metric": "reachable", "fabric": PLAIN, "n": row.pairs, "reached": row.reached,
                "tunnelled": row.tunnelled}
-    for metric, numbers, ratio in (("throughput", row.throughput, row.throughput_ratio),
-                                   ("latency", row.latency, row.latency_ratio)):
+    for metric, numbers, ratio in _measured(row):
         if numbers is not None:
             yield {"metric": metric, "fabric": row.fabric,
                    "encapsulated": "" if row.encapsulated is None
                    else str(row.encapsulated).lower(),
                    "source": row.source, "destination": row.destination, "n": numbers.n,
                    **{name: _short(value) for name, value in _five(numbers).items()},
-                   "ratio_to_never": "" if ratio is None else f"{ratio:.3f}"}
+                   **_bounds(numbers.interval), "outliers": len(numbers.outliers),
+                   **({} if ratio is None else {
+                       "ratio_to_never": f"{ratio.ratio:.3f}", "ratio_n": ratio.n,
+                       **_bounds(ratio.interval, "ratio_"), "verdict": ratio.verdict,
+                       "needed": _needed(ratio) or ""})}
+
+
+def _measured(row: Row) -> tuple[tuple[str, Spread | None, Comparison | None], ...]:
+    return (("throughput", row.throughput, row.throughput_ratio),
+            ("latency", row.latency, row.latency_ratio))
+
+
+def _bounds(interval: Interval | None, prefix: str = "") -> dict[str, str]:
+    return {} if interval is None else {
+        f"{prefix}low": _short(interval.low), f"{prefix}high": _short(interval.high),
+        f"{prefix}confidence": f"{interval.confidence:g}"}
+
+
+def _needed(ratio: Comparison) -> int | str | None:
+    """Beside a verdict that there is no difference: how many repeats, or more than how many."""
+    if ratio.verdict != NO_DIFFERENCE:
+        return None
+    return f">{MOST_REPEATS}" if ratio.needed is None else ratio.needed
 
 
 def _five(numbers: Spread) -> dict[str, float]:
@@ -71,10 +97,20 @@ def _short(value: float) -> str:
 
 def _as_json(row: Row) -> dict[str, Any]:
     values = asdict(row)
-    for metric, numbers in (("throughput", row.throughput), ("latency", row.latency)):
-        ratio = values.pop(f"{metric}_ratio")
+    for metric, numbers, ratio in _measured(row):
+        del values[f"{metric}_ratio"]
         values[metric] = None if numbers is None else {
             "unit": UNITS[metric], "n": numbers.n,
             **{name: round(value, 3) for name, value in _five(numbers).items()},
-            "ratio_to_never": None if ratio is None else round(ratio, 4)}
+            "interval": _interval(numbers.interval, 3), "outliers": list(numbers.outliers),
+            "to_never": None if ratio is None else {
+                "n": ratio.n, "ratio": round(ratio.ratio, 4),
+                "interval": _interval(ratio.interval, 4), "verdict": ratio.verdict,
+                "needed": _needed(ratio)}}
     return values
+
+
+def _interval(interval: Interval | None, digits: int) -> dict[str, float] | None:
+    return None if interval is None else {
+        "low": round(interval.low, digits), "high": round(interval.high, digits),
+        "confidence": interval.confidence}

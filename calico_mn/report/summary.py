@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calico_mn.measure.paths import PATHS
 from calico_mn.measure.samples import PLAIN, Sample
-from calico_mn.measure.statistics import Spread, spread
+from calico_mn.measure.statistics import Comparison, Spread, compare, paired_ratios, spread
 
 NEVER = "Never"
+
+#: in place of a verdict: of Never itself, and of a mode that sends what Never sends
+REFERENCE = "reference"
+SAME_PACKETS = "same packets, no difference expected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +25,8 @@ class Row:
     packets of ``tunnelled`` of them were seen inside IPIP; of ``seen`` any were seen at all, or
     none was to be seen (on one node). Throughput (Mbit/s) and latency (us)
     are those of the pair ``source``, ``destination`` on ``fabric``; None when not measured.
-    ``encapsulated`` is what the wire showed of that pair. The ratios are median to median of
-    Never on the same path.
+    ``encapsulated`` is what the wire showed of that pair. The ratios compare it with Never on
+    the same path, repeat by repeat: the trials of one repeat ran close together in time.
     """
 
     mode: str
@@ -36,8 +41,12 @@ class Row:
     encapsulated: bool | None = None
     throughput: Spread | None = None
     latency: Spread | None = None
-    throughput_ratio: float | None = None
-    latency_ratio: float | None = None
+    throughput_ratio: Comparison | None = None
+    latency_ratio: Comparison | None = None
+
+    def sends_as(self, other: Row) -> bool:
+        """Whether both were seen to send the same packets on this path."""
+        return self.encapsulated is not None and self.encapsulated == other.encapsulated
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,15 @@ class Summary:
         """The path classes that have a row."""
         return tuple(dict.fromkeys(row.path for row in self.rows))
 
+    def noise(self, metric: str) -> float | None:
+        """How far samples of one mode and path lie apart: the middle one of the rows' shares.
+
+        A row's share is its quartile range by its median; None without three samples in a row.
+        """
+        shares = [found.relative for found in (getattr(row, metric) for row in self.rows)
+                  if found is not None and found.relative is not None]
+        return statistics.median(shares) if shares else None
+
     def on(self, path: str) -> tuple[Row, ...]:
         """The rows of one path class."""
         return tuple(row for row in self.rows if row.path == path)
@@ -66,20 +84,26 @@ def summarise(samples: Sequence[Sample], modes: Sequence[str]) -> Summary:
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         groups.setdefault((sample.path, sample.mode), []).append(sample)
-    rows = []
+    rows: list[Row] = []
     for path in PATHS:
-        never = groups.get((path, NEVER), [])
-        rows += [_row(mode, path, groups[path, mode], never) for mode in modes
-                 if (path, mode) in groups]
+        found = {mode: _row(mode, path, groups[path, mode]) for mode in modes
+                 if (path, mode) in groups}
+        if NEVER in found:
+            never = groups[path, NEVER]
+            found = {mode: replace(
+                row, throughput_ratio=_against(row, found[NEVER], groups[path, mode], never,
+                                               "throughput"),
+                latency_ratio=_against(row, found[NEVER], groups[path, mode], never, "latency"))
+                for mode, row in found.items()}
+        rows += found.values()
     return Summary(tuple(rows))
 
 
-def _row(mode: str, path: str, samples: Sequence[Sample], never: Sequence[Sample]) -> Row:
+def _row(mode: str, path: str, samples: Sequence[Sample]) -> Row:
     tried = [sample for sample in samples if sample.metric == "reachable"]
     trials = [sample for sample in samples if sample.metric != "reachable"]
     # Without a trial the row stands for no pair.
     first = trials[0] if trials else None
-    throughput, latency = (_spread(samples, metric) for metric in ("throughput", "latency"))
     return Row(
         mode, path,
         pairs=len(tried),
@@ -90,11 +114,13 @@ def _row(mode: str, path: str, samples: Sequence[Sample], never: Sequence[Sample
         destination=first.destination if first else "",
         fabric=first.fabric if first else PLAIN,
         encapsulated=first.encapsulated if first else None,
-        throughput=throughput,
-        latency=latency,
-        throughput_ratio=_ratio(throughput, _spread(never, "throughput")),
-        latency_ratio=_ratio(latency, _spread(never, "latency")),
+        throughput=_spread(samples, "throughput"),
+        latency=_spread(samples, "latency"),
     )
+
+
+def _by_repeat(samples: Sequence[Sample], metric: str) -> dict[int, float]:
+    return {sample.repeat: sample.value for sample in samples if sample.metric == metric}
 
 
 def _spread(samples: Sequence[Sample], metric: str) -> Spread | None:
@@ -102,5 +128,13 @@ def _spread(samples: Sequence[Sample], metric: str) -> Spread | None:
     return spread(values) if values else None
 
 
-def _ratio(one: Spread | None, never: Spread | None) -> float | None:
-    return one.median / never.median if one and never and never.median else None
+def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequence[Sample],
+             metric: str) -> Comparison | None:
+    ratios = paired_ratios(_by_repeat(samples, metric), _by_repeat(never, metric))
+    if not ratios:
+        return None
+    if row is never_row:
+        return Comparison(len(ratios), 1.0, None, REFERENCE)
+    found = compare(ratios, more_is_faster=metric == "throughput")
+    return (replace(found, verdict=SAME_PACKETS, needed=None)
+            if row.sends_as(never_row) else found)

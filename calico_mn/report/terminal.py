@@ -33,8 +33,6 @@ TUNNELS = {"kernel": "the kernel's ipip module",
 _REDRAW_S = 0.1
 _GAP = 3
 _INDENT = 2
-#: narrower terminals get medians without ranges
-_RANGES_FROM = 96
 
 
 def console() -> Console:
@@ -119,11 +117,11 @@ def _coloured(cells: str) -> Text:
 
 def show_table(out: Console, summary: Summary) -> None:
     """The comparison, with paths in bold and what was not reached in red."""
-    for line in table.lines(summary, ranges=out.width >= _RANGES_FROM):
-        text = Text(f"  {line}", no_wrap=True)
+    for line in table.lines(summary, out.width - _INDENT):
+        text = Text(" " * _INDENT + line, no_wrap=True)
         if line.startswith(summary.paths):
             text.stylize("bold")
-        elif line.startswith(("-", table.FOOTNOTE[0])):
+        elif line.startswith(("-", "*", "[")):
             text.stylize("dim")
         text.highlight_regex(r" 0/\d+", "red")
         out.print(text, soft_wrap=True)

@@ -7,16 +7,30 @@ from typing import Any
 
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, SAME_SUBNET
 from calico_mn.measure.samples import POD_ROUTES
+from calico_mn.measure.statistics import (
+    CONFIDENCE,
+    FASTER,
+    MOST_REPEATS,
+    NO_DIFFERENCE,
+    SLOWER,
+    TOO_FEW,
+    Comparison,
+)
 from calico_mn.report.summary import NEVER, Row, Summary
 
 _WHERE = {SAME_NODE: "Pods on the same node", SAME_SUBNET: "Nodes in the same subnet",
           CROSS_SUBNET: "Nodes in different subnets"}
 
+_METRICS = {"throughput": "Throughput", "latency": "Round-trip time"}
+
 #: a machine with more load a CPU than this before it began is called busy
 _BUSY = 0.5
 
-#: fewer repeats than this are too few for a comparison
-_FEW = 3
+#: too noisy: more than this share of the CPU time that was wanted went to other machines
+NOISY_STEAL = 0.05
+#: too noisy: samples of one mode and path typically differ by more than this, from quartile to
+#: quartile, as a share of their median
+NOISY_SPREAD = {"throughput": 0.1, "latency": 0.2}
 
 
 def explain(summary: Summary, placed: Collection[str] = PATHS) -> tuple[str, ...]:
@@ -26,6 +40,7 @@ def explain(summary: Summary, placed: Collection[str] = PATHS) -> tuple[str, ...
     """
     paragraphs = [f"{_WHERE[path]}: " + " ".join(_about(path, summary.on(path)))
                   for path in summary.paths]
+    paragraphs += _about_intervals(summary.rows)
     missing = [path for path in PATHS if path not in placed]
     if missing:
         paragraphs.append(f"Not measured: {listed(missing)}; no two pods of this topology are so"
@@ -47,9 +62,33 @@ def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:
     if load > _BUSY * cpus:
         found.append(f"The machine was busy when this began (load {load:g} on {cpus} CPUs):"
                      " expect more noise.")
+    found += _noise(run["noise"])
     if run["plan"].get("quick"):
         found.append("This was --quick: short transfers, a look rather than a measurement.")
     return tuple(found)
+
+
+def _noise(noise: Mapping[str, Any]) -> Iterator[str]:
+    reasons = []
+    steal = noise["steal_share"]
+    if steal is not None and steal > NOISY_STEAL:
+        reasons.append(f"{100 * steal:.0f} % of the CPU time wanted went to other machines (steal;"
+                       f" limit {100 * NOISY_STEAL:.0f} %)")
+    for metric, limit in NOISY_SPREAD.items():
+        share = noise["spread"][metric]
+        if share is not None and share > limit:
+            reasons.append(f"repeats of one and the same trial typically differ by"
+                           f" {100 * share:.0f} % in {metric} (quartile to quartile; limit"
+                           f" {100 * limit:.0f} %)")
+    if reasons:
+        yield (f"The machine was too noisy: {'; '.join(reasons)}. Small differences do not show in"
+               " such a run: repeat it on a quiet machine, or with more repeats.")
+
+
+def counted(counts: Sequence[int]) -> str:
+    """``n = 5``, or ``n = 4 to 5`` where a trial failed."""
+    few, many = min(counts), max(counts)
+    return f"n = {few}" if few == many else f"n = {few} to {many}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -116,33 +155,55 @@ def _compared(rows: Sequence[Row]) -> Iterator[str]:
         return
     measured = [row for row in rows if row.throughput]
     for through in (True, False):
-        alike = [row.mode for row in measured if bool(row.encapsulated) is through]
+        alike = [row.mode for row in measured if row.encapsulated is through]
         if len(alike) > 1:
-            yield (f"{listed(alike)} send the same packets: what the table shows between them is"
-                   " noise.")
-    others = [row for row in measured if row.encapsulated != never.encapsulated]
-    if others:
-        yield "Against Never: " + "; ".join(_against(row) for row in others) + "."
-        yield from _how_sure(others, never)
-
-
-def _against(row: Row) -> str:
-    text = f"{row.mode} {row.throughput_ratio:.2f} of the throughput"
-    return text + (f" at {row.latency_ratio:.2f} times the round-trip time"
-                   if row.latency_ratio else "")
-
-
-def _how_sure(others: Sequence[Row], never: Row) -> Iterator[str]:
-    assert never.throughput is not None
-    counts = [never.throughput.n, *(row.throughput.n for row in others if row.throughput)]
-    if min(counts) < _FEW:
-        yield f"With n = {min(counts)} that is too little to call it a difference."
+            yield (f"{listed(alike)} send the same packets: no difference is expected, what the"
+                   " table shows between them is noise.")
+    others = [row for row in measured if row is not never and not row.sends_as(never)]
+    if not others:
         return
-    unclear = [row.mode for row in others
-               if row.throughput and row.throughput.overlaps(never.throughput)]
-    if unclear:
-        yield (f"The samples of {listed([*unclear, NEVER])} overlap in throughput: no clear"
-               f" difference at n = {min(counts)}.")
+    compared = [(name, [(row.mode, ratio) for row in others
+                        for ratio in [getattr(row, f"{metric}_ratio")] if ratio])
+                for metric, name in _METRICS.items()]
+    for name, ratios in compared:
+        if ratios:
+            yield (f"{name} as a ratio to Never: "
+                   + "; ".join(f"{mode} {_judged(ratio)}" for mode, ratio in ratios) + ".")
+    counts = [ratio.n for _, ratios in compared for _, ratio in ratios
+              if ratio.verdict == TOO_FEW]
+    if counts:
+        yield (f"With n = {min(counts)} there is no interval, and that is too little to call it a"
+               " difference.")
+
+
+def _judged(found: Comparison) -> str:
+    text = f"{found.ratio:.2f}"
+    if found.interval is None:
+        return text
+    text += f" [{found.interval.low:.2f}-{found.interval.high:.2f}], {found.verdict}"
+    if found.verdict != NO_DIFFERENCE:
+        return text
+    how_many = f"about {found.needed}" if found.needed else f"more than {MOST_REPEATS}"
+    return f"{text} at n = {found.n} ({how_many} needed)"
+
+
+def _about_intervals(rows: Sequence[Row]) -> Iterator[str]:
+    """What brackets mean in the sentences, where there are some."""
+    judged = [ratio for row in rows for ratio in (row.throughput_ratio, row.latency_ratio)
+              if ratio and ratio.verdict in (FASTER, SLOWER, NO_DIFFERENCE)]
+    found = {ratio.n: ratio.interval.confidence for ratio in judged if ratio.interval}
+    if not found:
+        return
+    few = min(found)
+    text = f"In brackets: {100 * CONFIDENCE:.0f} % intervals."
+    if found[few] < CONFIDENCE:
+        text = (f"In brackets: the ratios' range, all that n = {few} allows; it holds the true"
+                f" median with {100 * found[few]:.0f} %. So a difference is called one only if"
+                " Student's t says so too (5 %).")
+    if any(ratio.verdict == NO_DIFFERENCE for ratio in judged):
+        text += (" Needed: the repeats with which a difference of the size seen would be detected"
+                 " in four of five runs, roughly.")
+    yield text
 
 
 def _verb(subjects: Sequence[object], verb: str) -> str:

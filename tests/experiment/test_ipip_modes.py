@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 from support.patience import SLOWNESS, eventually
 
+from calico_mn import results
 from calico_mn.measure.samples import load_samples
 
 from .conftest import command, left_behind, run, topology
@@ -117,6 +118,17 @@ def test_summary_holds_the_rows_and_the_environment(finished):
         "pod eth0": 1480, "node eth0": 1500, "node tunl0": 1480}
     assert re.fullmatch("[0-9a-f]{64}", environment["cluster"]["topology_sha256"])
     assert environment["network"]["tcp_congestion_control"]
+    steal = record["noise"]["steal_share"]
+    assert steal is None or 0 <= steal <= 1
+    # Two repeats have no spread to speak of.
+    assert record["noise"]["spread"] == {"throughput": None, "latency": None}
+
+
+def test_the_loader_gives_every_sample_and_the_environment(finished, samples):
+    found = results.load(finished[1])
+    assert found.rows == samples
+    assert found.complete
+    assert found.environment["cluster"]["nodes"] == 3
 
 
 def test_csv_has_every_mode_path_and_metric(finished):
@@ -125,7 +137,8 @@ def test_csv_has_every_mode_path_and_metric(finished):
     assert len(lines) == 27
     (across,) = [x for x in lines if (x["mode"], x["path"]) == ACROSS
                  and x["metric"] == "throughput"]
-    assert (across["fabric"], across["ratio_to_never"]) == ("pod-routes", "1.000")
+    assert (across["fabric"], across["ratio_to_never"], across["verdict"]) == (
+        "pod-routes", "1.000", "reference")
 
 
 def test_plot_and_logs_are_beside_them(finished):
@@ -142,6 +155,10 @@ def test_terminal_says_what_ran_and_what_it_means(finished):
     assert "built-in BGP-like distributor" in text
     assert "Never: 6 of 12" in text
     assert "Never connects none of 6 pairs on this fabric" in text
+    assert "With n = 2 there is no interval" in text
+    # The line with the names of the files is as long as they are.
+    assert max(len(line) for line in finished[0].stdout.partition("Files in")[0].splitlines()
+               ) <= 100
     assert finished[0].stderr == ""
 
 
@@ -181,9 +198,9 @@ def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path,
     process = subprocess.Popen(
         command("--topology", small, "--output", output, "--duration", 1), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    results = output / "results.jsonl"
+    written = output / "results.jsonl"
     try:
-        assert eventually(lambda: results.exists() and after in results.read_text(), 60)
+        assert eventually(lambda: written.exists() and after in written.read_text(), 60)
         time.sleep(0.3)
         assert left_behind(process.pid), "the test looks for the wrong marks"
         process.send_signal(number)
@@ -196,9 +213,9 @@ def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path,
     assert process.returncode == 130, err
     assert "Not complete: interrupted" in err
     assert "Traceback" not in err
-    taken = load_samples(results)
+    taken = load_samples(written)
     assert taken
-    assert results.read_text().endswith("}\n")
+    assert written.read_text().endswith("}\n")
     record = json.loads((output / "summary.json").read_text())
     assert (record["complete"], record["cut_short"]) == (False, "interrupted")
     assert (output / "logs" / "node31").is_dir()

@@ -1,5 +1,6 @@
 """Tables, matrices and sentences, compared with golden files that a person has read."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -20,20 +21,29 @@ def shown(show, *arguments, width=100):
     return "".join(f"{line.rstrip()}\n" for line in out.export_text().splitlines())
 
 
-@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "medians"])
-def test_table(record, golden, ranges):
-    lines = table.lines(summarise(record(), MODES), ranges=ranges)
-    assert max(map(len, lines)) <= (94 if ranges else 78)
-    golden(f"table-{'ranges' if ranges else 'medians'}.txt", "\n".join(lines) + "\n")
+@pytest.mark.parametrize(("name", "width"), [
+    ("ranges", 98), ("intervals", 88), ("medians", 78)], ids=["ranges", "intervals", "medians"])
+def test_table(record, golden, name, width):
+    lines = table.lines(summarise(record(), MODES), width)
+    assert max(map(len, lines)) <= width
+    golden(f"table-{name}.txt", "\n".join(lines) + "\n")
+
+
+def test_a_slow_link_is_shown_in_megabits(record):
+    samples = [replace(s, value=s.value / 200) if s.metric == "throughput" else s
+               for s in record()]
+    text = "\n".join(table.lines(summarise(samples, MODES), 98))
+    assert "TCP Mbit/s" in text
+    assert "69.0 [68.5-69.5]" in text
 
 
 def test_table_of_a_run_without_trials(record, golden):
-    lines = table.lines(summarise(record(repeats=0), MODES), ranges=True)
+    lines = table.lines(summarise(record(repeats=0), MODES), 98)
     golden("table-no-trials.txt", "\n".join(lines) + "\n")
 
 
 def test_no_samples_no_table():
-    assert table.lines(summarise([], MODES), ranges=True) == ()
+    assert table.lines(summarise([], MODES), 98) == ()
 
 
 @pytest.mark.parametrize(("name", "pods", "width"), [
@@ -79,22 +89,42 @@ def test_unreachable_pairs_that_never_showed_on_the_wire_are_not_called_direct(r
         "Nodes in the same subnet: Never connects none of the pairs.",)
 
 
-def test_ranges_that_overlap_are_called_so(record):
-    samples = record(repeats=30)
-    text = " ".join(words.explain(summarise(samples, MODES)))
-    assert "The samples of Always and Never overlap in throughput: no clear difference at n = 30." \
-        in text
+@pytest.mark.parametrize(("factors", "text"), [
+    pytest.param((0.8, 0.95, 1.1), "Always 0.95 [0.80-1.10], no difference detectable at n = 3"
+                 " (about 120 needed)", id="not detected"),
+    pytest.param((0.8, 1.0, 1.2), "Always 1.00 [0.80-1.20], no difference detectable at n = 3"
+                 " (more than 1000 needed)", id="never to be detected"),
+    pytest.param((1.2, 1.21, 1.22), "Always 1.21 [1.20-1.22], faster", id="faster"),
+    pytest.param((0.8, 0.81, 0.82, 0.8, 0.81, 0.82), "Always 0.81 [0.80-0.82], slower",
+                 id="slower, enough repeats"),
+])
+def test_verdicts_in_words(record, factors, text):
+    samples = [replace(s, value=1000 * (factors[s.repeat - 1] if s.mode == "Always" else 1))
+               if s.metric == "throughput" else s
+               for s in record(modes=("Always", "Never"), repeats=len(factors))
+               if s.path == "same-subnet"]
+    found = words.explain(summarise(samples, MODES))
+    assert f"Throughput as a ratio to Never: {text}." in found[0]
+    assert found[1].startswith("In brackets: 95 % intervals" if len(factors) > 5 else
+                               "In brackets: the ratios' range, all that n = 3 allows")
+
+
+def test_modes_that_send_the_same_packets_are_not_judged(record):
+    samples = [s for s in record() if s.path == "same-subnet" and s.mode != "Always"]
+    (text,) = words.explain(summarise(samples, MODES))
+    assert text.endswith("CrossSubnet and Never send the same packets: no difference is expected,"
+                         " what the table shows between them is noise.")
 
 
 RUN = {"plan": {"quick": False}, "environment": {
     "network": {"mtu": {"pod eth0": 1500, "node eth0": 1500}},
-    "machine": {"load_average": [0.1, 0, 0], "cpus": 2}}}
+    "machine": {"load_average": [0.1, 0, 0], "cpus": 2}},
+    "noise": {"steal_share": 0.05, "spread": {"throughput": 0.1, "latency": 0.2}}}
 
 
 def changed(part, key, value):
-    run = {"plan": dict(RUN["plan"]), "environment": {
-        name: dict(values) for name, values in RUN["environment"].items()}}
-    (run if part == "plan" else run["environment"])[part][key] = value
+    run = copy.deepcopy(RUN)
+    (run["environment"] if part in run["environment"] else run)[part][key] = value
     return run
 
 
@@ -105,6 +135,13 @@ def changed(part, key, value):
     pytest.param(changed("network", "mtu", {"pod eth0": None}), None, id="MTU unknown"),
     pytest.param(changed("machine", "load_average", [1.5, 0, 0]),
                  "The machine was busy when this began (load 1.5 on 2 CPUs)", id="busy"),
+    pytest.param(changed("noise", "steal_share", 0.072),
+                 "The machine was too noisy: 7 % of the CPU time wanted went to other machines",
+                 id="steal time"),
+    pytest.param(changed("noise", "steal_share", None), None, id="steal time unknown"),
+    pytest.param(changed("noise", "spread", {"throughput": 0.12, "latency": None}),
+                 "The machine was too noisy: repeats of one and the same trial typically differ by"
+                 " 12 % in throughput (quartile to quartile; limit 10 %). Small", id="spread"),
     pytest.param(changed("plan", "quick", True), "This was --quick", id="quick"),
 ])
 def test_caveats(run, start):
