@@ -182,7 +182,8 @@ def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path)
     assert physics["limits"] == {"same-subnet": {"rate": 50, "pod_mtu": 1480, "link_mtu": 1500}}
     assert [(c["mode"], c["encapsulated"], c["computed"]) for c in physics["checks"]] == [
         ("Never", False, 47.791), ("Always", True, 47.16)]
-    assert all(abs(c["deviation"]) < 0.03 for c in physics["checks"])
+    # Other work on this machine may hold a transfer back, but nothing makes it faster.
+    assert all(-0.5 < c["deviation"] < 0.01 for c in physics["checks"])
     text = " ".join(done.stdout.split())
     assert "same-subnet 50 Mbit/s; there 2 s are counted, after a start of 1 s" in text
     assert "Links of 50 Mbit/s (same-subnet), measured of what header sizes allow: Never" in text

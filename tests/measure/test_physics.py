@@ -1,7 +1,6 @@
 """What header sizes allow, as arithmetic; then as measured on a slow link."""
 
 import os
-from statistics import median
 
 import pytest
 from support.topologies import two_subnets
@@ -95,10 +94,10 @@ def test_a_slow_link_carries_what_header_sizes_allow():
                 assert (seen.reachable, seen.encapsulated) == (True, encapsulated)
                 computed = limit.goodput(encapsulated)
                 rates = []
-                # Other work on this machine may spoil a transfer: then the median of three counts.
-                while len(rates) < 3 and not (
-                        rates and rates[0] == pytest.approx(computed, rel=0.005)):
+                # Other work on this machine may spoil transfers, and never makes one faster than
+                # the link allows: so the best of some counts.
+                while len(rates) < 8 and max(rates, default=0) < 0.995 * computed:
                     rates.append(iperf.transfer(
                         net[pair.source.name], net[pair.destination.name], duration=2, rate=RATE,
                         limited=True).mbit_per_s)
-                assert median(rates) == pytest.approx(computed, rel=0.01), mode
+                assert max(rates) == pytest.approx(computed, rel=0.01), (mode, rates)
