@@ -23,7 +23,7 @@ class Interruption:
     """Takes SIGINT, SIGTERM and SIGHUP over, as a context manager in the main thread.
 
     ``status`` is the exit status so far, ``reason`` what cut the measurement short (None:
-    nothing did). After the first signal, further ones change nothing.
+    nothing did). After the first signal, further ones change nothing, also later.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,9 @@ class Interruption:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Once interrupted the process is about to end with its own status: a second signal
+            # while Python shuts down would replace that by a death.
+            signal.signal(number, signal.SIG_IGN if self.status == INTERRUPTED else handler)
 
     def may_stop(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do ``work``, but leave it at the first signal; not even begin it after one.

@@ -7,6 +7,17 @@ from calico_mn.errors import ToolError
 from calico_mn.experiment.interruption import Interruption
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def own_handlers():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+
+
 def strike(number=signal.SIGINT):
     os.kill(os.getpid(), number)
 
@@ -46,6 +57,14 @@ def test_a_signal_after_the_measurement_leaves_it_complete():
         strike()
     assert reached == ["measured"]
     assert (interruption.status, interruption.reason) == (130, None)
+
+
+def test_after_an_interruption_no_signal_kills_the_end_of_the_program():
+    with Interruption() as interruption:
+        strike()
+    for number in SIGNALS:
+        strike(number)
+    assert interruption.status == 130
 
 
 def test_an_error_ends_the_measurement_and_is_reported():
