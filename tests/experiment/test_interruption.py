@@ -6,7 +6,6 @@ import pytest
 from calico_mn.errors import ToolError
 from calico_mn.experiment.interruption import Interruption
 
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
