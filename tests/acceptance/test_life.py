@@ -67,6 +67,11 @@ def held_namespaces() -> set[str]:
     return found
 
 
+def sleeping() -> int:
+    """How many of the runs' processes are ``sleep`` by now: a background one starts as a shell."""
+    return list(machine.processes_of_runs().values()).count("sleep")
+
+
 def test_stop_leaves_nothing(tunnel, nothing_is_left):
     with CalicoNet(two_subnets("Always"), tunnel=tunnel) as net:
         for name in ("node31", "a", "r1", "rack-a"):
@@ -74,7 +79,7 @@ def test_stop_leaves_nothing(tunnel, nothing_is_left):
         net["a"].cmd("nohup setsid sleep 1000 >/dev/null 2>&1 &")
         net["node31"].cmd("sleep 1000 &")
         held = [net["b"].popen(["sleep", "1000"]), net["node32"].popen("cat", stdin=-1)]
-        assert list(machine.processes_of_runs().values()).count("sleep") == 3
+        assert eventually(lambda: sleeping() == 3)
         assert len(machine.run_directories()) == 1
     for process in held:
         assert process.poll() is not None
@@ -170,7 +175,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(tunnel, nothing_is_left):
             assert "tunl0" in " ".join(routes(one, "node31"))
             one["a"].cmd("sleep 1000 &")
             other["a"].cmd("sleep 1000 &")
-        assert list(machine.processes_of_runs().values()).count("sleep") == 1
+        assert eventually(lambda: sleeping() == 1)
         expect_connectivity(one, full_mesh("a", "b", "c"))
 
 
