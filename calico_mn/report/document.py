@@ -1,0 +1,77 @@
+"""What an experiment has to say, apart from how it is shown. Pure data.
+
+The terminal, report.html and the CSV files are made of one :class:`Document`, so they cannot say
+different things. An experiment fills it; :mod:`calico_mn.report.page` and
+:mod:`calico_mn.report.terminal` show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from calico_mn.report.matrix import Matrices
+
+#: what a cell holds: numbers stay numbers in the CSV; None is an empty cell
+Cell = str | int | float | bool | None
+
+#: tones of a row or a verdict, which screens colour and never use alone
+GOOD, BAD, MIXED, PLAIN_TONE = "good", "bad", "mixed", ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under columns. ``name`` is a file's (``NAME.csv``); ``note`` explains below.
+
+    ``tones`` gives a tone for each row, or is empty.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    tones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture: ``NAME.svg`` and ``NAME.png`` in the run's directory.
+
+    ``svg`` is its whole text. ``alt`` says in words what is to be seen, for those who don't see
+    it; ``caption`` what to take from it.
+    """
+
+    name: str
+    title: str
+    svg: str
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole report.
+
+    ``question`` is one sentence, ``method`` paragraphs; ``findings`` are sentences, the most
+    important first; ``caveats`` what the numbers cannot say; ``reproduce`` the exact commands,
+    one a line. ``environment`` is as :func:`calico_mn.measure.environment.collect` gives it.
+    ``complete`` is None, or why the run was cut short.
+    """
+
+    experiment: str
+    title: str
+    question: str
+    method: tuple[str, ...]
+    findings: tuple[str, ...]
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+    caveats: tuple[str, ...]
+    reproduce: tuple[str, ...]
+    environment: Mapping[str, Any]
+    date: str
+    cut_short: str | None = None
+    topology: Figure | None = None
+    matrices: Matrices | None = None
+    failures: Sequence[str] = ()
