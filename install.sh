@@ -84,6 +84,7 @@ find_missing_packages() {
     want required iperf3 iperf3
     want required tcpdump tcpdump
     want required ethtool ethtool
+    want required nftables nft  # packet filters; installed switched off
     want required procps sysctl
     want required net-tools route # for 'route -n', typed into a node
     want required mininet mnexec  # PyPI's mininet lacks mnexec; Open vSwitch is only recommended

@@ -8,7 +8,12 @@ compared with, and printed next to, what ``ip`` shows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from calico_mn.errors import ClusterError
 
 # Route protocols, as in iproute2's rt_protos: who put the route there, and so who may remove it.
 PROTO_KERNEL = "kernel"
@@ -158,3 +163,60 @@ class Namespace:
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+
+
+class Hook(str, Enum):
+    """Where a packet filter looks, as netfilter calls it: at what enters, crosses or leaves.
+
+    A subnet's switch has only ``forward``: it takes and sends no packets of its own.
+    """
+
+    INPUT = "input"
+    FORWARD = "forward"
+    OUTPUT = "output"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+PROTOCOL_ICMP, PROTOCOL_IPIP = 1, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Packets that a filter loses: those of an IP protocol, or ICMP messages of a kind.
+
+    ``icmp_code`` None means every code of the type. ``Drop.IPIP`` and
+    ``Drop.FRAGMENTATION_NEEDED`` (RFC 792: type 3, code 4) are ready-made.
+    Raises ClusterError for numbers that no packet can have.
+    """
+
+    protocol: int
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+
+    IPIP: ClassVar[Drop]
+    FRAGMENTATION_NEEDED: ClassVar[Drop]
+
+    def __post_init__(self) -> None:
+        for number in (self.protocol, self.icmp_type, self.icmp_code):
+            if number is not None and not (type(number) is int and 0 <= number <= 255):
+                raise ClusterError(f"{self!r}: protocol, type and code are numbers from 0 to 255")
+        if self.icmp_type is not None and self.protocol != PROTOCOL_ICMP:
+            raise ClusterError(f"{self!r}: only ICMP (protocol {PROTOCOL_ICMP}) has types")
+        if self.icmp_code is not None and self.icmp_type is None:
+            raise ClusterError(f"{self!r}: a code means something only with a type")
+
+    def __str__(self) -> str:
+        """In words: ``IP protocol 4``, ``ICMP type 3 code 4``."""
+        if self.icmp_type is None:
+            return f"IP protocol {self.protocol}"
+        code = "" if self.icmp_code is None else f" code {self.icmp_code}"
+        return f"ICMP type {self.icmp_type}{code}"
+
+
+Drop.IPIP = Drop(PROTOCOL_IPIP)
+Drop.FRAGMENTATION_NEEDED = Drop(PROTOCOL_ICMP, 3, 4)
+
+#: what is filtered in one namespace: each drop with the hooks at which it is lost
+Filter = Mapping[Drop, frozenset[Hook]]

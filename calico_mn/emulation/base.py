@@ -36,6 +36,11 @@ class LightMininet(Mininet):
         self.pods: list[Pod] = []
         self.routers: list[FabricRouter] = []
 
+    @property
+    def fabric(self) -> list[NamespaceNode]:
+        """The physical network's devices: the subnets' switches, then the routers."""
+        return [*self.switches, *self.routers]
+
     def stopXterms(self) -> None:
         """End the terminals that were opened here; Mininet would end everybody's."""
         for term in self.terms:

@@ -16,12 +16,12 @@ from typing import Any
 
 from calico_mn.delta import Delta, delta
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import processes, tunnel
+from calico_mn.kernel import packetfilter, processes, tunnel
 from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.netns import NamespaceThread, environment
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.writer import KernelWriter
-from calico_mn.state import Namespace
+from calico_mn.state import Bridge, Drop, Filter, Namespace, Tunnel
 
 
 class Runtime:
@@ -37,6 +37,7 @@ class Runtime:
         self._unwritten: dict[str, list[LogEntry]] = {}
         self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
         self.states: dict[str, Namespace] = {}
+        self.filters: dict[str, Filter] = {}
         self.is_open = True
 
     def create(self, states: Sequence[Namespace], log_of: Mapping[str, str] | None = None
@@ -89,6 +90,7 @@ class Runtime:
         self._writer.discard(names)
         for name in names:
             self.states.pop(name, None)
+            self.filters.pop(name, None)
 
     def spawn(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program in a namespace. Raises ToolError, or ClusterError if it is gone."""
@@ -111,6 +113,38 @@ class Runtime:
             return Capture(device, protocol)
 
         return self._thread.call(job)
+
+    def filter(self, name: str, wanted: Filter) -> None:
+        """Lose packets in a namespace as ``wanted`` says, and no others.
+
+        Raises UnsupportedError without nft or what it needs of the kernel, KernelError when the
+        kernel refuses the rules; then all is as before.
+        """
+        is_switch = any(isinstance(device, Bridge) for device in self.states[name].devices)
+        lines = packetfilter.change(self.filters.get(name, {}), wanted, is_switch=is_switch)
+        if not lines:
+            return
+        self._nft(name, packetfilter.APPLY, "\n".join(lines) + "\n")
+        self.filters[name] = dict(wanted)
+        self._journal(name, [f"nft '{line}'" for line in lines])
+        self._write_logs()
+
+    def dropped(self, name: str) -> dict[Drop, int]:
+        """How many packets of each kind a namespace's filter has lost."""
+        present = self.filters.get(name)
+        if not present:
+            return {}
+        return packetfilter.counts(self._nft(name, packetfilter.LIST_COUNTERS), present)
+
+    def has_tunnel(self, name: str) -> bool:
+        """Whether there is a tunl0 of ours in a namespace."""
+        return any(isinstance(device, Tunnel) for device in self.states[name].devices)
+
+    def _nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
+        packetfilter.require_nft()
+        return packetfilter.finish(name, self.spawn(
+            name, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
 
     def save_logs(self, directory: Path) -> None:
         """Copy the nodes' logs, which disappear with the run."""

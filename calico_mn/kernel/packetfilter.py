@@ -1,0 +1,100 @@
+"""Packet filters as nftables rules: their text, and running ``nft`` in a namespace.
+
+A filter is a table per :class:`~calico_mn.state.Drop`, so that adding or taking away one leaves
+the others and their counters alone; ``nft list ruleset`` in the namespace shows them. The rules
+are made of our own words and of numbers, never of text from a topology. Switches are filtered in
+the ``bridge`` family, all else in ``ip``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+from calico_mn.errors import KernelError, ToolError, UnsupportedError
+from calico_mn.state import Drop, Filter, Hook
+
+#: reads rules from its standard input
+APPLY = ("nft", "-f", "-")
+LIST_COUNTERS = ("nft", "-j", "list", "counters")
+_TIMEOUT_S = 30
+_COUNTER = "dropped"
+
+
+def table(drop: Drop) -> str:
+    """The name of a drop's table, such as ``calico_mn_protocol_4`` or ``calico_mn_icmp_3_4``."""
+    if drop.icmp_type is None:
+        return f"calico_mn_protocol_{drop.protocol}"
+    code = "any" if drop.icmp_code is None else drop.icmp_code
+    return f"calico_mn_icmp_{drop.icmp_type}_{code}"
+
+
+def change(present: Filter, wanted: Filter, *, is_switch: bool) -> list[str]:
+    """The lines for nft, one transaction, that lead from one filter to another."""
+    family = "bridge" if is_switch else "ip"
+    lines = [f"delete table {family} {table(drop)}"
+             for drop, hooks in present.items() if wanted.get(drop) != hooks]
+    for drop, hooks in wanted.items():
+        if present.get(drop) == hooks:
+            continue
+        name = f"{family} {table(drop)}"
+        lines += [f"add table {name}", f"add counter {name} {_COUNTER}"]
+        for hook in Hook:
+            if hook in hooks and (not is_switch or hook is Hook.FORWARD):
+                lines += [
+                    f"add chain {name} {hook} {{ type filter hook {hook} priority 0; }}",
+                    f"add rule {name} {hook} {_match(drop)} counter name {_COUNTER} drop",
+                ]
+    return lines
+
+
+def _match(drop: Drop) -> str:
+    if drop.icmp_type is None:
+        return f"ip protocol {drop.protocol}"
+    code = "" if drop.icmp_code is None else f" icmp code {drop.icmp_code}"
+    return f"icmp type {drop.icmp_type}{code}"
+
+
+def counts(listing: str, present: Filter) -> dict[Drop, int]:
+    """How many packets each drop has lost, from what LIST_COUNTERS printed."""
+    try:
+        found = {item["counter"]["table"]: int(item["counter"]["packets"])
+                 for item in json.loads(listing)["nftables"] if "counter" in item}
+        return {drop: found[table(drop)] for drop in present}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolError(f"nft's list of counters is not as expected ({error!r}):"
+                        f" {listing[:200]!r}") from error
+
+
+def require_nft() -> None:
+    """Raises UnsupportedError, with the package's name, where nft is not installed."""
+    if shutil.which("nft") is None:
+        raise UnsupportedError(
+            "packet filters need nft, which is not installed: ./install.sh installs it, and so"
+            " does 'apt-get install nftables'")
+
+
+def finish(name: str, nft: subprocess.Popen[str], rules: str = "") -> str:
+    """What an nft that was started with text pipes prints; ``name`` is the namespace's.
+
+    Raises ToolError when it hangs, UnsupportedError when the kernel lacks what the rules need,
+    KernelError when it refuses them.
+    """
+    try:
+        out, err = nft.communicate(rules, timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{name}: nft did not end within {_TIMEOUT_S} s") from None
+    finally:
+        if nft.poll() is None:
+            nft.kill()
+            nft.communicate()
+    if nft.returncode == 0:
+        return out
+    reason = next(iter(err.splitlines()), "") or f"exit status {nft.returncode}"
+    if "Operation not supported" in err:
+        raise UnsupportedError(
+            f"{name}: this kernel's nftables cannot filter here ({reason}); it needs"
+            " CONFIG_NF_TABLES_IPV4 for nodes and routers and CONFIG_NF_TABLES_BRIDGE for"
+            " switches")
+    raise KernelError(f"{name}: nft: {reason}")

@@ -1,0 +1,114 @@
+"""Packet filters as text for nft, and what nft answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from calico_mn.errors import ClusterError, KernelError, ToolError, UnsupportedError
+from calico_mn.kernel import packetfilter
+from calico_mn.state import Drop, Hook
+
+ALL = frozenset(Hook)
+IPIP, NEEDED = Drop.IPIP, Drop.FRAGMENTATION_NEEDED
+
+
+def chain(table, hook, match):
+    return [f"add chain {table} {hook} {{ type filter hook {hook} priority 0; }}",
+            f"add rule {table} {hook} {match} counter name dropped drop"]
+
+
+def made(table, *chains):
+    return [f"add table {table}", f"add counter {table} dropped",
+            *(line for lines in chains for line in lines)]
+
+
+@pytest.mark.parametrize(("present", "wanted", "is_switch", "lines"), [
+    pytest.param({}, {}, False, [], id="nothing"),
+    pytest.param({}, {IPIP: ALL}, True, made(
+        "bridge calico_mn_protocol_4",
+        chain("bridge calico_mn_protocol_4", "forward", "ip protocol 4")),
+        id="a switch has only forward"),
+    pytest.param({}, {NEEDED: ALL}, False, made(
+        "ip calico_mn_icmp_3_4",
+        *(chain("ip calico_mn_icmp_3_4", hook, "icmp type 3 icmp code 4")
+          for hook in ("input", "forward", "output"))), id="a router has all hooks"),
+    pytest.param({}, {Drop(1, 8): frozenset({Hook.OUTPUT})}, False, made(
+        "ip calico_mn_icmp_8_any",
+        chain("ip calico_mn_icmp_8_any", "output", "icmp type 8")), id="any code, one hook"),
+    pytest.param({IPIP: ALL, NEEDED: ALL}, {NEEDED: ALL}, False,
+                 ["delete table ip calico_mn_protocol_4"], id="what stays is left alone"),
+    pytest.param({IPIP: ALL}, {IPIP: frozenset({Hook.INPUT})}, False, [
+        "delete table ip calico_mn_protocol_4",
+        *made("ip calico_mn_protocol_4",
+              chain("ip calico_mn_protocol_4", "input", "ip protocol 4"))], id="other hooks"),
+])
+def test_a_change_of_filter_is_the_difference_only(present, wanted, is_switch, lines):
+    assert packetfilter.change(present, wanted, is_switch=is_switch) == lines
+
+
+@pytest.mark.parametrize("fields", [
+    (256,), (-1,), ("4; flush ruleset",), (True,), (4, 3), (1, None, 4), (1, 3, 256), (1, 3.0)])
+def test_a_drop_that_no_packet_can_match_is_refused(fields):
+    with pytest.raises(ClusterError):
+        Drop(*fields)
+
+
+@pytest.mark.parametrize(("drop", "words"), [
+    (IPIP, "IP protocol 4"), (NEEDED, "ICMP type 3 code 4"), (Drop(1, 8), "ICMP type 8")])
+def test_a_drop_says_what_it_is(drop, words):
+    assert str(drop) == words
+
+
+def listing(**tables):
+    return json.dumps({"nftables": [{"metainfo": {}}, *(
+        {"counter": {"table": name, "name": "dropped", "packets": count, "bytes": 0}}
+        for name, count in tables.items())]})
+
+
+def test_counts_are_those_of_our_tables():
+    text = listing(calico_mn_protocol_4=7, somebody_elses=9)
+    assert packetfilter.counts(text, {IPIP: ALL}) == {IPIP: 7}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", listing(somebody_elses=9)])
+def test_a_listing_without_our_counters_is_an_error_of_the_tool(text):
+    with pytest.raises(ToolError, match="list of counters"):
+        packetfilter.counts(text, {IPIP: ALL})
+
+
+def nft(script):
+    """A stand-in that answers as nft might."""
+    return subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(("script", "error", "words"), [
+    ("import sys; sys.exit('stdin:1: Error: syntax error\\nmore')", KernelError,
+     r"^r1: nft: stdin:1: Error: syntax error$"),
+    ("import sys; sys.exit('Could not process rule: Operation not supported')",
+     UnsupportedError, "r1: .*CONFIG_NF_TABLES_IPV4"),
+    ("raise SystemExit(3)", KernelError, "r1: nft: exit status 3"),
+])
+def test_what_nft_refuses_is_said_in_one_line(script, error, words):
+    with pytest.raises(error, match=words) as raised:
+        packetfilter.finish("r1", nft(script))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_nft_that_hangs_is_ended(monkeypatch):
+    monkeypatch.setattr(packetfilter, "_TIMEOUT_S", 0.1)
+    hung = nft("import time; time.sleep(60)")
+    with pytest.raises(ToolError, match="did not end"):
+        packetfilter.finish("r1", hung)
+    assert hung.poll() is not None
+
+
+def test_without_nft_the_error_names_the_package(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UnsupportedError, match="apt-get install nftables") as raised:
+        packetfilter.require_nft()
+    assert "\n" not in str(raised.value)
