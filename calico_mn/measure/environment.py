@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
@@ -90,12 +91,23 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _versions(host: Host) -> dict[str, str | None]:
+def iperf3_threads(version: str | None) -> bool | None:
+    """Whether iperf3 has a thread for each stream (since 3.16), from its own first line.
+
+    None where no version can be read. With one thread, parallel streams share one CPU.
+    """
+    found = re.search(r"\biperf (\d+)\.(\d+)", version or "")
+    return (int(found[1]), int(found[2])) >= (3, 16) if found else None
+
+
+def _versions(host: Host) -> dict[str, str | bool | None]:
+    iperf3 = _first_line(host, ["iperf3", "--version"])
     return {
         "calico_mn": __version__,
         "python": platform.python_version(),
         "mininet": _distribution("mininet"),
-        "iperf3": _first_line(host, ["iperf3", "--version"]),
+        "iperf3": iperf3,
+        "iperf3_threads": iperf3_threads(iperf3),
         "iproute2": _first_line(host, ["ip", "-V"]),
         "ping": _first_line(host, ["ping", "-V"]),
     }

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import select
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from calico_mn.errors import ToolError
+from calico_mn.measure.iperf_json import Transfer, parse
 from calico_mn.measure.programs import Host, end, run, start
 
-_CONNECT_TIMEOUT_MS = 2000
+__all__ = ["CONNECT_TIMEOUT_MS", "DIRECTIONS", "Server", "Transfer", "answer", "client_argv",
+           "counted_seconds", "parse", "transfer", "warm_up"]
+
+CONNECT_TIMEOUT_MS = 2000
 _START_TIMEOUT_S = 5.0
 _GRACE_S = 15.0
 _FIRST_PROBE_BYTES = 1_000_000
@@ -24,55 +27,23 @@ _SECOND_PROBE_S = 0.2
 UNSTEADY_S = 1
 _STEADY_S = 2
 
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """What the receiver got: goodput in Mbit/s of TCP payload, bytes, and the time in s.
-
-    ``retransmits`` counts segments; None where iperf3 cannot tell.
-    """
-
-    mbit_per_s: float
-    bytes: int
-    seconds: float
-    retransmits: int | None
-
-
-def parse(output: str) -> Transfer:
-    """Read iperf3's JSON (client's side). Raises ToolError with its error, or with ours."""
-    try:
-        answer = json.loads(output)
-    except ValueError:
-        raise ToolError(f"iperf3 answered something that is not JSON: {output[:80]!r}") from None
-    if not isinstance(answer, dict):
-        raise ToolError(f"iperf3 answered no JSON object: {output[:80]!r}")
-    if "error" in answer:
-        raise ToolError(f"iperf3: {answer['error']}")
-    try:
-        received = answer["end"]["sum_received"]
-        retransmits = answer["end"].get("sum_sent", {}).get("retransmits")
-        transfer = Transfer(
-            round(float(received["bits_per_second"]) / 1e6, 3), int(received["bytes"]),
-            float(received["seconds"]), None if retransmits is None else int(retransmits))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ToolError("iperf3's answer has no end.sum_received with bytes, seconds and"
-                        " bits_per_second") from None
-    if transfer.bytes <= 0:
-        raise ToolError("iperf3: nothing arrived")
-    return transfer
+#: direction of the payload -> the client's option; with "both", streams run in each
+DIRECTIONS: dict[str, tuple[str, ...]] = {
+    "forward": (), "reverse": ("-R",), "both": ("--bidir",)}
 
 
 def client_argv(ip: str, *, seconds: int | None = None, amount: int | None = None,
-                skipped: int = 0) -> list[str]:
+                skipped: int = 0, more: Sequence[str] = ()) -> list[str]:
     """The client's command: for a time in whole seconds, or for an ``amount`` in bytes.
 
-    The first ``skipped`` seconds come in addition and are not counted.
+    ``more`` are further options. The first ``skipped`` seconds come in addition and are not
+    counted.
     """
     limit = ["-t", str(seconds)] if amount is None else ["-n", str(amount)]
     if skipped:
         limit = ["-O", str(skipped), *limit]
-    return ["iperf3", "-c", ip, "-J", "-i", "0", "--connect-timeout", str(_CONNECT_TIMEOUT_MS),
-            *limit]
+    return ["iperf3", "-c", ip, "-J", "-i", "0", "--connect-timeout", str(CONNECT_TIMEOUT_MS),
+            *more, *limit]
 
 
 class Server(Host, Protocol):
@@ -87,8 +58,12 @@ def counted_seconds(duration: float, limited: bool) -> float:
 
 
 def transfer(client: Host, server: Server, *, duration: float, rate: float,
-             limited: bool = False) -> Transfer:
-    """Send for ``duration`` seconds from ``client`` to ``server``.
+             limited: bool = False, streams: int = 1, direction: str = "forward") -> Transfer:
+    """Send for ``duration`` seconds from ``client`` to ``server``, ``streams`` at a time.
+
+    ``direction`` is that of the payload: ``forward``, ``reverse`` (from the server to the
+    client) or ``both`` at once. iperf3 up to 3.15 serves all streams of a program by one thread,
+    from 3.16 on each by its own.
 
     iperf3 counts whole seconds only. Any other duration becomes an amount: what ``rate`` (in
     Mbit/s, from :func:`warm_up`) moves in that time. Raises ToolError.
@@ -97,15 +72,18 @@ def transfer(client: Host, server: Server, *, duration: float, rate: float,
     on top of the rate, 10 ms worth of it, and TCP's start. What follows lasts two seconds or
     more, since packets arrive in bursts of up to a bucket, which a short window cuts.
     """
+    more = [*(["-P", str(streams)] if streams != 1 else []), *DIRECTIONS[direction]]
     if limited:
         seconds = int(counted_seconds(duration, limited))
-        return _transfer(client, server,
-                         client_argv(server.ip, seconds=seconds, skipped=UNSTEADY_S),
-                         seconds + UNSTEADY_S)
+        command = client_argv(server.ip, seconds=seconds, skipped=UNSTEADY_S, more=more)
+        return _transfer(client, server, command, seconds + UNSTEADY_S)
     if duration == int(duration):
-        return _transfer(client, server, client_argv(server.ip, seconds=int(duration)), duration)
-    amount = max(1, round(rate * 1e6 / 8 * duration))
-    return _transfer(client, server, client_argv(server.ip, amount=amount), duration * 10)
+        return _transfer(client, server,
+                         client_argv(server.ip, seconds=int(duration), more=more), duration)
+    # The amount is that of all streams together; in both directions, each has to share.
+    amount = max(1, round(rate * 1e6 / 8 * duration / (2 if direction == "both" else 1)))
+    return _transfer(client, server, client_argv(server.ip, amount=amount, more=more),
+                     duration * 10)
 
 
 def warm_up(client: Host, server: Server) -> float:
@@ -115,7 +93,11 @@ def warm_up(client: Host, server: Server) -> float:
     return _transfer(client, server, client_argv(server.ip, amount=amount), 60).mbit_per_s
 
 
-def _transfer(client: Host, server: Host, command: list[str], expected: float) -> Transfer:
+def answer(client: Host, server: Host, command: Sequence[str], expected: float) -> str:
+    """Run the client's ``command`` against a server of its own; what the client wrote.
+
+    ``expected`` is how long it should take, in seconds. Raises ToolError.
+    """
     listener = start(server, ["iperf3", "-s", "-1", "-i", "0", "--forceflush"])
     try:
         _await_listening(server, listener)
@@ -123,12 +105,17 @@ def _transfer(client: Host, server: Host, command: list[str], expected: float) -
         if finished.status and not finished.out.strip():
             reason = finished.err.strip() or f"exit status {finished.status}"
             raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
-        try:
-            return parse(finished.out)
-        except ToolError as error:
-            raise ToolError(f"{client.name} to {server.name}: {error}") from None
+        return finished.out
     finally:
         end(listener)
+
+
+def _transfer(client: Host, server: Host, command: list[str], expected: float) -> Transfer:
+    output = answer(client, server, command, expected)
+    try:
+        return parse(output)
+    except ToolError as error:
+        raise ToolError(f"{client.name} to {server.name}: {error}") from None
 
 
 def _await_listening(host: Host, process: subprocess.Popen[Any]) -> None:

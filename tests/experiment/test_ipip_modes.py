@@ -112,8 +112,8 @@ def test_summary_holds_the_rows_and_the_environment(finished):
         (mode, path) for path in PATHS for mode in MODES]
     environment = record["environment"]
     assert set(environment["versions"]) == {
-        "calico_mn", "python", "mininet", "iperf3", "iproute2", "ping"}
-    assert all(environment["versions"].values())
+        "calico_mn", "python", "mininet", "iperf3", "iperf3_threads", "iproute2", "ping"}
+    assert None not in environment["versions"].values()
     assert environment["network"]["mtu"] == {
         "pod eth0": 1480, "node eth0": 1500, "node tunl0": 1480}
     assert re.fullmatch("[0-9a-f]{64}", environment["cluster"]["topology_sha256"])

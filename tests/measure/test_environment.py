@@ -1,4 +1,6 @@
-from calico_mn.measure.environment import parse_cpu_model, parse_offloads
+import pytest
+
+from calico_mn.measure.environment import iperf3_threads, parse_cpu_model, parse_offloads
 
 ETHTOOL = """Features for eth0:
 rx-checksumming: on
@@ -23,3 +25,11 @@ def test_no_answer_gives_no_offloads():
 def test_cpu_model():
     assert parse_cpu_model("processor\t: 0\nmodel name\t: Fast CPU @ 3 GHz\n") == "Fast CPU @ 3 GHz"
     assert parse_cpu_model("processor\t: 0\nBogoMIPS\t: 50.00\n") is None
+
+
+@pytest.mark.parametrize(("version", "threads"), [
+    ("iperf 3.9 (cJSON 1.7.13)", False), ("iperf 3.12 (cJSON 1.7.15)", False),
+    ("iperf 3.16 (cJSON 1.7.15)", True), ("iperf 3.17.1 (cJSON 1.7.15)", True),
+    ("iperf 4.0", True), ("", None), (None, None)])
+def test_whether_iperf3_has_threads(version, threads):
+    assert iperf3_threads(version) is threads

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,62 @@ def test_over_a_limited_link_the_first_second_is_not_counted(monkeypatch, durati
     (_client, _server, command, expected), = calls
     assert command[-4:] == words
     assert expected == int(words[-1]) + 1
+
+
+def recorded(name):
+    """What iperf3 3.12 answered once, between two pods with an MTU of 1480, inside IPIP."""
+    return (Path(__file__).parent / "iperf3" / f"{name}.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "transfer"), [
+    pytest.param("two-streams", iperf.Transfer(20310.758, 2_540_568_576, 1.000679, 45, 1428),
+                 id="streams are summed up"),
+    pytest.param("reverse", iperf.Transfer(16326.336, 2_041_053_184, 1.000128, 204, 1428),
+                 id="in reverse the client receives"),
+    pytest.param("both", iperf.Transfer(16521.858, 2_073_034_752, 1.003778, 136, 1428),
+                 id="both directions are summed up"),
+    pytest.param("both-two-streams",
+                 iperf.Transfer(15885.029, 1_992_294_400, 1.003357, 90, 1428),
+                 id="both directions, two streams in each"),
+])
+def test_recorded_answers(name, transfer):
+    assert iperf.parse(recorded(name)) == transfer
+
+
+@pytest.mark.parametrize(("start", "stream", "size"), [
+    pytest.param({"tcp_mss_default": 1428}, {"pmtu": 1480}, 1428, id="as negotiated"),
+    pytest.param({"tcp_mss_default": 1448}, {"pmtu": 1480}, 1428,
+                 id="the path turned out to be narrower"),
+    pytest.param({"tcp_mss_default": 1460}, {"pmtu": 1500}, 1460, id="without timestamps"),
+    pytest.param({"tcp_mss_default": 1428}, {}, 1428, id="no pmtu, as in reverse"),
+    pytest.param({"tcp_mss_default": 0}, {"pmtu": 1480}, None, id="the kernel did not tell"),
+    pytest.param({}, {"pmtu": 1480}, None, id="iperf3 did not tell"),
+])
+def test_payload_of_a_full_segment(start, stream, size):
+    answered = {"start": start, "intervals": [{"streams": [stream]}],
+                "end": {"sum_received": RECEIVED}}
+    assert iperf.parse(json.dumps(answered)).mss == size
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    pytest.param({}, [], id="one stream, forward"),
+    pytest.param({"streams": 4}, ["-P", "4"], id="streams"),
+    pytest.param({"direction": "reverse"}, ["-R"], id="reverse"),
+    pytest.param({"direction": "both", "streams": 2}, ["-P", "2", "--bidir"], id="both"),
+])
+@pytest.mark.parametrize("limited", [False, True])
+def test_streams_and_direction_become_options(monkeypatch, options, words, limited):
+    commands = []
+    monkeypatch.setattr(iperf, "_transfer", lambda _c, _s, command, _e: commands.append(command))
+    server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
+    iperf.transfer(None, server, duration=2, rate=800, limited=limited, **options)
+    command, = commands
+    assert command[8:command.index("-O" if limited else "-t")] == words
+
+
+def test_in_both_directions_each_moves_half_of_the_amount(monkeypatch):
+    commands = []
+    monkeypatch.setattr(iperf, "_transfer", lambda _c, _s, command, _e: commands.append(command))
+    server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
+    iperf.transfer(None, server, duration=0.5, rate=800, direction="both")
+    assert commands[0][-2:] == ["-n", "25000000"]

@@ -1,0 +1,95 @@
+"""UDP datagrams of one size, sent as fast as the client can: how many arrive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from calico_mn.errors import ToolError
+from calico_mn.measure import iperf
+from calico_mn.measure.iperf_json import load
+from calico_mn.measure.programs import Host
+
+#: bytes of payload: what iperf3 writes into each datagram, and the most that IPv4 allows
+SMALLEST, LARGEST = 16, 65507
+
+_PROBE_DATAGRAMS = 2000
+#: for a count of datagrams, by how much the probe's rate may have been too high
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Datagrams:
+    """Datagrams with ``size`` bytes of UDP payload each.
+
+    ``sent_per_s`` and ``received_per_s`` each by their own end's clock; ``loss`` is the share of
+    the sent ones that the receiving program did not read, 0 to 1; ``mbit_per_s`` the payload
+    that it did.
+    """
+
+    size: int
+    sent_per_s: float
+    received_per_s: float
+    loss: float
+    mbit_per_s: float
+
+
+def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Datagrams:
+    """Send datagrams for ``duration`` seconds from ``client`` to ``server``, without a pause.
+
+    iperf3 counts whole seconds only. Any other duration becomes a number of datagrams: what the
+    rate of a short probe sends in that time. The sender is not held back by anything, so a loss
+    says that the receiver (its socket buffer above all) is the slower of the two.
+    Raises ToolError.
+    """
+    if not SMALLEST <= size <= LARGEST:
+        raise ToolError(f"iperf3 sends datagrams of {SMALLEST} to {LARGEST} bytes, not of {size}")
+    if duration == int(duration):
+        return _send(client, server, size, ["-t", str(int(duration))], duration)
+    probe = _send(client, server, size, ["-k", str(_PROBE_DATAGRAMS)], _PATIENCE)
+    count = max(1, round(probe.sent_per_s * duration))
+    return _send(client, server, size, ["-k", str(count)], duration * _PATIENCE)
+
+
+def parse(output: str) -> Datagrams:
+    """Read iperf3's JSON (client's side). Raises ToolError with its error, or with ours.
+
+    What was received are the receiver's bytes by the size, what was sent the sender's packets.
+    ``lost_packets`` is not used: to the receiver, datagrams lost after the last one that
+    arrived do not exist, and one that comes late counts as lost in some versions. ``end.sum`` has
+    the sender's bytes and the receiver's packets; iperf3 before 3.11 has nothing else, and then
+    its packets less the lost ones are what arrived.
+    """
+    answer = load(output)
+    try:
+        size = int(answer["start"]["test_start"]["blksize"])
+        end = answer["end"]
+        if "sum_received" in end and "sum_sent" in end:
+            received_by = end["sum_received"]
+            sent_by, received = end["sum_sent"], int(received_by["bytes"]) / size
+        else:
+            sent_by = received_by = end["sum"]
+            received = int(sent_by["packets"]) - int(sent_by["lost_packets"])
+        sent = int(sent_by["bytes"]) / size
+        return Datagrams(size, _rate(sent, sent_by), _rate(received, received_by),
+                         max(0.0, 1 - received / sent),
+                         round(_rate(received, received_by) * size * 8 / 1e6, 3))
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+        raise ToolError("iperf3's answer has no start.test_start.blksize, or no end.sum_sent and"
+                        " end.sum_received with bytes and seconds, or nothing was sent"
+                        ) from None
+
+
+def _rate(count: float, total: dict[str, Any]) -> float:
+    return round(count / float(total["seconds"]), 3)
+
+
+def _send(client: Host, server: iperf.Server, size: int, limit: list[str], expected: float
+          ) -> Datagrams:
+    command = ["iperf3", "-c", server.ip, "-J", "-i", "0", "--connect-timeout",
+               str(iperf.CONNECT_TIMEOUT_MS), "-u", "-b", "0", "-l", str(size), *limit]
+    output = iperf.answer(client, server, command, expected)
+    try:
+        return parse(output)
+    except ToolError as error:
+        raise ToolError(f"{client.name} to {server.name}: {error}") from None
