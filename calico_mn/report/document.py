@@ -39,8 +39,9 @@ class Table:
 class Figure:
     """A picture: ``NAME.svg`` and ``NAME.png`` in the run's directory.
 
-    ``svg`` is its whole text. ``alt`` says in words what is to be seen, for those who don't see
-    it; ``caption`` what to take from it.
+    ``svg`` is its whole text, ``png`` the same picture's bytes, empty if there are none. ``alt``
+    says in words what is to be seen, for those who don't see it; ``caption`` what to take from
+    it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Figure:
     svg: str
     alt: str
     caption: str = ""
+    png: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
