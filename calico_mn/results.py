@@ -14,24 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.samples import FORMAT, Sample, load_samples
+from calico_mn.measure.readings import Reading, Value, check_format, load_readings, samples
 
-SAMPLES = "results.jsonl"
+READINGS = "results.jsonl"
 SUMMARY = "summary.json"
+RECORD = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run. ``rows`` are tidy: a row a sample, a column a factor, in the order of measurement.
+    """One run. ``readings`` are in the order of measurement.
 
-    ``summary`` is the whole of summary.json, ``environment`` the part of it that tells of machine
-    and programs. Both are empty for a run that was killed before it could write that file.
+    ``summary`` is the whole of summary.json, or of run.json for a run that was killed before it
+    could write the former; ``environment`` the part of it that tells of machine and programs.
     """
 
     directory: Path
-    rows: tuple[Sample, ...]
+    readings: tuple[Reading, ...]
     environment: Mapping[str, Any]
     summary: Mapping[str, Any]
+
+    @property
+    def rows(self) -> tuple[dict[str, Value], ...]:
+        """Tidy rows: a row a measured value, a column a factor."""
+        return tuple(sample.row() for sample in samples(self.readings))
 
     @property
     def complete(self) -> bool:
@@ -43,29 +49,25 @@ def load(directory: str | os.PathLike[str]) -> Results:
     """Read a run's results.jsonl and summary.json.
 
     A last line of results.jsonl that was torn by a crash is left out. Raises CalicoMnError when
-    the directory holds no results, when a file is damaged, or when its format is newer than this
-    version of calico_mn reads.
+    the directory holds no results, when a file is damaged, or when its format is one that this
+    version of calico_mn does not read.
     """
     place = Path(directory)
-    if not (place / SAMPLES).is_file():
-        raise CalicoMnError(f"{place}: holds no {SAMPLES}: give the directory that an experiment"
+    if not (place / READINGS).is_file():
+        raise CalicoMnError(f"{place}: holds no {READINGS}: give the directory that an experiment"
                             " named as its output")
-    # First the format: what a newer one means by a sample is not to be guessed.
-    summary = _summary(place / SUMMARY)
-    return Results(place, load_samples(place / SAMPLES), summary.get("environment", {}), summary)
+    # First the format: what a newer one means by a reading is not to be guessed.
+    summary = _about(place / SUMMARY) or _about(place / RECORD)
+    return Results(place, load_readings(place / READINGS), summary.get("environment", {}),
+                   summary)
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def _about(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
-    number = found.get("format") if isinstance(found, dict) else None
-    if type(number) is not int or number < 1:
-        raise CalicoMnError(f"{path}: not a summary of results: it names no format")
-    if number > FORMAT:
-        raise CalicoMnError(f"{path}: has format {number}, and this calico_mn reads up to"
-                            f" {FORMAT}: use the version that wrote it, or a later one")
+    check_format(path, found.get("format") if isinstance(found, dict) else None)
     return dict(found)

@@ -7,7 +7,8 @@ there; while something is measured it stops the measurement at once.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -64,6 +65,17 @@ class Interruption:
             self.reason = str(error)
         finally:
             self._armed = False
+
+    @contextmanager
+    def held_off(self) -> Iterator[None]:
+        """Inside :meth:`may_stop`, for a boot or a stop: a signal strikes after it."""
+        armed, self._armed = self._armed, False
+        try:
+            yield
+        finally:
+            self._armed = armed and self.status != INTERRUPTED
+        if armed and not self._armed:
+            raise KeyboardInterrupt
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.status = INTERRUPTED

@@ -1,10 +1,11 @@
-"""The command line of an experiment: what it asks for, checked."""
+"""The command line that all experiments have in common, and the types of their own options."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,72 +17,147 @@ _LONGEST_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: repeats of each combination, seconds a transfer."""
+    """How much is measured: repeats of each setting, and seconds a transfer."""
 
     repeats: int
     duration: float
 
 
-FULL = Effort(repeats=5, duration=1)
-QUICK = Effort(repeats=3, duration=0.3)
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What an experiment does unless asked otherwise: its topology, and how much it measures."""
+
+    topology: Path
+    full: Effort
+    quick: Effort
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the person asked for. ``output`` is None for a directory of its own."""
+    """What the person asked for.
+
+    ``output`` is None for a directory of its own; ``resume`` the directory of a run to go on
+    with. ``own`` has the experiment's own options. ``arguments`` is the command line without
+    ``--resume`` and ``--output``: with it, the same is asked for again.
+    """
 
     topology: Path
-    modes: tuple[str, ...]
     tunnel: str
     effort: Effort
     seed: int
-    output: Path | None
     quick: bool
+    output: Path | None
+    resume: Path | None
+    own: argparse.Namespace
+    arguments: tuple[str, ...]
 
 
-def parse(description: str, default_topology: Path, arguments: Sequence[str] | None = None
-          ) -> Options:
+Add = Callable[[argparse.ArgumentParser], None]
+
+
+def no_more(_parser: argparse.ArgumentParser) -> None:
+    """For an experiment without options of its own."""
+
+
+def parse(description: str, usual: Usual, own: Add = no_more,
+          arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; with a mistake in it, argparse says so and exits with status 2."""
-    parser = argparse.ArgumentParser(description=description)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(description, usual)
+    own(parser)
+    found = parser.parse_args(words)
+    if found.resume is not None and len(words) > (1 if "=" in words[0] else 2):
+        parser.error("--resume goes on with the options that the run began with: give no others")
+    effort = usual.quick if found.quick else usual.full
+    return Options(
+        found.topology, found.tunnel,
+        Effort(found.repeats or effort.repeats, found.duration or effort.duration),
+        found.seed, found.quick, found.output, found.resume, found,
+        tuple(_without_output(words)))
+
+
+def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     add = parser.add_argument
-    add("--topology", type=Path, default=default_topology, metavar="FILE",
-        help=f"the cluster (default: {default_topology.parent.name}/{default_topology.name})")
-    add("--modes", type=_modes, default=MODES, metavar="MODE[,MODE...]",
-        help=f"IPIP modes to compare (default: {','.join(MODES)})")
+    add("--topology", type=Path, default=usual.topology, metavar="FILE",
+        help=f"the cluster (default: {usual.topology.parent.name}/{usual.topology.name})")
     add("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
         help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
-    add("--repeats", type=_positive, metavar="N",
-        help=f"trials of each mode on each path (default: {FULL.repeats})")
-    add("--duration", type=_seconds, metavar="S",
-        help=f"seconds of a TCP transfer (default: {FULL.duration:g})")
+    add("--repeats", type=whole, metavar="N",
+        help=f"trials of each setting (default: {usual.full.repeats})")
+    add("--duration", type=seconds, metavar="S",
+        help=f"seconds of a measurement (default: {usual.full.duration:g})")
     add("--seed", type=int, default=1, metavar="N",
         help="of the random order of trials (default: 1)")
     add("--output", type=Path, metavar="DIR",
         help="a new or empty directory (default: results/NAME-TIME)")
+    add("--resume", type=Path, metavar="DIR",
+        help="go on with a run that was cut short, whose results are in DIR")
     add("--quick", action="store_true",
-        help=f"a look in under 30 s: {QUICK.repeats} repeats of {QUICK.duration:g} s")
-    found = parser.parse_args(arguments)
-    usual = QUICK if found.quick else FULL
-    effort = Effort(found.repeats or usual.repeats, found.duration or usual.duration)
-    return Options(found.topology, found.modes, found.tunnel, effort, found.seed, found.output,
-                   found.quick)
+        help=f"a look in under 30 s: {usual.quick.repeats} repeats of"
+             f" {usual.quick.duration:g} s")
+    return parser
 
 
-def _modes(text: str) -> tuple[str, ...]:
-    modes = tuple(word.strip() for word in text.split(","))
-    for mode in modes:
+def _without_output(words: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip or word.startswith("--output="):
+            skip = False
+        elif word == "--output":
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
+def modes(text: str) -> tuple[str, ...]:
+    """The type of an option that takes IPIP modes, by commas."""
+    found = tuple(word.strip() for word in text.split(","))
+    for mode in found:
         if mode not in MODES:
             by_lower = {known.lower(): known for known in MODES}
             close = difflib.get_close_matches(mode.lower(), by_lower, 1)
             hint = f"; did you mean {by_lower[close[0]]}?" if close else ""
             raise argparse.ArgumentTypeError(
                 f"there is no IPIP mode {mode!r} (modes: {', '.join(MODES)}){hint}")
-    if len(set(modes)) < len(modes):
+    if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"a mode is named twice in {text!r}")
-    return modes
+    return found
 
 
-def _positive(text: str) -> int:
+def words_of(*known: str) -> Callable[[str], tuple[str, ...]]:
+    """The type of an option that takes some of the ``known`` words, by commas."""
+
+    def read(text: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+        for word in found:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+        return found
+
+    return read
+
+
+def whole_numbers(least: int, most: int, zero: str = "") -> Callable[[str], tuple[int, ...]]:
+    """The type of an option that takes numbers by commas; the word ``zero`` stands for 0."""
+
+    def one(word: str) -> int:
+        if zero and word == zero:
+            return 0
+        number = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else -1
+        if not least <= number <= most:
+            also = f", or {zero}" if zero else ""
+            raise argparse.ArgumentTypeError(
+                f"{word!r} is not a whole number from {least} to {most}{also}")
+        return number
+
+    return lambda text: tuple(dict.fromkeys(one(word.strip()) for word in text.split(",")))
+
+
+def whole(text: str) -> int:
+    """The type of an option that takes a whole number of 1 or more."""
     try:
         number = int(text)
     except ValueError:
@@ -91,12 +167,13 @@ def _positive(text: str) -> int:
     return number
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """The type of an option that takes a time in seconds."""
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0.05 <= seconds <= _LONGEST_S:
+        found = 0.0
+    if not 0.05 <= found <= _LONGEST_S:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of seconds from 0.05 to {_LONGEST_S}")
-    return seconds
+    return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from calico_mn.measure import ping
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.samples import PLAIN, POD_ROUTES
+from calico_mn.measure.readings import PLAIN, POD_ROUTES
 from calico_mn.measure.wire import Wire
 
 if TYPE_CHECKING:

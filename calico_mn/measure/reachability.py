@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from calico_mn.measure import ping
-from calico_mn.measure.paths import Endpoint, Pair, ordered_pairs
+from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, start
 from calico_mn.measure.wire import Wire
 
@@ -39,15 +39,16 @@ class Reached:
     encapsulated: bool | None
 
 
-def matrix(net: CalicoNet, pods: Sequence[Endpoint]) -> Iterator[Reached]:
-    """Each ordered pair, as soon as it is decided.
+def matrix(net: CalicoNet, pairs: Sequence[Pair]) -> Iterator[Reached]:
+    """Each pair, as soon as it is decided.
 
     A pair without an answer is tried a second time, with more patience, before it counts as
     unreachable. An unreachable pair so costs a second, but not a second of its own.
     """
-    with Wire(net, sorted({pod.node for pod in pods})) as wire:
+    with Wire(net, sorted({end.node for pair in pairs
+                           for end in (pair.source, pair.destination)})) as wire:
         again: list[Pair] = []
-        for pair, answered in _attempt(net, ordered_pairs(pods), wire, _FIRST_WAIT_S):
+        for pair, answered in _attempt(net, pairs, wire, _FIRST_WAIT_S):
             if answered:
                 yield Reached(pair, True, wire.encapsulated(pair))
             else:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.measure.paths import Endpoint
-from calico_mn.measure.samples import Sample
+from calico_mn.measure.readings import Sample
 
 DIRECT, TUNNELLED, UNREACHABLE, PARTLY, UNKNOWN = "=#.~?"
 

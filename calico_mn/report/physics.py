@@ -20,15 +20,18 @@ TOLERANCE = 0.005
 #: pods of one node must be this many times faster than the link for the link to be the limit
 _ROOM = 1.5
 
+#: from this share of stolen CPU time on, a link may have stood idle for it
+_STOLEN = 0.05
+
 #: below this rate in Mbit/s two seconds are not enough
 _SLOW = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A mode's median throughput on a limited path, and what header sizes allow; Mbit/s."""
+    """A mode's median throughput over limited links, and what header sizes allow; Mbit/s."""
 
-    path: str
+    place: str
     mode: str
     encapsulated: bool
     measured: float
@@ -46,7 +49,10 @@ class Check:
 
 
 def checks(summary: Summary, limits: Mapping[str, PathLimit]) -> tuple[Check, ...]:
-    """A check for each mode that has a throughput on a limited path, in the order of the rows."""
+    """A check for each mode that has a throughput where links are limited, in the rows' order.
+
+    ``limits`` are by place: a path class, or a path class and a variant.
+    """
     return tuple(found for row in summary.rows if (found := _check(row, limits)))
 
 
@@ -54,65 +60,75 @@ def as_json(summary: Summary, limits: Mapping[str, PathLimit]) -> dict[str, Any]
     """What summary.json says about it."""
     return {
         "tolerance": TOLERANCE,
-        "limits": {path: asdict(limit) for path, limit in limits.items()},
+        "limits": {place: asdict(limit) for place, limit in limits.items()},
         "checks": [{**asdict(check), "computed": round(check.computed, 3),
                     "deviation": round(check.deviation, 5), "agrees": check.agrees}
                    for check in checks(summary, limits)],
     }
 
 
-def explain(summary: Summary, limits: Mapping[str, PathLimit]) -> tuple[str, ...]:
-    """A paragraph for each limited path that was measured."""
+def explain(summary: Summary, limits: Mapping[str, PathLimit], steal: float | None = None
+            ) -> tuple[str, ...]:
+    """A paragraph for each limited place that was measured.
+
+    ``steal`` is the share of CPU time that the machine lost to others while measuring.
+    """
     found = checks(summary, limits)
     paragraphs = []
-    for path in dict.fromkeys(check.path for check in found):
-        here = [check for check in found if check.path == path]
-        paragraphs.append(" ".join([_compared(path, limits[path], here),
-                                    *_verdict(summary, limits[path], here)]))
+    for place in dict.fromkeys(check.place for check in found):
+        here = [check for check in found if check.place == place]
+        paragraphs.append(" ".join([_compared(place, limits[place], here),
+                                    *_verdict(summary, limits[place], here, steal or 0)]))
     return tuple(paragraphs)
 
 
 def _check(row: Row, limits: Mapping[str, PathLimit]) -> Check | None:
-    if row.path not in limits or row.throughput is None or row.encapsulated is None:
+    if row.place not in limits or row.throughput is None or row.encapsulated is None:
         return None
-    return Check(row.path, row.mode, row.encapsulated, row.throughput.median,
-                 limits[row.path].goodput(row.encapsulated))
+    return Check(row.place, row.mode, row.encapsulated, row.throughput.median,
+                 limits[row.place].goodput(row.encapsulated))
 
 
-def _compared(path: str, limit: PathLimit, found: Sequence[Check]) -> str:
+def _compared(place: str, limit: PathLimit, found: Sequence[Check]) -> str:
     each = "; ".join(f"{check.mode} {check.measured:.4g} of {check.computed:.4g} Mbit/s"
                      f" ({100 * check.deviation:+.2f} %)" for check in found)
-    return (f"Links of {limit.rate:g} Mbit/s ({path}), measured of what header sizes allow:"
+    return (f"Links of {limit.rate:g} Mbit/s ({place}), measured of what header sizes allow:"
             f" {each}.")
 
 
-def _verdict(summary: Summary, limit: PathLimit, found: Sequence[Check]) -> Iterator[str]:
+def _verdict(summary: Summary, limit: PathLimit, found: Sequence[Check], steal: float
+             ) -> Iterator[str]:
     if all(check.agrees for check in found):
         yield f"They agree within {100 * TOLERANCE:g} %."
         return
     for check in found:
         if not check.agrees:
-            yield f"{check.mode} does not agree: {_reason(summary, limit, check)}."
+            yield f"{check.mode} does not agree: {_reason(summary, limit, check, steal)}."
 
 
-def _reason(summary: Summary, limit: PathLimit, check: Check) -> str:
-    row = next(row for row in summary.on(check.path) if row.mode == check.mode)
+def _reason(summary: Summary, limit: PathLimit, check: Check, steal: float) -> str:
+    row = next(row for row in summary.on(check.place) if row.mode == check.mode)
     assert row.throughput is not None
+    # Noise first: a noisy median may lie near any computed value.
+    if steal > _STOLEN and check.deviation < 0:
+        return (f"other machines took {100 * steal:.0f} % of the CPU time that this one wanted"
+                " (steal), and a transfer that has to wait for a CPU leaves the link idle")
+    if row.throughput.minimum <= check.computed <= row.throughput.maximum:
+        return (f"its samples lie on both sides of the limit, from {row.throughput.minimum:.4g} to"
+                f" {row.throughput.maximum:.4g}, so this is scatter; a longer --duration has less")
     otherwise = limit.goodput(not check.encapsulated)
     if abs(check.measured / otherwise - 1) <= TOLERANCE:
         how = ("inside IPIP", "without it") if check.encapsulated else ("directly", "inside IPIP")
         return (f"the packets were seen to cross {how[0]}, and this is what they would get"
                 f" {how[1]}")
-    if row.throughput.minimum <= check.computed <= row.throughput.maximum:
-        return (f"its samples lie on both sides of the limit, from {row.throughput.minimum:.4g} to"
-                f" {row.throughput.maximum:.4g}, so this is scatter; a longer --duration has less")
     if limit.rate < _SLOW:
         return ("over so slow a link TCP's start outlasts the second that is left out, and few"
                 " packets arrive in the time that is counted; try a longer --duration")
     if check.deviation > 0:
         return ("such a link cannot carry so much, so some of it did not cross the link, or the"
                 " packets were not of the size that the MTUs tell")
-    direct = next((row.throughput.median for row in summary.on(SAME_NODE) if row.throughput), None)
+    direct = next((other.throughput.median for other in summary.rows if other.throughput
+                   and (other.path, other.variant) == (SAME_NODE, row.variant)), None)
     if direct is not None and direct < _ROOM * check.computed:
         return (f"this machine moves no more than {direct:.4g} Mbit/s between pods of one node,"
                 " so its CPUs were the limit and not the link")

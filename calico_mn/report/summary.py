@@ -1,13 +1,17 @@
-"""Samples -> one row for each mode on each path. Pure."""
+"""Readings -> one row for each mode in each place. Pure.
+
+A place is a path class, and the levels of further factors where a run has several.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from calico_mn.measure.metrics import METRICS
 from calico_mn.measure.paths import PATHS
-from calico_mn.measure.samples import PLAIN, Sample
+from calico_mn.measure.readings import PLAIN, Sample, Value
 from calico_mn.measure.statistics import Comparison, Spread, compare, paired_ratios, spread
 
 NEVER = "Never"
@@ -16,17 +20,28 @@ NEVER = "Never"
 REFERENCE = "reference"
 SAME_PACKETS = "same packets, no difference expected"
 
+#: factor -> its levels in words, for those that make a place of their own when they vary
+FACTORS = {
+    "tunnel": "{} tunl0", "streams": "streams {}", "direction": "{}", "offloads": "offloads {}",
+    "pod_mtu": "pod MTU {}", "rate": "{:g} Mbit/s",
+}
+#: a level that stands for what the topology or the machine has
+_AS_IT_IS = {"pod_mtu": "pod MTU as usual", "rate": "rate as usual"}
+
+#: a metric, and what it was taken with: the size of UDP packets in bytes, or ""
+What = tuple[str, str]
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was found about a mode on a path class.
+    """What was found about a mode in a place.
 
     ``reached`` of ``pairs`` ordered pairs of pods answered on the fabric as it is, and the
     packets of ``tunnelled`` of them were seen inside IPIP; of ``seen`` any were seen at all, or
-    none was to be seen (on one node). Throughput (Mbit/s) and latency (us)
-    are those of the pair ``source``, ``destination`` on ``fabric``; None when not measured.
-    ``encapsulated`` is what the wire showed of that pair. The ratios compare it with Never on
-    the same path, repeat by repeat: the trials of one repeat ran close together in time.
+    none was to be seen (on one node). ``measures`` are of the pair ``source``, ``destination``
+    on ``fabric``, and ``encapsulated`` is what the wire showed of that pair. ``ratios`` compare
+    them with Never in the same place, repeat by repeat: the trials of one repeat ran close
+    together in time. ``variant`` are the levels of the factors that vary besides mode and path.
     """
 
     mode: str
@@ -35,23 +50,47 @@ class Row:
     reached: int
     tunnelled: int
     seen: int = 0
+    variant: str = ""
     source: str = ""
     destination: str = ""
     fabric: str = PLAIN
     encapsulated: bool | None = None
-    throughput: Spread | None = None
-    latency: Spread | None = None
-    throughput_ratio: Comparison | None = None
-    latency_ratio: Comparison | None = None
+    measures: Mapping[What, Spread] = field(default_factory=dict, hash=False)
+    ratios: Mapping[What, Comparison] = field(default_factory=dict, hash=False)
+
+    @property
+    def place(self) -> str:
+        """The path class, and the variant if there are several."""
+        return f"{self.path}, {self.variant}" if self.variant else self.path
+
+    @property
+    def throughput(self) -> Spread | None:
+        """TCP payload in Mbit/s; None when not measured."""
+        return self.measures.get(("throughput", ""))
+
+    @property
+    def latency(self) -> Spread | None:
+        """The median round-trip times in us; None when not measured."""
+        return self.measures.get(("latency", ""))
+
+    @property
+    def throughput_ratio(self) -> Comparison | None:
+        """Of the throughput, to Never's."""
+        return self.ratios.get(("throughput", ""))
+
+    @property
+    def latency_ratio(self) -> Comparison | None:
+        """Of the latency, to Never's."""
+        return self.ratios.get(("latency", ""))
 
     def sends_as(self, other: Row) -> bool:
-        """Whether both were seen to send the same packets on this path."""
+        """Whether both were seen to send the same packets in this place."""
         return self.encapsulated is not None and self.encapsulated == other.encapsulated
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Rows by path, nearest first, then by mode in the order of measurement."""
+    """Rows by place, nearest path first, then by mode in the order of measurement."""
 
     rows: tuple[Row, ...]
 
@@ -65,43 +104,97 @@ class Summary:
         """The path classes that have a row."""
         return tuple(dict.fromkeys(row.path for row in self.rows))
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places that have a row."""
+        return tuple(dict.fromkeys(row.place for row in self.rows))
+
     def noise(self, metric: str) -> float | None:
-        """How far samples of one mode and path lie apart: the middle one of the rows' shares.
+        """How far samples of one mode and place lie apart: the middle one of the rows' shares.
 
         A row's share is its quartile range by its median; None without three samples in a row.
         """
-        shares = [found.relative for found in (getattr(row, metric) for row in self.rows)
+        shares = [found.relative for found in (row.measures.get((metric, ""))
+                                               for row in self.rows)
                   if found is not None and found.relative is not None]
         return statistics.median(shares) if shares else None
 
-    def on(self, path: str) -> tuple[Row, ...]:
-        """The rows of one path class."""
-        return tuple(row for row in self.rows if row.path == path)
+    def on(self, place: str) -> tuple[Row, ...]:
+        """The rows of one place."""
+        return tuple(row for row in self.rows if row.place == place)
 
 
 def summarise(samples: Sequence[Sample], modes: Sequence[str]) -> Summary:
     """Group samples, also those of a run that was cut short; ``modes`` gives the order."""
-    groups: dict[tuple[str, str], list[Sample]] = {}
+    trials = [sample for sample in samples if sample.metric != "reachable"]
+    varying = _varying(trials)
+    variants = list(dict.fromkeys(variant_of(sample, varying)
+                                  for sample in sorted(trials, key=_levels(varying)))) or [""]
+    tried: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
-        groups.setdefault((sample.path, sample.mode), []).append(sample)
+        if sample.metric == "reachable":
+            tried.setdefault((sample.path, sample.mode), []).append(sample)
+    measured: dict[tuple[str, str, str], list[Sample]] = {}
+    for sample in trials:
+        key = (sample.path, variant_of(sample, varying), sample.mode)
+        measured.setdefault(key, []).append(sample)
     rows: list[Row] = []
     for path in PATHS:
-        found = {mode: _row(mode, path, groups[path, mode]) for mode in modes
-                 if (path, mode) in groups}
-        if NEVER in found:
-            never = groups[path, NEVER]
-            found = {mode: replace(
-                row, throughput_ratio=_against(row, found[NEVER], groups[path, mode], never,
-                                               "throughput"),
-                latency_ratio=_against(row, found[NEVER], groups[path, mode], never, "latency"))
-                for mode, row in found.items()}
-        rows += found.values()
+        for variant in variants:
+            found = {mode: _row(mode, path, variant, tried.get((path, mode), []),
+                                measured.get((path, variant, mode), []))
+                     for mode in modes
+                     if (path, mode) in tried or (path, variant, mode) in measured}
+            if NEVER in found:
+                never = measured.get((path, variant, NEVER), [])
+                found = {mode: replace(row, ratios=_against(
+                    row, found[NEVER], measured.get((path, variant, mode), []), never))
+                    for mode, row in found.items()}
+            rows += found.values()
     return Summary(tuple(rows))
 
 
-def _row(mode: str, path: str, samples: Sequence[Sample]) -> Row:
-    tried = [sample for sample in samples if sample.metric == "reachable"]
-    trials = [sample for sample in samples if sample.metric != "reachable"]
+def variant_of(sample: Sample, varying: Sequence[str]) -> str:
+    """The levels of the factors that vary, in words."""
+    setting = sample.reading.setting
+    return ", ".join(
+        _AS_IT_IS[name] if name in _AS_IT_IS and not setting[name]
+        else FACTORS[name].format(setting[name]) for name in varying if name in setting)
+
+
+def _varying(samples: Sequence[Sample]) -> tuple[str, ...]:
+    return tuple(name for name in FACTORS
+                 if len({sample.reading.setting.get(name) for sample in samples}) > 1)
+
+
+def _levels(varying: Sequence[str]) -> Callable[[Sample], tuple[tuple[float, str], ...]]:
+    def key(sample: Sample) -> tuple[tuple[float, str], ...]:
+        levels = (sample.reading.setting.get(name) for name in varying)
+        return tuple((float(level), "") if isinstance(level, (int, float)) else (0.0, str(level))
+                     for level in levels)
+
+    return key
+
+
+def variants(summary: Summary, trials: Sequence[Sample]) -> dict[str, Mapping[str, Value]]:
+    """Place -> the setting of one of its trials."""
+    varying = _varying([sample for sample in trials if sample.metric != "reachable"])
+    found: dict[str, Mapping[str, Value]] = {}
+    for sample in trials:
+        if sample.metric != "reachable":
+            variant = variant_of(sample, varying)
+            place = f"{sample.path}, {variant}" if variant else sample.path
+            found.setdefault(place, sample.reading.setting)
+    return {place: found[place] for place in summary.places if place in found}
+
+
+def what(sample: Sample) -> What:
+    """What a sample is of."""
+    return sample.metric, str(sample.reading.setting.get("size", ""))
+
+
+def _row(mode: str, path: str, variant: str, tried: Sequence[Sample],
+         trials: Sequence[Sample]) -> Row:
     # Without a trial the row stands for no pair.
     first = trials[0] if trials else None
     return Row(
@@ -110,31 +203,37 @@ def _row(mode: str, path: str, samples: Sequence[Sample]) -> Row:
         reached=sum(sample.value == 1 for sample in tried),
         tunnelled=sum(sample.encapsulated is True for sample in tried),
         seen=sum(sample.encapsulated is not None for sample in tried),
+        variant=variant,
         source=first.source if first else "",
         destination=first.destination if first else "",
         fabric=first.fabric if first else PLAIN,
         encapsulated=first.encapsulated if first else None,
-        throughput=_spread(samples, "throughput"),
-        latency=_spread(samples, "latency"),
+        measures={key: spread(list(values)) for key, values in
+                  ((key, _by_repeat(trials, key).values()) for key in _whats(trials)) if values},
     )
 
 
-def _by_repeat(samples: Sequence[Sample], metric: str) -> dict[int, float]:
-    return {sample.repeat: sample.value for sample in samples if sample.metric == metric}
+def _whats(samples: Sequence[Sample]) -> tuple[What, ...]:
+    return tuple(dict.fromkeys(what(sample) for sample in samples))
 
 
-def _spread(samples: Sequence[Sample], metric: str) -> Spread | None:
-    values = [sample.value for sample in samples if sample.metric == metric]
-    return spread(values) if values else None
+def _by_repeat(samples: Sequence[Sample], key: What) -> dict[int, float]:
+    return {sample.repeat: sample.number for sample in samples
+            if what(sample) == key and isinstance(sample.value, (int, float))}
 
 
-def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequence[Sample],
-             metric: str) -> Comparison | None:
-    ratios = paired_ratios(_by_repeat(samples, metric), _by_repeat(never, metric))
-    if not ratios:
-        return None
-    if row is never_row:
-        return Comparison(len(ratios), 1.0, None, REFERENCE)
-    found = compare(ratios, more_is_faster=metric == "throughput")
-    return (replace(found, verdict=SAME_PACKETS, needed=None)
-            if row.sends_as(never_row) else found)
+def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequence[Sample]
+             ) -> dict[What, Comparison]:
+    found = {}
+    for key in row.measures:
+        better = METRICS[key[0]].more_is_better
+        ratios = paired_ratios(_by_repeat(samples, key), _by_repeat(never, key))
+        if better is None or not ratios or min(ratios) <= 0:
+            continue
+        if row is never_row:
+            found[key] = Comparison(len(ratios), 1.0, None, REFERENCE)
+            continue
+        compared = compare(ratios, more_is_faster=better)
+        found[key] = (replace(compared, verdict=SAME_PACKETS, needed=None)
+                      if row.sends_as(never_row) else compared)
+    return found

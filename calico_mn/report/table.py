@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calico_mn.measure.samples import POD_ROUTES
+from calico_mn.measure.readings import POD_ROUTES
 from calico_mn.measure.statistics import Comparison, Spread
 from calico_mn.report.summary import Row, Summary
 from calico_mn.report.words import counted, tunnelled
@@ -48,11 +48,11 @@ def _lines(summary: Summary, ranges: bool, intervals: bool) -> tuple[str, ...]:
               for column, title in enumerate(header)]
     titles = [_joined([title[part] for title in header], widths) for part in (0, 1)]
     found = [*titles, "-" * max(map(len, titles))]
-    for path in summary.paths:
-        rows = summary.on(path)
+    for place in summary.places:
+        rows = summary.on(place)
         pair = next((f": {row.source} to {row.destination}" for row in rows if row.source), "")
         counts = [row.throughput.n for row in rows if row.throughput]
-        found.append(f"{path}{pair}" + (f", {counted(counts)}" if counts else ""))
+        found.append(f"{place}{pair}" + (f", {counted(counts)}" if counts else ""))
         found += [_joined(cells[row], widths) for row in rows]
     if any(row.fabric == POD_ROUTES for row in summary.rows):
         found.append(FOOTNOTE)

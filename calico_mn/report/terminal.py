@@ -22,6 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 from calico_mn.report import matrix, table
+from calico_mn.report.document import Document
+from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.summary import Summary
 
 _STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREACHABLE: "red"}
@@ -119,7 +121,7 @@ def show_table(out: Console, summary: Summary) -> None:
     """The comparison, with paths in bold and what was not reached in red."""
     for line in table.lines(summary, out.width - _INDENT):
         text = Text(" " * _INDENT + line, no_wrap=True)
-        if line.startswith(summary.paths):
+        if line.startswith(summary.places):
             text.stylize("bold")
         elif line.startswith(("-", "*", "[")):
             text.stylize("dim")
@@ -134,6 +136,26 @@ def show_sentences(out: Console, sentences: Iterable[str]) -> None:
         grid.add_row("-", Text(sentence))
     out.print()
     out.print(grid)
+
+
+def show_document(out: Console, document: Document) -> None:
+    """The matrices, the tables, then what was found and what the numbers cannot say."""
+    if document.matrices:
+        show_matrices(out, document.matrices)
+    for found in document.tables:
+        _show(out, found)
+    show_sentences(out, [*document.findings, *document.caveats])
+
+
+def _show(out: Console, found: DocumentTable) -> None:
+    grid = Table(title=Text(found.title), title_justify="left", box=None, pad_edge=False)
+    for name in found.columns:
+        grid.add_column(name)
+    for row in found.rows:
+        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+    out.print(grid)
+    if found.note:
+        out.print(Text(found.note, style="dim"))
 
 
 def complain(text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, SAME_SUBNET
-from calico_mn.measure.samples import POD_ROUTES
+from calico_mn.measure.readings import POD_ROUTES
 from calico_mn.measure.statistics import (
     CONFIDENCE,
     FASTER,
@@ -38,8 +38,11 @@ def explain(summary: Summary, placed: Collection[str] = PATHS) -> tuple[str, ...
 
     ``placed`` are the classes for which the topology has a pair of pods; others are named.
     """
-    paragraphs = [f"{_WHERE[path]}: " + " ".join(_about(path, summary.on(path)))
-                  for path in summary.paths]
+    paragraphs = []
+    for place in summary.places:
+        rows = summary.on(place)
+        where = _WHERE[rows[0].path] + (f", {rows[0].variant}" if rows[0].variant else "")
+        paragraphs.append(f"{where}: " + " ".join(_about(rows[0].path, rows)))
     paragraphs += _about_intervals(summary.rows)
     missing = [path for path in PATHS if path not in placed]
     if missing:

@@ -9,10 +9,10 @@ import time
 from collections import Counter
 
 import pytest
+from calico_mn.measure.samples import load_samples
 from support.patience import SLOWNESS, eventually
 
 from calico_mn import results
-from calico_mn.measure.samples import load_samples
 
 from .conftest import command, left_behind, run, topology
 

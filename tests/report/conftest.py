@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from calico_mn.measure.samples import SampleLog
 
 from calico_mn.measure.paths import Endpoint, ordered_pairs
-from calico_mn.measure.samples import SampleLog
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -4,11 +4,11 @@ import json
 from dataclasses import FrozenInstanceError
 
 import pytest
+from calico_mn.measure.samples import FORMAT, SampleLog
 
 from calico_mn import results
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.paths import Endpoint, Pair
-from calico_mn.measure.samples import FORMAT, SampleLog
 
 PAIR = Pair(Endpoint("default/a", "10.0.0.1", "node31", "rack-a"),
             Endpoint("default/b", "10.0.1.1", "node33", "rack-b"))

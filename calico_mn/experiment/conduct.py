@@ -1,0 +1,124 @@
+"""An experiment from its command line to its report, around the method that is its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from calico_mn.errors import CalicoMnError
+from calico_mn.experiment import options as command_line
+from calico_mn.experiment import record, requirements
+from calico_mn.experiment.interruption import Interruption
+from calico_mn.experiment.options import Usual
+from calico_mn.experiment.output import output_directory
+from calico_mn.experiment.run import Run
+from calico_mn.measure.noise import StealTime
+from calico_mn.measure.readings import FORMAT, ReadingLog
+from calico_mn.report import terminal
+from calico_mn.report.document import Document
+from calico_mn.report.publish import publish
+from calico_mn.topology import load_topology
+
+READINGS = "results.jsonl"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A name for directories, one sentence, what is usual, and the two parts of the method.
+
+    ``measure`` boots clusters and takes readings; ``report`` makes of them what people read. The
+    second also runs when the first was cut short, with what there is. ``options`` adds options
+    to the command line. ``show`` prints the report; without it, all of it is printed.
+    """
+
+    name: str
+    sentence: str
+    usual: Usual
+    measure: Callable[[Run], None]
+    report: Callable[[Run], Document]
+    options: command_line.Add = command_line.no_more
+    show: Callable[[Console, Run, Document], None] | None = None
+
+
+def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
+    """Run it; the exit status. Raises CalicoMnError for what cannot even begin."""
+    options = command_line.parse(experiment.sentence, experiment.usual, experiment.options,
+                                 arguments)
+    resumed = options.resume
+    before = None
+    if resumed is not None:
+        before = record.read(resumed, experiment.name)
+        options = replace(
+            command_line.parse(experiment.sentence, experiment.usual, experiment.options,
+                               before.arguments),
+            topology=resumed / record.TOPOLOGY, resume=resumed)
+    topology = load_topology(options.topology)
+    requirements.require_root_and_programs()
+    with Interruption() as interruption:
+        directory = resumed or output_directory(options.output, experiment.name, datetime.now())
+        before = before or record.begin(directory, experiment.name, options)
+        with ReadingLog(directory / READINGS, experiment.name,
+                        resume=resumed is not None) as log:
+            run = Run(experiment.name, options, topology, before.topology, directory, log,
+                      terminal.console(), interruption)
+            steal = StealTime()
+            try:
+                interruption.may_stop(experiment.measure, run)
+            finally:
+                stolen = steal.share()
+                run.close()
+        run.steal_share = None if stolen is None else round(stolen, 4)
+        conclude(experiment, run, before)
+    return interruption.status or (1 if run.failures else 0)
+
+
+def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
+    """Write the report and summary.json; show what was found, or that nothing was measured."""
+    cut_short = run.interruption.reason
+    record.add(run.directory, {"plan": run.plan})
+    files: tuple[str, ...] = ()
+    if run.log.readings and run.plan:
+        document = experiment.report(run)
+        files = publish(run.directory, document)
+        if experiment.show is None:
+            terminal.show_document(run.out, document)
+        else:
+            experiment.show(run.out, run, document)
+    else:
+        run.out.print("Nothing was measured.")
+    _summarise(run, begun, cut_short)
+    for failure in run.failures:
+        terminal.complain(f"a trial failed: {failure}")
+    logs = sorted(path.name + "/" for path in run.directory.glob("logs*"))
+    names = [*files, READINGS, SUMMARY, record.RECORD, record.TOPOLOGY, *logs]
+    run.out.print()
+    run.out.print(Text(f"Files in {run.directory}: {', '.join(names)}"), soft_wrap=True)
+    if cut_short:
+        terminal.complain(
+            f"Not complete: {cut_short}. The {len(run.log.readings)} readings taken before that"
+            f" are in the files above; to go on, add --resume {run.directory} to the command and"
+            " leave out its other options.")
+
+
+def _summarise(run: Run, begun: record.Record, cut_short: str | None) -> None:
+    summary: dict[str, Any] = {
+        "format": FORMAT, "experiment": run.experiment, "command": begun.command,
+        "complete": cut_short is None, "cut_short": cut_short,
+        "failures": run.failures, "plan": run.plan, "environment": run.environment, **run.notes}
+    (run.directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def usual_topology(script: str, name: str) -> Path:
+    """A topology that is shipped beside the folder of the ``script``."""
+    path = Path(script).resolve().parent.parent / "topologies" / name
+    if not path.is_file():
+        raise CalicoMnError(f"{path} is missing: run the script where it lies")
+    return path

@@ -1,0 +1,232 @@
+"""The comparison of modes: its options and the plan of its trials."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calico_mn.emulation.net import CalicoNet
+from calico_mn.experiment import instruments
+from calico_mn.experiment.instruments import Instrument
+from calico_mn.experiment.options import MODES, modes, whole_numbers, words_of
+from calico_mn.experiment.run import Run
+from calico_mn.measure import iperf, paths, physics
+from calico_mn.measure.paths import Endpoint, Pair
+from calico_mn.measure.readings import PLAIN, POD_ROUTES, Value
+from calico_mn.measure.trials import Trial, factorial
+from calico_mn.report import terminal
+from calico_mn.report.words import listed
+
+#: the boot-time factors of a cluster, as (name, level) pairs
+Cluster = tuple[tuple[str, Value], ...]
+
+#: seconds that deciding one pair's reachability takes, and a trial besides its instruments
+PAIR_S = 0.008
+_TRIAL_S = 0.2
+#: seconds that a trial's latencies take
+_LATENCY_S = 0.05
+
+_LARGEST_MTU = 65535
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The factors that can be asked for; each takes several levels by commas."""
+    add = parser.add_argument
+    add("--modes", type=modes, default=MODES, metavar="MODE[,MODE...]",
+        help=f"IPIP modes to compare (default: {','.join(MODES)})")
+    add("--streams", type=whole_numbers(1, 128), default=(1,), metavar="N[,N...]",
+        help="TCP streams at once (default: 1)")
+    add("--pod-mtus", type=whole_numbers(576, _LARGEST_MTU, "auto"), default=(0,),
+        metavar="BYTES[,BYTES...]", help="MTUs of the pods (default: auto, as the topology says)")
+    add("--rates", type=whole_numbers(1, 1_000_000, "topology"), default=(0,),
+        metavar="MBIT[,MBIT...]",
+        help="rates of all links in Mbit/s (default: topology, as it says)")
+    add("--tunnels", type=words_of("kernel", "ebpf"), default=(), metavar="NAME[,NAME]",
+        help="tunnel back ends to compare (default: that of --tunnel)")
+
+
+@dataclass
+class Plan:
+    """Clusters, pairs and trials of a run."""
+
+    run: Run
+    modes: tuple[str, ...]
+    clusters: tuple[Cluster, ...]
+    net: CalicoNet
+    pods: tuple[Endpoint, ...]
+    pairs: Mapping[str, Pair]
+    ordered_pairs: tuple[Pair, ...]
+    limits: dict[tuple[Cluster, str], physics.PathLimit] = field(
+        default_factory=dict)
+    rates: Mapping[Cluster, Mapping[str, float]] = field(
+        default_factory=dict)
+    pair_seconds: float = PAIR_S
+
+    def net_of(self, cluster: Cluster) -> CalicoNet:
+        """The running cluster with these boot-time factors."""
+        return _net(self.run, dict(cluster))
+
+    def net_for(self, trial: Trial) -> CalicoNet:
+        """The running cluster of a trial."""
+        return self.net_of(self._cluster(trial.setting))
+
+    def reaching(self, mode: str, pair: Pair) -> dict[str, Value]:
+        """The setting under which it is seen whether a pair reaches."""
+        return {"mode": mode, "path": pair.path, "source": pair.source.name,
+                "destination": pair.destination.name, "fabric": PLAIN, "tunnel": self.net.tunnel}
+
+    def needs_pod_routes(self, mode: str, pair: Pair) -> bool:
+        """Whether the pair's ping had no answer on the fabric as it is."""
+        found = self.run.log.find("ping", self.reaching(mode, pair))
+        return found is None or found.values["reachable"] != 1
+
+    def settings(self, rates: Mapping[Cluster, Mapping[str, float]]
+                 ) -> tuple[dict[str, Value], ...]:
+        """Every combination of factors, on the paths that ``rates`` names for a cluster."""
+        self.rates = rates
+        own = self.run.options.own
+        found: list[dict[str, Value]] = []
+        for cluster in self.clusters:
+            for setting in factorial(mode=self.modes, path=tuple(rates[cluster]),
+                                     streams=own.streams):
+                pair = self.pairs[str(setting["path"])]
+                apart = self.needs_pod_routes(str(setting["mode"]), pair)
+                found.append({
+                    **setting, **dict(cluster), "source": pair.source.name,
+                    "destination": pair.destination.name,
+                    "fabric": POD_ROUTES if apart else PLAIN})
+        return tuple(found)
+
+    @property
+    def instruments(self) -> tuple[tuple[str, dict[str, Value]], ...]:
+        """Name and own factors of every instrument of a trial."""
+        return (("round trips", {}), ("tcp", {}))
+
+    def instruments_of(self, trial: Trial) -> tuple[Instrument, ...]:
+        """The instruments of a trial, ready to be read one after the other."""
+        net, pair = self.net_for(trial), self.pairs[trial.text("path")]
+        client, server = net[pair.source.name], net[pair.destination.name]
+        effort, cluster = self.run.options.effort, self._cluster(trial.setting)
+        return (
+            ("round trips", {}, lambda: instruments.latency(client, server)),
+            ("tcp", {}, lambda: instruments.tcp(
+                client, server, duration=effort.duration,
+                rate=self.rates[cluster][trial.text("path")],
+                limited=self.limited(trial.setting))),
+        )
+
+    def limited(self, setting: Mapping[str, Value]) -> bool:
+        """Whether the path crosses links whose rate is limited."""
+        return (self._cluster(setting), str(setting["path"])) in self.limits
+
+    def trial_seconds(self, trial: Trial) -> float:
+        """How long a trial is expected to take."""
+        return self._seconds(self.limited(trial.setting))
+
+    def expected_seconds(self) -> float:
+        """How long all is expected to take."""
+        own = self.run.options.own
+        trials = len(self.modes) * len(own.streams) * self.run.options.effort.repeats
+        return len(self.modes) * len(self.ordered_pairs) * PAIR_S + trials * sum(
+            self._seconds((cluster, path) in self.limits)
+            for cluster in self.clusters for path in self.pairs)
+
+    def _seconds(self, limited: bool) -> float:
+        duration = iperf.counted_seconds(self.run.options.effort.duration, limited)
+        return duration + (iperf.UNSTEADY_S if limited else 0) + _LATENCY_S + _TRIAL_S
+
+    def describe(self, trial: Trial) -> str:
+        """A trial in a few words."""
+        return f"{trial['mode']}, {trial['path']}"
+
+    def _cluster(self, setting: Mapping[str, Value]) -> Cluster:
+        return tuple((name, setting[name]) for name in ("tunnel", "pod_mtu", "rate"))
+
+
+def plan(run: Run) -> Plan:
+    """Boot the clusters, choose the pairs, say what will be done."""
+    own = run.options.own
+    clusters = []
+    for factors in factorial(tunnel=own.tunnels or (run.options.tunnel,), pod_mtu=own.pod_mtus,
+                             rate=own.rates):
+        net = _net(run, factors)
+        clusters.append(tuple({**factors, "tunnel": net.tunnel}.items()))
+    first = _net(run, dict(clusters[0]))
+    pods = paths.endpoints(first)
+    found = Plan(run, own.modes, tuple(clusters), first, pods, paths.representative_pairs(pods),
+                 paths.ordered_pairs(pods))
+    for cluster in clusters:
+        for path, limit in physics.path_limits(found.net_of(cluster), found.pairs).items():
+            found.limits[cluster, path] = limit
+    run.plan = _record(found)
+    run.heading(f"IPIP modes compared: {', '.join(own.modes)}", _facts(found),
+                found.expected_seconds())
+    return found
+
+
+def _net(run: Run, factors: Mapping[str, Value]) -> CalicoNet:
+    tunnel, pod_mtu, rate = factors["tunnel"], factors["pod_mtu"], factors["rate"]
+    assert isinstance(pod_mtu, int) and isinstance(rate, int)
+    return run.net(tunnel=str(tunnel), pod_mtu=pod_mtu, rate=rate)
+
+
+def _record(found: Plan) -> dict[str, Any]:
+    """What run.json and summary.json say of the plan."""
+    options, own = found.run.options, found.run.options.own
+    return {
+        "modes": list(found.modes), "repeats": options.effort.repeats,
+        "duration_s": options.effort.duration, "seed": options.seed, "quick": options.quick,
+        "streams": list(own.streams),
+        "pods": [[pod.name, pod.ip, pod.node, pod.subnet] for pod in found.pods],
+        "clusters": [dict(cluster) for cluster in found.clusters],
+        "pairs": {path: [pair.source.name, pair.destination.name]
+                  for path, pair in found.pairs.items()},
+        "limits": [{**dict(cluster), "path": path, "rate_mbit": limit.rate,
+                    "pod_mtu_bytes": limit.pod_mtu, "link_mtu_bytes": limit.link_mtu}
+                   for (cluster, path), limit in found.limits.items()],
+    }
+
+
+def _facts(found: Plan) -> list[tuple[str, str]]:
+    run, net = found.run, found.net
+    effort, machine = run.options.effort, run.environment["machine"]
+    subnets = {net.topology.subnet_of(node.address.ip) for node in net.topology.nodes}
+    count = len(found.clusters) * len(found.modes) * len(run.options.own.streams)
+    return [
+        ("topology", f"{_from_here(run.source)}: {_some(net.nodes, 'node')} in"
+         f" {_some(subnets, 'subnet')}, {_some(net.pods, 'pod')}"),
+        ("tunl0", f"{net.tunnel}: {terminal.TUNNELS[net.tunnel]}"),
+        ("routes by", net.distributor.name),
+        ("profile", net.profile),
+        ("machine", f"Linux {machine['kernel']}, {machine['cpus']} CPUs,"
+         f" load {machine['load_average'][0]:g}"),
+        ("trials", f"{count} settings x {_some(found.pairs, 'path')} x"
+         f" {_some(range(effort.repeats), 'repeat')}, in random order"
+         f" (seed {run.options.seed}); about {found.expected_seconds():.0f} s"),
+        *_slow(found),
+    ]
+
+
+def _slow(found: Plan) -> list[tuple[str, str]]:
+    if not found.limits:
+        return []
+    rates = dict.fromkeys(f"{path} {limit.rate:g} Mbit/s"
+                          for (_, path), limit in found.limits.items())
+    seconds = iperf.counted_seconds(found.run.options.effort.duration, True)
+    return [("slow links", f"{listed(list(rates))}; there {seconds:g} s are counted, after a"
+             f" start of {iperf.UNSTEADY_S} s")]
+
+
+def _from_here(path: str) -> str:
+    """The path as one would type it where this was called."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
+def _some(things: Sequence[Any] | Collection[Any], name: str) -> str:
+    return f"{len(things)} {name}" + ("s" if len(things) > 1 else "")

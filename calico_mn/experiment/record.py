@@ -1,0 +1,78 @@
+"""run.json: what is known about a run from its beginning on, so that it can be taken up again.
+
+Beside it lies topology.yaml, a copy of the file that the run began with.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calico_mn.errors import CalicoMnError
+from calico_mn.experiment.options import Options
+from calico_mn.measure.readings import FORMAT, check_format
+
+RECORD = "run.json"
+TOPOLOGY = "topology.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How a run began: its options as typed, and where its topology was read from."""
+
+    experiment: str
+    command: str
+    arguments: tuple[str, ...]
+    topology: str
+
+
+def begin(directory: Path, experiment: str, options: Options) -> Record:
+    """Write the record, and the copy of the topology."""
+    record = Record(experiment, shlex.join([sys.executable, *sys.argv]), options.arguments,
+                    str(options.topology))
+    shutil.copyfile(options.topology, directory / TOPOLOGY)
+    _write(directory, {
+        "format": FORMAT, "experiment": experiment, "command": record.command,
+        "arguments": list(record.arguments), "topology": record.topology})
+    return record
+
+
+def read(directory: Path, experiment: str) -> Record:
+    """The record of a run. Raises CalicoMnError when there is none, or of another experiment."""
+    path = directory / RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise CalicoMnError(f"{directory}: holds no {RECORD}: give the directory of a run that"
+                            " was cut short") from None
+    except ValueError as error:
+        raise CalicoMnError(f"{path}: cannot be read: {error}") from error
+    check_format(path, found.get("format") if isinstance(found, dict) else None)
+    try:
+        record = Record(found["experiment"], found["command"], tuple(found["arguments"]),
+                        found["topology"])
+    except (KeyError, TypeError):
+        raise CalicoMnError(f"{path}: is not the record of a run") from None
+    if record.experiment != experiment:
+        raise CalicoMnError(f"{directory}: holds a run of {record.experiment}, not of"
+                            f" {experiment}")
+    return record
+
+
+def add(directory: Path, facts: Mapping[str, Any]) -> None:
+    """Add what has become known: the environment, the plan."""
+    path = directory / RECORD
+    _write(directory, {**json.loads(path.read_text(encoding="utf-8")), **facts})
+
+
+def _write(directory: Path, record: Mapping[str, Any]) -> None:
+    # First beside it: a run that is killed here must not leave half a record.
+    beside = directory / f".{RECORD}"
+    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    beside.replace(directory / RECORD)

@@ -1,0 +1,159 @@
+"""A run while it measures: its clusters, its log of readings, its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from calico_mn.emulation.net import CalicoNet
+from calico_mn.errors import ToolError
+from calico_mn.experiment import record
+from calico_mn.experiment.interruption import Interruption
+from calico_mn.experiment.options import Options
+from calico_mn.measure import environment
+from calico_mn.measure.readings import Reading, ReadingLog, Taken, Value
+from calico_mn.measure.trials import Trial
+from calico_mn.model import Link, Topology
+from calico_mn.report import terminal
+
+
+@dataclass
+class Run:
+    """What an experiment's method works with.
+
+    ``topology`` is the file's, whose name is ``source``; :meth:`net` boots it. Readings go to
+    ``log``. ``failures`` says of each trial that gave none why; a resumed run tries those again.
+    ``plan`` is for run.json: whatever a reader needs to know of the design; ``notes`` are for
+    summary.json. ``steal_share`` is the share of CPU time that other machines took meanwhile.
+    """
+
+    experiment: str
+    options: Options
+    topology: Topology
+    source: str
+    directory: Path
+    log: ReadingLog
+    out: Console
+    interruption: Interruption
+    failures: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    steal_share: float | None = None
+    _nets: dict[tuple[str, int, float, int], CalicoNet] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _bar: terminal.ProgressBar | None = None
+
+    # --- clusters
+
+    def net(self, *, tunnel: str | None = None, pod_mtu: int = 0, rate: float = 0,
+            rp_filter: int = 2) -> CalicoNet:
+        """The running cluster with these boot-time factors; booted at first use.
+
+        ``pod_mtu`` in bytes and ``rate`` of every link in Mbit/s: 0 leaves them to the topology.
+        Clusters with different factors run side by side until the run ends.
+        """
+        key = (tunnel or self.options.tunnel, pod_mtu, rate, rp_filter)
+        if key not in self._nets:
+            topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate)
+            net = self.enter(topology, tunnel=tunnel, rp_filter=rp_filter)
+            # Whoever asks for "auto" and whoever asks for what it became means the same one.
+            self._nets[key] = self._nets[(net.tunnel, *key[1:])] = net
+        return self._nets[key]
+
+    def enter(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
+              ) -> CalicoNet:
+        """Boot a cluster that runs until the run ends. The first one is the environment's."""
+        net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter)
+        with self.interruption.held_off():
+            net.start()
+            self._stack.callback(self._end, net)
+        if not self.environment:
+            self.environment = environment.collect(net)
+            # A resumed run reads a copy of the file.
+            self.environment["cluster"]["topology"] = self.source
+            record.add(self.directory, {"environment": self.environment})
+        return net
+
+    @contextmanager
+    def passing(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
+                ) -> Iterator[CalicoNet]:
+        """A cluster for the time of a ``with`` only."""
+        net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter)
+        try:
+            with self.interruption.held_off():
+                net.start()
+            yield net
+        finally:
+            with self.interruption.held_off():
+                net.stop()
+
+    def _end(self, net: CalicoNet) -> None:
+        number = len(list(self.directory.glob("logs*"))) + 1
+        net.save_logs(self.directory / ("logs" if number == 1 else f"logs-{number}"))
+        net.stop()
+
+    def close(self) -> None:
+        """Stop every cluster; their logs are kept."""
+        self._stack.close()
+
+    # --- readings
+
+    def take(self, instrument: str, trial: Trial, measure: Callable[[], Taken], *,
+             also: dict[str, Value] | None = None, seen: dict[str, Value] | None = None
+             ) -> Reading:
+        """Measure and write down; a resumed run finds what was written down before.
+
+        ``also`` are factors besides the trial's, ``seen`` what was observed before measuring.
+        """
+        setting = {**trial.setting, **(also or {})}
+        found = self.log.find(instrument, setting, trial.repeat)
+        if found is not None:
+            return found
+        taken = measure()
+        return self.log.add(instrument, setting,
+                            replace(taken, seen={**(seen or {}), **taken.seen}), trial.repeat)
+
+    def has(self, trial: Trial, instruments: Collection[tuple[str, dict[str, Value]]]) -> bool:
+        """Whether all these (instrument, further factors) were read in this trial before."""
+        return all(self.log.find(name, {**trial.setting, **also}, trial.repeat)
+                   for name, also in instruments)
+
+    @contextmanager
+    def attempt(self, what: object) -> Iterator[None]:
+        """What a measuring program fails at is noted, and the run goes on."""
+        try:
+            yield
+        except ToolError as error:
+            self.failures.append(f"{what}: {error}")
+
+    # --- progress
+
+    def heading(self, title: str, facts: list[tuple[str, str]], seconds: float) -> None:
+        """Say what runs, and how long it is expected to take; then a bar runs on a terminal."""
+        for warning in self.topology.warnings:
+            terminal.complain(warning)
+        terminal.heading(self.out, title, facts)
+        self._bar = self._stack.enter_context(terminal.progress(self.out, seconds))
+
+    def step(self, doing: str, seconds: float) -> None:
+        """So many of the expected seconds' work is done, the last of it being ``doing``."""
+        if self._bar is not None:
+            self._bar.step(doing, seconds)
+
+
+def changed(topology: Topology, *, pod_mtu: int = 0, rate: float = 0) -> Topology:
+    """The topology with another pod MTU (bytes), or with links of another rate (Mbit/s)."""
+    if pod_mtu:
+        topology = replace(topology, veth_mtu=pod_mtu)
+    if rate:
+        underlay = topology.underlay
+        topology = replace(topology, underlay=replace(underlay, subnets=tuple(
+            replace(subnet, link=Link(rate=rate, delay=subnet.link.delay))
+            for subnet in underlay.subnets)))
+    return topology

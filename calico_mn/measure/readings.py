@@ -1,0 +1,267 @@
+"""Readings, and the file they go to as they are taken: one JSON object a line.
+
+A reading is what one instrument said once, under one setting: a TCP transfer gives throughput,
+retransmits and CPU time together. A line is written whole, so a crash loses or keeps all of it,
+and a run that is taken up again knows what it has. docs/results.md describes the fields.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from calico_mn.errors import CalicoMnError
+from calico_mn.measure.metrics import METRICS
+
+#: of results.jsonl, run.json and summary.json together; docs/results.md describes it
+FORMAT = 2
+
+#: a factor's level, or a measured value
+Value = str | int | float | bool | None
+
+PLAIN = "plain"
+POD_ROUTES = "pod-routes"
+
+_Key = tuple[str, int, tuple[tuple[str, Value], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What an instrument said: metric -> value, and lists of single values behind them.
+
+    ``seen`` is what else was observed, such as whether packets were inside IPIP.
+    """
+
+    values: Mapping[str, Value]
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    seen: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A line of results.jsonl.
+
+    ``setting`` has the factors under which it was taken. ``repeat`` and ``order`` count from 1,
+    the latter over the whole run.
+    """
+
+    order: int
+    instrument: str
+    repeat: int
+    setting: Mapping[str, Value]
+    seen: Mapping[str, Value]
+    values: Mapping[str, Value]
+    series: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measured value of a reading: a tidy row. The unit is that of :data:`METRICS`."""
+
+    metric: str
+    value: Value
+    reading: Reading
+
+    @property
+    def number(self) -> float:
+        """The value of a metric that is a number."""
+        assert isinstance(self.value, (int, float))
+        return self.value
+
+    @property
+    def unit(self) -> str:
+        """The metric's unit."""
+        return METRICS[self.metric].unit
+
+    @property
+    def repeat(self) -> int:
+        """Which repeat, from 1."""
+        return self.reading.repeat
+
+    @property
+    def order(self) -> int:
+        """The reading's place in the run, from 1."""
+        return self.reading.order
+
+    @property
+    def mode(self) -> str:
+        """The IPIP mode."""
+        return self._text("mode")
+
+    @property
+    def path(self) -> str:
+        """The path class."""
+        return self._text("path")
+
+    @property
+    def source(self) -> str:
+        """The pod that sends, ``namespace/name``."""
+        return self._text("source")
+
+    @property
+    def destination(self) -> str:
+        """The pod that receives, ``namespace/name``."""
+        return self._text("destination")
+
+    @property
+    def tunnel(self) -> str:
+        """The tunnel back end."""
+        return self._text("tunnel")
+
+    @property
+    def fabric(self) -> str:
+        """``plain``, or ``pod-routes`` when the routers were taught the pods' blocks."""
+        return self._text("fabric") or PLAIN
+
+    @property
+    def encapsulated(self) -> bool | None:
+        """Whether the packets were seen inside IPIP; None: none was seen at all."""
+        found = self.reading.seen.get("encapsulated")
+        return found if isinstance(found, bool) else None
+
+    def row(self) -> dict[str, Value]:
+        """A flat row for tables: a column for each factor, then metric, value and unit."""
+        reading = self.reading
+        return {"order": reading.order, "instrument": reading.instrument,
+                "repeat": reading.repeat, **reading.setting, **reading.seen,
+                "metric": self.metric, "value": self.value, "unit": self.unit}
+
+    def _text(self, factor: str) -> str:
+        return str(self.reading.setting.get(factor, ""))
+
+
+def samples(readings: Sequence[Reading]) -> tuple[Sample, ...]:
+    """Every value of every reading, in the order in which they were taken."""
+    return tuple(Sample(metric, value, reading) for reading in readings
+                 for metric, value in reading.values.items())
+
+
+class ReadingLog:
+    """Writes readings to ``path`` at once, so that a crash loses none that was taken.
+
+    With ``resume`` the file is one that was begun before: its readings are taken over, and a
+    last line that was torn is cut off. Otherwise it must not exist: what somebody measured
+    before is never overwritten.
+    """
+
+    def __init__(self, path: Path, experiment: str, *, resume: bool = False) -> None:
+        self.readings: list[Reading] = []
+        self._known: dict[_Key, Reading] = {}
+        if resume:
+            name, found, whole = _read(path)
+            if name != experiment:
+                raise CalicoMnError(f"{path}: holds readings of {name}, not of {experiment}")
+            for reading in found:
+                self._keep(reading)
+            os.truncate(path, whole)
+        self._file = open(path, "a" if resume else "x", encoding="utf-8")  # noqa: SIM115
+        if not resume:
+            self._write({"format": FORMAT, "experiment": experiment})
+
+    def __enter__(self) -> ReadingLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._file.close()
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The values of all readings so far."""
+        return samples(self.readings)
+
+    def find(self, instrument: str, setting: Mapping[str, Value], repeat: int = 1
+             ) -> Reading | None:
+        """The reading of this instrument under this setting and repeat, if it was taken."""
+        return self._known.get(_key(instrument, setting, repeat))
+
+    def add(self, instrument: str, setting: Mapping[str, Value], taken: Taken, repeat: int = 1
+            ) -> Reading:
+        """Number a reading, keep it, write it. A setting is read once in a run and repeat."""
+        unknown = set(taken.values) - set(METRICS)
+        assert not unknown, f"metrics without a unit: {unknown}"
+        assert self.find(instrument, setting, repeat) is None, "read twice"
+        reading = Reading(len(self.readings) + 1, instrument, repeat, dict(setting),
+                          dict(taken.seen), dict(taken.values),
+                          {name: list(values) for name, values in taken.series.items()})
+        self._write(asdict(reading))
+        self._keep(reading)
+        return reading
+
+    def _keep(self, reading: Reading) -> None:
+        self.readings.append(reading)
+        self._known[_key(reading.instrument, reading.setting, reading.repeat)] = reading
+
+    def _write(self, record: Mapping[str, object]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+
+def load_readings(path: Path) -> tuple[Reading, ...]:
+    """Read a file of readings.
+
+    A last line that was torn by a crash is left out. Raises CalicoMnError, with the line's
+    number, for anything else that is not a reading, and for a later format.
+    """
+    return _read(path)[1]
+
+
+def _key(instrument: str, setting: Mapping[str, Value], repeat: int) -> _Key:
+    return instrument, repeat, tuple(sorted(setting.items()))
+
+
+def _read(path: Path) -> tuple[str, tuple[Reading, ...], int]:
+    """The experiment's name, its readings, and how many bytes of the file are whole lines."""
+    try:
+        data = path.read_bytes()
+        # What follows the last line end was not written to its end.
+        whole = data.rfind(b"\n") + 1
+        lines = data[:whole].decode("utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CalicoMnError(f"{path}: cannot be read: {error}") from error
+    if not lines:
+        raise CalicoMnError(f"{path}: holds nothing: the run ended before its first reading")
+    return _header(path, lines[0]), tuple(_readings(path, lines[1:])), whole
+
+
+def _header(path: Path, line: str) -> str:
+    try:
+        found = json.loads(line)
+        number, name = found["format"], found["experiment"]
+    except (ValueError, TypeError, KeyError):
+        raise CalicoMnError(f"{path}:1: not the first line of results: {line[:80]!r}") from None
+    check_format(path, number)
+    return str(name)
+
+
+def check_format(path: Path, number: object) -> None:
+    """Raise CalicoMnError when a file has a format that this version does not read."""
+    if type(number) is not int or number < 1:
+        raise CalicoMnError(f"{path}: names no format of results")
+    if number > FORMAT:
+        raise CalicoMnError(f"{path}: has format {number}, and this calico_mn reads up to"
+                            f" {FORMAT}: use the version that wrote it, or a later one")
+    if number < FORMAT:
+        raise CalicoMnError(f"{path}: has format {number}, and this calico_mn reads {FORMAT}:"
+                            " use the version that wrote it")
+
+
+def _readings(path: Path, lines: Sequence[str]) -> Iterator[Reading]:
+    for number, line in enumerate(lines, 2):
+        try:
+            found = json.loads(line)
+            yield Reading(int(found["order"]), str(found["instrument"]), int(found["repeat"]),
+                          dict(found["setting"]), dict(found["seen"]), _measured(found["values"]),
+                          dict(found["series"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise CalicoMnError(f"{path}:{number}: not a reading: {line[:80]!r}") from error
+
+
+def _measured(values: Mapping[str, Value]) -> dict[str, Value]:
+    for name in values:
+        METRICS[name]
+    return dict(values)
