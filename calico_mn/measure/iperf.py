@@ -7,7 +7,8 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from calico_mn.errors import ToolError
@@ -15,7 +16,7 @@ from calico_mn.measure.iperf_json import Transfer, parse
 from calico_mn.measure.programs import Host, end, run, start
 
 __all__ = ["CONNECT_TIMEOUT_MS", "DIRECTIONS", "Server", "Transfer", "answer", "client_argv",
-           "counted_seconds", "parse", "transfer", "warm_up"]
+           "counted_seconds", "listening", "parse", "transfer", "warm_up"]
 
 CONNECT_TIMEOUT_MS = 2000
 _START_TIMEOUT_S = 5.0
@@ -98,14 +99,21 @@ def answer(client: Host, server: Host, command: Sequence[str], expected: float) 
 
     ``expected`` is how long it should take, in seconds. Raises ToolError.
     """
-    listener = start(server, ["iperf3", "-s", "-1", "-i", "0", "--forceflush"])
-    try:
-        _await_listening(server, listener)
+    with listening(server):
         finished = run(client, command, timeout=expected + _GRACE_S)
         if finished.status and not finished.out.strip():
             reason = finished.err.strip() or f"exit status {finished.status}"
             raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
         return finished.out
+
+
+@contextmanager
+def listening(server: Host) -> Iterator[None]:
+    """A server for one client listens when the block begins, and is ended after it."""
+    listener = start(server, ["iperf3", "-s", "-1", "-i", "0", "--forceflush"])
+    try:
+        _await_listening(server, listener)
+        yield
     finally:
         end(listener)
 

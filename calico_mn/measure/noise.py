@@ -7,11 +7,8 @@ time (proc(5), /proc/stat).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-_STAT = Path("/proc/stat")
-#: places in the line "cpu"; from the eighth on, times are counted twice (guests in user)
-_IDLE, _IOWAIT, _STEAL, _COUNTED = 3, 4, 7, 8
+from calico_mn.measure import procstat
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +19,12 @@ class CpuTimes:
     stolen: int
 
 
-def parse_stat(text: str) -> CpuTimes | None:
-    """The sums from /proc/stat; None where the kernel does not tell."""
-    for line in text.splitlines():
-        name, *fields = line.split()
-        if name == "cpu" and len(fields) >= _COUNTED:
-            ticks = [int(field) for field in fields[:_COUNTED]]
-            return CpuTimes(sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT], ticks[_STEAL])
-    return None
+def times(ticks: procstat.Ticks | None) -> CpuTimes | None:
+    """The sums of /proc/stat's classes; None where the kernel does not tell."""
+    if ticks is None:
+        return None
+    busy = ticks.user + ticks.nice + ticks.system + ticks.irq + ticks.softirq
+    return CpuTimes(busy + ticks.steal, ticks.steal)
 
 
 class StealTime:
@@ -48,7 +43,4 @@ class StealTime:
 
 
 def _now() -> CpuTimes | None:
-    try:
-        return parse_stat(_STAT.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+    return times(procstat.read())

@@ -1,19 +1,20 @@
 import pytest
 
-from calico_mn.measure import noise
-from calico_mn.measure.noise import CpuTimes, StealTime, parse_stat
+from calico_mn.measure import noise, procstat
+from calico_mn.measure.noise import CpuTimes, StealTime
 
 # user nice system idle iowait irq softirq steal guest guest_nice
 STAT = "cpu  100 10 50 800 40 5 15 20 60 3\ncpu0 50 5 25 400 20 2 8 10 30 1\nintr 5\n"
 
 
 def test_idle_time_is_not_wanted_and_guests_count_once():
-    assert parse_stat(STAT) == CpuTimes(wanted=200, stolen=20)
+    assert noise.times(procstat.parse(STAT)) == CpuTimes(wanted=200, stolen=20)
 
 
 @pytest.mark.parametrize("text", ["", "intr 5\n", "cpu  1 2 3 4 5 6 7\n"])
 def test_a_kernel_that_does_not_tell(text):
-    assert parse_stat(text) is None
+    assert procstat.parse(text) is None
+    assert noise.times(None) is None
 
 
 @pytest.mark.parametrize(("begin", "end", "share"), [
