@@ -9,19 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from calico_mn.delta import Delta, delta
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import packetfilter, processes, tunnel
+from calico_mn.kernel.bulk_capture import BulkCapture
 from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.netns import NamespaceThread, environment
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.writer import KernelWriter
 from calico_mn.state import Bridge, Drop, Filter, Namespace, Tunnel
+
+Socket = TypeVar("Socket", Capture, BulkCapture)
 
 
 class Runtime:
@@ -104,13 +107,22 @@ class Runtime:
 
     def capture(self, name: str, device: str, protocol: int) -> Capture:
         """Begin to capture a namespace's packets of one IP protocol on one device."""
+        return self._capture(name, lambda: Capture(device, protocol))
+
+    def capture_bulk(self, name: str, device: str, source: str) -> BulkCapture:
+        """Begin to capture the headers of TCP packets with a source address on one device."""
+        capture = self._capture(name, lambda: BulkCapture(device, source))
+        capture.start()
+        return capture
+
+    def _capture(self, name: str, make: Callable[[], Socket]) -> Socket:
         namespace = self._writer.namespaces.get(name)
         if namespace is None:
             raise ClusterError(f"{name} is not running")
 
-        def job() -> Capture:
+        def job() -> Socket:
             self._thread.enter(namespace)
-            return Capture(device, protocol)
+            return make()
 
         return self._thread.call(job)
 

@@ -1,0 +1,176 @@
+"""Segmentation and receive offloads of a cluster's devices, switched for a while by ethtool.
+
+Three of them decide how large the packets are that travel between virtual devices:
+
+    tso   the device takes a TCP packet of up to 64 kB uncut; a veth passes it on as it is
+    gso   the kernel cuts such a packet just before a device that would not take it
+    gro   packets that arrive one by one are put together again; on a veth also a way of its own
+          for packets to come in (NAPI, veth_set_features in drivers/net/veth.c)
+
+Which single features an ethtool name stands for is the kernel's to say
+(include/linux/netdev_features.h): restoring goes by the single ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from calico_mn.errors import ToolError
+from calico_mn.measure.programs import Host, run
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+_TIMEOUT_S = 10.0
+
+#: what ethtool -K calls them -> what ethtool -k prints
+SWITCHES = {
+    "tso": "tcp-segmentation-offload",
+    "gso": "generic-segmentation-offload",
+    "gro": "generic-receive-offload",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A line of ``ethtool -k``; what is ``fixed`` nobody can switch.
+
+    A ``group`` stands for the indented lines that follow it.
+    """
+
+    on: bool
+    fixed: bool
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What became of a device.
+
+    ``changed`` maps features, by ethtool's long names, to their new state, those included that
+    the kernel switched along with them. ``refused``: which of :data:`SWITCHES` are not as asked
+    for, because the kernel does not let them be.
+    """
+
+    node: str
+    device: str
+    changed: Mapping[str, bool]
+    refused: tuple[str, ...]
+
+
+@contextmanager
+def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
+             switches: Iterable[str] = tuple(SWITCHES)) -> Iterator[tuple[Switched, ...]]:
+    """Switch tso, gso and gro of the devices of pods and nodes while the block runs.
+
+    ``names`` as in ``net[name]``; ``switches`` of :data:`SWITCHES`, all unless told. The devices
+    are those that are there: a pod's eth0; a node's eth0, tunl0 and cali devices. Afterwards
+    every feature of every device is as it was, also after an exception. Gives what was changed,
+    a device each, those included that were as asked for already. Raises ToolError when ethtool
+    is not there or fails, and when a device cannot be put back to what it was.
+    """
+    wanted = tuple(switches)
+    with ExitStack() as stack:
+        done = []
+        for host in [net[name] for name in names]:
+            for device in _devices(host):
+                before = _features(host, device)
+                stack.callback(_restore, host, device, before)
+                done.append(_switch(host, device, before, wanted, enabled))
+        yield tuple(done)
+
+
+def parse(output: str) -> dict[str, Feature]:
+    """All features that ``ethtool -k`` prints."""
+    found: dict[str, Feature] = {}
+    above = ""
+    for line in output.splitlines()[1:]:
+        name, _, value = line.partition(":")
+        words = value.split()
+        if words[:1] not in (["on"], ["off"]):
+            continue
+        if not line.startswith("\t"):
+            above = name
+        elif above in found:
+            found[above] = replace(found[above], group=True)
+        found[name.strip()] = Feature(words[0] == "on", "[fixed]" in words)
+    return found
+
+
+def to_switch(features: Mapping[str, Feature], switches: Iterable[str], enabled: bool
+              ) -> list[str]:
+    """The words for ``ethtool -K`` that bring about what is asked for, as far as it can be."""
+    words = []
+    for short in switches:
+        feature = features.get(SWITCHES[short])
+        if feature is not None and feature.on is not enabled and not feature.fixed:
+            words += [short, _word(enabled)]
+    return words
+
+
+def to_restore(before: Mapping[str, Feature], now: Mapping[str, Feature]) -> list[str]:
+    """The words for ``ethtool -K`` that put every single feature back.
+
+    Not the groups: switching one on switches all of it on, and not all need have been.
+    """
+    words = []
+    for name, feature in before.items():
+        if not feature.group and name in now and now[name].on is not feature.on:
+            words += [name, _word(feature.on)]
+    return words
+
+
+def _word(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def _switch(host: Host, device: str, before: Mapping[str, Feature], switches: tuple[str, ...],
+            enabled: bool) -> Switched:
+    words = to_switch(before, switches, enabled)
+    if words:
+        _ethtool(host, ["-K", device, *words])
+    after = _features(host, device) if words else before
+    return Switched(
+        host.name, device,
+        {name: after[name].on for name in before if after[name].on is not before[name].on},
+        tuple(short for short in switches
+              if SWITCHES[short] in after and after[SWITCHES[short]].on is not enabled))
+
+
+def _restore(host: Host, device: str, before: Mapping[str, Feature]) -> None:
+    words = to_restore(before, _features(host, device))
+    if words:
+        _ethtool(host, ["-K", device, *words])
+    left = [name for name, feature in _features(host, device).items() if before[name] != feature]
+    if left:
+        raise ToolError(f"{host.name}: {device}: could not be put back to what it was:"
+                        f" {', '.join(left)}")
+
+
+def _features(host: Host, device: str) -> dict[str, Feature]:
+    return parse(_ethtool(host, ["-k", device]))
+
+
+def _ethtool(host: Host, words: list[str]) -> str:
+    return _output(host, ["ethtool", *words])
+
+
+def _devices(host: Host) -> list[str]:
+    try:
+        links = json.loads(_output(host, ["ip", "-j", "link", "show"]))
+    except ValueError:
+        raise ToolError(f"{host.name}: ip -j link show: unreadable answer") from None
+    return [link["ifname"] for link in links
+            if link["ifname"] in ("eth0", "tunl0") or link["ifname"].startswith("cali")]
+
+
+def _output(host: Host, argv: list[str]) -> str:
+    finished = run(host, argv, _TIMEOUT_S)
+    if finished.status:
+        reason = finished.err.strip() or f"exit status {finished.status}"
+        raise ToolError(f"{host.name}: {' '.join(argv)}: {reason}")
+    return finished.out
