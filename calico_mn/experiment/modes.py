@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.experiment import instruments
+from calico_mn.experiment.common import facts, some
 from calico_mn.experiment.instruments import Instrument
 from calico_mn.experiment.options import MODES, modes, whole_numbers, words_of
 from calico_mn.experiment.run import Run
@@ -17,7 +17,6 @@ from calico_mn.measure import iperf, paths, physics
 from calico_mn.measure.paths import Endpoint, Pair
 from calico_mn.measure.readings import PLAIN, POD_ROUTES, Value
 from calico_mn.measure.trials import Trial, factorial
-from calico_mn.report import terminal
 from calico_mn.report.words import listed
 
 #: the boot-time factors of a cluster, as (name, level) pairs
@@ -192,19 +191,12 @@ def _record(found: Plan) -> dict[str, Any]:
 
 def _facts(found: Plan) -> list[tuple[str, str]]:
     run, net = found.run, found.net
-    effort, machine = run.options.effort, run.environment["machine"]
-    subnets = {net.topology.subnet_of(node.address.ip) for node in net.topology.nodes}
+    effort = run.options.effort
     count = len(found.clusters) * len(found.modes) * len(run.options.own.streams)
     return [
-        ("topology", f"{_from_here(run.source)}: {_some(net.nodes, 'node')} in"
-         f" {_some(subnets, 'subnet')}, {_some(net.pods, 'pod')}"),
-        ("tunl0", f"{net.tunnel}: {terminal.TUNNELS[net.tunnel]}"),
-        ("routes by", net.distributor.name),
-        ("profile", net.profile),
-        ("machine", f"Linux {machine['kernel']}, {machine['cpus']} CPUs,"
-         f" load {machine['load_average'][0]:g}"),
-        ("trials", f"{count} settings x {_some(found.pairs, 'path')} x"
-         f" {_some(range(effort.repeats), 'repeat')}, in random order"
+        *facts(run, net),
+        ("trials", f"{count} settings x {some(found.pairs, 'path')} x"
+         f" {some(range(effort.repeats), 'repeat')}, in random order"
          f" (seed {run.options.seed}); about {found.expected_seconds():.0f} s"),
         *_slow(found),
     ]
@@ -218,15 +210,3 @@ def _slow(found: Plan) -> list[tuple[str, str]]:
     seconds = iperf.counted_seconds(found.run.options.effort.duration, True)
     return [("slow links", f"{listed(list(rates))}; there {seconds:g} s are counted, after a"
              f" start of {iperf.UNSTEADY_S} s")]
-
-
-def _from_here(path: str) -> str:
-    """The path as one would type it where this was called."""
-    try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return path
-
-
-def _some(things: Sequence[Any] | Collection[Any], name: str) -> str:
-    return f"{len(things)} {name}" + ("s" if len(things) > 1 else "")
