@@ -129,7 +129,8 @@ class Pod:
 class Topology:
     """A whole cluster. Tuples keep the order of the file.
 
-    ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice.
+    ``veth_mtu`` is the pods' MTU and ``ipip_mtu`` that of tunl0 (FelixConfiguration
+    ``ipipMTU``), in bytes, 0 for Calico's automatic choice.
     ``warnings`` are sentences for the user about what the file says and we leave out.
     """
 
@@ -140,6 +141,7 @@ class Topology:
     affinities: tuple[BlockAffinity, ...] = ()
     ipam: IPAMConfiguration = field(default_factory=IPAMConfiguration)
     veth_mtu: int = 0
+    ipip_mtu: int = 0
     warnings: tuple[str, ...] = ()
     source: str = ""
 

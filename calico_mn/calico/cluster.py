@@ -97,7 +97,7 @@ class Cluster:
         else:
             address = self.ipam.assign(pod.node, pod.key)
         mtu = felix.pod_mtu(self.fabric.subnet_of(node).mtu, self._modes[pod.node].values(),
-                            self.topology.veth_mtu)
+                            self.topology.veth_mtu, self.topology.ipip_mtu)
         endpoint = WorkloadEndpoint(pod.namespace, pod.name, pod.node, address, mtu)
         self.endpoints[pod.key] = self._on_node[pod.node][pod.key] = endpoint
         return endpoint
@@ -196,7 +196,8 @@ class Cluster:
         node = self.nodes[name]
         subnet = self.fabric.subnet_of(node)
         devices: list[Device] = [
-            felix.tunnel_device(subnet.mtu, name in self._tunnels_up), uplink(subnet)]
+            felix.tunnel_device(subnet.mtu, name in self._tunnels_up, self.topology.ipip_mtu),
+            uplink(subnet)]
         addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}")]
         tunnel = self.tunnel_address(name)
         if tunnel is not None:

@@ -15,13 +15,17 @@ from calico_mn.state import Address, Sysctl, Tunnel
 IPIP_OVERHEAD = 20
 
 
-def tunnel_mtu(uplink_mtu: int) -> int:
-    """tunl0's automatic MTU in bytes."""
-    return uplink_mtu - IPIP_OVERHEAD
+def tunnel_mtu(uplink_mtu: int, configured: int = 0) -> int:
+    """tunl0's MTU in bytes; ``configured`` is ``ipipMTU``, 0 for the automatic choice.
+
+    As in Felix, nothing compares what is configured with what the uplink can carry.
+    """
+    return configured or uplink_mtu - IPIP_OVERHEAD
 
 
-def pod_mtu(uplink_mtu: int, modes: Iterable[EncapsulationMode], configured: int = 0) -> int:
-    """The MTU of a new pod's veth in bytes; ``configured`` 0 means automatic.
+def pod_mtu(uplink_mtu: int, modes: Iterable[EncapsulationMode], configured: int = 0,
+            ipip_mtu: int = 0) -> int:
+    """The MTU of a new pod's veth in bytes; ``configured`` 0 means automatic: that of tunl0.
 
     Any pool with IPIP makes room for the outer header, also one with CrossSubnet, whose
     traffic is partly not encapsulated.
@@ -29,12 +33,12 @@ def pod_mtu(uplink_mtu: int, modes: Iterable[EncapsulationMode], configured: int
     if configured:
         return configured
     ipip = any(mode is not EncapsulationMode.NEVER for mode in modes)
-    return tunnel_mtu(uplink_mtu) if ipip else uplink_mtu
+    return tunnel_mtu(uplink_mtu, ipip_mtu) if ipip else uplink_mtu
 
 
-def tunnel_device(uplink_mtu: int, up: bool) -> Tunnel:
+def tunnel_device(uplink_mtu: int, up: bool, configured_mtu: int = 0) -> Tunnel:
     """tunl0. Felix brings it up when IPIP is on and does not take it down again."""
-    return Tunnel(TUNNEL, tunnel_mtu(uplink_mtu), UPLINK, up)
+    return Tunnel(TUNNEL, tunnel_mtu(uplink_mtu, configured_mtu), UPLINK, up)
 
 
 def tunnel_address(address: IPv4Address) -> Address:

@@ -9,7 +9,7 @@ from calico_mn.topology.fields import describe, read_record
 from calico_mn.topology.positions import Mapping, Scalar, Sequence, Tree
 from calico_mn.topology.problems import Report, quote
 from calico_mn.topology.resources import BUILDERS
-from calico_mn.topology.schema import APPS, CORE, KINDS, KNOWN_KINDS, Kind
+from calico_mn.topology.schema import APPS, CALICO, CORE, KINDS, KNOWN_KINDS, Kind
 
 _API_HINT = "add for example apiVersion: projectcalico.org/v3"
 _ALL_KINDS: dict[tuple[str, str], bool] = {
@@ -90,6 +90,9 @@ def _read_resource(
     name = _name(tree)
     if (api, kind) == (CORE, "ConfigMap") and name != "calico-config":
         report.leave_out_kind("ConfigMap (other than calico-config)")
+        return
+    if (api, kind) == (CALICO, "FelixConfiguration") and name != "default":
+        report.leave_out_kind("FelixConfiguration (other than default)")
         return
     if (api, kind) == (APPS, "DaemonSet") and name != "calico-node":
         report.leave_out_kind("DaemonSet (other than calico-node)")

@@ -103,5 +103,7 @@ class Drafts:
     underlay: UnderlayDraft | None = None
     ipam: Located[IPAMConfiguration] | None = None
     veth_mtu: Located[int] | None = None
+    ipip_mtu: Located[int] | None = None
+    felix: Mark | None = None
     environment: dict[str, Located[str]] = field(default_factory=dict)
     pools_given: int = 0

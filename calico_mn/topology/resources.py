@@ -15,7 +15,7 @@ from calico_mn.topology import drafts as d
 from calico_mn.topology.fields import Located, Record
 from calico_mn.topology.problems import Report, quote
 from calico_mn.topology.readers import NO_IPV6
-from calico_mn.topology.underlay import add_underlay
+from calico_mn.topology.underlay import MAX_MTU, MIN_IPV4_MTU, add_underlay
 
 ENVIRONMENT_PREFIX = "CALICO_IPV4POOL_"
 ENVIRONMENT_NAMES = (
@@ -171,6 +171,21 @@ def add_config_map(report: Report, record: Record, drafts: d.Drafts) -> None:
     drafts.veth_mtu = drafts.veth_mtu or mtu
 
 
+def add_felix_configuration(report: Report, record: Record, drafts: d.Drafts) -> None:
+    """``projectcalico.org/v3`` FelixConfiguration default; others were left out before."""
+    if drafts.felix:
+        report.add("a second FelixConfiguration default", record.mark,
+                   f"the first is in line {drafts.felix.line}; keep one of them")
+    drafts.felix = drafts.felix or record.mark
+    mtu = record.get("spec", "ipipMTU")
+    if mtu and not (mtu.value == 0 or MIN_IPV4_MTU <= mtu.value <= MAX_MTU):
+        report.add(f"FelixConfiguration spec.ipipMTU {mtu.value} is not an MTU", mtu.mark,
+                   f"bytes from {MIN_IPV4_MTU} to {MAX_MTU}, or 0 for the automatic choice:"
+                   " 20 less than the uplink's")
+        return
+    drafts.ipip_mtu = drafts.ipip_mtu or mtu
+
+
 def add_daemon_set(report: Report, record: Record, drafts: d.Drafts) -> None:
     """``apps/v1`` DaemonSet calico-node: the variables that describe the default pool."""
     for container in record.items("spec", "template", "spec", "containers"):
@@ -214,6 +229,7 @@ BUILDERS: dict[str, Callable[[Report, Record, d.Drafts], None]] = {
     "Pod": add_pod,
     "Deployment": add_deployment,
     "ConfigMap": add_config_map,
+    "FelixConfiguration": add_felix_configuration,
     "DaemonSet": add_daemon_set,
     "Underlay": add_underlay,
 }

@@ -100,6 +100,9 @@ _IPAM_CONFIGURATION = _resource(_META, spec={
     "kubeVirtVMAddressPersistence": KNOWN,
 })
 
+# Its other fields, about 150 and more in each release, are named in the warning.
+_FELIX_CONFIGURATION = _resource(_META, spec={"ipipMTU": r.integer, REST: KNOWN})
+
 _CONTAINER_FIELDS = known(
     "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports "
     "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
@@ -215,6 +218,9 @@ KINDS: dict[tuple[str, str], Kind] = {
             ("spec", "node"): "add the name of the node that has the block",
         }),
         Kind("IPAMConfiguration", CALICO, _IPAM_CONFIGURATION),
+        Kind("FelixConfiguration", CALICO, _FELIX_CONFIGURATION, {
+            ("metadata", "name"): "the one for all nodes is called default",
+        }),
         Kind("Pod", CORE, _POD, {("metadata", "name"): _NAME_HINT}),
         Kind("Deployment", APPS, _DEPLOYMENT, {("metadata", "name"): _NAME_HINT}),
         Kind("DaemonSet", APPS, _DAEMON_SET),
@@ -230,7 +236,7 @@ KNOWN_KINDS: dict[str, frozenset[str]] = {
     api: frozenset(names.split())
     for api, names in {
         CALICO: "BGPConfiguration BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
-                "FelixConfiguration GlobalNetworkPolicy GlobalNetworkSet HostEndpoint "
+                "GlobalNetworkPolicy GlobalNetworkSet HostEndpoint "
                 "IPReservation KubeControllersConfiguration NetworkPolicy NetworkSet Profile "
                 "StagedGlobalNetworkPolicy StagedKubernetesNetworkPolicy StagedNetworkPolicy "
                 "Tier WorkloadEndpoint",

@@ -10,6 +10,7 @@ from calico_mn.topology.problems import NOWHERE, Mark, Report, listing
 
 DEFAULT_MTU = 1500
 # tunl0 has 20 bytes less, and 68 is the least that IPv4 allows (RFC 791).
+MIN_IPV4_MTU = 68
 MIN_MTU = 88
 MAX_MTU = 65535
 DERIVED_ROUTER = "fabric"

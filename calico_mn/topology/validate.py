@@ -63,6 +63,7 @@ def build_topology(report: Report, drafts: d.Drafts) -> Topology:
         ),
         ipam=drafts.ipam.value if drafts.ipam else IPAMConfiguration(),
         veth_mtu=drafts.veth_mtu.value if drafts.veth_mtu else 0,
+        ipip_mtu=drafts.ipip_mtu.value if drafts.ipip_mtu else 0,
         warnings=report.warnings(),
         source=report.file,
     )

@@ -202,6 +202,18 @@ def test_a_block_that_is_not_confirmed_is_left_out() -> None:
     assert "10.22.1.0/26 (pendingDeletion)" in topology.warnings[0]
 
 
+def test_a_felix_configuration_gives_tunl0s_mtu() -> None:
+    felix = ("apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\n"
+             "metadata: {{name: {}}}\nspec: {{ipipMTU: {}, bpfEnabled: true}}\n---\n")
+    assert parse_topology(BASE).ipip_mtu == 0
+    topology = parse_topology(BASE + felix.format("node.node31", 1300)
+                              + felix.format("default", 1440))
+    assert topology.ipip_mtu == 1440
+    assert topology.warnings[0] == (
+        "Not modelled yet, so left out: FelixConfiguration spec.bpfEnabled; "
+        "kinds FelixConfiguration (other than default).")
+
+
 def test_output_of_calicoctl_and_kubectl_can_be_pasted() -> None:
     topology = load_topology(Path(__file__).parent / "pasted.yaml", environ={})
     assert [n.name for n in topology.nodes] == ["k8s-31"]
@@ -214,7 +226,7 @@ def test_output_of_calicoctl_and_kubectl_can_be_pasted() -> None:
         "Not modelled yet, so left out: Node spec.addresses, "
         "spec.bgp.ipv4IPIPTunnelAddr, spec.orchRefs; "
         "Pod spec.containers, spec.dnsPolicy, spec.restartPolicy, spec.tolerations, spec.volumes; "
-        "kinds Namespace, Service, FelixConfiguration, ConfigMap (other than calico-config).",
+        "kinds Namespace, Service, ConfigMap (other than calico-config).",
         "Pods left out: kube-system/calico-node-x7k2p (hostNetwork), sit/migrate-1 (Succeeded).",
         "CALICO_IPV4POOL_IPIP in calico-node's env has no effect: the file has an IPPool, and "
         "Calico reads these variables only when there is none.",

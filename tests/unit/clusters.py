@@ -70,12 +70,13 @@ def two_racks(*, mtu=1500, link=None, pod_routes=False):
 
 
 def topology(*, underlay=None, nodes=(NODE31, NODE32, NODE33), pools=None, pods=(),
-             affinities=AFFINITIES, ipam=None, veth_mtu=0, mode=ALWAYS):
+             affinities=AFFINITIES, ipam=None, veth_mtu=0, ipip_mtu=0,
+             mode=ALWAYS):
     return Topology(
         underlay=underlay or two_racks(), nodes=tuple(nodes),
         pools=tuple(pools) if pools is not None else (pool("10.22.0.0/16", mode=mode),),
         pods=tuple(pods), affinities=tuple(affinities), ipam=ipam or IPAMConfiguration(),
-        veth_mtu=veth_mtu, source="test.yaml")
+        veth_mtu=veth_mtu, ipip_mtu=ipip_mtu, source="test.yaml")
 
 
 def pod(name, node_name, address=None, namespace="default"):

@@ -149,15 +149,20 @@ def test_when_no_address_is_left_for_a_tunnel_the_modes_are_as_before():
 
 # --- MTUs
 
-@pytest.mark.parametrize(("uplink", "mode", "veth_mtu", "pod_mtu", "tunnel_mtu"), [
-    pytest.param(1500, ALWAYS, 0, 1480, 1480, id="1500"),
-    pytest.param(1400, ALWAYS, 0, 1380, 1380, id="1400"),
-    pytest.param(1500, CROSS, 0, 1480, 1480, id="CrossSubnet"),
-    pytest.param(1500, NEVER, 0, 1500, 1480, id="Never"),
-    pytest.param(1500, ALWAYS, 1500, 1500, 1480, id="article"),
+@pytest.mark.parametrize(("uplink", "mode", "veth_mtu", "ipip_mtu", "pod_mtu", "tunnel_mtu"), [
+    pytest.param(1500, ALWAYS, 0, 0, 1480, 1480, id="1500"),
+    pytest.param(1400, ALWAYS, 0, 0, 1380, 1380, id="1400"),
+    pytest.param(1500, CROSS, 0, 0, 1480, 1480, id="CrossSubnet"),
+    pytest.param(1500, NEVER, 0, 0, 1500, 1480, id="Never"),
+    pytest.param(1500, ALWAYS, 1500, 0, 1500, 1480, id="article"),
+    # felix/fv/routing_test.go: 1300
+    pytest.param(1500, ALWAYS, 0, 1300, 1300, 1300, id="ipipMTU"),
+    pytest.param(1500, NEVER, 0, 1300, 1500, 1300, id="ipipMTU-Never"),
+    pytest.param(1500, ALWAYS, 1440, 1500, 1440, 1500, id="both"),
 ])
-def test_mtus(uplink, mode, veth_mtu, pod_mtu, tunnel_mtu):
+def test_mtus(uplink, mode, veth_mtu, ipip_mtu, pod_mtu, tunnel_mtu):
     made = cluster(underlay=two_racks(mtu=uplink), mode=mode, veth_mtu=veth_mtu,
+                   ipip_mtu=ipip_mtu,
                    pods=[pod("one", "node31")])
     assert made.endpoint("default/one").mtu == pod_mtu
     assert made.pod_state("default/one").devices == (VethEnd("eth0", pod_mtu),)
