@@ -7,12 +7,14 @@ and a run that is taken up again knows what it has. docs/results.md describes th
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import METRICS
@@ -144,23 +146,22 @@ class ReadingLog:
     """Writes readings to ``path`` at once, so that a crash loses none that was taken.
 
     With ``resume`` the file is one that was begun before: its readings are taken over, and a
-    last line that was torn is cut off. Otherwise it must not exist: what somebody measured
-    before is never overwritten.
+    last line that was torn is cut off; CalicoMnError when another log writes to it at the moment.
+    Otherwise it must not exist: what somebody measured before is never overwritten.
     """
 
     def __init__(self, path: Path, experiment: str, *, resume: bool = False) -> None:
         self.readings: list[Reading] = []
         self._known: dict[_Key, Reading] = {}
-        if resume:
-            name, found, whole = _read(path)
-            if name != experiment:
-                raise CalicoMnError(f"{path}: holds readings of {name}, not of {experiment}")
-            for reading in found:
-                self._keep(reading)
-            os.truncate(path, whole)
-        self._file = open(path, "a" if resume else "x", encoding="utf-8")  # noqa: SIM115
-        if not resume:
-            self._write({"format": FORMAT, "experiment": experiment})
+        self._file = _opened(path, resume)
+        try:
+            if resume:
+                self._take_over(path, experiment)
+            else:
+                self._write({"format": FORMAT, "experiment": experiment})
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> ReadingLog:
         return self
@@ -192,6 +193,14 @@ class ReadingLog:
         self._keep(reading)
         return reading
 
+    def _take_over(self, path: Path, experiment: str) -> None:
+        name, found, whole = _read(path)
+        if name != experiment:
+            raise CalicoMnError(f"{path}: holds readings of {name}, not of {experiment}")
+        for reading in found:
+            self._keep(reading)
+        os.truncate(path, whole)
+
     def _keep(self, reading: Reading) -> None:
         self.readings.append(reading)
         self._known[_key(reading.instrument, reading.setting, reading.repeat)] = reading
@@ -199,6 +208,21 @@ class ReadingLog:
     def _write(self, record: Mapping[str, object]) -> None:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+
+
+def _opened(path: Path, resume: bool) -> TextIO:
+    """The file, locked for as long as it is open: two runs at once would spoil it."""
+    if resume and not path.is_file():
+        raise CalicoMnError(f"{path}: is missing: there is nothing to go on with")
+    file = open(path, "a" if resume else "x", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise CalicoMnError(f"{path}: its run is still going on") from None
+    except OSError:
+        pass  # a file system that has no locks
+    return file
 
 
 def load_readings(path: Path) -> tuple[Reading, ...]:
