@@ -227,8 +227,10 @@ def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequenc
     found = {}
     for key in row.measures:
         better = METRICS[key[0]].more_is_better
-        ratios = paired_ratios(_by_repeat(samples, key), _by_repeat(never, key))
-        if better is None or not ratios or min(ratios) <= 0:
+        reference = _by_repeat(never, key)
+        ratios = paired_ratios(_by_repeat(samples, key), reference)
+        # To leave out just the repeats that have no quotient would judge by the others alone.
+        if better is None or not ratios or min(ratios) <= 0 or 0 in reference.values():
             continue
         if row is never_row:
             found[key] = Comparison(len(ratios), 1.0, None, REFERENCE)

@@ -1,11 +1,11 @@
-"""Golden files, as in tests/unit, and samples to make reports from."""
+"""Golden files, as in tests/unit, and readings to make reports from."""
 
 from pathlib import Path
 
 import pytest
-from calico_mn.measure.samples import SampleLog
 
 from calico_mn.measure.paths import Endpoint, ordered_pairs
+from calico_mn.measure.readings import ReadingLog, Sample, Taken
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -47,15 +47,23 @@ PODS = cluster({"rack-a": {"node31": 2, "node32": 1}, "rack-b": {"node33": 1}})
 
 @pytest.fixture
 def record(tmp_path):
-    """Samples as a run would take them: matrices, then ``repeats`` of each trial."""
+    """Samples as a run would take them: matrices, then ``repeats`` of each trial.
 
-    def make(pods=PODS, modes=tuple(TRUTH), repeats=3):
-        with SampleLog(tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl", "ebpf") as log:
+    ``factors`` are settings besides mode and path, all combined with them; ``faster`` says by
+    which number a trial's throughput is multiplied, ``more`` has readings besides, both of a
+    setting and a repeat.
+    """
+
+    def make(pods=PODS, modes=tuple(TRUTH), repeats=3, factors=({},),
+             faster=lambda setting, repeat: 1, more=lambda setting, repeat: ()):
+        with ReadingLog(tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl", "ipip-modes") as log:
             pairs = ordered_pairs(pods)
             for mode in modes:
                 for pair in pairs:
                     how = TRUTH[mode][pair.path]
-                    log.add(pair, mode, "reachable", int(how != "."), encapsulated=how == "#")
+                    log.add("ping", {**setting_of(mode, pair), "fabric": "plain"},
+                            Taken({"reachable": int(how != ".")},
+                                  seen={"encapsulated": how == "#"}))
             first = {}
             for pair in pairs:
                 first.setdefault(pair.path, pair)
@@ -64,10 +72,26 @@ def record(tmp_path):
                     for mode in modes:
                         how = TRUTH[mode][path]
                         fast, slow = SPEED[path, how]
-                        facts = {"repeat": repeat, "encapsulated": how == "#",
-                                 "fabric": "pod-routes" if how == "." else "plain"}
-                        log.add(pair, mode, "latency", slow + 0.5 * repeat, **facts)
-                        log.add(pair, mode, "throughput", fast - 100 * repeat, **facts)
+                        for also in factors:
+                            setting = {**setting_of(mode, pair), **also,
+                                       "fabric": "pod-routes" if how == "." else "plain"}
+                            rate = (fast - 100 * repeat) * faster(setting, repeat)
+                            for name, own, values in (
+                                    ("tcp", {}, {"throughput": rate}),
+                                    ("round trips", {}, {"latency": slow + 0.5 * repeat}),
+                                    *more(setting, repeat)):
+                                log.add(name, {**setting, **own},
+                                        Taken(values, seen={"encapsulated": how == "#"}), repeat)
         return log.samples
 
     return make
+
+
+def setting_of(mode, pair):
+    return {"mode": mode, "path": pair.path, "source": pair.source.name,
+            "destination": pair.destination.name, "tunnel": "ebpf"}
+
+
+def altered(samples, change):
+    """The samples with the values that ``change`` makes of them."""
+    return tuple(Sample(sample.metric, change(sample), sample.reading) for sample in samples)

@@ -11,9 +11,10 @@ LIMITS = {"cross-subnet": PathLimit(100, 1480, 1500)}
 DIRECT, TUNNELLED = 95.58, 94.32
 
 
-def row(mode, encapsulated, *rates, path="cross-subnet"):
+def row(mode, encapsulated, *rates, path="cross-subnet", variant=""):
     return Row(mode, path, 1, 1, int(bool(encapsulated)), 1, encapsulated=encapsulated,
-               throughput=spread(rates) if rates else None)
+               variant=variant,
+               measures={("throughput", ""): spread(rates)} if rates else {})
 
 
 def said(*rows):
@@ -77,7 +78,36 @@ def test_record():
     assert record == {
         "tolerance": 0.005,
         "limits": {"cross-subnet": {"rate": 100, "pod_mtu": 1480, "link_mtu": 1500}},
-        "checks": [{"path": "cross-subnet", "mode": "Always", "encapsulated": True,
+        "checks": [{"place": "cross-subnet", "mode": "Always", "encapsulated": True,
                     "measured": 90.0, "computed": 94.32, "deviation": -0.0458,
                     "agrees": False}],
     }
+
+
+def test_each_variant_is_checked_against_its_own_limit():
+    limits = {"cross-subnet, 50 Mbit/s": PathLimit(50, 1480, 1500),
+              "cross-subnet, 100 Mbit/s": PathLimit(100, 1480, 1500)}
+    rows = [row("Never", False, rate * 0.9558, variant=f"{rate} Mbit/s") for rate in (50, 100)]
+    found = explain(Summary(tuple(rows)), limits)
+    assert [text.partition(",")[0] for text in found] == [
+        "Links of 50 Mbit/s (cross-subnet", "Links of 100 Mbit/s (cross-subnet"]
+    assert all("They agree" in text for text in found)
+
+
+@pytest.mark.parametrize(("variant", "reason"), [
+    pytest.param("streams 2", "moves no more than 100 Mbit/s between pods of one node", id="same"),
+    pytest.param("streams 8", "something held it back besides the link", id="another"),
+])
+def test_a_slow_machine_is_one_that_is_slow_in_the_same_variant(variant, reason):
+    limits = {"cross-subnet, streams 2": PathLimit(100, 1480, 1500)}
+    (text,) = explain(Summary((
+        row("Never", False, 80, variant="streams 2"),
+        row("Never", False, 100, path="same-node", variant=variant))), limits)
+    assert reason in text
+
+
+def test_stolen_cpu_time_is_a_reason_for_too_little_only():
+    (text,) = explain(Summary((row("Never", False, 80),)), LIMITS, steal=0.3)
+    assert "other machines took 30 % of the CPU time" in text
+    (text,) = explain(Summary((row("Never", False, 99),)), LIMITS, steal=0.3)
+    assert "such a link cannot carry so much" in text

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from calico_mn.measure.readings import Sample
 from calico_mn.report import matrix, table, terminal, words
 from calico_mn.report.summary import summarise
 
-from .conftest import PODS, cluster
+from .conftest import PODS, altered, cluster
 
 MODES = ("Always", "CrossSubnet", "Never")
 RACKS = cluster({f"rack-{r}": {f"node{r}{n}": 2 for n in (1, 2, 3)} for r in (1, 2, 3)})
@@ -30,8 +31,7 @@ def test_table(record, golden, name, width):
 
 
 def test_a_slow_link_is_shown_in_megabits(record):
-    samples = [replace(s, value=s.value / 200) if s.metric == "throughput" else s
-               for s in record()]
+    samples = record(faster=lambda setting, repeat: 1 / 200)
     text = "\n".join(table.lines(summarise(samples, MODES), 98))
     assert "TCP Mbit/s" in text
     assert "69.0 [68.5-69.5]" in text
@@ -83,8 +83,8 @@ def test_sentences(record, golden, name, options):
 
 
 def test_unreachable_pairs_that_never_showed_on_the_wire_are_not_called_direct(record):
-    samples = [replace(s, value=0, encapsulated=None) for s in record(repeats=0)
-               if s.path == "same-subnet"]
+    samples = [Sample(s.metric, 0, replace(s.reading, seen={"encapsulated": None}))
+               for s in record(repeats=0) if s.path == "same-subnet"]
     assert words.explain(summarise(samples, ("Never",))) == (
         "Nodes in the same subnet: Never connects none of the pairs.",)
 
@@ -99,9 +99,12 @@ def test_unreachable_pairs_that_never_showed_on_the_wire_are_not_called_direct(r
                  id="slower, enough repeats"),
 ])
 def test_verdicts_in_words(record, factors, text):
-    samples = [replace(s, value=1000 * (factors[s.repeat - 1] if s.mode == "Always" else 1))
-               if s.metric == "throughput" else s
-               for s in record(modes=("Always", "Never"), repeats=len(factors))
+    def speed(sample):
+        if sample.metric != "throughput":
+            return sample.value
+        return 1000 * (factors[sample.repeat - 1] if sample.mode == "Always" else 1)
+
+    samples = [s for s in altered(record(modes=("Always", "Never"), repeats=len(factors)), speed)
                if s.path == "same-subnet"]
     found = words.explain(summarise(samples, MODES))
     assert f"Throughput as a ratio to Never: {text}." in found[0]
