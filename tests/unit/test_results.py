@@ -1,86 +1,135 @@
-"""What an experiment wrote is read back: whole, torn, killed, or of a later format."""
+"""What an experiment wrote is read back: whole, torn, killed, or of another format."""
 
 import json
 from dataclasses import FrozenInstanceError
 
 import pytest
-from calico_mn.measure.samples import FORMAT, SampleLog
 
 from calico_mn import results
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.paths import Endpoint, Pair
+from calico_mn.measure.readings import FORMAT, ReadingLog, Taken
 
-PAIR = Pair(Endpoint("default/a", "10.0.0.1", "node31", "rack-a"),
-            Endpoint("default/b", "10.0.1.1", "node33", "rack-b"))
+SETTING = {"mode": "Always", "path": "cross-subnet", "streams": 2, "fabric": "plain"}
 
 
 @pytest.fixture
 def directory(tmp_path):
-    with SampleLog(tmp_path / "results.jsonl", "ebpf") as log:
+    with ReadingLog(tmp_path / "results.jsonl", "ipip-modes") as log:
         for repeat in (1, 2, 3):
-            log.add(PAIR, "Always", "latency", 12.5 * repeat, repeat=repeat, encapsulated=True)
-    write_summary(tmp_path)
+            log.add("tcp", SETTING,
+                    Taken({"throughput": 12.5 * repeat, "retransmits": repeat},
+                          {"per_second": [1.0, 2.0]}, {"encapsulated": True}), repeat)
+    write(tmp_path, "summary.json")
     return tmp_path
 
 
-def write_summary(directory, **changes):
-    (directory / "summary.json").write_text(json.dumps({
+def write(directory, name, **changes):
+    (directory / name).write_text(json.dumps({
         "format": FORMAT, "complete": True, "environment": {"machine": {"cpus": 2}}, **changes}))
 
 
-def test_rows_and_environment(directory):
+def test_rows_are_flat_and_tidy(directory):
     found = results.load(str(directory))
-    assert [(row.mode, row.path, row.metric, row.repeat, row.value, row.unit)
-            for row in found.rows] == [
-        ("Always", "cross-subnet", "latency", n, 12.5 * n, "us") for n in (1, 2, 3)]
+    assert [row for row in found.rows if row["metric"] == "throughput"] == [
+        {"order": n, "instrument": "tcp", "repeat": n, "mode": "Always", "path": "cross-subnet",
+         "streams": 2, "fabric": "plain", "encapsulated": True, "metric": "throughput",
+         "value": 12.5 * n, "unit": "Mbit/s"} for n in (1, 2, 3)]
+    assert [row["value"] for row in found.rows if row["metric"] == "retransmits"] == [1, 2, 3]
+    assert [row["order"] for row in found.rows] == [1, 1, 2, 2, 3, 3]
+
+
+def test_readings_are_whole_lines_with_their_lists(directory):
+    found = results.load(directory)
+    assert [(reading.order, reading.repeat) for reading in found.readings] == [
+        (1, 1), (2, 2), (3, 3)]
+    assert found.readings[2].values == {"throughput": 37.5, "retransmits": 3}
+    assert found.readings[2].series == {"per_second": [1.0, 2.0]}
+    with pytest.raises(FrozenInstanceError):
+        found.readings[0].order = 0
+
+
+def test_environment_and_summary(directory):
+    found = results.load(directory)
     assert found.environment == {"machine": {"cpus": 2}}
     assert found.summary["format"] == FORMAT
     assert (found.complete, found.directory) == (True, directory)
-    with pytest.raises(FrozenInstanceError):
-        found.rows[0].value = 0
 
 
 def test_a_torn_last_line_is_left_out(directory):
     path = directory / "results.jsonl"
     path.write_text(path.read_text()[:-30])
-    assert [row.repeat for row in results.load(directory).rows] == [1, 2]
+    assert [reading.repeat for reading in results.load(directory).readings] == [1, 2]
 
 
-def test_a_run_that_was_killed_has_rows_and_no_summary(directory):
+def test_of_a_run_that_was_killed_the_record_of_its_beginning_is_read(directory):
+    (directory / "summary.json").unlink()
+    (directory / "run.json").write_text(json.dumps({
+        "format": FORMAT, "experiment": "ipip-modes", "arguments": ["--quick"],
+        "environment": {"machine": {"cpus": 4}}}))
+    found = results.load(directory)
+    assert len(found.readings) == 3
+    assert found.environment == {"machine": {"cpus": 4}}
+    assert found.summary["arguments"] == ["--quick"]
+    assert not found.complete
+
+
+def test_the_summary_goes_before_the_record_of_the_beginning(directory):
+    write(directory, "run.json", environment={"machine": {"cpus": 4}})
+    assert results.load(directory).environment == {"machine": {"cpus": 2}}
+
+
+def test_readings_alone_are_enough(directory):
     (directory / "summary.json").unlink()
     found = results.load(directory)
-    assert len(found.rows) == 3
+    assert len(found.rows) == 6
     assert (found.complete, found.environment, found.summary) == (False, {}, {})
 
 
+def test_a_run_that_ended_before_its_first_reading_has_no_rows(tmp_path):
+    with ReadingLog(tmp_path / "results.jsonl", "ipip-modes"):
+        pass
+    assert (results.load(tmp_path).rows, results.load(tmp_path).readings) == ((), ())
+
+
 def test_a_run_that_was_cut_short_is_not_complete(directory):
-    write_summary(directory, complete=False)
+    write(directory, "summary.json", complete=False)
     assert not results.load(directory).complete
 
 
+@pytest.mark.parametrize("name", ["summary.json", "run.json"])
 @pytest.mark.parametrize(("changes", "text"), [
     pytest.param({"format": FORMAT + 1}, f"has format {FORMAT + 1}, and this calico_mn reads up to"
                  f" {FORMAT}: use the version that wrote it, or a later one", id="newer"),
-    pytest.param({"format": "1"}, "it names no format", id="not a number"),
-    pytest.param({"format": True}, "it names no format", id="a bool"),
-    pytest.param({"format": 0}, "it names no format", id="zero"),
+    pytest.param({"format": FORMAT - 1}, f"has format {FORMAT - 1}, and this calico_mn reads"
+                 f" {FORMAT}: use the version that wrote it", id="older"),
+    pytest.param({"format": "2"}, "names no format", id="not a number"),
+    pytest.param({"format": True}, "names no format", id="a bool"),
+    pytest.param({"format": 0}, "names no format", id="zero"),
+    pytest.param({"format": None}, "names no format", id="null"),
 ])
-def test_formats_that_cannot_be_read(directory, changes, text):
-    write_summary(directory, **changes)
+def test_formats_that_cannot_be_read(directory, name, changes, text):
+    (directory / "summary.json").unlink()
+    write(directory, name, **changes)
     with pytest.raises(CalicoMnError) as caught:
         results.load(directory)
-    assert str(caught.value).startswith(f"{directory}/summary.json: ")
+    assert str(caught.value).startswith(f"{directory}/{name}: ")
     assert text in str(caught.value)
 
 
-def test_the_format_is_looked_at_before_samples_that_may_mean_something_else(directory):
+def test_the_format_is_looked_at_before_readings_that_may_mean_something_else(directory):
     (directory / "results.jsonl").write_text('{"from": "the future"}\n')
-    write_summary(directory, format=FORMAT + 1)
+    write(directory, "summary.json", format=FORMAT + 1)
     with pytest.raises(CalicoMnError, match="has format"):
         results.load(directory)
 
 
-@pytest.mark.parametrize("text", ['{"format": 1', "[]", "\xff"])
+def test_samples_of_the_first_format_are_refused_without_a_summary_too(tmp_path):
+    (tmp_path / "results.jsonl").write_text('{"mode": "Never", "metric": "latency"}\n')
+    with pytest.raises(CalicoMnError, match=r"results\.jsonl:1: not the first line of results"):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"format": 2', "[]", "\xff"])
 def test_a_damaged_summary(directory, text):
     (directory / "summary.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(CalicoMnError, match=r"summary\.json: "):
