@@ -74,7 +74,7 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
 
     routes = {route.destination: route for route in wanted.routes}
     old_routes = {route.destination: route for route in present.routes
-                  if route.device not in gone}
+                  if not route.devices & gone}
     return Delta(
         wanted.name,
         devices_outdated=tuple(device for device in removed if device.name in new_devices),

@@ -51,6 +51,26 @@ class RouterInterface:
     address: IPv4Address
 
 
+#: inner addresses, protocol and ports: the flow that a tunnel hides, for MultipathHash.fields
+INNER_FLOW = 0x0DC0
+#: outer addresses and protocol: what Linux takes unless told otherwise
+OUTER_FIELDS = 0x0007
+
+
+@dataclass(frozen=True, slots=True)
+class MultipathHash:
+    """What a router looks at to choose one of several equal ways, as Linux numbers it.
+
+    ``policy`` is net.ipv4.fib_multipath_hash_policy: 0 outer addresses, 1 outer addresses and
+    ports, 2 inner addresses of a tunnelled packet, 3 what ``fields`` says; ``fields`` is
+    net.ipv4.fib_multipath_hash_fields, a sum of bits
+    (Documentation/networking/ip-sysctl.rst; policy 3 since Linux 5.14).
+    """
+
+    policy: int = 0
+    fields: int = OUTER_FIELDS
+
+
 @dataclass(frozen=True, slots=True)
 class Router:
     """A router of the underlay; ``pod_routes`` tells whether it knows the pods' blocks."""
@@ -58,6 +78,7 @@ class Router:
     name: str
     interfaces: tuple[RouterInterface, ...]
     pod_routes: bool = False
+    multipath_hash: MultipathHash = field(default_factory=MultipathHash)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,11 +99,24 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class NextHop:
+    """One of several equal ways of a route."""
+
+    via: str
+    device: str
+
+    def __str__(self) -> str:
+        """As iproute2 prints it, without tab and trailing blank."""
+        return f"nexthop via {self.via} dev {self.device} weight 1"
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A line of ``ip route`` in the main table.
 
     ``destination`` is ``default``, a prefix, or a host address without ``/32``.
     ``kind`` is ``unicast``, ``blackhole`` or ``unreachable``; ``scope`` ``global`` or ``link``.
+    ``next_hops`` are two or more equal ways, and then ``via`` and ``device`` are empty.
     ``mtu`` 0 means none set. Identity in the kernel: ``destination`` (metric 0).
     """
 
@@ -115,9 +128,19 @@ class Route:
     scope: str = "global"
     onlink: bool = False
     mtu: int = 0
+    next_hops: tuple[NextHop, ...] = ()
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """The devices that the route leaves by; with any of them it ends."""
+        return frozenset((self.device,) if self.device else (hop.device for hop in self.next_hops))
 
     def __str__(self) -> str:
-        """The line as iproute2 prints it, without the trailing blank."""
+        """The line as iproute2 prints it, without the trailing blank.
+
+        Of several next hops each is a line of its own there; here they follow, as ``ip route
+        replace`` takes them.
+        """
         words = [self.destination] if self.kind == "unicast" else [self.kind, self.destination]
         if self.via:
             words += ["via", self.via]
@@ -131,6 +154,7 @@ class Route:
             words.append("onlink")
         if self.mtu:
             words += ["mtu", str(self.mtu)]
+        words += map(str, self.next_hops)
         return " ".join(words)
 
 

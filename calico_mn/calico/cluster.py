@@ -7,6 +7,7 @@ out is :mod:`calico_mn.emulation`'s business.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico import cni, felix
@@ -15,7 +16,16 @@ from calico_mn.calico.encapsulation import UPLINK, own_block_route, remote_route
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.underlay import Fabric, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
-from calico_mn.model import EncapsulationMode, IPPool, Node, Pod, Router, Subnet, Topology
+from calico_mn.model import (
+    EncapsulationMode,
+    IPPool,
+    MultipathHash,
+    Node,
+    Pod,
+    Router,
+    Subnet,
+    Topology,
+)
 from calico_mn.names import is_label, is_subdomain
 from calico_mn.state import Address, Device, Namespace, Route, Sysctl
 
@@ -40,6 +50,8 @@ class Cluster:
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
         self._modes: dict[str, Mapping[str, EncapsulationMode]] = {}
         self._tunnels_up: set[str] = set()
+        #: what routers were told after the start
+        self.multipath_hashes: dict[str, MultipathHash] = {}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
         self._pool_modes = {pool.name: pool.ipip_mode for pool in topology.pools}
         try:
@@ -247,7 +259,8 @@ class Cluster:
         prefixes = {spelled(prefix): node.address.ip for node in self.nodes.values()
                     for prefix in self.originated(node.name)
                     } if router.name in self.pod_routers else {}
-        return self.fabric.router(router, prefixes)
+        chosen = self.multipath_hashes.get(router.name, router.multipath_hash)
+        return self.fabric.router(replace(router, multipath_hash=chosen), prefixes)
 
 
 def _tunnel_handle(node: str) -> str:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from calico_mn.calico.encapsulation import UPLINK, NodeNetwork
 from calico_mn.errors import ClusterError
-from calico_mn.model import Link, Node, Router, Subnet, Topology
+from calico_mn.model import OUTER_FIELDS, Link, Node, Router, Subnet, Topology
 from calico_mn.state import (
     PROTO_STATIC,
     Address,
     Bridge,
     Namespace,
+    NextHop,
     Route,
     Shaping,
     Sysctl,
@@ -32,6 +33,9 @@ BRIDGE = "br0"
 #: after lo (1) and tunl0 (2)
 UPLINK_INDEX = 3
 _IFNAMSIZ = 15
+
+#: a first step towards a subnet: the next router (None: attached) and the device to it
+_Step = tuple[IPv4Address | None, str]
 
 
 def port_name(owner: str) -> str:
@@ -88,7 +92,10 @@ class Fabric:
         return NodeNetwork(node.address.network, subnet.cidr, self.gateway(subnet))
 
     def crossed(self, source: Subnet, destination: Subnet) -> tuple[Subnet, ...]:
-        """The subnets that a packet crosses, both ends included; only the ends without a way."""
+        """The subnets that a packet crosses, both ends included; only the ends without a way.
+
+        Of several equal ways it is the first.
+        """
         found, hop = [source], self.gateway(source)
         while found[-1].name != destination.name:
             router = next((router for router in self.routers
@@ -96,7 +103,7 @@ class Fabric:
             way = self._paths(router).get(destination.name) if router else None
             if way is None:
                 return (source, destination)
-            hop, _ = way
+            hop, _ = way[0]
             subnet = self._topology.subnet_of(hop) if hop else destination
             if subnet is not None and subnet != found[-1]:
                 found.append(subnet)
@@ -125,37 +132,60 @@ class Fabric:
             addresses.append(Address(device, f"{interface.address}/{subnet.cidr.prefixlen}"))
         paths = self._paths(router)
         own = {interface.subnet for interface in router.interfaces}
-        routes = [Route(str(self._subnets[name].cidr), via=str(via), device=device,
-                        protocol=PROTO_STATIC)
-                  for name, (via, device) in paths.items() if name not in own]
+        routes = [_route(str(self._subnets[name].cidr), steps)
+                  for name, steps in paths.items() if name not in own]
         for prefix, next_hop in next_hops.items():
             reached = self._topology.subnet_of(next_hop)
             if reached is not None and reached.name in paths:
-                via, device = paths[reached.name]
-                routes.append(Route(prefix, via=str(via or next_hop), device=device,
-                                    protocol=PROTO_STATIC))
+                routes.append(_route(prefix, [
+                    (via or next_hop, device) for via, device in paths[reached.name]]))
         return Namespace(router.name, tuple(devices), tuple(addresses), tuple(routes), (
             Sysctl("ip_forward", 1),
             Sysctl("rp_filter", 0, "conf", "all"),
             Sysctl("rp_filter", 0, "conf", "default"),
             Sysctl("accept_dad", 0, "conf", "default", "ipv6"),
+            *_multipath_sysctls(router, routes),
         ))
 
-    def _paths(self, start: Router) -> dict[str, tuple[IPv4Address | None, str]]:
-        """For each subnet that ``start`` reaches: next router (None: attached) and device."""
-        paths: dict[str, tuple[IPv4Address | None, str]] = {
-            interface.subnet: (None, f"eth{position}")
+    def _paths(self, start: Router) -> dict[str, tuple[_Step, ...]]:
+        """For each subnet that ``start`` reaches the first steps of all shortest ways."""
+        paths: dict[str, tuple[_Step, ...]] = {
+            interface.subnet: ((None, f"eth{position}"),)
             for position, interface in enumerate(start.interfaces)}
+        distances = dict.fromkeys(paths, 0)
         queue = deque(paths)
         while queue:
             here = queue.popleft()
-            via, device = paths[here]
             for router in self.routers:
                 foot = next((i for i in router.interfaces if i.subnet == here), None)
                 if foot is None or router.name == start.name:
                     continue
+                steps = tuple((via or foot.address, device) for via, device in paths[here])
                 for interface in router.interfaces:
-                    if interface.subnet not in paths:
-                        paths[interface.subnet] = (via or foot.address, device)
-                        queue.append(interface.subnet)
+                    there = interface.subnet
+                    if there not in distances:
+                        paths[there], distances[there] = steps, distances[here] + 1
+                        queue.append(there)
+                    elif distances[there] == distances[here] + 1:
+                        paths[there] = tuple(dict.fromkeys((*paths[there], *steps)))
         return paths
+
+
+def _route(destination: str, steps: Sequence[_Step]) -> Route:
+    """A router's route; each of ``steps`` has a next router or node."""
+    hops = tuple(NextHop(str(via), device) for via, device in steps)
+    if len(hops) == 1:
+        return Route(destination, hops[0].via, hops[0].device, PROTO_STATIC)
+    return Route(destination, protocol=PROTO_STATIC, next_hops=hops)
+
+
+def _multipath_sysctls(router: Router, routes: Iterable[Route]) -> Iterator[Sysctl]:
+    """Only where there is a choice: a kernel without multipath routes has no such setting.
+
+    ``fields`` exists since Linux 5.14, and older kernels cannot be asked for another value.
+    """
+    chosen = router.multipath_hash
+    if chosen.policy or any(route.next_hops for route in routes):
+        yield Sysctl("fib_multipath_hash_policy", chosen.policy)
+        if chosen.policy == 3 or chosen.fields != OUTER_FIELDS:
+            yield Sysctl("fib_multipath_hash_fields", chosen.fields)

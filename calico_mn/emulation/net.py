@@ -20,8 +20,8 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
-from calico_mn.emulation.filters import FilteringMininet
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
+from calico_mn.emulation.multipath import MultipathMininet
 from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError, KernelError
@@ -42,7 +42,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-class CalicoNet(FilteringMininet):
+class CalicoNet(MultipathMininet):
     """An emulated Calico cluster, and a Mininet with all that Mininet offers.
 
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from calico_mn.delta import Delta, delta
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import packetfilter, processes, tunnel
+from calico_mn.kernel import flowhash, packetfilter, processes, tunnel
 from calico_mn.kernel.bulk_capture import BulkCapture
 from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.netns import NamespaceThread, environment
@@ -41,6 +41,7 @@ class Runtime:
         self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
         self.states: dict[str, Namespace] = {}
         self.filters: dict[str, Filter] = {}
+        self.without_flow_hashes: set[str] = set()
         self.is_open = True
 
     def create(self, states: Sequence[Namespace], log_of: Mapping[str, str] | None = None
@@ -147,6 +148,27 @@ class Runtime:
         if not present:
             return {}
         return packetfilter.counts(self._nft(name, packetfilter.LIST_COUNTERS), present)
+
+    def erase_flow_hashes(self, name: str, erase: bool) -> None:
+        """Let a namespace's devices forget flow hashes, or keep them again; see kernel.flowhash.
+
+        Only for a namespace without programs of the tunnel's. Raises UnsupportedError.
+        """
+        namespace = self._writer.namespaces[name]
+        devices = [device.name for device in self.states[name].devices]
+        indexes = [namespace.index(device) for device in devices]
+
+        def job() -> None:
+            self._thread.enter(namespace)
+            (flowhash.forget if erase else flowhash.remember)(indexes)
+
+        self._thread.call(job)
+        (self.without_flow_hashes.add if erase else self.without_flow_hashes.discard)(name)
+        program = "ingress bpf da forget/flow_hash" if erase else ""
+        self._journal(name, [line for device in devices for line in (
+            [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {program}"]
+            if erase else [f"tc qdisc del dev {device} clsact"])])
+        self._write_logs()
 
     def has_tunnel(self, name: str) -> bool:
         """Whether there is a tunl0 of ours in a namespace."""

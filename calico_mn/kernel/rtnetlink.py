@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from calico_mn.kernel.netlink import (
     NLM_F_CREATE,
@@ -22,7 +22,7 @@ from calico_mn.kernel.netlink import (
     text,
     u32,
 )
-from calico_mn.state import Address, Bridge, Route, Shaping, Veth
+from calico_mn.state import Address, Bridge, NextHop, Route, Shaping, Veth
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -52,10 +52,12 @@ _KINDS = {"unicast": 1, "blackhole": 6, "unreachable": 7}
 _SCOPES = {"global": 0, "link": 253}
 _RT_TABLE_MAIN, _RTNH_F_ONLINK = 254, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS, _RTAX_MTU = 1, 4, 5, 8, 2
+_RTA_MULTIPATH = 9
 
 _link_header = struct.Struct("=BxHiII").pack
 _address_header = struct.Struct("=BBBBI").pack
 _route_header = struct.Struct("=BBBBBBBBI").pack
+_next_hop_header = struct.Struct("=HBBi").pack
 _tc_header = struct.Struct("=BxxxiIII").pack
 
 
@@ -160,16 +162,23 @@ def _destination(prefix: str) -> tuple[int, bytes]:
     return int(length or 32), attribute(_RTA_DST, socket.inet_aton(network))
 
 
-def route(item: Route, index: int, *, remove: bool = False) -> Message:
+def route(item: Route, index: int, *, hop_indexes: Sequence[int] = (), remove: bool = False
+          ) -> Message:
     """A route of the main table, made or replaced in one step (or removed).
 
-    ``index`` is that of the route's device, 0 for none.
+    ``index`` is that of the route's device, 0 for none; ``hop_indexes`` are those of its next
+    hops. A removal does not name the next hops: the kernel then takes the destination alone
+    (fib_nh_match), so that a route whose ways were changed by hand goes as well.
     """
     length, body = _destination(item.destination)
     if item.via:
         body += attribute(_RTA_GATEWAY, socket.inet_aton(item.via))
     if index:
         body += u32(_RTA_OIF, index)
+    if item.next_hops and not remove:
+        body += attribute(_RTA_MULTIPATH, b"".join(
+            _next_hop(hop, number, item.onlink)
+            for hop, number in zip(item.next_hops, hop_indexes, strict=True)))
     if item.mtu:
         body += attribute(_RTA_METRICS, u32(_RTAX_MTU, item.mtu))
     return (RTM_DELROUTE if remove else RTM_NEWROUTE,
@@ -177,6 +186,13 @@ def route(item: Route, index: int, *, remove: bool = False) -> Message:
             _route_header(socket.AF_INET, length, 0, 0, _RT_TABLE_MAIN,
                           _PROTOCOLS[item.protocol], _SCOPES[item.scope], _KINDS[item.kind],
                           _RTNH_F_ONLINK if item.onlink else 0) + body)
+
+
+def _next_hop(hop: NextHop, index: int, onlink: bool) -> bytes:
+    """``struct rtnexthop`` with its gateway; its third number is the weight less one."""
+    gateway = attribute(_RTA_GATEWAY, socket.inet_aton(hop.via))
+    flags = _RTNH_F_ONLINK if onlink else 0
+    return _next_hop_header(8 + len(gateway), flags, 0, index) + gateway
 
 
 def bytes_per_second(rate: float) -> int:

@@ -79,7 +79,9 @@ def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: Tunn
     index = namespace.index
     steps += [(rtnetlink.address(a, index(a.device)), partial(iptext.address, a))
               for a in change.addresses_added]
-    steps += [(rtnetlink.route(r, index(r.device)), partial(iptext.route, r))
+    steps += [(rtnetlink.route(r, index(r.device),
+                               hop_indexes=[index(hop.device) for hop in r.next_hops]),
+               partial(iptext.route, r))
               for r in change.routes_replaced]
     first = len(steps)
     steps += _removal_steps(change, namespace)
@@ -98,7 +100,7 @@ def _removal_steps(change: Delta, namespace: NetworkNamespace) -> list[Step]:
     return [
         *((rtnetlink.route(r, known[r.device], remove=True),
            partial(iptext.route, r, remove=True))
-          for r in change.routes_removed if r.device in known),
+          for r in change.routes_removed if r.devices <= known.keys()),
         *((rtnetlink.address(a, known[a.device], remove=True),
            partial(iptext.address, a, remove=True))
           for a in change.addresses_removed if a.device in known),

@@ -39,7 +39,7 @@ class KernelWriter:
         self._thread = thread
         self._tunnel = tunnel
         self._journal = journal
-        self._inherited: dict[str, int] = {}
+        self._inherited: dict[str, int | None] = {}
         self._fresh: NetworkNamespace | None = None
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
         self._creating: list[Future[None]] = []
@@ -188,12 +188,17 @@ class KernelWriter:
                 continue
             self._write_sysctl(item, namespace)
 
-    def _inherited_value(self, item: Sysctl, namespace: NetworkNamespace) -> int:
-        """What a new namespace has: IPv4 settings are copied from the machine's own one."""
+    def _inherited_value(self, item: Sysctl, namespace: NetworkNamespace) -> int | None:
+        """What a new namespace has: IPv4 settings are copied from the machine's own one.
+
+        None for a setting that this kernel does not have: the attempt to write it will say so.
+        """
         if item.path not in self._inherited:
             assert self._fresh is not None
             self._thread.enter(self._fresh)
-            with open(f"/proc/sys/{item.path}", encoding="ascii") as file:
+            self._inherited[item.path] = None
+            with suppress(FileNotFoundError), open(f"/proc/sys/{item.path}",
+                                                   encoding="ascii") as file:
                 self._inherited[item.path] = int(file.read())
             self._thread.enter(namespace)
         return self._inherited[item.path]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from calico_mn.model import EncapsulationMode, IPAMConfiguration
+from calico_mn.model import EncapsulationMode, IPAMConfiguration, MultipathHash
 from calico_mn.topology.fields import Located
 from calico_mn.topology.problems import Mark
 
@@ -80,6 +80,7 @@ class RouterDraft:
     name: Located[str] | None
     pod_routes: bool
     interfaces: tuple[FootDraft, ...]
+    multipath_hash: MultipathHash = field(default_factory=MultipathHash)
 
 
 @dataclass(frozen=True, slots=True)

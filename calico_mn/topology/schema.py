@@ -183,6 +183,8 @@ _UNDERLAY: Table = {
         "routers": Items({
             "name": r.label_name,
             "podRoutes": r.boolean,
+            "multipathHash": r.integer,
+            "multipathHashFields": r.integer,
             "interfaces": Items({"subnet": r.label_name, "address": r.address}),
         }),
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 
+from calico_mn.model import INNER_FLOW, MultipathHash
 from calico_mn.topology import drafts as d
 from calico_mn.topology.fields import Located, Record
 from calico_mn.topology.problems import NOWHERE, Mark, Report, listing
@@ -13,6 +14,8 @@ DEFAULT_MTU = 1500
 MIN_IPV4_MTU = 68
 MIN_MTU = 88
 MAX_MTU = 65535
+# net.ipv4.fib_multipath_hash_fields: twelve bits (FIB_MULTIPATH_HASH_FIELD_ALL_MASK).
+MAX_HASH_FIELDS = 0x0FFF
 DERIVED_ROUTER = "fabric"
 
 
@@ -105,7 +108,28 @@ def _router(report: Report, item: Record) -> d.RouterDraft:
         report.add("Underlay router has no interfaces", item.mark,
                    "add interfaces: [{subnet: rack-a, address: 192.168.57.1}]")
     pod_routes = item.get("podRoutes")
-    return d.RouterDraft(item.get("name"), bool(pod_routes and pod_routes.value), tuple(feet))
+    return d.RouterDraft(item.get("name"), bool(pod_routes and pod_routes.value), tuple(feet),
+                         _multipath_hash(report, item))
+
+
+def _multipath_hash(report: Report, item: Record) -> MultipathHash:
+    policy: Located[int] | None = item.get("multipathHash")
+    fields: Located[int] | None = item.get("multipathHashFields")
+    if policy is not None and not 0 <= policy.value <= 3:
+        report.add(f"router multipathHash {policy.value} is not between 0 and 3", policy.mark,
+                   "0: outer addresses, 1: and ports, 2: inner addresses, 3: multipathHashFields")
+        return MultipathHash()
+    number = policy.value if policy else 0
+    if fields is None:
+        return MultipathHash(number)
+    if number != 3:
+        report.add("router multipathHashFields counts only with multipathHash: 3", fields.mark,
+                   "add multipathHash: 3, or take the fields out")
+    if not 1 <= fields.value <= MAX_HASH_FIELDS:
+        report.add(f"router multipathHashFields {fields.value} is not between 1 and "
+                   f"{MAX_HASH_FIELDS}", fields.mark,
+                   f"a sum of bits; {INNER_FLOW} are the inner addresses, protocol and ports")
+    return MultipathHash(number, fields.value)
 
 
 def _require(report: Report, item: Record, what: str, names: tuple[str, ...]) -> None:

@@ -121,6 +121,7 @@ def _underlay(draft: d.UnderlayDraft) -> Underlay:
                 tuple(RouterInterface(f.subnet.value, f.address.value) for f in r.interfaces
                       if f.subnet and f.address),
                 r.pod_routes,
+                r.multipath_hash,
             )
             for r in draft.routers if r.name
         ),

@@ -11,6 +11,7 @@ from calico_mn.state import (
     Address,
     Bridge,
     Namespace,
+    NextHop,
     Route,
     Sysctl,
     Tunnel,
@@ -53,7 +54,7 @@ class Kernel:
             assert item not in self.addresses, "File exists"
             self.addresses.add(item)
         for item in change.routes_replaced:
-            assert not item.device or item.device in self.devices, "Cannot find device"
+            assert item.devices <= self.devices.keys(), "Cannot find device"
             self.routes[item.destination] = item
         for item in change.routes_removed:
             assert self.routes.pop(item.destination) == item, "No such process"
@@ -65,7 +66,7 @@ class Kernel:
     def remove(self, device):
         del self.devices[device.name]
         self.addresses = {a for a in self.addresses if a.device != device.name}
-        self.routes = {d: r for d, r in self.routes.items() if r.device != device.name}
+        self.routes = {d: r for d, r in self.routes.items() if device.name not in r.devices}
         self.sysctls = {p: s for p, s in self.sysctls.items() if s.device != device.name}
 
     def holds(self, wanted):
@@ -95,6 +96,9 @@ def namespaces(draw):
         st.builds(Route, st.sampled_from(["10.0.0.9", "10.1.0.0/26", "default"]),
                   via=st.sampled_from(["", "192.168.57.32"]), device=device,
                   protocol=st.sampled_from(["bird", "boot"]), onlink=st.booleans()),
+        st.builds(Route, st.sampled_from(["10.1.0.0/26", "10.3.0.0/26"]), next_hops=st.tuples(
+            st.builds(NextHop, st.just("10.0.0.1"), device),
+            st.builds(NextHop, st.just("10.0.0.2"), device))),
         st.builds(Route, st.sampled_from(["10.1.0.0/26", "10.2.0.0/26"]),
                   kind=st.sampled_from(["blackhole", "unreachable"]), protocol=st.just("bird")))
     routes = draw(st.lists(route, unique_by=lambda r: r.destination))

@@ -6,7 +6,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import creation, delta
 from calico_mn.kernel import iptext
 from calico_mn.model import Link
-from calico_mn.state import Address, Bridge, Namespace, Route, Sysctl, Tunnel, VethEnd
+from calico_mn.state import Address, Bridge, Namespace, NextHop, Route, Sysctl, Tunnel, VethEnd
 
 from .clusters import CROSS, NEVER, pod, topology, two_racks
 
@@ -90,6 +90,10 @@ def test_a_device(item, commands):
                  "ip address del 10.22.138.0/32 dev tunl0", id="address-del"),
     pytest.param(iptext.route(Route("10.22.138.0/26", kind="blackhole", protocol="bird")),
                  "ip route replace blackhole 10.22.138.0/26 proto bird", id="blackhole"),
+    pytest.param(iptext.route(Route("10.0.0.0/8", protocol="static", mtu=1400, next_hops=(
+        NextHop("10.1.0.2", "eth1"), NextHop("10.2.0.2", "eth2")))),
+                 "ip route replace 10.0.0.0/8 proto static mtu 1400 nexthop via 10.1.0.2 dev eth1"
+                 " weight 1 nexthop via 10.2.0.2 dev eth2 weight 1", id="two next hops"),
     pytest.param(iptext.route(Route("default", via="192.168.57.1", device="eth0"), remove=True),
                  "ip route del default via 192.168.57.1 dev eth0", id="route-del"),
 ])

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from calico_mn.kernel import rtnetlink
-from calico_mn.state import Address, Bridge, Route, Shaping, Veth, VethPeer
+from calico_mn.state import Address, Bridge, NextHop, Route, Shaping, Veth, VethPeer
 
 CREATE, EXCL, REPLACE = 0x400, 0x200, 0x100
 
@@ -203,6 +203,34 @@ def test_a_route(route, index, header, attributes, remove, kind, flags):
     assert {k: u32(v) if k == 4 else v for k, v in found.items()} == attributes
 
 
+EQUAL = Route("10.0.0.0/8", protocol="static", next_hops=(
+    NextHop("10.1.0.2", "eth1"), NextHop("10.2.0.2", "eth2")))
+
+
+@pytest.mark.parametrize(("onlink", "flags"), [(False, 0), (True, 4)])
+def test_a_route_with_two_next_hops(onlink, flags):
+    kind, header_flags, body = rtnetlink.route(
+        replace(EQUAL, onlink=onlink), 0, hop_indexes=[4, 70_000])
+    assert (kind, header_flags) == (24, CREATE | REPLACE)
+    found = tlvs(body[12:])
+    assert found.keys() == {1, 9}
+    hops = found[9]
+    assert len(hops) == 32
+    for hop, index, gateway in ((hops[:16], 4, [10, 1, 0, 2]), (hops[16:], 70_000, [10, 2, 0, 2])):
+        assert struct.unpack_from("=HBBi", hop) == (16, flags, 0, index)
+        assert tlvs(hop[8:]) == {5: bytes(gateway)}
+
+
+def test_a_route_with_two_next_hops_is_removed_by_its_destination():
+    _, _, body = rtnetlink.route(EQUAL, 0, remove=True)
+    assert tlvs(body[12:]) == {1: bytes([10, 0, 0, 0])}
+
+
+def test_each_next_hop_needs_an_index():
+    with pytest.raises(ValueError, match="zip"):
+        rtnetlink.route(EQUAL, 0, hop_indexes=[4])
+
+
 def qdisc(message):
     kind, flags, body = message
     assert (kind, flags) == (36, CREATE | EXCL)
@@ -260,6 +288,7 @@ MESSAGES = {
     "address, delete": rtnetlink.address(Address("tunl0", "10.22.138.0/32"), 2, remove=True),
     "route, replace": rtnetlink.route(TUNNEL, 2),
     "route, delete": rtnetlink.route(TUNNEL, 2, remove=True),
+    "route, two next hops": rtnetlink.route(EQUAL, 0, hop_indexes=[4, 5]),
     "blackhole": rtnetlink.route(Route("10.22.138.0/26", protocol="bird", kind="blackhole"), 0),
     "tbf and netem, outer": rtnetlink.shaping(Shaping(100, 2), 7)[0],
     "tbf and netem, inner": rtnetlink.shaping(Shaping(100, 2), 7)[1],

@@ -1,6 +1,7 @@
 """The physical network: gateways, routing between routers, bridge ports, shaped links."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,12 @@ from hypothesis import strategies as st
 
 from calico_mn.calico.underlay import Fabric, port_name, shaping
 from calico_mn.errors import ClusterError
-from calico_mn.model import Link, Underlay
+from calico_mn.model import Link, MultipathHash, Underlay
 from calico_mn.state import Address, Bridge, Shaping
 
 from .clusters import NODE31, NODE32, NODE33, ip, net, node, rack, router, topology, two_racks
+
+LINUX_DEFAULT = MultipathHash()
 
 
 def chain():
@@ -128,9 +131,67 @@ def test_a_ring_of_routers_ends():
                                                           f"10.0.{(i + 1) % 3}.2"))
                  for i in range(3))
     fabric = Fabric(topology(underlay=Underlay(subnets, ring), nodes=(), affinities=()))
-    (line,) = lines(fabric, "r0")
-    assert line in ("10.0.2.0/24 via 10.0.1.1 dev eth1 proto static",
-                    "10.0.2.0/24 via 10.0.0.2 dev eth0 proto static"), "both are one router away"
+    assert lines(fabric, "r0") == [
+        "10.0.2.0/24 proto static nexthop via 10.0.0.2 dev eth0 weight 1"
+        " nexthop via 10.0.1.1 dev eth1 weight 1"], "both are one router away"
+
+
+def two_paths(hash_=LINUX_DEFAULT):
+    """rack-a -- r1 == left, right == r2 -- rack-b -- node33"""
+    return Underlay(
+        (rack("rack-a", "192.168.57.0/24"), rack("rack-b", "192.168.58.0/24"),
+         rack("left", "10.0.0.0/31"), rack("right", "10.0.0.2/31")),
+        (replace(router("r1", ("rack-a", "192.168.57.1"), ("left", "10.0.0.0"),
+                        ("right", "10.0.0.2")), multipath_hash=hash_),
+         router("r2", ("rack-b", "192.168.58.1"), ("left", "10.0.0.1"), ("right", "10.0.0.3"))))
+
+
+def test_two_equal_ways_are_two_next_hops_for_subnets_and_pods():
+    fabric = Fabric(topology(underlay=two_paths()))
+    both = "nexthop via 10.0.0.1 dev eth1 weight 1 nexthop via 10.0.0.3 dev eth2 weight 1"
+    assert lines(fabric, "r1", BLOCKS) == [
+        f"192.168.58.0/24 proto static {both}",
+        "10.22.138.0/26 via 192.168.57.31 dev eth0 proto static",
+        f"10.22.200.5 proto static {both}"]
+    assert lines(fabric, "r2", BLOCKS)[1] == (
+        "10.22.138.0/26 proto static nexthop via 10.0.0.0 dev eth1 weight 1"
+        " nexthop via 10.0.0.2 dev eth2 weight 1")
+
+
+def test_equal_ways_through_different_routers_add_up_and_longer_ones_do_not():
+    #          +-- m1 -- near1 --+
+    #  start --+-- m2 -- near2 --+-- far -- last -- goal
+    #          +-- m3 -- long -- x -- longer -- y -- longest --+
+    names = ("m1", "m2", "m3", "far", "x", "goal", "y")
+    underlay = Underlay(
+        tuple(rack(name, f"10.0.{i}.0/24") for i, name in enumerate(names, start=1)),
+        (router("start", ("m1", "10.0.1.9"), ("m2", "10.0.2.9"), ("m3", "10.0.3.9")),
+         router("near1", ("m1", "10.0.1.1"), ("far", "10.0.4.1")),
+         router("near2", ("m2", "10.0.2.1"), ("far", "10.0.4.2")),
+         router("last", ("far", "10.0.4.3"), ("goal", "10.0.6.3")),
+         router("long", ("m3", "10.0.3.1"), ("x", "10.0.5.1")),
+         router("longer", ("x", "10.0.5.2"), ("y", "10.0.7.2")),
+         router("longest", ("y", "10.0.7.3"), ("goal", "10.0.6.2"))))
+    fabric = Fabric(topology(underlay=underlay, nodes=(), affinities=()))
+    hops = {route.destination: [hop.via for hop in route.next_hops] or [route.via]
+            for route in fabric.router(fabric.routers[0], {}).routes}
+    assert hops == {"10.0.4.0/24": ["10.0.1.1", "10.0.2.1"], "10.0.5.0/24": ["10.0.3.1"],
+                    "10.0.6.0/24": ["10.0.1.1", "10.0.2.1"], "10.0.7.0/24": ["10.0.3.1"]}
+
+
+@pytest.mark.parametrize(("chosen", "sysctls"), [
+    (MultipathHash(), {"policy": 0}), (MultipathHash(2), {"policy": 2}),
+    (MultipathHash(3, 0x0DC0), {"policy": 3, "fields": 0x0DC0})])
+def test_what_a_router_chooses_a_way_by_is_a_sysctl(chosen, sysctls):
+    fabric = Fabric(topology(underlay=two_paths(chosen)))
+    assert {item.key.removeprefix("fib_multipath_hash_"): item.value
+            for item in fabric.router(fabric.routers[0], {}).sysctls
+            if "multipath" in item.key} == sysctls
+
+
+def test_a_router_without_a_choice_needs_no_such_sysctl():
+    fabric = Fabric(topology())
+    assert not any("multipath" in item.key for item in fabric.router(fabric.routers[0], {}).sysctls)
 
 
 def test_what_a_router_cannot_reach_it_has_no_route_to():

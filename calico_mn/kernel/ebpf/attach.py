@@ -11,7 +11,7 @@ import struct
 
 from calico_mn.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, attribute, text, u32
 
-_RTM_NEWLINK, _RTM_NEWQDISC, _RTM_NEWTFILTER = 16, 36, 44
+_RTM_NEWLINK, _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER = 16, 36, 37, 44
 _IFF_MULTICAST = 0x1000
 
 _TC_H_ROOT, _TC_H_CLSACT = 0xFFFFFFFF, 0xFFFFFFF1
@@ -33,6 +33,12 @@ _ifinfomsg = struct.Struct("=BxHiII")  # family, type, index, flags, change
 def clsact(ifindex: int) -> Message:
     """``tc qdisc add dev DEVICE clsact``: the place where programs are attached."""
     return _qdisc(ifindex, _TC_H_CLSACT, _CLSACT_HANDLE, "clsact")
+
+
+def clsact_removal(ifindex: int) -> Message:
+    """``tc qdisc del dev DEVICE clsact``, with all programs that are attached there."""
+    return _RTM_DELQDISC, 0, (
+        _tcmsg.pack(socket.AF_UNSPEC, ifindex, _CLSACT_HANDLE, _TC_H_CLSACT, 0))
 
 
 def noqueue(ifindex: int) -> Message:

@@ -32,7 +32,11 @@ INGRESS = "underlay/ingress"
 #: The index of tunl0 in every namespace: TUNL0_IFINDEX in ipip.bpf.c.
 TUNL0_INDEX = 2
 
+#: the name that ``tc filter show`` prints for :func:`load_hash_eraser`'s program
+HASH_ERASER = "forget/flow_hash"
+
 _PROBE = "helpers/probe"
+_SET_HASH_INVALID = 41  # BPF_FUNC_set_hash_invalid
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _BPF_PROG_LOAD, _BPF_PROG_TEST_RUN = 5, 10
 _SOCKET_FILTER, _SCHED_CLS = 1, 3
@@ -68,6 +72,19 @@ def load_drop_filter() -> int:
     r0_is_0 = _instruction.pack(0xB7, 0, 0, 0)  # BPF_ALU64 | BPF_MOV | BPF_K
     leave = _instruction.pack(0x95, 0, 0, 0)  # BPF_JMP | BPF_EXIT
     return _load(_SOCKET_FILTER, r0_is_0 + leave, "drop all")
+
+
+def load_hash_eraser() -> int:
+    """The program that makes the kernel forget a packet's flow hash (bpf_set_hash_invalid).
+
+    Belongs to clsact ingress. It leaves r1, the packet, as the helper's argument, and ends with
+    TC_ACT_UNSPEC: the packet goes its way.
+    """
+    return _load(_SCHED_CLS, b"".join((
+        _instruction.pack(0x85, 0, 0, _SET_HASH_INVALID),  # BPF_JMP | BPF_CALL
+        _instruction.pack(0xB7, 0, 0, -1),  # r0 = TC_ACT_UNSPEC
+        _instruction.pack(0x95, 0, 0, 0),  # BPF_JMP | BPF_EXIT
+    )), HASH_ERASER)
 
 
 @functools.cache
