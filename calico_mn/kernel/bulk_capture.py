@@ -71,7 +71,8 @@ class BulkCapture:
             self._socket.settimeout(_POLL_S)
             self._attach_filter(int(IPv4Address(source)))
             self._socket.bind((device, _ETH_P_ALL))
-            self._reader = threading.Thread(target=self._read, name=f"capture {device}")
+            self._reader = threading.Thread(
+                target=self._read, name=f"capture {device}", daemon=True)
         except OSError as error:
             self._socket.close()
             raise KernelError(f"{device}: capture: {error.strerror or error}") from error

@@ -158,7 +158,9 @@ def wire_segments(net: CalicoNet, pair: Pair, transfer: Callable[[], object] | i
 
     It is called, or it is an amount in bytes, which iperf3 then sends from the pair's source to
     its destination. The place is the uplink of the source's node; between pods of one node, which
-    use no wire, the source's cali device. The capture costs CPU time: take speeds elsewhere.
+    use no wire, the source's cali device. The capture costs CPU time: take speeds elsewhere. An
+    amount is what iperf3 writes; it stops with some of that still unsent, so a little less may be
+    seen.
     Raises ToolError.
     """
     client, server = net[pair.source.name], net[pair.destination.name]
@@ -168,8 +170,8 @@ def wire_segments(net: CalicoNet, pair: Pair, transfer: Callable[[], object] | i
         if callable(transfer):
             transfer()
         else:
-            iperf.answer(client, server, iperf.client_argv(server.ip, amount=transfer),
-                         _EXPECTED_S)
+            iperf.parse(iperf.answer(
+                client, server, iperf.client_argv(server.ip, amount=transfer), _EXPECTED_S))
     finally:
         headers, dropped = capture.finish()
     return add_up(headers, dropped)
