@@ -1,0 +1,369 @@
+"""Pictures: what stands in them, that nothing overlaps, and that the same data gives the same.
+
+Where text lies is asked of matplotlib itself while it draws.
+"""
+
+import functools
+import hashlib
+import io
+import itertools
+import os
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.image import imread
+from matplotlib.text import Text
+
+from calico_mn.report.plots import layout, looks, sheet
+from calico_mn.report.plots.comparison import Group, comparison
+from calico_mn.report.plots.deviation import Limited, deviation
+from calico_mn.report.plots.distribution import Curve, distribution
+from calico_mn.report.plots.grid import grid
+from calico_mn.report.plots.lines import Line, growth, lines
+from calico_mn.report.plots.stacks import Stack, shares, stacks
+from calico_mn.report.plots.timeline import Losses, timeline
+
+MODES = ("Always", "CrossSubnet", "Never")
+PATHS = ("Same node", "Same subnet", "Across subnets")
+LONG = "a-namespace-with-a-long-name/and-a-pod-that-nobody-would-call-so-7d4b9c6f5-x2x8k"
+
+
+def scattered(middle, count=5):
+    """Samples around ``middle``, which is their median for an odd count."""
+    return tuple(middle * (1 + 0.01 * ((7 * n) % count - count // 2)) for n in range(count))
+
+
+def compared(middles=(20000.0, 16000.0, 14000.0), count=5, modes=MODES, paths=PATHS, title="Seen"):
+    return comparison("goodput", title, "TCP goodput", "Mbit/s", [
+        Group(path, mode, scattered(middle + 100 * n, count),
+              (middle * 0.98, middle * 1.02) if count > 2 else None, hatched=mode == "Always")
+        for path, middle in zip(paths, middles, strict=True) for n, mode in enumerate(modes)],
+        hatched="packets seen inside IPIP", note="n = 5")
+
+
+def distributed(count=200, series=MODES, scale=1.0, panels=PATHS[:2]):
+    return distribution("latency", "Seen", "Round-trip time", "us", [
+        Curve(panel, mode, tuple(scale * (4 + n + i / 20 + 30 * loaded) for i in range(count)),
+              loaded)
+        for panel in panels for n, mode in enumerate(series) for loaded in (False, True)])
+
+
+def lined(draw=lines, series=MODES, sizes=(64, 256, 1400), scale=1.0, count=3):
+    extra = ("Pods", "Pod") if draw is growth else ("Packet size, bytes",)
+    return draw("cost", "Seen", "CPU time per packet", "us", *extra, [
+        Line(name, tuple((size, scattered(scale * (1 + n / 5 + size / 1000), count))
+                         for size in sizes), dashed="off" in name)
+        for n, name in enumerate(series)])
+
+
+def stacked(draw=stacks, labels=MODES, parts=("user", "system", "softirq"), scale=1.0):
+    unit = ("s",) if draw is stacks else ()
+    return draw("cpu", "Seen", "CPU time per gigabyte", *unit, [
+        Stack(label, tuple((part, scale * (n + 1) / 10) for n, part in enumerate(parts)),
+              scattered(scale) if draw is stacks else ()) for label in labels])
+
+
+def deviating(share=1.001, count=5, series=MODES, paths=PATHS):
+    return deviation("limits", "Seen", "TCP goodput", "Mbit/s", [
+        Limited(path, mode, tuple(share * v for v in scattered(94.32, count)), 94.32)
+        for path in paths for mode in series])
+
+
+def gridded(rows=("1500", "1480"), columns=("same node", "across subnets")):
+    words = itertools.cycle((("works", "good"), ("fragments", "mixed"), ("hangs", "bad")))
+    return grid("mtu", "Seen", rows, columns,
+                {place: word for place, word in zip(itertools.product(rows, columns), words,
+                                                    strict=False)},
+                row_heading="pod MTU", column_heading="path")
+
+
+def timed(labels=("Always to Never, 1", "Always to Never, 2"), farthest=3.0, count=5):
+    return timeline("loss", "Seen", "mode changed", [
+        Losses(label, tuple(farthest * (n + 1) / count for n in range(count)) if place else (),
+               2000) for place, label in enumerate(labels)])
+
+
+USUAL = {
+    "comparison": compared, "distribution": distributed, "lines": lined,
+    "growth": lambda: lined(growth), "stacks": stacked, "shares": lambda: stacked(shares),
+    "deviation": deviating, "grid": gridded, "timeline": timed,
+}
+MANY = tuple(f"series {n}" for n in range(30))
+EXTREME = {
+    "comparison, one sample": lambda: compared(count=1),
+    "comparison, far apart": lambda: compared((1e-3, 94.0, 1.5e7)),
+    "comparison, 30 groups": lambda: compared((100.0,), modes=MANY, paths=("One path",)),
+    "comparison, 30 paths": lambda: compared((100.0,) * 30, modes=("Never",), paths=MANY),
+    "comparison, long names": lambda: compared(modes=(LONG, *MODES), paths=(LONG, "b", "c"),
+                                               title=f"{LONG} and {LONG}"),
+    "comparison, only zeros": lambda: compared((0.0,), modes=("Never",), paths=("One",), count=1),
+    "distribution, one sample": lambda: distributed(1),
+    "distribution, 30 series": lambda: distributed(20, MANY, panels=("One path",)),
+    "distribution, long names": lambda: distributed(series=(LONG,), panels=(LONG,)),
+    "distribution, equal": lambda: distribution("x", "t", "q", "us", [
+        Curve("p", mode, (5.0,) * 9) for mode in MODES]),
+    "distribution, far apart": lambda: distribution("x", "t", "q", "us", [
+        Curve("p", "Never", (0.001, 1.0, 1e9))]),
+    "lines, one point": lambda: lined(sizes=(64,), count=1),
+    "lines, 30 series": lambda: lined(series=MANY),
+    "lines, many sizes": lambda: lined(sizes=tuple(range(64, 1500, 20))),
+    "lines, far apart": lambda: lines("x", "t", "q", "us", "x", [
+        Line("Never", ((1, (1e-3,)), (10**6, (1e9,))))]),
+    "lines, long names": lambda: lined(series=(LONG, f"{LONG}, offloads off")),
+    "growth, one count": lambda: lined(growth, sizes=(5,)),
+    "growth, huge": lambda: lined(growth, scale=1e12),
+    "stacks, one": lambda: stacked(labels=("Never",), parts=("all",)),
+    "stacks, 30": lambda: stacked(labels=MANY, parts=MANY[:9]),
+    "stacks, long names": lambda: stacked(labels=(LONG,), parts=(LONG, "b", LONG + "2", "c")),
+    "shares, nothing sent": lambda: stacked(shares, scale=0.0),
+    "deviation, one sample": lambda: deviating(count=1),
+    "deviation, far off": lambda: deviating(0.02),
+    "deviation, much too fast": lambda: deviating(300.0),
+    "deviation, long names": lambda: deviating(series=(LONG,), paths=(LONG, "b")),
+    "grid, one cell": lambda: gridded(("a",), ("b",)),
+    "grid, 30 columns": lambda: gridded(MANY[:4], MANY),
+    "grid, long names": lambda: gridded((LONG, "b"), (LONG, "c")),
+    "timeline, one packet": lambda: timed(count=1),
+    "timeline, 30 rows": lambda: timed(MANY, 60000.0, 100),
+    "timeline, long names": lambda: timed((LONG, LONG + "2")),
+}
+
+
+@functools.cache
+def usual(name):
+    """Drawn once: several tests look at it."""
+    return USUAL[name]()
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """(text, box in pixels) of everything written while figures are drawn as PNG."""
+    found = []
+    draw = Text.draw
+
+    def watched(self, renderer, *args, **kwargs):
+        draw(self, renderer, *args, **kwargs)
+        if self.get_text().strip() and self.get_visible() :
+            canvas = self.get_figure(root=True).bbox
+            found.append((self.get_text(), self.get_window_extent(renderer), canvas.width,
+                          canvas.height))
+
+    monkeypatch.setattr(Text, "draw", watched)
+    return found
+
+
+def last_drawing(texts):
+    """Those of the last of the renderings, which is the PNG: the one with most pixels."""
+    widest = max(width for *_, width, _height in texts)
+    return [entry for entry in texts if entry[2] == widest]
+
+
+@pytest.mark.parametrize("draw", [pytest.param(draw, id=name)
+                                  for name, draw in {**USUAL, **EXTREME}.items()])
+def test_no_text_leaves_the_picture_or_touches_another(draw, texts):
+    draw()
+    written = last_drawing(texts)
+    assert len(written) >= 4
+    slack = 1.5  # pixels of 200 to an inch: boxes have a little air
+    for text, box, width, height in written:
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text
+    for (one, a, *_), (other, b, *_) in itertools.combinations(written, 2):
+        apart = (a.x1 <= b.x0 + slack or b.x1 <= a.x0 + slack
+                 or a.y1 <= b.y0 + slack or b.y1 <= a.y0 + slack)
+        assert apart, f"{one!r} and {other!r} overlap"
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_the_svg_can_stand_in_a_page_and_the_png_shows_the_same(name):
+    figure = usual(name)
+    root = ElementTree.fromstring(figure.svg)
+    assert figure.svg.startswith("<svg") and root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "Seen" in "".join(root.itertext())
+    # Nothing that would hold for the whole page, nothing from elsewhere, no date.
+    assert not re.search(r"<style|<script|<metadata|<image|href=\"http|<\?xml|<!DOCTYPE",
+                         figure.svg)
+    assert {family for family in re.findall(r"font(?:-family)?: ?([^;\"]*)", figure.svg)
+            if not family.endswith("sans-serif")} == set()
+    ids = re.findall(r' id="([^"]*)"', figure.svg)
+    assert len(ids) == len(set(ids))
+    used = re.findall(r'(?:href="#|url\(#)([^")]*)', figure.svg)
+    assert set(used) <= set(ids)
+    assert len(figure.svg) < 100_000
+    picture = imread(io.BytesIO(figure.png))
+    box = [float(part) for part in root.attrib["viewBox"].split()]
+    assert picture.shape[1] / picture.shape[0] == pytest.approx(box[2] / box[3], rel=0.01)
+    assert (picture[..., :3] < 0.9).any()
+    assert figure.alt and "\n" not in figure.alt
+
+
+def test_letters_are_readable_on_a_phone():
+    """A phone shows 400 points on about 360 CSS pixels."""
+    for name in USUAL:
+        found = re.findall(r"font(?:-size)?: (?:\w+ )?([\d.]+)px", usual(name).svg)
+        sizes = [float(size) for size in found]
+        assert sizes and min(sizes) >= sheet.SMALL
+    assert sheet.SMALL * 360 / sheet.WIDTH > 8
+
+
+def digest():
+    summed = hashlib.sha256()
+    for name in USUAL:
+        figure = usual(name)
+        summed.update(figure.svg.encode() + figure.png)
+    return summed.hexdigest()
+
+
+def test_the_same_data_gives_the_same_bytes_in_every_process(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
+    code = "from tests.report.test_plots import digest; print(digest())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=120, text=True,
+                          capture_output=True,
+                          env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.getcwd()})
+    assert done.stdout.strip() == digest(), done.stderr
+
+
+def test_the_home_directory_stays_as_it_was_and_import_is_light(tmp_path):
+    code = """
+import sys
+from calico_mn.report.plots import comparison, distribution, lines, stacks, deviation, grid
+from calico_mn.report.plots import timeline
+assert "matplotlib" not in sys.modules
+comparison.comparison("x", "t", "q", "s", [comparison.Group("a", "b", (1.0,))])
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DISPLAY")}
+    home = tmp_path / "home"
+    home.mkdir()
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, text=True,
+                          capture_output=True, cwd=os.getcwd(),
+                          env={**environment, "HOME": str(home), "TMPDIR": str(scratch)})
+    assert done.returncode == 0, done.stderr
+    assert not list(home.iterdir()) and not list(scratch.iterdir())
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("draw", [
+    pytest.param(lambda: comparison("x", "Goodput", "q", "s", []), id="comparison"),
+    pytest.param(lambda: comparison("x", "Goodput", "q", "s", [Group("a", "b", ())]),
+                 id="a group without samples only"),
+    pytest.param(lambda: distribution("x", "Goodput", "q", "s", [Curve("a", "b", ())]),
+                 id="distribution"),
+    pytest.param(lambda: lines("x", "Goodput", "q", "s", "n", [Line("a", ((1, ()),))]),
+                 id="lines"),
+    pytest.param(lambda: growth("x", "Goodput", "q", "s", "n", "n", []), id="growth"),
+    pytest.param(lambda: stacks("x", "Goodput", "q", "s", [Stack("a", ())]), id="stacks"),
+    pytest.param(lambda: shares("x", "Goodput", "q", []), id="shares"),
+    pytest.param(lambda: deviation("x", "Goodput", "q", "s", []), id="deviation"),
+    pytest.param(lambda: grid("x", "Goodput", ["a"], ["b"], {}), id="grid"),
+    pytest.param(lambda: timeline("x", "Goodput", "e", []), id="timeline"),
+])
+def test_nothing_to_draw_is_an_error_that_names_the_picture(draw):
+    with pytest.raises(ValueError, match="Goodput: nothing to draw"):
+        draw()
+
+
+@pytest.mark.parametrize(("draw", "says"), [
+    pytest.param(lambda: comparison("x", "t", "q", "s", [Group("a", "b", (float("nan"),))]),
+                 "a, b: nan", id="not a number"),
+    pytest.param(lambda: stacks("x", "t", "q", "s", [Stack("a", (("user", -1.0),))]),
+                 "a, user: -1", id="a negative part"),
+    pytest.param(lambda: deviation("x", "t", "q", "s", [Limited("a", "b", (1.0,), 0.0)]),
+                 "a, b: no share of 0", id="a limit of nothing"),
+    pytest.param(lambda: grid("x", "t", ["a"], ["b"], {("a", "z"): ("works", "good")}),
+                 "none of the rows", id="a cell of no column"),
+    pytest.param(lambda: grid("x", "t", ["a"], ["b"], {("a", "b"): ("works", "nice")}),
+                 "unknown tone", id="an unknown tone"),
+])
+def test_what_cannot_be_drawn_is_told(draw, says):
+    with pytest.raises(ValueError, match=says):
+        draw()
+
+
+def words(figure):
+    return list(ElementTree.fromstring(figure.svg).itertext())
+
+
+def test_a_comparison_says_medians_and_intervals_in_a_fitting_unit():
+    said = words(comparison("x", "t", "TCP goodput", "Mbit/s", [
+        Group("Same node", "Never", (19000.0, 21000.0, 20000.0), (19000.0, 21000.0)),
+        Group("Same node", "Always", ())]))
+    assert {"20.0", "19.0 to 21.0", "median, Gbit/s", "TCP goodput, Gbit/s", "measured",
+            } <= set(said)
+
+
+@pytest.mark.parametrize(("slow", "axes"), [(6000.0, 1), (94.0, 2)])
+def test_paths_share_an_axis_unless_far_apart(slow, axes):
+    said = words(comparison("x", "t", "Goodput", "Mbit/s", [
+        Group("Fast", "Never", (20000.0,)), Group("Slow", "Never", (slow,))]))
+    assert sum(text.startswith("Goodput, ") for text in said) == axes
+
+
+def test_every_sample_is_a_dot():
+    figure = comparison("x", "t", "q", "s", [Group("a", "Never", scattered(5.0, 7))])
+    assert figure.svg.count("<use ") >= 7
+
+
+def test_a_share_of_few_samples_is_not_called_p99():
+    said = words(distributed(100, MODES[:1], panels=("a",)))
+    assert "p99" in said and "largest" not in said
+    said = words(distributed(99, MODES[:1], panels=("a",)))
+    assert "largest" in said and "p99" not in said
+
+
+def test_growth_tells_its_formula():
+    said = words(growth("x", "t", "Boot time", "s", "pods", "pod", [
+        Line("boot", tuple((n, (0.5 + 0.01 * n,)) for n in (10, 20, 50)))]))
+    assert {"0.500 s", "+ 10.0 ms per pod"} <= set(said)
+    assert any(text.startswith("R\u00b2 = 1.0000") for text in said)
+
+
+def test_a_row_without_losses_says_so():
+    assert "none lost" in words(timed()) and "5 lost" in words(timed())
+
+
+def test_a_cell_has_a_sign_besides_its_colour():
+    said = words(gridded(("1500",), ("a", "b", "c")))
+    assert {"\u2713 works", "\u2717 hangs"} <= set(said)
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0, "0"), (0.5, "0.500"), (1, "1.00"), (26.34, "26.3"), (94.32, "94.3"), (999.6, "1,000"),
+    (15000, "15,000"), (-3.14159, "-3.14"), (0.00123, "0.00123"), (1e-9, "1e-09")])
+def test_numbers_have_three_digits_that_count(value, text):
+    assert layout.number(value) == text
+
+
+def test_labels_are_moved_apart_within_their_room():
+    places = layout.spread_apart([50, 51, 52, 0, 99], [20, 20, 20, 10, 10], 0, 100)
+    assert places == pytest.approx([31, 51, 71, 5, 95])
+    crowded = layout.spread_apart([5, 5, 5], [50, 50, 50], 0, 100)
+    assert crowded == pytest.approx([25, 75, 125])
+
+
+@pytest.mark.parametrize(("points", "intercept", "slope", "r2"), [
+    ([(0, 1), (1, 3), (2, 5)], 1, 2, 1),
+    ([(0, 0), (1, 1), (2, 1), (3, 2)], 0.1, 0.6, 0.9),
+    ([(1, 2), (2, 3)], 1, 1, None),
+    ([(1, 5), (2, 5), (3, 5)], 5, 0, None)])
+def test_a_line_is_fitted(points, intercept, slope, r2):
+    found = layout.fit(points)
+    assert (found.intercept, found.slope) == pytest.approx((intercept, slope))
+    assert found.r2 == (r2 if r2 is None else pytest.approx(r2))
+
+
+def test_no_line_goes_through_one_count():
+    assert layout.fit([(1, 2), (1, 3)]) is None
+
+
+def test_looks_are_told_apart_and_known_ones_stay():
+    found = looks.looks(["Never", "VXLAN", "Always, GSO off", "WireGuard"])
+    assert found["Never"].colour == looks.GREEN
+    assert found["Always, GSO off"].colour == looks.VERMILION
+    assert len({(look.colour, look.marker) for look in found.values()}) == 4
+    assert len(set(looks.looks(MANY).values())) == len(MANY)
