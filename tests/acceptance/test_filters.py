@@ -165,6 +165,22 @@ def test_fragmentation_needed_is_lost_in_the_node_that_sends_it(boot, routed_fil
     assert "1400" in text and "mtu" in text
 
 
+# pod a sends 1480 bytes with DF to pod c, and r1's cable to rack-b takes 1400: r1's answer goes
+# back through rack-a and node31, and can be lost at each of them, or by the pod itself.
+@pytest.mark.parametrize("place", ["r1", "rack-a", "node31", "a"])
+def test_a_routers_fragmentation_needed_is_lost_on_its_way_back(boot, routed_filters, place):
+    net = boot(two_subnets("Never", pod_routes=True))
+    net["r1"].pexec(["ip", "link", "set", "eth1", "mtu", "1400"])
+    large = ("-M", "do", "-s", "1400", "-W1")
+    with net.dropping(place, Drop.FRAGMENTATION_NEEDED):
+        text, _ = ping(net, "a", net["c"].ip, *large)
+        assert "1400" not in text.partition("bytes of data")[2], text
+        assert net.dropped(place) == {Drop.FRAGMENTATION_NEEDED: 1}
+        expect_connectivity(net, full_mesh("a", "c"))
+    text, _ = ping(net, "a", net["c"].ip, *large)
+    assert "From 192.168.57.1" in text and "1400" in text.partition("bytes of data")[2], text
+
+
 def test_what_cannot_be_filtered_is_refused_and_changes_nothing(boot, routed_filters):
     net = boot(two_subnets("Always"))
     with pytest.raises(ClusterError, match="no node, pod, router or subnet is called 'r9'"):

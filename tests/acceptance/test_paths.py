@@ -20,7 +20,7 @@ from calico_mn import load_topology
 from calico_mn.errors import ClusterError
 from calico_mn.model import INNER_FLOW, OUTER_FIELDS
 
-pytestmark = [pytest.mark.root, pytest.mark.ipip]
+pytestmark = pytest.mark.root
 
 TOPOLOGY = load_topology(Path(__file__).parents[2] / "topologies" / "two-paths.yaml")
 FLOWS = 100
@@ -49,6 +49,7 @@ def spread(packets: list[int]) -> bool:
     return min(packets) > STRAY
 
 
+@pytest.mark.ipip
 def test_both_next_hops_are_in_the_routers_tables(net):
     assert net["r1"].pexec(["ip", "route", "show", "192.168.58.0/24"])[0].split("\n") == [
         "192.168.58.0/24 proto static ",
@@ -70,6 +71,7 @@ def test_pods_blocks_have_both_next_hops_too_and_lose_them_again(net):
 
 # Whether flows between two pods spread over both cables, the socket's hash kept or forgotten. The
 # outer header of IPIP is the same for all of them; only the kept hash makes policy 1 spread them.
+@pytest.mark.ipip
 @pytest.mark.parametrize(("policy", "fields", "kept", "forgotten"), [
     pytest.param(0, OUTER_FIELDS, False, False, id="0 outer addresses"),
     pytest.param(1, OUTER_FIELDS, True, False, id="1 outer ports"),
