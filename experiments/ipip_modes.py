@@ -72,8 +72,8 @@ def measure(run: Run) -> None:
 def read(run: Run, plan: modes.Plan, trial: Trial) -> None:
     """One trial: its conditions, then its instruments."""
     net, pair = plan.net_for(trial), plan.pairs[trial.text("path")]
-    with conditions(net, trial.text("mode"), pair,
-                    pod_routes=trial["fabric"] == "pod-routes") as seen:
+    with plan.offloads(trial), conditions(
+            net, trial.text("mode"), pair, pod_routes=trial["fabric"] == "pod-routes") as seen:
         for name, also, instrument in plan.instruments_of(trial):
             run.take(name, trial, instrument, also=also, seen={"encapsulated": seen.encapsulated})
 

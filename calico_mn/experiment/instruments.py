@@ -4,21 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from calico_mn.measure import iperf, ping
+from calico_mn.emulation.net import CalicoNet
+from calico_mn.measure import iperf, latency, udp
+from calico_mn.measure.connections import connections
+from calico_mn.measure.cpu import Cost, CpuMeter
+from calico_mn.measure.iperf_json import Transfer
+from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host
 from calico_mn.measure.readings import Taken, Value
+from calico_mn.measure.segments import wire_segments
 
 #: name, factors of the instrument's own, and what takes the reading
 Instrument = tuple[str, dict[str, Value], Callable[[], Taken]]
 
+#: bytes of the transfer whose segments are looked at
+_LOOKED_AT = 4_000_000
 
-def latency(client: Host, server: iperf.Server) -> Taken:
+
+def round_trips(client: Host, server: iperf.Server) -> Taken:
     """Round trips, one after the other, nothing else going on."""
-    return Taken({"latency": ping.median_rtt(client, server.ip)})
+    found = latency.round_trips(client, server.ip)
+    return Taken({"latency": found.p50, "latency_p99": found.p99},
+                 series={"round_trips_us": found.times})
 
 
-def tcp(client: Host, server: iperf.Server, *, duration: float, rate: float, limited: bool
-        ) -> Taken:
-    """A bulk transfer."""
-    found = iperf.transfer(client, server, duration=duration, rate=rate, limited=limited)
-    return Taken({"throughput": found.mbit_per_s, "retransmits": found.retransmits})
+def round_trips_under_load(client: Host, server: iperf.Server) -> Taken:
+    """The same beside a TCP stream."""
+    found = latency.round_trips_under_load(client, server)
+    return Taken({"loaded_latency": found.p50, "loaded_latency_p99": found.p99},
+                 series={"round_trips_us": found.times})
+
+
+def tcp(client: Host, server: iperf.Server, *, duration: float, rate: float, limited: bool,
+        streams: int = 1, direction: str = "forward") -> Taken:
+    """A bulk transfer, and what it cost.
+
+    Over a limited link a part of the transfer is not counted, so that its CPU time has no bytes
+    to go with: it is left out there.
+    """
+    with CpuMeter() as meter:
+        found = iperf.transfer(client, server, duration=duration, rate=rate, limited=limited,
+                               streams=streams, direction=direction)
+    costs = {} if limited else _costs(meter.cost, found)
+    return Taken({"throughput": found.mbit_per_s, "retransmits": found.retransmits,
+                  "mss": found.mss, **costs})
+
+
+def _costs(cost: Cost, found: Transfer) -> dict[str, Value]:
+    per_gigabyte = {"cpu_user": cost.user_s, "cpu_system": cost.system_s,
+                    "cpu_softirq": cost.softirq_s, "cpu": cost.total_s}
+    values: dict[str, Value] = {name: round(seconds / found.bytes * 1e9, 4)
+                                for name, seconds in per_gigabyte.items()}
+    if found.mss:
+        values["cpu_packet"] = round(cost.per_packet(found.bytes / found.mss), 4)
+    return values
+
+
+def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Taken:
+    """UDP as fast as the client can."""
+    found = udp.datagrams(client, server, size=size, duration=duration)
+    return Taken({"packets": found.received_per_s, "packets_sent": found.sent_per_s,
+                  "loss": round(found.loss, 5)})
+
+
+def connects(client: Host, server: iperf.Server, *, duration: float) -> Taken:
+    """TCP connections, one after the other."""
+    found = connections(client, server, duration=duration)
+    return Taken({"connections": found.per_s})
+
+
+def wire(net: CalicoNet, pair: Pair) -> Taken:
+    """What a short transfer looks like where it leaves the node."""
+    found = wire_segments(net, pair, _LOOKED_AT)
+    exact: dict[str, Value] = {} if found.dropped else {
+        "wire_bytes": round(found.wire_bytes / found.payload_bytes, 5)}
+    return Taken({**exact, "largest_segment": found.largest_segment},
+                 seen={"captures_lost": found.dropped})

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from calico_mn.emulation.net import CalicoNet
+from calico_mn.emulation.node import Pod
 from calico_mn.experiment import instruments
 from calico_mn.experiment.common import facts, some
 from calico_mn.experiment.instruments import Instrument
 from calico_mn.experiment.options import MODES, modes, whole_numbers, words_of
 from calico_mn.experiment.run import Run
-from calico_mn.measure import iperf, paths, physics
+from calico_mn.measure import iperf, paths, physics, udp
+from calico_mn.measure.offloads import Switched, offloads
 from calico_mn.measure.paths import Endpoint, Pair
-from calico_mn.measure.readings import PLAIN, POD_ROUTES, Value
+from calico_mn.measure.readings import PLAIN, POD_ROUTES, Taken, Value
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.report.words import listed
 
 #: the boot-time factors of a cluster, as (name, level) pairs
 Cluster = tuple[tuple[str, Value], ...]
 
-#: seconds that deciding one pair's reachability takes, and a trial besides its instruments
+#: seconds that deciding one pair's reachability takes
 PAIR_S = 0.008
-_TRIAL_S = 0.2
-#: seconds that a trial's latencies take
-_LATENCY_S = 0.05
+#: seconds that a trial takes besides: setting the mode, latencies, starting programs
+_TRIAL_S = 1.0
+_UDP_S = 0.2
+#: readings other than the TCP transfer take this part of its time, but no less than
+_SHORT = 0.3
+_SHORTEST_S = 0.1
 
 _LARGEST_MTU = 65535
 
@@ -38,6 +45,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"IPIP modes to compare (default: {','.join(MODES)})")
     add("--streams", type=whole_numbers(1, 128), default=(1,), metavar="N[,N...]",
         help="TCP streams at once (default: 1)")
+    add("--directions", type=words_of(*iperf.DIRECTIONS), default=("forward",),
+        metavar="NAME[,NAME...]",
+        help=f"of the TCP transfer: {', '.join(iperf.DIRECTIONS)} (default: forward)")
+    add("--packet-sizes", type=whole_numbers(udp.SMALLEST, udp.LARGEST), default=(64, 1400),
+        metavar="BYTES[,BYTES...]", help="UDP payloads (default: 64,1400)")
+    add("--offloads", type=words_of("on", "off"), default=("on",), metavar="on|off|on,off",
+        help="TSO, GSO and GRO of pods and nodes: on is what the kernel gives a new device"
+             " (default: on)")
     add("--pod-mtus", type=whole_numbers(576, _LARGEST_MTU, "auto"), default=(0,),
         metavar="BYTES[,BYTES...]", help="MTUs of the pods (default: auto, as the topology says)")
     add("--rates", type=whole_numbers(1, 1_000_000, "topology"), default=(0,),
@@ -63,6 +78,7 @@ class Plan:
     rates: Mapping[Cluster, Mapping[str, float]] = field(
         default_factory=dict)
     pair_seconds: float = PAIR_S
+    switched: dict[tuple[str, str], Switched] = field(default_factory=dict)
 
     def net_of(self, cluster: Cluster) -> CalicoNet:
         """The running cluster with these boot-time factors."""
@@ -90,7 +106,8 @@ class Plan:
         found: list[dict[str, Value]] = []
         for cluster in self.clusters:
             for setting in factorial(mode=self.modes, path=tuple(rates[cluster]),
-                                     streams=own.streams):
+                                     streams=own.streams, direction=own.directions,
+                                     offloads=own.offloads):
                 pair = self.pairs[str(setting["path"])]
                 apart = self.needs_pod_routes(str(setting["mode"]), pair)
                 found.append({
@@ -102,20 +119,56 @@ class Plan:
     @property
     def instruments(self) -> tuple[tuple[str, dict[str, Value]], ...]:
         """Name and own factors of every instrument of a trial."""
-        return (("round trips", {}), ("tcp", {}))
+        sizes: tuple[dict[str, Value], ...] = tuple(
+            {"size": size} for size in self.run.options.own.packet_sizes)
+        return (("round trips", {}), ("tcp", {}), ("round trips under load", {}),
+                *(("udp", size) for size in sizes), ("connections", {}), ("wire", {}))
 
     def instruments_of(self, trial: Trial) -> tuple[Instrument, ...]:
         """The instruments of a trial, ready to be read one after the other."""
         net, pair = self.net_for(trial), self.pairs[trial.text("path")]
         client, server = net[pair.source.name], net[pair.destination.name]
-        effort, cluster = self.run.options.effort, self._cluster(trial.setting)
-        return (
-            ("round trips", {}, lambda: instruments.latency(client, server)),
-            ("tcp", {}, lambda: instruments.tcp(
-                client, server, duration=effort.duration,
-                rate=self.rates[cluster][trial.text("path")],
-                limited=self.limited(trial.setting))),
-        )
+        assert isinstance(server, Pod)
+        duration, short = self.run.options.effort.duration, self._short
+        rate = self.rates[self._cluster(trial.setting)][trial.text("path")]
+        streams = trial["streams"]
+        assert isinstance(streams, int)
+
+        def take(name: str, size: int) -> Taken:
+            if name == "round trips":
+                return instruments.round_trips(client, server)
+            if name == "tcp":
+                return instruments.tcp(
+                    client, server, duration=duration, rate=rate, streams=streams,
+                    direction=trial.text("direction"), limited=self.limited(trial.setting))
+            if name == "round trips under load":
+                return instruments.round_trips_under_load(client, server)
+            if name == "udp":
+                return instruments.datagrams(client, server, size=size, duration=short)
+            if name == "connections":
+                return instruments.connects(client, server, duration=short)
+            return instruments.wire(net, pair)
+
+        return tuple((name, also, partial(take, name, int(str(also.get("size", 0)))))
+                     for name, also in self.instruments)
+
+    @contextmanager
+    def offloads(self, trial: Trial) -> Iterator[None]:
+        """The offloads that the trial asks for; those of the machine are on."""
+        if trial["offloads"] == "on":
+            yield
+            return
+        net, pair = self.net_for(trial), self.pairs[trial.text("path")]
+        names = {end for one in (pair.source, pair.destination) for end in (one.name, one.node)}
+        with offloads(net, sorted(names), False) as switched:
+            self.switched.update(((one.node, one.device), one) for one in switched)
+            self.run.notes["offloads_changed"] = [asdict(one) for one in self.switched.values()]
+            yield
+
+    @property
+    def _short(self) -> float:
+        """Seconds of a reading that needs no long one."""
+        return max(_SHORTEST_S, self.run.options.effort.duration * _SHORT)
 
     def limited(self, setting: Mapping[str, Value]) -> bool:
         """Whether the path crosses links whose rate is limited."""
@@ -128,14 +181,17 @@ class Plan:
     def expected_seconds(self) -> float:
         """How long all is expected to take."""
         own = self.run.options.own
-        trials = len(self.modes) * len(own.streams) * self.run.options.effort.repeats
+        trials = (len(self.modes) * len(own.streams) * len(own.directions) * len(own.offloads)
+                  * self.run.options.effort.repeats)
         return len(self.modes) * len(self.ordered_pairs) * PAIR_S + trials * sum(
             self._seconds((cluster, path) in self.limits)
             for cluster in self.clusters for path in self.pairs)
 
     def _seconds(self, limited: bool) -> float:
         duration = iperf.counted_seconds(self.run.options.effort.duration, limited)
-        return duration + (iperf.UNSTEADY_S if limited else 0) + _LATENCY_S + _TRIAL_S
+        sizes = len(self.run.options.own.packet_sizes)
+        return (duration + (iperf.UNSTEADY_S if limited else 0) + (1 + sizes) * self._short
+                + sizes * _UDP_S + _TRIAL_S)
 
     def describe(self, trial: Trial) -> str:
         """A trial in a few words."""
@@ -178,7 +234,8 @@ def _record(found: Plan) -> dict[str, Any]:
     return {
         "modes": list(found.modes), "repeats": options.effort.repeats,
         "duration_s": options.effort.duration, "seed": options.seed, "quick": options.quick,
-        "streams": list(own.streams),
+        "streams": list(own.streams), "directions": list(own.directions),
+        "offloads": list(own.offloads), "packet_sizes": list(own.packet_sizes),
         "pods": [[pod.name, pod.ip, pod.node, pod.subnet] for pod in found.pods],
         "clusters": [dict(cluster) for cluster in found.clusters],
         "pairs": {path: [pair.source.name, pair.destination.name]
@@ -191,8 +248,9 @@ def _record(found: Plan) -> dict[str, Any]:
 
 def _facts(found: Plan) -> list[tuple[str, str]]:
     run, net = found.run, found.net
-    effort = run.options.effort
-    count = len(found.clusters) * len(found.modes) * len(run.options.own.streams)
+    effort, own = run.options.effort, run.options.own
+    count = (len(found.clusters) * len(found.modes) * len(own.streams) * len(own.directions)
+             * len(own.offloads))
     return [
         *facts(run, net),
         ("trials", f"{count} settings x {some(found.pairs, 'path')} x"

@@ -11,7 +11,7 @@ from calico_mn.experiment.run import Run
 from calico_mn.measure.paths import Endpoint
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
-from calico_mn.report import matrix, physics, summary_table, terminal, words
+from calico_mn.report import matrix, mode_tables, physics, summary_table, terminal, words
 from calico_mn.report.document import Document
 from calico_mn.report.summary import Summary, summarise, variants
 
@@ -37,7 +37,8 @@ def report(run: Run) -> Document:
         method=_METHOD,
         findings=(*words.explain(found, run.plan["pairs"]),
                   *physics.explain(found, limits, run.steal_share)),
-        tables=(summary_table.tidy(found),),
+        tables=tuple(table for table in (
+            mode_tables.speed(found), mode_tables.delay(found), mode_tables.cost(found)) if table),
         figures=(),
         caveats=words.caveats(about),
         reproduce=(),
@@ -46,6 +47,7 @@ def report(run: Run) -> Document:
         cut_short=run.interruption.reason,
         matrices=matrix.matrices(samples, _pods(run.plan), run.plan["modes"]),
         failures=tuple(run.failures),
+        data=(summary_table.tidy(found),),
     )
 
 
@@ -54,6 +56,8 @@ def show(out: Console, run: Run, document: Document) -> None:
     if document.matrices:
         terminal.show_matrices(out, document.matrices)
     terminal.show_table(out, summarise(run.log.samples, run.plan["modes"]))
+    for table in document.tables[1:]:
+        terminal.show_a_table(out, table)
     terminal.show_sentences(out, [*document.findings, *document.caveats])
 
 

@@ -59,7 +59,8 @@ class Document:
     ``question`` is one sentence, ``method`` paragraphs; ``findings`` are sentences, the most
     important first; ``caveats`` what the numbers cannot say; ``reproduce`` the exact commands,
     one a line. ``environment`` is as :func:`calico_mn.measure.environment.collect` gives it.
-    ``complete`` is None, or why the run was cut short.
+    ``cut_short`` is None, or why the run was. ``data`` are tables for files only: too large to
+    be read, made for further work.
     """
 
     experiment: str
@@ -77,3 +78,4 @@ class Document:
     topology: Figure | None = None
     matrices: Matrices | None = None
     failures: Sequence[str] = ()
+    data: tuple[Table, ...] = ()

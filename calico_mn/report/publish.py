@@ -12,7 +12,7 @@ from calico_mn.report.document import Document, Table
 def publish(directory: Path, document: Document) -> tuple[str, ...]:
     """Write a CSV for each table, an SVG for each figure; the files' names."""
     names = []
-    for table in document.tables:
+    for table in (*document.tables, *document.data):
         names.append(f"{table.name}.csv")
         (directory / names[-1]).write_text(_csv(table), encoding="utf-8")
     for figure in document.figures:

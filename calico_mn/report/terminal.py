@@ -143,11 +143,12 @@ def show_document(out: Console, document: Document) -> None:
     if document.matrices:
         show_matrices(out, document.matrices)
     for found in document.tables:
-        _show(out, found)
+        show_a_table(out, found)
     show_sentences(out, [*document.findings, *document.caveats])
 
 
-def _show(out: Console, found: DocumentTable) -> None:
+def show_a_table(out: Console, found: DocumentTable) -> None:
+    """A table with its title above and its note below."""
     grid = Table(title=Text(found.title), title_justify="left", box=None, pad_edge=False)
     for name in found.columns:
         grid.add_column(name)

@@ -38,11 +38,8 @@ def explain(summary: Summary, placed: Collection[str] = PATHS) -> tuple[str, ...
 
     ``placed`` are the classes for which the topology has a pair of pods; others are named.
     """
-    paragraphs = []
-    for place in summary.places:
-        rows = summary.on(place)
-        where = _WHERE[rows[0].path] + (f", {rows[0].variant}" if rows[0].variant else "")
-        paragraphs.append(f"{where}: " + " ".join(_about(rows[0].path, rows)))
+    paragraphs = [f"{_WHERE[path]}: " + " ".join(_about(path, _variants(summary, path)))
+                  for path in summary.paths]
     paragraphs += _about_intervals(summary.rows)
     missing = [path for path in PATHS if path not in placed]
     if missing:
@@ -106,7 +103,15 @@ def tunnelled(row: Row) -> str:
     return f"{row.tunnelled} of {row.pairs}"
 
 
-def _about(path: str, rows: Sequence[Row]) -> Iterator[str]:
+def _variants(summary: Summary, path: str) -> dict[str, tuple[Row, ...]]:
+    """The rows of a path class, by the levels of further factors."""
+    return {rows[0].variant: rows for rows in map(summary.on, summary.places)
+            if rows[0].path == path}
+
+
+def _about(path: str, variants: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    # Who reaches whom, and how packets cross, does not depend on the further factors.
+    rows = next(iter(variants.values()))
     if not any(row.reached or row.throughput for row in rows):
         yield f"{listed([row.mode for row in rows])} {_verb(rows, 'connect')} none of the pairs."
         return
@@ -117,7 +122,11 @@ def _about(path: str, rows: Sequence[Row]) -> Iterator[str]:
         return
     yield from _on_the_wire(rows)
     yield from _unreachable(rows)
-    yield from _compared(rows)
+    yield from _alike(rows)
+    for variant, found in variants.items():
+        sentences = tuple(_compared(found))
+        if sentences:
+            yield (f"With {variant}: " if variant else "") + " ".join(sentences)
 
 
 def _on_the_wire(rows: Sequence[Row]) -> Iterator[str]:
@@ -152,9 +161,8 @@ def _unreachable(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{how_many}, and its throughput was not measured."
 
 
-def _compared(rows: Sequence[Row]) -> Iterator[str]:
-    never = next((row for row in rows if row.mode == NEVER and row.throughput), None)
-    if never is None:
+def _alike(rows: Sequence[Row]) -> Iterator[str]:
+    if not any(row.mode == NEVER and row.throughput for row in rows):
         return
     measured = [row for row in rows if row.throughput]
     for through in (True, False):
@@ -162,6 +170,13 @@ def _compared(rows: Sequence[Row]) -> Iterator[str]:
         if len(alike) > 1:
             yield (f"{listed(alike)} send the same packets: no difference is expected, what the"
                    " table shows between them is noise.")
+
+
+def _compared(rows: Sequence[Row]) -> Iterator[str]:
+    never = next((row for row in rows if row.mode == NEVER and row.throughput), None)
+    if never is None:
+        return
+    measured = [row for row in rows if row.throughput]
     others = [row for row in measured if row is not never and not row.sends_as(never)]
     if not others:
         return
