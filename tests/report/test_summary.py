@@ -221,8 +221,10 @@ def test_places_are_named_in_table_and_sentences(record):
     summary = summarise(record(factors=STREAMS), MODES)
     shown = table.lines(summary, 98)
     assert "same-subnet, streams 2: default/node31-0 to default/node32-0, n = 3" in shown
-    assert any(text.startswith("Nodes in the same subnet, streams 2: Always encapsulates;")
-               for text in words.explain(summary))
+    (text,) = [text for text in words.explain(summary) if text.startswith("Nodes in the same")]
+    assert text.count("Always encapsulates;") == 1
+    assert "With streams 1: Throughput as a ratio" in text
+    assert "With streams 2: Throughput as a ratio" in text
 
 
 # --- files
