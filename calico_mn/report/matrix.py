@@ -23,21 +23,30 @@ MOST_PODS = 16
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """One mode's matrix: ``lines`` all of one width, the first naming the nodes."""
+    """One mode's matrix: ``lines`` all of one width, the first naming the nodes.
+
+    ``cells`` are the same marks, a row of them for each of :attr:`Matrices.rows`; a pod to itself
+    has a space.
+    """
 
     mode: str
     reached: int
     pairs: int
     lines: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """The matrices of all modes, with the labels of their common rows and a legend."""
+    """The matrices of all modes, with the labels of their common rows and a legend.
+
+    ``rows`` are (node, pod) of each row, or (nothing, node) in matrices by node.
+    """
 
     labels: tuple[str, ...]
     grids: tuple[Grid, ...]
     legend: str
+    rows: tuple[tuple[str, str], ...] = ()
 
 
 def matrices(samples: Sequence[Sample], pods: Sequence[Endpoint], modes: Sequence[str]
@@ -60,10 +69,13 @@ def matrices(samples: Sequence[Sample], pods: Sequence[Endpoint], modes: Sequenc
                  if s.metric == "reachable" and s.mode == mode}
         if not marks:
             continue
-        lines = _by_pod(marks, by_node) if whole else _by_node(marks, by_node)
+        cells = _pods(marks, by_node) if whole else _nodes(marks, by_node)
+        lines = _by_pod(cells, by_node) if whole else _by_node(cells)
         reached = sum(mark != UNREACHABLE for mark in marks.values())
-        grids.append(Grid(mode, reached, len(marks), tuple(lines)))
-    return Matrices(tuple(labels), tuple(grids), LEGEND if whole else LEGEND_NODES)
+        grids.append(Grid(mode, reached, len(marks), tuple(lines), cells))
+    rows = [(node, pod.name) for node, mine in by_node.items() for pod in mine]
+    return Matrices(tuple(labels), tuple(grids), LEGEND if whole else LEGEND_NODES,
+                    tuple(rows if whole else (("", node) for node in by_node)))
 
 
 def _mark(sample: Sample) -> str:
@@ -72,33 +84,43 @@ def _mark(sample: Sample) -> str:
     return TUNNELLED if sample.encapsulated else DIRECT
 
 
-def _by_pod(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
+def _pods(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
+          ) -> tuple[tuple[str, ...], ...]:
+    """A cell a pair of pods."""
+    pods = [pod for mine in by_node.values() for pod in mine]
+    return tuple(tuple(" " if one is other else marks.get((one.name, other.name), UNKNOWN)
+                       for other in pods) for one in pods)
+
+
+def _nodes(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
+           ) -> tuple[tuple[str, ...], ...]:
+    """A cell a pair of nodes, standing for all of their pods' pairs."""
+    return tuple(tuple(_common({marks.get((one.name, other.name), UNKNOWN)
+                                for one in mine for other in theirs if one is not other})
+                       for theirs in by_node.values()) for mine in by_node.values())
+
+
+def _common(found: set[str]) -> str:
+    return found.pop() if len(found) == 1 else PARTLY if found else " "
+
+
+def _by_pod(rows: Sequence[Sequence[str]], by_node: Mapping[str, Sequence[Endpoint]]
             ) -> list[str]:
-    """A cell a pod, columns of one node together under its name."""
+    """Columns of one node together under its name."""
     widths = {node: max(len(node), 2 * len(mine) - 1) for node, mine in by_node.items()}
     lines = ["  ".join(node.ljust(widths[node]) for node in by_node)]
-    for mine in by_node.values():
-        for source in mine:
-            cells = []
-            for node, theirs in by_node.items():
-                marked = " ".join(" " if pod is source else
-                                  marks.get((source.name, pod.name), UNKNOWN) for pod in theirs)
-                cells.append(marked.ljust(widths[node]))
-            lines.append("  ".join(cells))
+    for row in rows:
+        cells, start = [], 0
+        for node, mine in by_node.items():
+            cells.append(" ".join(row[start:start + len(mine)]).ljust(widths[node]))
+            start += len(mine)
+        lines.append("  ".join(cells))
     return lines
 
 
-def _by_node(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
-             ) -> list[str]:
-    """A cell a pair of nodes, standing for all of their pods' pairs; nodes numbered above."""
-    width = len(str(len(by_node)))
-    lines = [" ".join(str(number).rjust(width) for number in range(1, len(by_node) + 1))]
-    for mine in by_node.values():
-        cells = []
-        for theirs in by_node.values():
-            found = {marks.get((one.name, other.name), UNKNOWN)
-                     for one in mine for other in theirs if one is not other}
-            mark = found.pop() if len(found) == 1 else PARTLY if found else " "
-            cells.append(mark.rjust(width))
-        lines.append(" ".join(cells))
+def _by_node(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Nodes numbered above."""
+    width = len(str(len(rows)))
+    lines = [" ".join(str(number).rjust(width) for number in range(1, len(rows) + 1))]
+    lines += [" ".join(mark.rjust(width) for mark in row) for row in rows]
     return lines

@@ -1,0 +1,126 @@
+"""The insides of a drawing's cards: how large a node's or a router's words make it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from calico_mn.report.drawing.scene import NodeBox, RouterBox, Scene, SubnetBox
+from calico_mn.report.svg import width
+
+#: pixels
+NAME, FACT, POD, ADDRESS = 14.0, 12.0, 12.0, 11.5
+PAD = 12.0
+LANE = 12.0
+LINE = 17.0
+LABEL = 46.0
+CHIP, CHIP_TALL, CHIP_GAP, CHIP_PAD = 24.0, 39.0, 5.0, 9.0
+DOT = 7.4
+_MOST_DOT_ROWS = 4
+_NARROWEST, _WIDEST = 168.0, 244.0
+#: with so few nodes there is room for longer names
+_FEW, _WIDEST_OF_FEW = 3, 300.0
+HEAD = 28.0
+
+KNOWS, KNOWS_NOT = "knows the pods\u2019 routes", "knows no pods"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What all cards of a drawing share.
+
+    ``inner`` is the room for words beside ``gutter``, the room for ways at their left; a node
+    where no way begins or ends has both for words. ``tall`` chips have the address below the name.
+    """
+
+    inner: float
+    gutter: float
+    tall: bool
+
+    def left(self, node: NodeBox) -> float:
+        """Where a node's words begin, from its card's edge."""
+        return PAD + (self.gutter if node.busy else 0)
+
+    def room(self, node: NodeBox) -> float:
+        """How wide a node's words may be."""
+        return self.card - PAD - self.left(node)
+
+    @property
+    def card(self) -> float:
+        """A node's width."""
+        return self.inner + self.gutter + 2 * PAD
+
+    @property
+    def chip(self) -> float:
+        """A pod's height."""
+        return CHIP_TALL if self.tall else CHIP
+
+
+def sizes(scene: Scene, lanes: int) -> Sizes:
+    """One width for all nodes: what the longest words need, within limits."""
+    nodes = [node for subnet in scene.subnets for node in subnet.nodes]
+    pods = [pod for node in nodes for pod in node.pods]
+    pad = 2 * CHIP_PAD + (4 if lanes else 0)
+    beside = max((width(pod.key, POD) + 12 + width(pod.address, ADDRESS, mono=True) + pad
+                  for pod in pods), default=0)
+    widest = _WIDEST_OF_FEW if len(nodes) <= _FEW else _WIDEST
+    tall = beside > widest
+    needed = [_NARROWEST, *(_words(node) for node in nodes)]
+    needed += [width(pod.key, POD) + pad for pod in pods] if tall else [beside]
+    return Sizes(min(widest, max(needed)), lanes * LANE if lanes else 0, tall)
+
+
+def _words(node: NodeBox) -> float:
+    return max(width(node.name, NAME, bold=True),
+               *(LABEL + width(value, FACT, mono=True) for _, value in node.facts),
+               width(node.span, ADDRESS, mono=True) + 2 * CHIP_PAD)
+
+
+def node_height(node: NodeBox, found: Sizes) -> float:
+    """The height of a node's card."""
+    height = HEAD + LINE * len(node.facts) + 8
+    height += len(node.pods) * (found.chip + CHIP_GAP)
+    return height + folded_height(node, found) + (PAD - CHIP_GAP if node.pods or node.folded else 4)
+
+
+def folded_height(node: NodeBox, found: Sizes) -> float:
+    """The height of the place that stands for the pods that are not listed."""
+    if not node.folded:
+        return 0
+    rows = dot_rows(node, found)
+    return 24 + rows * DOT + (5 if rows else 0) + (LINE if node.span else 4) + CHIP_GAP
+
+
+def dot_columns(found: Sizes) -> int:
+    """How many dots stand beside each other: tens, which are easy to count."""
+    return int((found.inner - 2 * CHIP_PAD) / DOT) // 10 * 10
+
+
+def dot_rows(node: NodeBox, found: Sizes) -> int:
+    """Rows of dots for a node's folded pods; 0 when they are too many to be drawn."""
+    rows = -(-node.folded // dot_columns(found))
+    return rows if rows <= _MOST_DOT_ROWS else 0
+
+
+def subnet_words(subnet: SubnetBox) -> float:
+    """The width of a subnet's name and facts."""
+    return max(width(subnet.name, NAME, bold=True), width(subnet.facts, FACT))
+
+
+def router_size(router: RouterBox) -> tuple[float, float]:
+    """Width and height of a router's card."""
+    wide = max(_all(router)) + 2 * PAD
+    lines = len(router.feet) + (1 if router.more else 0)
+    return max(150.0, wide), HEAD + LINE * (lines + 1) + 8
+
+
+def feet_column(router: RouterBox) -> float:
+    """Where the names of the subnets begin, after the addresses."""
+    return max((width(address, FACT, mono=True) for _, address in router.feet), default=0) + 10
+
+
+def _all(router: RouterBox) -> Iterable[float]:
+    yield width(router.name, NAME, bold=True)
+    yield width(KNOWS if router.pod_routes else KNOWS_NOT, ADDRESS) + 16
+    column = feet_column(router)
+    yield from (column + min(120.0, width(subnet, FACT)) for subnet, _ in router.feet)

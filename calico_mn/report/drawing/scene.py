@@ -1,0 +1,189 @@
+"""What is in a drawing of a cluster before anything has a place: words, folded. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from calico_mn.calico.cluster import Cluster
+from calico_mn.model import Node, Router, Subnet, Topology
+
+#: so many nodes of one subnet are drawn; the others are counted
+MOST_NODES = 60
+#: so many interfaces of a router are listed; the others are counted
+MOST_FEET = 8
+#: nodes in the drawing -> pods listed for each of them
+_LISTED = ((4, 8), (16, 4), (MOST_NODES, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class PodBox:
+    """A pod that is listed; ``address`` is empty while it has none."""
+
+    key: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBox:
+    """A node: ``facts`` are (device or word, address) lines; ``folded`` pods are only counted.
+
+    ``span`` is from where to where their addresses go. A ``busy`` node is an end of a way.
+    """
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    pods: tuple[PodBox, ...]
+    folded: int = 0
+    span: str = ""
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetBox:
+    """A subnet with its nodes; ``more`` nodes are only counted."""
+
+    name: str
+    facts: str
+    nodes: tuple[NodeBox, ...]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouterBox:
+    """A router; ``feet`` are its (subnet, address) lines, ``subnets`` all that it is in."""
+
+    name: str
+    feet: tuple[tuple[str, str], ...]
+    subnets: tuple[str, ...]
+    pod_routes: bool
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All of it. ``cables`` are transit subnets: (name, one router, the other router)."""
+
+    name: str
+    subnets: tuple[SubnetBox, ...]
+    routers: tuple[RouterBox, ...]
+    cables: tuple[tuple[str, str, str], ...]
+    summary: str
+
+
+def scene(subject: Topology | Cluster, shown: Collection[str] = ()) -> Scene:
+    """What is to be drawn; the pods named in ``shown`` are listed in any case.
+
+    A Cluster has given addresses; a Topology only knows those that its file names.
+    """
+    cluster = subject if isinstance(subject, Cluster) else None
+    topology = subject.topology if isinstance(subject, Cluster) else subject
+    underlay = topology.underlay
+    nodes = list(cluster.nodes.values()) if cluster else list(topology.nodes)
+    by_subnet: dict[str, list[Node]] = {subnet.name: [] for subnet in underlay.subnets}
+    for node in nodes:
+        subnet = topology.subnet_of(node.address.ip)
+        if subnet is not None:
+            by_subnet[subnet.name].append(node)
+    listed = next((pods for most, pods in _LISTED if len(nodes) <= most), 0)
+    pods = _pods(subject)
+    users: dict[str, list[str]] = {subnet.name: [] for subnet in underlay.subnets}
+    for router in underlay.routers:
+        for foot in router.interfaces:
+            users[foot.subnet].append(router.name)
+    transit = {name for name, routers in users.items()
+               if len(routers) == 2 and not by_subnet[name]}
+    boxes = tuple(
+        SubnetBox(subnet.name, _subnet_facts(subnet),
+                  tuple(_node(node, cluster, pods.get(node.name, []), listed, shown)
+                        for node in by_subnet[subnet.name][:MOST_NODES]),
+                  max(0, len(by_subnet[subnet.name]) - MOST_NODES))
+        for subnet in underlay.subnets if subnet.name not in transit)
+    knowing = cluster.pod_routers if cluster else {r.name for r in underlay.routers if r.pod_routes}
+    return Scene(underlay.name, boxes,
+                 tuple(_router(router, router.name in knowing) for router in underlay.routers),
+                 tuple((name, users[name][0], users[name][1])
+                       for name in by_subnet if name in transit),
+                 _summary(boxes, underlay.routers, len(nodes), sum(map(len, pods.values())),
+                          len(transit), by_subnet))
+
+
+def _pods(subject: Topology | Cluster) -> dict[str, list[PodBox]]:
+    found: dict[str, list[PodBox]] = {}
+    if isinstance(subject, Cluster):
+        for key, endpoint in subject.endpoints.items():
+            found.setdefault(endpoint.node, []).append(PodBox(key, str(endpoint.address)))
+    else:
+        for pod in subject.pods:
+            found.setdefault(pod.node, []).append(PodBox(pod.key, str(pod.ip or "")))
+    return found
+
+
+def _node(node: Node, cluster: Cluster | None, pods: list[PodBox], listed: int,
+          shown: Collection[str]) -> NodeBox:
+    facts = [("eth0", str(node.address))]
+    if cluster:
+        tunnel = cluster.tunnel_address(node.name)
+        facts.append(("tunl0", str(tunnel) if tunnel else "no address"))
+        facts += _blocks([str(block) for block in cluster.ipam.blocks(node.name)])
+    busy = any(pod.key in shown for pod in pods)
+    if len(pods) <= listed:
+        return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
+    kept = [pod for pod in pods if pod.key in shown]
+    kept += [pod for pod in pods if pod.key not in shown][:max(0, listed - 1 - len(kept))]
+    rest = [pod.address for pod in pods if pod not in kept]
+    return NodeBox(node.name, tuple(facts), tuple(pod for pod in pods if pod in kept), len(rest),
+                   _span(rest), busy)
+
+
+def _blocks(blocks: list[str]) -> Iterable[tuple[str, str]]:
+    yield from (("block", block) for block in blocks[:2])
+    if len(blocks) > 2:
+        yield "", f"and {len(blocks) - 2} more"
+
+
+def _span(addresses: list[str]) -> str:
+    """``10.22.31.1 - .50``: the smallest and the largest of them."""
+    given = sorted(IPv4Address(address) for address in addresses if address)
+    if not given:
+        return ""
+    first, last = str(given[0]), str(given[-1])
+    if first == last:
+        return first
+    same = first.rpartition(".")[0] == last.rpartition(".")[0]
+    return f"{first} \u2013 {'.' + last.rpartition('.')[2] if same else last}"
+
+
+def _subnet_facts(subnet: Subnet) -> str:
+    words = [str(subnet.cidr), f"MTU {subnet.mtu}"]
+    if subnet.link.rate:
+        rate = subnet.link.rate
+        words.append(f"{rate / 1000:g} Gbit/s" if rate >= 1000 else f"{rate:g} Mbit/s")
+    if subnet.link.delay:
+        words.append(f"{subnet.link.delay:g} ms")
+    return " \u00b7 ".join(words)
+
+
+def _router(router: Router, knows: bool) -> RouterBox:
+    feet = tuple((foot.subnet, str(foot.address)) for foot in router.interfaces)
+    kept = feet if len(feet) <= MOST_FEET else feet[:MOST_FEET - 1]
+    return RouterBox(router.name, kept, tuple(foot.subnet for foot in router.interfaces), knows,
+                     len(feet) - len(kept))
+
+
+def _summary(boxes: Iterable[SubnetBox], routers: Collection[Router], nodes: int, pods: int,
+             transit: int, by_subnet: dict[str, list[Node]]) -> str:
+    """A paragraph for those who do not see the drawing."""
+    where = "; ".join(f"{box.name} ({box.facts}): "
+                      f"{', '.join(node.name for node in by_subnet[box.name][:MOST_FEET])}"
+                      + (f" and {len(by_subnet[box.name]) - MOST_FEET} more"
+                         if len(by_subnet[box.name]) > MOST_FEET else "")
+                      for box in boxes if by_subnet[box.name])
+    between = f", {transit} transit subnets between routers" if transit else ""
+    return (f"{_counted(nodes, 'node')} with {_counted(pods, 'pod')},"
+            f" {_counted(len(routers), 'router')}{between}. {where}.")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
