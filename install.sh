@@ -101,6 +101,8 @@ find_missing_packages() {
 
     want optional clang clang # rebuilds the eBPF object
     [ -e /usr/include/bpf/bpf_helpers.h ] || optional+=(libbpf-dev)
+    # Looks at report.html. Ubuntu has it as a snap only, which sees no files in /tmp.
+    have google-chrome || want optional chromium chromium
     # The kernel's own ipip is tested in User-Mode Linux where it is not loaded here.
     [ -e /sys/module/ipip ] || will_load_ipip || want optional user-mode-linux linux.uml
 }
@@ -141,6 +143,9 @@ install_packages() {
     done
     [ ${#available[@]} -gt 0 ] || return 0
     say "installing Debian packages: ${available[*]}"
+    case " ${available[*]} " in
+    *" chromium "*) say "chromium is large (120 MB to download, 410 MB on disk); only tests use it" ;;
+    esac
     # No question is asked (iperf3 has one), and no daemon comes along.
     quietly as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
         apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 \

@@ -87,7 +87,8 @@ def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
     files: tuple[str, ...] = ()
     if run.log.readings and run.plan:
         document = experiment.report(run)
-        files = publish(run.directory, document)
+        files = publish(run.directory, document,
+                        (READINGS, SUMMARY, record.RECORD, record.TOPOLOGY))
         if experiment.show is None:
             terminal.show_document(run.out, document)
         else:

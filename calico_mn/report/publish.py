@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from calico_mn.report.document import Document, Table
+from calico_mn.report.page import page
+
+PAGE = "report.html"
 
 
-def publish(directory: Path, document: Document) -> tuple[str, ...]:
-    """Write a CSV for each table, an SVG for each figure; the files' names."""
-    names = []
+def publish(directory: Path, document: Document, beside: Sequence[str] = ()) -> tuple[str, ...]:
+    """Write report.html, a CSV for each table, SVG and PNG for each picture; the files' names.
+
+    ``beside`` are files of others in the directory, to which report.html has links too.
+    """
+    files: dict[str, bytes] = {}
     for table in (*document.tables, *document.data):
-        names.append(f"{table.name}.csv")
-        (directory / names[-1]).write_text(_csv(table), encoding="utf-8")
-    for figure in document.figures:
-        names.append(f"{figure.name}.svg")
-        (directory / names[-1]).write_text(figure.svg, encoding="utf-8")
-    return tuple(names)
+        files[f"{table.name}.csv"] = _csv(table).encode()
+    pictures = (document.topology, *document.figures) if document.topology else document.figures
+    for figure in pictures:
+        files[f"{figure.name}.svg"] = figure.svg.encode()
+        if figure.png:
+            files[f"{figure.name}.png"] = figure.png
+    files = {PAGE: page(document, (*files, *beside)).encode(), **files}
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    return tuple(files)
 
 
 def _csv(table: Table) -> str:

@@ -22,11 +22,13 @@ from rich.table import Table
 from rich.text import Text
 
 from calico_mn.report import matrix, table
-from calico_mn.report.document import Document
+from calico_mn.report.cells import numeric, shown
+from calico_mn.report.document import BAD, GOOD, MIXED, Document
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.summary import Summary
 
 _STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREACHABLE: "red"}
+_TONES = {GOOD: "green", BAD: "red", MIXED: "yellow"}
 _NARROWEST = 100
 
 #: back end -> what makes tunl0, in words
@@ -148,15 +150,42 @@ def show_document(out: Console, document: Document) -> None:
 
 
 def show_a_table(out: Console, found: DocumentTable) -> None:
-    """A table with its title above and its note below."""
-    grid = Table(title=Text(found.title), title_justify="left", box=None, pad_edge=False)
-    for name in found.columns:
-        grid.add_column(name)
-    for row in found.rows:
-        grid.add_row(*("" if cell is None else str(cell) for cell in row))
-    out.print(grid)
+    """A table under its title; where it is too wide for that, a paragraph for each row."""
+    cells = [[shown(cell) for cell in row] for row in found.rows]
+    tones = [_TONES.get(tone, "") for tone in found.tones or ("",) * len(cells)]
+    widths = _widths([found.columns, *cells], out.width - _INDENT)
+    out.print(Text(found.title, style="bold"))
+    if widths:
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for name, right, width in zip(found.columns, numeric(found), widths, strict=True):
+            grid.add_column(Text(name), justify="right" if right else "left", width=width)
+        for row, tone in zip(cells, tones, strict=True):
+            grid.add_row(*map(Text, row), style=tone)
+        out.print(Padding(grid, (0, 0, 0, _INDENT), expand=False))
+    else:
+        for row, tone in zip(cells, tones, strict=True):
+            text = "; ".join(f"{name}: {cell}"
+                             for name, cell in zip(found.columns, row, strict=True) if cell)
+            out.print(Padding(Text(text, style=tone), (0, 0, 0, _INDENT), expand=False))
     if found.note:
-        out.print(Text(found.note, style="dim"))
+        out.print(Padding(Text(found.note, style="dim"), (0, 0, 0, _INDENT), expand=False))
+    out.print()
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Columns' widths that break no word, lines as few as possible; empty if they don't fit."""
+    columns = list(zip(*rows, strict=True))
+    room -= 2 * (len(columns) - 1)
+    wanted = [max(map(len, column)) for column in columns]
+    widths = [max(len(word) for cell in column for word in cell.split() or [""])
+              for column in columns]
+    if sum(widths) > room:
+        return []
+    while sum(widths) < room and widths != wanted:
+        place = min((place for place in range(len(widths)) if widths[place] < wanted[place]),
+                    key=lambda place: widths[place] / wanted[place])
+        widths[place] += 1
+    return widths
 
 
 def complain(text: str) -> None:

@@ -232,7 +232,7 @@ def test_places_are_named_in_table_and_sentences(record):
 
 def csv_text(tmp_path, summary):
     document = Document("x", "", "", (), (), (summary_table.tidy(summary),), (), (), (), {}, "")
-    assert publish(tmp_path, document) == ("summary.csv",)
+    assert publish(tmp_path, document) == ("report.html", "summary.csv")
     return (tmp_path / "summary.csv").read_text(encoding="utf-8")
 
 
@@ -257,7 +257,7 @@ def test_every_table_becomes_a_file_and_empty_cells_stay_empty(tmp_path):
     tables = tuple(DocumentTable(name, "", ("a", "b"), ((1.5, None), ("x, y", True)))
                    for name in ("one", "two"))
     document = Document("x", "", "", (), (), tables, (), (), (), {}, "")
-    assert publish(tmp_path, document) == ("one.csv", "two.csv")
+    assert publish(tmp_path, document) == ("report.html", "one.csv", "two.csv")
     assert (tmp_path / "two.csv").read_text() == 'a,b\n1.5,\n"x, y",True\n'
 
 
