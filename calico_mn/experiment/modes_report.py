@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from calico_mn.experiment.common import document
+from calico_mn.experiment.modes_pictures import pictures
 from calico_mn.experiment.run import Run
 from calico_mn.measure.paths import Endpoint
 from calico_mn.measure.physics import PathLimit
@@ -29,36 +33,51 @@ def report(run: Run) -> Document:
     run.notes["physics"] = physics.as_json(found, limits)
     run.notes["rows"] = summary_table.as_json(found)
     about = {"environment": run.environment, "plan": run.plan, "noise": run.notes["noise"]}
-    return Document(
-        experiment=run.experiment,
-        title="Calico's IPIP modes compared",
-        question="What do Always, CrossSubnet and Never do to reachability, to packets, and to"
-                 " speed?",
-        method=_METHOD,
-        findings=(*words.explain(found, run.plan["pairs"]),
-                  *physics.explain(found, limits, run.steal_share)),
-        tables=tuple(table for table in (
-            mode_tables.speed(found), mode_tables.delay(found), mode_tables.cost(found)) if table),
-        figures=(),
-        caveats=words.caveats(about),
-        reproduce=(),
-        environment=run.environment,
-        date=str(run.environment["date"])[:10],
-        cut_short=run.interruption.reason,
-        matrices=matrix.matrices(samples, _pods(run.plan), run.plan["modes"]),
-        failures=tuple(run.failures),
-        data=(summary_table.tidy(found),),
-    )
+    tables = (mode_tables.speed(found), mode_tables.delay(found), mode_tables.cost(found))
+    return replace(
+        document(
+            run, title="Calico's IPIP modes compared",
+            question="What do Always, CrossSubnet and Never do to reachability, to packets, and"
+                     " to speed?",
+            method=_METHOD,
+            findings=(*words.explain(found, run.plan["pairs"]),
+                      *physics.explain(found, limits, run.steal_share)),
+            tables=tuple(table for table in tables if table),
+            figures=pictures(found, samples, limits, _note(run)),
+            caveats=(*_offloads(run), *words.caveats(about)),
+            matrices=matrix.matrices(samples, _pods(run.plan), run.plan["modes"])),
+        data=(summary_table.tidy(found),))
 
 
-def show(out: Console, run: Run, document: Document) -> None:
+def _note(run: Run) -> str:
+    """Below each picture: where and how it was measured."""
+    cluster, machine = run.environment["cluster"], run.environment["machine"]
+    return (f"tunl0: {terminal.TUNNELS[cluster['tunnel']]}  \u00b7  Linux {machine['kernel']},"
+            f" {machine['cpus']} CPUs  \u00b7  {Path(run.source).name}"
+            f"  \u00b7  {str(run.environment['date'])[:10]}")
+
+
+def _offloads(run: Run) -> Iterator[str]:
+    changed = run.notes.get("offloads_changed")
+    if not changed:
+        return
+    devices = sorted({f"{one['node']} {one['device']}" for one in changed})
+    yield (f"Where offloads are off, TSO, GSO and GRO were switched off for the trial on"
+           f" {', '.join(devices)}, and put back after it.")
+    refused = sorted({f"{name} on {one['node']} {one['device']}"
+                      for one in changed for name in one["refused"]})
+    if refused:
+        yield f"The kernel did not let these be switched: {', '.join(refused)}."
+
+
+def show(out: Console, run: Run, found: Document) -> None:
     """The terminal's version: the comparison has a table of its own."""
-    if document.matrices:
-        terminal.show_matrices(out, document.matrices)
+    if found.matrices:
+        terminal.show_matrices(out, found.matrices)
     terminal.show_table(out, summarise(run.log.samples, run.plan["modes"]))
-    for table in document.tables[1:]:
+    for table in found.tables[1:]:
         terminal.show_a_table(out, table)
-    terminal.show_sentences(out, [*document.findings, *document.caveats])
+    terminal.show_sentences(out, [*found.findings, *found.caveats])
 
 
 def limits_of(plan: Mapping[str, Any], found: Summary, samples: tuple[Sample, ...]

@@ -61,7 +61,7 @@ class Row:
     @property
     def place(self) -> str:
         """The path class, and the variant if there are several."""
-        return f"{self.path}, {self.variant}" if self.variant else self.path
+        return _place(self.path, self.variant)
 
     @property
     def throughput(self) -> Spread | None:
@@ -176,16 +176,25 @@ def _levels(varying: Sequence[str]) -> Callable[[Sample], tuple[tuple[float, str
     return key
 
 
-def variants(summary: Summary, trials: Sequence[Sample]) -> dict[str, Mapping[str, Value]]:
+def places_of(samples: Sequence[Sample]) -> dict[int, str]:
+    """Order of each reading of a trial -> the place that it belongs to."""
+    trials = [sample for sample in samples if sample.metric != "reachable"]
+    varying = _varying(trials)
+    return {sample.order: _place(sample.path, variant_of(sample, varying)) for sample in trials}
+
+
+def variants(summary: Summary, samples: Sequence[Sample]) -> dict[str, Mapping[str, Value]]:
     """Place -> the setting of one of its trials."""
-    varying = _varying([sample for sample in trials if sample.metric != "reachable"])
+    places = places_of(samples)
     found: dict[str, Mapping[str, Value]] = {}
-    for sample in trials:
-        if sample.metric != "reachable":
-            variant = variant_of(sample, varying)
-            place = f"{sample.path}, {variant}" if variant else sample.path
-            found.setdefault(place, sample.reading.setting)
+    for sample in samples:
+        if sample.order in places:
+            found.setdefault(places[sample.order], sample.reading.setting)
     return {place: found[place] for place in summary.places if place in found}
+
+
+def _place(path: str, variant: str) -> str:
+    return f"{path}, {variant}" if variant else path
 
 
 def what(sample: Sample) -> What:

@@ -63,8 +63,6 @@ def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(f"The machine was busy when this began (load {load:g} on {cpus} CPUs):"
                      " expect more noise.")
     found += _noise(run["noise"])
-    if run["plan"].get("quick"):
-        found.append("This was --quick: short transfers, a look rather than a measurement.")
     return tuple(found)
 
 

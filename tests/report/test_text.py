@@ -145,7 +145,6 @@ def changed(part, key, value):
     pytest.param(changed("noise", "spread", {"throughput": 0.12, "latency": None}),
                  "The machine was too noisy: repeats of one and the same trial typically differ by"
                  " 12 % in throughput (quartile to quartile; limit 10 %). Small", id="spread"),
-    pytest.param(changed("plan", "quick", True), "This was --quick", id="quick"),
 ])
 def test_caveats(run, start):
     found = words.caveats(run)
