@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -76,8 +76,23 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
                 stolen = steal.share()
                 run.close()
         run.steal_share = None if stolen is None else round(stolen, 4)
+        if interruption.reason and not run.plan and (resumed or not log.readings):
+            return _not_begun(run)
         conclude(experiment, run, before)
     return interruption.status or (1 if run.failures else 0)
+
+
+def _not_begun(run: Run) -> int:
+    """Leave things as they were; the exit status, unless an error tells more."""
+    if run.options.resume is None:
+        for logs in run.directory.glob("logs*"):
+            shutil.rmtree(logs)
+        (run.directory / READINGS).unlink()
+        record.discard(run.directory)
+    if run.interruption.error is not None:
+        raise run.interruption.error
+    terminal.complain("Interrupted before anything was measured.")
+    return run.interruption.status
 
 
 def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
@@ -114,7 +129,7 @@ def _summarise(run: Run, begun: record.Record, cut_short: str | None) -> None:
         "format": FORMAT, "experiment": run.experiment, "command": begun.command,
         "complete": cut_short is None, "cut_short": cut_short,
         "failures": run.failures, "plan": run.plan, "environment": run.environment, **run.notes}
-    (run.directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    record.write_json(run.directory / SUMMARY, summary)
 
 
 def usual_topology(script: str, name: str) -> Path:

@@ -24,12 +24,14 @@ class Interruption:
     """Takes SIGINT, SIGTERM and SIGHUP over, as a context manager in the main thread.
 
     ``status`` is the exit status so far, ``reason`` what cut the measurement short (None:
-    nothing did). After the first signal, further ones change nothing, also later.
+    nothing did), ``error`` the exception if it was one. After the first signal, further
+    ones change nothing, also later.
     """
 
     def __init__(self) -> None:
         self.status = 0
         self.reason: str | None = None
+        self.error: CalicoMnError | None = None
         self._armed = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -62,7 +64,7 @@ class Interruption:
             self.reason = "interrupted"
         except CalicoMnError as error:
             self.status = self.status or 1
-            self.reason = str(error)
+            self.reason, self.error = str(error), error
         finally:
             self._armed = False
 

@@ -66,14 +66,14 @@ def parse(description: str, usual: Usual, own: Add = no_more,
     parser = _parser(description, usual)
     own(parser)
     found = parser.parse_args(words)
-    if found.resume is not None and len(words) > (1 if "=" in words[0] else 2):
+    if found.resume is not None and _without(words, "--resume"):
         parser.error("--resume goes on with the options that the run began with: give no others")
     effort = usual.quick if found.quick else usual.full
     return Options(
         found.topology, found.tunnel,
         Effort(found.repeats or effort.repeats, found.duration or effort.duration),
         found.seed, found.quick, found.output, found.resume, found,
-        tuple(_without_output(words)))
+        tuple(_without(words, "--output")))
 
 
 def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
@@ -99,13 +99,14 @@ def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
     return parser
 
 
-def _without_output(words: Sequence[str]) -> list[str]:
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """The words of a command line less an option and its argument."""
     kept: list[str] = []
     skip = False
     for word in words:
-        if skip or word.startswith("--output="):
+        if skip or word.startswith(f"{option}="):
             skip = False
-        elif word == "--output":
+        elif word == option:
             skip = True
         else:
             kept.append(word)

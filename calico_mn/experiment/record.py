@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,20 @@ def add(directory: Path, facts: Mapping[str, Any]) -> None:
     _write(directory, {**json.loads(path.read_text(encoding="utf-8")), **facts})
 
 
+def discard(directory: Path) -> None:
+    """Take back what :func:`begin` wrote, and the directory if nothing else is in it."""
+    for name in (RECORD, TOPOLOGY):
+        (directory / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()
+
+
+def write_json(path: Path, found: Mapping[str, Any]) -> None:
+    """Replace the file at once: a run that is killed here must not leave half of it."""
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
 def _write(directory: Path, record: Mapping[str, Any]) -> None:
-    # First beside it: a run that is killed here must not leave half a record.
-    beside = directory / f".{RECORD}"
-    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    beside.replace(directory / RECORD)
+    write_json(directory / RECORD, record)

@@ -95,8 +95,10 @@ class Run:
 
     def _end(self, net: CalicoNet) -> None:
         number = len(list(self.directory.glob("logs*"))) + 1
-        net.save_logs(self.directory / ("logs" if number == 1 else f"logs-{number}"))
-        net.stop()
+        try:
+            net.save_logs(self.directory / ("logs" if number == 1 else f"logs-{number}"))
+        finally:
+            net.stop()
 
     def close(self) -> None:
         """Stop every cluster; their logs are kept."""

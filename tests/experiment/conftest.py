@@ -68,6 +68,11 @@ def run(*arguments, **options):
                           timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL, **options)
 
 
+def key_of(reading):
+    """What there may be one reading of."""
+    return reading.instrument, reading.repeat, tuple(sorted(reading.setting.items()))
+
+
 def left_behind(pid):
     """What is left of the run of a process: its directory, and processes that carry its mark."""
     found = [str(path) for path in Path("/run/calico-mn").glob(f"{pid}-*")]

@@ -73,11 +73,93 @@ def test_an_error_ends_the_measurement_and_is_reported():
     with Interruption() as interruption:
         interruption.may_stop(measure)
     assert (interruption.status, interruption.reason) == (1, "iperf3 is broken")
+    assert isinstance(interruption.error, ToolError)
 
 
 def test_a_bug_is_not_hidden():
     with pytest.raises(ZeroDivisionError), Interruption() as interruption:
         interruption.may_stop(lambda: 1 / 0)
+
+
+def test_a_signal_in_a_part_that_holds_it_off_strikes_after_that_part():
+    reached = []
+
+    def measure():
+        with interruption.held_off():
+            strike()
+            strike(signal.SIGTERM)
+            reached.append("booted")
+        reached.append("never")
+
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+        strike()
+        reached.append("cleaned up")
+    assert reached == ["booted", "cleaned up"]
+    assert (interruption.status, interruption.reason) == (130, "interrupted")
+
+
+def test_after_a_part_that_held_signals_off_they_strike_at_once_again():
+    reached = []
+
+    def measure():
+        with interruption.held_off():
+            reached.append("booted")
+        strike()
+        reached.append("never")
+
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+    assert reached == ["booted"]
+    assert interruption.reason == "interrupted"
+
+
+def test_what_stops_a_cluster_after_a_signal_is_not_stopped_itself():
+    reached = []
+
+    def measure():
+        try:
+            strike()
+        finally:
+            with interruption.held_off():
+                strike(signal.SIGTERM)
+                reached.append("stopped")
+
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+    assert reached == ["stopped"]
+    assert (interruption.status, interruption.reason) == (130, "interrupted")
+
+
+def test_a_failure_in_a_part_that_holds_signals_off_is_the_reason_and_the_signal_the_status():
+    reached = []
+
+    def measure():
+        with interruption.held_off():
+            strike()
+            raise ToolError("no boot")
+
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+        strike()
+        reached.append("cleaned up")
+    assert reached == ["cleaned up"]
+    assert (interruption.status, interruption.reason) == (130, "no boot")
+
+
+def test_parts_that_hold_signals_off_may_lie_inside_each_other():
+    reached = []
+
+    def measure():
+        with interruption.held_off():
+            with interruption.held_off():
+                strike()
+            reached.append("outer part")
+        reached.append("never")
+
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+    assert reached == ["outer part"]
 
 
 def test_handlers_are_given_back():

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from calico_mn.measure.samples import load_samples
 from support.patience import SLOWNESS, eventually
 
 from calico_mn import results
+from calico_mn.measure.readings import load_readings
 
-from .conftest import command, left_behind, run, topology
+from .conftest import command, key_of, left_behind, run, topology
 
 pytestmark = pytest.mark.root
 
@@ -46,107 +47,140 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def samples(finished):
-    return load_samples(finished[1] / "results.jsonl")
+def found(finished):
+    return results.load(finished[1])
 
 
-def test_every_pair_is_tried_in_every_mode(samples):
-    tried = Counter((s.mode, s.path) for s in samples if s.metric == "reachable")
-    assert tried == {(mode, path): count for mode in MODES for path, count in
-                     (("same-node", 2), ("same-subnet", 4), ("cross-subnet", 6))}
+@pytest.fixture(scope="module")
+def rows(found):
+    """Flat rows, by metric."""
+    by_metric = {}
+    for row in found.rows:
+        by_metric.setdefault(row["metric"], []).append(row)
+    return by_metric
 
 
-def test_only_never_across_subnets_is_unreachable_on_the_plain_fabric(samples):
-    tried = [s for s in samples if s.metric == "reachable"]
-    assert {s.fabric for s in tried} == {"plain"}
-    assert {(s.mode, s.path) for s in tried if s.value == 0} == {ACROSS}
-    assert all(s.value == 0 for s in tried if (s.mode, s.path) == ACROSS)
+def where(row):
+    return row["mode"], row["path"]
 
 
-def test_the_wire_agrees_with_what_calico_says_of_the_modes(samples):
-    for metric in ("reachable", "latency", "throughput"):
+def test_every_pair_is_tried_in_every_mode(rows):
+    assert Counter(map(where, rows["reachable"])) == {
+        (mode, path): count for mode in MODES for path, count in
+        (("same-node", 2), ("same-subnet", 4), ("cross-subnet", 6))}
+
+
+def test_only_never_across_subnets_is_unreachable_on_the_plain_fabric(rows):
+    tried = rows["reachable"]
+    assert {row["fabric"] for row in tried} == {"plain"}
+    assert {where(row) for row in tried if row["value"] == 0} == {ACROSS}
+    assert all(row["value"] == 0 for row in tried if where(row) == ACROSS)
+
+
+def test_the_wire_agrees_with_what_calico_says_of_the_modes(rows):
+    for metric, mine in rows.items():
         seen = {}
-        for sample in samples:
-            if sample.metric == metric:
-                seen.setdefault((sample.mode, sample.path), set()).add(sample.encapsulated)
+        for row in mine:
+            seen.setdefault(where(row), set()).add(row["encapsulated"])
         assert seen == {key: {value} for key, value in TRUTH.items()}, metric
 
 
-def test_each_trial_gives_throughput_and_latency(samples):
-    trials = Counter((s.mode, s.path, s.metric) for s in samples if s.metric != "reachable")
-    assert trials == {(mode, path, metric): 2 for mode in MODES for path in PATHS
-                      for metric in ("throughput", "latency")}
-    assert all(s.value > 0 for s in samples if s.metric != "reachable")
-    assert {s.unit for s in samples if s.metric == "throughput"} == {"Mbit/s"}
-    assert {s.unit for s in samples if s.metric == "latency"} == {"us"}
+@pytest.mark.parametrize(("metric", "unit"), [
+    ("throughput", "Mbit/s"), ("latency", "us"), ("retransmits", "segments")])
+def test_each_trial_gives_every_value_once(rows, metric, unit):
+    mine = rows[metric]
+    assert Counter((*where(row), row["repeat"]) for row in mine) == {
+        (mode, path, repeat): 1 for mode in MODES for path in PATHS for repeat in (1, 2)}
+    assert {row["unit"] for row in mine} == {unit}
+    assert all(row["value"] > 0 or metric == "retransmits" for row in mine)
 
 
-def test_pod_routes_are_added_only_where_the_fabric_does_not_connect(samples):
-    with_routes = {(s.mode, s.path) for s in samples if s.fabric == "pod-routes"}
-    assert with_routes == {ACROSS}
-    assert {s.fabric for s in samples if s.metric == "throughput"
-            and (s.mode, s.path) == ACROSS} == {"pod-routes"}
+def test_pod_routes_are_added_only_where_the_fabric_does_not_connect(rows):
+    for metric in ("throughput", "latency"):
+        assert {where(row) for row in rows[metric] if row["fabric"] == "pod-routes"} == {ACROSS}
+        assert {row["fabric"] for row in rows[metric] if where(row) == ACROSS} == {"pod-routes"}
 
 
-def test_trials_are_interleaved_in_complete_blocks(samples):
-    assert [s.order for s in samples] == list(range(1, len(samples) + 1))
-    trials = [s for s in samples if s.metric == "throughput"]
+def test_trials_are_interleaved_in_complete_blocks(found, rows):
+    assert [reading.order for reading in found.readings] == list(
+        range(1, len(found.readings) + 1))
+    trials = rows["throughput"]
     for repeat, block in enumerate((trials[:9], trials[9:]), 1):
-        assert {s.repeat for s in block} == {repeat}
-        assert {(s.mode, s.path) for s in block} == set(TRUTH)
-    order = [(s.mode, s.path) for s in trials[:9]]
+        assert {row["repeat"] for row in block} == {repeat}
+        assert {where(row) for row in block} == set(TRUTH)
+    order = [where(row) for row in trials[:9]]
     assert order != sorted(order, key=list(TRUTH).index)
 
 
-def test_every_line_names_the_tunnel_back_end_that_ran(finished, samples):
-    record = json.loads((finished[1] / "summary.json").read_text())
-    assert {s.tunnel for s in samples} == {record["environment"]["cluster"]["tunnel"]}
-    assert {s.tunnel for s in samples} <= {"kernel", "ebpf"}
+def test_no_setting_is_read_twice(found):
+    keys = Counter(map(key_of, found.readings))
+    assert set(keys.values()) == {1}
 
 
-def test_summary_holds_the_rows_and_the_environment(finished):
-    record = json.loads((finished[1] / "summary.json").read_text())
-    assert record["complete"] is True
+def test_every_reading_names_the_tunnel_back_end_that_ran(found):
+    (tunnel,) = {reading.setting["tunnel"] for reading in found.readings}
+    assert tunnel == found.environment["cluster"]["tunnel"]
+    assert tunnel in ("kernel", "ebpf")
+
+
+def test_summary_holds_the_rows_and_the_environment(found):
+    record = found.summary
+    assert found.complete
     assert record["failures"] == []
-    assert [(row["mode"], row["path"]) for row in record["rows"]] == [
+    assert list(dict.fromkeys(map(where, record["rows"]))) == [
         (mode, path) for path in PATHS for mode in MODES]
-    environment = record["environment"]
-    assert set(environment["versions"]) == {
+    environment = found.environment
+    assert set(environment["versions"]) >= {
         "calico_mn", "python", "mininet", "iperf3", "iperf3_threads", "iproute2", "ping"}
     assert None not in environment["versions"].values()
     assert environment["network"]["mtu"] == {
         "pod eth0": 1480, "node eth0": 1500, "node tunl0": 1480}
     assert re.fullmatch("[0-9a-f]{64}", environment["cluster"]["topology_sha256"])
+    assert environment["cluster"]["nodes"] == 3
     assert environment["network"]["tcp_congestion_control"]
     steal = record["noise"]["steal_share"]
     assert steal is None or 0 <= steal <= 1
     # Two repeats have no spread to speak of.
-    assert record["noise"]["spread"] == {"throughput": None, "latency": None}
+    assert set(record["noise"]["spread"]) >= {"throughput", "latency"}
+    assert set(record["noise"]["spread"].values()) == {None}
 
 
-def test_the_loader_gives_every_sample_and_the_environment(finished, samples):
-    found = results.load(finished[1])
-    assert found.rows == samples
-    assert found.complete
-    assert found.environment["cluster"]["nodes"] == 3
+def test_the_record_of_the_beginning_knows_how_to_do_it_again(finished, found):
+    begun = json.loads((finished[1] / "run.json").read_text())
+    assert (begun["format"], begun["experiment"]) == (2, "ipip-modes")
+    assert begun["arguments"][:5] == ["--quick", "--repeats", "2", "--duration", "0.05"]
+    assert "--output" not in begun["arguments"]
+    assert begun["environment"] == found.environment
+    assert begun["plan"] == found.summary["plan"]
+    given = Path(begun["arguments"][-1])
+    assert begun["topology"] == str(given) == found.environment["cluster"]["topology"]
+    assert (finished[1] / "topology.yaml").read_bytes() == given.read_bytes()
 
 
-def test_csv_has_every_mode_path_and_metric(finished):
+def test_csv_has_every_mode_path_and_metric(finished, found):
     with open(finished[1] / "summary.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 27
-    (across,) = [x for x in lines if (x["mode"], x["path"]) == ACROSS
-                 and x["metric"] == "throughput"]
+    for metric in ("reachable", "throughput", "latency"):
+        assert [where(line) for line in lines if line["metric"] == metric] == [
+            (mode, path) for path in PATHS for mode in MODES]
+    assert {line["variant"] for line in lines} == {""}
+    (across,) = [x for x in lines if where(x) == ACROSS and x["metric"] == "throughput"]
     assert (across["fabric"], across["ratio_to_never"], across["verdict"]) == (
-        "pod-routes", "1.000", "reference")
+        "pod-routes", "1", "reference")
+    assert [(x["mode"], x["path"], x["metric"]) for x in lines] == [
+        (x["mode"], x["path"], x["metric"]) for x in found.summary["rows"]]
 
 
-def test_plot_and_logs_are_beside_them(finished):
-    output = finished[1]
-    assert (output / "ipip-modes.png").read_bytes().startswith(b"\x89PNG")
+def test_the_files_that_are_named_at_the_end_are_all_there_is(finished):
+    done, output = finished
+    named = " ".join(done.stdout.partition("Files in ")[2].split()).partition(": ")[2].split(", ")
+    assert sorted(name.rstrip("/") for name in named) == sorted(
+        path.name for path in output.iterdir())
+    assert {"results.jsonl", "summary.json", "summary.csv", "run.json", "topology.yaml",
+            "logs/"} <= set(named)
     assert {path.name for path in (output / "logs").iterdir()} >= {"node31", "node32", "node33"}
-    assert sorted(path.name for path in output.iterdir()) == [
-        "ipip-modes.png", "logs", "results.jsonl", "summary.csv", "summary.json"]
+    for path in output.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_terminal_says_what_ran_and_what_it_means(finished):
@@ -167,7 +201,7 @@ def test_path_classes_that_a_topology_lacks_are_left_out_and_said(tmp_path):
                "--topology", topology(tmp_path, a="node31", b="node32"),
                "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert {s.path for s in load_samples(tmp_path / "out" / "results.jsonl")} == {"same-subnet"}
+    assert {row["path"] for row in results.load(tmp_path / "out").rows} == {"same-subnet"}
     assert "Not measured: same-node and cross-subnet" in done.stdout
 
 
@@ -177,7 +211,9 @@ def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path)
                "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert record["plan"]["counted_s"] == {"same-subnet": 2}
+    (limit,) = record["plan"]["limits"]
+    assert (limit["path"], limit["rate_mbit"], limit["pod_mtu_bytes"], limit["link_mtu_bytes"]) == (
+        "same-subnet", 50, 1480, 1500)
     physics = record["physics"]
     assert physics["limits"] == {"same-subnet": {"rate": 50, "pod_mtu": 1480, "link_mtu": 1500}}
     assert [(c["mode"], c["encapsulated"], c["computed"]) for c in physics["checks"]] == [
@@ -190,9 +226,9 @@ def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path)
 
 
 @pytest.mark.parametrize(("number", "after"), [
-    pytest.param(signal.SIGINT, '"metric": "throughput"', id="Ctrl-C during the trials"),
-    pytest.param(signal.SIGTERM, '"metric": "throughput"', id="SIGTERM during the trials"),
-    pytest.param(signal.SIGINT, '"metric": "reachable"', id="Ctrl-C during the matrices"),
+    pytest.param(signal.SIGINT, '"throughput"', id="Ctrl-C during the trials"),
+    pytest.param(signal.SIGTERM, '"throughput"', id="SIGTERM during the trials"),
+    pytest.param(signal.SIGINT, '"reachable"', id="Ctrl-C during the matrices"),
 ])
 def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path, number, after):
     output = tmp_path / "out"
@@ -214,13 +250,14 @@ def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path,
     assert process.returncode == 130, err
     assert "Not complete: interrupted" in err
     assert "Traceback" not in err
-    taken = load_samples(written)
+    taken = load_readings(written)
     assert taken
     assert written.read_text().endswith("}\n")
     record = json.loads((output / "summary.json").read_text())
     assert (record["complete"], record["cut_short"]) == (False, "interrupted")
     assert (output / "logs" / "node31").is_dir()
-    assert f"The {len(taken)} samples" in err
+    assert f"The {len(taken)} readings" in err
+    assert f"add --resume {output} to the command" in err
     assert "Files in" in out
     assert left_behind(process.pid) == []
 
@@ -246,4 +283,15 @@ def test_one_pod_is_too_few(tmp_path):
     done = run("--quick", "--topology", topology(tmp_path, only="node31"), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "has too few pods: a measurement needs two" in done.stderr
-    assert not (tmp_path / "results").exists()
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.glob("results/*")) == []
+
+
+def test_streams_that_vary_are_places_of_their_own(tmp_path):
+    done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never", "--streams",
+               "1,2", "--topology", topology(tmp_path, a="node31", b="node32"),
+               "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    trials = [row for row in results.load(tmp_path / "out").rows if row["metric"] == "throughput"]
+    assert sorted(row["streams"] for row in trials) == [1, 2]
+    assert "same-subnet, streams 2: default/a to default/b, n = 1" in done.stdout

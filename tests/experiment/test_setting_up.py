@@ -1,5 +1,6 @@
 """What an experiment says where it cannot run, and where its files go. No root."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.experiment.options import FULL, QUICK, parse
+from calico_mn.experiment import modes, record
+from calico_mn.experiment.options import Effort, Usual, parse
 from calico_mn.experiment.output import output_directory
 
 from .conftest import ROOT, SCRIPT
 
+USUAL = Usual(Path("topologies/x.yaml"), Effort(6, 1), Effort(3, 0.3))
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 BARE = [sys.executable, "-I", "-S"]
 """A Python that has nothing but its standard library."""
@@ -91,16 +94,130 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
         output_directory(tmp_path / "file", "x", NOW)
 
 
+def read(*arguments):
+    return parse("", USUAL, modes.add_options, list(arguments))
+
+
 @pytest.mark.parametrize(("arguments", "effort"), [
-    pytest.param([], FULL, id="defaults"),
-    pytest.param(["--quick"], QUICK, id="quick"),
-    pytest.param(["--quick", "--repeats", "7"], type(QUICK)(7, QUICK.duration),
-                 id="quick, with a wish"),
-    pytest.param(["--duration", "0.5"], type(FULL)(FULL.repeats, 0.5), id="duration"),
+    pytest.param([], USUAL.full, id="defaults"),
+    pytest.param(["--quick"], USUAL.quick, id="quick"),
+    pytest.param(["--quick", "--repeats", "7"], Effort(7, 0.3), id="quick, with a wish"),
+    pytest.param(["--duration", "0.5"], Effort(6, 0.5), id="duration"),
 ])
 def test_effort(arguments, effort):
-    assert parse("", Path("topologies/x.yaml"), arguments).effort == effort
+    assert read(*arguments).effort == effort
 
 
-def test_modes_keep_their_order():
-    assert parse("", Path("x/y"), ["--modes", "Never, Always"]).modes == ("Never", "Always")
+def test_an_experiment_without_options_of_its_own():
+    assert parse("", USUAL, arguments=[]).topology == USUAL.topology
+
+
+@pytest.mark.parametrize(("option", "text", "levels"), [
+    ("modes", "Never, Always", ("Never", "Always")),
+    ("streams", "8,1,8", (8, 1)),
+    ("pod-mtus", "auto, 1500", (0, 1500)),
+    ("rates", "topology,100", (0, 100)),
+    ("tunnels", "ebpf,kernel,ebpf", ("ebpf", "kernel")),
+])
+def test_levels_keep_their_order(option, text, levels):
+    assert getattr(read(f"--{option}", text).own, option.replace("-", "_")) == levels
+
+
+@pytest.mark.parametrize(("option", "text", "message"), [
+    ("streams", "0", "'0' is not a whole number from 1 to 128"),
+    ("streams", "1,,2", "'' is not a whole number from 1 to 128"),
+    ("streams", "two", "'two' is not a whole number from 1 to 128"),
+    ("pod-mtus", "100", "'100' is not a whole number from 576 to 65535, or auto"),
+    ("rates", "-5", "'-5' is not a whole number from 1 to 1000000, or topology"),
+    ("tunnels", "kernel,gre", "'gre' is none of kernel, ebpf"),
+    ("modes", "never", "there is no IPIP mode 'never'"),
+])
+def test_levels_that_cannot_be(option, text, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read(f"--{option}={text}")
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--quick", "--output", "here", "--seed", "3"],
+    ["--output=here", "--quick", "--seed", "3"],
+])
+def test_what_a_run_was_asked_for_is_kept_less_where_its_files_went(arguments):
+    assert read(*arguments).arguments == ("--quick", "--seed", "3")
+
+
+@pytest.mark.parametrize("arguments", [["--resume", "DIR"], ["--resume=DIR"]])
+def test_a_run_is_taken_up_by_its_directory_alone(arguments):
+    assert read(*arguments).resume == Path("DIR")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--resume", "DIR", "--quick"], ["--quick", "--resume=DIR"], ["--resume=DIR", "--seed=2"],
+    ["--seed=2", "--resume", "DIR"], ["--streams", "2", "--resume", "DIR"],
+    ["--resume=DIR", "--output=other"],
+])
+def test_a_run_is_not_taken_up_with_other_options(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read(*arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        ": error: --resume goes on with the options that the run began with: give no others\n")
+
+
+# --- the record of a run
+
+
+def begun(directory, *arguments):
+    directory.mkdir()
+    topology = directory.parent / "a.yaml"
+    topology.write_text("kind: Underlay\n")
+    return record.begin(directory, "trial-run", read("--topology", str(topology), *arguments))
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    written = begun(tmp_path / "run", "--quick")
+    assert record.read(tmp_path / "run", "trial-run") == written
+    assert written.arguments == ("--topology", str(tmp_path / "a.yaml"), "--quick")
+    assert (tmp_path / "run" / "topology.yaml").read_text() == "kind: Underlay\n"
+
+
+def test_what_becomes_known_is_added(tmp_path):
+    written = begun(tmp_path / "run")
+    record.add(tmp_path / "run", {"plan": {"modes": ["Never"]}})
+    record.add(tmp_path / "run", {"environment": {"cpus": 2}})
+    found = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (found["plan"], found["environment"]) == ({"modes": ["Never"]}, {"cpus": 2})
+    assert record.read(tmp_path / "run", "trial-run") == written
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "run.json", "topology.yaml"]
+
+
+def test_a_record_that_is_taken_back_leaves_what_it_did_not_write(tmp_path):
+    begun(tmp_path / "run")
+    (tmp_path / "run" / "mine").touch()
+    record.discard(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
+    (tmp_path / "run" / "mine").unlink()
+    record.discard(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    pytest.param(None, ": holds no run.json: give the directory of a run that was cut short",
+                 id="none"),
+    pytest.param("{", "/run.json: cannot be read: ", id="no JSON"),
+    pytest.param("[]", "/run.json: names no format of results", id="a list"),
+    pytest.param('{"format": 3}', "/run.json: has format 3, and this calico_mn reads up to 2",
+                 id="later"),
+    pytest.param('{"format": 2}', "/run.json: is not the record of a run", id="not a record"),
+    pytest.param('{"format": 2, "experiment": "boot-time", "command": "", "arguments": [],'
+                 ' "topology": ""}', ": holds a run of boot-time, not of trial-run",
+                 id="another experiment"),
+])
+def test_records_that_cannot_be_read(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    with pytest.raises(CalicoMnError) as caught:
+        record.read(tmp_path, "trial-run")
+    assert str(caught.value).startswith(f"{tmp_path}{message}")
