@@ -12,6 +12,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @pytest.fixture(autouse=True)
 def own_handlers():
     before = [signal.getsignal(number) for number in SIGNALS]
+    for number in SIGNALS:  # nohup, or a shell's background, may have some ignored
+        signal.signal(number, signal.default_int_handler)
     yield
     for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)
@@ -160,6 +162,21 @@ def test_parts_that_hold_signals_off_may_lie_inside_each_other():
     with Interruption() as interruption:
         interruption.may_stop(measure)
     assert reached == ["outer part"]
+
+
+def test_under_nohup_the_end_of_the_terminal_changes_nothing():
+    reached = []
+
+    def measure():
+        strike(signal.SIGHUP)
+        reached.append("measured")
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interruption() as interruption:
+        interruption.may_stop(measure)
+    assert reached == ["measured"]
+    assert (interruption.status, interruption.reason) == (0, None)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_handlers_are_given_back():
