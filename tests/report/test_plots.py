@@ -361,6 +361,16 @@ def test_no_line_goes_through_one_count():
     assert layout.fit([(1, 2), (1, 3)]) is None
 
 
+@pytest.mark.parametrize(("share", "colour"), [(0, "#ffffff"), (0.5, "#ff8080"), (1, "#ff0000")])
+def test_a_colour_is_paled(share, colour):
+    assert looks.paled("#ff0000", share) == colour
+
+
+def test_letters_are_dark_enough_on_white():
+    assert looks.readable("#000000") == "#000000"
+    assert looks.readable(looks.ORANGE) != looks.ORANGE
+
+
 def test_looks_are_told_apart_and_known_ones_stay():
     found = looks.looks(["Never", "VXLAN", "Always, GSO off", "WireGuard"])
     assert found["Never"].colour == looks.GREEN

@@ -9,7 +9,7 @@ from typing import Any
 
 from calico_mn.report.document import Figure
 from calico_mn.report.plots.layout import checked, demand, number, span, unit_for
-from calico_mn.report.plots.looks import FAINT, INK, Look, looks
+from calico_mn.report.plots.looks import FAINT, INK, Look, looks, paled
 from calico_mn.report.plots.sheet import (
     HEAD,
     LABEL,
@@ -187,8 +187,9 @@ def _row(axes: Any, group: Group, look: Look, middle: float, factor: float) -> N
     median = statistics.median(group.values) * factor
     axes.barh(middle, median, height=25, color=look.colour, alpha=0.17, linewidth=0)
     if group.hatched:
-        axes.barh(middle, median, height=25, facecolor="none", edgecolor=look.colour, alpha=0.4,
-                  hatch="////", linewidth=0)
+        # Opaque: in SVG a transparent hatch would be so twice.
+        axes.barh(middle, median, height=25, facecolor="none", hatch="////", linewidth=0,
+                  edgecolor=paled(look.colour, 0.5))
     axes.plot([median, median], [middle - 12.5, middle + 12.5], color=look.colour, linewidth=2.4,
               solid_capstyle="butt")
     # In the order in which they were taken, from the top downwards.

@@ -77,6 +77,12 @@ def readable(colour: str) -> str:
     return "#" + "".join(f"{round(share * part):02x}" for part in (red, green, blue))
 
 
+def paled(colour: str, share: float) -> str:
+    """``share`` of the colour on white, opaque."""
+    parts = (int(colour[at:at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + share * (part - 255)):02x}" for part in parts)
+
+
 def _luminance(*parts: float) -> float:
     """Relative luminance of sRGB parts from 0 to 255 (WCAG 2.2)."""
     linear = [part / 255 / 12.92 if part / 255 <= 0.04045
