@@ -166,7 +166,8 @@ def _words(name: object) -> str:
 
 def files(document: Document, names: Iterable[str]) -> str:
     """Links to the files beside the page, with what they are."""
-    known = {f"{one.name}.csv": f"the table \u201c{one.title}\u201d" for one in (*document.tables, *document.data)}
+    known = {f"{one.name}.csv": f"the table \u201c{one.title}\u201d"
+             for one in (*document.tables, *document.data)}
     pictures = (*document.figures, *((document.topology,) if document.topology else ()))
     for one in pictures:
         known |= {f"{one.name}.{kind}": f"the picture \u201c{one.title}\u201d"
