@@ -24,7 +24,7 @@ from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.writer import KernelWriter
 from calico_mn.state import Bridge, Drop, Filter, Namespace, Tunnel
 
-Socket = TypeVar("Socket", Capture, BulkCapture)
+Result = TypeVar("Result")
 
 
 class Runtime:
@@ -108,24 +108,29 @@ class Runtime:
 
     def capture(self, name: str, device: str, protocol: int) -> Capture:
         """Begin to capture a namespace's packets of one IP protocol on one device."""
-        return self._capture(name, lambda: Capture(device, protocol))
+        return self.inside(name, Capture, device, protocol)
 
     def capture_bulk(self, name: str, device: str, source: str) -> BulkCapture:
         """Begin to capture the headers of TCP packets with a source address on one device."""
-        capture = self._capture(name, lambda: BulkCapture(device, source))
+        capture = self.inside(name, BulkCapture, device, source)
         capture.start()
         return capture
 
-    def _capture(self, name: str, make: Callable[[], Socket]) -> Socket:
+    def inside(self, name: str, job: Callable[..., Result], *args: Any) -> Result:
+        """Run ``job(*args)`` in a thread that is inside a namespace; its result or exception.
+
+        Sockets that it opens belong to the namespace, and /proc/thread-self/net is its own.
+        Raises ClusterError if the namespace is gone.
+        """
         namespace = self._writer.namespaces.get(name)
-        if namespace is None:
+        if not self.is_open or namespace is None:
             raise ClusterError(f"{name} is not running")
 
-        def job() -> Socket:
+        def entered() -> Result:
             self._thread.enter(namespace)
-            return make()
+            return job(*args)
 
-        return self._thread.call(job)
+        return self._thread.call(entered)
 
     def filter(self, name: str, wanted: Filter) -> None:
         """Lose packets in a namespace as ``wanted`` says, and no others.

@@ -169,6 +169,22 @@ class NetlinkSocket:
                     raise NetlinkError(-struct.unpack_from("=i", payload)[0], 0, "")
                 found.append(payload)
 
+    def get(self, kind: int, body: bytes) -> bytes:
+        """The body of the one answer to a question of type ``kind``.
+
+        Raises NetlinkError with the kernel's errno where the answer is one.
+        """
+        self._sequence += 1
+        self._socket.send(_message_header.pack(
+            16 + len(body), kind, NLM_F_REQUEST, self._sequence, 0) + body)
+        while True:
+            for answer, _flags, sequence, payload in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if answer == _NLMSG_ERROR:
+                    raise NetlinkError(-struct.unpack_from("=i", payload)[0], 0, "")
+                return payload
+
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """One datagram's messages: type, flags, sequence number, body."""
         try:
