@@ -23,7 +23,7 @@ def counters(host: Host) -> tuple[FilterCounter, ...]:
 
 
 def parse(namespace: str, listing: str) -> tuple[FilterCounter, ...]:
-    """The dropping rules in nft's listing. A named counter may serve several of them."""
+    """The dropping rules in nft's listing; those that share a named counter are told as one."""
     named: dict[tuple[str, str], int] = {}
     rules: list[tuple[str, str, str]] = []
     table = chain = counter = ""
@@ -40,12 +40,17 @@ def parse(namespace: str, listing: str) -> tuple[FilterCounter, ...]:
         elif re.search(r"\b(drop|reject)\b", line) and not line.startswith("type "):
             rules.append((table, chain, line))
     found = []
+    shared: dict[tuple[str, str, str], list[str]] = {}
     for table, chain, rule in rules:
         own, by_name = _OWN.search(rule), _NAMED.search(rule)
-        if own is None and by_name is None:
-            continue
-        count = int(own[1]) if own else named.get((table, by_name[1] if by_name else ""), 0)
-        text = _NAMED.sub("", _OWN.sub("", rule))
-        found.append(FilterCounter(
-            namespace, f"{' '.join(text.split())} (table {table}, chain {chain})", count))
+        text = " ".join(_NAMED.sub("", _OWN.sub("", rule)).split())
+        if own is not None:
+            found.append(FilterCounter(
+                namespace, f"{text} (table {table}, chain {chain})", int(own[1])))
+        elif by_name is not None:
+            shared.setdefault((table, by_name[1], text), []).append(chain)
+    for (table, counter, text), chains in shared.items():
+        where = f"chain{'s' if len(chains) > 1 else ''} {', '.join(chains)}"
+        found.append(FilterCounter(namespace, f"{text} (table {table}, {where})",
+                                   named.get((table, counter), 0)))
     return tuple(found)

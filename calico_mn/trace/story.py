@@ -57,7 +57,12 @@ class _Story:
         key = (namespace, query)
         if key not in self.recording.answers:
             self.missing[key] = None
-        return self.recording.answers.get(key, Answer())
+        answer = self.recording.answers.get(key, Answer())
+        device = self.recording.after[namespace].device(answer.device)
+        if answer.learned and device is not None and answer.mtu >= device.mtu:
+            # The kernel's ipip notes tunl0's own MTU with the route (tnl_update_pmtu()).
+            return dataclasses.replace(answer, mtu=0, learned=False)
+        return answer
 
     def journey(self) -> Journey:
         recording, frames = self.recording, self.frames

@@ -1,0 +1,161 @@
+"""Packets followed through real clusters: what is told is what happened, word by word.
+
+     node31 .31    node32 .32               node33 .33
+     pod a .1      pod b .1                 pod c .1
+        |             |                        |
+   -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
+        192.168.57.0/24                     192.168.58.0/24
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import pytest
+from support.patience import SLOWNESS
+from support.topologies import one_subnet, two_subnets
+
+from calico_mn import Drop
+from calico_mn.errors import ClusterError
+from calico_mn.trace import story
+from calico_mn.trace.probe import record, trace
+from calico_mn.trace.recording import Probe
+from calico_mn.trace.text import text
+
+pytestmark = pytest.mark.root
+
+PATIENCE = 0.15 * SLOWNESS
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A journey; ``golden`` is the file with its text, ``cause`` what it dies of."""
+
+    topology: object
+    source: str
+    destination: str
+    cause: str = ""
+    place: str = ""
+    probe: Probe = dataclasses.field(default_factory=Probe)
+    before: object = None
+    rp_filter: int = 2
+
+
+def down(name, device):
+    return lambda net: net[name].pexec(["ip", "link", "set", device, "down"])
+
+
+def forget(name, prefix):
+    return lambda net: net[name].pexec(["ip", "route", "del", prefix])
+
+
+def mode_of_node31(mode):
+    return lambda net: net.set_ipip_mode(mode, node="node31")
+
+
+CASES = {
+    "same-node": Case(two_subnets("Always", "a@node31", "a2@node31"), "a", "a2"),
+    "always-one-subnet": Case(one_subnet("Always"), "a", "b"),
+    "always-two-subnets": Case(two_subnets("Always"), "a", "c"),
+    "cross-subnet-near": Case(two_subnets("CrossSubnet"), "a", "b"),
+    "cross-subnet-far": Case(two_subnets("CrossSubnet"), "a", "c"),
+    "never-near": Case(two_subnets("Never"), "a", "b"),
+    "never-far": Case(two_subnets("Never"), "a", "c", "no-route", "r1"),
+    "nobody": Case(two_subnets("Always"), "a", "10.22.33.9", "blackhole", "node33"),
+    "too-big-for-tunl0": Case(two_subnets("Always", veth_mtu=1500), "a", "c", "too-big", "node31",
+                              Probe(size=1500)),
+    "too-big-for-the-pod": Case(two_subnets("Always"), "a", "c", "too-big", "default/a",
+                                Probe(size=1500)),
+    "fragments": Case(two_subnets("Always", veth_mtu=1500), "a", "c",
+                      probe=Probe(size=1500, df=False)),
+    "ttl-1": Case(two_subnets("Always"), "a", "c", "ttl", "node31", Probe(ttl=1)),
+    "ttl-2-in-the-tunnel": Case(two_subnets("Always"), "a", "c", "ttl", "r1", Probe(ttl=2)),
+    "one-sided-rp-filter": Case(one_subnet("Always"), "a", "b", "rp-filter", "node32",
+                                before=mode_of_node31("Never"), rp_filter=1),
+    "one-sided": Case(one_subnet("Always"), "a", "b", before=mode_of_node31("Never"),
+                      rp_filter=0),
+    "pod-down": Case(one_subnet("Always"), "a", "b", "device-down", "node32",
+                     before=down("b", "eth0")),
+    "tunl0-down": Case(one_subnet("Always"), "a", "b", "not-decapsulated", "node32",
+                       before=down("node32", "tunl0")),
+    "route-deleted": Case(one_subnet("Always"), "a", "b", "no-route", "r1",
+                          before=forget("node31", "10.22.32.0/26")),
+    "route-back-deleted": Case(one_subnet("Always"), "a", "b", "no-route", "r1",
+                               before=forget("node32", "10.22.31.0/26")),
+    "filter-in-the-switch": Case(
+        two_subnets("Always"), "a", "c", "filter", "rack-b",
+        before=lambda net: net.set_filter("rack-b", Drop.IPIP)),
+    "node-to-pod": Case(two_subnets("Always"), "node31", "c"),
+    "tcp": Case(one_subnet("Always"), "a", "b", probe=Probe("tcp", port=80)),
+    "udp": Case(one_subnet("Always"), "a", "b", probe=Probe("udp", port=9)),
+}
+#: those that show something of the kernel's own ipip, and need no nft there
+IN_UML = ("always-two-subnets", "nobody", "too-big-for-tunl0", "ttl-2-in-the-tunnel",
+          "one-sided-rp-filter")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.ipip) if name in IN_UML else name for name in CASES])
+def test_the_story_is_told_word_by_word(boot, golden, settled, name):
+    case = CASES[name]
+    net = boot(case.topology, rp_filter=case.rp_filter)
+    if case.before:
+        case.before(net)
+    found = record(net, case.source, case.destination, case.probe, cold=True, patience=PATIENCE)
+    journey = story.journey(found)
+    death = journey.death
+    assert ((death.cause, death.place) if death else ("", "")) == (case.cause, case.place)
+    assert journey.answered == (not case.cause)
+    golden(f"{name}.txt", settled(text(journey), found))
+
+
+#    a@node31 ---- rack-a ---- b@node32
+def test_the_first_packet_asks_by_arp_and_the_second_one_does_not(boot):
+    net = boot(one_subnet("Always"))
+    first, second = (text(trace(net, "a", "b")) for _ in range(2))
+    assert "who has 169.254.1.1? tell 10.22.31.1" in first
+    assert "proxy ARP: 169.254.1.1 is not node31's own" in first
+    assert "who has" not in second
+    assert "169.254.1.1 known: ee:ee:ee:ee:ee:ee" in second
+    assert "who has 169.254.1.1?" in text(trace(net, "a", "b", cold=True))
+
+
+#    a@node31 ---- rack-a ---- b@node32, and no router: nobody has a route to 169.254.1.1
+def test_without_a_default_route_proxy_arp_is_silent_and_the_reason_is_given(boot):
+    net = boot(one_subnet("Always", gateway=False))
+    death = trace(net, "a", "b", patience=PATIENCE).death
+    assert (death.cause, death.place) == ("no-neighbour", "default/a")
+    assert "node31 has a route, and it has none to 169.254.1.1" in death.reason
+    assert any("asked 3 times" in line for line in death.evidence)
+
+
+def test_a_learned_path_mtu_is_told_by_the_second_packet(boot):
+    net = boot(two_subnets("Always", veth_mtu=1500))
+    first, second = (trace(net, "a", "c", Probe(size=1500), patience=PATIENCE) for _ in range(2))
+    assert [error.text for error in first.errors] == ["ICMP fragmentation needed, MTU 1480"]
+    assert (second.death.place, second.death.cause) == ("default/a", "too-big")
+    assert second.death.by == "path MTU 1480, learned from an ICMP error"
+
+
+def test_a_trace_of_a_small_cluster_is_quick(boot):
+    net = boot(two_subnets("Always"))
+    trace(net, "a", "c")
+    begun = time.monotonic()
+    assert trace(net, "a", "c").answered
+    assert time.monotonic() - begun < 1 * SLOWNESS
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (("a", "nowhere"), "no pod, node or router is called 'nowhere'"),
+    (("rack-a", "a"), "rack-a is a switch and has no address"),
+    (("10.9.9.9", "a"), "nobody in this cluster has the address 10.9.9.9"),
+    (("a", "b", Probe(size=10)), "28 to 65535 bytes, not 10"),
+    (("a", "b", Probe("udp")), "needs a port"),
+    (("a", "b", Probe("sctp")), "not 'sctp'"),
+    (("a", "b", Probe(ttl=0)), "TTL is 1 to 255"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_what_cannot_be_traced_is_said(boot, arguments, words):
+    net = boot(one_subnet("Always"))
+    with pytest.raises(ClusterError, match=words):
+        trace(net, *arguments)
