@@ -42,7 +42,15 @@ def document(run: Run, *, title: str, question: str, method: Iterable[str],
         findings=tuple(findings), tables=tuple(tables), figures=tuple(figures),
         caveats=(*caveats, *quick), reproduce=(shlex.join(command),), matrices=matrices,
         environment=run.environment, date=str(run.environment["date"])[:10],
-        cut_short=run.interruption.reason, failures=tuple(run.failures))
+        topology=_picture(run), cut_short=run.interruption.reason, failures=tuple(run.failures))
+
+
+def _picture(run: Run) -> Figure | None:
+    if run.picture is None:
+        return None
+    name = Path(run.source).name
+    return Figure("topology", f"The cluster of {name}", run.picture,
+                  f"Subnets, routers, nodes and pods of {name}, with their addresses.")
 
 
 def from_here(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from calico_mn.measure.physics import PathLimit
@@ -28,7 +29,7 @@ def pictures(found: Summary, samples: Sequence[Sample], limits: Mapping[str, Pat
         _latency(found, samples, note),
         _compared("cost-per-packet", "CPU time a packet costs", "CPU time a TCP segment", "us",
                   found, samples, ("cpu_packet", ""), note),
-        _cpu(found, note),
+        _cpu(found, samples, note),
         *(_compared(f"udp-{size}", f"UDP packets of {size} bytes that arrive", "packets", "1/s",
                     found, samples, ("packets", size), note)
           for size in _sizes(found)),
@@ -83,13 +84,18 @@ def _latency(found: Summary, samples: Sequence[Sample], note: str) -> Figure | N
          for values in [times.get((place, mode, loaded))] if values], note=note)
 
 
-def _cpu(found: Summary, note: str) -> Figure | None:
-    bars = [Stack(f"{row.place}, {row.mode}", parts)
-            for row in found.rows
-            for parts in [tuple((name, row.measures[metric, ""].median) for name, metric in _PARTS
-                                if (metric, "") in row.measures)] if parts]
-    return stacks("cpu", "CPU time for a gigabyte of TCP payload", "CPU time", "s/GB", bars,
-                  note=note) if bars else None
+def _cpu(found: Summary, samples: Sequence[Sample], note: str) -> Figure | None:
+    # Means and not medians: only those of the parts add up to that of the whole.
+    places, bars = places_of(samples), []
+    for row in found.rows:
+        parts = {name: _values(row, samples, places, (metric, "")) for name, metric in _PARTS}
+        if all(parts.values()):
+            bars.append(Stack(
+                f"{row.place}, {row.mode}",
+                tuple((name, statistics.mean(values)) for name, values in parts.items()),
+                _values(row, samples, places, ("cpu", ""))))
+    return stacks("cpu", "CPU time for a gigabyte of TCP payload, means", "CPU time", "s/GB",
+                  bars, note=note) if bars else None
 
 
 def _sizes(found: Summary) -> list[str]:

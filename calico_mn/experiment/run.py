@@ -19,7 +19,7 @@ from calico_mn.measure import environment
 from calico_mn.measure.readings import Reading, ReadingLog, Taken, Value
 from calico_mn.measure.trials import Trial
 from calico_mn.model import Link, Topology
-from calico_mn.report import terminal
+from calico_mn.report import drawing, terminal
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Run:
     ``topology`` is the file's, whose name is ``source``; :meth:`net` boots it. Readings go to
     ``log``. ``failures`` says of each trial that gave none why; a resumed run tries those again.
     ``plan`` is for run.json: whatever a reader needs to know of the design; ``notes`` are for
-    summary.json. ``steal_share`` is the share of CPU time that other machines took meanwhile.
+    summary.json. ``steal_share`` is the share of CPU time that other machines took meanwhile,
+    ``picture`` an SVG of the first cluster that was booted.
     """
 
     experiment: str
@@ -45,6 +46,7 @@ class Run:
     plan: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     steal_share: float | None = None
+    picture: str | None = None
     _nets: dict[tuple[str, int, float, int], CalicoNet] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _bar: terminal.ProgressBar | None = None
@@ -73,6 +75,8 @@ class Run:
         with self.interruption.held_off():
             net.start()
             self._stack.callback(self._end, net)
+        if self.picture is None:
+            self.picture = drawing.draw(net.cluster)
         if not self.environment:
             self.environment = environment.collect(net)
             # A resumed run reads a copy of the file.

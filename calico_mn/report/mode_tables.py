@@ -56,15 +56,16 @@ def cost(summary: Summary) -> Table | None:
     rows = [row for row in summary.rows if row.measures]
     return _table(
         "cost", "Packets and their cost",
-        ["where", "mode", "MSS", "wire bytes a byte", "largest segment", "resent",
+        ["where", "mode", "MSS", "headers %", "largest segment", "resent",
          "CPU s/GB", "user", "system", "softirq", "us a packet"], rows,
         lambda row: [
-            _median(row, "mss", digits=0), _median(row, "wire_bytes", digits=4),
+            _median(row, "mss", digits=0), _headers(row),
             _median(row, "largest_segment", digits=0), _median(row, "retransmits", digits=0),
             *(_median(row, name, digits=3)
               for name in ("cpu", "cpu_user", "cpu_system", "cpu_softirq", "cpu_packet"))],
-        "CPU time of the whole machine during the TCP transfer, by 10^9 bytes of payload and by"
-        " segment of one MSS. Largest segment: what the sender handed over in one piece (GSO). "
+        "Headers: what the wire carries beyond the payload. CPU time of the whole machine during"
+        " the TCP transfer, by 10^9 bytes of payload and by segment of one MSS. Largest segment:"
+        " what the sender handed over in one piece (GSO). "
         + _MEDIANS)
 
 
@@ -113,6 +114,11 @@ def _verdict(found: Comparison | None) -> str | None:
 def _median(row: Row, metric: str, size: str = "", scale: float = 1, digits: int = 1) -> Cell:
     found = row.measures.get((metric, size))
     return None if found is None else _rounded(found.median * scale, digits)
+
+
+def _headers(row: Row) -> Cell:
+    found = row.measures.get(("wire_bytes", ""))
+    return None if found is None else round(100 * (found.median - 1), 2)
 
 
 def _rounded(value: float, digits: int) -> float | int:
