@@ -33,7 +33,8 @@ def facts(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
 
 def document(run: Run, *, title: str, question: str, method: Iterable[str],
              findings: Iterable[str], tables: Iterable[Table], figures: Iterable[Figure] = (),
-             caveats: Iterable[str] = (), matrices: Matrices | None = None) -> Document:
+             caveats: Iterable[str] = (), matrices: Matrices | None = None,
+             data: Iterable[Table] = ()) -> Document:
     """A report, with what the run itself knows filled in."""
     command = [sys.executable, from_here(sys.argv[0]), *run.options.arguments]
     quick = ("This was --quick: a look rather than a measurement.",) if run.options.quick else ()
@@ -42,7 +43,8 @@ def document(run: Run, *, title: str, question: str, method: Iterable[str],
         findings=tuple(findings), tables=tuple(tables), figures=tuple(figures),
         caveats=(*caveats, *quick), reproduce=(shlex.join(command),), matrices=matrices,
         environment=run.environment, date=str(run.environment["date"])[:10],
-        topology=_picture(run), cut_short=run.interruption.reason, failures=tuple(run.failures))
+        topology=_picture(run), cut_short=run.interruption.reason, failures=tuple(run.failures),
+        data=tuple(data))
 
 
 def _picture(run: Run) -> Figure | None:

@@ -153,13 +153,16 @@ class Run:
             self._bar.step(doing, seconds)
 
 
-def changed(topology: Topology, *, pod_mtu: int = 0, rate: float = 0) -> Topology:
-    """The topology with another pod MTU (bytes), or with links of another rate (Mbit/s)."""
-    if pod_mtu:
-        topology = replace(topology, veth_mtu=pod_mtu)
-    if rate:
-        underlay = topology.underlay
-        topology = replace(topology, underlay=replace(underlay, subnets=tuple(
-            replace(subnet, link=Link(rate=rate, delay=subnet.link.delay))
+def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_mtu: int = 0,
+            rate: float = 0) -> Topology:
+    """The topology with other MTUs of pods, tunl0 and all links (bytes), or another rate (Mbit/s).
+
+    What is 0 stays as the topology says.
+    """
+    underlay = topology.underlay
+    return replace(
+        topology, veth_mtu=pod_mtu or topology.veth_mtu, ipip_mtu=tunnel_mtu or topology.ipip_mtu,
+        underlay=replace(underlay, subnets=tuple(
+            replace(subnet, mtu=link_mtu or subnet.mtu,
+                    link=Link(rate=rate or subnet.link.rate, delay=subnet.link.delay))
             for subnet in underlay.subnets)))
-    return topology

@@ -39,6 +39,12 @@ METRICS: dict[str, Metric] = {
     "wire_bytes": Metric("bytes/byte", "bytes on the wire per byte of payload", False),
     "largest_segment": Metric("bytes", "largest segment handed over (GSO)"),
     # other experiments
+    "delivered": Metric("bytes", "payload acknowledged", True),
+    "answered": Metric("packets", "pings answered", True),
+    "path_mtu": Metric("bytes", "path MTU learned"),
+    "frag_needed": Metric("messages", "ICMP fragmentation needed received"),
+    "fragments": Metric("packets", "IPv4 fragments sent"),
+    "largest_packet": Metric("bytes", "largest IP packet sent"),
     "outcome": Metric("word", "what happened"),
     "lost": Metric("packets", "packets lost", False),
     "sent": Metric("packets", "packets sent"),

@@ -17,18 +17,19 @@ _TIME = re.compile(r"\btime=(\d+(?:\.\d+)?) ms")
 
 
 def argv(ip: str, *, count: int, interval: float | None = None, wait: float | None = None,
-         deadline: int | None = None) -> list[str]:
+         deadline: int | None = None, more: Sequence[str] = ()) -> list[str]:
     """The command: ``interval`` between packets and ``wait`` for a reply in seconds.
 
     Without an interval, each packet leaves when the reply to the one before has come.
     ``deadline`` (s) makes ping send until ``count`` replies have come or time is up.
+    ``more`` are further options.
     """
     words = ["ping", "-n", "-c", str(count)]
     words += ["-A"] if interval is None else ["-i", f"{interval:g}"]
     for flag, value in (("-W", wait), ("-w", deadline)):
         if value is not None:
             words += [flag, f"{value:g}"]
-    return [*words, ip]
+    return [*words, *more, ip]
 
 
 def parse_times(output: str) -> tuple[float, ...]:

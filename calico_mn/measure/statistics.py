@@ -114,7 +114,7 @@ def median_interval(values: Sequence[float]) -> Interval | None:
     n = len(values)
     if n < _FEWEST:
         return None
-    tail = _NORMAL.cdf(-math.sqrt(n / (n - 1)) * _student(n - 1))
+    tail = _NORMAL.cdf(-math.sqrt(n / (n - 1)) * student(n - 1))
     resampled = sorted(_resampled_medians(sorted(values)))
     return Interval(_quantile(resampled, tail), _quantile(resampled[::-1], tail),
                     min(CONFIDENCE, 1 - 2.0 ** (1 - n)))
@@ -142,7 +142,7 @@ def compare(ratios: Sequence[float], more_is_faster: bool) -> Comparison:
     logs = [math.log(max(value, _LEAST)) for value in ratios]
     scatter = statistics.stdev(logs)
     sure = n >= _ENOUGH or (
-        abs(statistics.fmean(logs)) > _student(n - 1) * scatter / math.sqrt(n))
+        abs(statistics.fmean(logs)) > student(n - 1) * scatter / math.sqrt(n))
     if interval.holds(1) or not sure:
         return Comparison(n, ratio, interval, NO_DIFFERENCE,
                           _needed(n, math.log(max(ratio, _LEAST)), scatter))
@@ -163,7 +163,7 @@ def _needed(n: int, size: float, scatter: float) -> int | None:
     return max(math.ceil(estimate), n + 1) if estimate <= MOST_REPEATS else None
 
 
-def _student(freedom: int) -> float:
+def student(freedom: int) -> float:
     """The 97.5 % quantile of Student's t; the expansion is right to 0.002 (Fisher, Cornish)."""
     z = _NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
     return _STUDENT.get(freedom) or (

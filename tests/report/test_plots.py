@@ -17,6 +17,7 @@ import pytest
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from calico_mn.measure.fit import fit
 from calico_mn.report.plots import layout, looks, sheet
 from calico_mn.report.plots.comparison import Group, comparison
 from calico_mn.report.plots.deviation import Limited, deviation
@@ -352,13 +353,13 @@ def test_labels_are_moved_apart_within_their_room():
     ([(1, 2), (2, 3)], 1, 1, None),
     ([(1, 5), (2, 5), (3, 5)], 5, 0, None)])
 def test_a_line_is_fitted(points, intercept, slope, r2):
-    found = layout.fit(points)
+    found = fit(points)
     assert (found.intercept, found.slope) == pytest.approx((intercept, slope))
     assert found.r2 == (r2 if r2 is None else pytest.approx(r2))
 
 
 def test_no_line_goes_through_one_count():
-    assert layout.fit([(1, 2), (1, 3)]) is None
+    assert fit([(1, 2), (1, 3)]) is None
 
 
 @pytest.mark.parametrize(("share", "colour"), [(0, "#ffffff"), (0.5, "#ff8080"), (1, "#ff0000")])

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calico_mn.measure.fit import Fit, fit
 from calico_mn.report.document import Figure
 from calico_mn.report.plots.layout import (
-    Fit,
     checked,
     demand,
-    fit,
     log_ticks,
     number,
     small_unit_for,

@@ -1,0 +1,254 @@
+"""What becomes of packets that may be too large: probes of a path, and what was seen meanwhile.
+
+A probe sends from one pod to another on another node, inside IPIP. What happened is told by what
+was seen, and never by the MTUs: what arrived, what the source pod's routing has learned, ICMP
+messages that came to it, and what left its node through the uplink.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calico_mn.errors import ToolError
+from calico_mn.kernel.capture import Capture, CapturedPacket
+from calico_mn.measure import own_programs, ping
+from calico_mn.measure.iperf import Server
+from calico_mn.measure.paths import Pair
+from calico_mn.measure.programs import Finished, Host, end, run, start
+from calico_mn.measure.wire import ICMP, IPIP, UPLINK
+from calico_mn.state import Drop
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+#: what can become of a probe
+WORKS = "works"
+LEARNS = "learns"
+FRAGMENTS = "cut"
+REFUSED = "refused"
+HANGS = "hangs"
+
+#: IPv4's and ICMP's header
+PING_HEADERS = 28
+SMALL_PING, SMALL_TRANSFER = 84, 64
+BULK = 256 * 1024
+
+_PINGS = 3
+_PING_INTERVAL_S = 0.02
+_GRACE_S = 10.0
+_LOOK_S = 0.002
+_MORE_OR_OFFSET = 0x3FFF
+_UNREACHABLE, _FRAGMENTATION_NEEDED = 3, 4
+_RECEIVED = re.compile(r"(\d+) received")
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One way to send.
+
+    ``size``: for ``ping`` that of the IP packet in bytes, 0 for the source pod's MTU; for ``tcp``
+    the amount in bytes. ``discovery`` is path MTU discovery as the socket asks for it (ip(7),
+    IP_MTU_DISCOVER): ``do`` sets DF and refuses what is larger than the path is known to take;
+    ``want``, what UDP and TCP do by themselves, sets DF and cuts to what is known; ``dont`` leaves
+    DF out. ``uncut``: to be sent with the pods' segmentation offloads, all others without.
+    """
+
+    name: str
+    program: str
+    size: int
+    discovery: str
+    uncut: bool = False
+
+
+PROBES = (
+    Probe("ping 84", "ping", SMALL_PING, "want"),
+    Probe("ping DF", "ping", 0, "do"),
+    Probe("ping as UDP", "ping", 0, "want"),
+    Probe("ping no DF", "ping", 0, "dont"),
+    Probe("TCP 64", "tcp", SMALL_TRANSFER, "want"),
+    Probe("TCP", "tcp", BULK, "want"),
+    Probe("TCP no DF", "tcp", BULK, "dont"),
+    Probe("TCP GSO", "tcp", BULK, "want", uncut=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of one probe.
+
+    ``delivered``: bytes of TCP acknowledged, or pings answered, and ``asked`` how many there
+    were. ``refused``: the kernel refused to send ("message too long", EMSGSIZE). ``path_mtu``:
+    what the source pod's route exception says afterwards, None for none. ``frag_needed``: ICMP
+    messages "fragmentation needed" that reached the source pod, and ``filtered`` those that a
+    filter on the pair's nodes lost. ``fragments``: IPv4 fragments, outer or inner, that left the
+    source's node; ``largest``: bytes of the largest IP packet that did, outer header included,
+    0 for none. ``retransmits`` is None for pings.
+    """
+
+    delivered: int
+    asked: int
+    refused: bool
+    path_mtu: int | None
+    frag_needed: int
+    filtered: int
+    fragments: int
+    largest: int
+    retransmits: int | None = None
+
+    @property
+    def outcome(self) -> str:
+        """One of the five words.
+
+        A ping has got through when one was answered: the first may be the one that teaches the
+        path MTU. TCP has, when all is acknowledged.
+        """
+        if self.delivered < (self.asked if self.retransmits is not None else 1):
+            return REFUSED if self.refused else HANGS
+        if self.path_mtu is not None:
+            return LEARNS
+        return FRAGMENTS if self.fragments else WORKS
+
+
+def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: float) -> Seen:
+    """Send one probe. ``patience``: seconds without any progress after which it hangs.
+
+    What the pods and their nodes have learned of paths before is forgotten first
+    (``ip route flush cache``). Raises ToolError when a program fails.
+    """
+    client, server = net[pair.source.name], net[pair.destination.name]
+    nodes = [net[end.node] for end in (pair.source, pair.destination)]
+    for host in (client, server, *nodes):
+        _answer(host, ["ip", "route", "flush", "cache"])
+    before = _filtered(net, nodes)
+    with _Watch(net, pair) as watch:
+        if probe.program == "ping":
+            size = (probe.size or pod_mtu) - PING_HEADERS
+            found = _watched(watch, client, ping.argv(
+                server.ip, count=_PINGS, interval=_PING_INTERVAL_S, wait=patience,
+                more=["-M", probe.discovery, "-s", str(size)]))
+            delivered, asked, retransmits = _pings_received(client, found), _PINGS, None
+        else:
+            delivered, retransmits = _push(watch, client, server, probe, patience)
+            found, asked = None, probe.size
+    return Seen(delivered, asked, found is not None and "essage too long" in found.out + found.err,
+                _path_mtu(_answer(client, ["ip", "-j", "route", "get", server.ip])),
+                watch.frag_needed, _filtered(net, nodes) - before, watch.fragments,
+                watch.largest, retransmits)
+
+
+def _push(watch: _Watch, client: Host, server: Server, probe: Probe, patience: float
+          ) -> tuple[int, int]:
+    """Bytes acknowledged, and retransmits."""
+    listener = start(server, own_programs.argv("sink_server.py", server.ip, "60"))
+    try:
+        port = own_programs.port(server, listener, "sink_server.py")
+        found = _watched(watch, client, own_programs.argv(
+            "push_client.py", server.ip, str(port), str(probe.size), probe.discovery,
+            f"{patience:g}"))
+    finally:
+        end(listener)
+    try:
+        acked, _seconds, _mtu, retransmits = found.out.split()
+        return int(acked), int(retransmits)
+    except ValueError:
+        raise ToolError(f"{client.name}: push_client.py: unexpected answer"
+                        f" {(found.out or found.err)[:80]!r}") from None
+
+
+def _pings_received(client: Host, found: Finished) -> int:
+    match = _RECEIVED.search(found.out)
+    if match is None:
+        raise ToolError(f"{client.name}: ping: {found.err.strip() or found.out[:80]}")
+    return int(match.group(1))
+
+
+def _watched(watch: _Watch, host: Host, argv: list[str]) -> Finished:
+    """Run a program to its end while the captures are read: they hold a few hundred packets."""
+    process = start(host, argv)
+    deadline = time.monotonic() + _GRACE_S + 50
+    try:
+        while process.poll() is None:
+            watch.drain()
+            time.sleep(_LOOK_S)
+            if time.monotonic() > deadline:
+                raise ToolError(f"{host.name}: {' '.join(argv)} did not end")
+        watch.drain()
+        out, err = process.communicate(timeout=_GRACE_S)
+        return Finished(process.returncode, out, err)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{host.name}: {' '.join(argv)} did not close its output") from None
+    finally:
+        end(process)
+
+
+def _answer(host: Host, argv: list[str]) -> str:
+    finished = run(host, argv, _GRACE_S)
+    if finished.status:
+        raise ToolError(f"{host.name}: {' '.join(argv)}: {finished.err.strip()}")
+    return finished.out
+
+
+def _path_mtu(answer: str) -> int | None:
+    """The MTU of a route exception, from ``ip -j route get``; None where there is none.
+
+    An exception that was learned expires; an MTU that somebody gave to a route does not.
+    """
+    try:
+        (route,) = json.loads(answer)
+        mtus = [metric["mtu"] for metric in route.get("metrics", ()) if "mtu" in metric]
+        return int(mtus[0]) if mtus and "expires" in route else None
+    except (ValueError, TypeError, KeyError):
+        raise ToolError(f"ip -j route get: unexpected answer {answer[:80]!r}") from None
+
+
+def _filtered(net: CalicoNet, nodes: Iterable[Host]) -> int:
+    return sum(net.dropped(node.name).get(Drop.FRAGMENTATION_NEEDED, 0) for node in nodes)
+
+
+class _Watch:
+    """Captures at the source: IPIP that leaves its node, and ICMP that comes to the pod."""
+
+    def __init__(self, net: CalicoNet, pair: Pair) -> None:
+        self._source = pair.source.ip
+        self._stack = ExitStack()
+        self.fragments = self.largest = self.frag_needed = 0
+        try:
+            self._uplink = self._open(net, pair.source.node, UPLINK, IPIP)
+            self._pod = self._open(net, pair.source.name, "eth0", ICMP)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.drain()
+        self._stack.close()
+
+    def _open(self, net: CalicoNet, name: str, device: str, protocol: int) -> Capture:
+        return self._stack.enter_context(net.runtime.capture(name, device, protocol))
+
+    def drain(self) -> None:
+        """Take note of the packets since the last call."""
+        for packet in self._uplink.read():
+            if packet.outgoing:
+                self.largest = max(self.largest, len(packet.data))
+                self.fragments += is_fragment(packet)
+        for packet in self._pod.read():
+            self.frag_needed += not packet.outgoing and packet.payload[:2] == bytes(
+                [_UNREACHABLE, _FRAGMENTATION_NEEDED])
+
+
+def is_fragment(packet: CapturedPacket) -> bool:
+    """Whether an IPIP packet is a fragment, or has one inside (RFC 791: MF, or an offset)."""
+    inner = packet.payload
+    return any(len(header) >= 8 and int.from_bytes(header[6:8], "big") & _MORE_OR_OFFSET
+               for header in (packet.data, inner))
