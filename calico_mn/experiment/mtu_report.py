@@ -161,8 +161,8 @@ def _about_fitting(found: Sequence[Case]) -> Iterator[str]:
              if all(case.outcomes.get(probe) == WORKS for probe in _SMALL)]
     if others:
         count = "all" if len(small) == len(others) else len(small)
-        yield (f"In {count} of the other {len(others)}, a ping of {SMALL_PING} bytes and a short TCP"
-               " exchange work all the same: they prove nothing about an MTU.")
+        yield (f"In {count} of the other {len(others)}, a ping of {SMALL_PING} bytes and a short"
+               " TCP exchange work all the same: they prove nothing about an MTU.")
 
 
 def _about_pods(found: Sequence[Case]) -> Iterator[str]:

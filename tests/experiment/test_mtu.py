@@ -192,6 +192,6 @@ def test_a_run_is_taken_up_where_it_was_cut_short(finished, tmp_path):
 def test_pods_of_one_node_are_refused(tmp_path):
     done = run("--quick", "--topology", topology(tmp_path, a="node31", b="node31"),
                "--output", tmp_path / "out")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "all pods are on one node" in done.stderr
     assert "Traceback" not in done.stderr
