@@ -13,7 +13,7 @@ from support.topologies import BLOCKS, TWO_SUBNETS, cluster
 from calico_mn.calico.cluster import Cluster
 from calico_mn.model import EncapsulationMode, Pod
 from calico_mn.report import svg
-from calico_mn.report.drawing import draw, ways
+from calico_mn.report.drawing import draw, picture, ways
 from calico_mn.topology import load_topology
 
 ALWAYS, CROSS_SUBNET, NEVER = EncapsulationMode
@@ -132,6 +132,19 @@ def test_pods_at_the_ends_of_a_way_are_named_among_many():
     cluster = many(20, 50)
     found = words(draw(cluster, ways(cluster, ALWAYS)))
     assert "default/web-node0-0" in found and "49 more pods" in found
+
+
+def test_a_fold_stands_for_more_than_one_pod():
+    found = words(draw(many(20, 1)))
+    assert "default/web-node0-0" in found
+    assert not [text for text in found if text.endswith("1 pod")]
+
+
+def test_a_picture_for_a_report_says_the_same():
+    found = picture(two_subnets(), ways(two_subnets(), NEVER))
+    assert found.svg == draw(two_subnets(), ways(two_subnets(), NEVER))
+    assert (found.name, found.caption) == ("topology", "3 nodes with 4 pods, 1 router.")
+    assert "lost at r1" in found.alt
 
 
 def test_more_nodes_than_anybody_can_look_at_are_counted():

@@ -13,6 +13,7 @@ from html import escape
 from calico_mn.calico.cluster import Cluster
 from calico_mn.model import Topology
 from calico_mn.report import svg
+from calico_mn.report.document import Figure
 from calico_mn.report.drawing import cards, style
 from calico_mn.report.drawing.layout import (
     NodePlace,
@@ -26,7 +27,7 @@ from calico_mn.report.drawing.tracks import Track, tracks
 from calico_mn.report.drawing.ways import Way, way, ways
 from calico_mn.report.svg import element, fitted, polyline, text
 
-__all__ = ["Way", "draw", "way", "ways"]
+__all__ = ["Way", "draw", "picture", "way", "ways"]
 
 _LEGEND_LINE = 22.0
 
@@ -66,6 +67,15 @@ def draw(subject: Topology | Cluster, paths: Sequence[Way] = ()) -> str:
         element("style", style.CSS), *body, xmlns="http://www.w3.org/2000/svg", class_="cluster",
         role="img", width=wide, height=high,
         viewBox=f"0 0 {svg.number(wide)} {svg.number(high)}") + "\n"
+
+
+def picture(subject: Topology | Cluster, paths: Sequence[Way] = (), name: str = "topology"
+            ) -> Figure:
+    """The drawing as a report's figure, for :attr:`Document.topology` or among the others."""
+    content = scene(subject)
+    alt = _words(content, [(0, one.mode, _note(one)) for one in paths])
+    return Figure(name, f"The cluster {content.name}", draw(subject, paths), alt,
+                  content.summary.partition(". ")[0] + ".")
 
 
 def _words(content: Scene, notes: Sequence[tuple[int, str, str]]) -> str:
@@ -136,7 +146,7 @@ def _router(place: RouterPlace) -> str:
         parts.append(text(left + column, y, fitted(subnet, 120, cards.FACT), "dim", whole=subnet))
     if router.more:
         parts.append(text(left, box.y + 59 + len(router.feet) * cards.LINE,
-                          f"and {router.more} more interfaces", "dim"))
+                          cards.more(router), "dim"))
     return element("g", *parts)
 
 

@@ -119,8 +119,15 @@ def feet_column(router: RouterBox) -> float:
     return max((width(address, FACT, mono=True) for _, address in router.feet), default=0) + 10
 
 
+def more(router: RouterBox) -> str:
+    """What stands for the interfaces that are not listed."""
+    return f"and {router.more} more interfaces"
+
+
 def _all(router: RouterBox) -> Iterable[float]:
     yield width(router.name, NAME, bold=True)
     yield width(KNOWS if router.pod_routes else KNOWS_NOT, ADDRESS) + 16
+    if router.more:
+        yield width(more(router), ADDRESS + 0.5)
     column = feet_column(router)
     yield from (column + min(120.0, width(subnet, FACT)) for subnet, _ in router.feet)

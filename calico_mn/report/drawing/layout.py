@@ -20,7 +20,7 @@ _COMFORTABLE, _WIDEST = 1120.0, 1500.0
 MARGIN = 20.0
 HEADER, BUS = 48.0, 58.0
 _BETWEEN, _ROWS_APART, _CARDS_APART = 22.0, 40.0, 16.0
-_ROUTERS_APART, _TIERS_APART = 36.0, 62.0
+_ROUTERS_APART, _TIERS_APART, _ARC = 36.0, 62.0, 9.0
 
 Point = tuple[float, float]
 
@@ -121,7 +121,9 @@ def layout(scene: Scene, lanes: int) -> Plan:
             abs(x - subnets[other].entries[name]) > 1 or subnets[other].row
             for other, x in place.below.items() if other in subnets))}
     trunk = (34 + 10 * len(elbows)) if any(place.tier == 0 for place in routers.values()) else 0
-    bottom = _set_heights(subnets, routers, trunk, found, lanes)
+    # Lines between two routers of one tier run above them, each at a height of its own.
+    arcs = sum(routers[one].tier == routers[two].tier for _, one, two in scene.cables)
+    bottom = _set_heights(subnets, routers, trunk, arcs, found, lanes)
     cables = _cables(scene, subnets, routers, elbows)
     return Plan(found, wide - left + 2 * MARGIN, bottom + MARGIN, subnets, routers, cables)
 
@@ -275,16 +277,15 @@ def _spread(box: Box, targets: dict[str, float]) -> dict[str, float]:
 
 
 def _set_heights(subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace], trunk: float,
-                 found: Sizes, lanes: int) -> float:
+                 arcs: int, found: Sizes, lanes: int) -> float:
     """Everything's place from top to bottom; returns the lowest edge."""
-    y = MARGIN
+    y = MARGIN + _ARC * arcs
     for tier in sorted({place.tier for place in routers.values()}, reverse=True):
         mine = [place for place in routers.values() if place.tier == tier]
         highest = max(place.box.height for place in mine)
-        # A curve between two routers of one tier needs room above them.
         for place in mine:
             place.box.y = y + highest - place.box.height
-        y += highest + (_TIERS_APART if tier else trunk)
+        y += highest + (_TIERS_APART + _ARC * arcs if tier else trunk)
     row = 0
     while mine_ := [place for place in subnets.values() if place.row == row]:
         for place_ in mine_:
@@ -292,7 +293,8 @@ def _set_heights(subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace
             place_.box.height = _fill(place_, found, lanes)
         highest = max(place_.box.height for place_ in mine_)
         for place_ in mine_:
-            place_.box.height = highest
+            if place_.nodes:
+                place_.box.height = highest
         y += highest + _ROWS_APART
         row += 1
     return y - _ROWS_APART if row else y
@@ -327,12 +329,15 @@ def _cables(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, Ro
             if other in subnets:
                 level = lowest + 18 + 10 * elbows.get(name, 0)
                 cables[name, other] = _to_subnet((x, place.box.bottom), subnets[other], name, level)
+    arc = 0
     for _, one, two in scene.cables:
         low, high = sorted((routers[one], routers[two]), key=lambda place: place.tier)
         start: Point = (low.above[high.router.name], low.box.y)
+        tops = [place.box.y for place in routers.values() if place.tier == low.tier]
         if low.tier == high.tier:
             end: Point = (high.above[low.router.name], high.box.y)
-            up = min(start[1], end[1]) - 16
+            arc += 1
+            up = min(start[1], end[1], *tops) - 6 - _ARC * arc
             line = [start, (start[0], up), (end[0], up), end]
         else:
             line = [start, (high.below[low.router.name], high.box.bottom)]

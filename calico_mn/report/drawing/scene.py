@@ -133,6 +133,8 @@ def _node(node: Node, cluster: Cluster | None, pods: list[PodBox], listed: int,
     kept = [pod for pod in pods if pod.key in shown]
     kept += [pod for pod in pods if pod.key not in shown][:max(0, listed - 1 - len(kept))]
     rest = [pod.address for pod in pods if pod not in kept]
+    if len(rest) == 1:  # the fold would take more room than the pod
+        return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
     return NodeBox(node.name, tuple(facts), tuple(pod for pod in pods if pod in kept), len(rest),
                    _span(rest), busy)
 
