@@ -101,6 +101,12 @@ def test_tunnels_are_drawn_as_tubes_and_lost_packets_as_crosses(name, mode, tube
     assert text.count('class="lost"') == lost
 
 
+def test_each_cable_between_routers_is_drawn():
+    root = ET.fromstring(draw(shipped("two-paths")))
+    lines = [found.get("d") for found in root.iter(f"{SVG}path") if found.get("class") == "cable"]
+    assert len(lines) == len(set(lines)) == 4, "two to the racks, two between the routers"
+
+
 def many(nodes, pods):
     """So many nodes with so many pods each in one subnet."""
     base = two_subnets().topology

@@ -20,7 +20,7 @@ _COMFORTABLE, _WIDEST = 1120.0, 1500.0
 MARGIN = 20.0
 HEADER, BUS = 48.0, 58.0
 _BETWEEN, _ROWS_APART, _CARDS_APART = 22.0, 40.0, 16.0
-_ROUTERS_APART, _TIERS_APART, _ARC = 36.0, 62.0, 9.0
+_ROUTERS_APART, _TIERS_APART, _ARC = 36.0, 62.0, 13.0
 
 Point = tuple[float, float]
 
@@ -84,7 +84,7 @@ class SubnetPlace:
 
 @dataclass(slots=True)
 class RouterPlace:
-    """A router's card; ``below`` and ``above`` tell where the cable to a neighbour leaves it."""
+    """A router's card; ``below`` and ``above`` tell where the cable of a subnet leaves it."""
 
     router: RouterBox
     box: Box
@@ -95,7 +95,11 @@ class RouterPlace:
 
 @dataclass(slots=True)
 class Plan:
-    """The whole drawing. ``cables`` are lines; their keys (router, subnet) or (router, router)."""
+    """The whole drawing.
+
+    ``cables`` are lines by (router, subnet); between routers, by the lower one and the transit
+    subnet.
+    """
 
     sizes: Sizes
     width: float
@@ -257,11 +261,11 @@ def _ports(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, Rou
         targets = {subnet: subnets[subnet].entries[name] for subnet in place_.router.subnets
                    if subnet in subnets}
         up: dict[str, float] = {}
-        for other in _neighbours(scene, name):
-            if routers[other].tier < place_.tier:
-                targets[other] = routers[other].box.middle
-            elif routers[other].tier >= place_.tier:
-                up[other] = routers[other].box.middle
+        for cable, one, two in scene.cables:
+            if name not in (one, two):
+                continue
+            other_ = routers[two if one == name else one]
+            (targets if other_.tier < place_.tier else up)[cable] = other_.box.middle
         place_.below, place_.above = _spread(place_.box, targets), _spread(place_.box, up)
         for target, x in targets.items():  # a straight cable where there is room for one
             if target in subnets and place_.box.x + 14 <= x <= place_.box.right - 14 and all(
@@ -330,18 +334,18 @@ def _cables(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, Ro
                 level = lowest + 18 + 10 * elbows.get(name, 0)
                 cables[name, other] = _to_subnet((x, place.box.bottom), subnets[other], name, level)
     arc = 0
-    for _, one, two in scene.cables:
+    for cable, one, two in scene.cables:
         low, high = sorted((routers[one], routers[two]), key=lambda place: place.tier)
-        start: Point = (low.above[high.router.name], low.box.y)
+        start: Point = (low.above[cable], low.box.y)
         tops = [place.box.y for place in routers.values() if place.tier == low.tier]
         if low.tier == high.tier:
-            end: Point = (high.above[low.router.name], high.box.y)
+            end: Point = (high.above[cable], high.box.y)
             arc += 1
             up = min(start[1], end[1], *tops) - 6 - _ARC * arc
             line = [start, (start[0], up), (end[0], up), end]
         else:
-            line = [start, (high.below[low.router.name], high.box.bottom)]
-        cables[low.router.name, high.router.name] = line
+            line = [start, (high.below[cable], high.box.bottom)]
+        cables[low.router.name, cable] = line
     return cables
 
 

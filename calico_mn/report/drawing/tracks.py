@@ -70,10 +70,10 @@ def _to_router(plan: Plan, router: str, last: str | None, subnet: str, so_far: l
         return [(cable[-1][0], bus), *reversed(cable)]
     if last is None:
         return []
-    if (last, router) in plan.cables:
-        line = plan.cables[last, router]
+    if (last, subnet) in plan.cables:
+        line = plan.cables[last, subnet]
     else:
-        line = list(reversed(plan.cables[router, last]))
+        line = list(reversed(plan.cables[router, subnet]))
     return [_inside(plan, last, line[0]), *line]
 
 

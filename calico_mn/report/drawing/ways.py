@@ -33,7 +33,8 @@ class Way:
 def ways(cluster: Cluster, mode: EncapsulationMode) -> tuple[Way, ...]:
     """One way for each path class that the cluster has, as they are when all pools are in ``mode``.
 
-    They follow from the same functions that the nodes' routes come from; nothing is measured.
+    They follow from the same functions that the nodes' routes come from; nothing is measured. Of
+    several equally short ways through the fabric it is the first.
     """
     fabric = cluster.fabric
     pods = [Endpoint(key, str(found.address), found.node,

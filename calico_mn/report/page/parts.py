@@ -23,8 +23,8 @@ _MARKS = {
     matrix.UNKNOWN: ("other", "?", "not tried"),
 }
 _TONES = {GOOD, BAD, MIXED}
-#: characters; a cell with more may be broken into lines
-_SHORT = 24
+#: characters; a cell or a heading with more may be broken into lines
+_SHORT, _SHORT_HEAD = 24, 10
 _LEAD = re.compile(r"[A-Z][^:.;]{3,58}:(?= )")
 
 
@@ -53,7 +53,9 @@ def figure(found: Figure, place: str, *, drawing: bool = False) -> str:
     least = natural_width(found.svg) * (0.9 if drawing else 0.6)
     svg = inline(found.svg, place, found.alt).replace(
         "<svg ", f'<svg style="min-width:{least:.0f}px" ', 1)
-    title = "" if drawing else f"<h3>{escape(found.title)}</h3>"
+    # A plot that has its title written in it needs no second one, but a heading all the same.
+    hidden = ' class="hidden"' if f">{escape(found.title, quote=False)}<" in found.svg else ""
+    title = "" if drawing else f"<h3{hidden}>{escape(found.title)}</h3>"
     caption = f"<figcaption>{escape(found.caption)}</figcaption>" if found.caption else ""
     return (f'<figure>{title}<div class="plate scroll{"" if drawing else " white"}" id="{place}"'
             f' tabindex="0">{svg}</div>{caption}</figure>')
@@ -62,7 +64,7 @@ def figure(found: Figure, place: str, *, drawing: bool = False) -> str:
 def table(found: Table) -> str:
     """A table in a frame of its own that scrolls where it is too wide."""
     right = numeric(found)
-    heads = "".join(f'<th scope="col"{_n(aligned)}>{escape(name)}</th>'
+    heads = "".join(f'<th scope="col"{_n(aligned, len(name) <= _SHORT_HEAD)}>{escape(name)}</th>'
                     for name, aligned in zip(found.columns, right, strict=True))
     tones = found.tones or ("",) * len(found.rows)
     rows = "".join(_row(row, right, tone) for row, tone in zip(found.rows, tones, strict=True))

@@ -47,7 +47,7 @@ font-size:1.0625rem;max-width:56rem}}
 .scroll{{overflow-x:auto;-webkit-overflow-scrolling:touch}}
 .scroll:focus-visible,a:focus-visible,button:focus-visible{{outline:2px solid var(--accent);
 outline-offset:2px}}
-figure{{margin:0}}
+figure{{margin:0;position:relative}}
 figcaption{{color:var(--soft);font-size:.9375rem;margin-top:.7rem;max-width:46rem}}
 .plate{{border:1px solid var(--line);border-radius:10px;background:var(--surface);padding:.5rem}}
 .plate svg{{display:block;max-width:100%;height:auto;margin:0 auto}}
