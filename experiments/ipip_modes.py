@@ -44,7 +44,7 @@ except ImportError as missing:
 
 SENTENCE = __doc__.partition("\n")[0]
 FULL = Effort(repeats=6, duration=1)
-QUICK = Effort(repeats=3, duration=0.3)
+QUICK = Effort(repeats=2, duration=0.25)
 
 
 def measure(run: Run) -> None:

@@ -48,8 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--directions", type=words_of(*iperf.DIRECTIONS), default=("forward",),
         metavar="NAME[,NAME...]",
         help=f"of the TCP transfer: {', '.join(iperf.DIRECTIONS)} (default: forward)")
-    add("--packet-sizes", type=whole_numbers(udp.SMALLEST, udp.LARGEST), default=(64, 1400),
-        metavar="BYTES[,BYTES...]", help="UDP payloads (default: 64,1400)")
+    add("--packet-sizes", type=whole_numbers(udp.SMALLEST, udp.LARGEST), default=(),
+        metavar="BYTES[,BYTES...]", help="UDP payloads (default: 64,1400; with --quick: 1400)")
     add("--offloads", type=words_of("on", "off"), default=("on",), metavar="on|off|on,off",
         help="TSO, GSO and GRO of pods and nodes: on is what the kernel gives a new device"
              " (default: on)")
@@ -120,7 +120,7 @@ class Plan:
     def instruments(self) -> tuple[tuple[str, dict[str, Value]], ...]:
         """Name and own factors of every instrument of a trial."""
         sizes: tuple[dict[str, Value], ...] = tuple(
-            {"size": size} for size in self.run.options.own.packet_sizes)
+            {"size": size} for size in self.sizes)
         return (("round trips", {}), ("tcp", {}), ("round trips under load", {}),
                 *(("udp", size) for size in sizes), ("connections", {}), ("wire", {}))
 
@@ -166,6 +166,13 @@ class Plan:
             yield
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """UDP payloads in bytes."""
+        options = self.run.options
+        wanted: tuple[int, ...] = options.own.packet_sizes
+        return wanted or ((1400,) if options.quick else (64, 1400))
+
+    @property
     def _short(self) -> float:
         """Seconds of a reading that needs no long one."""
         return max(_SHORTEST_S, self.run.options.effort.duration * _SHORT)
@@ -189,7 +196,7 @@ class Plan:
 
     def _seconds(self, limited: bool) -> float:
         duration = iperf.counted_seconds(self.run.options.effort.duration, limited)
-        sizes = len(self.run.options.own.packet_sizes)
+        sizes = len(self.sizes)
         return (duration + (iperf.UNSTEADY_S if limited else 0) + (1 + sizes) * self._short
                 + sizes * _UDP_S + _TRIAL_S)
 
@@ -235,7 +242,7 @@ def _record(found: Plan) -> dict[str, Any]:
         "modes": list(found.modes), "repeats": options.effort.repeats,
         "duration_s": options.effort.duration, "seed": options.seed, "quick": options.quick,
         "streams": list(own.streams), "directions": list(own.directions),
-        "offloads": list(own.offloads), "packet_sizes": list(own.packet_sizes),
+        "offloads": list(own.offloads), "packet_sizes": list(found.sizes),
         "pods": [[pod.name, pod.ip, pod.node, pod.subnet] for pod in found.pods],
         "clusters": [dict(cluster) for cluster in found.clusters],
         "pairs": {path: [pair.source.name, pair.destination.name]

@@ -16,12 +16,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 VENV = Path(sys.executable).parent
 
 #: a command as shown -> what is run for it: short forms of what takes minutes, or a reason why
-#: another run has it
+#: another run has it. "tested by FILE": that test runs the very script
 COMMANDS: dict[str, str] = {
+    "sudo .venv/bin/python experiments/ipip_modes.py":
+        "tested by tests/experiment/test_ipip_modes.py",
+    "sudo .venv/bin/python experiments/ipip_modes.py --topology topologies/slow-links.yaml":
+        "tested by tests/experiment/test_ipip_modes.py",
+    "sudo .venv/bin/python experiments/ipip_modes.py --streams 1,4 --offloads on,off":
+        "tested by tests/experiment/test_ipip_modes.py",
     "./install.sh run": "./install.sh run --quick --output {tmp}/quick",
     "./install.sh test": "the command that runs these tests",
 }
@@ -66,6 +72,12 @@ def test_python_example_runs(text: str, tmp_path: Path) -> None:
 def test_shown_command_runs(command: str, tmp_path: Path) -> None:
     assert command in COMMANDS, f"{command!r} is shown, and nothing says how to test it"
     action = COMMANDS[command]
+    if action.startswith("tested by "):
+        test = ROOT / action.removeprefix("tested by ")
+        (script,) = re.findall(r"experiments/(\w+)\.py", command)
+        assert script in test.name, f"{test.name} does not test {script}.py"
+        assert test.exists() and (ROOT / "experiments" / f"{script}.py").exists()
+        return
     if action.startswith("the command"):
         assert (ROOT / shlex.split(command)[0]).exists()
         return
