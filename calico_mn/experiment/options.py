@@ -157,6 +157,19 @@ def whole_numbers(least: int, most: int, zero: str = "") -> Callable[[str], tupl
     return lambda text: tuple(dict.fromkeys(one(word.strip()) for word in text.split(",")))
 
 
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """The type of an option that takes one number."""
+
+    def read(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {least} to {most}")
+        return number
+
+    return read
+
+
 def whole(text: str) -> int:
     """The type of an option that takes a whole number of 1 or more."""
     try:

@@ -58,4 +58,6 @@ METRICS: dict[str, Metric] = {
     "memory": Metric("MB", "memory", False),
     "routes": Metric("routes", "routes in the kernel"),
     "path_share": Metric("share", "share of packets on the first path"),
+    "packets_left": Metric("packets", "packets that left by all paths together"),
+    "flows_arrived": Metric("flows", "flows that arrived", True),
 }

@@ -1,0 +1,115 @@
+"""Many short flows between two pods, and by which of a router's devices they left.
+
+The two ends are programs of their own, :mod:`.flow_sender` and :mod:`.flow_taker`. Packets are
+counted by the kernel, device by device (tx_packets), at the router that has the choice.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from calico_mn.errors import ClusterError, ToolError
+from calico_mn.measure import own_programs
+from calico_mn.measure.iperf import Server
+from calico_mn.measure.paths import Pair
+from calico_mn.measure.programs import Host, end, run, start
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+UDP, TCP = "udp", "tcp"
+
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A router that has equal ways: its name, and the device of each way in the route's order."""
+
+    router: str
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """``packets`` by way; ``flows`` were sent, of which ``arrived`` did."""
+
+    packets: tuple[int, ...]
+    flows: int
+    arrived: int
+
+    @property
+    def share(self) -> float:
+        """The first way's share of the packets."""
+        return self.packets[0] / sum(self.packets)
+
+
+def fork(net: CalicoNet, pair: Pair) -> Fork:
+    """The router of the source's subnet that has equal ways to the destination's.
+
+    Raises ClusterError when there is none.
+    """
+    subnets = {subnet.name: subnet for subnet in net.topology.underlay.subnets}
+    goal = str(subnets[pair.destination.subnet].cidr)
+    for router in net.topology.underlay.routers:
+        if pair.source.subnet in {foot.subnet for foot in router.interfaces}:
+            for route in net.runtime.states[router.name].routes:
+                if route.destination == goal and route.next_hops:
+                    return Fork(router.name, tuple(hop.device for hop in route.next_hops))
+    raise ClusterError(f"{net.topology.source}: no router has several equal ways from"
+                       f" {pair.source.subnet} to {pair.destination.subnet}; see"
+                       " topologies/two-paths.yaml for one that has")
+
+
+def flows(client: Host, server: Server, router: Host, devices: Sequence[str], kind: str,
+          count: int, *, patience: float = 1.0) -> Counted:
+    """Send ``count`` flows of ``kind``, and count what leaves the ``router`` by each device.
+
+    A UDP flow is one packet, a TCP flow about five. ARP is counted too: a packet or two now and
+    then. Flows have ``patience`` seconds to arrive after the last was sent. Raises ToolError.
+    """
+    taker = start(server, own_programs.argv("flow_taker.py", kind, server.ip, str(count),
+                                            str(int(_TIMEOUT_S + patience) + 5)))
+    try:
+        port = own_programs.port(server, taker, "flow_taker.py")
+        before = _sent(router, devices)
+        sending = run(client, own_programs.argv("flow_sender.py", kind, server.ip, str(port),
+                                                str(count)), timeout=_TIMEOUT_S)
+        if sending.status:
+            reason = sending.err.strip() or f"exit status {sending.status}"
+            raise ToolError(f"{client.name} to {server.name}: {kind} flows: {reason}")
+        arrived = _arrived(server, taker, patience)
+    finally:
+        end(taker)
+    packets = tuple(after - first for after, first in
+                    zip(_sent(router, devices), before, strict=True))
+    if sum(packets) < count:
+        raise ToolError(f"{router.name}: only {sum(packets)} packets of {count} flows left by"
+                        f" {', '.join(devices)}")
+    return Counted(packets, count, arrived)
+
+
+def _arrived(server: Host, taker: subprocess.Popen[str], patience: float) -> int:
+    try:
+        out, err = taker.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        taker.terminate()
+        out, err = taker.communicate(timeout=_TIMEOUT_S)
+    try:
+        return int(out)
+    except ValueError:
+        raise ToolError(f"{server.name}: flow_taker.py: {err.strip() or out[:80]!r}") from None
+
+
+def _sent(router: Any, devices: Sequence[str]) -> tuple[int, ...]:
+    """Packets that each device has sent since it was made."""
+    finished = run(router, ["cat", *(f"/sys/class/net/{device}/statistics/tx_packets"
+                                     for device in devices)], timeout=10)
+    try:
+        return tuple(int(word) for word in finished.out.split())
+    except ValueError:
+        raise ToolError(f"{router.name}: no counters of {', '.join(devices)}:"
+                        f" {finished.err.strip()}") from None
