@@ -40,7 +40,7 @@ def report(run: Run) -> Document:
             question="What do Always, CrossSubnet and Never do to reachability, to packets, and"
                      " to speed?",
             method=_METHOD,
-            findings=(*words.explain(found, run.plan["pairs"]),
+            findings=(*words.headline(found), *words.explain(found, run.plan["pairs"]),
                       *physics.explain(found, limits, run.steal_share)),
             tables=tuple(table for table in tables if table),
             figures=pictures(found, samples, limits, _note(run)),

@@ -20,8 +20,8 @@ def speed(summary: Summary) -> Table:
     note = FOOTNOTE if any(row.fabric == POD_ROUTES for row in rows) else ""
     return Table(
         "speed", "Throughput and round-trip time",
-        ("where", "mode", "pairs reached", "in IPIP", "TCP Mbit/s", "min-max", "to Never",
-         "verdict", "RTT us", "min-max", "to Never", "verdict"),
+        ("where", "mode", "pairs reached", "in IPIP", "TCP Mbit/s", "TCP min-max", "TCP to Never",
+         "TCP verdict", "RTT us", "RTT min-max", "RTT to Never", "RTT verdict"),
         tuple((*_who(row), f"{row.reached} of {row.pairs}" if row.pairs else None,
                tunnelled(row) if row.pairs else None,
                *_full(row.throughput, row.throughput_ratio),
@@ -34,9 +34,9 @@ def delay(summary: Summary) -> Table | None:
     rows = [row for row in summary.rows if row.measures]
     sizes = sorted({int(size) for row in rows for metric, size in row.measures
                     if metric == "packets"})
-    columns = ["where", "mode", "RTT p50 us", "p99", "loaded p50", "p99"]
+    columns = ["where", "mode", "RTT p50 us", "RTT p99", "loaded p50", "loaded p99"]
     for size in sizes:
-        columns += [f"UDP {size} B kpps", "lost %"]
+        columns += [f"UDP {size} B kpps", f"{size} B lost %"]
     columns.append("TCP conn/s")
     return _table(
         "delay", "Delay, packets and connections", columns, rows,

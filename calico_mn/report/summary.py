@@ -130,10 +130,13 @@ def summarise(samples: Sequence[Sample], modes: Sequence[str]) -> Summary:
     varying = _varying(trials)
     variants = list(dict.fromkeys(variant_of(sample, varying)
                                   for sample in sorted(trials, key=_levels(varying)))) or [""]
-    tried: dict[tuple[str, str], list[Sample]] = {}
+    tried: dict[tuple[str, str, str], list[Sample]] = {}
     for sample in samples:
         if sample.metric == "reachable":
-            tried.setdefault((sample.path, sample.mode), []).append(sample)
+            tried.setdefault((sample.path, sample.mode, sample.tunnel), []).append(sample)
+    # Who reaches whom was seen with one tunnel back end, and says nothing of another.
+    seen_with = next((tunnel for _, _, tunnel in tried), "")
+    tunnels = {variant_of(sample, varying): sample.tunnel for sample in trials}
     measured: dict[tuple[str, str, str], list[Sample]] = {}
     for sample in trials:
         key = (sample.path, variant_of(sample, varying), sample.mode)
@@ -141,10 +144,11 @@ def summarise(samples: Sequence[Sample], modes: Sequence[str]) -> Summary:
     rows: list[Row] = []
     for path in PATHS:
         for variant in variants:
-            found = {mode: _row(mode, path, variant, tried.get((path, mode), []),
+            found = {mode: _row(mode, path, variant,
+                                tried.get((path, mode, tunnels.get(variant, seen_with)), []),
                                 measured.get((path, variant, mode), []))
-                     for mode in modes
-                     if (path, mode) in tried or (path, variant, mode) in measured}
+                     for mode in modes if (path, mode, tunnels.get(variant, seen_with)) in tried
+                     or (path, variant, mode) in measured}
             if NEVER in found:
                 never = measured.get((path, variant, NEVER), [])
                 found = {mode: replace(row, ratios=_against(

@@ -21,6 +21,9 @@ from calico_mn.report.summary import NEVER, Row, Summary
 _WHERE = {SAME_NODE: "Pods on the same node", SAME_SUBNET: "Nodes in the same subnet",
           CROSS_SUBNET: "Nodes in different subnets"}
 
+_SHORT = {SAME_NODE: "within a node", SAME_SUBNET: "within a subnet",
+          CROSS_SUBNET: "across subnets"}
+
 _METRICS = {"throughput": "Throughput", "latency": "Round-trip time"}
 
 #: a machine with more load a CPU than this before it began is called busy
@@ -46,6 +49,21 @@ def explain(summary: Summary, placed: Collection[str] = PATHS) -> tuple[str, ...
         paragraphs.append(f"Not measured: {listed(missing)}; no two pods of this topology are so"
                           " placed.")
     return tuple(paragraphs)
+
+
+def headline(summary: Summary) -> tuple[str, ...]:
+    """The answer in a line: how many pairs each mode connects, and where it tunnels, as seen."""
+    parts = []
+    for mode in summary.modes:
+        rows = {row.path: row for row in summary.rows if row.mode == mode and row.pairs}
+        if not rows:
+            continue
+        reached = sum(row.reached for row in rows.values())
+        pairs = sum(row.pairs for row in rows.values())
+        inside = [_SHORT[path] for path, row in rows.items() if row.tunnelled]
+        parts.append(f"{mode} connects {'all' if reached == pairs else reached} of {pairs} pairs,"
+                     f" {'through the tunnel ' + listed(inside) if inside else 'without a tunnel'}")
+    return ("; ".join(parts) + ".",) if parts else ()
 
 
 def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:

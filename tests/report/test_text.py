@@ -155,3 +155,12 @@ def test_caveats(run, start):
     (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
 def test_listed(given, text):
     assert words.listed(given) == text
+
+
+def test_the_headline_says_what_each_mode_connects_and_where_it_tunnels(record):
+    (text,) = words.headline(summarise(record(), MODES))
+    assert text == (
+        "Always connects all of 12 pairs, through the tunnel within a subnet and across subnets;"
+        " CrossSubnet connects all of 12 pairs, through the tunnel across subnets;"
+        " Never connects 6 of 12 pairs, without a tunnel.")
+    assert words.headline(summarise([], MODES)) == ()
