@@ -1,0 +1,152 @@
+"""What is made of a recording, without a cluster: journey, text, JSON, picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from calico_mn.report.svg import width
+from calico_mn.trace import story
+from calico_mn.trace.document import document, dumps
+from calico_mn.trace.filters import parse
+from calico_mn.trace.journey import Encapsulation, Neighbour
+from calico_mn.trace.packets import decode, error_text
+from calico_mn.trace.picture import picture
+from calico_mn.trace.recording import FilterCounter
+from calico_mn.trace.recording import document as recorded
+from calico_mn.trace.text import text
+
+RECORDINGS = ("always", "rp", "never-far")
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_survives_being_written_and_read(recording, name):
+    found = recording(name)
+    assert recorded(found) == json.loads(json.dumps(recorded(found)))
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_text_and_picture_of_a_recording(recording, golden, name):
+    journey = story.journey(recording(name))
+    golden(f"recorded-{name}.txt", text(journey, full_reply=True))
+    golden(f"recorded-{name}.svg", picture(journey))
+
+
+def test_the_kernel_is_asked_nothing_that_has_been_answered(recording):
+    found = recording("always")
+    assert story.questions(found) == []
+    emptied = dataclasses.replace(found, answers={})
+    assert ("node31", "ip route get 192.168.58.33") in {
+        (place, str(query)) for place, query in story.questions(emptied)}
+
+
+def test_headers_go_on_and_off_and_arp_is_told(recording):
+    journey = story.journey(recording("always"))
+    headers = [(hop.namespace, step.on, step.outer.ttl, step.inner.ttl)
+               for hop in journey.there.hops for step in hop.steps
+               if isinstance(step, Encapsulation)]
+    assert headers == [("node31", True, 63, 63), ("node33", False, 62, 63)]
+    proxied = [(step.answered_by, step.mac) for hop in journey.there.hops for step in hop.steps
+               if isinstance(step, Neighbour) and step.proxy]
+    assert proxied == [(("node31", "caliacd53aa4120"), "ee:ee:ee:ee:ee:ee")]
+
+
+def test_a_packet_that_was_never_answered_has_no_way_back(recording):
+    journey = story.journey(recording("rp"))
+    assert journey.back is None and journey.round_trip is None
+    assert journey.death.cause == "rp-filter"
+    assert journey.death.by == "rp_filter=1 on eth0"
+
+
+def test_the_document_is_json_and_says_the_same(recording):
+    journey = story.journey(recording("rp"))
+    found = json.loads(dumps(journey))
+    assert found == document(journey)
+    assert (found["version"], found["answered"], found["back"]) == (1, False, None)
+    assert found["death"]["place"] == "node32"
+    hop = found["there"]["hops"][1]
+    assert hop["namespace"] == "node31"
+    assert [step["step"] for step in hop["steps"]] == ["in", "route", "neighbour", "out"]
+    assert hop["steps"][1]["route"] == "10.22.32.0/26 via 192.168.57.32 dev eth0 proto bird"
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize("back", [False, True])
+def test_no_text_of_the_picture_leaves_the_slide_or_touches_another(recording, name, back):
+    root = ElementTree.fromstring(picture(story.journey(recording(name)), back=back))
+    boxes = [box(found) for found in root.iter(f"{SVG}text")]
+    assert len(boxes) > 10
+    for left, top, right, bottom, words in boxes:
+        assert left >= 0 and right <= 1600 and top >= 0 and bottom <= 900, words
+    for place, (left, top, right, bottom, words) in enumerate(boxes):
+        for other in boxes[place + 1:]:
+            assert (right <= other[0] or other[2] <= left or bottom <= other[1]
+                    or other[3] <= top), f"{words!r} over {other[4]!r}"
+
+
+SIZES = {"title": 34, "sub": 22, "good": 22, "bad": 22, "kind": 16, "foot": 19, "reason": 21,
+         "proof": 18}
+BOLD = {"title", "good", "bad", "header", "on"}
+
+
+def box(element):
+    """Left, top, right, bottom and the words of a line of text."""
+    classes = (element.get("class") or "").split()
+    size = float(element.get("font-size") or next(SIZES[c] for c in classes if c in SIZES))
+    words = (element.text or "") + "".join(child.tail or "" for child in element)
+    wide = width(words, size, bold=element.get("font-weight") in ("700", "600")
+                 or bool(BOLD & set(classes)), mono="mono" in classes)
+    x, y = float(element.get("x")), float(element.get("y"))
+    left = x - wide * {"middle": 0.5, "end": 1}.get(element.get("text-anchor"), 0)
+    return left, y - size * 0.78, left + wide, y + size * 0.22, words
+
+
+@pytest.mark.parametrize("frame, ethernet", [
+    (b"", True), (b"\0" * 13, True), (b"\0" * 40, True), (b"\x45" + b"\0" * 10, False),
+    (bytes.fromhex("ffffffffffff020000000001" "0806" "0001"), True),
+], ids=["empty", "short", "unknown", "short-ip", "short-arp"])
+def test_frames_that_are_cut_short_are_nobodys(frame, ethernet):
+    assert decode(frame, ethernet) is None
+
+
+def test_an_icmp_error_names_its_mtu_and_quotes_both_headers():
+    inner = "4500003400004000 3f01 0000 0a161f01 0a162101 0800 0000 ee480001"
+    outer = "4500004800004000 3f04 0000 c0a8391f c0a83a21" + inner
+    packet = decode(bytes.fromhex(
+        "4500006400000000 4001 0000 c0a83901 c0a8391f 0304 0000 000005b4" + outer), False)
+    assert error_text(packet.transport) == "fragmentation needed, MTU 1460"
+    assert [header.protocol for header in packet.quoted.headers] == [4, 1]
+    assert packet.quoted.transport.rest == 0xEE480001
+
+
+NFT = """table ip calico_mn_protocol_4 {
+\tcounter dropped {
+\t\tpackets 3 bytes 252
+\t}
+
+\tchain input {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tip protocol ipencap counter name "dropped" drop
+\t}
+
+\tchain forward {
+\t\ttype filter hook forward priority filter; policy accept;
+\t\tip protocol ipencap counter name "dropped" drop
+\t\tip saddr 10.0.0.1 counter packets 2 bytes 168 drop
+\t\tip saddr 10.0.0.2 counter packets 5 bytes 168 accept
+\t\tip saddr 10.0.0.3 drop
+\t}
+}
+"""
+
+
+def test_dropping_rules_that_count_are_found_in_nfts_listing():
+    assert parse("r1", NFT) == (
+        FilterCounter("r1", "ip saddr 10.0.0.1 drop (table ip calico_mn_protocol_4,"
+                            " chain forward)", 2),
+        FilterCounter("r1", "ip protocol ipencap drop (table ip calico_mn_protocol_4,"
+                            " chains input, forward)", 3))
