@@ -125,6 +125,11 @@ class Run:
         return self.log.add(instrument, setting,
                             replace(taken, seen={**(seen or {}), **taken.seen}), trial.repeat)
 
+    def keep(self, instrument: str, trial: Trial, taken: Taken, *,
+             also: dict[str, Value] | None = None) -> Reading:
+        """Write down what was measured already, as one of several things seen at once."""
+        return self.take(instrument, trial, lambda: taken, also=also)
+
     def has(self, trial: Trial, instruments: Collection[tuple[str, dict[str, Value]]]) -> bool:
         """Whether all these (instrument, further factors) were read in this trial before."""
         return all(self.log.find(name, {**trial.setting, **also}, trial.repeat)

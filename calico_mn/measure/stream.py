@@ -1,0 +1,197 @@
+"""Steady streams of numbered packets between pods, both ways at once: which were lost, and when.
+
+The ends are programs of their own (:mod:`.stream_end`). All namespaces of a machine share
+CLOCK_MONOTONIC, so each direction's losses are known by themselves and by the time at which the
+lost packet was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calico_mn.errors import ToolError
+from calico_mn.measure.paths import Pair
+from calico_mn.measure.programs import end, start
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+#: UDP port of the first stream; the others follow
+FIRST_PORT = 5500
+
+_PROGRAM = Path(__file__).with_name("stream_end.py")
+_START_TIMEOUT_S = 10.0
+_END_TIMEOUT_S = 10.0
+#: after all ends run and before the first packet counts: the neighbours are being resolved
+_LEAD_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One direction: when each packet was sent (CLOCK_MONOTONIC, ns), and the numbers that came.
+
+    A packet's number is its place in ``sent``; ``arrived`` is in order of arrival.
+    """
+
+    sent: tuple[int, ...]
+    arrived: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the packets that were sent in a window of time.
+
+    ``reordered`` ones came after one with a higher number (RFC 4737, 3.3); ``duplicated`` counts
+    copies beyond the first (RFC 5560). ``lost_at`` says when each lost packet was sent, in ms
+    since the window began. ``gap`` is the longest time in ms during which every packet was lost:
+    from the sending of the first to that of the next one that arrived, or to the window's end.
+    """
+
+    sent: int
+    reordered: int
+    duplicated: int
+    lost_at: tuple[float, ...]
+    gap: float
+
+    @property
+    def lost(self) -> int:
+        """How many packets never came."""
+        return len(self.lost_at)
+
+
+def tally(flow: Flow, begin: int, until: int) -> Tally:
+    """The packets sent from ``begin`` on and before ``until``; both CLOCK_MONOTONIC, ns."""
+    window = [number for number, when in enumerate(flow.sent) if begin <= when < until]
+    inside = range(window[0], window[-1] + 1) if window else range(0)
+    seen: set[int] = set()
+    highest = -1
+    reordered = duplicated = 0
+    for number in flow.arrived:
+        if number in seen:
+            duplicated += number in inside
+            continue
+        reordered += number in inside and number < highest
+        highest = max(highest, number)
+        seen.add(number)
+    gap, since = 0, None
+    for number in window:
+        if number in seen:
+            since = None
+            continue
+        since = flow.sent[number] if since is None else since
+        gap = max(gap, (flow.sent[number + 1] if number + 1 in inside else until) - since)
+    lost_at = tuple(_ms(flow.sent[number] - begin) for number in window if number not in seen)
+    return Tally(len(window), reordered, duplicated, lost_at, _ms(gap))
+
+
+def _ms(ns: int) -> float:
+    return round(ns / 1e6, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    name: str
+    process: subprocess.Popen[str]
+
+
+class Streams:
+    """Running streams; :meth:`finish` ends them.
+
+    ``began`` is the CLOCK_MONOTONIC time in ns from which on packets count: all ends were up.
+    """
+
+    def __init__(self, ends: Mapping[Pair, tuple[_End, _End]]) -> None:
+        self._ends = ends
+        self.began = time.monotonic_ns()
+
+    def finish(self) -> dict[Pair, Flow]:
+        """The flows, of each pair and of its reverse. Raises ToolError when an end failed.
+
+        Packets that were sent after the call are of no use: some ends had stopped by then.
+        """
+        every = [end for both in self._ends.values() for end in both]
+        for one in every:
+            one.process.send_signal(signal.SIGTERM)
+        said = {id(one): _answer(one) for one in every}
+        flows = {}
+        for pair, (near, far) in self._ends.items():
+            here, there = said[id(near)], said[id(far)]
+            flows[pair] = Flow(here["sent"], there["arrived"])
+            flows[reverse(pair)] = Flow(there["sent"], here["arrived"])
+        return flows
+
+
+def reverse(pair: Pair) -> Pair:
+    """The pair in the other direction."""
+    return Pair(pair.destination, pair.source)
+
+
+@contextmanager
+def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: float
+            ) -> Iterator[Streams]:
+    """Streams of ``rate`` packets a second in both directions of each pair, while the block runs.
+
+    They end with the block, and after ``longest`` seconds in any case. Raises ToolError.
+    """
+    ends: dict[Pair, tuple[_End, _End]] = {}
+    try:
+        for port, pair in enumerate(pairs, FIRST_PORT):
+            ends[pair] = (_start(net, pair, port, rate, longest),
+                          _start(net, reverse(pair), port, rate, longest))
+        for both in ends.values():
+            for one in both:
+                _await_ready(one)
+        time.sleep(_LEAD_S)
+        yield Streams(ends)
+    finally:
+        for both in ends.values():
+            for one in both:
+                end(one.process)
+
+
+def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -> _End:
+    # -I -S: neither the environment nor installed packages change what runs as root here.
+    return _End(pair.source.name, start(net[pair.source.name], [
+        sys.executable, "-I", "-S", str(_PROGRAM), pair.source.ip, pair.destination.ip, str(port),
+        f"{rate:g}", f"{longest:g}"]))
+
+
+def _await_ready(one: _End) -> None:
+    """Until the program says that it runs."""
+    assert one.process.stdout is not None and one.process.stderr is not None
+    output = one.process.stdout.fileno()
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    said = b""
+    while said != b"ready\n":
+        if not select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise ToolError(f"{one.name}: a stream did not start within {_START_TIMEOUT_S:g} s")
+        part = os.read(output, len(b"ready\n") - len(said))
+        if not part:
+            raise ToolError(f"{one.name}: a stream ended: {one.process.stderr.read().strip()}")
+        said += part
+
+
+def _answer(one: _End) -> dict[str, tuple[int, ...]]:
+    try:
+        out, err = one.process.communicate(timeout=_END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{one.name}: a stream did not end within {_END_TIMEOUT_S:g} s") from None
+    if one.process.returncode:
+        reason = err.strip() or f"exit status {one.process.returncode}"
+        raise ToolError(f"{one.name}: a stream failed: {reason}")
+    try:
+        found: dict[str, Any] = json.loads(out)
+        return {name: tuple(map(int, found[name])) for name in ("sent", "arrived")}
+    except (ValueError, KeyError, TypeError):
+        raise ToolError(f"{one.name}: unexpected answer of a stream: {out[:80]!r}") from None
