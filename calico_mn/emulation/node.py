@@ -136,6 +136,8 @@ class K8sNode(NamespaceNode):
                  blocks: Callable[[], tuple[str, ...]]) -> None:
         super().__init__(name, spawn)
         self.address = address
+        #: the same, under the name that a pod's address has: instruments talk to either
+        self.ip = address
         self._blocks = blocks
 
     @property

@@ -1,7 +1,8 @@
 """A program: answers one byte on each TCP connection. Run by .connections in a pod's namespace.
 
-``connect_server.py ADDRESS SECONDS`` prints its port when it listens and serves one connection
-after the other, for that long at the most. Needs nothing but Python's own library.
+``connect_server.py ADDRESS SECONDS PORT`` prints its port (its own choice if PORT is 0) when it
+listens and serves one connection after the other, for that long at the most. Needs nothing but
+Python's own library.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import socket
 import sys
 
 
-def serve(address: str) -> None:
+def serve(address: str, port: int) -> None:
     """Read a byte, send it back, and wait for the client's end of the connection."""
-    with socket.create_server((address, 0), backlog=128) as listener:
+    with socket.create_server((address, port), backlog=128) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:
             connection, _ = listener.accept()
@@ -30,4 +31,4 @@ def serve(address: str) -> None:
 if __name__ == "__main__":
     # SIGALRM ends the program, also when nobody is left to do so.
     signal.alarm(int(sys.argv[2]))
-    serve(sys.argv[1])
+    serve(sys.argv[1], int(sys.argv[3]))

@@ -30,16 +30,16 @@ class Connections:
     failures: int
 
 
-def connections(client: Host, server: Server, *, duration: float) -> Connections:
+def connections(client: Host, server: Server, *, duration: float, port: int = 0) -> Connections:
     """Connect from ``client`` to ``server`` again and again for ``duration`` seconds.
 
     One connection at a time: the result says what a connection's round trips and the two ends'
     work take, Python's part included, and not how many a node could hold. A first connection is
-    not counted. Raises ToolError.
+    not counted. ``port`` is the server's; 0 lets the kernel choose. Raises ToolError.
     """
     life = duration + _GRACE_S
-    listener = start(server, own_programs.argv("connect_server.py", server.ip,
-                                               str(math.ceil(life) + 5)))
+    listener = start(server, own_programs.argv(
+        "connect_server.py", server.ip, str(math.ceil(life) + 5), str(port)))
     try:
         port = own_programs.port(server, listener, "connect_server.py")
         command = own_programs.argv("connect_client.py", server.ip, str(port), f"{duration:g}")

@@ -47,6 +47,7 @@ class Matrices:
     grids: tuple[Grid, ...]
     legend: str
     rows: tuple[tuple[str, str], ...] = ()
+    title: str = "Who reaches whom, on the fabric as it is"
 
 
 def matrices(samples: Sequence[Sample], pods: Sequence[Endpoint], modes: Sequence[str]

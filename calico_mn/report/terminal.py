@@ -88,7 +88,7 @@ def show_matrices(out: Console, found: matrix.Matrices) -> None:
     """The modes' matrices, beside each other where the terminal is wide enough."""
     if not found.grids:
         return
-    out.print(Text("Who reaches whom, on the fabric as it is", style="bold"))
+    out.print(Text(found.title, style="bold"))
     out.print(Text(f"  {found.legend}   (rows send)", style="dim"))
     room = out.width - _INDENT - max(map(len, found.labels))
     across = max(1, room // (_GAP + max(max(len(grid.lines[0]), len(_title(grid)))

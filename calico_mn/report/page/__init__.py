@@ -85,7 +85,7 @@ def _sections(document: Document, files: Sequence[str]) -> Iterator[tuple[str, s
         yield "topology", "Topology", parts.figure(document.topology, "picture-topology",
                                                    drawing=True)
     if document.matrices and document.matrices.grids:
-        yield ("reachability", "Who reaches whom, on the fabric as it is",
+        yield ("reachability", document.matrices.title,
                parts.matrices(document.matrices))
     if document.figures:
         yield "plots", "Plots", '<div class="figures">' + "".join(
