@@ -1,4 +1,4 @@
-"""Programs of our own that run in a pod: how they are called, and the port that a server says.
+"""Programs of our own that run in a pod: how they are called, and what they say when they work.
 
 They lie beside this module, and need nothing but Python's own library.
 """
@@ -26,18 +26,25 @@ def argv(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", str(_HERE / name), *arguments]
 
 
-def port(host: Host, listener: subprocess.Popen[Any], name: str) -> int:
-    """The port that a server of ours prints when it listens. Raises ToolError if it does not."""
-    assert listener.stdout is not None and listener.stderr is not None
-    output = listener.stdout.fileno()
+def first_line(host: Host, process: subprocess.Popen[Any], name: str) -> str:
+    """What a program of ours prints when it is at work. Raises ToolError if it does not.
+
+    The program must say no more until it ends.
+    """
+    assert process.stdout is not None and process.stderr is not None
+    output = process.stdout.fileno()
     deadline = time.monotonic() + _START_TIMEOUT_S
     said = b""
     while not said.endswith(b"\n"):
         if not select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            raise ToolError(f"{host.name}: {name} did not start to listen within"
-                            f" {_START_TIMEOUT_S:g} s")
+            raise ToolError(f"{host.name}: {name} was not at work within {_START_TIMEOUT_S:g} s")
         part = os.read(output, 64)
         if not part:
-            raise ToolError(f"{host.name}: {name} ended: {listener.stderr.read().strip()}")
+            raise ToolError(f"{host.name}: {name} ended: {process.stderr.read().strip()}")
         said += part
-    return int(said)
+    return said.decode().strip()
+
+
+def port(host: Host, listener: subprocess.Popen[Any], name: str) -> int:
+    """The port that a server of ours prints when it listens. Raises ToolError if it does not."""
+    return int(first_line(host, listener, name))

@@ -8,21 +8,18 @@ lost packet was sent.
 from __future__ import annotations
 
 import json
-import os
-import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.errors import ToolError
+from calico_mn.measure import own_programs
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import end, start
+from calico_mn.measure.programs import Host, end, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -30,8 +27,7 @@ if TYPE_CHECKING:
 #: UDP port of the first stream; the others follow
 FIRST_PORT = 5500
 
-_PROGRAM = Path(__file__).with_name("stream_end.py")
-_START_TIMEOUT_S = 10.0
+_PROGRAM = "stream_end.py"
 _END_TIMEOUT_S = 10.0
 #: after all ends run and before the first packet counts: the neighbours are being resolved
 _LEAD_S = 0.05
@@ -101,7 +97,7 @@ def _ms(ns: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    name: str
+    host: Host
     process: subprocess.Popen[str]
 
 
@@ -151,7 +147,7 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
                           _start(net, reverse(pair), port, rate, longest))
         for both in ends.values():
             for one in both:
-                _await_ready(one)
+                own_programs.first_line(one.host, one.process, _PROGRAM)
         time.sleep(_LEAD_S)
         yield Streams(ends)
     finally:
@@ -161,37 +157,22 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
 
 
 def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -> _End:
-    # -I -S: neither the environment nor installed packages change what runs as root here.
-    return _End(pair.source.name, start(net[pair.source.name], [
-        sys.executable, "-I", "-S", str(_PROGRAM), pair.source.ip, pair.destination.ip, str(port),
-        f"{rate:g}", f"{longest:g}"]))
-
-
-def _await_ready(one: _End) -> None:
-    """Until the program says that it runs."""
-    assert one.process.stdout is not None and one.process.stderr is not None
-    output = one.process.stdout.fileno()
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    said = b""
-    while said != b"ready\n":
-        if not select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            raise ToolError(f"{one.name}: a stream did not start within {_START_TIMEOUT_S:g} s")
-        part = os.read(output, len(b"ready\n") - len(said))
-        if not part:
-            raise ToolError(f"{one.name}: a stream ended: {one.process.stderr.read().strip()}")
-        said += part
+    host = net[pair.source.name]
+    return _End(host, start(host, own_programs.argv(
+        _PROGRAM, pair.source.ip, pair.destination.ip, str(port), f"{rate:g}", f"{longest:g}")))
 
 
 def _answer(one: _End) -> dict[str, tuple[int, ...]]:
     try:
         out, err = one.process.communicate(timeout=_END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{one.name}: a stream did not end within {_END_TIMEOUT_S:g} s") from None
+        raise ToolError(f"{one.host.name}: a stream did not end within {_END_TIMEOUT_S:g} s"
+                        ) from None
     if one.process.returncode:
         reason = err.strip() or f"exit status {one.process.returncode}"
-        raise ToolError(f"{one.name}: a stream failed: {reason}")
+        raise ToolError(f"{one.host.name}: a stream failed: {reason}")
     try:
         found: dict[str, Any] = json.loads(out)
         return {name: tuple(map(int, found[name])) for name in ("sent", "arrived")}
     except (ValueError, KeyError, TypeError):
-        raise ToolError(f"{one.name}: unexpected answer of a stream: {out[:80]!r}") from None
+        raise ToolError(f"{one.host.name}: unexpected answer of a stream: {out[:80]!r}") from None
