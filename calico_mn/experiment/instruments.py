@@ -67,6 +67,38 @@ def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float)
                   "loss": round(found.loss, 5)})
 
 
+def datagrams_cost(client: Host, server: iperf.Server, *, size: int, duration: float) -> Taken:
+    """UDP as fast as the client can, and the CPU time of each packet sent.
+
+    A packet that the receiver's full socket buffer loses has come all the way by then.
+    """
+    with CpuMeter() as meter:
+        found = udp.datagrams(client, server, size=size, duration=duration)
+    return Taken({"programs_packet": found.cpu_packet_us,
+                  **_per_packet(meter.cost, found.sent_per_s * duration),
+                  "packets": found.received_per_s, "packets_sent": found.sent_per_s,
+                  "loss": round(found.loss, 5)})
+
+
+def tcp_cost(client: Host, server: iperf.Server, *, duration: float, rate: float) -> Taken:
+    """A bulk transfer, and the CPU time of each full segment of it."""
+    with CpuMeter() as meter:
+        found = iperf.transfer(client, server, duration=duration, rate=rate)
+    segments = found.bytes / (found.mss or 1)
+    return Taken({"programs_packet": None if found.cpu_s is None
+                  else round(found.cpu_s / segments * 1e6, 4),
+                  **_per_packet(meter.cost, segments), "throughput": found.mbit_per_s,
+                  "packets": round(segments / found.seconds, 3), "mss": found.mss,
+                  "retransmits": found.retransmits})
+
+
+def _per_packet(cost: Cost, packets: float) -> dict[str, Value]:
+    """The whole machine's CPU time by its kind, in us a packet; the sum last."""
+    parts = {"cpu_packet_user": cost.user_s, "cpu_packet_system": cost.system_s,
+             "cpu_packet_softirq": cost.softirq_s, "cpu_packet": cost.total_s}
+    return {name: round(seconds / packets * 1e6, 4) for name, seconds in parts.items()}
+
+
 def connects(client: Host, server: iperf.Server, *, duration: float) -> Taken:
     """TCP connections, one after the other."""
     found = connections(client, server, duration=duration)

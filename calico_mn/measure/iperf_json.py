@@ -6,7 +6,7 @@ Running iperf3 is :mod:`calico_mn.measure.iperf`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from calico_mn.errors import ToolError
@@ -22,7 +22,7 @@ class Transfer:
 
     Streams are summed up, and so are both directions where both were asked for.
     ``retransmits`` counts segments; None where iperf3 cannot tell. ``mss``: bytes of payload in
-    a full segment, see :func:`segment_size`.
+    a full segment, see :func:`segment_size`. ``cpu_s``: see :func:`cpu_seconds`.
     """
 
     mbit_per_s: float
@@ -30,6 +30,7 @@ class Transfer:
     seconds: float
     retransmits: int | None
     mss: int | None = None
+    cpu_s: float | None = field(default=None, compare=False)
 
 
 def load(output: str) -> dict[str, Any]:
@@ -59,13 +60,29 @@ def parse(output: str) -> Transfer:
             sum(int(total["bytes"]) for total in received),
             max(float(total["seconds"]) for total in received),
             None if None in retransmits else sum(int(number) for number in retransmits),
-            segment_size(answer))
+            segment_size(answer),
+            cpu_seconds(answer, max(float(total["seconds"]) for total in received)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ToolError("iperf3's answer has no end.sum_received with bytes, seconds and"
                         " bits_per_second") from None
     if transfer.bytes <= 0:
         raise ToolError("iperf3: nothing arrived")
     return transfer
+
+
+def cpu_seconds(answer: dict[str, Any], seconds: float) -> float | None:
+    """CPU time of both iperf3s in a transfer of so many seconds; None where it is not told.
+
+    ``end.cpu_utilization_percent`` is getrusage(2) by the clock from the transfer's begin to its
+    end (cpu_util in src/iperf_util.c). The kernel's work for a program counts, and so do softirqs
+    that run in its name, as they do after each packet sent on a veth unless the kernel accounts
+    for them apart (CONFIG_IRQ_TIME_ACCOUNTING). What ksoftirqd does, does not.
+    """
+    found = answer.get("end", {}).get("cpu_utilization_percent", {})
+    try:
+        return float(found["host_total"] + found["remote_total"]) / 100 * seconds
+    except (KeyError, TypeError):
+        return None
 
 
 def segment_size(answer: dict[str, Any]) -> int | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
-from calico_mn.measure.iperf_json import load
+from calico_mn.measure.iperf_json import cpu_seconds, load
 from calico_mn.measure.programs import Host
 
 #: bytes of payload: what iperf3 writes into each datagram, and the most that IPv4 allows
@@ -24,7 +24,8 @@ class Datagrams:
 
     ``sent_per_s`` and ``received_per_s`` each by their own end's clock; ``loss`` is the share of
     the sent ones that the receiving program did not read, 0 to 1; ``mbit_per_s`` the payload
-    that it did.
+    that it did. ``cpu_packet_us``: CPU time of both programs by the packets sent, see
+    :func:`.iperf_json.cpu_seconds`.
     """
 
     size: int
@@ -32,6 +33,7 @@ class Datagrams:
     received_per_s: float
     loss: float
     mbit_per_s: float
+    cpu_packet_us: float | None = field(default=None, compare=False)
 
 
 def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Datagrams:
@@ -71,9 +73,11 @@ def parse(output: str) -> Datagrams:
             sent_by = received_by = end["sum"]
             received = int(sent_by["packets"]) - int(sent_by["lost_packets"])
         sent = int(sent_by["bytes"]) / size
+        cpu = cpu_seconds(answer, float(sent_by["seconds"]))
         return Datagrams(size, _rate(sent, sent_by), _rate(received, received_by),
                          max(0.0, 1 - received / sent),
-                         round(_rate(received, received_by) * size * 8 / 1e6, 3))
+                         round(_rate(received, received_by) * size * 8 / 1e6, 3),
+                         None if cpu is None else round(cpu / sent * 1e6, 4))
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         raise ToolError("iperf3's answer has no start.test_start.blksize, or no end.sum_sent and"
                         " end.sum_received with bytes and seconds, or nothing was sent"

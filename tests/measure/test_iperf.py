@@ -105,6 +105,13 @@ def test_recorded_answers(name, transfer):
     assert iperf.parse(recorded(name)) == transfer
 
 
+@pytest.mark.parametrize("name", ["two-streams", "reverse"])
+def test_recorded_answers_tell_the_cpu_time_of_both_ends(name):
+    found = iperf.parse(recorded(name))
+    # Two programs of one thread, or of one for each stream, at work for the transfer's time.
+    assert 0 < found.cpu_s < 8 * found.seconds
+
+
 @pytest.mark.parametrize(("start", "stream", "size"), [
     pytest.param({"tcp_mss_default": 1428}, {"pmtu": 1480}, 1428, id="as negotiated"),
     pytest.param({"tcp_mss_default": 1448}, {"pmtu": 1480}, 1428,

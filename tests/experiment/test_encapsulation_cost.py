@@ -1,0 +1,118 @@
+"""The cost of encapsulation from end to end: structure and truth, never a time."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.patience import SLOWNESS
+
+from calico_mn.experiment.encapsulation_report import cases
+from calico_mn.measure.iperf_json import cpu_seconds
+from calico_mn.measure.readings import load_readings
+
+from .conftest import topology
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "encapsulation_cost.py"
+ON, OFF = "as they are", "off"
+
+pytestmark = pytest.mark.root
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
+                          capture_output=True, timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One short run, and the directory of its results."""
+    directory = tmp_path_factory.mktemp("run")
+    output = directory / "results"
+    done = run("--quick", "--repeats", 2, "--duration", 0.1, "--tunnel", "ebpf", "--topology",
+               topology(directory, a="node31", b="node32"), "--output", output)
+    assert done.returncode == 0, done.stderr
+    return done, output
+
+
+@pytest.fixture(scope="module")
+def readings(finished):
+    return load_readings(finished[1] / "results.jsonl")
+
+
+def test_both_modes_are_measured_alike(readings):
+    assert Counter((r.setting["mode"], r.setting["size"], r.setting["offloads"])
+                   for r in readings) == {
+        (mode, size, level): 2 for mode in ("Always", "Never")
+        for size, level in ((64, ON), (1400, ON), (0, ON), (0, OFF))}
+
+
+def test_the_mode_alone_decides_whether_packets_are_encapsulated(readings):
+    assert {(r.setting["mode"], r.seen["encapsulated"]) for r in readings} == {
+        ("Always", True), ("Never", False)}
+    assert len({(r.setting["source"], r.setting["destination"]) for r in readings}) == 1
+
+
+def test_tcp_segments_are_of_one_size_in_both_modes(readings):
+    assert {r.values["mss"] for r in readings if r.setting["size"] == 0} == {1428}
+
+
+def test_switched_offloads_are_named(finished, readings):
+    for r in readings:
+        switched = r.seen["offloads_off"]
+        assert bool(switched) is (r.setting["offloads"] == OFF)
+    for device in ("eth0 of default/a", "eth0 of node31", "tunl0 of node32"):
+        assert device in switched or not switched
+        assert device in " ".join(finished[0].stdout.split())
+
+
+def test_every_cost_is_positive_and_parts_make_the_sum(readings):
+    for r in readings:
+        assert r.values["programs_packet"] > 0
+        parts = sum(r.values[f"cpu_packet_{kind}"] for kind in ("user", "system", "softirq"))
+        assert parts == pytest.approx(r.values["cpu_packet"], abs=0.01)
+
+
+def test_two_repeats_are_too_few_for_a_verdict(finished, readings):
+    assert {case.difference().verdict for case in cases(readings)} == {"too few repeats"}
+    with open(finished[1] / "costs.csv", encoding="utf-8", newline="") as file:
+        assert {line["verdict"] for line in csv.DictReader(file)} == {"too few repeats"}
+
+
+def test_the_report_and_its_picture_are_there(finished):
+    done, output = finished
+    assert done.stderr == ""
+    assert json.loads((output / "summary.json").read_text())["complete"] is True
+    assert {"report.html", "costs.csv", "speeds.csv", "machine.csv", "cost-ebpf.svg"} <= {
+        path.name for path in output.iterdir()}
+
+
+def test_a_run_is_taken_up_where_it_was_cut_short(finished):
+    path = finished[1] / "results.jsonl"
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(whole[:-2]))
+    done = run("--resume", finished[1])
+    assert done.returncode == 0, done.stderr
+    again = path.read_text().splitlines(keepends=True)
+    assert again[:-2] == whole[:-2]
+    assert len(again) == len(whole)
+
+
+def test_pods_in_different_subnets_cannot_be_compared(tmp_path):
+    done = run("--quick", "--topology", topology(tmp_path, a="node31", b="node33"),
+               "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert "no two pods are on two nodes of one subnet" in done.stderr
+
+
+@pytest.mark.parametrize(("end", "seconds"), [
+    pytest.param({"cpu_utilization_percent": {"host_total": 60.0, "remote_total": 40.0}}, 2.0,
+                 id="both ends"),
+    pytest.param({"cpu_utilization_percent": {"host_total": 60.0}}, None, id="one end only"),
+    pytest.param({}, None, id="not told"),
+])
+def test_cpu_time_is_that_of_both_ends(end, seconds):
+    assert cpu_seconds({"end": end}, 2.0) == seconds

@@ -1,0 +1,36 @@
+"""What paired differences allow to say, and a line through samples."""
+
+import pytest
+
+from calico_mn.measure.differences import LESS, MORE, judge, paired_differences
+from calico_mn.measure.fit import fit
+from calico_mn.measure.statistics import NO_DIFFERENCE, TOO_FEW
+
+
+def test_only_repeats_that_both_have_make_a_pair():
+    assert paired_differences({3: 5.0, 1: 2.0, 2: 9.0}, {1: 1.5, 3: 7.0}) == (0.5, -2.0)
+
+
+@pytest.mark.parametrize(("differences", "median", "verdict"), [
+    pytest.param([1.0, 1.1, 0.9, 1.0, 1.2, 1.05], 1.025, MORE, id="always more"),
+    pytest.param([-1.0, -1.1, -0.9, -1.0, -1.2, -1.05], -1.025, LESS, id="always less"),
+    pytest.param([1.0, -1.1, 0.9, -1.0, 1.2, -1.05], -0.05, NO_DIFFERENCE, id="either way"),
+    pytest.param([0.1, 5.0, 0.2], 0.2, NO_DIFFERENCE, id="three, scattered"),
+    pytest.param([1.0, 1.01, 0.99], 1.0, MORE, id="three, close together"),
+    pytest.param([1.0, 1.0], 1.0, TOO_FEW, id="two"),
+])
+def test_a_difference_is_called_one_only_when_zero_is_left_out(differences, median, verdict):
+    found = judge(differences)
+    assert found.median == pytest.approx(median)
+    assert (found.n, found.verdict) == (len(differences), verdict)
+
+
+def test_no_differences_cannot_be_judged():
+    with pytest.raises(ValueError, match="no differences"):
+        judge([])
+
+
+def test_a_line_through_its_own_points():
+    found = fit([(64, 5.064), (1400, 6.4), (512, 5.512)])
+    assert (found.intercept, found.slope, found.r2) == pytest.approx((5, 0.001, 1))
+    assert found.at(1000) == pytest.approx(6)
