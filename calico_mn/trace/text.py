@@ -29,6 +29,7 @@ TITLE, GOOD, BAD, PLACE, OUTER, PLAIN, FAINT = (
     "title", "good", "bad", "place", "outer", "plain", "faint")
 
 _LABEL = 10
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,10 @@ def _neighbour(step: Neighbour) -> Iterator[Line]:
         yield _labelled("neighbour", f"{step.address} {state}", PLAIN if step.mac else BAD)
         return
     times = "" if step.asked == 1 else f" ({step.asked} times)"
+    others = (", ".join(step.heard_by) if len(step.heard_by) <= _MOST_NAMED
+              else f"{len(step.heard_by)} others")
     yield _labelled("ARP", f"who has {step.address}? tell {step.asker}{times}"
-                    + (f"   heard also by {', '.join(step.heard_by)}" if step.heard_by else ""))
+                    + (f"   heard also by {others}" if step.heard_by else ""))
     if step.answered_by is None:
         yield _labelled("", f"nobody answers; the entry is {step.state or 'gone'}", BAD)
         return

@@ -55,6 +55,16 @@ def test_headers_go_on_and_off_and_arp_is_told(recording):
     assert proxied == [(("node31", "caliacd53aa4120"), "ee:ee:ee:ee:ee:ee")]
 
 
+def test_of_many_who_heard_an_arp_question_the_number_is_told(recording):
+    journey = story.journey(recording("rp"))
+    first = journey.there.hops[0]
+    steps = tuple(dataclasses.replace(step, heard_by=tuple(f"node{n}" for n in range(98)))
+                  if isinstance(step, Neighbour) else step for step in first.steps)
+    hops = (dataclasses.replace(first, steps=steps), *journey.there.hops[1:])
+    there = dataclasses.replace(journey.there, hops=hops)
+    assert "heard also by 98 others\n" in text(dataclasses.replace(journey, there=there))
+
+
 def test_a_packet_that_was_never_answered_has_no_way_back(recording):
     journey = story.journey(recording("rp"))
     assert journey.back is None and journey.round_trip is None
