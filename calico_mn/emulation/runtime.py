@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 
 from calico_mn.delta import Delta, delta
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import flowhash, packetfilter, processes, tunnel
+from calico_mn.kernel import flowhash, packetfilter, processes, routes, rtnetlink, tunnel
 from calico_mn.kernel.bulk_capture import BulkCapture
 from calico_mn.kernel.capture import Capture
+from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, environment
+from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.writer import KernelWriter
 from calico_mn.state import Bridge, Drop, Filter, Namespace, Tunnel
@@ -174,6 +176,19 @@ class Runtime:
             [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {program}"]
             if erase else [f"tc qdisc del dev {device} clsact"])])
         self._write_logs()
+
+    def kernel_routes(self, name: str) -> tuple[KernelRoute, ...]:
+        """The main routing table of a namespace as the kernel has it now."""
+        namespace = self._writer.namespaces[name]
+
+        def job() -> tuple[KernelRoute, ...]:
+            self._thread.enter(namespace)
+            with NetlinkSocket() as netlink:
+                names = {index: name for name, index in
+                         rtnetlink.device_indexes(netlink).items()}
+                return routes.main_table(netlink, names)
+
+        return self._thread.call(job)
 
     def has_tunnel(self, name: str) -> bool:
         """Whether there is a tunl0 of ours in a namespace."""

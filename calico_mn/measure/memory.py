@@ -1,0 +1,68 @@
+"""The machine's memory, and namespaces that the kernel is still taking apart (proc(5))."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+# The counter of objects in use is exact only up to a few slabs of each processor.
+_SLACK = 64
+_POLL_S = 0.1
+_QUIET_S = 0.5
+# Others may have made namespaces in the meantime; the kernel's work on a batch is shorter.
+_LONG_QUIET_S = 4.0
+_FIXED_WAIT_S = 2.0
+
+
+def available_kb() -> int:
+    """MemAvailable of the machine, in kB."""
+    return _field(Path("/proc/meminfo"), "MemAvailable:")
+
+
+def slab_kb() -> int:
+    """Slab of the machine: the kernel's own small objects, in kB."""
+    return _field(Path("/proc/meminfo"), "Slab:")
+
+
+def resident_kb() -> int:
+    """This process's resident memory, in kB."""
+    return _field(Path("/proc/self/status"), "VmRSS:")
+
+
+def _field(path: Path, name: str) -> int:
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    return 0
+
+
+def namespace_count() -> int | None:
+    """Network namespaces that the kernel holds memory for; None where it does not tell."""
+    try:
+        return _field(Path("/proc/slabinfo"), "net_namespace") or None
+    except OSError:
+        return None
+
+
+def settle(baseline: int | None, timeout: float = 30.0) -> bool:
+    """Wait until the namespaces of the last cluster are gone; whether they went in time.
+
+    A stopped cluster's namespaces are taken apart in the background, under locks that the next
+    boot needs as well: a boot right after a stop takes up to twice as long. ``baseline`` is the
+    count to come back to, or else it has to stand still; without one, the wait is a fixed two
+    seconds.
+    """
+    if baseline is None or namespace_count() is None:
+        time.sleep(_FIXED_WAIT_S)
+        return True
+    deadline = time.monotonic() + timeout
+    last, since = -1, time.monotonic()
+    while time.monotonic() < deadline:
+        count = namespace_count() or 0
+        if count != last:
+            last, since = count, time.monotonic()
+        wanted = _QUIET_S if count <= baseline + _SLACK else _LONG_QUIET_S
+        if time.monotonic() - since >= wanted:
+            return True
+        time.sleep(_POLL_S)
+    return False
