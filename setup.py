@@ -13,6 +13,7 @@ setup(
         "calico_mn": ["py.typed"],
         "calico_mn.kernel": ["ebpf/*.o", "ebpf/*.c", "ebpf/*.sh"],
     },
+    entry_points={"console_scripts": ["calico-mn = calico_mn.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=[
         "mininet>=2.3.0.dev6",

@@ -70,3 +70,7 @@ class ToolError(CalicoMnError):
 
 class ClusterError(CalicoMnError):
     """A request that the running cluster cannot fulfil, such as deleting an unknown pod."""
+
+
+class NotFoundError(ClusterError):
+    """What a request is about is not there: no such run, or no such node in it."""

@@ -47,6 +47,10 @@ class Speaker:
         """The nodes with which a session is up."""
         return tuple(self._sessions)
 
+    def learned_from(self, peer: IPv4Address) -> tuple[IPv4Network, ...]:
+        """What the peer of that address announces here."""
+        return self._rib.from_peer(peer)
+
     def connect(self, peer: Speaker) -> frozenset[str]:
         """Bring a session up and exchange everything; the nodes whose learned prefixes changed."""
         changed = set()

@@ -181,6 +181,10 @@ class Cluster:
         """A pool's mode as a node sees it."""
         return self._modes[node][pool.name]
 
+    def mode_of_pool(self, pool: IPPool) -> EncapsulationMode:
+        """A pool's mode as the cluster has it; single nodes may see another."""
+        return self._pool_modes[pool.name]
+
     def tunnel_address(self, node: str) -> IPv4Address | None:
         """The address on a node's tunl0, None while it has none."""
         allocation = self.ipam.allocation(_tunnel_handle(node))

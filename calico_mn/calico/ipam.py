@@ -77,6 +77,11 @@ class IPAM:
         """The blocks with an affinity to ``node``, in the order in which it claimed them."""
         return tuple(block.cidr for block in self._by_node.get(node, ()))
 
+    def blocks_of(self, pool: IPPool) -> tuple[Block, ...]:
+        """The blocks of a pool that exist, by address."""
+        return tuple(sorted((block for block in self._blocks.values()
+                             if _holds(pool.cidr, block.cidr)), key=lambda block: block.cidr))
+
     def affinities(self) -> tuple[BlockAffinity, ...]:
         """Every block that belongs to a node."""
         return tuple(BlockAffinity(block.affinity, block.cidr)

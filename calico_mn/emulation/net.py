@@ -14,12 +14,14 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValu
 from pathlib import Path
 from types import TracebackType
 
+from calico_mn import __version__
 from calico_mn.bgp.distributor import Distributor
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
+from calico_mn.emulation import plan
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.emulation.multipath import MultipathMininet
 from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
@@ -46,7 +48,9 @@ class CalicoNet(MultipathMininet):
     """An emulated Calico cluster, and a Mininet with all that Mininet offers.
 
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
-    (0 off, 1 strict, 2 loose, as current Debian and Ubuntu set it).
+    (0 off, 1 strict, 2 loose, as current Debian and Ubuntu set it). ``name`` is the run's name on
+    disk, taken from the topology's file unless given; ``controlled`` notes there that somebody
+    serves requests about the cluster (:mod:`calico_mn.control`).
 
     Raises TopologyError when the topology's addresses do not suffice, UnsupportedError when the
     machine cannot run it. Nothing is made before :meth:`start`.
@@ -54,12 +58,15 @@ class CalicoNet(MultipathMininet):
 
     profile = PROFILE
 
-    def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2) -> None:
+    def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2,
+                 name: str = "", controlled: bool = False) -> None:
         super().__init__()
         self.topology = topology
         self.cluster = Cluster(topology, rp_filter)
         self.distributor = Distributor()
         self._tunnel_wanted = tunnel
+        self._name_wanted = name
+        self._controlled = controlled
         self._runtime: Runtime | None = None
 
     def __enter__(self) -> CalicoNet:
@@ -94,7 +101,9 @@ class CalicoNet(MultipathMininet):
         """Boot the cluster. On any failure nothing is left behind. A stopped one stays stopped."""
         if self._runtime is not None and self.runtime.is_open:
             return
-        self._runtime = Runtime(self._tunnel_wanted, {"topology": self.topology.source})
+        self._runtime = Runtime(self._tunnel_wanted, {
+            "topology": self.topology.source, "controlled": self._controlled,
+            "version": __version__}, self._name_wanted)
         try:
             with _no_garbage_collection():
                 self._boot(self._runtime)
@@ -106,17 +115,9 @@ class CalicoNet(MultipathMininet):
     def _boot(self, runtime: Runtime) -> None:
         cluster = self.cluster
         # Most of the time is the kernel's, making namespaces: the rest is done meanwhile.
-        pods = [cluster.pod_state(key) for key in cluster.endpoints]
+        pods = plan.pod_states(cluster)
         runtime.create(pods, {key: e.node for key, e in cluster.endpoints.items()})
-        for node in cluster.nodes.values():
-            self.distributor.add_node(node.name, node.address.ip)
-        for name in cluster.nodes:
-            self.distributor.originate(name, cluster.originated(name))
-        hosts = [
-            *(cluster.subnet_state(subnet) for subnet in self.topology.underlay.subnets),
-            *self._router_states(),
-            *(self._node_state(name) for name in cluster.nodes),
-        ]
+        hosts = plan.host_states(cluster, self.distributor)
         runtime.create(hosts)
         self._add_fabric()
         for name in cluster.nodes:

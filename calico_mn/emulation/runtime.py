@@ -32,11 +32,16 @@ Result = TypeVar("Result")
 class Runtime:
     """One run: its namespaces, its programs, its directory, its tunnel back end."""
 
-    def __init__(self, tunnel_wanted: str, description: Mapping[str, object]) -> None:
+    def __init__(self, tunnel_wanted: str, description: Mapping[str, object], name: str = ""
+                 ) -> None:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
         self.tunnel = tunnel.choose(tunnel_wanted)
-        self.directory = RunDirectory({**description, "tunnel": self.tunnel.name})
+        try:
+            self.directory = RunDirectory({**description, "tunnel": self.tunnel.name}, name)
+        except BaseException:
+            self.tunnel.close()
+            raise
         self._thread = NamespaceThread()
         self._log_of: dict[str, str] = {}
         self._unwritten: dict[str, list[LogEntry]] = {}
@@ -107,6 +112,13 @@ class Runtime:
         marked = environment(self.directory.identity, options.pop("env", None))
         return self._thread.call(
             self._thread.spawn, namespace, command, directory, env=marked, **options)
+
+    def open(self, name: str) -> tuple[int, int]:
+        """New descriptors of a namespace and its mounts; whoever gets them closes them."""
+        namespace = self._writer.namespaces.get(name)
+        if not self.is_open or namespace is None:
+            raise ClusterError(f"{name} is not running")
+        return self._thread.call(self._thread.open, namespace)
 
     def capture(self, name: str, device: str, protocol: int) -> Capture:
         """Begin to capture a namespace's packets of one IP protocol on one device."""

@@ -11,6 +11,7 @@ What is put into a namespace is :mod:`calico_mn.kernel.writer`'s business.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,9 @@ _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 _MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _MNT_DETACH = 2
+
+#: the variable that names the run in the environment of its programs
+MARK = "CALICO_MN_RUN"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -152,6 +156,18 @@ class NamespaceThread:
         self.processes.append(process)
         return process
 
+    def open(self, namespace: NetworkNamespace) -> tuple[int, int]:
+        """New descriptors of ``namespace`` and of its mounts, for another process to enter."""
+        self.enter(namespace)
+        self._enter_mounts(namespace)
+        _setns(self._home_mounts, _CLONE_NEWNS)
+        network = fcntl.fcntl(namespace.descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
+        try:
+            return network, fcntl.fcntl(namespace.mounts, fcntl.F_DUPFD_CLOEXEC, 0)
+        except OSError:
+            os.close(network)
+            raise
+
     def _enter_mounts(self, namespace: NetworkNamespace) -> None:
         """A mount namespace per network namespace, made when the first program needs it.
 
@@ -178,6 +194,19 @@ class NamespaceThread:
         namespace.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def become(network: int, mounts: int, command: Sequence[str], env: Mapping[str, str]) -> None:
+    """Turn this process into a program inside the namespaces that the descriptors stand for.
+
+    Only for a process with a single thread: setns(2) refuses mounts otherwise. Returns never.
+    Raises KernelError, or OSError when the program cannot be run.
+    """
+    directory = os.getcwd()
+    _setns(network, _CLONE_NEWNET)
+    _setns(mounts, _CLONE_NEWNS)
+    os.chdir(directory)
+    os.execvpe(command[0], list(command), dict(env))
+
+
 def environment(run: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of programs in a run: the caller's, and a mark that tells whose they are."""
-    return {**os.environ, "CALICO_MN_RUN": run, **(extra or {})}
+    return {**os.environ, MARK: run, **(extra or {})}

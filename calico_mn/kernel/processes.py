@@ -3,14 +3,80 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
 _GRACE_S = 1.0
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in ticks since boot; None when there is none (or it is a zombie).
+
+    With it a process is told from a later one of the same number (proc(5): field 22 of stat).
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def pid_namespace(pid: int | None = None) -> int | None:
+    """Which numbering a process's id belongs to: other containers have other processes."""
+    try:
+        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """A process's environment as it was when it started; empty where that cannot be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def name_of(pid: int) -> str:
+    """A process's command name."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def all_pids() -> list[int]:
+    """Every process that can be seen from here."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def end_by_id(pid: int, still_right: Callable[[], bool]) -> None:
+    """End a process that is not a child of ours, unless its number went to another meanwhile.
+
+    ``still_right`` looks at /proc again, while a descriptor keeps the number from being reused.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if not still_right():
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, number)
+            if select.select([descriptor], [], [], _GRACE_S)[0]:
+                return
+    finally:
+        os.close(descriptor)
 
 
 def end(started: Sequence[subprocess.Popen[Any]]) -> None:

@@ -7,19 +7,22 @@ node see it there.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 from calico_mn.errors import UnsupportedError
+from calico_mn.kernel import processes, registry
+from calico_mn.kernel.registry import ROOT
 
-ROOT = Path("/run/calico-mn")
 LOG_FILE = "cni.log"
 
 _numbers = itertools.count(1)
@@ -35,25 +38,40 @@ class LogEntry:
 
 
 class RunDirectory:
-    """``/run/calico-mn/PID-N``: ``run.json`` and ``logs/NAME/cni.log``."""
+    """``/run/calico-mn/PID-N``: ``run.json`` and ``logs/NAME/cni.log``.
 
-    def __init__(self, description: Mapping[str, object]) -> None:
+    ``description`` goes into ``run.json``; its ``topology`` gives the run its name unless one is
+    given. Raises ClusterError for a name that is taken or none, UnsupportedError where the
+    directory cannot be made.
+    """
+
+    def __init__(self, description: Mapping[str, object], name: str = "") -> None:
         self.identity = f"{os.getpid()}-{next(_numbers)}"
         self.path = ROOT / self.identity
+        self._log_directories: dict[str, Path] = {}
+        self.record = {
+            "name": name, "pid": os.getpid(),
+            "process_started": processes.start_time(os.getpid()),
+            "pid_namespace": processes.pid_namespace(), "started": _now(), **description}
         try:
-            ROOT.mkdir(mode=0o755, exist_ok=True)
-            self.path.mkdir(mode=0o700)
-        except FileExistsError:
-            # Left behind by a process with our pid that was killed: it cannot be alive.
-            shutil.rmtree(self.path)
-            self.path.mkdir(mode=0o700)
+            with _locked():
+                self.record["name"] = self.name = registry.new_name(
+                    name, str(description.get("topology", "")), registry.runs())
+                if self.path.exists():
+                    # Left behind by a process with our pid that was killed: it cannot be alive.
+                    shutil.rmtree(self.path)
+                self.path.mkdir(mode=0o700)
+                (self.path / registry.RECORD).write_text(
+                    json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
+                (self.path / "logs").mkdir()
         except OSError as error:
             raise UnsupportedError(
                 f"cannot make the run's directory {self.path}: {error.strerror}") from error
-        (self.path / "logs").mkdir()
-        self._log_directories: dict[str, Path] = {}
-        record = {"pid": os.getpid(), "started": _now(), **description}
-        (self.path / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def socket(self) -> Path:
+        """Where the run takes requests, if it does."""
+        return self.path / registry.SOCKET
 
     @property
     def logs(self) -> Path:
@@ -79,11 +97,33 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Delete the directory, and the common one if no other run uses it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove(self.path)
+
+
+def remove(path: Path) -> None:
+    """Delete a run's directory, and the common one if no other run uses it."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        ROOT.rmdir()
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """One process at a time chooses a name and makes its directory below ROOT."""
+    while True:
+        ROOT.mkdir(mode=0o755, exist_ok=True)
         try:
-            ROOT.rmdir()
-        except OSError:
+            descriptor = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # the last run has just ended, and ROOT with it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink == 0:
+                continue
+            yield
             return
+        finally:
+            os.close(descriptor)
 
 
 def _now() -> str:

@@ -1,0 +1,111 @@
+"""Text for people and JSON for programs: tables as kubectl and calicoctl print them.
+
+Colours only where standard output is a terminal and NO_COLOR (https://no-color.org) is unset.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+#: kubectl's word for what is not there
+NONE = "<none>"
+
+_STYLES = {"title": "1", "good": "32", "bad": "1;31", "place": "1;36", "outer": "33", "faint": "2",
+           "plain": "", "warn": "33"}
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Whether escape sequences are welcome there."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, style: str, stream: TextIO | None = None) -> str:
+    """The text in a style's colour, where colours are welcome."""
+    code = _STYLES[style]
+    return f"\033[{code}m{text}\033[0m" if code and is_coloured(stream or sys.stdout) else text
+
+
+def say(text: str = "") -> None:
+    """A line for the person, on standard output."""
+    print(text)
+
+
+def complain(text: str) -> None:
+    """A message for the person, on standard error."""
+    print(text, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON."""
+    print(json.dumps(value, indent=2))
+
+
+def cell(value: object) -> str:
+    """A table's cell."""
+    if value is None or value == "" or value == []:
+        return NONE
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def columns(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Columns as kubectl prints them: three blanks between, headers in capitals."""
+    texts = [list(headers), *([cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["   ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+            for line in texts]
+
+
+def box(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
+        ) -> list[str]:
+    """A table with a frame, as calicoctl's ``ipam show`` and ``node status`` print them.
+
+    The columns named in ``right`` are numbers.
+    """
+    texts = [[cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+
+    def line(words: Sequence[str]) -> str:
+        cells = (word.rjust(width) if header in right else word.ljust(width)
+                 for word, width, header in zip(words, widths, headers, strict=True))
+        return f"| {' | '.join(cells)} |"
+
+    head = "| " + " | ".join(
+        header.center(width) for header, width in zip(headers, widths, strict=True)) + " |"
+    return [rule, head, rule, *map(line, texts), rule]
+
+
+def show(lines: Sequence[str], heads: int = 1) -> None:
+    """Lines of a table; the first ``heads`` of them are its head."""
+    for number, text in enumerate(lines):
+        print(paint(text, "title") if number < heads else text)
+
+
+class Progress:
+    """A count on standard error, where that is a terminal; gone at the end."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._shown = ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._shown:
+            sys.stderr.write(f"\r{' ' * len(self._shown)}\r")
+            sys.stderr.flush()
+
+    def __call__(self, message: dict[str, int]) -> None:
+        """So many are done of so many."""
+        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            return
+        self._shown = f"{self._doing}: {message['done']} of {message['of']}"
+        sys.stderr.write(f"\r{self._shown}")
+        sys.stderr.flush()

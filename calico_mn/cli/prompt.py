@@ -1,0 +1,109 @@
+"""Mininet's prompt in the keeper's terminal, with calico-mn's verbs as further commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mininet.cli import CLI
+from mininet.log import error, output
+
+from calico_mn.cli import verbs
+from calico_mn.cli.main import read
+from calico_mn.cli.verb import Verb
+from calico_mn.control.desk import Desk
+from calico_mn.control.session import LocalSession
+from calico_mn.errors import CalicoMnError
+
+
+class Prompt(CLI):
+    """Mininet's command line. Its own commands stay as they are; verbs of ours come on top."""
+
+    def __init__(self, desk: Desk, **options: Any) -> None:
+        self._session = LocalSession(desk)
+        for name in verbs.MODULES:
+            verb = verbs.verb(name)
+            if verb is not None and verb.prompt and not hasattr(CLI, f"do_{name}"):
+                setattr(self, f"do_{name}", self._command(verb))
+                setattr(self, f"help_{name}", self._help(verb))
+                setattr(self, f"complete_{name}", self.completedefault)
+        super().__init__(desk.net, **options)
+
+    def get_names(self) -> list[str]:
+        """What Python's cmd lists and completes: also commands that only this object has."""
+        return dir(self)
+
+    def _command(self, verb: Verb) -> Callable[[str], None]:
+        def do(line: str) -> None:
+            try:
+                options = read(verb, shlex.split(line), at_prompt=True)
+                if options is not None and verb.ask is not None:
+                    verb.ask(options, self._session)
+                sys.stdout.flush()
+            except (CalicoMnError, ValueError) as problem:
+                error(f"*** {problem}\n")
+
+        do.__doc__ = verb.summary
+        return do
+
+    @staticmethod
+    def _help(verb: Verb) -> Callable[[], None]:
+        return lambda: output(verb.parser(verb.name, at_prompt=True).format_help())
+
+    def completenames(self, text: str, *ignored: Any) -> list[str]:
+        """The first word: a command, or a node's name."""
+        return [*super().completenames(text, *ignored),
+                *(name for name in self.mn if name.startswith(text))]
+
+    def completedefault(self, *arguments: Any) -> list[str]:
+        """Further words: names of nodes and pods, and modes."""
+        text = arguments[0]
+        return [name for name in (*self.mn, "Always", "CrossSubnet", "Never")
+                if name.startswith(text)]
+
+
+def prompt(desk: Desk) -> None:
+    """Let a person type until they have enough; what is not a terminal is read to its end."""
+    if sys.stdin.isatty():
+        with _names_are_words():
+            Prompt(desk)
+        return
+    # Mininet's prompt hands what it can read to the program that runs: not the next commands.
+    lines = sys.stdin.read().splitlines()
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as silence, os.fdopen(writing, "w"):
+        there = _Batch(desk, stdin=silence)
+        for line in lines:
+            if there.onecmd(there.precmd(line)):
+                return
+
+
+class _Batch(Prompt):
+    """Mininet's command line without the loop that reads lines."""
+
+    def run(self) -> None:
+        """Lines come from elsewhere."""
+
+    @classmethod
+    def initReadline(cls) -> None:  # noqa: N802
+        """Nobody types."""
+
+
+@contextlib.contextmanager
+def _names_are_words() -> Any:
+    """Pods are called default/web-0: neither ends a word for readline's Tab."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    before = readline.get_completer_delims()
+    readline.set_completer_delims(before.replace("-", "").replace("/", ""))
+    try:
+        yield
+    finally:
+        readline.set_completer_delims(before)

@@ -1,0 +1,165 @@
+"""``exec``, ``shell`` and ``capture``: programs inside a node, in the caller's own terminal.
+
+The run passes descriptors of the node's namespaces; this very process then enters them and
+becomes the program, so that terminal, signals and exit status are the program's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from calico_mn.cli.output import complain
+from calico_mn.cli.verb import PLACES, UsageError, Verb, completes
+from calico_mn.errors import ClusterError, NotFoundError
+
+if TYPE_CHECKING:
+    from calico_mn.control.session import RemoteSession, Session
+
+GROUP = "inside a node or pod"
+#: env(1)'s statuses for a program that cannot be run, and one that is not there
+_CANNOT_RUN, _NO_SUCH_PROGRAM = 126, 127
+
+
+def add_place(parser: argparse.ArgumentParser, text: str = "node, pod, router or subnet") -> None:
+    """The node's place on the command line."""
+    completes(parser.add_argument("place", metavar="NODE", help=text), PLACES)
+
+
+def _remote(session: Session) -> RemoteSession:
+    assert not session.is_local
+    return session  # type: ignore[return-value]
+
+
+def become(session: Session, place: str, command: Sequence[str],
+           extra: Mapping[str, str] | None = None) -> NoReturn:
+    """Go into a place and become a program there; exit with 126 or 127 where that cannot be."""
+    from calico_mn.kernel import netns
+
+    found, network, mounts = _remote(session).enter(place)
+    try:
+        netns.become(network, mounts, command, netns.environment(found["run"], extra))
+    except OSError as error:
+        complain(f"calico-mn: {found['name']}: cannot run {command[0]}: {error.strerror}")
+        sys.exit(_NO_SUCH_PROGRAM if isinstance(error, FileNotFoundError) else _CANNOT_RUN)
+    raise AssertionError("unreachable: the process is another program")
+
+
+# --- exec
+
+def _add_exec(parser: argparse.ArgumentParser) -> None:
+    add_place(parser)
+    parser.add_argument("command", metavar="-- CMD", nargs=argparse.REMAINDER,
+                        help="a program and its arguments; not a shell's line")
+
+
+def _exec(options: argparse.Namespace, session: Session) -> int:
+    if not options.command:
+        raise UsageError("calico-mn exec: say what to run: calico-mn exec"
+                         f" {options.place} -- ip route")
+    become(session, options.place, options.command)
+
+
+# --- shell
+
+def _shell(options: argparse.Namespace, session: Session) -> int:
+    prompt = f"\\[\\e[1m\\]{options.place}\\[\\e[0m\\]:\\w\\$ "
+    if os.environ.get("NO_COLOR"):
+        prompt = f"{options.place}:\\w\\$ "
+    become(session, options.place, ["bash", "--norc"], {"PS1": prompt})
+
+
+# --- capture
+
+def _add_capture(parser: argparse.ArgumentParser) -> None:
+    completes(parser.add_argument("place", metavar="NODE[:IFACE]",
+                                  help="where; without a device on all of them"), PLACES)
+    parser.add_argument("-w", dest="file", metavar="FILE",
+                        help="write pcap to FILE ('-': standard output) instead of text")
+    parser.add_argument("-c", dest="count", metavar="N", type=int,
+                        help="end after N packets (default: at Ctrl-C)")
+
+
+def _capture(options: argparse.Namespace, session: Session) -> int:
+    place, _, device = options.place.partition(":")
+    known = session.ask("devices", place=place)
+    if device and device not in [*known, "any", "lo"]:
+        raise NotFoundError(f"{place} has no device {device!r}; it has {', '.join(known)}")
+    command = ["tcpdump", "-nn", "-i", device or "any"]
+    if options.count is not None:
+        if options.count < 1:
+            raise UsageError("calico-mn capture: -c takes a number of 1 or more")
+        command += ["-c", str(options.count)]
+    if options.file is None:
+        command.append("-l")
+    else:
+        if options.file != "-":
+            _write_standard_output_to(options.file)
+        elif sys.stdout.isatty():
+            raise UsageError("calico-mn capture: pcap is not for a terminal: -w - needs a pipe")
+        command += ["-U", "-w", "-"]
+    become(session, place, [*command, "--", *options.command])
+
+
+def _write_standard_output_to(path: str) -> None:
+    """Open the file here and not in the node, as the user who called sudo."""
+    try:
+        with _caller():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise ClusterError(f"cannot write {path}: {error.strerror}") from None
+    os.dup2(descriptor, sys.stdout.fileno())
+    os.close(descriptor)
+
+
+@contextmanager
+def _caller() -> Iterator[None]:
+    """Under sudo be the user who called it, for a while: a file is then theirs."""
+    user, group = (int(os.environ.get(name, "0")) for name in ("SUDO_UID", "SUDO_GID"))
+    if not user or os.geteuid() != 0:
+        yield
+        return
+    os.setegid(group)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+VERBS = {
+    "exec": Verb(
+        "exec", GROUP, "run a program in a node or pod, from any terminal",
+        "Runs a program in a node, pod, router or subnet, in this terminal: its input, output, "
+        "signals and exit status are passed through. Files are this machine's own, except /sys "
+        "and /var/log/calico/cni, which are the node's.",
+        _add_exec, ask=_exec, command=True, usage="[-h] [--run RUN] NODE -- CMD [ARG]...",
+        examples=(("calico-mn exec node31 -- ip route", "a node, by its name"),
+                  ("calico-mn exec default/web-0 -- ping -c3 10.22.151.1", "a pod"),
+                  ("calico-mn exec web-0 -- sh -c 'ip a | grep eth0'", "by a shell"),
+                  ("calico-mn exec --run lab node31 -- ip a", "of one of several runs")),
+        status="the program's; 125 if it was not started, 126 cannot be run, 127 not found"),
+    "shell": Verb(
+        "shell", GROUP, "a shell in a node or pod",
+        "Starts bash in a node, pod, router or subnet, in this terminal.",
+        add_place, ask=_shell,
+        examples=(("calico-mn shell node31", ""),),
+        status="the shell's; 125 if it was not started"),
+    "capture": Verb(
+        "capture", GROUP, "watch packets by tcpdump: text, or pcap with -w",
+        "Runs tcpdump in a node, pod, router or subnet until Ctrl-C. What follows -- is a filter "
+        "as tcpdump takes it. Under sudo, the file that -w writes "
+        "belongs to the user who called sudo.",
+        _add_capture, ask=_capture, command=True,
+        usage="[-h] [--run RUN] [-w FILE] [-c N] NODE[:IFACE] [-- FILTER]",
+        examples=(("calico-mn capture node31:eth0 -- ip proto 4", "IPIP on the wire"),
+                  ("calico-mn capture node31:tunl0 -c 10", "ten packets inside the tunnel"),
+                  ("calico-mn capture r1 -w r1.pcap", "everything at the router, for Wireshark"),
+                  ("calico-mn capture node31 -w - | wireshark -k -i -", "live")),
+        status="tcpdump's"),
+}

@@ -1,0 +1,147 @@
+"""``up``: boot a cluster, with Mininet's prompt or in the background."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calico_mn.cli.output import complain, paint, print_json, say
+from calico_mn.cli.verb import OK, UsageError, Verb
+from calico_mn.cli.verbs.files import add_file, add_mode, counted
+from calico_mn.errors import CalicoMnError, ToolError
+
+if TYPE_CHECKING:
+    from calico_mn.control.keeper import Keeper
+    from calico_mn.kernel.leftovers import Removed
+    from calico_mn.model import Topology
+
+GROUP = "runs"
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    add_file(parser)
+    parser.add_argument("--name", metavar="RUN", default="",
+                        help="what to call the run (default: the file's name)")
+    add_mode(parser, "boot in this IPIP mode instead of the file's")
+    parser.add_argument("-d", "--detach", action="store_true",
+                        help="boot in the background, until 'calico-mn down'")
+    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
+                        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
+    parser.add_argument("--rp-filter", type=int, choices=(0, 1, 2), default=2,
+                        help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
+
+
+def _up(options: argparse.Namespace) -> int:
+    from calico_mn.kernel import leftovers, registry
+    from calico_mn.topology import load_topology
+
+    if options.json and not options.detach:
+        raise UsageError("calico-mn up: --json is for --detach")
+    topology = load_topology(options.file)
+    for warning in topology.warnings:
+        complain(f"calico-mn: {warning}")
+    for removed in leftovers.remove_all():
+        complain(f"calico-mn: {told(removed)}")
+    # A taken name is refused here at once, and again where it counts.
+    registry.new_name(options.name, options.file, registry.runs())
+    # Others read it from elsewhere.
+    topology = dataclasses.replace(topology, source=os.path.abspath(options.file))
+    return _detached(options, topology) if options.detach else _foreground(options, topology)
+
+
+def told(removed: Removed) -> str:
+    """What was removed of a dead run, in a line."""
+    programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
+    return (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
+            f"{': ' if programs else ''}{programs}")
+
+
+def _keeper(options: argparse.Namespace, topology: Topology) -> Keeper:
+    from calico_mn.control.keeper import Keeper
+    from calico_mn.emulation.net import CalicoNet
+
+    net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
+                    name=options.name, controlled=True)
+    if options.mode:
+        net.set_ipip_mode(options.mode)
+    return Keeper(net, Path(topology.source).read_bytes())
+
+
+def _facts(keeper: Keeper) -> dict[str, Any]:
+    """What a person or a script wants to know of a run that has just booted."""
+    net, directory = keeper.net, keeper.net.runtime.directory
+    modes = {str(net.cluster.mode_of_pool(pool)) for pool in net.cluster.topology.pools}
+    return {"name": directory.name, "run": directory.identity, "pid": os.getpid(),
+            "nodes": len(net.nodes), "pods": len(net.pods), "ipipModes": sorted(modes),
+            "tunnel": net.tunnel}
+
+
+def _headline(facts: dict[str, Any]) -> str:
+    return (f"{paint(facts['name'], 'title')} is up: {counted(facts['nodes'], 'node')},"
+            f" {counted(facts['pods'], 'pod')}, IPIP {' and '.join(facts['ipipModes'])},"
+            f" tunl0 by {facts['tunnel']}")
+
+
+def _foreground(options: argparse.Namespace, topology: Topology) -> int:
+    from calico_mn.cli.prompt import prompt
+    from calico_mn.control.keeper import Ended
+
+    try:
+        with _keeper(options, topology) as keeper:
+            facts = _facts(keeper)
+            say(_headline(facts))
+            say("Ctrl-D ends it; 'help' lists commands; other terminals: calico-mn status")
+            prompt(keeper.desk)
+    except Ended as end:
+        if end.number != signal.SIGTERM:
+            return 128 + end.number
+        complain(f"\ncalico-mn: {facts['name']} was ended from another terminal")
+    return OK
+
+
+def _detached(options: argparse.Namespace, topology: Topology) -> int:
+    from calico_mn.control import protocol
+    from calico_mn.control.keeper import detached, wait_for_the_end
+
+    def work(say_first: Callable[[bytes], None]) -> None:
+        try:
+            keeper = _keeper(options, topology)
+            with keeper:
+                say_first(json.dumps(_facts(keeper)).encode())
+                wait_for_the_end()
+        except CalicoMnError as error:
+            say_first(json.dumps(protocol.error(error)).encode())
+
+    pid, words = detached(work)
+    if not words:
+        raise ToolError(f"the run's process (pid {pid}) ended while it was booting")
+    facts = json.loads(words)
+    if "error" in facts:
+        raise protocol.problem(facts)
+    if options.json:
+        print_json(facts)
+    else:
+        say(_headline(facts))
+        say(f"it runs in the background (pid {facts['pid']}):"
+            f" 'calico-mn down {facts['name']}' ends it")
+    return OK
+
+
+VERBS = {
+    "up": Verb(
+        "up", GROUP, "boot a cluster: Mininet's prompt, or --detach",
+        "Boots the cluster of a topology file. Without --detach Mininet's prompt appears, with "
+        "calico-mn's verbs as further commands; Ctrl-D or 'exit' ends the run, and so does "
+        "closing the terminal. With --detach it lives on in the background. Either way other "
+        "terminals find it: 'calico-mn list'. What killed runs left is removed first.",
+        _add, run=_up, json=True, root=True,
+        examples=(("calico-mn up topologies/article.yaml", "with Mininet's prompt"),
+                  ("calico-mn up -d --name lab FILE", "in the background, called lab"),
+                  ("calico-mn up --mode Never FILE", "in another mode than the file says"))),
+}

@@ -1,0 +1,149 @@
+"""The process that keeps a run: boots it, lets others ask, and ends it however it is told to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from calico_mn.control.desk import Desk
+from calico_mn.control.server import ControlServer
+from calico_mn.emulation.net import CalicoNet
+
+LOG = "keeper.log"
+TOPOLOGY = "topology.yaml"
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Ended(SystemExit):
+    """A signal ended the run: SIGTERM, also by 'calico-mn down', or SIGHUP of a closed terminal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+class Keeper:
+    """A running cluster that others can ask about, as a context manager in the main thread.
+
+    ``source`` is the topology's text, kept beside the run. Signals that end a program raise
+    :class:`Ended` in the block, and are of no consequence while the run is being ended.
+    """
+
+    def __init__(self, net: CalicoNet, source: bytes) -> None:
+        self.net = net
+        self.desk = Desk(net)
+        self._source = source
+        self._server: ControlServer | None = None
+
+    def __enter__(self) -> Keeper:
+        for number in _ENDING:
+            signal.signal(number, self._end)
+        try:
+            self.net.start()
+            directory = self.net.runtime.directory
+            (directory.path / TOPOLOGY).write_bytes(self._source)
+            _log_to(directory.path / LOG)
+            self._server = ControlServer(self.desk, directory.socket)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for number in (*_ENDING, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        with self.desk.closing():
+            if self._server is not None:
+                self._server.close()
+            self.net.stop()
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        for other in _ENDING:
+            signal.signal(other, signal.SIG_IGN)
+        raise Ended(number)
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    ours = logging.getLogger("calico_mn.control")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+
+
+def wait_for_the_end() -> None:
+    """Do nothing until a signal comes."""
+    while True:
+        signal.pause()
+
+
+def detached(work: Callable[[Callable[[bytes], None]], None]) -> tuple[int, bytes]:
+    """Run ``work`` in a process of its own that outlives this one; its pid and first words.
+
+    ``work`` gets a function that takes those words, once; before that its output is the
+    caller's, from then on nobody's. No words mean that it ended before. Ctrl-C in between ends
+    it and is passed on. Only for a process with a single thread.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_in_child(work, writing))
+    os.close(writing)
+    try:
+        with open(reading, "rb") as words:
+            said = words.read()
+    except BaseException:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+        raise
+    if not said:
+        os.waitpid(pid, 0)
+    return pid, said
+
+
+def _in_child(work: Callable[[Callable[[bytes], None]], None], writing: int) -> int:
+    """What the new process does; its exit status."""
+    try:
+        os.setsid()
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor > 2 and descriptor != writing:
+                _close(descriptor)
+        os.chdir("/")
+        _become_null(0)
+
+        def say(words: bytes) -> None:
+            _become_null(1)
+            _become_null(2)
+            with open(writing, "wb") as pipe:
+                pipe.write(words)
+
+        work(say)
+    except Ended:
+        return 0
+    except BaseException:
+        logging.getLogger("calico_mn.control").exception("the keeper failed")
+        return 1
+    return 0
+
+
+def _become_null(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _close(descriptor: int) -> None:
+    try:
+        os.close(descriptor)
+    except OSError:
+        return  # the listing's own

@@ -1,0 +1,167 @@
+"""What a running cluster is and has, from its bookkeeping and from the kernel."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Network
+from typing import Any
+
+from calico_mn.calico.encapsulation import TUNNEL
+from calico_mn.control.operations import Job, operation
+from calico_mn.emulation.net import CalicoNet
+from calico_mn.errors import NotFoundError, ToolError
+from calico_mn.measure import programs
+
+_TIMEOUT_S = 10
+
+
+@operation("status")
+def status(job: Job) -> dict[str, Any]:
+    """The run and its cluster in short, with all that is not as a fresh boot would have it."""
+    net = job.net
+    cluster = net.cluster
+    record = net.runtime.directory.record
+    pools = [{"name": pool.name, "cidr": str(pool.cidr), "disabled": pool.disabled,
+              "ipipMode": str(cluster.mode_of_pool(pool)),
+              "nodes": {node: str(mode) for node in cluster.nodes
+                        if (mode := cluster.mode(node, pool)) != cluster.mode_of_pool(pool)}}
+             for pool in cluster.topology.pools]
+    return {
+        "name": net.runtime.directory.name, "run": net.runtime.directory.identity,
+        "pid": record["pid"], "started": record["started"], "version": record["version"],
+        "topology": net.topology.source, "tunnel": net.tunnel, "profile": net.profile,
+        "routeEngine": net.distributor.name, "nodes": len(net.nodes), "pods": len(net.pods),
+        "routers": len(net.routers), "subnets": len(net.switches), "pools": pools,
+        "podRoutes": sorted(cluster.pod_routers),
+        "deadSpeakers": [node for node in cluster.nodes if not net.distributor.is_alive(node)],
+        "filters": {name: [str(drop) for drop in drops]
+                    for name, drops in net.runtime.filters.items() if drops},
+        "directory": str(net.runtime.directory.path),
+    }
+
+
+@operation("nodes")
+def nodes(job: Job) -> list[dict[str, Any]]:
+    """The nodes, in file order."""
+    cluster = job.net.cluster
+    found = []
+    for name, node in cluster.nodes.items():
+        tunnel = cluster.tunnel_address(name)
+        found.append({
+            "name": name, "ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
+            "tunnelAddress": str(tunnel) if tunnel else None,
+            "blocks": [str(block) for block in cluster.ipam.blocks(name)],
+            "pods": len(cluster.pods_on(name))})
+    return found
+
+
+@operation("pods")
+def pods(job: Job) -> list[dict[str, Any]]:
+    """The pods, in file order."""
+    return [{"namespace": pod.namespace, "name": pod.name, "ip": str(pod.address),
+             "node": pod.node, "interface": pod.device, "mtu": pod.mtu}
+            for pod in job.net.cluster.endpoints.values()]
+
+
+@operation("blocks")
+def blocks(job: Job) -> list[dict[str, Any]]:
+    """The pools with their blocks and how full they are."""
+    ipam = job.net.cluster.ipam
+    return [{"pool": pool.name, "cidr": str(pool.cidr), "total": pool.cidr.num_addresses,
+             "used": sum(len(block.used) for block in ipam.blocks_of(pool)),
+             "blocks": [{"cidr": str(block.cidr), "node": block.affinity or None,
+                         "total": block.cidr.num_addresses, "used": len(block.used),
+                         "addresses": {str(block.cidr[ordinal]): handle
+                                       for ordinal, handle in sorted(block.used.items())}}
+                        for block in ipam.blocks_of(pool)]}
+            for pool in ipam.pools]
+
+
+@operation("bgp")
+def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
+    """Each node's speaker: its sessions and what it announces and learned."""
+    net = job.net
+    found = []
+    for name in _nodes(job, [node] if node else None):
+        speaker = net.distributor.speaker(name)
+        found.append({
+            "node": name, "address": str(speaker.address), "alive": speaker.alive,
+            "announces": list(map(str, speaker.originated)),
+            "peers": [{"address": str(other.address.ip), "node": peer,
+                       "type": "node-to-node mesh",
+                       "state": "up" if peer in speaker.sessions else "down",
+                       "prefixes": list(map(str, speaker.learned_from(other.address.ip)))}
+                      for peer, other in net.cluster.nodes.items() if peer != name]})
+    return found
+
+
+@operation("routes")
+def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
+    """The kernel's main routing tables as they are now, and what each route is for."""
+    net = job.net
+    names = ([job.place(place).name for place in places] if places
+             else [node.name for node in net.nodes])
+    meaning = _Meaning(net)
+    found = []
+    for name in names:
+        command = ["ip", "-j", "route", "show"]
+        done = programs.run(net[name], command, _TIMEOUT_S)
+        try:
+            lines = json.loads(done.out or "[]")
+        except ValueError:
+            raise ToolError(f"{name}: {' '.join(command)}: {done.err.strip() or done.out}"
+                            ) from None
+        for line in lines:
+            hops = line.get("nexthops") or [line]
+            found += [{
+                "place": name, "destination": line["dst"], "type": line.get("type", "unicast"),
+                "gateway": hop.get("gateway"), "device": hop.get("dev"),
+                "protocol": line.get("protocol"), "scope": line.get("scope"),
+                "onlink": "onlink" in [*line.get("flags", ()), *hop.get("flags", ())],
+                "meaning": meaning.of(name, line)} for hop in hops]
+    return found
+
+
+class _Meaning:
+    """Whose the destination of a route is, from the bookkeeping."""
+
+    def __init__(self, net: CalicoNet) -> None:
+        cluster = net.cluster
+        self._net = net
+        self._pods = {str(pod.address): pod for pod in cluster.endpoints.values()}
+        self._blocks = {str(IPv4Network(block)): node for node in cluster.nodes
+                        for block in cluster.ipam.blocks(node)}
+        self._tunnels = {str(address): node for node in cluster.nodes
+                         if (address := cluster.tunnel_address(node))}
+        self._subnets = {str(subnet.cidr): subnet.name for subnet in net.topology.underlay.subnets}
+
+    def of(self, place: str, line: dict[str, Any]) -> str:
+        """In a few words; empty for what somebody added by hand."""
+        destination = line["dst"]
+        if destination == "default":
+            return "default gateway"
+        if destination in self._subnets:
+            return f"subnet {self._subnets[destination]}"
+        if destination in self._pods:
+            pod = self._pods[destination]
+            borrowed = "" if pod.node == place else f" on {pod.node}, borrowed address"
+            return f"pod {pod.key}{borrowed}"
+        if destination in self._blocks:
+            node = self._blocks[destination]
+            if node == place:
+                return "own block"
+            how = "" if place not in self._net.cluster.nodes else (
+                ", in IPIP" if line.get("dev") == TUNNEL else ", direct")
+            return f"block of {node}{how}"
+        if destination in self._tunnels:
+            return f"tunl0 of {self._tunnels[destination]}"
+        return ""
+
+
+def _nodes(job: Job, wanted: list[str] | None) -> list[str]:
+    known = job.net.cluster.nodes
+    for name in wanted or ():
+        if name not in known:
+            job.place(name)
+            raise NotFoundError(f"{name} is not a node")
+    return wanted or list(known)

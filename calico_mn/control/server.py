@@ -1,0 +1,126 @@
+"""The keeper's ear: takes requests on the run's socket and answers them, one at a time.
+
+Every connection has a thread of its own, so that a slow one keeps nobody waiting; what works on
+the cluster is serialised by the keeper's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from calico_mn.control.channel import Channel
+from calico_mn.control.desk import Desk
+from calico_mn.control.operations import Job
+from calico_mn.control.protocol import (
+    MAX_REQUEST,
+    decode_request,
+    encode,
+    error,
+)
+from calico_mn.errors import CalicoMnError, ClusterError
+
+#: connections at a time; further ones wait in the kernel's queue
+_CONNECTIONS = 16
+_REQUEST_S = 5.0
+_ANSWER_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class ControlServer:
+    """Answers requests about the cluster behind ``desk`` until it is closed."""
+
+    def __init__(self, desk: Desk, path: Path) -> None:
+        self._desk = desk
+        self._path = path
+        self._slots = threading.BoundedSemaphore(_CONNECTIONS)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            # The name appears when requests are taken, not before.
+            waiting = path.with_name(f"{path.name}.new")
+            self._socket.bind(str(waiting))
+            waiting.chmod(0o600)
+            self._socket.listen(_CONNECTIONS)
+            waiting.rename(path)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more requests."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        self._thread.join()
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _address = self._socket.accept()
+            except OSError:
+                return
+            self._slots.acquire()
+            threading.Thread(target=self._serve, args=(connection,), name="request",
+                             daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with Channel(connection) as channel:
+                self._answer(channel)
+        except OSError as gone:
+            _log.info("a request's asker is gone: %s", gone)
+        except CalicoMnError as wrong:
+            _log.info("a request came to nothing: %s", wrong)
+        except Exception:
+            _log.exception("a request failed")
+        finally:
+            self._slots.release()
+
+    def _answer(self, channel: Channel) -> None:
+        pid, uid = channel.peer()
+        if uid not in (0, os.geteuid()):
+            channel.send(encode(error(ClusterError("this run belongs to another user"))),
+                         _ANSWER_S)
+            return
+        request = decode_request(channel.receive(MAX_REQUEST, _REQUEST_S))
+        _log.info("pid %d asks: %s %s", pid, request.verb, dict(request.arguments))
+
+        def progress(message: object) -> None:
+            channel.send(encode({"progress": message}), _ANSWER_S)
+
+        job = Job(self._desk.net, progress)
+        try:
+            answer = encode({"result": self._desk.perform(request.verb, job, request.arguments)})
+        except CalicoMnError as problem:
+            answer = encode(error(problem))
+        except OSError:
+            raise
+        except Exception as bug:
+            _log.exception("%s failed", request.verb)
+            answer = encode(error(CalicoMnError(
+                f"internal error in {request.verb}: {bug!r}; more in the run's keeper.log")))
+        try:
+            channel.send(answer, _ANSWER_S, job.descriptors)
+        finally:
+            _close_all(job.descriptors)
+            _then(job.then)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def _then(action: Callable[[], Any] | None) -> None:
+    if action is not None:
+        action()

@@ -1,0 +1,158 @@
+"""The runs that are found on disk: who keeps them, and whether that process lives.
+
+Reading only, for any process; :mod:`calico_mn.kernel.runs` is the side that keeps a run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from calico_mn.errors import ClusterError, NotFoundError
+from calico_mn.kernel import processes
+from calico_mn.names import is_label
+
+ROOT = Path("/run/calico-mn")
+RECORD = "run.json"
+SOCKET = "control"
+IDENTITY = re.compile(r"(\d+)-\d+")
+
+#: what a run's status can be
+RUNNING, STARTING, PRIVATE, ELSEWHERE, DEAD = (
+    "running", "starting", "private", "elsewhere", "dead")
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run's directory and what its ``run.json`` says, which may be nothing yet."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """``PID-N``, the directory's name, which no other run on this machine has."""
+        return self.path.name
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.record.get("name", self.identity))
+
+    @property
+    def pid(self) -> int:
+        """The process that keeps the run."""
+        return int(self.identity.partition("-")[0])
+
+    @cached_property
+    def status(self) -> str:
+        """``running``: takes requests; ``starting``: will; ``private``: belongs to a program of
+        its own, such as an experiment; ``elsewhere``: kept in another container, so that nothing
+        is known of it; ``dead``: its process is gone.
+        """
+        if self.record.get("pid_namespace", _here()) != _here():
+            return ELSEWHERE
+        started = processes.start_time(self.pid)
+        if started is None or self.record.get("process_started", started) != started:
+            return DEAD
+        if not self.record.get("controlled"):
+            return PRIVATE
+        return RUNNING if self.socket.exists() else STARTING
+
+    @property
+    def socket(self) -> Path:
+        """Where the run takes requests."""
+        return self.path / SOCKET
+
+
+def _here() -> int | None:
+    return processes.pid_namespace()
+
+
+def runs() -> list[FoundRun]:
+    """Every run on this machine, oldest first. Raises ClusterError if they cannot be read."""
+    try:
+        paths = [path for path in ROOT.iterdir() if IDENTITY.fullmatch(path.name)]
+    except FileNotFoundError:
+        return []
+    found = [FoundRun(path, record) for path in paths if (record := _record(path)) is not None]
+    return sorted(found, key=lambda run: (run.record.get("started", ""), run.identity))
+
+
+def _record(path: Path) -> Mapping[str, Any] | None:
+    """What ``run.json`` says; nothing before it is written, None once the run has ended."""
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {} if path.exists() else None
+    except PermissionError:
+        raise ClusterError(f"{path} is for root only: run this with sudo") from None
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def find(wanted: str = "") -> FoundRun:
+    """The run of that name or identity; without one the only one that takes requests.
+
+    Raises NotFoundError with what there is.
+    """
+    found = runs()
+    if not wanted:
+        ready = [run for run in found if run.status == RUNNING]
+        if len(ready) == 1:
+            return ready[0]
+        if ready:
+            raise NotFoundError(f"several runs are there: say which one of {_names(ready)}")
+        raise NotFoundError("nothing is running: start with 'calico-mn up FILE'")
+    matching = [run for run in found if wanted == run.identity] or [
+        run for run in found if wanted == run.name]
+    if not matching:
+        ready = [run for run in found if run.status == RUNNING]
+        raise NotFoundError(f"no run is called {wanted!r}; running: {_names(ready) or 'none'}")
+    run = next((run for run in matching if run.status != DEAD), matching[0])
+    if run.status != RUNNING:
+        raise NotFoundError(f"run {run.name} ({run.identity}) {_why_not(run)}")
+    return run
+
+
+def _why_not(run: FoundRun) -> str:
+    return {
+        DEAD: "is dead: its process is gone; 'calico-mn cleanup' removes what is left of it",
+        STARTING: "is still starting: try again in a moment",
+        PRIVATE: f"belongs to a program of its own (pid {run.pid}) and takes no requests",
+        ELSEWHERE: "is kept in another container",
+    }[run.status]
+
+
+def _names(found: Sequence[FoundRun]) -> str:
+    return ", ".join(run.name for run in found)
+
+
+def new_name(wanted: str, source: str, found: Sequence[FoundRun]) -> str:
+    """``wanted``, or the topology file's name, with a number where that is taken.
+
+    Raises ClusterError when ``wanted`` is taken or no name for a run.
+    """
+    taken = {run.name for run in found}
+    if wanted:
+        if not is_label(wanted) or IDENTITY.fullmatch(wanted):
+            raise ClusterError(f"{wanted!r} is no name for a run: take up to 63 lower-case letters,"
+                               " digits and '-', not two numbers joined by '-'")
+        if wanted in taken:
+            raise ClusterError(f"a run called {wanted} is there already: take another name, or end"
+                               f" it by 'calico-mn down {wanted}'")
+        return wanted
+    base = re.sub(r"[^a-z0-9]+", "-", Path(source).stem.lower())[:40].strip("-")
+    if not base or IDENTITY.fullmatch(base):
+        base = "run"
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}"
+    return name

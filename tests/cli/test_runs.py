@@ -1,0 +1,185 @@
+"""Runs as a second terminal finds them: several at once, ended in every way.
+
+     node31 .31    node32 .32               node33 .33
+     pod a         pod b                    pod shop/c
+        |             |                        |
+   -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.patience import eventually
+
+from calico_mn import CalicoNet
+from calico_mn.emulation.plan import plan
+from calico_mn.kernel import processes, registry
+from calico_mn.topology import load_topology
+
+from .conftest import LAB, OWN, PROGRAM, ROOT, TUNNEL, calico_mn, environment
+
+pytestmark = pytest.mark.root
+
+
+def listed() -> dict[str, dict]:
+    return {run["name"]: run for run in json.loads(calico_mn("list", "--json").stdout)}
+
+
+def test_a_run_is_found_on_disk_and_told_about(lab):
+    run = listed()[lab.name]
+    assert (run["status"], run["pid"], run["topology"]) == ("running", lab.pid, str(LAB))
+    line = next(line for line in calico_mn("list").stdout.splitlines() if lab.name in line)
+    assert line.split()[:2] == [lab.name, "running"] and line.endswith("tests/cli/lab.yaml")
+    status = lab.json("status")
+    assert (status["nodes"], status["pods"], status["routers"]) == (3, 3, 1)
+    assert status["pools"] == [{"name": "pool", "cidr": "10.22.0.0/16", "disabled": False,
+                                "ipipMode": "Always", "nodes": {}}]
+    text = lab.ok("status")
+    assert "3 nodes, 3 pods, 1 router, 2 subnets" in text
+    assert "pool 10.22.0.0/16: Always\n" in text
+
+
+def test_only_root_gets_at_a_run(lab):
+    assert stat.S_IMODE(lab.directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE((lab.directory / "control").stat().st_mode) == 0o600
+    assert (lab.directory / "topology.yaml").read_bytes() == LAB.read_bytes()
+
+
+def test_runs_live_side_by_side_and_end_one_by_one(lab, own):
+    other = own("other", "--mode", "Never")
+    assert listed().keys() >= {lab.name, other.name}
+    dev = {run.name: run.ok("exec", "node31", "--", "ip", "route", "get", "10.22.32.1").split()[4]
+           for run in (lab, other)}
+    assert dev == {lab.name: "tunl0", other.name: "eth0"}
+    assert calico_mn("down", other.name).stdout == f"{other.name} is down\n"
+    assert other.name not in listed() and not other.directory.exists()
+    assert processes.start_time(other.pid) is None
+    assert lab.ok("exec", "a", "--", "ping", "-c1", "-W2", "10.22.32.1")
+
+
+def test_a_plan_is_what_a_boot_does(lab):
+    """The log of the real boot against the plan, command by command."""
+    done: dict[str, list[str]] = {}
+    for log in sorted((lab.directory / "logs").glob("*/cni.log")):
+        for line in log.read_text().splitlines():
+            _stamp, subject, command = line.split(" ", 2)
+            done.setdefault(subject.strip("[]"), []).append(command)
+    planned = {step.namespace: list(step.commands) for step in plan(load_topology(LAB))}
+    assert done == planned
+
+
+@pytest.mark.parametrize(("words", "status", "said"), [
+    (["status", "nosuch"], 3, "no run is called 'nosuch'; running: "),
+    (["down", "nosuch"], 3, "no run is called 'nosuch'"),
+    (["exec", "--run", "nosuch", "node31", "--", "true"], 125, "no run is called 'nosuch'"),
+    (["up", "-d", "--name", "Lab", str(LAB)], 2, "'Lab' is no name for a run"),
+    (["up", "-d", "--name", "17-4", str(LAB)], 2, "'17-4' is no name for a run"),
+    (["up", "-d", "--name", f"{OWN}-lab", str(LAB)], 2, f"a run called {OWN}-lab is there already"),
+])
+def test_mistakes_about_runs_are_one_line(lab, words, status, said):
+    done = calico_mn(*words)
+    assert done.returncode == status and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_boot_in_the_background_that_fails_says_why_and_leaves_nothing(machine_can, tmp_path):
+    # The file is good, but its two fixed addresses are one; no pod is refused before the boot.
+    text = LAB.read_text().replace("ipipMode: Always", "ipipMode: Always, blockSize: 32")
+    (tmp_path / "full.yaml").write_text(text.split("---\napiVersion: projectcalico.org/v3\n"
+                                                   "kind: BlockAffinityList")[0].replace(
+        "10.22.0.0/16", "10.22.0.0/31"))
+    done = calico_mn("up", "-d", "--name", f"{OWN}-full", str(tmp_path / "full.yaml"))
+    assert done.returncode == 2 and "no address left" in done.stderr
+    assert f"{OWN}-full" not in listed()
+
+
+def test_a_killed_keeper_is_dead_and_cleanup_removes_what_it_left(own, lab):
+    run = own("killed")
+    sleeper = subprocess.Popen([*PROGRAM, "exec", "--run", run.name, "a", "--", "sleep", "1000"],
+                               cwd=ROOT, env=environment())
+    assert eventually(lambda: processes.name_of(sleeper.pid) == "sleep", 10)
+    os.kill(run.pid, signal.SIGKILL)
+    assert eventually(lambda: processes.start_time(run.pid) is None)
+    assert listed()[run.name]["status"] == "dead"
+    done = run("status")
+    assert done.returncode == 3 and "is dead" in done.stderr and "cleanup" in done.stderr
+    said = calico_mn("cleanup").stdout
+    assert f"run {run.name} ({run.identity})" in said and f"sleep ({sleeper.pid})" in said
+    assert sleeper.wait(5) == -signal.SIGTERM
+    assert not run.directory.exists() and run.name not in listed()
+    assert lab.ok("exec", "a", "--", "echo", "here") == "here\n"
+
+
+def test_up_removes_what_dead_runs_left(own):
+    run = own("stale")
+    os.kill(run.pid, signal.SIGKILL)
+    assert eventually(lambda: processes.start_time(run.pid) is None)
+    done = calico_mn("up", "-d", "--tunnel", TUNNEL, "--name", run.name, str(LAB))
+    assert done.returncode == 0, done
+    assert f"removed what run {run.name} ({run.identity}) left when it was killed" in done.stderr
+    assert calico_mn("down", run.name).returncode == 0
+
+
+def test_down_ends_programs_of_other_terminals(own):
+    run = own("busy")
+    program = subprocess.Popen([*PROGRAM, "exec", "--run", run.name, "a", "--", "sleep", "1000"],
+                               cwd=ROOT, env=environment())
+    assert eventually(lambda: processes.name_of(program.pid) == "sleep", 10)
+    assert run("down").returncode == 0
+    assert program.wait(5) < 0
+
+
+def test_a_program_of_its_own_is_listed_and_takes_no_requests(machine_can):
+    with CalicoNet(load_topology(LAB), tunnel=TUNNEL, name=f"{OWN}-script"):
+        assert listed()[f"{OWN}-script"]["status"] == "private"
+        done = calico_mn("status", f"{OWN}-script")
+    assert done.returncode == 3 and "belongs to a program of its own" in done.stderr
+
+
+def test_what_is_no_request_is_answered_or_hung_up_on_and_does_no_harm(lab):
+    for sent in (b"\n", b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"verb": 1}\n', b"x" * 200_000,
+                 b'{"verb": "nosuch"}\n', b'{"verb": "mode", "arguments": {"x": 1}}\n'):
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(10)
+            wire.connect(str(lab.directory / "control"))
+            try:
+                wire.sendall(sent)
+                answer = wire.makefile().readline()
+            except ConnectionError:
+                answer = ""
+            assert answer == "" or "error" in json.loads(answer)
+    assert lab.ok("exec", "a", "--", "echo", "still here") == "still here\n"
+
+
+def test_a_pid_that_another_process_has_now_is_not_taken_for_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    own_pid = os.getpid()
+    for number, started in enumerate((processes.start_time(own_pid), 1), 1):
+        path = tmp_path / f"{own_pid}-{number}"
+        path.mkdir()
+        (path / "run.json").write_text(json.dumps(
+            {"name": f"r{number}", "process_started": started, "controlled": True,
+             "pid_namespace": processes.pid_namespace()}))
+        (path / "control").touch()
+    assert {run.name: run.status for run in registry.runs()} == {"r1": "running", "r2": "dead"}
+    assert registry.find().name == "r1"
+    (tmp_path / f"{own_pid}-2" / "run.json").write_text('{"name": "r2", "pid_namespace": 1}')
+    assert registry.find("r1").name == "r1"
+    assert [run.status for run in registry.runs() if run.name == "r2"] == ["elsewhere"]
+
+
+def test_names_are_taken_from_the_file_and_numbered():
+    def run(name: str) -> registry.FoundRun:
+        return registry.FoundRun(Path("/nowhere/1-1"), {"name": name})
+
+    assert registry.new_name("", "a/two-subnets.yaml", []) == "two-subnets"
+    assert registry.new_name("", "two-subnets.yaml", [run("two-subnets")]) == "two-subnets-2"
+    assert registry.new_name("", "My Lab_1.yml", []) == "my-lab-1"
+    assert registry.new_name("", "", []) == registry.new_name("", "1-2.yaml", []) == "run"

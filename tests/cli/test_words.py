@@ -1,0 +1,112 @@
+"""Help, mistakes on the command line, and what needs neither root nor a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from calico_mn import __version__
+from calico_mn.cli import verbs
+
+from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
+
+
+def test_the_help_of_it_all(golden):
+    done = calico_mn("--help")
+    assert done.returncode == 0
+    golden("help", done.stdout)
+    assert calico_mn().stdout == calico_mn("help").stdout == done.stdout
+    assert calico_mn().returncode == 2
+
+
+@pytest.mark.parametrize("name", [name for name in verbs.MODULES if name != "_complete"])
+def test_every_verb_explains_itself(name):
+    done = calico_mn(name, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith(f"usage: calico-mn {name} ")
+    assert verbs.verb(name).summary in calico_mn("--help").stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_help_is_quick():
+    # Importing Mininet or PyYAML would be several times the rest; a fair comparison is Python's
+    # own start with argparse, on the same busy machine.
+    def seconds(command):
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run(command, capture_output=True, cwd=ROOT, env=environment())
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    bare = seconds([PROGRAM[0], "-c", "import argparse"])
+    assert seconds([*PROGRAM, "--help"]) < 4 * bare
+
+
+@pytest.mark.parametrize(("words", "status", "said"), [
+    pytest.param(["stats"], 2, "calico-mn: there is no verb 'stats'; did you mean status? "
+                 "('calico-mn --help' lists them all)", id="unknown verb"),
+    pytest.param(["plan"], 2, "calico-mn plan: the following arguments are required: FILE"
+                 " (see 'calico-mn plan --help')", id="missing argument"),
+    pytest.param(["list", "--nmae"], 2, "calico-mn list: unrecognized arguments: --nmae"
+                 " (see 'calico-mn list --help')", id="unknown option"),
+    pytest.param(["plan", "topologies/article.yaml", "--node", "node33"], 3,
+                 "calico-mn: topologies/article.yaml has no node, pod, router or subnet 'node33'; "
+                 "it has gateway, hosts, node31, node32, sit/sit-web-backend-58f48df4c9-b2q28, "
+                 "sit/sit-web-frontend-6c9f7d5b8d-x7k2p", id="unknown node of a file"),
+    pytest.param(["up", "--json", "topologies/article.yaml"], 2,
+                 "calico-mn up: --json is for --detach", id="options that exclude each other",
+                 marks=pytest.mark.root),
+])
+def test_a_mistake_is_one_line(words, status, said):
+    done = calico_mn(*words)
+    assert (done.returncode, done.stderr, done.stdout) == (status, f"{said}\n", "")
+
+
+def test_a_topologys_mistakes_are_told_with_their_lines(tmp_path):
+    (tmp_path / "bad.yaml").write_text("apiVersion: v1\nkind: Podd\n")
+    for verb in ("validate", "plan"):
+        done = calico_mn(verb, str(tmp_path / "bad.yaml"))
+        assert done.returncode == 2
+        assert 'bad.yaml:2:7: unknown kind "Podd"' in done.stderr
+    found = json.loads(calico_mn("validate", "--json", str(tmp_path / "bad.yaml"), str(LAB)).stdout)
+    assert [one["valid"] for one in found] == [False, True]
+    assert found[0]["problems"][0]["line"] == 2
+
+
+def test_version():
+    assert calico_mn("--version").stdout == f"calico-mn {__version__}\n"
+
+
+def test_plan_prints_commands_for_each_namespace():
+    text = calico_mn("plan", str(LAB), "--node", "node31", "--node", "default/a").stdout
+    assert text.startswith("# node node31\n") and "\n\n# pod default/a\n" in text
+    assert "ip route replace blackhole 10.22.31.0/26 proto bird\n" in text
+    whole = json.loads(calico_mn("plan", str(LAB), "--json").stdout)
+    assert [step["namespace"] for step in whole] == [
+        "rack-a", "rack-b", "r1", "node31", "node32", "node33", "default/a", "default/b", "shop/c"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("words", [["list"], ["up", "x y.yaml"], ["exec", "node31", "--", "ip"]])
+def test_without_root_the_command_to_type_is_told(words):
+    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                           *PROGRAM, *words], capture_output=True, text=True, cwd=ROOT,
+                          env=environment())
+    if "No module named" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip(f"nobody may not read this checkout: {done.stderr.splitlines()[-1]}")
+    shown = " ".join(f"'{word}'" if " " in word else word for word in words)
+    assert done.stderr == (f"calico-mn: {words[0]} needs root; run: sudo"
+                           f" {PROGRAM[0]} -m calico_mn {shown}\n")
+    assert done.returncode == (125 if words[0] == "exec" else 2)
+
+
+def test_who_reads_no_further_is_not_complained_to():
+    done = subprocess.run(f"{' '.join(PROGRAM)} plan {LAB} | head -n 1; echo ${{PIPESTATUS[0]}}",
+                          shell=True, executable="/bin/bash", capture_output=True, text=True,
+                          cwd=ROOT, env=environment())
+    assert done.stderr == "" and done.stdout.splitlines()[0] == "# switch rack-a"

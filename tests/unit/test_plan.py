@@ -1,0 +1,38 @@
+"""``plan``: what a boot would do, from states alone."""
+
+from pathlib import Path
+
+import pytest
+
+from calico_mn.emulation.plan import plan
+from calico_mn.errors import TopologyError
+from calico_mn.model import EncapsulationMode
+from calico_mn.topology import load_topology
+
+from .clusters import pod, topology
+
+ARTICLE = Path(__file__).parents[2] / "topologies" / "article.yaml"
+
+
+def test_a_whole_boot_namespace_by_namespace(golden):
+    steps = plan(load_topology(ARTICLE))
+    golden("plan-article", "".join(
+        f"# {step.kind} {step.namespace}\n{''.join(f'{c}{chr(10)}' for c in step.commands)}"
+        for step in steps))
+    assert [step.kind for step in steps] == ["switch", "router", "node", "node", "pod", "pod"]
+
+
+def test_the_mode_can_be_another():
+    routes = {mode: [c for step in plan(load_topology(ARTICLE), mode)
+                     for c in step.commands if step.namespace == "node31" and "10.22.151" in c]
+              for mode in (None, *EncapsulationMode)}
+    assert routes[None] == routes[EncapsulationMode.ALWAYS] == [
+        "ip route replace 10.22.151.0/26 via 192.168.57.32 dev tunl0 proto bird onlink"]
+    assert routes[EncapsulationMode.NEVER] == routes[EncapsulationMode.CROSS_SUBNET] == [
+        "ip route replace 10.22.151.0/26 via 192.168.57.32 dev eth0 proto bird"]
+
+
+def test_addresses_that_do_not_suffice_are_an_error():
+    pods = tuple(pod(f"p{number}", "node31", "10.22.0.1") for number in range(2))
+    with pytest.raises(TopologyError, match="taken"):
+        plan(topology(pods=pods))
