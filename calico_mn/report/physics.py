@@ -91,9 +91,14 @@ def _check(row: Row, limits: Mapping[str, PathLimit]) -> Check | None:
 
 def _compared(place: str, limit: PathLimit, found: Sequence[Check]) -> str:
     each = "; ".join(f"{check.mode} {check.measured:.4g} of {check.computed:.4g} Mbit/s"
-                     f" ({100 * check.deviation:+.2f} %)" for check in found)
+                     f" ({_percent(check.deviation)})" for check in found)
     return (f"Links of {limit.rate:g} Mbit/s ({place}), measured of what header sizes allow:"
             f" {each}.")
+
+
+def _percent(share: float) -> str:
+    text = f"{100 * share:+.2f} %"
+    return text if text[1:] != "0.00 %" else "0.00 %"
 
 
 def _verdict(summary: Summary, limit: PathLimit, found: Sequence[Check], steal: float
