@@ -39,6 +39,10 @@ def _open_lists(
         report.add(f"a resource must be a mapping of fields, not {describe(tree)}", tree.mark,
                    "begin with apiVersion:, kind: and metadata:")
         return
+    if not (api or kind or tree.get("apiVersion") or tree.get("kind")):
+        report.add("a resource needs apiVersion and kind", tree.mark,
+                   "begin for example with apiVersion: projectcalico.org/v3 and kind: Node")
+        return
     named_api = _word(report, tree, "apiVersion", api, _API_HINT)
     named_kind = _word(report, tree, "kind", kind, "add for example kind: Node")
     if not named_api or not named_kind:
@@ -47,6 +51,10 @@ def _open_lists(
     if (named_api, named_kind) in _ALL_KINDS or not _is_list(named_api, named_kind, stem):
         yield tree, named_api, named_kind
         return
+    for key, _ in tree.entries.values():
+        if key.text not in ("apiVersion", "kind", "metadata", "items"):
+            report.add(f"unknown field {quote(key.text)} in {named_kind}", key.mark,
+                       report.guess(key.text, ("apiVersion", "kind", "metadata", "items")))
     items = tree.get("items")
     if items is None:
         return
@@ -54,10 +62,6 @@ def _open_lists(
         report.add(f"{named_kind} items must be a list, not {describe(items)}", items.mark,
                    "begin each item with a dash")
         return
-    for key, _ in tree.entries.values():
-        if key.text not in ("apiVersion", "kind", "metadata", "items"):
-            report.add(f"unknown field {quote(key.text)} in {named_kind}", key.mark,
-                       report.guess(key.text, ("apiVersion", "kind", "metadata", "items")))
     for item in items.items:
         yield from _open_lists(report, item, named_api if stem else "", stem)
 
@@ -91,7 +95,7 @@ def _read_resource(
     if (api, kind) == (CORE, "ConfigMap") and name != "calico-config":
         report.leave_out_kind("ConfigMap (other than calico-config)")
         return
-    if (api, kind) == (CALICO, "FelixConfiguration") and name != "default":
+    if (api, kind) == (CALICO, "FelixConfiguration") and name not in ("", "default"):
         report.leave_out_kind("FelixConfiguration (other than default)")
         return
     if (api, kind) == (APPS, "DaemonSet") and name != "calico-node":
@@ -116,8 +120,8 @@ def _title(kind: Kind, name: str) -> str:
 
 
 def _unknown_kind(report: Report, tree: Mapping, api: str, kind: str) -> None:
-    homes = [home for home, known in _ALL_KINDS if known == kind]
-    homes.sort(key=lambda home: (home, kind) not in KINDS)
+    homes = [home for home, known in _ALL_KINDS if kind in (known, f"{known}List")]
+    homes.sort(key=lambda home: (home, kind.removesuffix("List")) not in KINDS)
     place = tree.get("kind" if api in _APIS else "apiVersion")
     mark = place.mark if place is not None else tree.mark
     if api == "crd.projectcalico.org/v1":

@@ -70,6 +70,8 @@ class Record:
     values: dict[str, Located[Any]] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     lists: dict[str, list[Record]] = field(default_factory=dict)
+    # Not a mapping at all, and reported: then nothing more is said of it.
+    wrong: bool = False
 
     def get(self, *path: str) -> Located[Any] | None:
         """The value at ``path``, or None when it is absent or wrong."""
@@ -80,7 +82,7 @@ class Record:
     def has(self, *path: str) -> bool:
         """Whether the file says something at ``path``, right or wrong."""
         record, _ = self.nearest(*path[:-1])
-        return record is None or any(
+        return record is None or record.wrong or any(
             path[-1] in place for place in (record.values, record.records, record.lists)
         )
 
@@ -101,6 +103,14 @@ class Record:
             record = record.records.get(name) or Record(record.mark)
         return record, record.mark
 
+    def misplace(self, path: list[str], mark: Mark) -> None:
+        """Take ``path`` for given wrongly, unless it is given: what stands at ``mark`` meant it."""
+        record = self
+        for name in path[:-1]:
+            record = record.records.setdefault(name, Record(mark))
+        if not record.has(path[-1]):
+            record.values[path[-1]] = Located(None, mark)
+
 
 def read_record(report: Report, tree: Tree, table: Table, kind: str, path: str = "") -> Record:
     """Read a mapping by its table, reporting unknown fields and wrong values.
@@ -109,15 +119,21 @@ def read_record(report: Report, tree: Tree, table: Table, kind: str, path: str =
     """
     record = Record(tree.mark)
     if not isinstance(tree, Mapping):
-        report.add(f"{kind} must be a mapping of fields, not {describe(tree)}", tree.mark)
+        report.add(f"{kind} must be a mapping of fields, not {describe(tree)}", tree.mark,
+                   "write its fields as name: value")
+        record.wrong = True
         return record
+    meant = []
     for name, (key, value) in tree.entries.items():
         entry = table.get(name, table.get(name.partition("/")[0] + "/*", table.get(REST)))
         here = f"{path}.{name}" if path else name
-        if entry is None or isinstance(entry, Unknown):
-            _unknown_field(report, key, table, kind, path)
+        if entry is None or isinstance(entry, Unknown) or _other_case(name, table):
+            meant.append((_unknown_field(report, key, table, kind, path), key.mark))
         else:
             _read_entry(report, record, name, value, entry, kind, here)
+    for place, mark in meant:
+        if place:
+            record.misplace(place, mark)
     return record
 
 
@@ -145,7 +161,7 @@ def _read_entry(
             record.records[name] = read_record(report, value, entry, kind, here)
         else:
             report.add(f"{kind} {here} must be a mapping of fields, not {describe(value)}",
-                       value.mark)
+                       value.mark, "write its fields as name: value")
             record.values[name] = Located(None, value.mark)
     else:
         record.values[name] = Located(entry(report, value, f"{kind} {here}"), value.mark)
@@ -169,24 +185,39 @@ def _is_default(value: Tree, default: tuple[str, ...]) -> bool:
     return not value.entries
 
 
-def _unknown_field(report: Report, key: Scalar, table: Table, kind: str, path: str) -> None:
+def _other_case(name: str, table: Table) -> bool:
+    """Whether ``name`` is a field with an effect but for its case, where any name is taken."""
+    if name in table:
+        return False
+    return any(known.lower() == name.lower() and not isinstance(entry, (Known, Silent))
+               for known, entry in table.items())
+
+
+def _unknown_field(
+    report: Report, key: Scalar, table: Table, kind: str, path: str
+) -> list[str]:
+    """Report it; the path below ``table`` of the field that was meant, as far as we can tell."""
     where = f"{kind} {path}" if path else kind
-    hint = report.guess(key.text, table)
-    if not hint:
-        deeper = _find(key.text, table)
+    named = [name for name in table if not name.endswith("*")]
+    # A name that is right, only elsewhere, is a better guess than one that is spelled alike here.
+    meant, close = _find(key.text, table), report.closest(key.text, named)
+    if close and (not meant or close.lower() == key.text.lower()):
+        meant, hint = [close], f"did you mean {quote(close)}?"
+    else:
         modelled = [n for n, e in table.items() if not isinstance(e, (Known, Silent, Unknown))]
-        hint = (f"{key.text} belongs under {deeper}" if deeper
+        hint = (f"{key.text} belongs under {'.'.join(meant[:-1])}" if meant
                 else f"fields with an effect here: {listing(modelled)}" if modelled else "")
     report.add(f"unknown field {quote(key.text)} in {where}", key.mark, hint)
+    return meant
 
 
-def _find(name: str, table: Table) -> str:
-    """Where below ``table`` a field called ``name`` has its place."""
+def _find(name: str, table: Table) -> list[str]:
+    """The path below ``table`` at which a field called ``name`` has its place, or nothing."""
     for parent, entry in table.items():
         if isinstance(entry, AbstractMapping):
-            if name in entry:
-                return parent
+            if name in entry and name != REST:
+                return [parent, name]
             deeper = _find(name, entry)
             if deeper:
-                return f"{parent}.{deeper}"
-    return ""
+                return [parent, *deeper]
+    return []

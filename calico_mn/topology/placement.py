@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from calico_mn.model import EncapsulationMode, Pod
 from calico_mn.topology import drafts as d
 from calico_mn.topology.networks import NetworkIndex
-from calico_mn.topology.problems import NOWHERE, Mark, Report, count, quote
+from calico_mn.topology.problems import Mark, Report, count, quote
 
 MAX_PODS = 20_000
 _MAX_NAME = 253
@@ -82,12 +82,14 @@ def check_addresses(report: Report, drafts: d.Drafts, pods: int) -> None:
     room = sum(pool.cidr.value.num_addresses for pool in enabled)
     if pods and complete and pods + tunnels > room:
         takers = count(pods, "pod") + (f" and {count(tunnels, 'tunnel')}" if tunnels else "")
-        report.add(
+        what = (
             f"no room for {takers} ({count(pods + tunnels, 'address')}): the enabled IPPools "
-            f"have {count(room, 'address')}",
-            enabled[0].cidr.mark if enabled else NOWHERE,
-            "use a larger pool, or fewer pods" if enabled else "add an IPPool that is not disabled",
+            f"have {count(room, 'address')}"
         )
+        if enabled:
+            report.add(what, enabled[0].cidr.mark, "use a larger pool, or fewer pods")
+        else:
+            report.add_for_file(what, "add an IPPool that is not disabled")
 
 
 def _names(draft: d.PodDraft) -> list[str]:

@@ -28,6 +28,7 @@ _FORBIDDEN = re.compile(
 )
 # Each %TAG line is compared with all earlier ones, and nobody needs them here.
 _TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
+_CONFLICT = re.compile("^<<<<<<< ", re.MULTILINE)
 _NULLS = frozenset(["", "~", "null", "Null", "NULL"])
 _TAGS = frozenset(
     [None, "!", *(f"tag:yaml.org,2002:{name}"
@@ -99,10 +100,29 @@ def read_documents(text: str, report: Report) -> list[Tree] | None:
         where = error.problem_mark or error.context_mark
         mark = Mark(where.line + 1, where.column + 1) if where else Mark(0, 0)
         why = " ".join(str(part) for part in (error.context, error.problem) if part)
-        report.add(f"not valid YAML: {why}", mark, "check the indentation, quotes and brackets")
+        began = error.context_mark
+        report.add(f"not valid YAML: {why}", mark, _syntax_hint(
+            text, mark, Mark(began.line + 1, began.column + 1) if began else mark))
     except yaml.YAMLError as error:
         report.add_for_file(f"not valid YAML: {quote(str(error), 200)}")
     return None
+
+
+def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
+    lines = text.splitlines()[mark.line - 1 : mark.line]
+    here = lines[0][mark.column - 1 :] if lines else ""
+    if _CONFLICT.search(text):
+        return "the file has the marks of a merge conflict: choose one side, and remove them"
+    if here.startswith("%YAML"):
+        return "leave this line out"
+    if here.startswith("\t"):
+        return "indent with spaces: YAML takes no tabs there"
+    if here.startswith(("@", "`", "%")):
+        return f"put text that begins with {here[0]} in quotes"
+    hint = "check the indentation, quotes and brackets"
+    if began.line == mark.line:
+        return hint
+    return f"{hint}; what does not end here begins in line {began.line}, column {began.column}"
 
 
 def _refuse_characters(text: str, report: Report) -> None:
@@ -156,21 +176,19 @@ class _Composer:
     def _value(self, event: Any) -> None:
         mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, yaml.AliasEvent):
-            self._place(self._alias(str(event.anchor), mark))
+            self._place(self._alias(str(event.anchor), mark), mark)
             return
         if event.tag not in _TAGS:
-            self._report.add(
-                f"YAML tag {quote(str(event.tag))} is not supported", mark,
-                "remove the tag; only plain text, numbers, lists and mappings are used",
-            )
+            self._stop(f"YAML tag {quote(str(event.tag))} is not supported", mark,
+                       "remove the tag; only plain text, numbers, lists and mappings are used")
         tree: Tree
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in (None, "") and not str(event.tag).endswith((":str", "!"))
             tree = Scalar(event.value, plain, mark)
-            self._place(tree)
+            self._place(tree, mark)
         else:
             tree = Sequence(mark) if isinstance(event, yaml.SequenceStartEvent) else Mapping(mark)
-            self._place(tree)
+            self._place(tree, mark)
             self._stack.append(tree)
             self._open.add(id(tree))
             if len(self._stack) > MAX_DEPTH:
@@ -189,11 +207,11 @@ class _Composer:
                        "an alias may only repeat a value that is complete")
         return target
 
-    def _place(self, tree: Tree) -> None:
-        """Put a value where the innermost open collection expects one."""
+    def _place(self, tree: Tree, mark: Mark) -> None:
+        """Put a value where the innermost open collection expects one; an alias is at ``mark``."""
         self._values += tree.size
         if self._values > MAX_VALUES:
-            self._stop(f"more than {MAX_VALUES} values, counting what aliases repeat", tree.mark,
+            self._stop(f"more than {MAX_VALUES} values, counting what aliases repeat", mark,
                        "write many equal pods as a Deployment with replicas, and leave out "
                        "status and managedFields")
         if not self._stack:
@@ -204,7 +222,7 @@ class _Composer:
         if isinstance(parent, Sequence):
             parent.items.append(tree)
         elif parent.key is None:
-            parent.key = self._key(tree)
+            parent.key = self._key(tree, mark)
         else:
             key, parent.key = parent.key, None
             if key.text in parent.entries:
@@ -216,16 +234,16 @@ class _Composer:
             else:
                 parent.entries[key.text] = (key, tree)
 
-    def _key(self, tree: Tree) -> Scalar:
+    def _key(self, tree: Tree, mark: Mark) -> Scalar:
         if not isinstance(tree, Scalar):
-            self._stop("a field's name must be a word, not a list or a mapping", tree.mark,
+            self._stop("a field's name must be a word, not a list or a mapping", mark,
                        "quote text that begins with [ or {")
         if tree.plain and tree.text == "<<":
-            self._stop("YAML merge keys (<<) are not supported", tree.mark,
+            self._stop("YAML merge keys (<<) are not supported", mark,
                        "write the fields out, or use an alias for the whole value")
         if len(tree.text) > _MAX_KEY:
-            self._stop(f"a field's name is longer than {_MAX_KEY} characters", tree.mark)
-        return tree
+            self._stop(f"a field's name is longer than {_MAX_KEY} characters", mark)
+        return Scalar(tree.text, tree.plain, mark)
 
     def _close(self) -> None:
         tree = self._stack.pop()

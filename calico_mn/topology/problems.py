@@ -97,6 +97,11 @@ class Report:
 
     def guess(self, word: str, candidates: Iterable[str]) -> str:
         """``did you mean "ipipMode"?``, or nothing when no candidate resembles ``word``."""
+        close = self.closest(word, candidates)
+        return f"did you mean {quote(close)}?" if close else ""
+
+    def closest(self, word: str, candidates: Iterable[str]) -> str:
+        """The candidate that resembles ``word``, or nothing."""
         names = list(candidates)
         # difflib is slow: a big file full of mistakes gets fewer hints.
         self._comparisons += len(names)
@@ -105,9 +110,12 @@ class Report:
         same = [name for name in names if name.lower() == word.lower()]
         if not same and len(word) <= 64:
             lower = {name.lower(): name for name in names}
-            close = get_close_matches(word.lower(), list(lower), n=1, cutoff=0.7)
-            same = [lower[name] for name in close]
-        return f'did you mean "{same[0]}"?' if same else ""
+            # Two letters that changed places are much of a short word, and little to difflib.
+            letters = sorted(word.lower())
+            close = [name for name in lower if sorted(name) == letters] or get_close_matches(
+                word.lower(), list(lower), n=1, cutoff=0.7)
+            same = [lower[name] for name in close[:1]]
+        return same[0] if same else ""
 
     def leave_out_field(self, kind: str, field: str) -> None:
         """Remember a field that Kubernetes or Calico know and that has no effect here."""

@@ -25,17 +25,18 @@ from calico_mn.topology.problems import Mark, Report, quote
 NO_IPV6 = "IPv6 is not emulated yet"
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_HUGE = re.compile(r"-?[1-9][0-9]{18,}")
 _CIDR = re.compile(r"([0-9.]{7,15})/(0|[1-9][0-9]?)")
 _QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 _RATES = {"bit": 1e-6, "kbit": 1e-3, "mbit": 1.0, "gbit": 1e3}
 _DELAYS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
-def text(report: Report, tree: Tree, label: str) -> str | None:
+def text(report: Report, tree: Tree, label: str, hint: str = "write one value only") -> str | None:
     """Any scalar, as it is written: ``no`` and ``1:30`` are words here."""
     if isinstance(tree, Scalar):
         return tree.text
-    report.add(f"{label} must be text, not {describe(tree)}", tree.mark)
+    report.add(f"{label} must be text, not {describe(tree)}", tree.mark, hint)
     return None
 
 
@@ -43,9 +44,12 @@ def integer(report: Report, tree: Tree, label: str) -> int | None:
     """A whole number in decimal."""
     if isinstance(tree, Scalar) and tree.plain and _INTEGER.fullmatch(tree.text):
         return int(tree.text)
-    quoted = isinstance(tree, Scalar) and not tree.plain and _INTEGER.fullmatch(tree.text)
-    report.add(f"{label} must be a whole number, not {describe(tree)}", tree.mark,
-               "remove the quotes" if quoted else "write it in decimal, without leading zeros")
+    hint = "write decimal digits only, without leading zeros"
+    if isinstance(tree, Scalar) and not tree.plain and _INTEGER.fullmatch(tree.text):
+        hint = "remove the quotes"
+    elif isinstance(tree, Scalar) and _HUGE.fullmatch(tree.text):
+        hint = "no field takes a number of that size"
+    report.add(f"{label} must be a whole number, not {describe(tree)}", tree.mark, hint)
     return None
 
 
@@ -84,7 +88,7 @@ def subdomain(report: Report, tree: Tree, label: str) -> str | None:
     """A name of a Kubernetes object (RFC 1123 subdomain, at most 253 characters)."""
     if isinstance(tree, Scalar) and is_subdomain(tree.text):
         return tree.text
-    report.add(f"{label} {describe(tree)} is not a valid name", tree.mark,
+    report.add(_no_name(tree, label), tree.mark,
                "a name has lower-case letters, digits, '-' and '.', begins and ends with a letter "
                "or digit, and is at most 253 characters long, 63 between dots")
     return None
@@ -94,10 +98,16 @@ def label_name(report: Report, tree: Tree, label: str) -> str | None:
     """A namespace, or a name in the underlay (RFC 1123 label, at most 63 characters)."""
     if isinstance(tree, Scalar) and is_label(tree.text):
         return tree.text
-    report.add(f"{label} {describe(tree)} is not a valid name", tree.mark,
+    report.add(_no_name(tree, label), tree.mark,
                "it has lower-case letters, digits and '-', begins and ends with a letter or "
                "digit, and is at most 63 characters long")
     return None
+
+
+def _no_name(tree: Tree, label: str) -> str:
+    if isinstance(tree, Scalar):
+        return f"{label} {describe(tree)} is not a valid name"
+    return f"{label} must be a name, not {describe(tree)}"
 
 
 def address(report: Report, tree: Tree, label: str) -> IPv4Address | None:
@@ -190,14 +200,14 @@ def ip_addrs(report: Report, tree: Tree, label: str) -> IPv4Address | None:
 
     Source: cni-plugin ``pkg/k8s/k8s.go``.
     """
-    word = text(report, tree, label)
+    hint = """write it as '["10.22.151.11"]'"""
+    word = text(report, tree, label, f"{hint}, in quotes: it is JSON inside a text")
     if word is None:
         return None
     try:
         listed = json.loads(word) if len(word) <= 1000 else None
     except (ValueError, RecursionError):
         listed = None
-    hint = """write it as '["10.22.151.11"]'"""
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         report.add(f"{label} {quote(word)} is not a JSON list of addresses", tree.mark, hint)
         return None

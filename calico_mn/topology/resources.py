@@ -58,8 +58,10 @@ def add_pool(report: Report, record: Record, drafts: d.Drafts) -> None:
     if cidr and isinstance(cidr.value, IPv6Network):
         if tunnels and ipip:
             report.add("IPPool spec.ipipMode must be Never for an IPv6 pool", ipip.mark,
-                       "IPIP carries IPv4 only")
-        report.add(f"IPPool spec.cidr {cidr.value}: {NO_IPV6}", cidr.mark, "remove this pool")
+                       f"IPIP carries IPv4 only; {NO_IPV6} anyway, so remove this pool")
+        else:
+            report.add(f"IPPool spec.cidr {quote(str(cidr.value))}: {NO_IPV6}", cidr.mark,
+                       "remove this pool")
         return
     if size and not 20 <= size.value <= 32:
         report.add(f"IPPool spec.blockSize {size.value} is not between 20 and 32", size.mark,

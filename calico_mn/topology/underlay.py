@@ -73,6 +73,7 @@ def derive_underlay(report: Report, nodes: list[d.NodeDraft]) -> d.UnderlayDraft
             report.add(f"network {network} has no free address for a router", mark,
                        "add an Underlay, or give the nodes a shorter prefix")
         else:
+            addresses.add(gateway)
             feet.append(d.FootDraft(Located(name, mark), Located(gateway, mark)))
     router = _free_name(DERIVED_ROUTER, taken_names)
     if subnets and not report.failed:
@@ -118,11 +119,11 @@ def _multipath_hash(report: Report, item: Record) -> MultipathHash:
     if policy is not None and not 0 <= policy.value <= 3:
         report.add(f"router multipathHash {policy.value} is not between 0 and 3", policy.mark,
                    "0: outer addresses, 1: and ports, 2: inner addresses, 3: multipathHashFields")
-        return MultipathHash()
+        policy = None
     number = policy.value if policy else 0
     if fields is None:
         return MultipathHash(number)
-    if number != 3:
+    if number != 3 and (policy or not item.has("multipathHash")):
         report.add("router multipathHashFields counts only with multipathHash: 3", fields.mark,
                    "add multipathHash: 3, or take the fields out")
     if not 1 <= fields.value <= MAX_HASH_FIELDS:

@@ -49,12 +49,15 @@ def check_ranges(report: Report, drafts: d.Drafts, underlay: d.UnderlayDraft) ->
         if cidr.value.prefixlen == 32:
             report.add(f"subnet {cidr.value} has room for one host only", cidr.mark,
                        "use a /31 for a cable between two routers, and less for nodes")
+    unusable: set[Mark] = set()
     for network, (what, mark, _, hint) in ranges:
         why = reserved(network)
         if why:
+            unusable.add(mark)
             report.add(f"{what} {network} overlaps {why}", mark,
                        hint or "use a private range, such as 10.22.0.0/16 or 192.168.57.0/24")
-    for one, two in overlapping(ranges):
+    # Such a range is wrong in itself; what it overlaps is not a second mistake.
+    for one, two in overlapping(r for r in ranges if r[1][1] not in unusable):
         first, second = sorted((one, two), key=lambda r: (r[1].line != 0, r[1]))
         hint = first[3] or second[3]
         if not hint and first[0] == second[0] == "subnet" and not underlay.mark.line:
