@@ -72,9 +72,9 @@ def computed(topology: Topology, nodes: int, pods: int) -> Computed:
     return Computed(nodes * (nodes - 1) * blocks, own)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """The trials, and the number of namespaces that the machine had before."""
+    """The trials, and the number of namespaces that the machine had when it was last at rest."""
 
     run: Run
     sizes: tuple[dict[str, Value], ...]
@@ -87,8 +87,12 @@ class Plan:
     def rest(self) -> bool:
         """Wait until the kernel has taken the last cluster apart; whether it had in time."""
         gc.collect()
-        return memory.settle(self.namespaces,
-                             timeout=_REST_QUICK_S if self.run.options.quick else _REST_S)
+        rested = memory.settle(self.namespaces,
+                               timeout=_REST_QUICK_S if self.run.options.quick else _REST_S)
+        if rested:
+            # What others have made meanwhile is not ours to wait for a second time.
+            self.namespaces = memory.namespace_count()
+        return rested
 
     def seconds(self, trial: Trial) -> float:
         """How long a trial is expected to take."""
