@@ -24,6 +24,30 @@ VENV = Path(sys.executable).parent
 COMMANDS: dict[str, str] = {
     "sudo .venv/bin/python experiments/ipip_modes.py":
         "tested by tests/experiment/test_ipip_modes.py",
+    "sudo .venv/bin/python experiments/blocked_protocol_4.py":
+        "tested by tests/experiment/test_blocked_protocol_4.py",
+    "sudo .venv/bin/python experiments/blocked_protocol_4.py --quick":
+        "tested by tests/experiment/test_blocked_protocol_4.py",
+    "sudo .venv/bin/python experiments/mode_switch.py":
+        "tested by tests/experiment/test_mode_switch.py",
+    "sudo .venv/bin/python experiments/mode_switch.py --quick":
+        "tested by tests/experiment/test_mode_switch.py",
+    "sudo .venv/bin/python experiments/encapsulation_cost.py":
+        "tested by tests/experiment/test_encapsulation_cost.py",
+    "sudo .venv/bin/python experiments/encapsulation_cost.py --quick":
+        "tested by tests/experiment/test_encapsulation_cost.py",
+    "sudo .venv/bin/python experiments/flow_entropy.py":
+        "tested by tests/experiment/test_flow_entropy.py",
+    "sudo .venv/bin/python experiments/flow_entropy.py --quick":
+        "tested by tests/experiment/test_flow_entropy.py",
+    "sudo .venv/bin/python experiments/mtu.py":
+        "tested by tests/experiment/test_mtu.py",
+    "sudo .venv/bin/python experiments/mtu.py --quick":
+        "tested by tests/experiment/test_mtu.py",
+    "sudo .venv/bin/python experiments/scale.py":
+        "tested by tests/experiment/test_scale.py",
+    "sudo .venv/bin/python experiments/scale.py --quick":
+        "tested by tests/experiment/test_scale.py",
     "sudo .venv/bin/python experiments/ipip_modes.py --topology topologies/slow-links.yaml":
         "tested by tests/experiment/test_ipip_modes.py",
     "sudo .venv/bin/python experiments/ipip_modes.py --streams 1,4 --offloads on,off":
