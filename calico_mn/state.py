@@ -100,14 +100,16 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """One of several equal ways of a route."""
+    """One of several ways of a route; ours are all of the same weight."""
 
     via: str
     device: str
+    weight: int = 1
 
     def __str__(self) -> str:
         """As iproute2 prints it, without tab and trailing blank."""
-        return f"nexthop via {self.via} dev {self.device} weight 1"
+        via = f" via {self.via}" if self.via else ""
+        return f"nexthop{via} dev {self.device} weight {self.weight}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,9 @@ class Route:
     ``destination`` is ``default``, a prefix, or a host address without ``/32``.
     ``kind`` is ``unicast``, ``blackhole`` or ``unreachable``; ``scope`` ``global`` or ``link``.
     ``next_hops`` are two or more equal ways, and then ``via`` and ``device`` are empty.
-    ``mtu`` 0 means none set. Identity in the kernel: ``destination`` (metric 0).
+    ``mtu`` 0 means none set. Identity in the kernel: ``destination`` and ``metric``.
+    ``source`` is the address that the kernel notes with a device's own network. ``extra`` holds
+    what else ``ip route`` would print of a route that was read: nothing wanted ever has it.
     """
 
     destination: str
@@ -129,6 +133,9 @@ class Route:
     onlink: bool = False
     mtu: int = 0
     next_hops: tuple[NextHop, ...] = ()
+    metric: int = 0
+    source: str = ""
+    extra: str = ""
 
     @property
     def devices(self) -> frozenset[str]:
@@ -150,10 +157,16 @@ class Route:
             words += ["proto", self.protocol]
         if self.scope != "global":
             words += ["scope", self.scope]
+        if self.source:
+            words += ["src", self.source]
+        if self.metric:
+            words += ["metric", str(self.metric)]
         if self.onlink:
             words.append("onlink")
         if self.mtu:
             words += ["mtu", str(self.mtu)]
+        if self.extra:
+            words.append(self.extra)
         words += map(str, self.next_hops)
         return " ".join(words)
 

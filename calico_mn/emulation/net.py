@@ -18,14 +18,14 @@ from calico_mn import __version__
 from calico_mn.bgp.distributor import Distributor
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import UPLINK
+from calico_mn.calico.encapsulation import TUNNEL, UPLINK
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
 from calico_mn.emulation import plan
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
-from calico_mn.emulation.multipath import MultipathMininet
 from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
+from calico_mn.emulation.verification import VerifyingMininet
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.model import EncapsulationMode, Node, Topology
 from calico_mn.model import Pod as PodModel
@@ -44,7 +44,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-class CalicoNet(MultipathMininet):
+class CalicoNet(VerifyingMininet):
     """An emulated Calico cluster, and a Mininet with all that Mininet offers.
 
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
@@ -138,14 +138,20 @@ class CalicoNet(MultipathMininet):
     # --- what runs
 
     def _node_state(self, name: str) -> Namespace:
-        """A node's wanted state. With its speaker dead, the routes between nodes stay."""
+        """A node's wanted state. With its speaker dead, the routes between nodes stay.
+
+        Those over tunl0 go when Felix takes tunl0's address: with a device's last address the
+        kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
+        """
         learned = self.distributor.learned(name)
         state = self.cluster.node_state(name, learned)
         before = self._runtime.states.get(name) if self._runtime else None
         if before is None or self.distributor.is_alive(name):
             return state
+        has_tunnel = self.cluster.tunnel_address(name) is not None
         routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
-                  *(r for r in before.routes if r.protocol == PROTO_BIRD))
+                  *(r for r in before.routes if r.protocol == PROTO_BIRD
+                    and (has_tunnel or TUNNEL not in r.devices)))
         return Namespace(name, state.devices, state.addresses, routes, state.sysctls)
 
     def refresh(self, names: Iterable[str]) -> tuple[Delta, ...]:

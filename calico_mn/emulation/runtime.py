@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +24,11 @@ from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, environment
 from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
+from calico_mn.kernel.verifier import Verifier
 from calico_mn.kernel.writer import KernelWriter
 from calico_mn.state import Bridge, Drop, Filter, Namespace, Tunnel
+from calico_mn.verify.items import Difference, Owned
+from calico_mn.verify.repair import Repair
 
 Result = TypeVar("Result")
 
@@ -46,6 +50,10 @@ class Runtime:
         self._log_of: dict[str, str] = {}
         self._unwritten: dict[str, list[LogEntry]] = {}
         self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
+        self._verifier = Verifier(self._thread, self._writer, self.tunnel)
+        # Held from a change in the kernel until the states say so too: who verifies meanwhile,
+        # in another thread, would see a difference that is none.
+        self._changing = threading.RLock()
         self.states: dict[str, Namespace] = {}
         self.filters: dict[str, Filter] = {}
         self.without_flow_hashes: set[str] = set()
@@ -66,26 +74,41 @@ class Runtime:
 
     def fill(self, states: Sequence[Namespace]) -> None:
         """Put what the states say into namespaces that were just created."""
-        try:
-            self._writer.fill(states)
-        finally:
-            self._write_logs()
-        self.states.update((state.name, state) for state in states)
+        with self._changing:
+            try:
+                self._writer.fill(states)
+            finally:
+                self._write_logs()
+            self.states.update((state.name, state) for state in states)
 
     def change(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
         """Bring filled namespaces to new states; the changes that it took."""
         wanted = list(states)
-        changes = tuple(change for state in wanted
-                        if (change := delta(self.states[state.name], state)))
-        try:
-            self._writer.apply(changes)
-        except BaseException:
-            self._undo(wanted)
-            raise
-        finally:
-            self._write_logs()
-        self.states.update((state.name, state) for state in wanted)
+        with self._changing:
+            changes = tuple(change for state in wanted
+                            if (change := delta(self.states[state.name], state)))
+            try:
+                self._writer.apply(changes)
+            except BaseException:
+                self._undo(wanted)
+                raise
+            finally:
+                self._write_logs()
+            self.states.update((state.name, state) for state in wanted)
         return changes
+
+    def verify(self, names: Collection[str], owned: Mapping[str, Owned]) -> tuple[Difference, ...]:
+        """What differs in these namespaces from what they should hold."""
+        with self._changing:
+            return self._verifier.differences(self.states, names, owned)
+
+    def repair(self, names: Collection[str], owned: Mapping[str, Owned]) -> Repair:
+        """Bring these namespaces back to what they should hold, as far as the kernel lets us."""
+        with self._changing:
+            try:
+                return self._verifier.repair(self.states, names, owned)
+            finally:
+                self._write_logs()
 
     def _undo(self, wanted: Iterable[Namespace]) -> None:
         """Take back a change that failed half-way, as far as the kernel lets us."""
@@ -97,11 +120,12 @@ class Runtime:
         """End namespaces and the programs in them."""
         inodes = {self._writer.namespaces[name].inode for name in names
                   if name in self._writer.namespaces}
+        with self._changing:
+            for name in names:
+                self.states.pop(name, None)
+                self.filters.pop(name, None)
         processes.end_in_namespaces(inodes)
         self._writer.discard(names)
-        for name in names:
-            self.states.pop(name, None)
-            self.filters.pop(name, None)
 
     def spawn(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program in a namespace. Raises ToolError, or ClusterError if it is gone."""

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from calico_mn.delta import Delta
 from calico_mn.kernel import rtnetlink
 from calico_mn.state import Address, Bridge, Device, Route, Shaping, Sysctl, Tunnel, Veth, VethEnd
+from calico_mn.verify.items import Link, Program
+from calico_mn.verify.repair import Mend
 
 
 def device_added(device: Device) -> list[str]:
@@ -23,9 +25,9 @@ def device_added(device: Device) -> list[str]:
         if device.master:
             commands.append(f"ip link set {device.name} master {device.master}")
         return [*commands, f"ip link set {device.name} up",
-                *_shaping(device.name, device.shaping)]
+                *shaping(device.name, device.shaping)]
     if isinstance(device, VethEnd):
-        return [f"ip link set {device.name} up", *_shaping(device.name, device.shaping)]
+        return [f"ip link set {device.name} up", *shaping(device.name, device.shaping)]
     if isinstance(device, Bridge):
         return [f"ip link add {device.name} mtu {device.mtu} type bridge mcast_snooping 0",
                 f"ip link set {device.name} up"]
@@ -36,7 +38,8 @@ def _mac(address: str) -> str:
     return f" address {address}" if address else ""
 
 
-def _shaping(device: str, item: Shaping | None) -> Iterator[str]:
+def shaping(device: str, item: Shaping | None) -> Iterator[str]:
+    """The ``tc`` commands for a device's rate and delay."""
     parent = "root"
     if item and item.rate:
         burst, limit = rtnetlink.bucket(item.rate)
@@ -96,3 +99,41 @@ def commands(change: Delta) -> list[str]:
     found += [address(item, remove=True) for item in change.addresses_removed]
     found += [link_removal(device) for device in change.devices_removed]
     return found
+
+
+def link_changed(wanted: Link, found: Link) -> str:
+    """``ip link set`` with what differs."""
+    words = ["ip link set", wanted.name]
+    if wanted.mtu != found.mtu:
+        words.append(f"mtu {wanted.mtu}")
+    if wanted.txqueuelen != found.txqueuelen:
+        words.append(f"txqueuelen {wanted.txqueuelen}")
+    if wanted.mac != found.mac:
+        words.append(f"address {wanted.mac}")
+    if wanted.master != found.master:
+        words.append(f"master {wanted.master}" if wanted.master else "nomaster")
+    if wanted.up != found.up:
+        words.append("up" if wanted.up else "down")
+    return " ".join(words)
+
+
+def program_attached(item: Program) -> list[str]:
+    """``tc`` for a program of the tunnel; the object file is this package's."""
+    return [f"tc qdisc replace dev {item.device} clsact",
+            f"tc filter replace dev {item.device} {item.direction} prio 1 handle 1 bpf"
+            f" direct-action object-file ipip.bpf.o section {item.name}"]
+
+
+def mended(change: Mend) -> list[str]:
+    """All commands of a repair's step, in their order."""
+    found = [f"ip link del {name}" for name in change.removed]
+    for link, name in change.renamed:
+        found += [f"ip link set {link.name} down", f"ip link set {link.name} name {name}"]
+        if link.up:
+            found.append(f"ip link set {name} up")
+    found += [link_changed(wanted, present) for wanted, present in change.changed]
+    for device in change.reshaped:
+        found += [f"tc qdisc del dev {device.name} root", *shaping(device.name, device.shaping)]
+    for item in change.programs:
+        found += program_attached(item)
+    return [*found, *commands(change.delta)] if change.delta else found

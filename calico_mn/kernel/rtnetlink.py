@@ -27,7 +27,7 @@ from calico_mn.state import Address, Bridge, NextHop, Route, Shaping, Veth
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWQDISC = 36
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC, RTM_GETTFILTER = 36, 37, 38, 46
 RTM_SETNEIGHTBL = 67
 
 IFF_UP = 1
@@ -47,12 +47,15 @@ _VETH_KIND = text(_INFO_KIND, "veth")
 DEVCONF = {"forwarding": 1, "proxy_arp": 3, "send_redirects": 6, "rp_filter": 8,
            "accept_local": 23, "route_localnet": 26}
 
-_PROTOCOLS = {"kernel": 2, "boot": 3, "static": 4, "bird": 12}
-_KINDS = {"unicast": 1, "blackhole": 6, "unreachable": 7}
-_SCOPES = {"global": 0, "link": 253}
+#: names as in iproute2's rt_protos; others are numbers there too, and as text here
+PROTOCOLS = {"redirect": 1, "kernel": 2, "boot": 3, "static": 4, "ra": 9, "zebra": 11, "bird": 12,
+             "dhcp": 16, "bgp": 186}
+KINDS = {"unicast": 1, "local": 2, "broadcast": 3, "multicast": 5, "blackhole": 6,
+         "unreachable": 7, "prohibit": 8, "throw": 9}
+SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 _RT_TABLE_MAIN, _RTNH_F_ONLINK = 254, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS, _RTAX_MTU = 1, 4, 5, 8, 2
-_RTA_MULTIPATH = 9
+_RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH = 6, 7, 9
 
 _link_header = struct.Struct("=BxHiII").pack
 _address_header = struct.Struct("=BBBBI").pack
@@ -106,14 +109,20 @@ def ipip(name: str) -> Message:
 
 
 def link(index: int, *, up: bool | None = None, mtu: int = 0, txqueuelen: int | None = None,
-         conf: Mapping[str, int] | None = None) -> Message:
+         conf: Mapping[str, int] | None = None, name: str = "", mac: str = "",
+         master: int | None = None) -> Message:
     """Change a device. ``conf`` holds per-device IPv4 sysctls whose names are in DEVCONF.
 
+    ``master`` 0 takes the device out of its bridge.
     In the message that creates a device ``conf`` fails with ENOTCONN: the device has no IPv4
     state yet (inet_validate_link_af).
     """
     flags = IFF_UP if up else 0
-    body = _link_header(0, 0, index, flags, 0 if up is None else IFF_UP)
+    body = _link_header(0, 0, index, flags, 0 if up is None else IFF_UP) + _mac(mac)
+    if name:
+        body += text(_IFLA_IFNAME, name)
+    if master is not None:
+        body += u32(_IFLA_MASTER, master)
     if mtu:
         body += u32(_IFLA_MTU, mtu)
     if txqueuelen is not None:
@@ -179,20 +188,30 @@ def route(item: Route, index: int, *, hop_indexes: Sequence[int] = (), remove: b
         body += attribute(_RTA_MULTIPATH, b"".join(
             _next_hop(hop, number, item.onlink)
             for hop, number in zip(item.next_hops, hop_indexes, strict=True)))
+    if item.metric:
+        body += u32(_RTA_PRIORITY, item.metric)
+    if item.source:
+        body += attribute(_RTA_PREFSRC, socket.inet_aton(item.source))
     if item.mtu:
         body += attribute(_RTA_METRICS, u32(_RTAX_MTU, item.mtu))
     return (RTM_DELROUTE if remove else RTM_NEWROUTE,
             0 if remove else NLM_F_CREATE | NLM_F_REPLACE,
             _route_header(socket.AF_INET, length, 0, 0, _RT_TABLE_MAIN,
-                          _PROTOCOLS[item.protocol], _SCOPES[item.scope], _KINDS[item.kind],
+                          _number(PROTOCOLS, item.protocol), _number(SCOPES, item.scope),
+                          _number(KINDS, item.kind),
                           _RTNH_F_ONLINK if item.onlink else 0) + body)
+
+
+def _number(names: Mapping[str, int], name: str) -> int:
+    """A name's number; what has no name is a number as text."""
+    return names[name] if name in names else int(name)
 
 
 def _next_hop(hop: NextHop, index: int, onlink: bool) -> bytes:
     """``struct rtnexthop`` with its gateway; its third number is the weight less one."""
-    gateway = attribute(_RTA_GATEWAY, socket.inet_aton(hop.via))
+    gateway = attribute(_RTA_GATEWAY, socket.inet_aton(hop.via)) if hop.via else b""
     flags = _RTNH_F_ONLINK if onlink else 0
-    return _next_hop_header(8 + len(gateway), flags, 0, index) + gateway
+    return _next_hop_header(8 + len(gateway), flags, hop.weight - 1, index) + gateway
 
 
 def bytes_per_second(rate: float) -> int:
@@ -238,6 +257,11 @@ def shaping(item: Shaping, index: int) -> list[Message]:
 def _qdisc(index: int, parent: int, handle: int, kind: str, options: bytes) -> Message:
     return RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, (
         _tc_header(0, index, handle, parent, 0) + text(1, kind) + attribute(2, options))
+
+
+def shaping_removal(index: int) -> Message:
+    """``tc qdisc del dev DEVICE root``, with all that is inside it."""
+    return RTM_DELQDISC, 0, _tc_header(0, index, 0, 0xFFFFFFFF, 0)
 
 
 def device_indexes(netlink: NetlinkSocket) -> dict[str, int]:

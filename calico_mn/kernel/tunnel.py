@@ -15,6 +15,7 @@ from calico_mn.kernel import rtnetlink
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.state import Tunnel
+from calico_mn.verify.items import Program
 
 
 class TunnelBackend(Protocol):
@@ -24,11 +25,21 @@ class TunnelBackend(Protocol):
     def name(self) -> str:
         """``kernel`` or ``ebpf``, as results and tables say it."""
 
+    @property
+    def kind(self) -> str:
+        """The device's kind as ``ip -d link`` tells it."""
+
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Make the device, down, and record its index in ``namespace.indexes``."""
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
         """The messages that give the device its MTU and state, sent once the uplink exists."""
+
+    def programs(self, device: Tunnel) -> tuple[Program, ...]:
+        """The programs that must be attached for the device to work."""
+
+    def attach(self, namespace: NetworkNamespace, program: Program) -> list[Message]:
+        """The messages that attach one of these programs (again)."""
 
     def close(self) -> None:
         """Give back what the back end holds for all namespaces."""
@@ -38,10 +49,11 @@ class KernelTunnel:
     """The ipip module. Where it is loaded, every new namespace starts with a tunl0, down."""
 
     name = "kernel"
+    kind = "ipip"
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Take the namespace's fallback device, or make one where fallbacks are switched off."""
-        path = Path("/proc/net/dev")
+        path = Path("/proc/thread-self/net/dev")
         if f"{device.name}:" not in path.read_text(encoding="ascii"):
             with NetlinkSocket() as netlink:
                 netlink.request([rtnetlink.ipip(device.name)])
@@ -52,6 +64,14 @@ class KernelTunnel:
         """One message: MTU, queue length, up or down."""
         return [rtnetlink.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
                                txqueuelen=1000)]
+
+    def programs(self, device: Tunnel) -> tuple[Program, ...]:
+        """None: the module does all."""
+        return ()
+
+    def attach(self, namespace: NetworkNamespace, program: Program) -> list[Message]:
+        """Nothing is attached."""
+        return []
 
     def close(self) -> None:
         """Nothing is held."""

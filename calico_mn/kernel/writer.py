@@ -13,16 +13,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from calico_mn.delta import Delta, creation
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel import iptext, rtnetlink
+from calico_mn.kernel import iptext, mender, rtnetlink
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, plan
 from calico_mn.kernel.tunnel import TunnelBackend
 from calico_mn.state import Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
+from calico_mn.verify.repair import Mend
 
 #: called after each change with the namespace's name and the commands that it amounts to
 Journal = Callable[[str, Sequence[str]], None]
@@ -80,6 +82,11 @@ class KernelWriter:
         """Carry out changes in namespaces that exist."""
         self._settle()
         self._thread.call(self._apply, [change for change in deltas if change])
+
+    def mend(self, change: Mend) -> None:
+        """Carry out one step of a repair. Raises KernelError."""
+        self._settle()
+        self._thread.call(self._mend, change)
 
     def _settle(self) -> None:
         """Wait for the namespaces that are being made. Raises what went wrong."""
@@ -170,8 +177,22 @@ class KernelWriter:
                 if change.devices_outdated or change.devices_added or change.devices_removed:
                     # Somebody may have made or removed devices by hand in the meantime.
                     namespace.indexes = rtnetlink.device_indexes(netlink)
+                for device in change.devices_added:
+                    if isinstance(device, Tunnel):
+                        self._tunnel.create(namespace, device)
                 plan(change, self.namespaces, self._tunnel).send(netlink)
             self._journal(change.namespace, iptext.commands(change))
+
+    def _mend(self, change: Mend) -> None:
+        namespace = self.namespaces[change.namespace]
+        self._thread.enter(namespace)
+        with NetlinkSocket() as netlink:
+            mender.send(change, namespace, self._tunnel, netlink)
+        commands = iptext.mended(replace(change, delta=None))
+        if commands:
+            self._journal(change.namespace, commands)
+        if change.delta:
+            self._apply([change.delta])
 
     def _write_sysctls(self, items: Iterable[Sysctl], namespace: NetworkNamespace, *,
                        fresh: bool) -> None:

@@ -10,11 +10,12 @@ import calico_mn
 
 ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
-FLOORS = [{"errors", "names"}, {"model"}, {"state"}, {"delta"}, {"topology", "calico", "bgp"},
+FLOORS = [{"errors", "names"}, {"model"}, {"state"}, {"delta"}, {"verify"},
+          {"topology", "calico", "bgp"},
           {"kernel"}, {"emulation"}, {"measure"}, {"report", "results"}, {"experiment", "trace"},
           {"control"}, {"cli"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-PURE = ("errors", "names", "model", "state", "delta", "topology", "calico", "bgp")
+PURE = ("errors", "names", "model", "state", "delta", "verify", "topology", "calico", "bgp")
 IMPURE = {"subprocess", "socket", "os", "pathlib", "shutil", "threading", "ctypes", "fcntl",
           "tempfile", "io", "time", "mininet"}
 MODULES = {

@@ -30,9 +30,13 @@ _tcmsg = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
 _ifinfomsg = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
 
-def clsact(ifindex: int) -> Message:
-    """``tc qdisc add dev DEVICE clsact``: the place where programs are attached."""
-    return _qdisc(ifindex, _TC_H_CLSACT, _CLSACT_HANDLE, "clsact")
+def clsact(ifindex: int, *, replace: bool = False) -> Message:
+    """``tc qdisc add dev DEVICE clsact``: the place where programs are attached.
+
+    Without ``replace`` it fails if the device has one; with it, that one stays as it is.
+    """
+    kind, flags, body = _qdisc(ifindex, _TC_H_CLSACT, _CLSACT_HANDLE, "clsact")
+    return kind, flags & ~NLM_F_EXCL if replace else flags, body
 
 
 def clsact_removal(ifindex: int) -> Message:

@@ -12,6 +12,7 @@ from calico_mn.kernel.ebpf import attach, program, tun
 from calico_mn.kernel.netlink import Message
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.state import Tunnel
+from calico_mn.verify.items import Program
 
 reason = program.probe
 
@@ -20,6 +21,7 @@ class EbpfTunnel:
     """tunl0 as a TUN device with two programs; they are loaded once for all namespaces."""
 
     name = "ebpf"
+    kind = "tun"
 
     def __init__(self) -> None:
         self._egress = program.load(program.EGRESS)
@@ -27,7 +29,13 @@ class EbpfTunnel:
         self._drop = program.load_drop_filter()
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
-        """Make the device; its descriptor is held with the namespace, or it would end."""
+        """Make the device; its descriptor is held with the namespace, or it would end.
+
+        A device that was there before is gone, and so is the use of its descriptor.
+        """
+        while namespace.held:
+            os.close(namespace.held.pop())
+        namespace.tunnel_hooked = False
         namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._drop))
         namespace.indexes[device.name] = program.TUNL0_INDEX
 
@@ -38,16 +46,22 @@ class EbpfTunnel:
         if namespace.tunnel_hooked:
             return [change]
         namespace.tunnel_hooked = True
-        uplink = namespace.index(device.uplink)
-        return [
-            attach.without_multicast(index),
-            attach.noqueue(index),
-            attach.clsact(index),
-            attach.egress(index, self._egress, program.EGRESS),
-            attach.clsact(uplink),
-            attach.ingress(uplink, self._ingress, program.INGRESS),
-            change,
-        ]
+        hooks = [message for item in self.programs(device)
+                 for message in self.attach(namespace, item)]
+        return [attach.without_multicast(index), attach.noqueue(index), *hooks, change]
+
+    def programs(self, device: Tunnel) -> tuple[Program, ...]:
+        """One where packets leave through the device, one where they arrive at the uplink."""
+        return (Program(device.name, "egress", program.EGRESS),
+                Program(device.uplink, "ingress", program.INGRESS))
+
+    def attach(self, namespace: NetworkNamespace, item: Program) -> list[Message]:
+        """The program in its place, whatever of it was there before."""
+        index = namespace.index(item.device)
+        hook = (attach.egress(index, self._egress, item.name, replace=True)
+                if item.direction == "egress"
+                else attach.ingress(index, self._ingress, item.name, replace=True))
+        return [attach.clsact(index, replace=True), hook]
 
     def close(self) -> None:
         """Let go of the programs; those that are attached live on with their devices."""

@@ -1,0 +1,24 @@
+"""What in a node's namespace is Calico's to remove, even if somebody else put it there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from calico_mn.calico.encapsulation import TUNNEL
+from calico_mn.model import IPPool
+from calico_mn.state import PROTO_BIRD
+from calico_mn.verify.items import Owned
+
+#: FELIX_INTERFACEPREFIX
+WORKLOAD_PREFIX = "cali"
+
+
+def of_node(pools: Iterable[IPPool]) -> Owned:
+    """Routes on workload devices (felix/routetable/route_table.go), tunl0's addresses but one.
+
+    The latter is felix/dataplane/linux/ipip_mgr.go; routes of BIRD's protocol number belong to
+    its kernel protocol, and so does what is inside the pools as a blackhole. Devices with the
+    workloads' prefix are the CNI plug-in's, which removes one that is in its way.
+    """
+    return Owned((WORKLOAD_PREFIX,), frozenset({TUNNEL}), frozenset({PROTO_BIRD}),
+                 tuple(str(pool.cidr) for pool in pools))

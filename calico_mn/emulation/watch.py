@@ -1,0 +1,140 @@
+"""Following a running cluster: differences from the wanted state as they appear and disappear.
+
+Notifications say where to look; a look at everything from time to time finds what the kernel
+does not tell (some sysctls), and namespaces that came or went.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from calico_mn.errors import ClusterError, KernelError
+from calico_mn.kernel.notifications import Notifications
+from calico_mn.verify.items import Difference
+
+#: how long it must be quiet before a look, and how long a look waits for quiet at most, seconds
+_QUIET_S, _PATIENCE_S = 0.05, 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs since the last look, and what no longer does."""
+
+    appeared: tuple[Difference, ...] = ()
+    disappeared: tuple[Difference, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.appeared or self.disappeared)
+
+
+class Watch:
+    """Notifications of all namespaces of a cluster.
+
+    :meth:`wait` and :meth:`look` are two, so that whoever keeps others from changing the cluster
+    meanwhile needs to do so for the look alone. ``interval``: seconds between looks at all.
+    """
+
+    def __init__(self, names: Callable[[], list[str]], inside: Callable[..., Any],
+                 verify: Callable[[list[str]], Sequence[Difference]], interval: float = 5) -> None:
+        self._names = names
+        self._inside = inside
+        self._verify = verify
+        self._interval = interval
+        self._poll = select.epoll()
+        self._sockets: dict[str, Notifications] = {}
+        self._of: dict[int, str] = {}
+        self._dirty: set[str] = set()
+        self._known: dict[str, tuple[Difference, ...]] = {}
+        self._due = 0.0
+        self._follow()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+        self._poll.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most ``seconds`` for a reason to look; whether there is one.
+
+        When something happens, it waits a little longer, until it is over.
+        """
+        deadline = time.monotonic() + seconds
+        if not self._dirty:
+            self._listen(max(0.0, min(deadline, self._due) - time.monotonic()))
+        patience = time.monotonic() + _PATIENCE_S
+        while self._dirty and time.monotonic() < patience:
+            if not self._listen(_QUIET_S):
+                break
+        return bool(self._dirty) or time.monotonic() >= self._due
+
+    def look(self) -> Change:
+        """Verify where something happened, or everywhere when it is time; what is new."""
+        if time.monotonic() >= self._due:
+            self._follow()
+            self._dirty = set(self._sockets)
+            self._due = time.monotonic() + self._interval
+        dirty, self._dirty = self._dirty & set(self._names()), set()
+        found: dict[str, list[Difference]] = {name: [] for name in dirty}
+        for item in self._verify(list(dirty)):
+            found[item.namespace].append(item)
+        appeared: list[Difference] = []
+        disappeared: list[Difference] = []
+        for name, items in found.items():
+            before = self._known.get(name, ())
+            appeared += (item for item in items if item not in before)
+            disappeared += (item for item in before if item not in items)
+            self._known[name] = tuple(items)
+        return Change(tuple(appeared), tuple(disappeared))
+
+    def follow(self, on_change: Callable[[Change], None], stop: Callable[[], bool]) -> None:
+        """Call ``on_change`` with each change until ``stop`` says so, which is asked every 0.2 s.
+
+        Ends too when the cluster is stopped.
+        """
+        with suppress(ClusterError):
+            while not stop():
+                if self.wait(0.2) and (change := self.look()):
+                    on_change(change)
+
+    def _listen(self, seconds: float) -> bool:
+        """Wait for notifications; whether any came. Their namespaces are to be looked at."""
+        some = False
+        for descriptor, _events in self._poll.poll(seconds):
+            name = self._of[descriptor]
+            with suppress(KernelError):
+                self._sockets[name].drain()
+            self._dirty.add(name)
+            some = True
+        return some
+
+    def _follow(self) -> None:
+        """Listen in namespaces that are new, and no more in those that are gone."""
+        names = self._names()
+        for name in set(self._sockets) - set(names):
+            sock = self._sockets.pop(name)
+            self._of.pop(sock.fileno(), None)
+            self._poll.unregister(sock.fileno())
+            sock.close()
+            self._known.pop(name, None)
+        for name in names:
+            if name not in self._sockets:
+                try:
+                    sock = self._inside(name, Notifications)
+                except (ClusterError, KernelError, OSError):
+                    continue
+                self._sockets[name] = sock
+                self._of[sock.fileno()] = name
+                self._poll.register(sock.fileno(), select.EPOLLIN)

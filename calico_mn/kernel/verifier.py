@@ -1,0 +1,114 @@
+"""Compares namespaces with their wanted states, and brings them back to these.
+
+What is wanted, and what is whose, is the caller's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from calico_mn.errors import KernelError
+from calico_mn.kernel import iptext, reader
+from calico_mn.kernel.netns import NamespaceThread
+from calico_mn.kernel.tunnel import TunnelBackend
+from calico_mn.kernel.writer import KernelWriter
+from calico_mn.state import Namespace, Tunnel
+from calico_mn.verify.compare import compare
+from calico_mn.verify.items import Difference, Owned, Present, Program
+from calico_mn.verify.repair import Done, Mend, Repair, lost, next_step, partners
+
+# Clearing, making, setting right, filling: a second time over for what one step brings to light.
+_MOST_STEPS = 8
+
+
+class Verifier:
+    """The kernel's side of verify; the namespaces are the writer's."""
+
+    def __init__(self, thread: NamespaceThread, writer: KernelWriter, tunnel: TunnelBackend
+                 ) -> None:
+        self._thread = thread
+        self._writer = writer
+        self._tunnel = tunnel
+
+    def differences(self, states: Mapping[str, Namespace], names: Collection[str],
+                    owned: Mapping[str, Owned]) -> tuple[Difference, ...]:
+        """What differs in ``names``, in the order of ``states``."""
+        return self._compare(states, self._read(states, names), owned)
+
+    def repair(self, states: Mapping[str, Namespace], names: Collection[str],
+               owned: Mapping[str, Owned]) -> Repair:
+        """Bring ``names`` back, and the namespaces that have the other end of a veth lost there.
+
+        What cannot be mended is left, with its reason, and does not stop the rest.
+        """
+        pairs = partners(states)
+        first = self._compare(states, self._read(states, names), owned)
+        affected = {item.namespace for item in first} | {
+            pairs[end][0] for end in lost(first) if end in pairs}
+        presents = self._read(states, affected)
+        found = self._compare(states, presents, owned)
+        done: list[Done] = []
+        failures: list[str] = []
+        given_up: set[str] = set()
+        for _step in range(_MOST_STEPS):
+            steps = next_step(states, found, pairs, given_up)
+            if not steps:
+                break
+            if not any(step.renamed for step in steps):
+                # New devices get the indexes that the old ones have left.
+                self._remember_indexes(presents, given_up)
+            for step in steps:
+                if step.namespace not in given_up:
+                    self._carry_out(step, done, failures, given_up)
+            presents = self._read(states, affected)
+            found = self._compare(states, presents, owned)
+        self._remember_indexes(presents, given_up)
+        return Repair(first, tuple(done), found, tuple(failures))
+
+    def _carry_out(self, step: Mend, done: list[Done], failures: list[str], given_up: set[str]
+                   ) -> None:
+        try:
+            self._writer.mend(step)
+        except KernelError as error:
+            failures.append(str(error))
+            given_up.add(step.namespace)
+            return
+        done.append(Done(step.namespace, tuple(iptext.mended(step))))
+
+    def _read(self, states: Mapping[str, Namespace], names: Collection[str]) -> list[Present]:
+        wanted = [state for name, state in states.items() if name in names]
+        return self._thread.call(self._read_all, wanted)
+
+    def _read_all(self, wanted: Collection[Namespace]) -> list[Present]:
+        found = []
+        for state in wanted:
+            namespace = self._writer.namespaces.get(state.name)
+            found.append(Present(state.name, failure="the namespace is gone") if namespace is None
+                         else reader.present(self._thread, namespace, state,
+                                             self._programs(state)))
+        return found
+
+    def _programs(self, state: Namespace) -> tuple[Program, ...]:
+        return tuple(program for device in state.devices if isinstance(device, Tunnel)
+                     for program in self._tunnel.programs(device))
+
+    def _compare(self, states: Mapping[str, Namespace], presents: Collection[Present],
+                 owned: Mapping[str, Owned]) -> tuple[Difference, ...]:
+        nothing = Owned()
+        return tuple(
+            item for present in presents
+            for state in (states[present.name],)
+            for item in compare(
+                state, present, owned.get(present.name, nothing),
+                tunnel_kind=self._tunnel.kind, programs=self._programs(state),
+                indexes=self._indexes(present.name)))
+
+    def _indexes(self, name: str) -> Mapping[str, int]:
+        namespace = self._writer.namespaces.get(name)
+        return namespace.indexes if namespace else {}
+
+    def _remember_indexes(self, presents: Collection[Present], given_up: Collection[str]) -> None:
+        for present in presents:
+            if not present.failure and present.name not in given_up:
+                self._writer.namespaces[present.name].indexes = {
+                    link.name: link.index for link in present.links}

@@ -1,0 +1,163 @@
+"""One namespace's wanted state against what it holds: the differences, strays included.
+
+What is not wanted counts only where it is ours (:class:`~calico_mn.verify.items.Owned`): what
+somebody added for themselves is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+from calico_mn.state import PROTO_KERNEL, Namespace, Route
+from calico_mn.verify import items
+from calico_mn.verify.items import Difference, Link, Owned, Present, Program, Qdisc
+
+
+def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: str,
+            programs: Sequence[Program] = (), indexes: Mapping[str, int] | None = None
+            ) -> Iterator[Difference]:
+    """What differs, devices first.
+
+    ``programs`` are those that the tunnel needs. ``indexes`` are those that our devices got: a
+    device with the index of one that is missing is the same one under another name.
+    """
+    name = state.name
+    if present.failure:
+        yield Difference(name, failure=present.failure)
+        return
+    names = _renamed(state, present, tunnel_kind, indexes or {})
+    present = _under_their_names(present, names)
+    yield from _links(state, present, owned, tunnel_kind, {new: old for old, new in names.items()})
+    have = {(q.device, q.kind): q for q in present.qdiscs}
+    for device in state.devices:
+        for wanted in items.qdiscs(device):
+            found = have.get((wanted.device, wanted.kind))
+            if found is None or _units(found) != _units(wanted):
+                yield Difference(name, wanted, found)
+    for program in programs:
+        if program not in present.programs:
+            yield Difference(name, program)
+    yield from _addresses(state, present, owned)
+    for setting in items.sysctls(state):
+        value = present.sysctls.get(setting.path)
+        if value is not None and value != setting.value:
+            yield Difference(name, setting, replace(setting, value=value))
+    yield from _routes(state, present, owned)
+
+
+def _units(item: Qdisc) -> int:
+    """Bytes a second or nanoseconds: what the kernel keeps."""
+    return round(item.value * (125_000 if item.kind == "tbf" else 1e6))
+
+
+def _renamed(state: Namespace, present: Present, tunnel_kind: str, indexes: Mapping[str, int]
+             ) -> dict[str, str]:
+    """What our devices are called now -> what they should be called."""
+    have = {link.name for link in present.links}
+    strangers = {link.index: link for link in present.links
+                 if link.name not in {device.name for device in state.devices}}
+    found = {}
+    for device in state.devices:
+        other = strangers.get(indexes.get(device.name, -1))
+        if (other is not None and device.name not in have
+                and other.kind == items.link(device, tunnel_kind).kind):
+            found[other.name] = device.name
+    return found
+
+
+def _under_their_names(present: Present, names: Mapping[str, str]) -> Present:
+    """What hangs on renamed devices as if these had their names: it stays there all the time."""
+    if not names:
+        return present
+
+    def name(now: str) -> str:
+        return names.get(now, now)
+
+    return replace(
+        present,
+        links=tuple(replace(item, master=name(item.master)) for item in present.links),
+        qdiscs=tuple(replace(item, device=name(item.device)) for item in present.qdiscs),
+        addresses=tuple(replace(item, device=name(item.device)) for item in present.addresses),
+        routes=tuple(replace(item, device=name(item.device), next_hops=tuple(
+            replace(hop, device=name(hop.device)) for hop in item.next_hops))
+            for item in present.routes),
+        programs=frozenset(replace(item, device=name(item.device)) for item in present.programs))
+
+
+def _links(state: Namespace, present: Present, owned: Owned, tunnel_kind: str,
+           now: Mapping[str, str]) -> Iterator[Difference]:
+    have = {link.name: link for link in present.links}
+    for device in state.devices:
+        wanted = items.link(device, tunnel_kind)
+        found = have.get(now.get(device.name, device.name))
+        if wanted.kind == "bridge" and not any(
+                link.master == wanted.name for link in present.links):
+            # The kernel keeps a bridge at its ports' MTU.
+            wanted = replace(wanted, mtu=None)
+        seen = found and _as_far_as_wanted(found, wanted)
+        if seen != wanted:
+            yield Difference(state.name, wanted, seen)
+    known = {*(device.name for device in state.devices), *now.values()}
+    for link in present.links:
+        if link.name not in known and link.name.startswith(owned.device_prefixes or ("\0",)):
+            yield Difference(state.name, present=link)
+
+
+def _as_far_as_wanted(found: Link, wanted: Link) -> Link:
+    """What is there, without what nobody cares about."""
+    return replace(found, mtu=found.mtu if wanted.mtu is not None else None,
+                   txqueuelen=found.txqueuelen if wanted.txqueuelen is not None else None,
+                   mac=found.mac if wanted.mac else "")
+
+
+def _addresses(state: Namespace, present: Present, owned: Owned) -> Iterator[Difference]:
+    for wanted in state.addresses:
+        if wanted not in present.addresses:
+            yield Difference(state.name, wanted)
+    for found in present.addresses:
+        if found.device in owned.devices and found not in state.addresses:
+            yield Difference(state.name, present=found)
+
+
+def _routes(state: Namespace, present: Present, owned: Owned) -> Iterator[Difference]:
+    have = set(present.routes)
+    instead: dict[tuple[str, int], Route] = {}
+    wanted = set(state.routes)
+    for found in present.routes:
+        if found not in wanted:
+            instead.setdefault((found.destination, found.metric), found)
+    taken: set[Route] = set()
+    for route in (*state.routes, *_connected(state, present)):
+        if route not in have:
+            other = instead.get((route.destination, route.metric))
+            if other is not None:
+                taken.add(other)
+            yield Difference(state.name, route, other)
+    pools = [IPv4Network(pool) for pool in owned.pools]
+    for found in present.routes:
+        if found not in wanted and found not in taken and _is_ours(found, owned, pools):
+            yield Difference(state.name, present=found)
+
+
+def _connected(state: Namespace, present: Present) -> Iterator[Route]:
+    """The networks of addresses that are there, on devices that are up: else they come back."""
+    up = {link.name for link in present.links if link.up}
+    for address in state.addresses:
+        route = items.connected(address)
+        if route is not None and address.device in up and address in present.addresses:
+            yield route
+
+
+def _is_ours(route: Route, owned: Owned, pools: Sequence[IPv4Network]) -> bool:
+    if route.protocol == PROTO_KERNEL:
+        return False
+    if route.protocol in owned.protocols:
+        return True
+    if any(device in owned.devices or device.startswith(owned.device_prefixes or ("\0",))
+           for device in route.devices):
+        return True
+    if route.kind != "blackhole" or route.destination == "default":
+        return False
+    return any(IPv4Network(route.destination).subnet_of(pool) for pool in pools)
