@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.control.operations import Job, perform
+from calico_mn.control.operations import Job, is_alone, perform
 from calico_mn.errors import CalicoMnError, ToolError
 
 if TYPE_CHECKING:
@@ -33,12 +33,21 @@ class Desk:
 
     def perform(self, verb: str, job: Job, arguments: Mapping[str, Any]) -> Any:
         """Do one operation. Raises what it raises, and ToolError when others take too long."""
+        job.progress = self._unless_closing(job.progress)
+        if not is_alone(verb):
+            job.turn = self._turn
+            return perform(verb, job, arguments)
+        with self._turn():
+            return perform(verb, job, arguments)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Work on the cluster while nobody else does."""
         if not self._lock.acquire(timeout=_PATIENCE_S):
             raise ToolError(f"the run was busy with something else for {_PATIENCE_S:g} s")
         try:
             self._refuse_when_closing()
-            job.progress = self._unless_closing(job.progress)
-            return perform(verb, job, arguments)
+            yield
         finally:
             self._lock.release()
 

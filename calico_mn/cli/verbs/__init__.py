@@ -15,6 +15,7 @@ MODULES = {
     "validate": "files", "plan": "files",
     "up": "up", "list": "runs", "status": "runs", "down": "runs", "cleanup": "runs",
     "exec": "inside", "shell": "inside", "capture": "inside",
+    "verify": "verify",
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
     from calico_mn.emulation.node import NamespaceNode
 
-_MODULES = ("tables", "places", "change", "traffic")
+_MODULES = ("tables", "places", "change", "traffic", "verify")
 
 
 def _nobody(_message: object) -> None:
@@ -32,13 +33,15 @@ class Job:
 
     ``progress`` tells the asker how far it is, and raises when the work is in vain.
     ``descriptors`` go along with the result and are closed here afterwards; ``then`` is called
-    when the asker has the result.
+    when the asker has the result. ``turn`` is for operations that go on while others work on
+    the cluster: they do so themselves only inside ``with job.turn():``.
     """
 
     net: CalicoNet
     progress: Callable[[object], None] = _nobody
     descriptors: list[int] = field(default_factory=list)
     then: Callable[[], None] | None = None
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def place(self, name: str) -> NamespaceNode:
         """A node, pod, router or subnet. Raises NotFoundError with names that are alike."""
@@ -50,22 +53,38 @@ class Job:
 Operation = Callable[..., Any]
 _Function = TypeVar("_Function", bound=Operation)
 _operations: dict[str, Operation] = {}
+_in_company: set[str] = set()
 
 
-def operation(name: str) -> Callable[[_Function], _Function]:
-    """Make a function an operation of that name."""
+def operation(name: str, *, alone: bool = True) -> Callable[[_Function], _Function]:
+    """Make a function an operation of that name.
+
+    Not ``alone``: it takes long, and takes its turns among others by ``job.turn``.
+    """
 
     def remember(function: _Function) -> _Function:
         _operations[name] = function
+        if not alone:
+            _in_company.add(name)
         return function
 
     return remember
 
 
-def perform(verb: str, job: Job, arguments: Mapping[str, Any]) -> Any:
-    """Do it. Raises ClusterError for an unknown operation or wrong arguments."""
+def is_alone(verb: str) -> bool:
+    """Whether nobody else may work on the cluster while this operation is at work."""
+    _load()
+    return verb not in _in_company
+
+
+def _load() -> None:
     for module in _MODULES:
         importlib.import_module(f"{__name__}.{module}")
+
+
+def perform(verb: str, job: Job, arguments: Mapping[str, Any]) -> Any:
+    """Do it. Raises ClusterError for an unknown operation or wrong arguments."""
+    _load()
     function = _operations.get(verb)
     if function is None:
         raise ClusterError(f"this run does not know {verb!r}: it was started by another version?")
