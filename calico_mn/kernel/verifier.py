@@ -61,7 +61,9 @@ class Verifier:
                 if step.namespace not in given_up:
                     self._carry_out(step, done, failures, given_up)
             presents = self._read(states, affected)
-            found = self._compare(states, presents, owned)
+            before, found = found, self._compare(states, presents, owned)
+            if found == before:
+                break
         self._remember_indexes(presents, given_up)
         return Repair(first, tuple(done), found, tuple(failures))
 

@@ -176,7 +176,11 @@ class KernelWriter:
             with NetlinkSocket() as netlink:
                 if change.devices_outdated or change.devices_added or change.devices_removed:
                     # Somebody may have made or removed devices by hand in the meantime.
-                    namespace.indexes = rtnetlink.device_indexes(netlink)
+                    # One that was renamed is still known by our name for it, too.
+                    found = rtnetlink.device_indexes(netlink)
+                    namespace.indexes = {
+                        **{name: index for name, index in namespace.indexes.items()
+                           if index in found.values()}, **found}
                 for device in change.devices_added:
                     if isinstance(device, Tunnel):
                         self._tunnel.create(namespace, device)

@@ -50,13 +50,13 @@ def everything(net):
 
 FAULTS = [
     pytest.param("node31", ["ip route del 10.22.32.0/26"], ["node31:", f"- {TO_B}"],
-                 marks=pytest.mark.ipip, id="route-deleted"),
+                 id="route-deleted"),
     pytest.param("node31", ["ip route replace 10.22.32.0/26 via 192.168.57.32 dev eth0"],
                  ["node31:", f"- {TO_B}", "+ 10.22.32.0/26 via 192.168.57.32 dev eth0"],
                  id="route-changed"),
     pytest.param("node31", ["ip address flush dev tunl0"],
                  ["node31:", "- inet 10.22.31.0/32 dev tunl0", f"- {TO_B}", f"- {TO_C}"],
-                 marks=pytest.mark.ipip, id="tunnel-address-flushed"),
+                 id="tunnel-address-flushed"),
     pytest.param("node31", ["ip -4 address flush dev eth0"],
                  ["node31:", "- inet 192.168.57.31/24 dev eth0",
                   "- default via 192.168.57.1 dev eth0"], id="node-address-flushed"),
@@ -200,7 +200,6 @@ def test_a_node_whose_uplink_was_deleted_comes_back_with_shaping(boot):
     expect_connectivity(net, full_mesh("a", "b", "node31", "node32"))
 
 
-@pytest.mark.ipip
 @pytest.mark.parametrize("mode", ["Always", "CrossSubnet", "Never"])
 def test_a_fresh_cluster_is_as_it_should_be(boot, mode):
     assert lines(boot(two_subnets(mode)).verify()) == []
@@ -296,6 +295,40 @@ def test_a_repair_that_the_kernel_refuses_is_told_with_its_command(boot):
     run(net, "node31", "ip link del mine")
     assert net.repair().remaining == ()
     expect_connectivity(net, full_mesh("a", "b", "c"))
+
+
+def test_a_renamed_device_is_remembered_while_others_come(boot):
+    net = boot(two_subnets("Always"))
+    run(net, "node31", f"ip link set {CALI} down", f"ip link set {CALI} name lost")
+    net.add_pod(name="late", node="node31")
+    assert f"+ link lost {VETH.partition(CALI)[2].strip()} down" in lines(net.verify())
+    assert "ip link set lost name " + CALI in net.repair().done[0].commands
+    assert net.verify() == ()
+    expect_connectivity(net, full_mesh("a", "b", "c", "late"))
+
+
+def test_what_a_repair_cannot_change_ends_it(boot):
+    net = boot(two_subnets("Always"))
+    # A route is deleted by its destination and its type of service, which we do not name.
+    run(net, "node31", f"ip route add 203.0.113.1 tos 0x10 dev {CALI}")
+    repaired = net.repair()
+    assert lines(repaired.remaining) == [
+        "node31:", f"+ 203.0.113.1 dev {CALI} scope link tos 0x10"]
+    assert len(repaired.done) == 1, "tried once"
+
+
+def test_many_faults_at_once_are_repaired_in_one_go(boot):
+    net = boot(two_subnets("CrossSubnet"))
+    before = everything(net)
+    run(net, "rack-a", "ip link del br0", "ip link del r1", "ip link del node31")
+    run(net, "node32", "ip link set tunl0 down", "ip link set eth0 down",
+        "ip link set eth0 name uplink")
+    run(net, "node33", f"ip link del {net['c'].device}", "sysctl -qw net.ipv4.ip_forward=0")
+    assert net.repair().remaining == ()
+    assert net.verify() == ()
+    assert {name: routes for name, (routes, _addresses) in everything(net).items()} == {
+        name: routes for name, (routes, _addresses) in before.items()}
+    expect_connectivity(net, EVERYBODY)
 
 
 def test_watching_tells_what_appears_and_what_disappears(boot):
