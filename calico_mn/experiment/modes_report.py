@@ -75,6 +75,7 @@ def show(out: Console, run: Run, found: Document) -> None:
     if found.matrices:
         terminal.show_matrices(out, found.matrices)
     terminal.show_table(out, summarise(run.log.samples, run.plan["modes"]))
+    out.print()
     for table in found.tables[1:]:
         terminal.show_a_table(out, table)
     terminal.show_sentences(out, [*found.findings, *found.caveats])
