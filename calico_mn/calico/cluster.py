@@ -46,12 +46,16 @@ class Cluster:
         self.fabric = Fabric(topology)
         self.ipam = IPAM(topology.pools, topology.affinities, topology.ipam)
         self.nodes: dict[str, Node] = {}
+        self._addresses: set[IPv4Address] = set()
         self.endpoints: dict[str, WorkloadEndpoint] = {}
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
         self._modes: dict[str, Mapping[str, EncapsulationMode]] = {}
         self._tunnels_up: set[str] = set()
         #: what routers were told after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
+        self._router_addresses = {(foot.subnet, foot.address)
+                                  for router in topology.underlay.routers
+                                  for foot in router.interfaces}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
         self._pool_modes = {pool.name: pool.ipip_mode for pool in topology.pools}
         try:
@@ -71,16 +75,16 @@ class Cluster:
         """Take a node in; it gets its tunnel address before any of its pods gets one."""
         if node.name in self.nodes:
             raise ClusterError(f"there is a node {node.name} already")
-        if any(node.address.ip == other.address.ip for other in self.nodes.values()):
+        if node.address.ip in self._addresses:
             raise ClusterError(f"{node.name}: another node has {node.address.ip}")
         if not is_subdomain(node.name):
             raise ClusterError(f"{node.name!r} is not a valid name for a node")
         subnet = self.fabric.subnet_of(node)
-        if any(node.address.ip == foot.address for router in self.topology.underlay.routers
-               for foot in router.interfaces if foot.subnet == subnet.name):
+        if (subnet.name, node.address.ip) in self._router_addresses:
             raise ClusterError(f"{node.name}: a router has {node.address.ip}")
         self._set_modes(node.name, self._pool_modes)
         self.nodes[node.name] = node
+        self._addresses.add(node.address.ip)
         self._on_node[node.name] = {}
 
     def delete_node(self, name: str) -> None:
@@ -92,6 +96,7 @@ class Cluster:
         self.ipam.release(_tunnel_handle(name))
         self.ipam.release_affinity(name)
         self._tunnels_up.discard(name)
+        self._addresses.discard(self.nodes[name].address.ip)
         del self.nodes[name], self._on_node[name], self._modes[name]
 
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:

@@ -70,12 +70,15 @@ class Fabric:
         self._topology = topology
         self.routers = topology.underlay.routers
         self._subnets = {subnet.name: subnet for subnet in topology.underlay.subnets}
+        self._of_address: dict[IPv4Address, Subnet] = {}
 
     def subnet_of(self, node: Node) -> Subnet:
         """The subnet that a node's uplink is plugged into."""
-        subnet = self._topology.subnet_of(node.address.ip)
+        address = node.address.ip
+        subnet = self._of_address.get(address) or self._topology.subnet_of(address)
         if subnet is None:
-            raise ClusterError(f"{node.name}: {node.address.ip} lies in no subnet of the underlay")
+            raise ClusterError(f"{node.name}: {address} lies in no subnet of the underlay")
+        self._of_address[address] = subnet
         return subnet
 
     def gateway(self, subnet: Subnet) -> IPv4Address | None:

@@ -17,6 +17,7 @@ import yaml
 from calico_mn.topology.problems import Mark, Report, quote
 
 MAX_BYTES = 10 * 1000 * 1000
+MAX_LINES = 500_000
 MAX_DEPTH = 64
 _HAS_LIBYAML: bool = yaml.__with_libyaml__
 MAX_VALUES = 100_000 if _HAS_LIBYAML else 10_000
@@ -29,6 +30,8 @@ _FORBIDDEN = re.compile(
 # Each %TAG line is compared with all earlier ones, and nobody needs them here.
 _TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
 _CONFLICT = re.compile("^<<<<<<< ", re.MULTILINE)
+# Those of str.splitlines() that _FORBIDDEN lets pass.
+_BREAKS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 _NULLS = frozenset(["", "~", "null", "Null", "NULL"])
 _TAGS = frozenset(
     [None, "!", *(f"tag:yaml.org,2002:{name}"
@@ -126,6 +129,10 @@ def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
 
 
 def _refuse_characters(text: str, report: Report) -> None:
+    if sum(map(text.count, _BREAKS)) > MAX_LINES:
+        report.add_for_file(f"has more than {MAX_LINES} lines",
+                            "a topology is a few kB of text; is this another kind of file?")
+        raise _StopReadingError
     bad = _FORBIDDEN.search(text)
     if bad:
         before = f"{text[: bad.start()]}|".splitlines()

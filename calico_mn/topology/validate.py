@@ -28,6 +28,9 @@ from calico_mn.topology.validate_underlay import (
     check_routers,
 )
 
+# Each is a namespace, and each node has a route to every other one's blocks.
+MAX_HOSTS = 2_000
+
 
 def build_topology(report: Report, drafts: d.Drafts) -> Topology:
     """Check everything, then convert; raises :class:`TopologyError` with all problems."""
@@ -37,6 +40,13 @@ def build_topology(report: Report, drafts: d.Drafts) -> Topology:
             "add at least one of apiVersion projectcalico.org/v3; calicoctl get node -o yaml "
             "prints them",
         )
+    hosts = len(drafts.nodes)
+    if drafts.underlay:
+        hosts += len(drafts.underlay.subnets) + len(drafts.underlay.routers)
+    if hosts > MAX_HOSTS:
+        report.add_for_file(f"{hosts} nodes, subnets and routers are more than the {MAX_HOSTS} "
+                            "that one machine can hold", "use fewer of them")
+        raise report.error()
     underlay = drafts.underlay or derive_underlay(report, drafts.nodes)
     check_names(report, drafts, underlay)
     check_ranges(report, drafts, underlay)

@@ -11,7 +11,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.hostile import BARE
 
+from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import TopologyError
 from calico_mn.model import Topology
 from calico_mn.topology import load_topology, parse_topology
@@ -22,8 +24,11 @@ from calico_mn.topology.schema import KINDS, KNOWN_KINDS
 
 
 def outcome(text: str) -> Topology | TopologyError:
+    """A topology that a cluster can be made of, or all that is wrong with it; nothing else."""
     try:
-        return parse_topology(text)
+        topology = parse_topology(text)
+        Cluster(topology, rp_filter=2)
+        return topology
     except TopologyError as error:
         assert error.problems
         assert len(error.problems) <= MAX_PROBLEMS + 1
@@ -78,46 +83,25 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert isinstance(outcome(text), (Topology, TopologyError))
 
 
+@given(st.binary() | st.binary().map(b"kind: ".__add__))
+def test_any_bytes_are_read_or_refused(tmp_path_factory: Any, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-bytes"
+    path.write_bytes(data)
+    with pytest.raises(TopologyError):
+        load_topology(path, environ={})
+
+
 @given(st.lists(VALUES, max_size=3))
 def test_any_yaml_is_read_or_refused(documents: list[Any]) -> None:
     text = yaml.safe_dump_all(documents, allow_unicode=True)
     assert isinstance(outcome(text), (Topology, TopologyError))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(RESOURCES, min_size=1, max_size=6))
 def test_any_resources_are_read_or_refused(documents: list[Any]) -> None:
     text = yaml.safe_dump_all(documents, allow_unicode=True)
     assert isinstance(outcome(text), (Topology, TopologyError))
-
-
-N = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n%d}, spec: {}}\n---\n"
-BIG = {
-    "brackets": "[" * 5_000_000,
-    "dashes": "- " * 4_000_000,
-    "braces": "{" * 5_000_000,
-    "documents": "---\n" * 2_000_000,
-    "values": "[" + "a," * 4_000_000,
-    "one-scalar": "a: " + "x" * 9_000_000,
-    "newlines": "\n" * 9_000_000,
-    "anchors": "".join(f"- &a{i} x\n" for i in range(400_000)),
-    "tag-directives": "".join(f"%TAG !a{i}! tag:x\n" for i in range(200_000)) + "---\na\n",
-    "nodes-without-address": "".join(N % i for i in range(6_000)),
-    "unknown-fields": "{apiVersion: v1, kind: Pod, "
-    + ", ".join(f"nodeNam{i}: 1" for i in range(45_000)) + "}",
-    "unknown-kinds": "{apiVersion: v1, kind: Podd}\n---\n" * 12_000,
-    "long-line": "{apiVersion: v1, kind: Pod, " + " " * 5_000_000 + "x: 1}",
-    "json-bomb": "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: "
-    "{cni.projectcalico.org/ipAddrs: '" + "[" * 900_000 + "'}}}",
-    "too-large": "#" * (MAX_BYTES + 1),
-}
-
-
-@pytest.mark.parametrize("text", BIG.values(), ids=BIG)
-def test_a_large_hostile_text_is_refused_in_few_words(text: str) -> None:
-    error = outcome(text)
-    assert isinstance(error, TopologyError)
-    assert len(str(error)) < 400_000
 
 
 def test_overlaps_of_many_networks_are_found_without_comparing_all_pairs() -> None:
@@ -126,7 +110,7 @@ def test_overlaps_of_many_networks_are_found_without_comparing_all_pairs() -> No
         f"{{cidr: 10.{i >> 8}.{i & 255}.0/24}}}}\n---\n" for i in range(4000)
     )
     error = outcome(pools + "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: all}"
-                    ", spec: {cidr: 10.0.0.0/8}}\n---\n" + N % 1)
+                    ", spec: {cidr: 10.0.0.0/8}}\n---\n" + BARE % 1)
     assert isinstance(error, TopologyError)
     assert "IPPool 10.0.0.0/8 overlaps IPPool 10.0.0.0/24" in str(error)
 
@@ -163,13 +147,13 @@ def test_a_path_with_a_nul_is_a_problem() -> None:
 
 def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
-    path.write_bytes(b"\xef\xbb\xbf" + (N % 1).replace(
+    path.write_bytes(b"\xef\xbb\xbf" + (BARE % 1).replace(
         "spec: {}", "spec: {bgp: {ipv4Address: 172.16.0.1/24}}").encode())
     assert load_topology(path, environ={}).nodes[0].name == "n1"
 
 
 def test_problems_come_in_file_order() -> None:
-    error = outcome("{apiVersion: v1, kind: X}\n---\n" + N % 1 + "{kind: Y}\n")
+    error = outcome("{apiVersion: v1, kind: X}\n---\n" + BARE % 1 + "{kind: Y}\n")
     assert isinstance(error, TopologyError)
     lines = [problem.line for problem in error.problems if problem.line]
     assert lines == sorted(lines) and len(lines) >= 3
