@@ -1,7 +1,7 @@
 """What the article shows on its two hosts, typed into the emulated ones: L1 to L17.
 
 The commands are the article's own; its lines, and the few rules by which they are compared, are
-in :mod:`support.article`.
+in :mod:`calico_mn.walkthrough`.
 
    192.168.57.1 (gateway)
         |
@@ -20,8 +20,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import article
-from support.article import BACKEND, BACKEND_DEVICE, BACKEND_IP, normal
 from support.packets import ping
 from support.patience import SLOWNESS, eventually
 from support.topologies import two_subnets
@@ -29,6 +27,9 @@ from support.topologies import two_subnets
 from calico_mn import CalicoNet, load_topology
 from calico_mn.calico.cni import host_device
 from calico_mn.topology import parse_topology
+from calico_mn.walkthrough import article
+from calico_mn.walkthrough.article import BACKEND, BACKEND_DEVICE, BACKEND_IP
+from calico_mn.walkthrough.compare import normal
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 

@@ -52,6 +52,9 @@ COMMANDS: dict[str, str] = {
         "tested by tests/experiment/test_ipip_modes.py",
     "sudo .venv/bin/python experiments/ipip_modes.py --streams 1,4 --offloads on,off":
         "tested by tests/experiment/test_ipip_modes.py",
+    "sudo .venv/bin/calico-mn walkthrough": "{python} -m calico_mn walkthrough --chapter 2",
+    "sudo .venv/bin/calico-mn walkthrough --lang zh":
+        "{python} -m calico_mn walkthrough --lang zh --chapter 4",
     "./install.sh run": "./install.sh run --quick --output {tmp}/quick",
     "./install.sh test": "the command that runs these tests",
 }

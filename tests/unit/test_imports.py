@@ -12,8 +12,8 @@ ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
 FLOORS = [{"errors", "names"}, {"model"}, {"state"}, {"delta"}, {"verify"},
           {"topology", "calico", "bgp"},
-          {"kernel"}, {"emulation"}, {"measure"}, {"report", "results"}, {"experiment", "trace"},
-          {"control"}, {"cli"}, {"__main__"}]
+          {"kernel"}, {"emulation"}, {"measure"}, {"report", "results"},
+          {"experiment", "trace", "walkthrough"}, {"control"}, {"cli"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 PURE = ("errors", "names", "model", "state", "delta", "verify", "topology", "calico", "bgp")
 IMPURE = {"subprocess", "socket", "os", "pathlib", "shutil", "threading", "ctypes", "fcntl",

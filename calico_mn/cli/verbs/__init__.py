@@ -16,6 +16,7 @@ MODULES = {
     "up": "up", "list": "runs", "status": "runs", "down": "runs", "cleanup": "runs",
     "exec": "inside", "shell": "inside", "capture": "inside",
     "verify": "verify",
+    "walkthrough": "story",
 }
 
 

@@ -1,0 +1,141 @@
+"""``walkthrough``: the article's story, replayed on a cluster that lives as long as it takes."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calico_mn.cli.output import paint, print_json, say
+from calico_mn.cli.verb import FAILED, FILES, OK, UsageError, Verb, completes
+from calico_mn.walkthrough.language import LANGUAGES
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+    from calico_mn.walkthrough.result import Result
+    from calico_mn.walkthrough.text import Lines
+
+GROUP = "to learn"
+
+_FILE = "topologies/article.yaml"
+_NARROWEST, _WIDEST = 80, 100
+_STYLES = {"title": "title", "command": "place", "same": "good", "named": "outer", "bad": "bad",
+           "wrong": "warn", "faint": "faint", "plain": "plain"}
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    completes(parser.add_argument("file", metavar="FILE", nargs="?", default="",
+                                  help=f"the article's cluster (default: {_FILE})"), FILES)
+    parser.add_argument("--lang", choices=LANGUAGES, default=LANGUAGES[0],
+                        help="the language of the explanations (default: en)")
+    parser.add_argument("--chapter", type=int, metavar="N", help="this chapter alone")
+    parser.add_argument("--list", action="store_true", help="list the chapters and run nothing")
+    parser.add_argument("--pause", action="store_true", help="wait for Enter between steps")
+    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
+                        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
+
+
+def _walkthrough(options: argparse.Namespace) -> int:
+    from calico_mn.topology import load_topology
+    from calico_mn.walkthrough.chapters import CHAPTERS
+    from calico_mn.walkthrough.document import document
+    from calico_mn.walkthrough.replay import replay
+    from calico_mn.walkthrough.summary import summarise
+
+    chapters = list(enumerate(CHAPTERS, 1))
+    if options.list:
+        for number, chapter in chapters:
+            say(f"{number}  {chapter.title.of(options.lang)}")
+        return OK
+    if options.chapter is not None:
+        if not 1 <= options.chapter <= len(chapters):
+            raise UsageError(f"calico-mn walkthrough: there is no chapter {options.chapter}: they"
+                             f" are 1 to {len(chapters)} ('calico-mn walkthrough --list')")
+        chapters = chapters[options.chapter - 1:options.chapter]
+    if options.pause and (options.json or not sys.stdin.isatty()):
+        raise UsageError("calico-mn walkthrough: --pause needs a terminal, and no --json")
+    topology = load_topology(options.file or _article())
+    show = _Show(options, topology.source)
+    with closing(replay(topology, chapters, tunnel=options.tunnel, booted=show.booted)) as steps:
+        for result in steps:
+            show.step(result)
+    found = summarise(show.results)
+    if options.json:
+        print_json(document(topology.source, show.tunnel, options.lang, show.results, found))
+    else:
+        show.lines(show.renderer.summary(found))
+    return OK if found.ok else FAILED
+
+
+def _article() -> Path:
+    """The file in the current directory, or in the checkout that this program belongs to."""
+    for place in (Path(), Path(__file__).resolve().parents[3]):
+        if (place / _FILE).is_file():
+            return place / _FILE
+    raise UsageError(f"calico-mn walkthrough: there is no {_FILE} here; name the file")
+
+
+class _Show:
+    """Prints results as they come; with --json it only keeps them."""
+
+    def __init__(self, options: argparse.Namespace, source: str) -> None:
+        from calico_mn.walkthrough.text import Renderer
+
+        columns = shutil.get_terminal_size((_WIDEST, 0)).columns
+        self.renderer = Renderer(options.lang, min(max(columns, _NARROWEST), _WIDEST))
+        self.results: list[Result] = []
+        self.tunnel = ""
+        self._options = options
+        self._source = source
+        self._pauses = options.pause
+
+    def booted(self, net: CalicoNet) -> None:
+        """A cluster runs; before the first step of the first one comes the heading."""
+        if not self.tunnel:
+            self.tunnel = net.tunnel
+            self.lines(self.renderer.heading(self._source, net.tunnel))
+
+    def step(self, result: Result) -> None:
+        """Print a step, and a chapter's title before its first one."""
+        from calico_mn.walkthrough.chapters import CHAPTERS
+
+        last = self.results[-1] if self.results else None
+        self.results.append(result)
+        if last and self._pauses:
+            self._wait()
+        if last is None or last.chapter != result.chapter:
+            self.lines(self.renderer.chapter(result.chapter, CHAPTERS[result.chapter - 1]))
+        self.lines(self.renderer.step(result))
+
+    def lines(self, lines: Lines) -> None:
+        """Lines in their styles."""
+        if not self._options.json:
+            for line in lines:
+                say(paint(line.text, _STYLES[line.style]))
+            sys.stdout.flush()
+
+    def _wait(self) -> None:
+        from calico_mn.walkthrough import words
+
+        try:
+            input(f"\n{words.NEXT.of(self._options.lang)}")
+        except EOFError:
+            self._pauses = False
+
+
+VERBS = {
+    "walkthrough": Verb(
+        "walkthrough", GROUP, "an article about Calico, typed again, line by line",
+        "Replays a published walk through Calico's IPIP mode on a cluster of its own: each "
+        "command, what it prints here, the line that the article shows, and whether they agree "
+        "once it is named what differs. Where the article is wrong, it shows that, too. The "
+        "cluster is gone at the end.",
+        _add, run=_walkthrough, json=True, root=True,
+        examples=(("calico-mn walkthrough", "all of it, some five seconds"),
+                  ("calico-mn walkthrough --lang zh", "explained in Chinese"),
+                  ("calico-mn walkthrough --chapter 4 --pause", "one chapter, step by step")),
+        status="0 all that must match did, 1 a line or a check did not"),
+}

@@ -1,0 +1,212 @@
+"""The article's lines against real ones: which agree, and what differs where they don't. Pure.
+
+Each rule names one thing that cannot be equal on two machines, and nothing else is forgiven.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from calico_mn.walkthrough.language import Text
+
+#: verdicts on a line of the article: it was printed; it was, but for what is named; this tunnel
+#: back end cannot print it; it was not printed
+AGREES, NAMED, ABSENT, DIFFERS = "agrees", "named", "absent", "differs"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that may differ: ``apply`` takes it out of a line; ``backend`` is its only one."""
+
+    key: str
+    apply: Callable[[str], str]
+    says: Text
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Lines of the article. ``absent``: back end -> why it cannot print them."""
+
+    text: str
+    absent: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the article, the real one (None: there is none), and what differs, by rule."""
+
+    article: str
+    real: str | None
+    verdict: str
+    differences: tuple[Rule, ...] = ()
+    reason: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The article's lines in their order, and the real lines that are none of them."""
+
+    lines: tuple[Line, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+# --- the rules
+
+def any_number(line: str) -> str:
+    """Interface indexes of host devices and namespace ids; a pod's own 4 stays."""
+    line = re.sub(r"^\d+: (cali\w+)@", r"N: \1@", line)
+    line = re.sub(r"^(\d+: eth0@if)\d+:", r"\1N:", line)
+    return re.sub(r"link-netnsid \d+", "link-netnsid N", line)
+
+
+def any_mac(line: str) -> str:
+    """The pod's MAC address and the link-local address made of it; never ee:ee:ee:ee:ee:ee."""
+    line = re.sub(r"link/ether (?!ee:ee:ee:ee:ee:ee)[0-9a-f:]{17} ", "link/ether M ", line)
+    return re.sub(r"inet6 fe80::(?!ecee:eeff:feee:eeee/)[0-9a-f:]+/64", "inet6 fe80::M/64", line)
+
+
+def any_icmp_id(line: str) -> str:
+    """Ping's identifier."""
+    return re.sub(r"\bid \d+, seq", "id N, seq", line)
+
+
+def one_blank(line: str) -> str:
+    """Blanks at the end, and runs of them inside; those in front tell a line's level."""
+    text = line.rstrip()
+    front = len(text) - len(text.lstrip())
+    return " " * front + " ".join(text.split())
+
+
+def banner(line: str) -> str:
+    """tcpdump says "capture size 262144 bytes" or "snapshot length 262144 bytes"."""
+    return re.sub(r", (capture size|snapshot length) \d+ bytes", "", line)
+
+
+def newer_iproute2(line: str) -> str:
+    """Who put a loopback or link-local address there is printed by newer versions only."""
+    return re.sub(r" proto kernel_l[ol]\b", "", line)
+
+
+def real_tunl0(line: str) -> str:
+    """A TUN device has no @NONE, is POINTOPOINT, and so has a peer instead of a broadcast."""
+    line = re.sub(r"^(\d+: tunl0): <POINTOPOINT,", r"\1@NONE: <", line)
+    return line.replace("link/ipip 0.0.0.0 peer 0.0.0.0", "link/ipip 0.0.0.0 brd 0.0.0.0")
+
+
+def any_pod(line: str) -> str:
+    """cali0953d667977 belongs to a pod that the article doesn't name."""
+    return re.sub(r"dev cali(?!262cda17a90)[0-9a-f]{11} ", "dev caliP ", line)
+
+
+def _bare_index(line: str) -> str:
+    return re.sub(r"^\d+$", "N", line)
+
+
+def _tentative(line: str) -> str:
+    return re.sub(r" tentative$", "", line.rstrip())
+
+
+def _pod_columns(line: str) -> str:
+    return re.sub(r"^(\S+)\s+\d+/\d+\s+\w+\s+\d+\s+\w+\s+([\d.]+)\s+(\S+)\s+<none>\s+<none>$",
+                  r"\1 \2 \3", line.rstrip())
+
+
+RULES = (
+    Rule("index", any_number, Text(
+        "interface indices and namespace ids: they count what was made before",
+        "网卡索引和命名空间编号：取决于这台机器此前建过多少对象")),
+    Rule("mac", any_mac, Text(
+        "the pod's MAC address, drawn at random, and the link-local address made of it",
+        "Pod 的 MAC 地址由内核随机生成，链路本地地址又由它推算而来")),
+    Rule("icmp-id", any_icmp_id, Text(
+        "ping's identifier", "ping 的标识号")),
+    Rule("blanks", one_blank, Text("blanks", "空格")),
+    Rule("tcpdump", banner, Text(
+        "newer tcpdump says \"snapshot length\" where older ones say \"capture size\"",
+        "新版 tcpdump 把 capture size 改称 snapshot length")),
+    Rule("iproute2", newer_iproute2, Text(
+        "newer iproute2 also prints who put the address there",
+        "新版 iproute2 还会打印地址是由谁添加的")),
+    Rule("pod-device", any_pod, Text(
+        "the article doesn't name this pod, and a device's name is a hash of the pod's",
+        "文章没有写出这个 Pod 的名字，而网卡名是 Pod 名字的散列值")),
+    Rule("tun-device", real_tunl0, Text(
+        "here an eBPF program stands in for the ipip module, on a TUN device: POINTOPOINT and"
+        " peer, where ipip has @NONE and brd",
+        "这里由 TUN 设备加 eBPF 程序代替 ipip 模块：显示 POINTOPOINT 和 peer，"
+        "而 ipip 显示 @NONE 和 brd"), backend="ebpf"),
+)
+#: rules for single steps, which would forgive too much elsewhere
+BARE_INDEX = Rule("index", _bare_index, RULES[0].says)
+TENTATIVE = Rule("tentative", _tentative, Text(
+    "tentative: for its first second or two the kernel checks whether the address is a duplicate",
+    "tentative：地址刚配置的一两秒内，内核还在检测它是否重复"))
+POD_COLUMNS = Rule("pod-columns", _pod_columns, Text(
+    "there is no API server here: name, IP and node come from the emulator's own books, the"
+    " other columns have no meaning",
+    "这里没有 API server：名字、IP 和节点取自模拟器自己的记录，其余各列没有意义"))
+
+
+def normal(text: str, *, tunnel: str = "kernel") -> list[str]:
+    """The lines of ``text`` by the common rules; ``tunnel`` is the back end that printed it."""
+    rules = _of_backend(RULES, tunnel)
+    lines = [_applied(rules, line) for line in text.replace("\r", "").splitlines()]
+    return [line for line in lines if line]
+
+
+def compare(quotes: Sequence[Quote], real: str, *, tunnel: str = "kernel",
+            more: Sequence[Rule] = ()) -> Comparison:
+    """Each line of the quotes with the real line that it is, in order.
+
+    ``more`` are rules of this step alone; they go before the common ones. A line that is not
+    there is shown beside the one that looks most like it.
+    """
+    rules = _of_backend((*more, *RULES), tunnel)
+    printed = [line.rstrip() for line in real.replace("\r", "").splitlines() if line.strip()]
+    settled = [_applied(rules, line) for line in printed]
+    found: list[Line] = []
+    taken: set[int] = set()
+    place = 0
+    for quote in quotes:
+        for text in filter(None, map(str.rstrip, quote.text.splitlines())):
+            wanted = _applied(rules, text)
+            at = next((n for n in range(place, len(settled)) if settled[n] == wanted), None)
+            if at is not None:
+                place = at + 1
+                taken.add(at)
+                needed = _needed(rules, text, printed[at])
+                found.append(Line(text, printed[at], NAMED if needed else AGREES, needed))
+            elif tunnel in quote.absent:
+                found.append(Line(text, None, ABSENT, reason=quote.absent[tunnel]))
+            else:
+                near = get_close_matches(text, [line for n, line in enumerate(printed)
+                                                if n not in taken], 1)
+                found.append(Line(text, near[0] if near else None, DIFFERS))
+    others = tuple(line for n, line in enumerate(printed) if n not in taken)
+    return Comparison(tuple(found), others)
+
+
+def _of_backend(rules: Sequence[Rule], tunnel: str) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.backend in ("", tunnel))
+
+
+def _applied(rules: Sequence[Rule], line: str) -> str:
+    for rule in rules:
+        line = rule.apply(line)
+    return line
+
+
+def _needed(rules: Sequence[Rule], one: str, other: str) -> tuple[Rule, ...]:
+    """The rules without which the two lines would not be equal."""
+    if one == other:
+        return ()
+    kept = list(rules)
+    for rule in rules:
+        rest = [r for r in kept if r is not rule]
+        if _applied(rest, one) == _applied(rest, other):
+            kept = rest
+    return tuple(kept)

@@ -1,0 +1,135 @@
+"""Plays chapters on running clusters, one result after the other.
+
+Commands are the constants of :mod:`calico_mn.walkthrough.chapters`; nothing that a topology file
+says gets into them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+
+from calico_mn.emulation.net import CalicoNet
+from calico_mn.errors import ToolError
+from calico_mn.measure.programs import end, start
+from calico_mn.model import Topology
+from calico_mn.walkthrough import library
+from calico_mn.walkthrough.cast import cast, clusters
+from calico_mn.walkthrough.compare import compare
+from calico_mn.walkthrough.result import Result
+from calico_mn.walkthrough.step import LIBRARY, Chapter, Typed
+
+#: what a command may take, in seconds; also on a machine that is many times slower
+TIMEOUT_S = 30.0
+#: what tcpdump may still take once the packets were sent: it hands lines on every second
+_QUIET_S = 5.0
+_LISTENING = "listening on"
+
+
+def replay(topology: Topology, chapters: Sequence[tuple[int, Chapter]], *, tunnel: str = "auto",
+           booted: Callable[[CalicoNet], None] | None = None) -> Generator[Result, None, None]:
+    """Boot the clusters that the numbered chapters need, one at a time, and play them.
+
+    ``booted`` gets each cluster before its first step. Closing the iterator ends the cluster.
+    Raises ClusterError when the topology is not the article's, UnsupportedError when the machine
+    cannot run it.
+    """
+    variants = clusters(topology)
+    number = 0
+    with ExitStack() as stack:
+        net, playing = None, ""
+        for position, chapter in chapters:
+            if net is None or chapter.cluster != playing:
+                stack.close()
+                net = stack.enter_context(CalicoNet(variants[chapter.cluster], tunnel=tunnel))
+                playing = chapter.cluster
+                if booted:
+                    booted(net)
+            for result in play(net, chapter, position, number):
+                number = result.number
+                yield result
+            if chapter.spoils:
+                playing = ""
+
+
+def play(net: CalicoNet, chapter: Chapter, position: int = 1, done: int = 0
+         ) -> Generator[Result, None, None]:
+    """Play a chapter on a cluster that runs; ``done`` steps came before."""
+    names = cast(net)
+    outputs: dict[str, str] = {}
+    for number, step in enumerate(chapter.steps, done + 1):
+        meanwhile = ""
+        if step.typed.place == LIBRARY:
+            output = library.ACTIONS[step.action](net, step.argument)
+        elif step.meanwhile:
+            output, meanwhile = _listen(net, names, step.typed, step.meanwhile)
+        else:
+            output = _type(net, names, step.typed)
+        outputs[step.name] = output
+        yield Result(
+            position, number, step, names.get(step.typed.place, ""),
+            names[step.meanwhile.place] if step.meanwhile else "", output, meanwhile,
+            compare(step.quotes, output, tunnel=net.tunnel, more=step.rules),
+            tuple((expect, expect.holds(output, outputs)) for expect in step.expects
+                  if expect.backend in ("", net.tunnel)))
+
+
+def _start(net: CalicoNet, names: Mapping[str, str], typed: Typed, *, apart: bool = False
+           ) -> subprocess.Popen[str]:
+    return start(net[names[typed.place]], ["/bin/sh", "-c", typed.command],
+                 stderr=subprocess.PIPE if apart else subprocess.STDOUT)
+
+
+def _type(net: CalicoNet, names: Mapping[str, str], typed: Typed) -> str:
+    process = _start(net, names, typed)
+    try:
+        return process.communicate(timeout=TIMEOUT_S)[0]
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{names[typed.place]}: {typed.command!r} did not end within"
+                        f" {TIMEOUT_S:g} s") from None
+    finally:
+        _end(process)
+
+
+def _listen(net: CalicoNet, names: Mapping[str, str], listener: Typed, sender: Typed
+            ) -> tuple[str, str]:
+    """tcpdump's banner and lines, and what the command printed that it listened to."""
+    process = _start(net, names, listener, apart=True)
+    watch = threading.Timer(TIMEOUT_S, _kill, [process])
+    watch.start()
+    try:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said = line
+            if _LISTENING in line:
+                break
+        else:
+            raise ToolError(f"{names[listener.place]}: {listener.command!r} does not listen:"
+                            f" {said.strip() or 'it ended'}")
+        sent = _type(net, names, sender)
+        try:
+            out, _ = process.communicate(timeout=_QUIET_S)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            out, _ = process.communicate(timeout=_QUIET_S)
+        return said + out, sent
+    finally:
+        watch.cancel()
+        _end(process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a shell and what it runs: each has a session, and so a process group, of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        _kill(process)
+    end(process)
