@@ -91,8 +91,9 @@ class Renderer:
         yield Styled("")
         yield Styled(words.SUMMARY.of(self._language), TITLE)
         places = words.PLACES if found.wrong else words.NO_PLACES
+        lines = words.LINES if found.lines else words.NO_LINES
         partly = (words.PARTLY,) if found.told else ()
-        for text in (words.COMMANDS, words.LINES, words.CHECKS, places, *partly):
+        for text in (words.COMMANDS, lines, words.CHECKS, places, *partly):
             yield from self._wrapped(text.of(self._language).format(**counts), _IN, _IN + _IN)
         if found.ok:
             yield Styled(_IN + words.GOOD.of(self._language), SAME)

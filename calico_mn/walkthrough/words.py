@@ -34,6 +34,7 @@ LINES = Text(
     " {absent} cannot be shown with this back end, {differ} differ",
     "文章的输出 {lines} 行：{agree} 行一致，{named} 行除列出的差异外一致，"
     "{absent} 行在此后端下无法显示，{differ} 行不一致")
+NO_LINES = Text("the article shows no lines here", "文章在这里没有给出输出")
 CHECKS = Text("{held} of {checks} further checks hold", "其他检查 {checks} 项，{held} 项成立")
 TOLD = Text("Not to be seen here: ", "此处无法演示：")
 PLACES = Text(

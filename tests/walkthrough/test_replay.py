@@ -122,6 +122,12 @@ def test_nothing_is_taken_as_agreed_without_having_been_printed(net):
         assert NAMED in {line.verdict for line in result.comparison.lines}
 
 
+def test_a_summary_of_nothing_counts_no_lines():
+    shown = [line.text for line in Renderer("en").summary(summarise([]))]
+    assert "  the article shows no lines here" in shown
+    assert not any("0 agree" in line for line in shown)
+
+
 @pytest.mark.parametrize(("topology", "missing"), [
     pytest.param(two_subnets("Always"), "the pod sit/sit-web-backend-58f48df4c9-b2q28",
                  id="another cluster"),
