@@ -93,6 +93,32 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
     )
 
 
+def anew(change: Delta, wanted: Namespace, missed: Iterable[Delta]) -> Delta:
+    """``change``, and besides all that a namespace in which changes failed should hold anyway.
+
+    What is there already is written once more, which does no harm, but devices are not made
+    anew. ``missed`` are the changes that failed: what they should have removed is removed.
+    """
+    changes = (*missed, change)
+    routes = {route.destination for route in wanted.routes}
+    devices = {device.name for device in wanted.devices}
+    return Delta(
+        wanted.name,
+        devices_outdated=change.devices_outdated,
+        devices_added=change.devices_added,
+        tunnels_changed=tuple(d for d in wanted.devices if isinstance(d, Tunnel)),
+        sysctls=wanted.sysctls,
+        addresses_added=wanted.addresses,
+        routes_replaced=wanted.routes,
+        routes_removed=tuple({r.destination: r for one in changes for r in one.routes_removed
+                              if r.destination not in routes}.values()),
+        addresses_removed=tuple(dict.fromkeys(
+            a for one in changes for a in one.addresses_removed if a not in wanted.addresses)),
+        devices_removed=tuple({d.name: d for one in changes for d in one.devices_removed
+                               if d.name not in devices}.values()),
+    )
+
+
 def _missing(items: Iterable[Item], others: Iterable[Item]) -> tuple[Item, ...]:
     """Those of ``items`` that are not among ``others``, in their order."""
     have = frozenset(others)

@@ -18,6 +18,7 @@ from calico_mn import __version__
 from calico_mn.bgp.distributor import Distributor
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import TUNNEL, UPLINK
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
@@ -155,13 +156,19 @@ class CalicoNet(VerifyingMininet):
         return Namespace(name, state.devices, state.addresses, routes, state.sysctls)
 
     def refresh(self, names: Iterable[str]) -> tuple[Delta, ...]:
-        """Announce what these nodes have now, and bring every node concerned up to date."""
+        """Announce what these nodes have now, and bring every node concerned up to date.
+
+        A place that is damaged holds up no other: KernelError is raised when all is done.
+        """
+        return self.runtime.follow(self._concerned(names))
+
+    def _concerned(self, names: Iterable[str]) -> list[Namespace]:
+        """The states after an announcement: of these nodes, of all that hear it, of routers."""
         concerned = dict.fromkeys(names)
         for name in list(concerned):
             changed = self.distributor.originate(name, self.cluster.originated(name))
             concerned.update(dict.fromkeys(sorted(changed)))
-        states = [self._node_state(name) for name in concerned]
-        return self.runtime.change([*states, *self._router_states()])
+        return [*(self._node_state(name) for name in concerned), *self._router_states()]
 
     def _router_states(self) -> list[Namespace]:
         return [self.cluster.router_state(router) for router in self.topology.underlay.routers]
@@ -173,7 +180,7 @@ class CalicoNet(VerifyingMininet):
         """
         self.cluster.pod_routers = {router.name for router in self.topology.underlay.routers
                                     if enabled or router.pod_routes}
-        return self.runtime.change(self._router_states())
+        return self.runtime.follow(self._router_states())
 
     def set_ipip_mode(self, mode: EncapsulationMode | str, node: str | None = None
                       ) -> tuple[Delta, ...]:
@@ -195,7 +202,11 @@ class CalicoNet(VerifyingMininet):
 
     def add_pod(self, *, namespace: str = "default", name: str, node: str, ip: str | None = None
                 ) -> Pod:
-        """Run one more pod. Raises IPAMError or ClusterError, and then nothing has changed."""
+        """Run one more pod. Raises IPAMError or ClusterError, and then nothing has changed.
+
+        So too for KernelError that names the pod or its node; where another place is damaged,
+        the error names that, and the pod runs all the same.
+        """
         runtime = self.runtime
         try:
             address = IPv4Address(ip) if ip else None
@@ -203,9 +214,10 @@ class CalicoNet(VerifyingMininet):
             raise ClusterError(f"{namespace}/{name}: {wrong}") from None
         endpoint = self.cluster.add_pod(PodModel(namespace, name, node, address))
         state = self.cluster.pod_state(endpoint.key)
+        own, *others = self._concerned([node])
         try:
             runtime.create([state], {endpoint.key: node})
-            self.refresh([node])
+            runtime.change([own])
             runtime.fill([state])
         except BaseException:
             self.cluster.delete_pod(endpoint.key)
@@ -213,18 +225,27 @@ class CalicoNet(VerifyingMininet):
                 self.refresh([node])
             runtime.discard([endpoint.key])
             raise
-        return self._attach_pod(endpoint.key)
+        pod = self._attach_pod(endpoint.key)
+        runtime.follow(others)
+        return pod
 
     def delete_pod(self, key: str) -> None:
-        """End a pod and what runs in it."""
+        """End a pod and what runs in it.
+
+        Raises KernelError where its node is damaged; the pod is gone then all the same.
+        """
         runtime = self.runtime
-        endpoint = self.cluster.delete_pod(key)
-        self._detach(key)
-        self.pods = [pod for pod in self.pods if pod.name != key]
+        endpoint = self._forget_pod(key)
         try:
             self.refresh([endpoint.node])
         finally:
             runtime.discard([key])
+
+    def _forget_pod(self, key: str) -> WorkloadEndpoint:
+        endpoint = self.cluster.delete_pod(key)
+        self._detach(key)
+        self.pods = [pod for pod in self.pods if pod.name != key]
+        return endpoint
 
     def add_node(self, name: str, address: str) -> K8sNode:
         """Join one more node; ``address`` with its prefix length. Raises ClusterError."""
@@ -244,33 +265,36 @@ class CalicoNet(VerifyingMininet):
             runtime.create([state])
             runtime.change([self.cluster.subnet_state(subnet)])
             runtime.fill([state])
-            self.refresh(sorted(changed - {name}))
         except BaseException:
             with suppress(KernelError):
                 self._forget_node(node)
             runtime.discard([name])
             raise
-        return self._attach_node(name)
+        joined = self._attach_node(name)
+        self.refresh(sorted(changed - {name}))
+        return joined
 
     def delete_node(self, name: str) -> None:
-        """Take a node out of the cluster, with its pods."""
+        """Take a node out of the cluster, with its pods.
+
+        Raises KernelError where another node is damaged; this one is gone then all the same.
+        """
         runtime = self.runtime
         node = self.cluster.node(name)
-        for endpoint in self.cluster.pods_on(name):
-            self.delete_pod(endpoint.key)
+        ended = [self._forget_pod(endpoint.key).key for endpoint in self.cluster.pods_on(name)]
         self._detach(name)
         self.nodes = [other for other in self.nodes if other.name != name]
         try:
             self._forget_node(node)
         finally:
-            runtime.discard([name])
+            runtime.discard([*ended, name])
 
     def _forget_node(self, node: Node) -> None:
         """Take a node out of the bookkeeping, out of the others' routes, and off its switch."""
         changed = self.distributor.remove_node(node.name)
         self.cluster.delete_node(node.name)
-        self.refresh(sorted(changed - {node.name}))
-        self.runtime.change([self.cluster.subnet_state(self.cluster.fabric.subnet_of(node))])
+        switch = self.cluster.subnet_state(self.cluster.fabric.subnet_of(node))
+        self.runtime.follow([*self._concerned(sorted(changed - {node.name})), switch])
 
     def kill_speaker(self, node: str) -> None:
         """Let a node's route distributor die: routes stay as they are, there and at its peers."""

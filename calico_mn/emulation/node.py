@@ -7,18 +7,23 @@ in :mod:`calico_mn.emulation.net`.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from mininet.node import Node
 
+from calico_mn.errors import ToolError
+
 #: starts a program in the namespace of the named node: (name, argv, Popen options)
 Spawn = Callable[..., "subprocess.Popen[Any]"]
 
 _SHELL_END_TIMEOUT_S = 2
+_SHELL_LOOK_S = 0.2
 
 
 class NamespaceNode(Node):
@@ -93,8 +98,29 @@ class NamespaceNode(Node):
             super().startShell(mnopts)
 
     def _ensure_shell(self) -> None:
+        if self.shell is not None and self.shell.poll() is not None:
+            self._end_shell()
         if self._may_start and self.shell is None:
             self.startShell()
+
+    def waitReadable(self, timeoutms: float | None = None) -> Any:
+        """Wait for output of the shell. Raises ToolError when it has ended: Mininet would wait on.
+
+        The next command is typed into a new one.
+        """
+        patience = float("inf") if timeoutms is None else timeoutms / 1000
+        deadline = time.monotonic() + patience
+        # Mininet's own poll object is content with a terminal that can be written to.
+        while not self.readbuf and not select.select(
+                [self.stdout], [], [], min(_SHELL_LOOK_S, patience))[0]:
+            if time.monotonic() >= deadline:
+                return []
+            if self.shell.poll() is not None:
+                command = self.lastCmd
+                self._end_shell()
+                raise ToolError(f"{self.name}: the shell was ended while it ran {command!r};"
+                                " the next command gets a new one")
+        return super().waitReadable(0) or [(self.stdout.fileno(), select.POLLIN)]
 
     def cmd(self, *args: Any, **kwargs: Any) -> Any:
         """Type a command into the node's shell; its output."""
@@ -109,8 +135,10 @@ class NamespaceNode(Node):
     def terminate(self) -> None:
         """End the shell; what it does not end in time is killed."""
         self._may_start = False
-        if self.shell is None:
-            return
+        if self.shell is not None:
+            self._end_shell()
+
+    def _end_shell(self) -> None:
         shell = self.shell
         for sign in (signal.SIGHUP, signal.SIGKILL):
             if shell.poll() is not None:
@@ -121,7 +149,7 @@ class NamespaceNode(Node):
                 shell.wait(_SHELL_END_TIMEOUT_S)
         for table in (Node.inToNode, Node.outToNode):
             table.pop(self.stdout.fileno(), None)
-        self.waitExited = False
+        self.waitExited = self.waiting = False
         self.cleanup()
 
 

@@ -10,14 +10,15 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from calico_mn.delta import Delta, delta
+from calico_mn.delta import Delta, anew, delta
+from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import flowhash, packetfilter, processes, routes, rtnetlink, tunnel
+from calico_mn.kernel import facts, flowhash, packetfilter, processes, routes, rtnetlink, tunnel
 from calico_mn.kernel.bulk_capture import BulkCapture
 from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.netlink import NetlinkSocket
@@ -31,6 +32,15 @@ from calico_mn.verify.items import Difference, Owned
 from calico_mn.verify.repair import Repair
 
 Result = TypeVar("Result")
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of the kernel say in which namespace they arose."""
+    try:
+        yield
+    except KernelError as error:
+        raise KernelError(f"{name}: {error}") from error
 
 
 class Runtime:
@@ -56,6 +66,8 @@ class Runtime:
         self._changing = threading.RLock()
         self.states: dict[str, Namespace] = {}
         self.filters: dict[str, Filter] = {}
+        #: what failed in places that are behind, oldest first
+        self._missed: dict[str, tuple[Delta, ...]] = {}
         self.without_flow_hashes: set[str] = set()
         self.is_open = True
 
@@ -82,7 +94,7 @@ class Runtime:
             self.states.update((state.name, state) for state in states)
 
     def change(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
-        """Bring filled namespaces to new states; the changes that it took."""
+        """Bring filled namespaces to new states, all or none; the changes that it took."""
         wanted = list(states)
         with self._changing:
             changes = tuple(change for state in wanted
@@ -106,9 +118,50 @@ class Runtime:
         """Bring these namespaces back to what they should hold, as far as the kernel lets us."""
         with self._changing:
             try:
-                return self._verifier.repair(self.states, names, owned)
+                done = self._verifier.repair(self.states, names, owned)
             finally:
                 self._write_logs()
+            for name in {*names} - {difference.namespace for difference in done.remaining}:
+                self._missed.pop(name, None)
+            return done
+
+    def follow(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
+        """As :meth:`change`, but a place that fails holds up no other, and is behind from then on.
+
+        The states count as wanted everywhere. A place that is behind is written as a whole at
+        its next change here. Raises KernelError at the end, for all that failed.
+        """
+        wanted = {state.name: state for state in states}
+        with self._changing:
+            behind = self._missed.keys() & wanted.keys()
+            changes = {name: change for name, state in wanted.items()
+                       if (change := delta(self.states[name], state)) or name in behind}
+            due = {name: change if name not in behind
+                   else anew(change, wanted[name], self._missed[name])
+                   for name, change in changes.items()}
+            try:
+                failures = self._writer.attempt(due.values(), behind)
+            finally:
+                self._write_logs()
+            self.states.update(wanted)
+            for name in due:
+                missed = self._missed.pop(name, ())
+                if name in failures:
+                    self._missed[name] = (*missed, changes[name])
+        if failures:
+            raise KernelError(self._told(failures))
+        return tuple(due.values())
+
+    def _told(self, failures: Mapping[str, KernelError]) -> str:
+        """What happened to whom, what is broken there, and what to do."""
+        lines = []
+        for name, error in failures.items():
+            broken = damage(self.inside(name, facts.read), self.states[name])
+            lines.append(f"{error}" + (f" ({', '.join(broken)})" if broken else ""))
+        lines.append(f"Everything else is up to date. To mend {', '.join(failures)}: calico-mn"
+                     " verify --repair (net.repair() in Python); or mend it by hand and ask for the"
+                     " same again.")
+        return "\n".join(lines)
 
     def _undo(self, wanted: Iterable[Namespace]) -> None:
         """Take back a change that failed half-way, as far as the kernel lets us."""
@@ -124,6 +177,7 @@ class Runtime:
             for name in names:
                 self.states.pop(name, None)
                 self.filters.pop(name, None)
+                self._missed.pop(name, None)
         processes.end_in_namespaces(inodes)
         self._writer.discard(names)
 
@@ -146,11 +200,13 @@ class Runtime:
 
     def capture(self, name: str, device: str, protocol: int) -> Capture:
         """Begin to capture a namespace's packets of one IP protocol on one device."""
-        return self.inside(name, Capture, device, protocol)
+        with _named(name):
+            return self.inside(name, Capture, device, protocol)
 
     def capture_bulk(self, name: str, device: str, source: str) -> BulkCapture:
         """Begin to capture the headers of TCP packets with a source address on one device."""
-        capture = self.inside(name, BulkCapture, device, source)
+        with _named(name):
+            capture = self.inside(name, BulkCapture, device, source)
         capture.start()
         return capture
 

@@ -9,6 +9,7 @@ captured where is packet_rcv() and packet_recvmsg() in net/packet/af_packet.c.
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
 import struct
 import threading
@@ -119,6 +120,8 @@ class BulkCapture:
                     return
                 continue
             except OSError as error:
+                if error.errno == errno.ENETDOWN:
+                    continue  # told once, when the device goes down
                 self._failure = error
                 return
             _f, gso_type, _hdr_len, gso_size, _s, _o = _vnet_header.unpack_from(data)

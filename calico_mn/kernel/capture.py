@@ -6,9 +6,12 @@ For counting and reading a few packets of a probe, not for recording a bulk tran
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
 import struct
 from dataclasses import dataclass
+
+from calico_mn.errors import KernelError
 
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER = 26
@@ -61,6 +64,7 @@ class Capture:
     """IPv4 packets of one ``protocol`` on ``device``, both directions, from now on.
 
     Must be opened in a thread that is inside the namespace; reading works from any thread.
+    Raises KernelError where there is no such device.
     """
 
     def __init__(self, device: str, protocol: int) -> None:
@@ -73,6 +77,9 @@ class Capture:
             self._offset = _ETHERNET_HEADER if ethernet else 0
             self._attach_filter(protocol)
             self._socket.bind((device, _ETH_P_ALL))
+        except OSError as error:
+            self._socket.close()
+            raise KernelError(f"{device}: capture: {error.strerror or error}") from error
         except BaseException:
             self._socket.close()
             raise
@@ -88,13 +95,21 @@ class Capture:
         self._socket.close()
 
     def read(self) -> list[CapturedPacket]:
-        """The packets since the last call, without waiting."""
+        """The packets since the last call, without waiting.
+
+        None come while the device is down, and none any more once it was deleted.
+        """
         found: list[CapturedPacket] = []
         while True:
             try:
                 data, address = self._socket.recvfrom(65536)
             except BlockingIOError:
                 return found
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:
+                    raise
+                # Told once, when the device goes down; the socket hears it again when it is up.
+                continue
             found.append(CapturedPacket(data[self._offset:], address[2] == _PACKET_OUTGOING))
 
     def _attach_filter(self, protocol: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from calico_mn.delta import Delta
 from calico_mn.errors import KernelError
 from calico_mn.kernel import iptext, rtnetlink
-from calico_mn.kernel.netlink import Message, NetlinkSocket
+from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
 from calico_mn.state import Bridge, Device, Sysctl, Tunnel, Veth
@@ -34,21 +34,29 @@ _LOOPBACK_UP: Step = (rtnetlink.link(1, up=True), partial(str, "ip link set lo u
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send into ``namespace``. ``removals`` may find nothing to remove."""
+    """What to send into ``namespace``.
+
+    ``removals`` may find nothing to remove, ``addresses`` may find theirs there already.
+    """
 
     namespace: NetworkNamespace
     change: Delta
     steps: tuple[Step, ...]
     removals: frozenset[int]
+    addresses: range = range(0)
 
     def send(self, netlink: NetlinkSocket) -> None:
         """Send everything in one go. Raises KernelError with namespace, command and reason."""
         for error in netlink.attempt([message for message, _say in self.steps]):
-            if error.index not in self.removals or error.errno not in _GONE:
+            if not self._is_harmless(error):
                 command = self.steps[error.index][1]()
                 raise KernelError(f"{self.namespace.name}: {command}: {error.reason}") from error
         for device in self.change.devices_removed:
             self.namespace.indexes.pop(device.name, None)
+
+    def _is_harmless(self, error: NetlinkError) -> bool:
+        return ((error.index in self.removals and error.errno in _GONE)
+                or (error.index in self.addresses and error.errno == errno.EEXIST))
 
 
 def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: TunnelBackend, *,
@@ -77,6 +85,7 @@ def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: Tunn
     for device in change.tunnels_changed:
         steps += _tunnel_steps(device, namespace, tunnel, ())
     index = namespace.index
+    addresses = range(len(steps), len(steps) + len(change.addresses_added))
     steps += [(rtnetlink.address(a, index(a.device)), partial(iptext.address, a))
               for a in change.addresses_added]
     steps += [(rtnetlink.route(r, index(r.device),
@@ -86,7 +95,7 @@ def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: Tunn
     first = len(steps)
     steps += _removal_steps(change, namespace)
     removals.update(range(first, len(steps)))
-    return Plan(namespace, change, tuple(steps), frozenset(removals))
+    return Plan(namespace, change, tuple(steps), frozenset(removals), addresses)
 
 
 def _link_removal(device: Device, namespace: NetworkNamespace) -> Step:

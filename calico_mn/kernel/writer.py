@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import resource
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -87,6 +87,15 @@ class KernelWriter:
         """Carry out one step of a repair. Raises KernelError."""
         self._settle()
         self._thread.call(self._mend, change)
+
+    def attempt(self, deltas: Iterable[Delta], behind: Collection[str] = ()
+                ) -> dict[str, KernelError]:
+        """As :meth:`apply`, but goes on after a change that fails; what failed, by namespace.
+
+        In namespaces that are ``behind`` the devices may be others than we made.
+        """
+        self._settle()
+        return self._thread.call(self._attempt, [change for change in deltas if change], behind)
 
     def _settle(self) -> None:
         """Wait for the namespaces that are being made. Raises what went wrong."""
@@ -197,6 +206,23 @@ class KernelWriter:
             self._journal(change.namespace, commands)
         if change.delta:
             self._apply([change.delta])
+
+    def _attempt(self, changes: Sequence[Delta], behind: Collection[str]
+                 ) -> dict[str, KernelError]:
+        failures: dict[str, KernelError] = {}
+        for change in changes:
+            try:
+                if change.namespace in behind:
+                    self._look_for_devices(self.namespaces[change.namespace])
+                self._apply([change])
+            except KernelError as error:
+                failures[change.namespace] = error
+        return failures
+
+    def _look_for_devices(self, namespace: NetworkNamespace) -> None:
+        self._thread.enter(namespace)
+        with NetlinkSocket() as netlink:
+            namespace.indexes = rtnetlink.device_indexes(netlink)
 
     def _write_sysctls(self, items: Iterable[Sysctl], namespace: NetworkNamespace, *,
                        fresh: bool) -> None:
