@@ -30,7 +30,7 @@ def overview() -> str:
     for name in verbs.MODULES:
         verb = verbs.verb(name)
         if verb is not None and not name.startswith("_"):
-            groups.setdefault(verb.group, []).append(f"  {name:12}{verb.summary}")
+            groups.setdefault(verb.group, []).append(f"  {name:13}{verb.summary}")
     middle = "\n\n".join("\n".join([f"{group}:", *lines]) for group, lines in groups.items())
     return f"{_HEAD}\n\n{middle}\n\n{_TAIL}"
 

@@ -66,7 +66,8 @@ class Verb:
         prog = prog or f"calico-mn {self.name}"
         found = _Parser(prog=prog, usage=f"{prog} {self.usage}" if self.usage else None,
                         description=textwrap.fill(self.description, _WIDTH),
-                        epilog=self._epilog(), allow_abbrev=False, formatter_class=_formatter)
+                        epilog=self._epilog(at_prompt), allow_abbrev=False,
+                        formatter_class=_formatter)
         self.add(found)
         if self.json:
             found.add_argument("--json", action="store_true", help="print JSON (docs/cli.md)")
@@ -76,10 +77,12 @@ class Verb:
                 help="name or identity; not needed while there is just one run"), RUNS)
         return found
 
-    def _epilog(self) -> str:
-        width = max((len(command) for command, _ in self.examples), default=0)
-        lines = [f"  {command:{width}}   {what}" if width < 48 else f"  {command}\n      {what}"
-                 for command, what in self.examples]
+    def _epilog(self, at_prompt: bool) -> str:
+        examples = [(command.removeprefix("calico-mn ") if at_prompt else command, what)
+                    for command, what in self.examples]
+        width = max((len(command) for command, _ in examples), default=0)
+        lines = [f"  {command:{width}}   {what}" if width < 52 else f"  {command}\n      {what}"
+                 for command, what in examples]
         text = "examples:\n" + "\n".join(lines) if lines else ""
         if self.status:
             text += f"{chr(10) * 2 if text else ''}exit status: {self.status}"

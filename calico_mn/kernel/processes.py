@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 _GRACE_S = 1.0
+_TERMINAL_GRACE_S = 0.5
 
 
 def start_time(pid: int) -> int | None:
@@ -19,12 +20,17 @@ def start_time(pid: int) -> int | None:
 
     With it a process is told from a later one of the same number (proc(5): field 22 of stat).
     """
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third on, which is the state."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def pid_namespace(pid: int | None = None) -> int | None:
@@ -95,12 +101,29 @@ def end(started: Sequence[subprocess.Popen[Any]]) -> None:
 
 
 def end_in_namespaces(inodes: Collection[int]) -> None:
-    """Kill what still runs in network namespaces of ours, such as a shell's background jobs."""
+    """Kill what still runs in network namespaces of ours, such as a shell's background jobs.
+
+    What has a terminal is asked first: a shell that is killed leaves its terminal without echo.
+    """
     if not inodes:
         return
+    asked = [pid for pid in _inside(inodes) if _has_terminal(pid)]
+    for number, pids in ((signal.SIGHUP, asked), (signal.SIGCONT, asked)):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+    deadline = time.monotonic() + _TERMINAL_GRACE_S
+    while time.monotonic() < deadline and any(start_time(pid) is not None for pid in asked):
+        time.sleep(0.01)
     for pid in _inside(inodes):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _has_terminal(pid: int) -> bool:
+    """Whether a process has a controlling terminal (proc(5): field 7 of stat)."""
+    fields = _stat(pid)
+    return fields is not None and fields[4] != "0"
 
 
 def _inside(inodes: Collection[int]) -> list[int]:

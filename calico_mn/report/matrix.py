@@ -53,6 +53,21 @@ class Matrices:
 def matrices(samples: Sequence[Sample], pods: Sequence[Endpoint], modes: Sequence[str]
              ) -> Matrices:
     """By pod up to :data:`MOST_PODS` of them, else by node."""
+    marks = {mode: {(s.source, s.destination): mark(s.value == 1, s.encapsulated) for s in samples
+                    if s.metric == "reachable" and s.mode == mode} for mode in modes}
+    return drawn({mode: found for mode, found in marks.items() if found}, pods)
+
+
+def mark(reached: bool, encapsulated: bool | None) -> str:
+    """A pair's character."""
+    if not reached:
+        return UNREACHABLE
+    return TUNNELLED if encapsulated else DIRECT
+
+
+def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[Endpoint]
+          ) -> Matrices:
+    """The matrices of ``marks``: mode -> (source, destination) -> character."""
     by_node: dict[str, list[Endpoint]] = {}
     for pod in pods:
         by_node.setdefault(pod.node, []).append(pod)
@@ -65,24 +80,14 @@ def matrices(samples: Sequence[Sample], pods: Sequence[Endpoint], modes: Sequenc
         width = len(str(len(by_node)))
         labels = [f"{number:{width}} {node}" for number, node in enumerate(by_node, 1)]
     grids = []
-    for mode in modes:
-        marks = {(s.source, s.destination): _mark(s) for s in samples
-                 if s.metric == "reachable" and s.mode == mode}
-        if not marks:
-            continue
-        cells = _pods(marks, by_node) if whole else _nodes(marks, by_node)
+    for mode, found in marks.items():
+        cells = _pods(found, by_node) if whole else _nodes(found, by_node)
         lines = _by_pod(cells, by_node) if whole else _by_node(cells)
-        reached = sum(mark != UNREACHABLE for mark in marks.values())
-        grids.append(Grid(mode, reached, len(marks), tuple(lines), cells))
+        reached = sum(one != UNREACHABLE for one in found.values())
+        grids.append(Grid(mode, reached, len(found), tuple(lines), cells))
     rows = [(node, pod.name) for node, mine in by_node.items() for pod in mine]
     return Matrices(tuple(labels), tuple(grids), LEGEND if whole else LEGEND_NODES,
                     tuple(rows if whole else (("", node) for node in by_node)))
-
-
-def _mark(sample: Sample) -> str:
-    if sample.value != 1:
-        return UNREACHABLE
-    return TUNNELLED if sample.encapsulated else DIRECT
 
 
 def _pods(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]

@@ -8,72 +8,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
-import signal
-import struct
 import subprocess
 import tempfile
-import termios
-import time
 from pathlib import Path
 
 import pytest
-from support.patience import SLOWNESS, eventually
+from support.patience import eventually
 
 from calico_mn.kernel import processes
 
 from .conftest import PROGRAM, ROOT, environment
+from .terminal import Terminal
 
 pytestmark = pytest.mark.root
 
 
-class Terminal:
-    """A program at a terminal of its own, 100 columns by 30 rows."""
-
-    def __init__(self, lab, *words):
-        self.pid, self.descriptor = pty.fork()
-        if self.pid == 0:
-            os.chdir(ROOT)
-            os.execvpe(PROGRAM[0], [*PROGRAM, *words],
-                       environment(CALICO_MN_RUN=lab.identity, TERM="xterm"))
-        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-        self.seen = ""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        os.close(self.descriptor)
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-
-    def type(self, text):
-        os.write(self.descriptor, text.encode())
-
-    def shows(self, text, seconds=10):
-        """Whether ``text`` appears after what was seen before."""
-        deadline = time.monotonic() + seconds * SLOWNESS
-        while text not in self.seen:
-            left = deadline - time.monotonic()
-            if left < 0 or not select.select([self.descriptor], [], [], left)[0]:
-                return False
-            try:
-                self.seen += os.read(self.descriptor, 4096).decode()
-            except OSError:
-                return text in self.seen
-        self.seen = self.seen.partition(text)[2]
-        return True
-
-    def status(self, seconds=10):
-        """The exit status."""
-        assert eventually(lambda: os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG
-                                            | os.WNOWAIT) is not None, seconds)
-        pid, self.pid = self.pid, 0
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def terminal(lab, *words):
+    return Terminal(*PROGRAM, *words, CALICO_MN_RUN=lab.identity)
 
 
 @pytest.mark.parametrize(("words", "status"), [
@@ -104,30 +56,30 @@ def test_options_after_two_dashes_are_the_programs(lab):
 
 
 def test_a_terminal_is_a_terminal_there_too(lab):
-    with Terminal(lab, "exec", "a", "--", "sh", "-c",
-                  "test -t 0 && test -t 1 && stty size && read line && echo got $line") as terminal:
-        assert terminal.shows("30 100")
-        terminal.type("hello\n")
-        assert terminal.shows("got hello")
-        assert terminal.status() == 0
+    with terminal(lab, "exec", "a", "--", "sh", "-c",
+                  "test -t 0 && test -t 1 && stty size && read line && echo got $line") as there:
+        assert there.shows("30 100")
+        there.type("hello\n")
+        assert there.shows("got hello")
+        assert there.status() == 0
 
 
 def test_ctrl_c_goes_to_the_program(lab):
-    with Terminal(lab, "exec", "a", "--", "sh", "-c",
+    with terminal(lab, "exec", "a", "--", "sh", "-c",
                   "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done"
-                  ) as terminal:
-        assert terminal.shows("ready")
-        terminal.type("\x03")
-        assert terminal.shows("caught")
-        assert terminal.status() == 9
+                  ) as there:
+        assert there.shows("ready")
+        there.type("\x03")
+        assert there.shows("caught")
+        assert there.status() == 9
 
 
 def test_a_shell_has_the_nodes_name_in_its_prompt(lab):
-    with Terminal(lab, "shell", "node31") as terminal:
-        assert terminal.shows("node31")
-        terminal.type("ip -br address show tunl0; exit 5\n")
-        assert terminal.shows("10.22.31.0")
-        assert terminal.status() == 5
+    with terminal(lab, "shell", "node31") as there:
+        assert there.shows("node31")
+        there.type("ip -br address show tunl0; exit 5\n")
+        assert there.shows("10.22.31.0")
+        assert there.status() == 5
 
 
 def test_a_capture_is_text_or_a_file(lab, tmp_path):

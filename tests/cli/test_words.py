@@ -10,6 +10,7 @@ import time
 import pytest
 
 from calico_mn import __version__
+from calico_mn.cli import help as words
 from calico_mn.cli import verbs
 
 from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
@@ -25,11 +26,16 @@ def test_the_help_of_it_all(golden):
 
 @pytest.mark.parametrize("name", [name for name in verbs.MODULES if name != "_complete"])
 def test_every_verb_explains_itself(name):
-    done = calico_mn(name, "--help")
-    assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.startswith(f"usage: calico-mn {name} ")
-    assert verbs.verb(name).summary in calico_mn("--help").stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    text = verbs.verb(name).parser().format_help()
+    assert text.startswith(f"usage: calico-mn {name} ")
+    assert verbs.verb(name).summary in words.overview()
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_verbs_help_is_asked_for_in_two_ways():
+    done = calico_mn("exec", "--help")
+    assert (done.returncode, done.stderr) == (0, "") and "exit status: the program's" in done.stdout
+    assert calico_mn("help", "exec").stdout == done.stdout
 
 
 def test_help_is_quick():

@@ -12,11 +12,15 @@ from calico_mn.cli.verb import Verb
 
 #: verb -> its module; the order is that of the help
 MODULES = {
-    "validate": "files", "plan": "files",
+    "check": "machine", "validate": "files", "plan": "files", "graph": "graph",
     "up": "up", "list": "runs", "status": "runs", "down": "runs", "cleanup": "runs",
+    "nodes": "tables", "pods": "tables", "routes": "tables", "blocks": "tables", "bgp": "tables",
     "exec": "inside", "shell": "inside", "capture": "inside",
+    "mode": "change", "pod": "change",
+    "ping": "traffic", "pingall": "traffic", "trace": "trace",
     "verify": "verify",
     "walkthrough": "story",
+    "completion": "completion", "_complete": "completion",
 }
 
 

@@ -105,15 +105,26 @@ def _capture(options: argparse.Namespace, session: Session) -> int:
     become(session, place, [*command, "--", *options.command])
 
 
-def _write_standard_output_to(path: str) -> None:
-    """Open the file here and not in the node, as the user who called sudo."""
+def _open(path: str) -> int:
+    """A file to write, opened as the user who called sudo, who then owns it."""
     try:
         with _caller():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise ClusterError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _write_standard_output_to(path: str) -> None:
+    """Open the file here and not in the node, where /var/log and /sys are others."""
+    descriptor = _open(path)
     os.dup2(descriptor, sys.stdout.fileno())
     os.close(descriptor)
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a file for the user who called sudo. Raises ClusterError."""
+    with open(_open(path), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 @contextmanager

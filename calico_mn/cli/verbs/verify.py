@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import FAILED, INTERRUPTED, OK, PLACES, Verb, completes
-from calico_mn.cli.verbs.inside import GROUP
+from calico_mn.cli.verbs.tables import GROUP
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session

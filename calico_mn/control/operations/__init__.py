@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
     from calico_mn.emulation.node import NamespaceNode
 
-_MODULES = ("tables", "places", "change", "traffic", "verify")
+_MODULES = ("tables", "places", "change", "traffic", "trace", "graph", "verify")
 
 
 def _nobody(_message: object) -> None:

@@ -1,0 +1,88 @@
+"""``mode`` and ``pod``: changes to a running cluster, and what they took."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from calico_mn.cli.output import paint, print_json, say
+from calico_mn.cli.verb import MODES, NODES, OK, PODS, Verb, completes
+from calico_mn.cli.verbs.files import MODE_NAMES, counted
+
+if TYPE_CHECKING:
+    from calico_mn.control.session import Session
+
+GROUP = "changes"
+
+
+# --- mode
+
+def _add_mode(parser: argparse.ArgumentParser) -> None:
+    completes(parser.add_argument("mode", metavar="MODE", choices=MODE_NAMES,
+                                  help="Always, CrossSubnet or Never"), MODES)
+    completes(parser.add_argument("--node", metavar="NODE",
+                                  help="this node alone: the mixed state of a stuck calico-node"),
+              NODES)
+
+
+def _mode(options: argparse.Namespace, session: Session) -> int:
+    found = session.ask("mode", mode=options.mode, node=options.node)
+    if options.json:
+        print_json(found)
+        return OK
+    for change in found["changes"]:
+        say(paint(f"# {change['namespace']}", "place"))
+        for command in change["commands"]:
+            say(command)
+    where = f"{options.node} alone" if options.node else "all pools"
+    total = sum(len(change["commands"]) for change in found["changes"])
+    say(f"{where}: IPIP {options.mode}, {counted(total, 'change')}")
+    return OK
+
+
+# --- pod
+
+def _add_pod(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="add|delete")
+    add = actions.add_parser("add", help="run one more pod", allow_abbrev=False)
+    add.add_argument("pod", metavar="[NAMESPACE/]NAME", help="its name; namespace: default")
+    completes(add.add_argument("--node", metavar="NODE", required=True, help="where it runs"),
+              NODES)
+    add.add_argument("--ip", metavar="ADDRESS", help="its address (default: IPAM's choice)")
+    delete = actions.add_parser("delete", help="end a pod and what runs in it",
+                                allow_abbrev=False)
+    completes(delete.add_argument("pod", metavar="[NAMESPACE/]NAME", help="which pod"), PODS)
+
+
+def _pod(options: argparse.Namespace, session: Session) -> int:
+    if options.action == "add":
+        found = session.ask("pod-add", pod=options.pod, node=options.node, ip=options.ip)
+        text = (f"pod {found['pod']} runs on {found['node']}: {found['ip']},"
+                f" {found['interface']}")
+    else:
+        found = session.ask("pod-delete", pod=options.pod)
+        text = f"pod {found['pod']} is gone, {found['ip']} is free"
+    if options.json:
+        print_json(found)
+    else:
+        say(text)
+    return OK
+
+
+VERBS = {
+    "mode": Verb(
+        "mode", GROUP, "change the IPIP mode while traffic flows",
+        "Changes the ipipMode of all pools on the running cluster, for all nodes or for one alone, "
+        "and prints what changed in each namespace. Only what differs is touched; connections "
+        "live on.",
+        _add_mode, ask=_mode, json=True, prompt=True,
+        examples=(("calico-mn mode CrossSubnet", "the whole cluster"),
+                  ("calico-mn mode Never --node node31", "one node alone"))),
+    "pod": Verb(
+        "pod", GROUP, "pod add, pod delete: pods come and go",
+        "Adds a pod to the running cluster, or ends one with all that runs in it.",
+        _add_pod, ask=_pod, json=True, prompt=True,
+        examples=(("calico-mn pod add late --node node32", "default/late, with the next address"),
+                  ("calico-mn pod add shop/db --node node32 --ip 10.22.32.9", "a fixed address"),
+                  ("calico-mn pod delete late", "and its address is free"))),
+}

@@ -1,0 +1,97 @@
+"""The shell's Tab: candidates, and real shells that ask for them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from calico_mn.cli import verbs
+
+from .conftest import PROGRAM, ROOT, calico_mn, environment
+from .terminal import Terminal
+
+
+@pytest.fixture
+def on_path(tmp_path: Path) -> str:
+    """A PATH on which calico-mn is."""
+    program = tmp_path / "bin" / "calico-mn"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$@"\n')
+    program.chmod(0o755)
+    return f"{program.parent}:/usr/bin:/bin"
+
+
+def candidates(*words: str, **changes: str) -> list[str]:
+    done = calico_mn("_complete", "--", *words, **changes)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["ca"], ["capture"]), (["st"], ["status"]), (["--v"], ["--version"]),
+    (["up", "to"], [":files"]), (["up", "--name", "x"], []), (["up", "--det"], ["--detach"]),
+    (["up", "--mode", ""], ["Always", "CrossSubnet", "Never"]),
+    (["validate", "a", "b"], [":files"]),
+    (["mode", "N"], ["Never"]), (["completion", "z"], ["zsh"]), (["pod", "a"], ["add"]),
+    (["pod", "add", "x", "--n"], ["--node"]), (["nosuch", "x"], []), (["exec", "x", "--", "l"], []),
+    (["list", ""], []),
+], ids=str)
+def test_candidates_without_a_run(words, expected):
+    assert candidates(*words) == expected
+
+
+def test_every_verb_is_a_candidate():
+    shown = {verb for verb in verbs.MODULES if not verb.startswith("_")}
+    assert set(candidates("")) == {*shown, "--help", "--version"}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("words", "expected"), [
+    (["exec", "no"], ["node31", "node32", "node33"]), (["exec", "shop"], ["shop/c"]),
+    (["mode", "Never", "--node", "node3"], ["node31", "node32", "node33"]),
+    (["pod", "delete", "de"], ["default/a", "default/b"]), (["ping", "default/a", "r"],
+                                                            ["r1", "rack-a", "rack-b"]),
+    (["bgp", "d"], []),
+], ids=str)
+def test_names_of_a_run(lab, words, expected):
+    assert candidates(*words, CALICO_MN_RUN=lab.identity) == expected
+    assert candidates("exec", "--run", lab.name, "node31") == ["node31"]
+    assert lab.name in candidates("down", "")
+
+
+@pytest.mark.root
+def test_silence_about_a_run_that_is_not_there():
+    assert candidates("exec", "no", CALICO_MN_RUN="nosuch") == []
+
+
+@pytest.mark.root
+def test_tab_in_a_real_bash(lab, on_path):
+    with Terminal("bash", "--norc", "--noprofile", "-i", CALICO_MN_RUN=lab.identity, PATH=on_path,
+                  PS1="ready> ") as there:
+        assert there.shows("ready> ")
+        there.type('eval "$(calico-mn completion bash)"; echo loaded$((1+1))\n')
+        assert there.shows("loaded2") and there.shows("ready> ")
+        there.type("calico-mn exec shop\t")
+        assert there.shows("shop/c ")
+        there.type("-- echo inside$((3+4))\n")
+        assert there.shows("inside7") and there.shows("ready> ")
+        there.type("calico-mn plan topologies/art\t")
+        assert there.shows("article.yaml ")
+        there.type("--no\t")
+        assert there.shows("--node ")
+        there.type("node31 | grep -c blackhole | sed s,^,count=,\n")
+        assert there.shows("count=1")
+        there.type("exit\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_is_one_that_the_shell_reads(shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed: apt-get install {shell}")
+    script = calico_mn("completion", shell).stdout
+    done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, cwd=ROOT,
+                          env=environment())
+    assert (done.returncode, done.stderr) == (0, "")

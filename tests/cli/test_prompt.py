@@ -1,0 +1,105 @@
+"""``up`` in the foreground: Mininet's prompt with our verbs, and every way to end it.
+
+     node31 .31    node32 .32               node33 .33
+     pod a         pod b                    pod shop/c
+        |             |                        |
+   -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.patience import eventually
+
+from .conftest import LAB, OWN, PROGRAM, TUNNEL, calico_mn
+from .terminal import Terminal
+
+pytestmark = pytest.mark.root
+
+NAME = f"{OWN}-prompt"
+
+
+@pytest.fixture
+def prompt(machine_can, tmp_path):
+    with Terminal(*PROGRAM, "up", "--tunnel", TUNNEL, "--name", NAME, str(LAB),
+                  HOME=str(tmp_path)) as terminal:
+        assert terminal.shows("3 nodes, 3 pods, IPIP Always") and terminal.shows("mininet> ")
+        yield terminal
+    assert not listed()
+
+
+def listed():
+    return [run for run in json.loads(calico_mn("list", "--json").stdout) if run["name"] == NAME]
+
+
+def test_verbs_are_commands_beside_mininets_own(prompt):
+    prompt.type("routes node31\n")
+    assert prompt.shows("block of node32, in IPIP")
+    prompt.type("mode Never --node node31\n")
+    assert prompt.shows("node31 alone: IPIP Never")
+    prompt.type("trace a b\n")
+    assert prompt.shows("default/a 10.22.31.1 -> default/b 10.22.32.1")
+    prompt.type("pods\n")
+    assert prompt.shows("shop ")
+    prompt.type("nodes\n")
+    assert prompt.shows("available nodes are:")
+    prompt.type("help mode\n")
+    assert prompt.shows("usage: mode ") and prompt.shows("  mode CrossSubnet ")
+    prompt.type("pod add\n")
+    assert prompt.shows("*** ") and prompt.shows("mininet> ")
+    prompt.type("\x04")
+    assert prompt.status() == 0
+
+
+def test_tab_completes_verbs_and_names(prompt):
+    prompt.type("rout\t")
+    assert prompt.shows("routes")
+    prompt.type(" node3\t3\n")
+    assert prompt.shows("subnet rack-b")
+    prompt.type("sh\t\t")
+    assert prompt.shows("shop/c")
+    prompt.type("\x15exit\n")  # Ctrl-U: away with the line
+    assert prompt.status() == 0
+
+
+def test_ctrl_c_ends_no_run_and_other_terminals_work_meanwhile(prompt):
+    prompt.type("a ping 10.22.32.1\n")
+    assert prompt.shows("icmp_seq=1")
+    done = calico_mn("exec", "--run", NAME, "b", "--", "echo", "second terminal")
+    assert done.stdout == "second terminal\n"
+    done = calico_mn("mode", "--run", NAME, "CrossSubnet")
+    assert "ip route replace 10.22.32.0/26 via 192.168.57.32 dev eth0 proto bird" in done.stdout
+    prompt.type("\x03")
+    assert prompt.shows("mininet> ")
+    prompt.type("node31 ip route get 10.22.32.1\n")
+    assert prompt.shows("dev eth0")
+    assert calico_mn("down", NAME).stdout == f"{NAME} is down\n"
+    assert prompt.shows("was ended from another terminal")
+    assert prompt.status() == 0
+
+
+def test_closing_the_terminal_ends_the_run(prompt):
+    (run,) = listed()
+    prompt.close()
+    assert eventually(lambda: not Path(run["directory"]).exists(), 10)
+    assert eventually(lambda: not listed(), 10)
+
+
+def test_a_signal_ends_it_cleanly_also_while_a_node_works(prompt):
+    prompt.type("a sleep 1000\n")
+    os.kill(prompt.pid, signal.SIGTERM)
+    assert prompt.status() == 0
+
+
+def test_commands_can_come_from_a_pipe(machine_can, tmp_path):
+    done = calico_mn("up", "--tunnel", TUNNEL, "--name", NAME, str(LAB), HOME=str(tmp_path),
+                     stdin="# a comment\nmode Never\nnode31 ip route get 10.22.33.1\nexit\npods\n")
+    assert done.returncode == 0
+    assert "all pools: IPIP Never, 9 changes" in done.stdout
+    assert "via 192.168.57.1 dev eth0" in done.stdout + done.stderr
+    assert "NAMESPACE" not in done.stdout

@@ -1,0 +1,145 @@
+"""What verbs about a running cluster print, as text and as JSON, and what they change.
+
+     node31 .31    node32 .32               node33 .33
+     pod a .1      pod b .1                 pod shop/c .1
+        |             |                        |
+   -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import LAB, PROGRAM, calico_mn
+from .terminal import Terminal
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("words", [
+    ["nodes"], ["pods"], ["routes"], ["routes", "r1", "a"], ["blocks"], ["bgp"], ["bgp", "node33"],
+], ids=" ".join)
+def test_a_table(lab, golden, words):
+    golden(f"verb-{'-'.join(words)}", lab.ok(*words))
+
+
+def test_the_same_as_json(lab):
+    assert lab.json("nodes")[2] == {
+        "name": "node33", "ipv4": "192.168.58.33/24", "subnet": "rack-b",
+        "tunnelAddress": "10.22.33.0", "blocks": ["10.22.33.0/26"], "pods": 1}
+    assert lab.json("pods")[0] == {
+        "namespace": "default", "name": "a", "ip": "10.22.31.1", "node": "node31",
+        "interface": "caliacd53aa4120", "mtu": 1480}
+    assert [r["meaning"] for r in lab.json("routes", "node31") if r["onlink"]] == [
+        "block of node32, in IPIP", "block of node33, in IPIP"]
+    (pool,) = lab.json("blocks")
+    assert pool["used"] == 6 and pool["blocks"][0]["addresses"] == {
+        "10.22.31.0": "ipip-tunnel-addr-node31", "10.22.31.1": "default/a"}
+    (speaker,) = lab.json("bgp", "node31")
+    assert [peer["prefixes"] for peer in speaker["peers"]] == [["10.22.32.0/26"],
+                                                               ["10.22.33.0/26"]]
+
+
+def test_a_route_that_somebody_added_shows_without_a_meaning(lab):
+    lab.ok("exec", "node32", "--", "ip", "route", "add", "198.51.100.0/24", "dev", "eth0")
+    try:
+        (mine,) = [r for r in lab.json("routes", "node32") if r["destination"].startswith("198")]
+        assert (mine["meaning"], mine["device"]) == ("", "eth0")
+    finally:
+        lab.ok("exec", "node32", "--", "ip", "route", "del", "198.51.100.0/24")
+
+
+def test_a_mode_is_changed_live_and_what_changed_is_told(own):
+    run = own("mode")
+    assert run.ok("mode", "CrossSubnet", "--node", "node31") == (
+        "# node31\n"
+        "ip route replace 10.22.32.0/26 via 192.168.57.32 dev eth0 proto bird\n"
+        "node31 alone: IPIP CrossSubnet, 1 change\n")
+    assert "pool 10.22.0.0/16: Always; node31 alone: CrossSubnet" in run.ok("status")
+    found = run.json("mode", "CrossSubnet")
+    assert [c["namespace"] for c in found["changes"]] == ["node32"]
+    assert run.ok("mode", "CrossSubnet") == "all pools: IPIP CrossSubnet, 0 changes\n"
+    for words, status in ((["Sometimes"], 2), (["Never", "--node", "a"], 3),
+                          (["Never", "--node", "node99"], 3)):
+        done = run("mode", *words)
+        assert done.returncode == status and done.stderr.count("\n") == 1
+
+
+def test_pods_come_and_go(own):
+    run = own("pods")
+    assert run.ok("pod", "add", "late", "--node", "node32").startswith(
+        "pod default/late runs on node32: 10.22.32.2, cali")
+    fixed = run.ok("pod", "add", "shop/db", "--node", "node33", "--ip", "10.22.33.9")
+    assert "10.22.33.9" in fixed
+    assert run("ping", "late", "db", "-c", "1").returncode == 0
+    assert run.ok("pod", "delete", "late") == "pod default/late is gone, 10.22.32.2 is free\n"
+    for words, status, said in (
+            (["delete", "late"], 3, "there is no node, pod, router or subnet 'late'"),
+            (["delete", "node31"], 3, "node31 is not a pod"),
+            (["add", "a", "--node", "node31"], 2, "there is a pod default/a already"),
+            (["add", "A_b", "--node", "node31"], 2, "not a valid name"),
+            (["add", "x", "--node", "r1"], 3, "r1 is not a node"),
+            (["add", "x", "--node", "node31", "--ip", "10.22.31.1"], 2, "is taken by default/a"),
+            (["add", "x", "--node", "node31", "--ip", "10.22.31"], 2, "default/x: ")):
+        done = run("pod", *words)
+        assert done.returncode == status and said in done.stderr, done
+        assert done.stderr.count("\n") == 1
+
+
+def test_ping_passes_its_status_on(lab):
+    assert "1 received" in lab.ok("ping", "a", "shop/c", "-c", "1")
+    assert "1 received" in lab.ok("ping", "node31", "192.168.57.1", "-c", "1")
+    assert lab("ping", "a", "10.22.31.60", "-c", "1").returncode == 1
+    assert lab("ping", "a", "rack-a").stderr == "calico-mn: rack-a has no address\n"
+
+
+def test_pingall_tells_who_reaches_whom_and_how(own, lab):
+    assert lab.ok("pingall").splitlines()[1:] == [
+        "                   node31  node32  node33",
+        "node31 default/a           #       #",
+        "node32 default/b   #               #",
+        "node33 shop/c      #       #", "6 of 6 pairs"]
+    run = own("pingall", "--mode", "Never")
+    done = run("pingall")
+    assert done.returncode == 1 and "2 of 6 pairs" in done.stdout
+    assert done.stdout.splitlines()[2] == "node31 default/a           =       ."
+
+
+def test_trace_is_text_json_and_a_picture(lab, tmp_path):
+    text = lab.ok("trace", "a", "c", "--svg", str(tmp_path / "way.svg"))
+    assert text.startswith("default/a 10.22.31.1 -> shop/c 10.22.33.1: ICMP echo request")
+    assert "inside IPIP" in text.splitlines()[1]
+    assert "<svg" in (tmp_path / "way.svg").read_text()
+    assert lab.json("trace", "a", "b")["answered"] is True
+    done = lab("trace", "a", "10.22.32.60")
+    assert done.returncode == 1 and "it ends here" in done.stdout
+    assert lab("trace", "a", "nosuch").returncode == 2
+    assert lab("trace", "a", "b", "--ttl", "0").returncode == 2
+
+
+def test_graph_of_a_file_and_of_a_run(lab, tmp_path):
+    dot = calico_mn("graph", str(LAB), "--format", "dot").stdout
+    assert '"node31" -- "default/a"' in dot and '"rack-b" -- "r1"' in dot
+    assert calico_mn("graph", lab.name, "--format", "dot").stdout == dot
+    mermaid = calico_mn("graph", str(LAB), "--format", "mermaid").stdout
+    assert mermaid.startswith("graph TD\n") and '{{"r1<br/>192.168.57.1' in mermaid
+    done = calico_mn("graph", str(LAB), "--mode", "Never", "-o", str(tmp_path / "x.svg"))
+    assert done.returncode == 0 and "10.22.31.1" in (tmp_path / "x.svg").read_text()
+    assert calico_mn("graph", str(LAB), "--mode", "Never", "--format", "dot").returncode == 2
+    assert calico_mn("graph", "nosuch").returncode == 3
+
+
+def test_colours_only_on_a_terminal_and_not_with_no_color(lab):
+    assert "\033[" not in lab.ok("nodes")
+    for variables, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        with Terminal(*PROGRAM, "nodes", CALICO_MN_RUN=lab.identity, **variables) as there:
+            assert there.shows("\033[1mNAME" if coloured else "NAME")
+            assert there.status() == 0
+
+
+def test_check_says_that_this_machine_can(lab):
+    done = calico_mn("check")
+    assert done.returncode == 0 and done.stdout.endswith("this machine can run clusters\n")
+    assert "\nok  tunl0 " in done.stdout and "iproute2" in done.stdout
+    done = calico_mn("check", PATH="/nonexistent")
+    assert "ok  ip " in done.stdout, "sbin is looked at, too"
