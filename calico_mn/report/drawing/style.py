@@ -6,6 +6,8 @@ drawing has its own. Every rule is about ``.cluster``, so that none leaks into a
 
 from __future__ import annotations
 
+import re
+
 from calico_mn.report.svg import MONO, SANS
 
 #: Okabe and Ito's colours, which people with any colour vision tell apart, as in the plots
@@ -25,7 +27,14 @@ def _variables(colours: dict[str, str]) -> str:
     return "".join(f"--d-{name}:var(--{name},{value});" for name, value in colours.items())
 
 
-CSS = f"""
+def _with_plain_colours(rules: str) -> str:
+    """Before each colour from a variable the colour itself: librsvg and others know no variables
+    and would paint everything black."""
+    return re.sub(r"(fill|stroke):var\(--d-(\w+)\)",
+                  lambda found: f"{found[1]}:{_LIGHT[found[2]]};{found[0]}", rules)
+
+
+CSS = _with_plain_colours(f"""
 .cluster{{{_variables(_LIGHT)}}}
 @media screen and (prefers-color-scheme:dark){{.cluster{{{_variables(_DARK)}}}}}
 .cluster text{{font-family:{SANS};font-size:12px;fill:var(--d-ink)}}
@@ -49,4 +58,4 @@ CSS = f"""
 .cluster .bore{{fill:none;stroke:var(--d-surface);stroke-width:7}}
 .cluster .lost{{stroke:var(--d-bad);stroke-width:3;stroke-linecap:round}}
 .cluster .badge{{font-size:11px;font-weight:700;fill:#fff}}
-"""
+""")
