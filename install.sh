@@ -229,6 +229,7 @@ install_python() {
     # PIP_USER: a person's pip.conf may ask for --user, which a virtual environment refuses.
     quietly as_owner env PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 \
         "$venv/bin/python" -m pip install -q -e "$target" || die "pip install failed (see above)"
+    say "the command line is $venv/bin/calico-mn (docs/cli.md)"
     fingerprint | as_owner tee "$venv/$base_stamp" >/dev/null
     [ "$tests" = 0 ] || as_owner cp "$venv/$base_stamp" "$venv/$test_stamp"
 }

@@ -13,6 +13,7 @@ from calico_mn.control.protocol import ProtocolError
 _CHUNK = 64 * 1024
 #: a network and a mount namespace
 _MOST_DESCRIPTORS = 2
+_INT = struct.Struct("=i")
 _PEER = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 
 
@@ -57,15 +58,24 @@ class Channel:
             if left <= 0:
                 raise TimeoutError
             self._socket.settimeout(left)
-            data, descriptors, _flags, _address = socket.recv_fds(
-                self._socket, _CHUNK, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-            self._descriptors += descriptors
+            data = self._read()
             if not data:
                 raise ProtocolError("the control socket was closed in the middle")
             self._buffer += data
         line = bytes(self._buffer[:end])
         del self._buffer[:end + 1]
         return line
+
+    def _read(self) -> bytes:
+        """What has come. Not by socket.recv_fds: some Pythons forget its flags."""
+        room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT.size)
+        data, beside, _flags, _address = self._socket.recvmsg(
+            _CHUNK, room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, content in beside:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                whole = len(content) - len(content) % _INT.size
+                self._descriptors += (number for number, in _INT.iter_unpack(content[:whole]))
+        return data
 
     def take_descriptors(self) -> tuple[int, ...]:
         """The descriptors that came so far; whoever takes them closes them."""

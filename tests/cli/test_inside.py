@@ -51,6 +51,10 @@ def test_it_runs_inside_with_the_callers_directory_and_input(lab, tmp_path):
     assert "ip link add tunl0" in lab.ok("exec", "node31", "cat", "/var/log/calico/cni/cni.log")
 
 
+def test_no_descriptor_of_ours_leaks_into_the_program(lab):
+    assert lab.ok("exec", "a", "--", "sh", "-c", "ls /proc/$$/fd").split() == ["0", "1", "2"]
+
+
 def test_options_after_two_dashes_are_the_programs(lab):
     assert lab.ok("exec", "a", "--", "echo", "--run", "--", "--help") == "--run -- --help\n"
 

@@ -55,6 +55,8 @@ COMMANDS: dict[str, str] = {
     "sudo .venv/bin/calico-mn walkthrough": "{python} -m calico_mn walkthrough --chapter 2",
     "sudo .venv/bin/calico-mn walkthrough --lang zh":
         "{python} -m calico_mn walkthrough --lang zh --chapter 4",
+    'sudo ln -sf "$PWD/.venv/bin/calico-mn" /usr/local/bin/calico-mn':
+        'ln -sf "$PWD/.venv/bin/calico-mn" {tmp}/calico-mn',
     "./install.sh run": "./install.sh run --quick --output {tmp}/quick",
     "./install.sh test": "the command that runs these tests",
 }
