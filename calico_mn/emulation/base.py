@@ -7,12 +7,14 @@ end other people's things is left out here.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from mininet.cli import CLI
 from mininet.log import error
 from mininet.net import Mininet
+from mininet.util import numCores
 
 from calico_mn.emulation.node import FabricRouter, K8sNode, NamespaceNode, Pod, SubnetSwitch
 
@@ -28,6 +30,8 @@ class LightMininet(Mininet):
         # Mininet's first step, Mininet.init(), raises limits of the whole machine by sysctl, and
         # is called by that name, so that it cannot be overridden. The machine is not ours.
         before, Mininet.inited = Mininet.inited, True
+        # Mininet would run grep to count processors.
+        numCores.ncores = os.cpu_count() or 1
         try:
             super().__init__(topo=None, build=False, controller=None, switch=SubnetSwitch)
         finally:

@@ -11,14 +11,24 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.delta import Delta, anew, delta
 from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import facts, flowhash, packetfilter, processes, routes, rtnetlink, tunnel
+from calico_mn.kernel import (
+    facts,
+    flowhash,
+    leftovers,
+    limits,
+    packetfilter,
+    processes,
+    routes,
+    rtnetlink,
+    tunnel,
+)
 from calico_mn.kernel.bulk_capture import BulkCapture
 from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.netlink import NetlinkSocket
@@ -50,12 +60,18 @@ class Runtime:
                  ) -> None:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
-        self.tunnel = tunnel.choose(tunnel_wanted)
-        try:
-            self.directory = RunDirectory({**description, "tunnel": self.tunnel.name}, name)
-        except BaseException:
-            self.tunnel.close()
-            raise
+        #: what runs that were killed had left, and this one removed before it began
+        self.removed = leftovers.remove_before_start()
+        with ExitStack() as undo, limits.told("the run cannot begin"):
+            # Ending a run takes a descriptor, also after a boot that failed for want of one.
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            undo.callback(os.close, self._reserve)
+            self.tunnel = tunnel.choose(tunnel_wanted)
+            undo.callback(self.tunnel.close)
+            self.directory = RunDirectory({
+                **description, "tunnel": self.tunnel.name,
+                "removed": [run.identity for run in self.removed]}, name)
+            undo.pop_all()
         self._thread = NamespaceThread()
         self._log_of: dict[str, str] = {}
         self._unwritten: dict[str, list[LogEntry]] = {}
@@ -293,21 +309,28 @@ class Runtime:
             text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
 
     def save_logs(self, directory: Path) -> None:
-        """Copy the nodes' logs, which disappear with the run."""
-        shutil.copytree(self.directory.logs, directory, dirs_exist_ok=True)
+        """Copy the nodes' logs, which disappear with the run. Raises KernelError if it cannot."""
+        try:
+            shutil.copytree(self.directory.logs, directory, dirs_exist_ok=True)
+        except shutil.Error as error:
+            # One entry per file: source, target, reason.
+            raise KernelError(f"the nodes' logs cannot be kept: {error.args[0][0][2]}") from None
 
     def close(self) -> None:
         """End everything. Closing twice does no harm."""
         if not self.is_open:
             return
         self.is_open = False
+        os.close(self._reserve)
         inodes = {n.inode for n in self._writer.namespaces.values()}
-        processes.end(self._thread.processes)
-        processes.end_in_namespaces(inodes)
-        self._writer.close()
-        self._thread.call(self.tunnel.close)
-        self._thread.close()
-        self.directory.remove()
+        with ExitStack() as last_to_first:
+            # Each is done whatever becomes of those before it.
+            last_to_first.callback(self.directory.remove)
+            last_to_first.callback(self._thread.close)
+            last_to_first.callback(self._thread.call, self.tunnel.close)
+            last_to_first.callback(self._writer.close)
+            last_to_first.callback(processes.end_in_namespaces, inodes)
+            last_to_first.callback(processes.end, self._thread.processes)
 
     def _journal(self, name: str, commands: Sequence[str]) -> None:
         self._unwritten.setdefault(self._log_of[name], []).append(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from calico_mn.errors import CalicoMnError, KernelError, ToolError
 from calico_mn.experiment.interruption import INTERRUPTED
+from calico_mn.kernel import limits
 from calico_mn.report.terminal import complain
 
 FAILED = 1
@@ -24,3 +25,9 @@ def exit_status(main: Callable[[], int]) -> int:
     except CalicoMnError as error:
         complain(str(error))
         return WRONG_REQUEST
+    except OSError as error:
+        if not limits.is_met(error.errno):
+            raise
+        complain(f"{error.filename or 'the results cannot be written'}: {error.strerror}. What"
+                 " was written before is readable; once that is seen to, --resume goes on.")
+        return FAILED

@@ -1,17 +1,29 @@
 """What runs that were killed left behind: their directories, and programs that they had started.
 
-Only what provably belongs to a dead run is touched: a program carries its run's identity in its
-environment, and a run is dead when its process is gone. Names of programs play no part.
+Namespaces, devices, mounts and eBPF programs need no removal: the kernel ends them with the last
+process that holds them. Only what provably belongs to a dead run is touched, and a run is dead
+when its process is gone. Two marks tell whose a program is: the run's identity in the environment
+that it was started with; and, for programs that began with another environment (as under
+``env -i`` or ``sudo``), the run's logs, mounted where no other program has them. Names of programs
+play no part.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from calico_mn.kernel import processes, registry, runs
-from calico_mn.kernel.netns import MARK
+from calico_mn.kernel.netns import LOGS_SEEN, MARK
+
+# Programs may start others while they are being ended.
+_ROUNDS = 5
+# proc(5), mountinfo: the mounted directory within its file system, and where it is mounted.
+_LOGS = re.compile(
+    rf"^\d+ \d+ \S+ \S*/calico-mn/({registry.IDENTITY.pattern})/logs/\S+ {LOGS_SEEN} ", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,31 +35,56 @@ class Removed:
     programs: tuple[tuple[int, str], ...]
 
 
+def remove_before_start() -> tuple[Removed, ...]:
+    """As :func:`remove_all`, if a dead run's directory is there; else it costs next to nothing."""
+    return remove_all() if any(run.status == registry.DEAD for run in registry.runs()) else ()
+
+
 def remove_all() -> tuple[Removed, ...]:
-    """Remove what every dead run left; what there was of each. Needs root."""
-    dead = {run.identity: run for run in registry.runs() if run.status == registry.DEAD}
-    programs = _orphans(dead)
-    found = []
-    for identity in dict.fromkeys([*dead, *programs]):
-        for pid, _name in programs.get(identity, ()):
-            processes.end_by_id(pid, partial(_carries, pid, identity))
-        name = identity
-        if identity in dead:
-            name = dead[identity].name
-            runs.remove(dead[identity].path)
-        found.append(Removed(name, identity, tuple(programs.get(identity, ()))))
-    return tuple(found)
+    """Remove what every dead run left; what there was of each. Needs root.
+
+    Directories go last, so that whoever is stopped half-way leaves them for the next one to find.
+    """
+    ended: dict[str, list[tuple[int, str]]] = {}
+    for _ in range(_ROUNDS):
+        dead = _dead()
+        programs = _orphans(dead)
+        for identity, found in programs.items():
+            ended.setdefault(identity, []).extend(found)
+        if not programs:
+            break
+        processes.kill_by_id({pid: partial(_belongs_to, pid, identity)
+                              for identity, found in programs.items() for pid, _name in found})
+    names = {identity: run.name for identity, run in dead.items()}
+    for run in dead.values():
+        runs.remove(run.path)
+    return tuple(Removed(names.get(identity, identity), identity,
+                         tuple(dict.fromkeys(ended.get(identity, ()))))
+                 for identity in dict.fromkeys([*dead, *ended]))
 
 
-def _orphans(dead: dict[str, registry.FoundRun]) -> dict[str, list[tuple[int, str]]]:
+def _dead() -> dict[str, registry.FoundRun]:
+    """The dead runs; no run is half-way through making its directory meanwhile."""
+    if not registry.ROOT.exists():
+        return {}
+    with runs.locked():
+        found = registry.runs()
+    return {run.identity: run for run in found if run.status == registry.DEAD}
+
+
+def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int, str]]]:
     """Programs of dead runs, also of those whose directory has gone: identity -> programs."""
-    here = processes.pid_namespace()
-    living = {run.identity for run in registry.runs()} - dead.keys()
+    here, own_mounts = processes.pid_namespace(), processes.mount_namespace()
+    living = [run for run in registry.runs() if run.status != registry.DEAD]
+    spared = {run.identity for run in living}
+    # Started from inside another run, a process carries that run's mark and keeps its own run.
+    keepers = {run.pid for run in living} | {os.getpid()}
     found: dict[str, list[tuple[int, str]]] = {}
     for pid in processes.all_pids():
-        identity = _mark(pid)
-        if (not registry.IDENTITY.fullmatch(identity) or identity in living
-                or pid == os.getpid() or processes.pid_namespace(pid) != here):
+        if pid in keepers:
+            continue
+        identity = _run_of(pid, own_mounts)
+        if not identity or identity in spared or processes.pid_namespace(pid) != here:
             continue
         # Without a directory only the number tells whose it was: it must be nobody's today.
         keeper = int(identity.partition("-")[0])
@@ -56,12 +93,19 @@ def _orphans(dead: dict[str, registry.FoundRun]) -> dict[str, list[tuple[int, st
     return found
 
 
-def _mark(pid: int) -> str:
+def _run_of(pid: int, own_mounts: int | None) -> str:
+    """The run that a process says it belongs to, or ``""``."""
     prefix = f"{MARK}=".encode()
-    return next((variable[len(prefix):].decode("ascii", "replace")
-                 for variable in processes.environment_of(pid)
-                 if variable.startswith(prefix)), "")
+    for variable in processes.environment_of(pid):
+        if variable.startswith(prefix):
+            identity = variable[len(prefix):].decode("ascii", "replace")
+            return identity if registry.IDENTITY.fullmatch(identity) else ""
+    if processes.mount_namespace(pid) in (None, own_mounts):
+        return ""
+    # In a run that was started inside another one, both are there; the later one counts.
+    logs = _LOGS.findall(processes.mounts_of(pid))
+    return str(logs[-1][0]) if logs else ""
 
 
-def _carries(pid: int, identity: str) -> bool:
-    return _mark(pid) == identity
+def _belongs_to(pid: int, identity: str) -> bool:
+    return _run_of(pid, processes.mount_namespace()) == identity

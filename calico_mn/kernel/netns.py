@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import KernelError, ToolError
+from calico_mn.kernel import limits
 
 Result = TypeVar("Result")
 
@@ -31,6 +32,8 @@ _MNT_DETACH = 2
 
 #: the variable that names the run in the environment of its programs
 MARK = "CALICO_MN_RUN"
+#: where programs see their node's log
+LOGS_SEEN = "/var/log/calico/cni"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,7 +41,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def _check(result: int, action: str) -> None:
     if result:
         number = ctypes.get_errno()
-        raise KernelError(f"{action}: {os.strerror(number)}")
+        raise KernelError(f"{action}: {limits.explained(number)}")
 
 
 def _unshare(flags: int) -> None:
@@ -108,7 +111,8 @@ class NamespaceThread:
 
     def submit(self, job: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
         """Have ``job`` run in the thread after those that wait there, without waiting for it."""
-        return self._pool.submit(job, *args, **kwargs)
+        with limits.told("the run's thread cannot be started"):
+            return self._pool.submit(_within_limits, job, *args, **kwargs)
 
     def close(self) -> None:
         """End the thread after the jobs that are waiting."""
@@ -149,7 +153,8 @@ class NamespaceThread:
             process = subprocess.Popen(command, cwd=directory, **options)
         except OSError as error:
             raise ToolError(
-                f"{namespace.name}: cannot run {command[0]}: {error.strerror}") from error
+                f"{namespace.name}: cannot run {command[0]}: {limits.explained(error.errno)}"
+                ) from error
         finally:
             _setns(self._home_mounts, _CLONE_NEWNS)
         self.processes = [p for p in self.processes if p.returncode is None]
@@ -189,9 +194,14 @@ class NamespaceThread:
         _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
         if namespace.logs is not None:
             _mount("tmpfs", "/var/log", "tmpfs", _MS_NOSUID_NODEV_NOEXEC)
-            os.makedirs("/var/log/calico/cni")
-            _mount(str(namespace.logs), "/var/log/calico/cni", None, _MS_BIND)
+            os.makedirs(LOGS_SEEN)
+            _mount(str(namespace.logs), LOGS_SEEN, None, _MS_BIND)
         namespace.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _within_limits(job: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    with limits.told("the kernel gives no more"):
+        return job(*args, **kwargs)
 
 
 def become(network: int, mounts: int, command: Sequence[str], env: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +41,23 @@ def pid_namespace(pid: int | None = None) -> int | None:
         return None
 
 
+def mount_namespace(pid: int | None = None) -> int | None:
+    """Which mounts a process sees; None where that cannot be told."""
+    try:
+        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/mnt").st_ino
+    except OSError:
+        return None
+
+
+def mounts_of(pid: int) -> str:
+    """The mounts that a process sees, as /proc/PID/mountinfo tells them; empty if it does not."""
+    try:
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def environment_of(pid: int) -> list[bytes]:
     """A process's environment as it was when it started; empty where that cannot be read."""
     try:
@@ -64,25 +81,34 @@ def all_pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
-def end_by_id(pid: int, still_right: Callable[[], bool]) -> None:
-    """End a process that is not a child of ours, unless its number went to another meanwhile.
+def kill_by_id(still_right: Mapping[int, Callable[[], bool]]) -> None:
+    """Kill processes that are not children of ours, unless a number went to another meanwhile.
 
-    ``still_right`` looks at /proc again, while a descriptor keeps the number from being reused.
+    Each one's ``still_right`` looks at /proc again, while a descriptor keeps the number from
+    being reused. Returns when all have ended, or after a second.
     """
+    held: list[int] = []
     try:
-        descriptor = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        if not still_right():
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid, check in still_right.items():
+            try:
+                descriptor = os.pidfd_open(pid)
+            except OSError:
+                continue
+            held.append(descriptor)
+            if not check():
+                held.remove(descriptor)
+                os.close(descriptor)
+                continue
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, number)
-            if select.select([descriptor], [], [], _GRACE_S)[0]:
-                return
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        deadline = time.monotonic() + _GRACE_S
+        for descriptor in held:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
     finally:
-        os.close(descriptor)
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def end(started: Sequence[subprocess.Popen[Any]]) -> None:

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import processes, registry
+from calico_mn.kernel import limits, processes, registry
 from calico_mn.kernel.registry import ROOT
 
 LOG_FILE = "cni.log"
@@ -54,7 +54,7 @@ class RunDirectory:
             "process_started": processes.start_time(os.getpid()),
             "pid_namespace": processes.pid_namespace(), "started": _now(), **description}
         try:
-            with _locked():
+            with locked():
                 self.record["name"] = self.name = registry.new_name(
                     name, str(description.get("topology", "")), registry.runs())
                 if self.path.exists():
@@ -65,8 +65,9 @@ class RunDirectory:
                     json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
                 (self.path / "logs").mkdir()
         except OSError as error:
-            raise UnsupportedError(
-                f"cannot make the run's directory {self.path}: {error.strerror}") from error
+            remove(self.path)
+            raise UnsupportedError(f"cannot make the run's directory {self.path}:"
+                                   f" {limits.explained(error.errno)}") from error
 
     @property
     def socket(self) -> Path:
@@ -108,7 +109,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def locked() -> Iterator[None]:
     """One process at a time chooses a name and makes its directory below ROOT."""
     while True:
         ROOT.mkdir(mode=0o755, exist_ok=True)

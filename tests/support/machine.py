@@ -92,12 +92,12 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def processes_of_runs() -> dict[int, str]:
-    """Processes that were started in a run of this process: pid -> command name.
+def processes_of_runs(keeper: int = 0) -> dict[int, str]:
+    """Processes that were started in a run of this process, or of ``keeper``: pid -> command name.
 
     The mark in their environment tells them apart from those of other people's runs.
     """
-    mark = f"CALICO_MN_RUN={os.getpid()}-".encode()
+    mark = f"CALICO_MN_RUN={keeper or os.getpid()}-".encode()
     found = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
@@ -109,11 +109,11 @@ def processes_of_runs() -> dict[int, str]:
     return found
 
 
-def run_directories() -> list[str]:
-    """What this process's runs have below /run."""
+def run_directories(keeper: int = 0) -> list[str]:
+    """What the runs of this process, or of ``keeper``, have below /run."""
     with suppress(FileNotFoundError):
         return [name for name in os.listdir("/run/calico-mn")
-                if name.startswith(f"{os.getpid()}-")]
+                if name.startswith(f"{keeper or os.getpid()}-")]
     return []
 
 
@@ -131,7 +131,23 @@ def network_namespaces() -> set[int]:
     return found
 
 
-def leftovers() -> list[str]:
-    """What is left of this process's runs; nothing, when all of them have stopped."""
-    return [*(f"process {pid} ({name})" for pid, name in processes_of_runs().items()),
-            *(f"/run/calico-mn/{name}" for name in run_directories())]
+def leftovers(keeper: int = 0) -> list[str]:
+    """What is left of the runs of this process, or of ``keeper``; nothing, when all have stopped.
+    """
+    return [*(f"process {pid} ({name})" for pid, name in processes_of_runs(keeper).items()),
+            *(f"/run/calico-mn/{name}" for name in run_directories(keeper))]
+
+
+def with_logs_of(keeper: int) -> dict[int, str]:
+    """Processes that see the logs of a run of ``keeper`` among their mounts: pid -> command name.
+
+    No environment can hide them.
+    """
+    mark = f"/calico-mn/{keeper}-"
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with suppress(OSError):
+                if mark in Path("/proc", entry, "mountinfo").read_text():
+                    found[int(entry)] = Path("/proc", entry, "comm").read_text().strip()
+    return found

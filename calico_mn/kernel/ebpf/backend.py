@@ -6,6 +6,7 @@ Implements :class:`calico_mn.kernel.tunnel.TunnelBackend`.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from calico_mn.kernel import rtnetlink
 from calico_mn.kernel.ebpf import attach, program, tun
@@ -24,9 +25,15 @@ class EbpfTunnel:
     kind = "tun"
 
     def __init__(self) -> None:
-        self._egress = program.load(program.EGRESS)
-        self._ingress = program.load(program.INGRESS)
-        self._drop = program.load_drop_filter()
+        self._held: list[int] = []
+        try:
+            for load in (partial(program.load, program.EGRESS),
+                         partial(program.load, program.INGRESS), program.load_drop_filter):
+                self._held.append(load())
+        except BaseException:
+            self.close()
+            raise
+        self._egress, self._ingress, self._drop = self._held
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Make the device; its descriptor is held with the namespace, or it would end.
@@ -65,5 +72,5 @@ class EbpfTunnel:
 
     def close(self) -> None:
         """Let go of the programs; those that are attached live on with their devices."""
-        for descriptor in (self._egress, self._ingress, self._drop):
+        for descriptor in self._held:
             os.close(descriptor)

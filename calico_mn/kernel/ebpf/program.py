@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
+from calico_mn.kernel import limits
 from calico_mn.kernel.ebpf import attach, elf, tun
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 
@@ -140,6 +141,8 @@ def _load(kind: int, instructions: bytes, name: str) -> int:
                 " container must be privileged") from error
         if error.errno == errno.ENOSYS:
             raise UnsupportedError("this kernel was built without bpf(2)") from error
+        if limits.is_met(error.errno):
+            raise
         reason = error.strerror
     # The log is asked for only after a failure: writing it makes loading several times slower.
     log = ctypes.create_string_buffer(_LOG_BYTES)
@@ -188,7 +191,7 @@ def _reason() -> str | None:
                 " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, built in or as modules that"
                 " this machine can load")
     except OSError as error:
-        return f"the eBPF programs cannot be tried: {error.strerror}"
+        return f"the eBPF programs cannot be tried: {limits.explained(error.errno)}"
     except CalicoMnError as error:
         return str(error)
     finally:
