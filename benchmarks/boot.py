@@ -127,9 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    assert __doc__
     parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0],
+        description=(__doc__ or "").partition("\n")[0],
         epilog="See docs/benchmarks.md for what the figures mean.")
     parser.add_argument("--sizes", type=_sizes, default=_sizes("4x10,20x50,20x100"),
                         help="NODESxPODS, separated by commas (4x10,20x50,20x100)")

@@ -95,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    assert __doc__
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--nodes", type=int, default=100, help="a pod on each (100)")
     parser.add_argument("--rounds", type=int, default=5, help="six transitions in each (5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")

@@ -39,7 +39,7 @@ try:
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = __doc__.partition("\n")[0]
+SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=5, duration=0.5)
 QUICK = Effort(repeats=1, duration=0.1)
 

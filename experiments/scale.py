@@ -41,7 +41,7 @@ try:
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = __doc__.partition("\n")[0]
+SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=3, duration=1)
 QUICK = Effort(repeats=1, duration=1)
 

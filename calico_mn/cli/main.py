@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico_mn import __version__
+from calico_mn import __version__, streams
 from calico_mn.cli import help as words
 from calico_mn.cli import verbs
 from calico_mn.cli.output import complain, say
@@ -37,6 +36,7 @@ _NOBODY_READS = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
+    streams.ensure()
     given = list(sys.argv[1:] if arguments is None else arguments)
     failed_itself = NOT_RUN if given[:1] in (["exec"], ["shell"]) else None
     try:
@@ -47,9 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever reads has enough; Python shall not complain about that at its end, either.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.abandon(sys.stdout)
         return _NOBODY_READS
+    except OSError as error:
+        streams.abandon(sys.stdout)
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"calico-mn: cannot go on: {where}{error.strerror or error}")
+        return FAILED if failed_itself is None else failed_itself
     except CalicoMnError as error:
         text = str(error)
         prefix = "" if isinstance(error, UsageError) else "calico-mn: "

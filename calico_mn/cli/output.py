@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 #: kubectl's word for what is not there
@@ -35,8 +36,9 @@ def say(text: str = "") -> None:
 
 
 def complain(text: str) -> None:
-    """A message for the person, on standard error."""
-    print(text, file=sys.stderr)
+    """A message for the person, on standard error if that can be written."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
+from calico_mn import streams
 from calico_mn.errors import CalicoMnError, KernelError, ToolError
 from calico_mn.experiment.interruption import INTERRUPTED
 from calico_mn.kernel import limits
@@ -15,10 +17,19 @@ WRONG_REQUEST = 2
 
 def exit_status(main: Callable[[], int]) -> int:
     """Run ``main``; its status, or 2 for a mistake in what was asked for, or 1 for a failure."""
+    streams.ensure()
     try:
-        return main()
+        status = main()
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:
+        # A full disk, a results directory that was removed, a reader of our output that is gone.
+        streams.abandon(sys.stdout)
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"cannot go on: {where}{error.strerror or error}")
+        return FAILED
     except (KernelError, ToolError) as error:
         complain(str(error))
         return FAILED

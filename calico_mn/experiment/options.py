@@ -13,6 +13,7 @@ from calico_mn.model import EncapsulationMode
 
 MODES = tuple(mode.value for mode in EncapsulationMode)
 _LONGEST_S = 3600
+_MOST_REPEATS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +172,8 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 def whole(text: str) -> int:
-    """The type of an option that takes a whole number of 1 or more."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return number
+    """The type of an option that takes a number of repeats."""
+    return whole_number(1, _MOST_REPEATS)(text)
 
 
 def seconds(text: str) -> float:

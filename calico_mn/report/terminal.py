@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.markup import escape
@@ -189,5 +189,6 @@ def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
 
 
 def complain(text: str) -> None:
-    """A message for the person, on standard error."""
-    print(text, file=sys.stderr)
+    """A message for the person, on standard error if that can be written."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)

@@ -265,7 +265,7 @@ def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path,
 @pytest.mark.parametrize(("arguments", "text"), [
     pytest.param(["--modes", "Allways"], "did you mean Always?", id="misspelled mode"),
     pytest.param(["--modes", "Never,Never"], "a mode is named twice in 'Never,Never'", id="twice"),
-    pytest.param(["--repeats", "0"], "'0' is not a whole number of 1 or more", id="repeats"),
+    pytest.param(["--repeats", "0"], "'0' is not a whole number from 1 to 100000", id="repeats"),
     pytest.param(["--duration", "0"], "'0' is not a number of seconds", id="duration"),
     pytest.param(["--topology", "/nonexistent.yaml"], "cannot be read", id="no topology"),
     pytest.param(["--output", "."], "is not empty", id="output in use"),
