@@ -40,7 +40,6 @@ HOSTILE = {
     "brackets": "[" * 5_000_000,
     "dashes": "- " * 4_000_000,
     "question-marks": "? " * 3_000_000,
-    "json": '{"a":' * 1_500_000,
     "10000-levels": "".join(f"{' ' * i}a:\n" for i in range(4_000)),
     "documents": "---\n" * 100_000,
     "lines": "---\n" * 2_000_000,
@@ -49,23 +48,18 @@ HOSTILE = {
     "separators-of-unicode": "a: " + "\u2028" * 3_000_000,
     "newlines": "\n" * 9_000_000,
     "comments": "# x\n" * 450_000,
-    "conflicts": "<<<<<<< a\n" * 450_000,
     "values": "[" + "a," * 4_000_000,
     "one-scalar": "a: " + "x" * 9_000_000,
-    "emoji": "a: " + "\U0001f408" * 2_400_000,
-    "long-key": "? " + "x" * 9_000_000 + "\n: y",
     "long-alias": "a: *" + "x" * 9_000_000 + "\n",
     "long-line": "{apiVersion: v1, kind: Pod, " + " " * 5_000_000 + "x: 1}",
     "anchors": "".join(f"- &a{i} x\n" for i in range(400_000)),
     "tag-directives": "".join(f"%TAG !a{i}! tag:x\n" for i in range(200_000)) + "---\na\n",
     "nodes-without-address": "".join(BARE % i for i in range(6_000)),
-    "8000-nodes": "".join(map(node, range(1, 8_000))) + POOL,
     "100000-pods": node(1) + POOL + _pods(100_000),
     "subnets": node(1) + "{apiVersion: calico-mn/v1, kind: Underlay, spec: {subnets: ["
     + ",".join(f"{{name: s{i}, cidr: 11.{i >> 8}.{i & 255}.0/24}}" for i in range(12_000)) + "]}}",
     "unknown-fields": "{apiVersion: v1, kind: Pod, "
     + ", ".join(f"nodeNam{i}: 1" for i in range(45_000)) + "}",
-    "unknown-kinds": "{apiVersion: v1, kind: Podd}\n---\n" * 12_000,
     "unknown-nodes": node(1) + POOL + "".join(
         "{apiVersion: projectcalico.org/v3, kind: BlockAffinity, spec: "
         f"{{node: x{i}, cidr: 172.16.{i >> 2}.{(i & 3) * 64}/26}}}}\n---\n" for i in range(1_000)),
