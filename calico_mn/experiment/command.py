@@ -24,12 +24,6 @@ def exit_status(main: Callable[[], int]) -> int:
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
-    except OSError as error:
-        # A full disk, a results directory that was removed, a reader of our output that is gone.
-        streams.abandon(sys.stdout)
-        where = f"{error.filename}: " if error.filename else ""
-        complain(f"cannot go on: {where}{error.strerror or error}")
-        return FAILED
     except (KernelError, ToolError) as error:
         complain(str(error))
         return FAILED
@@ -37,8 +31,12 @@ def exit_status(main: Callable[[], int]) -> int:
         complain(str(error))
         return WRONG_REQUEST
     except OSError as error:
-        if not limits.is_met(error.errno):
-            raise
-        complain(f"{error.filename or 'the results cannot be written'}: {error.strerror}. What"
-                 " was written before is readable; once that is seen to, --resume goes on.")
+        # A full disk, a results directory that was removed, a reader of our output that is gone.
+        streams.abandon(sys.stdout)
+        if limits.is_met(error.errno):
+            complain(f"{error.filename or 'the results cannot be written'}: {error.strerror}. What"
+                     " was written before is readable; once that is seen to, --resume goes on.")
+        else:
+            where = f"{error.filename}: " if error.filename else ""
+            complain(f"cannot go on: {where}{error.strerror or error}")
         return FAILED
