@@ -111,8 +111,9 @@ class NamespaceNode(Node):
         patience = float("inf") if timeoutms is None else timeoutms / 1000
         deadline = time.monotonic() + patience
         # Mininet's own poll object is content with a terminal that can be written to.
-        while not self.readbuf and not select.select(
-                [self.stdout], [], [], min(_SHELL_LOOK_S, patience))[0]:
+        output = select.poll()
+        output.register(self.stdout, select.POLLIN)
+        while not self.readbuf and not output.poll(min(_SHELL_LOOK_S, patience) * 1000):
             if time.monotonic() >= deadline:
                 return []
             if self.shell.poll() is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from contextlib import suppress
 
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
 from calico_mn.state import Drop, Filter, Hook
@@ -88,7 +89,8 @@ def finish(name: str, nft: subprocess.Popen[str], rules: str = "") -> str:
     finally:
         if nft.poll() is None:
             nft.kill()
-            nft.communicate()
+            with suppress(subprocess.TimeoutExpired):
+                nft.communicate(timeout=_TIMEOUT_S)
     if nft.returncode == 0:
         return out
     reason = next(iter(err.splitlines()), "") or f"exit status {nft.returncode}"

@@ -123,7 +123,8 @@ def end(started: Sequence[subprocess.Popen[Any]]) -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
 
 
 def end_in_namespaces(inodes: Collection[int]) -> None:

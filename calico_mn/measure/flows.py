@@ -97,7 +97,10 @@ def _arrived(server: Host, taker: subprocess.Popen[str], patience: float) -> int
         out, err = taker.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
         taker.terminate()
-        out, err = taker.communicate(timeout=_TIMEOUT_S)
+        try:
+            out, err = taker.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"{server.name}: flow_taker.py did not end") from None
     try:
         return int(out)
     except ValueError:

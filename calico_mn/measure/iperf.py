@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import select
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,16 @@ from typing import Any, Protocol
 
 from calico_mn.errors import ToolError
 from calico_mn.measure.iperf_json import Transfer, parse
-from calico_mn.measure.programs import Host, end, run, start
+from calico_mn.measure.programs import (
+    LONGEST_ANSWER,
+    Host,
+    end,
+    excerpt,
+    last_words,
+    readable,
+    run,
+    start,
+)
 
 __all__ = ["CONNECT_TIMEOUT_MS", "DIRECTIONS", "Server", "Transfer", "answer", "client_argv",
            "counted_seconds", "listening", "parse", "transfer", "warm_up"]
@@ -102,7 +110,7 @@ def answer(client: Host, server: Host, command: Sequence[str], expected: float) 
     with listening(server):
         finished = run(client, command, timeout=expected + _GRACE_S)
         if finished.status and not finished.out.strip():
-            reason = finished.err.strip() or f"exit status {finished.status}"
+            reason = excerpt(finished.err) or f"exit status {finished.status}"
             raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
         return finished.out
 
@@ -134,11 +142,11 @@ def _await_listening(host: Host, process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     said = b""
     while b"listening" not in said:
-        if not select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if time.monotonic() > deadline or not readable([output], deadline - time.monotonic()):
             raise ToolError(f"{host.name}: iperf3 -s did not start to listen within"
                             f" {_START_TIMEOUT_S:g} s")
         part = os.read(output, 4096)
         if not part:
-            reason = (said.decode(errors="replace") + process.stderr.read()).strip()
+            reason = excerpt(said.decode(errors="replace")) or last_words(process)
             raise ToolError(f"{host.name}: iperf3 -s ended: {reason}")
-        said += part
+        said = (said + part)[-LONGEST_ANSWER:]

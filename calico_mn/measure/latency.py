@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import statistics
 import subprocess
 import time
@@ -14,7 +13,16 @@ from typing import Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf, ping
-from calico_mn.measure.programs import Host, end, run, start
+from calico_mn.measure.programs import (
+    LONGEST_ANSWER,
+    Host,
+    end,
+    excerpt,
+    last_words,
+    readable,
+    run,
+    start,
+)
 
 _LONGEST_S = 3
 #: the stream is ended when the pings have: it must only be longer than they can be
@@ -55,7 +63,7 @@ def round_trips(client: Host, ip: str, *, count: int = ping.PINGS) -> RoundTrips
     finished = run(client, command, timeout=_LONGEST_S + 10)
     times = ping.parse_times(finished.out)
     if not times:
-        reason = finished.err.strip() or "no reply"
+        reason = excerpt(finished.err) or "no reply"
         raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
     return RoundTrips(times)
 
@@ -95,11 +103,11 @@ def _await_reports(host: Host, stream: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + _STREAM_START_S
     said = b""
     while said.count(b"bits/sec") < _REPORTS_BEFORE:
-        if not select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if time.monotonic() > deadline or not readable([output], deadline - time.monotonic()):
             raise ToolError(f"{host.name}: a TCP stream did not get going within"
                             f" {_STREAM_START_S:g} s")
         part = os.read(output, 4096)
         if not part:
-            reason = stream.stderr.read().strip() or said.decode(errors="replace").strip()
+            reason = last_words(stream) or excerpt(said.decode(errors="replace"))
             raise ToolError(f"{host.name}: the TCP stream ended: {reason}")
-        said += part
+        said = (said + part)[-LONGEST_ANSWER:]

@@ -6,7 +6,6 @@ They lie beside this module, and need nothing but Python's own library.
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn.errors import ToolError
-from calico_mn.measure.programs import Host
+from calico_mn.measure.programs import Host, last_words, readable
 
 _HERE = Path(__file__).parent
 _START_TIMEOUT_S = 5.0
@@ -35,12 +34,12 @@ def first_line(host: Host, process: subprocess.Popen[Any], name: str) -> str:
     output = process.stdout.fileno()
     deadline = time.monotonic() + _START_TIMEOUT_S
     said = b""
-    while not said.endswith(b"\n"):
-        if not select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    while not said.endswith(b"\n") and len(said) < 4096:
+        if time.monotonic() > deadline or not readable([output], deadline - time.monotonic()):
             raise ToolError(f"{host.name}: {name} was not at work within {_START_TIMEOUT_S:g} s")
         part = os.read(output, 64)
         if not part:
-            raise ToolError(f"{host.name}: {name} ended: {process.stderr.read().strip()}")
+            raise ToolError(f"{host.name}: {name} ended: {last_words(process)}")
         said += part
     return said.decode().strip()
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from calico_mn.errors import ToolError
-from calico_mn.measure.programs import Host, run
+from calico_mn.measure.programs import Host, excerpt, run
 
 #: packets that a sample of latency is the median of
 PINGS = 500
@@ -52,7 +52,7 @@ def median_rtt(host: Host, ip: str, *, count: int = PINGS) -> float:
     finished = run(host, command, timeout=_LONGEST_S + 10)
     times = parse_times(finished.out)
     if not times:
-        reason = finished.err.strip() or "no reply"
+        reason = excerpt(finished.err) or "no reply"
         raise ToolError(f"{host.name}: {' '.join(command)}: {reason}")
     return median(times)
 

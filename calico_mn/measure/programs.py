@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +18,12 @@ from calico_mn.errors import ToolError
 ENVIRONMENT = {"LC_ALL": "C"}
 
 _END_TIMEOUT_S = 2.0
+_LOOK_S = 0.002
+_PART_BYTES = 65536
+_MOST_BYTES = 64 << 20
+_EXCERPT = 300
+#: how much of what a server says before it is ready is kept, in bytes
+LONGEST_ANSWER = 65536
 
 
 class Host(Protocol):
@@ -36,18 +47,74 @@ class Finished:
 def run(host: Host, argv: Sequence[str], timeout: float) -> Finished:
     """Run a program to its end; ``timeout`` in seconds.
 
-    Raises ToolError when it cannot be started or does not end in time. It has ended in either
-    case, and also when the caller is interrupted.
+    Raises ToolError when it cannot be started, does not end in time or says more than 64 MB. It
+    has ended in every case, and also when the caller is interrupted.
     """
     process = start(host, argv)
     try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise ToolError(f"{host.name}: {' '.join(argv)} did not end within {timeout:g} s"
-                        ) from None
+        out, err = _collect(process, timeout)
+    except ValueError as wrong:
+        raise ToolError(f"{host.name}: {' '.join(argv)} {wrong}") from None
     finally:
         end(process)
     return Finished(process.returncode, out, err)
+
+
+def _collect(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+    """Read until the program has closed its output and ended. Raises ValueError if it does not."""
+    assert process.stdout is not None and process.stderr is not None
+    deadline = time.monotonic() + timeout
+    said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    out, err = said.values()
+    still_open = [*said]
+    while still_open:
+        for pipe in readable(still_open, deadline - time.monotonic()):
+            part = os.read(pipe, _PART_BYTES)
+            said[pipe] += part
+            if not part:
+                still_open.remove(pipe)
+        if len(out) + len(err) > _MOST_BYTES:
+            raise ValueError(f"wrote more than {_MOST_BYTES >> 20} MB")
+        if still_open and time.monotonic() >= deadline:
+            raise ValueError(f"did not end within {timeout:g} s")
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"did not end within {timeout:g} s") from None
+    return out.decode(errors="replace"), err.decode(errors="replace")
+
+
+def readable(descriptors: Collection[int], seconds: float) -> list[int]:
+    """Those that can be read, or have been closed at the other end, within so many seconds.
+
+    Not select(2), which knows no descriptor above 1023: a large cluster has more.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _events in poll.poll(max(0.0, seconds) * 1000)]
+
+
+def last_words(process: subprocess.Popen[Any]) -> str:
+    """What a program that closed its output had to say on standard error.
+
+    A child of it that holds the pipe open is not waited for.
+    """
+    assert process.stderr is not None
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_END_TIMEOUT_S)
+    pipe = process.stderr.fileno()
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        return excerpt(os.read(pipe, _PART_BYTES).decode(errors="replace"))
+    return ""
+
+
+def excerpt(text: str) -> str:
+    """The end of what a program said, where the reason mostly is, fit for an error message."""
+    text = text.strip()
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[-_EXCERPT:])
+    return ("... " if len(text) > _EXCERPT else "") + shown.strip()
 
 
 def start(host: Host, argv: Sequence[str], **options: Any) -> subprocess.Popen[str]:
@@ -59,14 +126,32 @@ def start(host: Host, argv: Sequence[str], **options: Any) -> subprocess.Popen[s
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """End a program if it still runs, and close its pipes."""
-    if process.poll() is None:
-        process.terminate()
-        try:
+    """End a program if it still runs, with its children, and close its pipes."""
+    if process.returncode is None:
+        _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while not _has_ended(process) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        _signal(process, signal.SIGKILL)
+        # A program that the kernel itself keeps from ending is left to the end of the run.
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
+
+
+def _has_ended(process: subprocess.Popen[Any]) -> bool:
+    """Without taking note of it: until then nobody else gets its number, nor its group's."""
+    with suppress(ChildProcessError):
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return True
+
+
+def _signal(process: subprocess.Popen[Any], number: signal.Signals) -> None:
+    """To the program, and to its children where it leads a group of its own."""
+    with suppress(ProcessLookupError):
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from calico_mn.errors import ToolError
 from calico_mn.measure import ping
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, start
@@ -80,7 +81,11 @@ def _attempt(net: CalicoNet, pairs: Iterable[Pair], wire: Wire, wait: float
                 pair, process, _ = running.pop(descriptor)
                 ended.unregister(descriptor)
                 os.close(descriptor)
+                hung = process.poll() is None
                 end(process)
+                if hung:
+                    raise ToolError(f"{pair.source.name}: ping {pair.destination.ip} did not end"
+                                    f" within {wait + _OVERDUE_S:g} s")
                 yield pair, process.returncode == 0
     finally:
         for descriptor, (_, process, _) in running.items():

@@ -4,6 +4,7 @@ import time
 import pytest
 
 from calico_mn.errors import ToolError
+from calico_mn.measure import programs
 from calico_mn.measure.programs import run
 
 
@@ -41,7 +42,7 @@ def test_a_program_is_ended_when_its_caller_is_interrupted(monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    monkeypatch.setattr(programs, "readable", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(here, ["sleep", "60"], timeout=60)
     assert here.started[0].returncode is not None
