@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from calico_mn.cli import verb as kinds
@@ -84,8 +85,15 @@ def _values(expected: argparse.Action | str, current: str, run: str) -> list[str
     if what == kinds.RUNS:
         return _beginning(_runs(), current)
     if what in (kinds.NODES, kinds.PODS, kinds.PLACES):
-        return _beginning(_names(what, run), current)
+        names = _names(what, run)
+        return _beginning(names, current) or _beginning(_bare(names), current)
     return []
+
+
+def _bare(names: Iterable[str]) -> list[str]:
+    """Pods' names without their namespaces, where that is unambiguous."""
+    counts = Counter(name.partition("/")[2] for name in names if "/" in name)
+    return [name for name, count in counts.items() if count == 1]
 
 
 def _run(words: Sequence[str]) -> str:

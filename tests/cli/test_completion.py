@@ -54,7 +54,7 @@ def test_every_verb_is_a_candidate():
     (["mode", "Never", "--node", "node3"], ["node31", "node32", "node33"]),
     (["pod", "delete", "de"], ["default/a", "default/b"]), (["ping", "default/a", "r"],
                                                             ["r1", "rack-a", "rack-b"]),
-    (["bgp", "d"], []),
+    (["bgp", "d"], []), (["shell", "c"], ["c"]),
 ], ids=str)
 def test_names_of_a_run(lab, words, expected):
     assert candidates(*words, CALICO_MN_RUN=lab.identity) == expected
