@@ -76,7 +76,8 @@ COMMANDS: dict[str, str] = {
         _with_a_run("readme-mode", "mode --run readme-mode Never"),
     "sudo .venv/bin/calico-mn verify --repair":
         _with_a_run("readme-verify", "verify --run readme-verify --repair"),
-    "./install.sh run": "./install.sh run --quick --output {tmp}/quick",
+    "./install.sh run":
+        "./install.sh run --quick --repeats 1 --duration 0.05 --output {tmp}/quick",
     "./install.sh test": "the command that runs these tests",
 }
 
