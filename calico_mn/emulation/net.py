@@ -28,6 +28,7 @@ from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.emulation.verification import VerifyingMininet
 from calico_mn.errors import ClusterError, KernelError
+from calico_mn.kernel import neighbour_table
 from calico_mn.model import EncapsulationMode, Node, Topology
 from calico_mn.model import Pod as PodModel
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -51,7 +52,9 @@ class CalicoNet(VerifyingMininet):
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
     (0 off, 1 strict, 2 loose, as current Debian and Ubuntu set it). ``name`` is the run's name on
     disk, taken from the topology's file unless given; ``controlled`` notes there that somebody
-    serves requests about the cluster (:mod:`calico_mn.control`).
+    serves requests about the cluster (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
+    the run raise the machine's neighbour-table limit if this cluster may need it, and give it back
+    at its stop (not after SIGKILL); else :attr:`warnings` tells the command.
 
     Raises TopologyError when the topology's addresses do not suffice, UnsupportedError when the
     machine cannot run it. Nothing is made before :meth:`start`.
@@ -60,7 +63,8 @@ class CalicoNet(VerifyingMininet):
     profile = PROFILE
 
     def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2,
-                 name: str = "", controlled: bool = False) -> None:
+                 name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False
+                 ) -> None:
         super().__init__()
         self.topology = topology
         self.cluster = Cluster(topology, rp_filter)
@@ -68,6 +72,8 @@ class CalicoNet(VerifyingMininet):
         self._tunnel_wanted = tunnel
         self._name_wanted = name
         self._controlled = controlled
+        self._raise_neighbour_limit = raise_neighbour_limit
+        self._raised: neighbour_table.Raised | None = None
         self._runtime: Runtime | None = None
 
     def __enter__(self) -> CalicoNet:
@@ -94,6 +100,12 @@ class CalicoNet(VerifyingMininet):
         """The tunnel back end that is at work: ``kernel`` or ``ebpf``."""
         return self.runtime.tunnel.name
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the person should know of this cluster on this machine, a sentence each."""
+        told = None if self._raise_neighbour_limit else neighbour_table.warning(self.topology)
+        return (told,) if told else ()
+
     def build(self) -> None:
         """Mininet's step before start; here start does all."""
         self.built = True
@@ -106,6 +118,8 @@ class CalicoNet(VerifyingMininet):
             "topology": self.topology.source, "controlled": self._controlled,
             "version": __version__}, self._name_wanted)
         try:
+            if self._raise_neighbour_limit:
+                self._raised = neighbour_table.Raised(self.topology)
             with _no_garbage_collection():
                 self._boot(self._runtime)
         except BaseException:
@@ -134,6 +148,8 @@ class CalicoNet(VerifyingMininet):
         self.stopXterms()
         for node in self.nameToNode.values():
             node.terminate()
+        if self._raised is not None:
+            self._raised.restore()
         self._runtime.close()
 
     # --- what runs

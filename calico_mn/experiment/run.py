@@ -72,6 +72,9 @@ class Run:
               ) -> CalicoNet:
         """Boot a cluster that runs until the run ends. The first one is the environment's."""
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter)
+        if not self._nets:
+            for warning in net.warnings:
+                terminal.complain(warning)
         with self.interruption.held_off():
             net.start()
             self._stack.callback(self._end, net)

@@ -19,8 +19,10 @@ from functools import partial
 from calico_mn.kernel import processes, registry, runs
 from calico_mn.kernel.netns import LOGS_SEEN, MARK
 
-# Programs may start others while they are being ended.
-_ROUNDS = 5
+# Programs may start others while they are being ended; and one that ends by itself while it is
+# looked for may have left another that was not there yet. So only two looks in vain are an end.
+_ROUNDS = 8
+_IN_VAIN = 2
 # proc(5), mountinfo: the mounted directory within its file system, and where it is mounted.
 _LOGS = re.compile(
     rf"^\d+ \d+ \S+ \S*/calico-mn/({registry.IDENTITY.pattern})/logs/\S+ {LOGS_SEEN} ", re.M)
@@ -46,12 +48,14 @@ def remove_all() -> tuple[Removed, ...]:
     Directories go last, so that whoever is stopped half-way leaves them for the next one to find.
     """
     ended: dict[str, list[tuple[int, str]]] = {}
+    in_vain = 0
     for _ in range(_ROUNDS):
         dead = _dead()
         programs = _orphans(dead)
         for identity, found in programs.items():
             ended.setdefault(identity, []).extend(found)
-        if not programs:
+        in_vain = 0 if programs else in_vain + 1
+        if in_vain == _IN_VAIN:
             break
         processes.kill_by_id({pid: partial(_belongs_to, pid, identity)
                               for identity, found in programs.items() for pid, _name in found})

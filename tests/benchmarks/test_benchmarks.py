@@ -140,6 +140,20 @@ def test_tunnel_compares_both_modes_in_each_round(run: Run) -> None:
     assert "TCP, Gbit/s" in printed
 
 
+@pytest.mark.root
+def test_soak_kills_looks_and_counts(run: Run) -> None:
+    need("unshare")
+    printed, report = run("soak.py", "--kills", "4", "--clusters", "2", "--boots", "2",
+                          "--changes", "10")
+    assert report["kill"]["killed"] == {"boot": 1, "run": 1, "change": 1, "stop": 1}
+    assert report["kill"]["left_before_clean_up"]["directory"] >= 3
+    assert report["kill"]["left_after_clean_up"] == 0
+    assert report["neighbours"]["looks"] > 0
+    assert report["long"]["after_boots"]["descriptors"] > 0
+    assert report["wrong"] == []
+    assert "nothing was left, disturbed or grew" in printed
+
+
 @pytest.mark.parametrize(("argument", "message"), [
     pytest.param("20", "'20' is no size", id="no x"),
     pytest.param("0x5", "0x5: from 1 to 480 nodes", id="no nodes"),

@@ -68,6 +68,8 @@ def _keeper(options: argparse.Namespace, topology: Topology) -> Keeper:
 
     net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
                     name=options.name, controlled=True)
+    for warning in net.warnings:
+        complain(f"calico-mn: {warning}")
     if options.mode:
         net.set_ipip_mode(options.mode)
     return Keeper(net, Path(topology.source).read_bytes())
