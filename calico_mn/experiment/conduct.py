@@ -16,6 +16,7 @@ from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import options as command_line
 from calico_mn.experiment import record, requirements
 from calico_mn.experiment.interruption import Interruption
+from calico_mn.experiment.invoker import writing
 from calico_mn.experiment.options import Usual
 from calico_mn.experiment.output import output_directory
 from calico_mn.experiment.run import Run
@@ -63,10 +64,13 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
     topology = load_topology(options.topology)
     requirements.require_root_and_programs()
     with Interruption() as interruption:
-        directory = resumed or output_directory(options.output, experiment.name, datetime.now())
-        before = before or record.begin(directory, experiment.name, options)
-        with ReadingLog(directory / READINGS, experiment.name,
-                        resume=resumed is not None) as log:
+        with writing(resumed or options.output or Path()):
+            directory = resumed or output_directory(
+                options.output, experiment.name, datetime.now())
+        with writing(directory):
+            before = before or record.begin(directory, experiment.name, options)
+            opened = ReadingLog(directory / READINGS, experiment.name, resume=resumed is not None)
+        with opened as log:
             run = Run(experiment.name, options, topology, before.topology, directory, log,
                       terminal.console(), interruption)
             steal = StealTime()
@@ -85,10 +89,11 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
 def _not_begun(run: Run) -> int:
     """Leave things as they were; the exit status, unless an error tells more."""
     if run.options.resume is None:
-        for logs in run.directory.glob("logs*"):
-            shutil.rmtree(logs)
-        (run.directory / READINGS).unlink()
-        record.discard(run.directory)
+        with writing(run.directory):
+            for logs in run.directory.glob("logs*"):
+                shutil.rmtree(logs)
+            (run.directory / READINGS).unlink()
+            record.discard(run.directory)
     if run.interruption.error is not None:
         raise run.interruption.error
     terminal.complain("Interrupted before anything was measured.")
@@ -98,12 +103,14 @@ def _not_begun(run: Run) -> int:
 def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
     """Write the report and summary.json; show what was found, or that nothing was measured."""
     cut_short = run.interruption.reason
-    record.add(run.directory, {"plan": run.plan})
+    with writing(run.directory):
+        record.add(run.directory, {"plan": run.plan})
     files: tuple[str, ...] = ()
     if run.log.readings and run.plan:
         document = experiment.report(run)
-        files = publish(run.directory, document,
-                        (READINGS, SUMMARY, record.RECORD, record.TOPOLOGY))
+        with writing(run.directory):
+            files = publish(run.directory, document,
+                            (READINGS, SUMMARY, record.RECORD, record.TOPOLOGY))
         if experiment.show is None:
             terminal.show_document(run.out, document)
         else:
@@ -129,7 +136,8 @@ def _summarise(run: Run, begun: record.Record, cut_short: str | None) -> None:
         "format": FORMAT, "experiment": run.experiment, "command": begun.command,
         "complete": cut_short is None, "cut_short": cut_short,
         "failures": run.failures, "plan": run.plan, "environment": run.environment, **run.notes}
-    record.write_json(run.directory / SUMMARY, summary)
+    with writing(run.directory):
+        record.write_json(run.directory / SUMMARY, summary)
 
 
 def usual_topology(script: str, name: str) -> Path:

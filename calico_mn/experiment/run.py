@@ -14,6 +14,7 @@ from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ToolError
 from calico_mn.experiment import record
 from calico_mn.experiment.interruption import Interruption
+from calico_mn.experiment.invoker import writing
 from calico_mn.experiment.options import Options
 from calico_mn.measure import environment
 from calico_mn.measure.readings import Reading, ReadingLog, Taken, Value
@@ -84,7 +85,8 @@ class Run:
             self.environment = environment.collect(net)
             # A resumed run reads a copy of the file.
             self.environment["cluster"]["topology"] = self.source
-            record.add(self.directory, {"environment": self.environment})
+            with writing(self.directory):
+                record.add(self.directory, {"environment": self.environment})
         return net
 
     @contextmanager
@@ -103,9 +105,19 @@ class Run:
     def _end(self, net: CalicoNet) -> None:
         number = len(list(self.directory.glob("logs*"))) + 1
         try:
-            net.save_logs(self.directory / ("logs" if number == 1 else f"logs-{number}"))
+            self._save_logs(net, self.directory / ("logs" if number == 1 else f"logs-{number}"))
         finally:
             net.stop()
+
+    def _save_logs(self, net: CalicoNet, target: Path) -> None:
+        """As ``net.save_logs``; but root alone can read them, and the files are the invoker's."""
+        logs = net.runtime.directory.logs
+        found = {path.relative_to(logs): path.read_bytes()
+                 for path in sorted(logs.rglob("*")) if path.is_file() and not path.is_symlink()}
+        with writing(self.directory):
+            for path, content in found.items():
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (target / path).write_bytes(content)
 
     def close(self) -> None:
         """Stop every cluster; their logs are kept."""

@@ -1,0 +1,64 @@
+"""Under sudo, what is written belongs to the person who called it, and is written as them."""
+
+import os
+
+import pytest
+
+from calico_mn.experiment.invoker import writing
+
+pytestmark = pytest.mark.root
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch):
+    """A directory of the person who called sudo, below directories that everybody may enter."""
+    monkeypatch.setenv("SUDO_UID", str(NOBODY))
+    monkeypatch.setenv("SUDO_GID", str(NOBODY))
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    place = tmp_path / "theirs"
+    place.mkdir(mode=0o755)
+    os.chown(place, NOBODY, NOBODY)
+    return place
+
+
+def owners(*paths):
+    return {(path.lstat().st_uid, path.lstat().st_gid) for path in paths}
+
+
+def test_directories_and_files_are_the_invoking_users_from_the_first_moment(theirs):
+    made = theirs / "results" / "run"
+    with writing(made):
+        made.mkdir(parents=True)
+        (made / "file").write_text("text")
+        assert owners(made.parent, made, made / "file") == {(NOBODY, NOBODY)}
+    (theirs / "later").write_text("root again")
+    assert owners(theirs / "later") == {(os.geteuid(), os.getegid())}
+
+
+def test_a_symbolic_link_leads_to_nothing_that_they_could_not_write(theirs, tmp_path):
+    secret = tmp_path / "roots"
+    secret.write_text("root's")
+    secret.chmod(0o600)
+    (theirs / "summary.json").symlink_to(secret)
+    with pytest.raises(PermissionError), writing(theirs):
+        (theirs / "summary.json").write_text("overwritten")
+    (theirs / "results").symlink_to(tmp_path)
+    with pytest.raises(PermissionError), writing(theirs / "results"):
+        (theirs / "results" / "new").mkdir()
+    assert secret.read_text() == "root's" and owners(secret) == {(0, 0)}
+
+
+def test_where_they_may_not_write_root_does(tmp_path, theirs):
+    with writing(tmp_path / "new"):
+        (tmp_path / "new").mkdir()
+    assert owners(tmp_path / "new") == {(0, 0)}
+
+
+def test_without_sudo_nothing_changes(theirs, monkeypatch):
+    monkeypatch.delenv("SUDO_UID")
+    with writing(theirs):
+        (theirs / "file").write_text("root's")
+    assert owners(theirs / "file") == {(0, 0)}
