@@ -166,9 +166,9 @@ def test_nothing_is_left_of_a_capture_whose_transfer_failed(net):
 
 @pytest.mark.root
 @pytest.mark.parametrize(("name", "device", "error", "text"), [
-    pytest.param("node31", "tunl0", KernelError, "^tunl0: .* needs an Ethernet device$",
+    pytest.param("node31", "tunl0", KernelError, "^node31: tunl0: .* needs an Ethernet device$",
                  id="not Ethernet"),
-    pytest.param("node31", "eth9", KernelError, "^eth9: capture: No such device$",
+    pytest.param("node31", "eth9", KernelError, "^node31: eth9: capture: No such device$",
                  id="no such device"),
     pytest.param("node99", "eth0", ClusterError, "^node99 is not running$", id="no such node"),
 ])
