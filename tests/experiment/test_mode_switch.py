@@ -19,7 +19,7 @@ from calico_mn.measure.readings import load_readings
 
 from .conftest import ROOT, topology
 
-pytestmark = [pytest.mark.root, pytest.mark.ipip]
+pytestmark = pytest.mark.root
 
 SCRIPT = ROOT / "experiments" / "mode_switch.py"
 A, B, C = "default/a", "default/b", "default/c"
