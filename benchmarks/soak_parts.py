@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import glob
 import os
 import random
 import subprocess
@@ -214,8 +215,9 @@ def long_use(boots: int, changes: int, seed: int, out: Console) -> tuple[object,
         wrong.append("changes: the kernel's routes are not what they were before them")
     for what, first, last, times in (("boots and stops", start, booted, boots),
                                      ("changes", warm, changed, changes)):
-        out.print(f"long: {times} {what}: " + ", ".join(
-            f"{name} {first[name]} -> {last[name]}" for name in first))
+        out.print(f"long: {times} {what}")
+        for name in first:
+            out.print(f"  {name:<22}{first[name]:>9,} -> {last[name]:>9,}")
     out.print(f"long: the kernel's {sum(routes.values())} routes are"
               f" {'the same' if same else 'not the same'} after the changes")
     return {"boots": boots, "changes": changes, "before_boots": start, "half_way": middle,
@@ -237,7 +239,9 @@ def _changes(net: CalicoNet, count: int, chance: random.Random) -> None:
         if deed == "mode" or (deed == "delete" and not late):
             net.set_ipip_mode(chance.choice(_MODES))
         elif deed == "add" and len(late) < 20:
-            late.append(net.add_pod(name=f"late{number}", node=chance.choice(net.nodes).name).name)
+            pod = net.add_pod(name=f"late{number}", node=chance.choice(net.nodes).name)
+            pod.cmd("true")  # its shell, which must end with it
+            late.append(pod.name)
         elif late:
             net.delete_pod(late.pop(chance.randrange(len(late))))
     for name in late:
@@ -255,12 +259,26 @@ def _held() -> dict[str, int]:
     memory.settle(memory.namespace_count() or 0)
     return {"descriptors": len(os.listdir("/proc/self/fd")),
             "resident kB": memory.resident_kb(), "threads": len(os.listdir("/proc/self/task")),
+            "namespaces": len(_namespaces_held()),
             "namespaces (machine)": memory.namespace_count() or 0,
-            "slab kB (machine)": memory.slab_kb()}
+            "slab kB (machine)": memory.unreclaimable_slab_kb()}
+
+
+def _namespaces_held() -> set[str]:
+    """Network namespaces that a thread here is in, or that a descriptor or a mount here keeps."""
+    held = set()
+    for link in (*glob.glob("/proc/[0-9]*/task/*/ns/net"), *glob.glob("/proc/[0-9]*/fd/*")):
+        with suppress(OSError):  # it has ended meanwhile
+            name = os.readlink(link)
+            if name.startswith("net:"):
+                held.add(name)
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    return held | {word for word in mounts.split() if word.startswith("net:[")}
 
 
 def _grown(what: str, before: dict[str, int], after: dict[str, int]) -> list[str]:
     """The machine's own counts are shown and not judged: others live there too."""
-    allowed = {"descriptors": 0, "threads": 0, "resident kB": _RESIDENT_KB_LET_PASS}
+    allowed = {"descriptors": 0, "threads": 0, "namespaces": 0,
+               "resident kB": _RESIDENT_KB_LET_PASS}
     return [f"{what}: {name} grew from {before[name]} to {after[name]}"
             for name, least in allowed.items() if after[name] > before[name] + least]

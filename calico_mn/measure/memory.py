@@ -24,6 +24,11 @@ def slab_kb() -> int:
     return _field(Path("/proc/meminfo"), "Slab:")
 
 
+def unreclaimable_slab_kb() -> int:
+    """SUnreclaim of the machine, in kB: slab without what only caches files and their names."""
+    return _field(Path("/proc/meminfo"), "SUnreclaim:")
+
+
 def resident_kb() -> int:
     """This process's resident memory, in kB."""
     return _field(Path("/proc/self/status"), "VmRSS:")

@@ -150,6 +150,8 @@ def test_soak_kills_looks_and_counts(run: Run) -> None:
     assert report["kill"]["left_after_clean_up"] == 0
     assert report["neighbours"]["looks"] > 0
     assert report["long"]["after_boots"]["descriptors"] > 0
+    assert report["long"]["after_boots"]["namespaces"] == 1
+    assert report["long"]["after_changes"]["namespaces"] > 9  # those of three nodes and six pods
     assert report["wrong"] == []
     assert "nothing was left, disturbed or grew" in printed
 
