@@ -65,6 +65,14 @@ def test_runs_live_side_by_side_and_end_one_by_one(lab, own):
     assert lab.ok("exec", "a", "--", "ping", "-c1", "-W2", "10.22.32.1")
 
 
+def test_several_runs_end_by_one_command(lab, own):
+    first, second = own("first"), own("second")
+    done = calico_mn("down", first.name, second.identity, first.identity)
+    assert (done.returncode, done.stdout) == (0, f"{first.name} is down\n{second.name} is down\n")
+    assert not first.directory.exists() and not second.directory.exists()
+    assert listed()[lab.name]["status"] == "running"
+
+
 def test_a_plan_is_what_a_boot_does(lab):
     """The log of the real boot against the plan, command by command."""
     done: dict[str, list[str]] = {}
@@ -79,6 +87,8 @@ def test_a_plan_is_what_a_boot_does(lab):
 @pytest.mark.parametrize(("words", "status", "said"), [
     (["status", "nosuch"], 3, "no run is called 'nosuch'; running: "),
     (["down", "nosuch"], 3, "no run is called 'nosuch'"),
+    (["down", f"{OWN}-lab", "nosuch"], 3, "no run is called 'nosuch'"),
+    (["down", "--all", f"{OWN}-lab"], 2, "--all takes no names"),
     (["exec", "--run", "nosuch", "node31", "--", "true"], 125, "no run is called 'nosuch'"),
     (["up", "-d", "--name", "Lab", str(LAB)], 2, "'Lab' is no name for a run"),
     (["up", "-d", "--name", "17-4", str(LAB)], 2, "'17-4' is no name for a run"),

@@ -13,7 +13,7 @@ from calico_mn.cli.verb import Verb
 #: verb -> its module; the order is that of the help
 MODULES = {
     "check": "machine", "validate": "files", "plan": "files", "graph": "graph",
-    "up": "up", "list": "runs", "status": "runs", "down": "runs", "cleanup": "runs",
+    "up": "up", "list": "runs", "status": "runs", "down": "down", "cleanup": "runs",
     "nodes": "tables", "pods": "tables", "routes": "tables", "blocks": "tables", "bgp": "tables",
     "exec": "inside", "shell": "inside", "capture": "inside",
     "mode": "change", "pod": "change",

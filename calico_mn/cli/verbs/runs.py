@@ -1,11 +1,10 @@
-"""``list``, ``status``, ``down`` and ``cleanup``: runs, from any terminal."""
+"""``list``, ``status`` and ``cleanup``: runs, from any terminal."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import os
-import select
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,10 @@ from calico_mn.cli.output import columns, paint, print_json, say, show
 from calico_mn.cli.verb import OK, RUNS, Verb, completes, nothing
 from calico_mn.cli.verbs.files import counted
 from calico_mn.cli.verbs.up import GROUP, told
-from calico_mn.errors import NotFoundError, ToolError
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
     from calico_mn.kernel.registry import FoundRun
-
-#: how long a run may take to end, in seconds; large ones have thousands of namespaces
-_ENDING_S = 120
 
 
 def age(started: str) -> str:
@@ -113,30 +108,6 @@ def status(options: argparse.Namespace, session: Session) -> int:
     return OK
 
 
-# --- down
-
-def _down(options: argparse.Namespace) -> int:
-    from calico_mn.control.session import RemoteSession
-    from calico_mn.kernel import registry
-
-    run = registry.find(options.name or os.environ.get("CALICO_MN_RUN", ""))
-    # Held from before the request: the number cannot go to another process meanwhile.
-    try:
-        process = os.pidfd_open(run.pid)
-    except OSError:
-        raise NotFoundError(f"run {run.name} ended meanwhile") from None
-    try:
-        RemoteSession(run).ask("down")
-        if not select.select([process], [], [], _ENDING_S)[0]:
-            raise ToolError(f"run {run.name} did not end within {_ENDING_S} s: see"
-                            f" {run.path}/keeper.log; after 'kill -9 {run.pid}', 'calico-mn"
-                            " cleanup' removes what is left")
-    finally:
-        os.close(process)
-    say(f"{run.name} is down")
-    return OK
-
-
 # --- cleanup
 
 def _cleanup(options: argparse.Namespace) -> int:
@@ -167,13 +138,6 @@ VERBS = {
         _add_run, run=_status, json=True, root=True,
         examples=(("calico-mn status", "the only run"),
                   ("calico-mn status lab", "the one called lab"))),
-    "down": Verb(
-        "down", GROUP, "end a run, with every program in it",
-        "Ends a run and waits until it has ended: programs in its nodes (also other terminals' "
-        "shells), namespaces, files. A run with Mininet's prompt ends, too.",
-        _add_run, run=_down, root=True,
-        examples=(("calico-mn down", "the only run"),
-                  ("calico-mn down lab", "the one called lab"))),
     "cleanup": Verb(
         "cleanup", GROUP, "remove what killed runs left behind",
         "Removes what runs left whose process was killed: their directories below /run/calico-mn, "
