@@ -12,8 +12,9 @@ from support.topologies import BLOCKS, TWO_SUBNETS, cluster
 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.model import EncapsulationMode, Pod
-from calico_mn.report import svg
+from calico_mn.report import palette, svg
 from calico_mn.report.drawing import draw, picture, ways
+from calico_mn.report.plots.looks import looks
 from calico_mn.topology import load_topology
 
 ALWAYS, CROSS_SUBNET, NEVER = EncapsulationMode
@@ -132,6 +133,14 @@ def test_many_nodes_stand_in_rows():
     assert len(cards) == 20
     assert 2 <= len({y for _, y in cards}) <= 6
     assert float(root.get("width")) <= 1200
+
+
+@pytest.mark.parametrize("mode", EncapsulationMode, ids=str)
+def test_a_mode_has_the_same_colour_as_in_plots(mode):
+    found = draw(two_subnets(), ways(two_subnets(), mode))
+    others = {colour for name, colour in palette.MODES.items() if name != mode.value}
+    assert looks([mode.value])[mode.value].colour in found
+    assert not [colour for colour in others if colour in found]
 
 
 def test_pods_at_the_ends_of_a_way_are_named_among_many():

@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from calico_mn.measure.fit import fit
+from calico_mn.report import palette
 from calico_mn.report.plots import layout, looks, sheet
 from calico_mn.report.plots.comparison import Group, comparison
 from calico_mn.report.plots.deviation import Limited, deviation
@@ -369,12 +370,12 @@ def test_a_colour_is_paled(share, colour):
 
 def test_letters_are_dark_enough_on_white():
     assert looks.readable("#000000") == "#000000"
-    assert looks.readable(looks.ORANGE) != looks.ORANGE
+    assert looks.readable(palette.ORANGE) != palette.ORANGE
 
 
 def test_looks_are_told_apart_and_known_ones_stay():
     found = looks.looks(["Never", "VXLAN", "Always, GSO off", "WireGuard"])
-    assert found["Never"].colour == looks.GREEN
-    assert found["Always, GSO off"].colour == looks.VERMILION
+    assert found["Never"].colour == palette.GREEN
+    assert found["Always, GSO off"].colour == palette.VERMILION
     assert len({(look.colour, look.marker) for look in found.values()}) == 4
     assert len(set(looks.looks(MANY).values())) == len(MANY)

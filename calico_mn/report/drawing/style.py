@@ -1,7 +1,8 @@
 """How a drawing looks: one style sheet, on light and on dark paper.
 
-In a page the colours are the page's, by its variables (``--ink``, ``--surface`` ...); alone, the
-drawing has its own. Every rule is about ``.cluster``, so that none leaks into a page around it.
+The colours of modes are the palette's. In a page the others are the page's, by its variables
+(``--ink``, ``--surface`` ...); alone, the drawing has its own. Every rule is about ``.cluster``, so
+that none leaks into a page around it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,6 @@ from __future__ import annotations
 import re
 
 from calico_mn.report.svg import MONO, SANS
-
-#: Okabe and Ito's colours, which people with any colour vision tell apart, as in the plots
-COLOURS = {"Always": "#D55E00", "CrossSubnet": "#0072B2", "Never": "#009E73"}
-#: for what is none of the three modes
-OTHER = "#767676"
 
 _LIGHT = {"ink": "#1c2430", "soft": "#5b6675", "line": "#c3cbd6", "cable": "#7f8b9b",
           "surface": "#ffffff", "band": "#f3f5f8", "card": "#ffffff", "chip": "#eaf0f7",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calico_mn.report.drawing.cards import LANE
-from calico_mn.report.drawing.layout import NodePlace, Plan, Point, SubnetPlace
+from calico_mn.report.drawing.plan import NodePlace, Plan, Point, SubnetPlace
 from calico_mn.report.drawing.ways import Way
 
 

@@ -6,15 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from calico_mn.report.document import BAD, GOOD, MIXED, PLAIN_TONE
+from calico_mn.report.palette import BLUE, GREEN, MODES, ORANGE, PURPLE, SKY, VERMILION
 
 INK, FAINT, RULE, GRID = "#222222", "#5f5f5f", "#9a9a9a", "#e6e6e6"
+#: for a series or a part, as the palette's colours are
+GREY = "#6b6b6b"
 
-# Okabe and Ito's colours, which people with any colour vision tell apart.
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#6b6b6b"
-
-#: the same thing has the same colour in every picture
-KNOWN = {"Always": VERMILION, "CrossSubnet": BLUE, "Never": GREEN}
 _OTHERS = (PURPLE, ORANGE, SKY, GREY, VERMILION, BLUE, GREEN)
 #: matplotlib's names of shapes
 _MARKERS = {"Always": "o", "CrossSubnet": "s", "Never": "^"}
@@ -49,13 +46,13 @@ def looks(series: Iterable[str]) -> dict[str, Look]:
     found: dict[str, Look] = {}
     names = list(dict.fromkeys(series))
     heads = {name: name.split(",")[0].strip() for name in names}
-    used = {KNOWN[head] for head in heads.values() if head in KNOWN}
+    used = {MODES[head] for head in heads.values() if head in MODES}
     colours = [colour for colour in _OTHERS if colour not in used] or list(_OTHERS)
     markers = list(_OTHER_MARKERS)
     others = taken = 0
     for name in names:
-        if heads[name] in KNOWN:
-            colour = KNOWN[heads[name]]
+        if heads[name] in MODES:
+            colour = MODES[heads[name]]
         else:
             colour = colours[others % len(colours)]
             others += 1

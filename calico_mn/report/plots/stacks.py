@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from calico_mn.report.document import Figure
+from calico_mn.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from calico_mn.report.plots.layout import checked, demand, number, unit_for
-from calico_mn.report.plots.looks import (
-    BLUE,
-    FAINT,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-)
+from calico_mn.report.plots.looks import FAINT, GREY, INK
 from calico_mn.report.plots.sheet import (
     HEAD,
     LABEL,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
+from calico_mn.report.palette import VERMILION
 from calico_mn.report.plots.layout import checked, demand, number
-from calico_mn.report.plots.looks import FAINT, INK, VERMILION, readable
+from calico_mn.report.plots.looks import FAINT, INK, readable
 from calico_mn.report.plots.sheet import (
     LABEL,
     MARGIN,

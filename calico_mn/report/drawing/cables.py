@@ -1,0 +1,113 @@
+"""The cables of a drawing: where they leave routers, meet subnets, and run in between.
+
+Pure arithmetic. The cables of lower rows run down between the columns of subnets.
+"""
+
+from __future__ import annotations
+
+from calico_mn.report.drawing import cards
+from calico_mn.report.drawing.cards import PAD
+from calico_mn.report.drawing.plan import ARC, Box, Point, RouterPlace, SubnetPlace
+from calico_mn.report.drawing.scene import Scene
+
+#: pixels between a router's lower edge and the first level part of a cable, and between two such
+_FIRST_LEVEL, _LEVELS = 18.0, 10.0
+#: pixels at least between two ports of a router, and from a port to the card's corner
+_PORTS_APART, _CORNER = 20.0, 14.0
+
+
+def find_ports(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace]
+               ) -> None:
+    """Fill in where cables leave routers and meet subnets."""
+    for subnet in subnets.values():
+        _enter(subnet, routers)
+    for router in routers.values():
+        _leave(scene, router, subnets, routers)
+
+
+def _enter(subnet: SubnetPlace, routers: dict[str, RouterPlace]) -> None:
+    """On its bus right of its words, below each router if there is room."""
+    users = sorted((router for router in routers.values()
+                    if subnet.subnet.name in router.router.subnets),
+                   key=lambda router: router.box.middle)
+    first = subnet.box.x + PAD + cards.subnet_words(subnet.subnet) + 22
+    last = subnet.box.right - PAD - 12
+    spacing = min(40.0, (last - first) / max(1, len(users)))
+    for position, user in enumerate(users):
+        low, high = first + position * spacing, last - (len(users) - 1 - position) * spacing
+        subnet.entries[user.router.name] = min(max(user.box.middle, low), high)
+
+
+def _leave(scene: Scene, place: RouterPlace, subnets: dict[str, SubnetPlace],
+           routers: dict[str, RouterPlace]) -> None:
+    """Along its edges, in the order of what the cables lead to."""
+    name = place.router.name
+    down = {subnet: subnets[subnet].entries[name] for subnet in place.router.subnets
+            if subnet in subnets}
+    up: dict[str, float] = {}
+    for cable, one, two in scene.cables:
+        if name in (one, two):
+            other = routers[two if one == name else one]
+            (down if other.tier < place.tier else up)[cable] = other.box.middle
+    place.below, place.above = _spread(place.box, down), _spread(place.box, up)
+    for target, x in down.items():  # a straight cable where there is room for one
+        if (target in subnets and place.box.x + _CORNER <= x <= place.box.right - _CORNER
+                and all(abs(x - port) >= _PORTS_APART
+                        for other, port in place.below.items() if other != target)):
+            place.below[target] = x
+
+
+def _spread(box: Box, targets: dict[str, float]) -> dict[str, float]:
+    """Evenly along an edge, in the order of what they lead to."""
+    ordered = sorted(targets, key=lambda name: targets[name])
+    step = box.width / (len(ordered) + 1)
+    return {name: box.x + step * (place + 1) for place, name in enumerate(ordered)}
+
+
+def elbows(subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace]) -> dict[str, int]:
+    """Routers of the lowest tier with a cable that is not straight: each has a level of its own."""
+    bent = (name for name, place in routers.items() if place.tier == 0 and any(
+        abs(x - subnets[other].entries[name]) > 1 or subnets[other].row
+        for other, x in place.below.items() if other in subnets))
+    return {name: level for level, name in enumerate(bent)}
+
+
+def trunk(routers: dict[str, RouterPlace], elbows: dict[str, int]) -> float:
+    """Pixels between the lowest routers and the subnets: room for every level."""
+    return 34 + _LEVELS * len(elbows) if any(not place.tier for place in routers.values()) else 0
+
+
+def lines(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace],
+          elbows: dict[str, int]) -> dict[tuple[str, str], list[Point]]:
+    """The cables, once all heights are known; by what :class:`Plan` says."""
+    found: dict[tuple[str, str], list[Point]] = {}
+    lowest = max((place.box.bottom for place in routers.values() if place.tier == 0), default=0)
+    for name, place in routers.items():
+        for other, x in place.below.items():
+            if other in subnets:
+                level = lowest + _FIRST_LEVEL + _LEVELS * elbows.get(name, 0)
+                found[name, other] = _to_subnet((x, place.box.bottom), subnets[other], name, level)
+    arcs = 0
+    for cable, one, two in scene.cables:
+        low, high = sorted((routers[one], routers[two]), key=lambda place: place.tier)
+        start: Point = (low.above[cable], low.box.y)
+        if low.tier == high.tier:
+            arcs += 1
+            end: Point = (high.above[cable], high.box.y)
+            tops = [place.box.y for place in routers.values() if place.tier == low.tier]
+            up = min(tops) - 6 - ARC * arcs
+            line = [start, (start[0], up), (end[0], up), end]
+        else:
+            line = [start, (high.below[cable], high.box.bottom)]
+        found[low.router.name, cable] = line
+    return found
+
+
+def _to_subnet(start: Point, place: SubnetPlace, router: str, level: float) -> list[Point]:
+    x = place.entries[router]
+    if place.row == 0:
+        return [start, (start[0], level), (x, level), (x, place.bus)] if abs(
+            start[0] - x) > 1 else [start, (x, place.bus)]
+    aside = place.box.x - 8 - 6 * ((place.row - 1) % 3)
+    above = place.box.y - 14
+    return [start, (start[0], level), (aside, level), (aside, above), (x, above), (x, place.bus)]
