@@ -4,8 +4,8 @@ They are Okabe and Ito's (Color Universal Design, 2008), which people with any c
 apart. Greys, backgrounds and letters are each picture's own.
 """
 
-ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+ORANGE, SKY, GREEN = "#e69f00", "#56b4e9", "#009e73"
+BLUE, VERMILION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
 
 #: by IPIP mode: the same mode has the same colour in every picture
 MODES = {"Always": VERMILION, "CrossSubnet": BLUE, "Never": GREEN}

@@ -63,11 +63,15 @@ def element(tag: str, *content: str, **attributes: str | float | None) -> str:
     return f"<{' '.join(words)}>{''.join(content)}</{tag}>" if content else f"<{' '.join(words)}/>"
 
 
-def text(x: float, y: float, words: str, class_: str, *, whole: str = "", anchor: str | None = None
-         ) -> str:
-    """A line of text with its baseline at ``y``; ``whole`` is what it was shortened from."""
+def text(x: float, y: float, words: str, class_: str | None = None, *, whole: str = "",
+         anchor: str | None = None, size: float | None = None, bold: bool = False) -> str:
+    """A line of text with its baseline at ``y``; ``whole`` is what it was shortened from.
+
+    Without ``size`` in pixels and ``bold`` the class says how it looks.
+    """
     tip = element("title", escape(whole)) if whole and whole != words else ""
-    return element("text", tip, escape(words), x=x, y=y, class_=class_, text_anchor=anchor)
+    return element("text", tip, escape(words), x=x, y=y, class_=class_, text_anchor=anchor,
+                   font_size=size, font_weight="700" if bold else None)
 
 
 def polyline(points: list[tuple[float, float]], radius: float = 0) -> str:
