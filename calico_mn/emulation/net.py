@@ -53,8 +53,9 @@ class CalicoNet(VerifyingMininet):
     (0 off, 1 strict, 2 loose, as current Debian and Ubuntu set it). ``name`` is the run's name on
     disk, taken from the topology's file unless given; ``controlled`` notes there that somebody
     serves requests about the cluster (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
-    the run raise the machine's neighbour-table limit if this cluster may need it, and give it back
-    at its stop (not after SIGKILL); else :attr:`warnings` tells the command.
+    the run raise the machine's neighbour-table limit if this cluster may need it; the last such
+    run gives it back at its stop, or whoever cleans up after a kill. Else :attr:`warnings` tells
+    the command.
 
     Raises TopologyError when the topology's addresses do not suffice, UnsupportedError when the
     machine cannot run it. Nothing is made before :meth:`start`.
@@ -73,7 +74,6 @@ class CalicoNet(VerifyingMininet):
         self._name_wanted = name
         self._controlled = controlled
         self._raise_neighbour_limit = raise_neighbour_limit
-        self._raised: neighbour_table.Raised | None = None
         self._runtime: Runtime | None = None
 
     def __enter__(self) -> CalicoNet:
@@ -119,7 +119,7 @@ class CalicoNet(VerifyingMininet):
             "version": __version__}, self._name_wanted)
         try:
             if self._raise_neighbour_limit:
-                self._raised = neighbour_table.Raised(self.topology)
+                neighbour_table.raise_limit(self.topology, self._runtime.directory.identity)
             with _no_garbage_collection():
                 self._boot(self._runtime)
         except BaseException:
@@ -148,8 +148,8 @@ class CalicoNet(VerifyingMininet):
         self.stopXterms()
         for node in self.nameToNode.values():
             node.terminate()
-        if self._raised is not None:
-            self._raised.restore()
+        if self._raise_neighbour_limit and self._runtime.is_open:
+            neighbour_table.give_back(self._runtime.directory.identity)
         self._runtime.close()
 
     # --- what runs

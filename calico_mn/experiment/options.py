@@ -39,7 +39,8 @@ class Options:
 
     ``output`` is None for a directory of its own; ``resume`` the directory of a run to go on
     with. ``own`` has the experiment's own options. ``arguments`` is the command line without
-    ``--resume`` and ``--output``: with it, the same is asked for again.
+    ``--resume`` and ``--output``: with it, the same is asked for again. ``raise_neighbour_limit``
+    lets clusters raise the machine's limit while they run.
     """
 
     topology: Path
@@ -51,6 +52,7 @@ class Options:
     resume: Path | None
     own: argparse.Namespace
     arguments: tuple[str, ...]
+    raise_neighbour_limit: bool = False
 
 
 Add = Callable[[argparse.ArgumentParser], None]
@@ -74,7 +76,7 @@ def parse(description: str, usual: Usual, own: Add = no_more,
         found.topology, found.tunnel,
         Effort(found.repeats or effort.repeats, found.duration or effort.duration),
         found.seed, found.quick, found.output, found.resume, found,
-        tuple(_without(words, "--output")))
+        tuple(_without(words, "--output")), found.raise_neighbour_limit)
 
 
 def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
@@ -94,6 +96,9 @@ def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
         help="a new or empty directory (default: results/NAME-TIME)")
     add("--resume", type=Path, metavar="DIR",
         help="go on with a run that was cut short, whose results are in DIR")
+    add("--raise-neighbour-limit", action="store_true",
+        help="raise the machine's neighbour-table limit (net.ipv4.neigh.default.gc_thresh3) to"
+             " what the clusters may need, until they end")
     add("--quick", action="store_true",
         help=f"a look in under 30 s: {usual.quick.repeats} repeats of"
              f" {usual.quick.duration:g} s")

@@ -72,7 +72,7 @@ class Run:
     def enter(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
               ) -> CalicoNet:
         """Boot a cluster that runs until the run ends. The first one is the environment's."""
-        net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter)
+        net = self._new(topology, tunnel, rp_filter)
         if not self._nets:
             for warning in net.warnings:
                 terminal.complain(warning)
@@ -93,7 +93,7 @@ class Run:
     def passing(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
                 ) -> Iterator[CalicoNet]:
         """A cluster for the time of a ``with`` only."""
-        net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter)
+        net = self._new(topology, tunnel, rp_filter)
         try:
             with self.interruption.held_off():
                 net.start()
@@ -101,6 +101,10 @@ class Run:
         finally:
             with self.interruption.held_off():
                 net.stop()
+
+    def _new(self, topology: Topology, tunnel: str | None, rp_filter: int) -> CalicoNet:
+        return CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
+                         raise_neighbour_limit=self.options.raise_neighbour_limit)
 
     def _end(self, net: CalicoNet) -> None:
         number = len(list(self.directory.glob("logs*"))) + 1

@@ -203,7 +203,7 @@ def _findings(sizes: Sequence[Size], arithmetic: dict[Size, Computed]) -> Iterat
 
 def _caveats(run: Run, sizes: Sequence[Size]) -> Iterator[str]:
     limit, pods = run.plan["neighbour_limit"], max(one.pods for one in sizes)
-    if limit is not None and pods > limit:
+    if limit is not None and pods > limit and not run.options.raise_neighbour_limit:
         yield (f"The largest cluster has {pods:,} pods, and this machine's neighbour table holds"
                f" {limit:,} entries of all namespaces together (gc_thresh3). Booting needs none of"
                " them, so nothing here depends on it; but if all pods talked at once, some would"

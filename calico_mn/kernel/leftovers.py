@@ -1,11 +1,11 @@
 """What runs that were killed left behind: their directories, and programs that they had started.
 
 Namespaces, devices, mounts and eBPF programs need no removal: the kernel ends them with the last
-process that holds them. Only what provably belongs to a dead run is touched, and a run is dead
-when its process is gone. Two marks tell whose a program is: the run's identity in the environment
-that it was started with; and, for programs that began with another environment (as under
-``env -i`` or ``sudo``), the run's logs, mounted where no other program has them. Names of programs
-play no part.
+process that holds them. Only what provably belongs to a dead run is touched, and a run is dead when
+its process is gone. The neighbour-table limit that they had raised is given back. Two marks tell
+whose a program is: the run's identity in the environment that it was started with; and, for
+programs that began with another environment (as under ``env -i`` or ``sudo``), the run's logs,
+mounted where no other program has them. Names of programs play no part.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from calico_mn.kernel import processes, registry, runs
+from calico_mn.kernel import neighbour_table, processes, registry, runs
 from calico_mn.kernel.netns import LOGS_SEEN, MARK
 
 # Programs may start others while they are being ended; and one that ends by itself while it is
@@ -30,16 +30,24 @@ _LOGS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed of one dead run: its name, its programs as (pid, command name)."""
+    """What was removed of one dead run: its name, its programs as (pid, command name).
+
+    ``neighbour_limit`` is the machine's neighbour-table limit before and after, if it was given
+    back for dead runs; the last one's entry tells.
+    """
 
     run: str
     identity: str
     programs: tuple[tuple[int, str], ...]
+    neighbour_limit: tuple[int, int] | None = None
 
 
 def remove_before_start() -> tuple[Removed, ...]:
     """As :func:`remove_all`, if a dead run's directory is there; else it costs next to nothing."""
-    return remove_all() if any(run.status == registry.DEAD for run in registry.runs()) else ()
+    if any(run.status == registry.DEAD for run in registry.runs()):
+        return remove_all()
+    neighbour_table.give_back()
+    return ()
 
 
 def remove_all() -> tuple[Removed, ...]:
@@ -59,12 +67,16 @@ def remove_all() -> tuple[Removed, ...]:
             break
         processes.kill_by_id({pid: partial(_belongs_to, pid, identity)
                               for identity, found in programs.items() for pid, _name in found})
+    given_back = neighbour_table.give_back()
     names = {identity: run.name for identity, run in dead.items()}
     for run in dead.values():
         runs.remove(run.path)
-    return tuple(Removed(names.get(identity, identity), identity,
-                         tuple(dict.fromkeys(ended.get(identity, ()))))
-                 for identity in dict.fromkeys([*dead, *ended]))
+    removed = [Removed(names.get(identity, identity), identity,
+                       tuple(dict.fromkeys(ended.get(identity, ()))))
+               for identity in dict.fromkeys([*dead, *ended])]
+    if given_back and removed:
+        removed[-1] = replace(removed[-1], neighbour_limit=given_back)
+    return tuple(removed)
 
 
 def _dead() -> dict[str, registry.FoundRun]:

@@ -13,6 +13,7 @@ from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import modes, record
 from calico_mn.experiment.options import Effort, Usual, parse
 from calico_mn.experiment.output import output_directory
+from calico_mn.experiment.run import Run
 
 from .conftest import ROOT, SCRIPT
 
@@ -53,6 +54,18 @@ def test_a_script_that_was_copied_away_says_so(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "run it where it lies" in done.stderr
+
+
+@pytest.mark.parametrize(("words", "may"), [([], False), (["--raise-neighbour-limit"], True)])
+def test_the_machines_neighbour_limit_is_raised_only_when_asked(words, may, monkeypatch):
+    given = []
+    monkeypatch.setattr("calico_mn.experiment.run.CalicoNet",
+                        lambda *_args, **options: given.append(options) or pytest.fail("made"))
+    run = Run("x", parse("", USUAL, arguments=words), None, "", Path(), None, None, None)
+    for boot in (run.enter, lambda topology: run.passing(topology).__enter__()):
+        with pytest.raises(pytest.fail.Exception, match="made"):
+            boot(None)
+    assert [options["raise_neighbour_limit"] for options in given] == [may, may]
 
 
 def test_who_is_not_root_is_told_the_command():

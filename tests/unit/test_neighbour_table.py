@@ -1,17 +1,18 @@
+"""The neighbour-table limit: what is told, and how it is raised and given back.
+
+A file stands in the place of the machine's own limit, which is not ours to change; the real one is
+raised in User-Mode Linux, by tests/acceptance/test_neighbour_limit.py.
+"""
+
+import json
+
 import pytest
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import neighbour_table
-
-
-@pytest.fixture
-def table(tmp_path):
-    """A file in the place of the machine's own limit, which is not ours to change."""
-    path = tmp_path / "gc_thresh3"
-    path.write_text("5\n")
-    return path
+from calico_mn.kernel import leftovers, neighbour_table, registry, runs
+from calico_mn.kernel.neighbour_ledger import joined, left
 
 
 @pytest.mark.parametrize(("topology", "count"), [
@@ -24,50 +25,178 @@ def test_expected_entries(topology, count):
     assert neighbour_table.expected(topology) == count
 
 
-def test_the_warning_names_the_command(table):
-    said = neighbour_table.warning(one_subnet("Always"), table)
-    assert "sysctl -w net.ipv4.neigh.default.gc_thresh3=20" in said and "allows 5" in said
+# --- the decision: in which order runs come, go and are killed, and what the limit is then
+
+STORIES = [
+    # +a8: run a joins and needs 8; -a: it stops; !a: it is killed; *a8: joins, is killed before the
+    # limit is written; ~a: stops, is killed before it is written; clean: somebody cleans up;
+    # =7: the machine's owner sets 7. After the colon what the limit is then; it begins at 5.
+    pytest.param("+a8:8 -a:5", id="one run"),
+    pytest.param("+a3:5 -a:5", id="it suffices"),
+    pytest.param("+a8:8 +b9:17 -a:9 -b:5", id="first in, first out"),
+    pytest.param("+a8:8 +b9:17 -b:8 -a:5", id="first in, last out"),
+    pytest.param("+a8:8 +b1:9 -a:5 -b:5", id="the other one needs little"),
+    pytest.param("+a3:5 +b4:7 -a:5 -b:5", id="together it does not suffice"),
+    pytest.param("+a8:8 !a:8 clean:5", id="killed, cleaned up"),
+    pytest.param("+a8:8 !a:8 +b9:9 -b:5", id="killed, another one comes"),
+    pytest.param("+a8:8 !a:8 +b2:8 -b:5", id="killed, a small one comes"),
+    pytest.param("+a8:8 +b9:17 !a:17 -b:5", id="one killed, the other ends"),
+    pytest.param("+a8:8 +b9:17 !a:17 clean:9 -b:5", id="one killed, cleaned up, the other ends"),
+    pytest.param("+a8:8 +b9:17 !a:17 !b:17 clean:5", id="both killed"),
+    pytest.param("*a8:5 clean:5", id="killed while it raised"),
+    pytest.param("*a8:5 +b9:9 -b:5", id="killed while it raised, another one comes"),
+    pytest.param("+a8:8 *b9:8 -a:5", id="killed while it raised, another one ends"),
+    pytest.param("+a8:8 ~a:8 clean:5", id="killed while it gave back"),
+    pytest.param("+a8:8 +b9:17 ~a:17 -b:5", id="killed while it gave back, the other ends"),
+    pytest.param("+a8:8 +b9:17 ~a:17 clean:9 -b:5", id="killed while giving back, cleaned up"),
+    pytest.param("+a8:8 =7:7 -a:7", id="the owner sets another"),
+    pytest.param("+a8:8 =20:20 -a:20", id="the owner sets a higher one"),
+    pytest.param("+a8:8 +b9:17 =7:7 -a:7 -b:7", id="the owner sets another for two"),
+    pytest.param("+a8:8 =7:7 !a:7 clean:7", id="the owner sets another, then a kill"),
+    pytest.param("+a8:8 =7:7 +b9:17 -a:9 -b:7", id="the owner sets another, then one comes"),
+    pytest.param("+a8:8 =20:20 +b2:20 -a:20 -b:20", id="the owner's is above all needs"),
+    pytest.param("+a8:8 +b9:17 =7:7 -b:7 +c1:9 -c:8 -a:7", id="ending never raises"),
+]
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_the_limit_follows_from_who_needs_it(story):
+    limit, ledger, living = 5, None, set()
+    for step in story.split():
+        (what, *rest), wanted = step.split(":")[0], int(step.split(":")[1])
+        rest = "".join(rest)
+        if what in "+*":
+            run, need = rest[0], int(rest[1:])
+            ledger = joined(ledger, limit, run, need, living)
+            if what == "+":
+                living.add(run)
+                limit, ledger = ledger.target, ledger.written()
+        elif what == "=":
+            limit = int(rest)
+        else:
+            living.discard(rest)
+            if what != "!":
+                ledger = left(ledger, limit, living)
+            if what not in "!~":
+                limit, ledger = ledger.target, ledger.written()
+        assert limit == wanted, f"after {step}: {ledger}"
+    assert ledger.is_settled
+
+
+# --- on disk
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A file in the place of the limit, and another place for runs."""
+    path = tmp_path / "gc_thresh3"
+    path.write_text("5\n")
+    monkeypatch.setattr(neighbour_table, "PATH", path)
+    for module in (registry, runs):
+        monkeypatch.setattr(module, "ROOT", tmp_path / "runs")
+    return path
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return tmp_path / "runs" / neighbour_table.LEDGER
+
+
+def run(**record):
+    """A run's directory, of this process unless ``record`` says another."""
+    made = runs.RunDirectory({"topology": "", **record})
+    return made
+
+
+def dead():
+    return run(process_started=1)
+
+
+def test_the_warning_names_the_command_and_the_option(table):
+    said = neighbour_table.warning(one_subnet("Always"))
+    assert "sudo sysctl -w net.ipv4.neigh.default.gc_thresh3=20" in said and "allows 5" in said
+    assert "--raise-neighbour-limit" in said
     assert table.read_text() == "5\n"
 
 
 @pytest.mark.parametrize("content", ["10\n", "nonsense", None])
 def test_no_warning_where_it_suffices_or_cannot_be_told(table, content):
     table.unlink() if content is None else table.write_text(content)
-    assert neighbour_table.warning(one_subnet("Always"), table) is None
+    assert neighbour_table.warning(one_subnet("Always")) is None
 
 
-def test_a_cluster_tells_its_warning_unless_it_may_raise_the_limit(table, monkeypatch):
-    limit = neighbour_table.limit
-    monkeypatch.setattr(neighbour_table, "limit", lambda _path: limit(table))
+def test_a_cluster_tells_its_warning_unless_it_may_raise_the_limit(table):
     (said,) = CalicoNet(one_subnet("Always")).warnings
     assert "needs 10 neighbour entries" in said
     assert CalicoNet(one_subnet("Always"), raise_neighbour_limit=True).warnings == ()
 
 
-def test_it_is_raised_and_given_back(table):
-    raised = neighbour_table.Raised(one_subnet("Always"), table)
+def test_it_is_raised_and_given_back_and_nothing_is_left(table, ledger):
+    one = run()
+    neighbour_table.raise_limit(one_subnet("Always"), one.identity)
     assert table.read_text() == "20\n"
-    raised.restore()
+    assert ledger.stat().st_mode & 0o777 == 0o600
+    assert neighbour_table.give_back(one.identity) == (20, 5)
+    assert table.read_text() == "5\n" and not ledger.exists()
+    one.remove()
+    assert not registry.ROOT.exists()
+
+
+def test_what_it_was_is_on_disk_before_it_is_written(table, ledger, monkeypatch):
+    one, seen = run(), []
+
+    def write(path, text, **options):
+        seen.append((json.loads(ledger.read_text()), text))
+
+    monkeypatch.setattr(type(table), "write_text", write)
+    neighbour_table.raise_limit(one_subnet("Always"), one.identity)
+    assert seen == [({"own": 5, "needs": {one.identity: 20}, "ours": [5, 20]}, "20\n")]
+
+
+def test_after_a_kill_whoever_starts_or_cleans_up_gives_it_back(table, ledger):
+    for clean in (leftovers.remove_all, leftovers.remove_before_start):
+        killed = dead()
+        neighbour_table.raise_limit(one_subnet("Always"), killed.identity)
+        assert table.read_text() == "20\n"
+        (removed,) = clean()
+        assert (removed.identity, removed.neighbour_limit) == (killed.identity, (20, 5))
+        assert table.read_text() == "5\n" and not ledger.exists()
+
+
+def test_the_other_run_keeps_what_it_needs(table, ledger):
+    one, other = run(), run()
+    for each in (one, other):
+        neighbour_table.raise_limit(one_subnet("Always"), each.identity)
+    assert table.read_text() == "40\n"
+    neighbour_table.give_back(one.identity)
+    assert table.read_text() == "20\n" and ledger.exists()
+    assert leftovers.remove_before_start() == ()
+    neighbour_table.give_back(other.identity)
+    assert table.read_text() == "5\n" and not ledger.exists()
+
+
+def test_without_a_ledger_nothing_is_done(table):
+    assert neighbour_table.give_back("1-1") is None
+    assert not registry.ROOT.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"own": 1}', '{"own": 1, "needs": [], "ours": []}',
+                                  '{"own": 1, "needs": {}, "ours": []}', "\0"])
+def test_a_ledger_that_makes_no_sense_changes_nothing(table, ledger, text):
+    one = run()
+    ledger.write_text(text)
+    assert neighbour_table.give_back(one.identity) is None
     assert table.read_text() == "5\n"
+    neighbour_table.raise_limit(one_subnet("Always"), one.identity)
+    assert neighbour_table.give_back(one.identity) == (20, 5)
 
 
-def test_what_somebody_else_has_set_meanwhile_is_kept(table):
-    raised = neighbour_table.Raised(one_subnet("Always"), table)
-    table.write_text("4096\n")
-    raised.restore()
-    assert table.read_text() == "4096\n"
-
-
-def test_what_suffices_is_not_written(table):
-    table.write_text("4096\n")
-    neighbour_table.Raised(one_subnet("Always"), table).restore()
-    assert table.read_text() == "4096\n"
-
-
-def test_what_cannot_be_written_is_said(table, monkeypatch):
+def test_what_cannot_be_written_is_said_and_not_remembered(table, ledger, monkeypatch):
     def refuse(*_args, **_options):
         raise PermissionError(1, "Operation not permitted")
 
+    one = run()
     monkeypatch.setattr(type(table), "write_text", refuse)
-    with pytest.raises(UnsupportedError, match="gc_thresh3 cannot be raised: Operation not"):
-        neighbour_table.Raised(one_subnet("Always"), table)
+    with pytest.raises(UnsupportedError, match="from 5 to 20: Operation not permitted; leave out"):
+        neighbour_table.raise_limit(one_subnet("Always"), one.identity)
+    assert not ledger.exists()
+

@@ -35,6 +35,9 @@ def _add(parser: argparse.ArgumentParser) -> None:
                         help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
     parser.add_argument("--rp-filter", type=int, choices=(0, 1, 2), default=2,
                         help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
+    parser.add_argument("--raise-neighbour-limit", action="store_true",
+                        help="raise the machine's neighbour-table limit (net.ipv4.neigh.default."
+                             "gc_thresh3) to what the cluster may need, until the run ends")
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -58,8 +61,12 @@ def _up(options: argparse.Namespace) -> int:
 def told(removed: Removed) -> str:
     """What was removed of a dead run, in a line."""
     programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
-    return (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
+    text = (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
             f"{': ' if programs else ''}{programs}")
+    if removed.neighbour_limit:
+        before, now = removed.neighbour_limit
+        text += f"; the neighbour-table limit is {now:,} again, from {before:,}"
+    return text
 
 
 def _keeper(options: argparse.Namespace, topology: Topology) -> Keeper:
@@ -67,7 +74,8 @@ def _keeper(options: argparse.Namespace, topology: Topology) -> Keeper:
     from calico_mn.emulation.net import CalicoNet
 
     net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
-                    name=options.name, controlled=True)
+                    name=options.name, controlled=True,
+                    raise_neighbour_limit=options.raise_neighbour_limit)
     for warning in net.warnings:
         complain(f"calico-mn: {warning}")
     if options.mode:
