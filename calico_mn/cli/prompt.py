@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,13 +12,18 @@ from typing import Any
 
 from mininet.cli import CLI
 from mininet.log import error, output
+from mininet.util import quietRun
 
 from calico_mn.cli import verbs
 from calico_mn.cli.main import read
 from calico_mn.cli.verb import Verb
 from calico_mn.control.desk import Desk
 from calico_mn.control.session import LocalSession
+from calico_mn.emulation.node import NamespaceNode
 from calico_mn.errors import CalicoMnError
+
+#: how often it is looked whether a shell still lives, when it says nothing
+_LOOK_MS = 200
 
 
 class Prompt(CLI):
@@ -53,6 +59,40 @@ class Prompt(CLI):
     @staticmethod
     def _help(verb: Verb) -> Callable[[], None]:
         return lambda: output(verb.parser(verb.name, at_prompt=True).format_help())
+
+    def onecmd(self, line: str) -> bool:
+        """One line's command; what goes wrong with it is said, and the prompt comes again."""
+        try:
+            return bool(super().onecmd(line))
+        except CalicoMnError as problem:
+            error(f"*** {problem}\n")
+            return False
+
+    def waitForNode(self, node: NamespaceNode) -> None:  # noqa: N802
+        """Wait for the command in a node's shell, print its output, and hand keys on to it.
+
+        As Mininet does, who would wait on for a shell that has ended (``exit``, or killed).
+        Raises ToolError then.
+        """
+        if self.isatty():
+            quietRun("stty -icanon min 1")
+        keys, either = select.poll(), select.poll()
+        keys.register(self.stdin, select.POLLIN)
+        either.register(self.stdin, select.POLLIN)
+        either.register(node.stdout, select.POLLIN)
+        while node.waiting:
+            try:
+                either.poll(_LOOK_MS)
+                if any(mask & select.POLLIN for _, mask in keys.poll(0)):
+                    key = self.stdin.read(1)
+                    if key:
+                        node.write(key)
+                    else:
+                        either.unregister(self.stdin)
+                        keys.unregister(self.stdin)
+                output(node.monitor(timeoutms=0))
+            except KeyboardInterrupt:
+                node.sendInt()
 
     def completenames(self, text: str, *ignored: Any) -> list[str]:
         """The first word: a command, or a node's name."""

@@ -6,6 +6,7 @@ in :mod:`calico_mn.emulation.net`.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 from mininet.node import Node
 
 from calico_mn.errors import ToolError
+from calico_mn.kernel import limits
 
 #: starts a program in the namespace of the named node: (name, argv, Popen options)
 Spawn = Callable[..., "subprocess.Popen[Any]"]
@@ -94,8 +96,22 @@ class NamespaceNode(Node):
 
     def startShell(self, mnopts: str | None = None) -> None:
         """Start the shell, but not from the constructor, where Mininet asks for it."""
-        if self._may_start:
+        if not self._may_start:
+            return
+        self.master = self.slave = -1
+        try:
             super().startShell(mnopts)
+        except ToolError:
+            if self.shell is None:
+                os.close(self.master)
+                os.close(self.slave)
+            raise
+        except OSError as error:
+            # Python says of a terminal that cannot be had that there are none, without a number.
+            reason = limits.explained(error.errno) if error.errno else (
+                f"{limits.explained(errno.EMFILE)}; or all terminals of the machine are taken, see"
+                " /proc/sys/kernel/pty")
+            raise ToolError(f"{self.name}: no shell can be started: {reason}") from error
 
     def _ensure_shell(self) -> None:
         if self.shell is not None and self.shell.poll() is not None:
@@ -114,14 +130,35 @@ class NamespaceNode(Node):
         output = select.poll()
         output.register(self.stdout, select.POLLIN)
         while not self.readbuf and not output.poll(min(_SHELL_LOOK_S, patience) * 1000):
+            if self.shell.poll() is not None and not output.poll(0):
+                said = self._told_of_the_end()
+                self._end_shell()
+                raise ToolError(said)
             if time.monotonic() >= deadline:
                 return []
-            if self.shell.poll() is not None:
-                command = self.lastCmd
-                self._end_shell()
-                raise ToolError(f"{self.name}: the shell was ended while it ran {command!r};"
-                                " the next command gets a new one")
         return super().waitReadable(0) or [(self.stdout.fileno(), select.POLLIN)]
+
+    def _told_of_the_end(self) -> str:
+        doing = f"it ran {self.lastCmd!r}" if self.lastCmd else "it started"
+        return (f"{self.name}: the shell was ended while {doing};"
+                " the next command gets a new one")
+
+    def read(self, *size: int) -> Any:
+        """Output of the shell, as soon as there is some. Raises ToolError when it has ended."""
+        self.waitReadable()
+        return super().read(*size)
+
+    def sendInt(self, *keys: str) -> None:
+        """Ctrl-C for the command that runs.
+
+        Mininet's own prompt, ``CLI(net)``, waits on for a shell that has ended, and calls this
+        when somebody types Ctrl-C: that gets them out of it.
+        """
+        if self.shell is not None and self.shell.poll() is not None:
+            said = self._told_of_the_end()
+            self._end_shell()
+            raise KeyboardInterrupt(said)
+        super().sendInt(*keys)
 
     def cmd(self, *args: Any, **kwargs: Any) -> Any:
         """Type a command into the node's shell; its output."""

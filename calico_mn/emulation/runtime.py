@@ -61,7 +61,8 @@ class Runtime:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
         #: what runs that were killed had left, and this one removed before it began
-        self.removed = leftovers.remove_before_start()
+        with limits.told("the run cannot begin"):
+            self.removed = leftovers.remove_before_start()
         with ExitStack() as undo, limits.told("the run cannot begin"):
             # Ending a run takes a descriptor, also after a boot that failed for want of one.
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -321,7 +322,6 @@ class Runtime:
         if not self.is_open:
             return
         self.is_open = False
-        os.close(self._reserve)
         inodes = {n.inode for n in self._writer.namespaces.values()}
         with ExitStack() as last_to_first:
             # Each is done whatever becomes of those before it.
@@ -331,6 +331,13 @@ class Runtime:
             last_to_first.callback(self._writer.close)
             last_to_first.callback(processes.end_in_namespaces, inodes)
             last_to_first.callback(processes.end, self._thread.processes)
+            last_to_first.callback(os.close, self._reserve)
+            last_to_first.callback(self._await_jobs)
+
+    def _await_jobs(self) -> None:
+        """Jobs that still wait in the thread would take the descriptor that was kept for ending."""
+        with suppress(KernelError):
+            self._thread.call(os.getpid)
 
     def _journal(self, name: str, commands: Sequence[str]) -> None:
         self._unwritten.setdefault(self._log_of[name], []).append(

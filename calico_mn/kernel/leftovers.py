@@ -3,9 +3,11 @@
 Namespaces, devices, mounts and eBPF programs need no removal: the kernel ends them with the last
 process that holds them. Only what provably belongs to a dead run is touched, and a run is dead when
 its process is gone. The neighbour-table limit that they had raised is given back. Two marks tell
-whose a program is: the run's identity in the environment that it was started with; and, for
-programs that began with another environment (as under ``env -i`` or ``sudo``), the run's logs,
-mounted where no other program has them. Names of programs play no part.
+whose a program is: the run's logs, mounted where no other program has them; and, for programs that
+have changed their mounts, the run's identity in the environment that they were started with. That
+counts only away from the machine's own network: people set the same variable in their terminals, to
+say which run they mean, and what they start there is theirs. Neither names of programs nor what a
+``run.json`` says play a part.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ class Removed:
     """What was removed of one dead run: its name, its programs as (pid, command name).
 
     ``neighbour_limit`` is the machine's neighbour-table limit before and after, if it was given
-    back for dead runs; the last one's entry tells.
+    back for dead runs; the last one's entry tells. ``kept`` is why the directory could not be
+    removed, or empty.
     """
 
     run: str
     identity: str
     programs: tuple[tuple[int, str], ...]
     neighbour_limit: tuple[int, int] | None = None
+    kept: str = ""
 
 
 def remove_before_start() -> tuple[Removed, ...]:
@@ -69,10 +73,10 @@ def remove_all() -> tuple[Removed, ...]:
                               for identity, found in programs.items() for pid, _name in found})
     given_back = neighbour_table.give_back()
     names = {identity: run.name for identity, run in dead.items()}
-    for run in dead.values():
-        runs.remove(run.path)
+    kept = {identity: runs.remove_dead(identity) for identity in dead}
     removed = [Removed(names.get(identity, identity), identity,
-                       tuple(dict.fromkeys(ended.get(identity, ()))))
+                       tuple(dict.fromkeys(ended.get(identity, ()))),
+                       kept=kept.get(identity, ""))
                for identity in dict.fromkeys([*dead, *ended])]
     if given_back and removed:
         removed[-1] = replace(removed[-1], neighbour_limit=given_back)
@@ -90,7 +94,7 @@ def _dead() -> dict[str, registry.FoundRun]:
 
 def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int, str]]]:
     """Programs of dead runs, also of those whose directory has gone: identity -> programs."""
-    here, own_mounts = processes.pid_namespace(), processes.mount_namespace()
+    here, homes = processes.pid_namespace(), _homes()
     living = [run for run in registry.runs() if run.status != registry.DEAD]
     spared = {run.identity for run in living}
     # Started from inside another run, a process carries that run's mark and keeps its own run.
@@ -99,29 +103,45 @@ def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int,
     for pid in processes.all_pids():
         if pid in keepers:
             continue
-        identity = _run_of(pid, own_mounts)
+        identity = _run_of(pid, homes)
         if not identity or identity in spared or processes.pid_namespace(pid) != here:
             continue
         # Without a directory only the number tells whose it was: it must be nobody's today.
         keeper = int(identity.partition("-")[0])
-        if identity in dead or processes.start_time(keeper) is None:
+        if identity in dead or processes.has_ended(keeper):
             found.setdefault(identity, []).append((pid, processes.name_of(pid)))
     return found
 
 
-def _run_of(pid: int, own_mounts: int | None) -> str:
-    """The run that a process says it belongs to, or ``""``."""
+@dataclass(frozen=True, slots=True)
+class _Homes:
+    """Where people's own programs are: our mounts, and the networks of ours and of process 1."""
+
+    mounts: int | None
+    networks: frozenset[int | None]
+
+
+def _homes() -> _Homes:
+    networks = {processes.network_namespace(), processes.network_namespace(1), None}
+    return _Homes(processes.mount_namespace(), frozenset(networks))
+
+
+def _run_of(pid: int, homes: _Homes) -> str:
+    """The run that a process belongs to, or ``""``."""
+    if processes.mount_namespace(pid) not in (None, homes.mounts):
+        # In a run that was started inside another one, both are there; the later one counts.
+        logs = _LOGS.findall(processes.mounts_of(pid))
+        if logs:
+            return str(logs[-1][0])
+    if processes.network_namespace(pid) in homes.networks:
+        return ""
     prefix = f"{MARK}=".encode()
     for variable in processes.environment_of(pid):
         if variable.startswith(prefix):
             identity = variable[len(prefix):].decode("ascii", "replace")
             return identity if registry.IDENTITY.fullmatch(identity) else ""
-    if processes.mount_namespace(pid) in (None, own_mounts):
-        return ""
-    # In a run that was started inside another one, both are there; the later one counts.
-    logs = _LOGS.findall(processes.mounts_of(pid))
-    return str(logs[-1][0]) if logs else ""
+    return ""
 
 
 def _belongs_to(pid: int, identity: str) -> bool:
-    return _run_of(pid, processes.mount_namespace()) == identity
+    return _run_of(pid, _homes()) == identity

@@ -24,6 +24,21 @@ def start_time(pid: int) -> int | None:
     return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
 
+def has_ended(pid: int) -> bool:
+    """Whether no process has a number, or only a zombie; /proc may hide one that lives (hidepid).
+    """
+    fields = _stat(pid)
+    if fields is not None:
+        return fields[0] in "ZX"
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the third on, which is the state."""
     try:
@@ -45,6 +60,14 @@ def mount_namespace(pid: int | None = None) -> int | None:
     """Which mounts a process sees; None where that cannot be told."""
     try:
         return os.stat(f"/proc/{'self' if pid is None else pid}/ns/mnt").st_ino
+    except OSError:
+        return None
+
+
+def network_namespace(pid: int | None = None) -> int | None:
+    """Which network a process is in; None where that cannot be told."""
+    try:
+        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/net").st_ino
     except OSError:
         return None
 
@@ -84,8 +107,9 @@ def all_pids() -> list[int]:
 def kill_by_id(still_right: Mapping[int, Callable[[], bool]]) -> None:
     """Kill processes that are not children of ours, unless a number went to another meanwhile.
 
-    Each one's ``still_right`` looks at /proc again, while a descriptor keeps the number from
-    being reused. Returns when all have ended, or after a second.
+    Each one's ``still_right`` looks at /proc again once a descriptor is held: if that is not the
+    process's own, then the process has ended, and a signal by the descriptor reaches nobody.
+    Returns when all have ended, or after a second.
     """
     held: list[int] = []
     try:

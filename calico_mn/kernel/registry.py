@@ -1,11 +1,15 @@
 """The runs that are found on disk: who keeps them, and whether that process lives.
 
-Reading only, for any process; :mod:`calico_mn.kernel.runs` is the side that keeps a run.
+Reading only, for any process; :mod:`calico_mn.kernel.runs` is the side that keeps a run. What a
+``run.json`` says is shown, and believed of nothing that anybody could be harmed by: a run's
+process is the one in its directory's name, and holds a lock on that directory while it lives.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +24,10 @@ from calico_mn.names import is_label
 ROOT = Path("/run/calico-mn")
 RECORD = "run.json"
 SOCKET = "control"
-IDENTITY = re.compile(r"(\d+)-\d+")
+IDENTITY = re.compile(r"([0-9]+)-[0-9]+")
+#: what ``run.json`` holds for others to read, and of which type
+_TYPES = {"name": str, "started": str, "topology": str, "tunnel": str, "version": str,
+          "pid_namespace": int, "process_started": int}
 
 #: what a run's status can be
 RUNNING, STARTING, PRIVATE, ELSEWHERE, DEAD = (
@@ -55,10 +62,15 @@ class FoundRun:
         its own, such as an experiment; ``elsewhere``: kept in another container, so that nothing
         is known of it; ``dead``: its process is gone.
         """
-        if self.record.get("pid_namespace", _here()) != _here():
-            return ELSEWHERE
+        here, held = processes.pid_namespace(), is_held(self.path)
+        # A record that is missing or unreadable says not even where its process is.
+        if self.record.get("pid_namespace", None if held else here) != here:
+            return ELSEWHERE if held or not self.record.get("locked") else DEAD
         started = processes.start_time(self.pid)
-        if started is None or self.record.get("process_started", started) != started:
+        if started is None:
+            # Where /proc hides other people's processes (hidepid), this one may live all the same.
+            return DEAD if processes.has_ended(self.pid) else PRIVATE
+        if self.record.get("process_started", started) != started and not held:
             return DEAD
         if not self.record.get("controlled"):
             return PRIVATE
@@ -70,8 +82,22 @@ class FoundRun:
         return self.path / SOCKET
 
 
-def _here() -> int | None:
-    return processes.pid_namespace()
+def is_held(path: Path) -> bool:
+    """Whether a process, in whichever container, holds the lock on a run's directory (flock(2))."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Who looks takes a shared lock: two that look at once do not mistake each other for it.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def runs() -> list[FoundRun]:
@@ -80,21 +106,39 @@ def runs() -> list[FoundRun]:
         paths = [path for path in ROOT.iterdir() if IDENTITY.fullmatch(path.name)]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise ClusterError(f"{ROOT} cannot be read: {error.strerror}") from None
     found = [FoundRun(path, record) for path in paths if (record := _record(path)) is not None]
     return sorted(found, key=lambda run: (run.record.get("started", ""), run.identity))
 
 
 def _record(path: Path) -> Mapping[str, Any] | None:
-    """What ``run.json`` says; nothing before it is written, None once the run has ended."""
+    """What ``run.json`` says; nothing before it is written, None for what is no run (any more).
+
+    A run's directory has a record or is empty: whatever else is there belongs to somebody else.
+    """
     try:
+        if path.is_symlink() or not path.is_dir():
+            return None
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {} if path.exists() else None
+        return None if _has_entries(path) else {}
     except PermissionError:
         raise ClusterError(f"{path} is for root only: run this with sudo") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        return {}
+    return {key: value for key, value in record.items()
+            if isinstance(value, _TYPES.get(key, object))}
+
+
+def _has_entries(path: Path) -> bool:
+    """Whether a directory holds anything, or is gone."""
+    try:
+        return any(path.iterdir())
+    except OSError:
+        return True
 
 
 def find(wanted: str = "") -> FoundRun:

@@ -41,33 +41,44 @@ class RunDirectory:
     """``/run/calico-mn/PID-N``: ``run.json`` and ``logs/NAME/cni.log``.
 
     ``description`` goes into ``run.json``; its ``topology`` gives the run its name unless one is
-    given. Raises ClusterError for a name that is taken or none, UnsupportedError where the
-    directory cannot be made.
+    given. It is locked (flock(2)) as long as this process has it, which containers that share
+    /run see, too. Raises ClusterError for a name that is taken or none, UnsupportedError where
+    the directory cannot be made.
     """
 
     def __init__(self, description: Mapping[str, object], name: str = "") -> None:
-        self.identity = f"{os.getpid()}-{next(_numbers)}"
-        self.path = ROOT / self.identity
+        self.path = ROOT
+        self._lock = -1
         self._log_directories: dict[str, Path] = {}
         self.record = {
             "name": name, "pid": os.getpid(),
             "process_started": processes.start_time(os.getpid()),
-            "pid_namespace": processes.pid_namespace(), "started": _now(), **description}
+            "pid_namespace": processes.pid_namespace(), "locked": True, "started": _now(),
+            **description}
         try:
             with locked():
                 self.record["name"] = self.name = registry.new_name(
                     name, str(description.get("topology", "")), registry.runs())
-                if self.path.exists():
-                    # Left behind by a process with our pid that was killed: it cannot be alive.
-                    shutil.rmtree(self.path)
-                self.path.mkdir(mode=0o700)
+                # One of that name may be another container's, or a killed process's with our pid.
+                path = ROOT / f"{os.getpid()}-{next(_numbers)}"
+                while os.path.lexists(path):
+                    path = ROOT / f"{os.getpid()}-{next(_numbers)}"
+                path.mkdir(mode=0o700)
+                self.path = path
+                self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
                 (self.path / registry.RECORD).write_text(
                     json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
                 (self.path / "logs").mkdir()
         except OSError as error:
-            remove(self.path)
-            raise UnsupportedError(f"cannot make the run's directory {self.path}:"
+            self.remove()
+            raise UnsupportedError(f"cannot make the run's directory below {ROOT}:"
                                    f" {limits.explained(error.errno)}") from error
+
+    @property
+    def identity(self) -> str:
+        """``PID-N``, the directory's name."""
+        return self.path.name
 
     @property
     def socket(self) -> Path:
@@ -98,14 +109,42 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Delete the directory, and the common one if no other run uses it."""
-        remove(self.path)
+        if self.path != ROOT:
+            with suppress(OSError):
+                _delete(self.path)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        with suppress(OSError):
+            ROOT.rmdir()
 
 
-def remove(path: Path) -> None:
-    """Delete a run's directory, and the common one if no other run uses it."""
-    shutil.rmtree(path, ignore_errors=True)
+def remove_dead(identity: str) -> str:
+    """Delete a dead run's directory, and the common one if no other run uses it.
+
+    Does nothing if it is not dead any more: another process may have got its number. Why it
+    could not be deleted, or ``""``.
+    """
+    try:
+        with locked():
+            for run in registry.runs():
+                if run.identity == identity and run.status == registry.DEAD:
+                    _delete(run.path)
+    except OSError as error:
+        return error.strerror or str(error)
     with suppress(OSError):
         ROOT.rmdir()
+    return ""
+
+
+def _delete(path: Path) -> None:
+    """The record last: without it, what is left half-way would count as somebody else's."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == registry.RECORD):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    path.rmdir()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from calico_mn.delta import Delta, creation
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel import iptext, mender, rtnetlink
+from calico_mn.kernel import iptext, limits, mender, rtnetlink
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, plan
@@ -261,4 +261,5 @@ class KernelWriter:
                 file.write(str(item.value))
         except OSError as error:
             raise KernelError(
-                f"{namespace.name}: {iptext.sysctl(item)}: {error.strerror}") from error
+                f"{namespace.name}: {iptext.sysctl(item)}:"
+                f" {limits.explained(error.errno)}") from error

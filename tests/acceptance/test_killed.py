@@ -184,7 +184,7 @@ def worker(*, before: Callable[[], None] | None = None, **options: object
     return subprocess.CompletedProcess(WORKER, process.returncode, out, err), process.pid
 
 
-@pytest.mark.parametrize("limit", [14, 20, 26, 32, 40])
+@pytest.mark.parametrize("limit", [14, 16, 21, 27, 32, 40])
 def test_out_of_file_descriptors_is_said_and_leaves_nothing(untouched, limit):
     done, pid = worker(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
     assert done.returncode == 1

@@ -83,6 +83,38 @@ def test_ctrl_c_ends_no_run_and_other_terminals_work_meanwhile(prompt):
     assert prompt.status() == 0
 
 
+@pytest.mark.parametrize("command", ["exit", "kill -9 $$"])
+def test_a_shell_that_ends_at_the_prompt_is_told_of_and_replaced(prompt, command):
+    prompt.type(f"node31 {command}\n")
+    assert prompt.shows(f"*** node31: the shell was ended while it ran '{command}'")
+    assert prompt.shows("mininet> ")
+    prompt.type("node31 echo still $((40+2))\n")
+    assert prompt.shows("still 42") and prompt.shows("mininet> ")
+    prompt.type("\x04")
+    assert prompt.status() == 0
+
+
+def test_ctrl_c_gets_one_out_of_mininets_own_prompt_when_a_shell_has_ended(machine_can, tmp_path):
+    """``CLI(net)`` in a script of somebody's own: its waiting is Mininet's."""
+    script = ("from mininet.cli import CLI\n"
+              "from calico_mn import CalicoNet, load_topology\n"
+              f"with CalicoNet(load_topology({str(LAB)!r}), tunnel={TUNNEL!r}) as net: CLI(net)\n")
+    with Terminal(PROGRAM[0], "-c", script, HOME=str(tmp_path)) as terminal:
+        assert terminal.shows("mininet> ")
+        terminal.type("node31 echo ready\n")
+        assert terminal.shows("ready") and terminal.shows("mininet> ")
+        terminal.type("node31 exit\n")
+        assert terminal.shows("exit\r\n")
+        shell_ended = 0.3
+        assert not terminal.shows("mininet> ", shell_ended)
+        terminal.type("\x03")
+        assert terminal.shows("mininet> ")
+        terminal.type("node31 echo still $((40+2))\n")
+        assert terminal.shows("still 42") and terminal.shows("mininet> ")
+        terminal.type("\x04")
+        assert terminal.status() == 0
+
+
 def test_closing_the_terminal_ends_the_run(prompt):
     (run,) = listed()
     prompt.close()

@@ -5,6 +5,7 @@ raised in User-Mode Linux, by tests/acceptance/test_neighbour_limit.py.
 """
 
 import json
+import os
 
 import pytest
 from support.topologies import one_subnet, two_subnets
@@ -108,7 +109,11 @@ def run(**record):
 
 
 def dead():
-    return run(process_started=1)
+    """A run whose process has another start, and whose lock has ended with it."""
+    found = run(process_started=1)
+    os.close(found._lock)
+    found._lock = -1
+    return found
 
 
 def test_the_warning_names_the_command_and_the_option(table):

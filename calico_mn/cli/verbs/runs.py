@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import columns, paint, print_json, say, show
-from calico_mn.cli.verb import OK, RUNS, Verb, completes, nothing
+from calico_mn.cli.verb import FAILED, OK, RUNS, Verb, completes, nothing
 from calico_mn.cli.verbs.files import counted
 from calico_mn.cli.verbs.up import GROUP, told
 
@@ -114,14 +114,15 @@ def _cleanup(options: argparse.Namespace) -> int:
     from calico_mn.kernel import leftovers
 
     found = leftovers.remove_all()
+    status = FAILED if any(removed.kept for removed in found) else OK
     if options.json:
         print_json([dataclasses.asdict(removed) for removed in found])
-        return OK
+        return status
     for removed in found:
         say(told(removed))
     if not found:
         say("nothing to clean up")
-    return OK
+    return status
 
 
 VERBS = {

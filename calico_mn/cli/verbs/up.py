@@ -60,12 +60,16 @@ def _up(options: argparse.Namespace) -> int:
 
 def told(removed: Removed) -> str:
     """What was removed of a dead run, in a line."""
+    from calico_mn.kernel import registry
+
     programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
     text = (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
             f"{': ' if programs else ''}{programs}")
     if removed.neighbour_limit:
         before, now = removed.neighbour_limit
         text += f"; the neighbour-table limit is {now:,} again, from {before:,}"
+    if removed.kept:
+        text += f"; but {registry.ROOT / removed.identity} cannot be removed: {removed.kept}"
     return text
 
 
