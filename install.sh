@@ -6,7 +6,7 @@
 #   ./install.sh test [ARG]...   install, also what the tests need, then pytest ARG... as root
 #   ./install.sh develop         install, also what the tests need, and run nothing
 #
-# For Debian 12, Ubuntu 22.04 and 24.04, as root or as a user with sudo. Only what is missing is
+# For Debian 12 and 13, Ubuntu 22.04 and 24.04, as root or as a user with sudo. Only what is missing is
 # installed; when nothing is, nothing is printed. Python packages go into a virtual environment:
 # .venv beside this file.
 #

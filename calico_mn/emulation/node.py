@@ -91,6 +91,9 @@ class NamespaceNode(Node):
         if cmd[0] == "mnexec":
             cmd = cmd[2:]
             params["close_fds"] = True
+            # The shell has a terminal, and what it prints is read by programs: Debian's ip
+            # colours its lines at a terminal, from Debian 13 on.
+            params["env"] = {**os.environ, "NO_COLOR": "1"}
         params.setdefault("start_new_session", True)
         return self._spawn(self.name, list(cmd), **params)
 

@@ -16,6 +16,7 @@ from calico_mn.experiment.options import whole_numbers, words_of
 from calico_mn.experiment.run import Run
 from calico_mn.measure import iperf, offloads, paths, udp
 from calico_mn.measure.conditions import conditions
+from calico_mn.measure.iperf_version import timed
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.readings import Value
 from calico_mn.measure.trials import Trial, factorial
@@ -107,9 +108,14 @@ class Plan:
             ("pods", f"{source.name} on {source.node} to {destination.name} on"
              f" {destination.node}"),
             ("trials", f"{len(self.settings)} combinations x {effort.repeats} repeats of"
-             f" {effort.duration:g} s, in random order (seed {self.run.options.seed}); about"
+             f" {self.duration:g} s, in random order (seed {self.run.options.seed}); about"
              f" {self.seconds():.0f} s"),
         ]
+
+    @property
+    def duration(self) -> float:
+        """How long the installed iperf3 makes a measurement."""
+        return timed(self.net[self.pair.source.name], self.run.options.effort.duration)
 
     def seconds(self) -> float:
         """How long all is expected to take."""
@@ -118,8 +124,7 @@ class Plan:
 
     def trial_seconds(self, trial: Trial) -> float:
         """How long a trial is expected to take."""
-        duration = self.run.options.effort.duration
-        return duration + (_UDP_S if trial["size"] else _TCP_S)
+        return self.duration + (_UDP_S if trial["size"] else _TCP_S)
 
     def describe(self, trial: Trial) -> str:
         """A trial in a few words."""

@@ -75,7 +75,7 @@ def datagrams_cost(client: Host, server: iperf.Server, *, size: int, duration: f
     with CpuMeter() as meter:
         found = udp.datagrams(client, server, size=size, duration=duration)
     return Taken({"programs_packet": found.cpu_packet_us,
-                  **_per_packet(meter.cost, found.sent_per_s * duration),
+                  **_per_packet(meter.cost, found.sent),
                   "packets": found.received_per_s, "packets_sent": found.sent_per_s,
                   "loss": round(found.loss, 5)})
 

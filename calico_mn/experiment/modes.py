@@ -17,6 +17,7 @@ from calico_mn.experiment.instruments import Instrument
 from calico_mn.experiment.options import MODES, modes, whole_numbers, words_of
 from calico_mn.experiment.run import Run
 from calico_mn.measure import iperf, paths, physics, udp
+from calico_mn.measure.iperf_version import timed
 from calico_mn.measure.offloads import Switched, offloads
 from calico_mn.measure.paths import Endpoint, Pair
 from calico_mn.measure.readings import PLAIN, POD_ROUTES, Taken, Value
@@ -195,10 +196,10 @@ class Plan:
             for cluster in self.clusters for path in self.pairs)
 
     def _seconds(self, limited: bool) -> float:
-        duration = iperf.counted_seconds(self.run.options.effort.duration, limited)
-        sizes = len(self.sizes)
-        return (duration + (iperf.UNSTEADY_S if limited else 0) + (1 + sizes) * self._short
-                + sizes * _UDP_S + _TRIAL_S)
+        client = self.net[self.pods[0].name]
+        duration = iperf.counted_seconds(client, self.run.options.effort.duration, limited)
+        return (duration + (iperf.UNSTEADY_S if limited else 0) + self._short
+                + len(self.sizes) * (timed(client, self._short) + _UDP_S) + _TRIAL_S)
 
     def describe(self, trial: Trial) -> str:
         """A trial in a few words."""
@@ -272,6 +273,6 @@ def _slow(found: Plan) -> list[tuple[str, str]]:
         return []
     rates = dict.fromkeys(f"{path} {limit.rate:g} Mbit/s"
                           for (_, path), limit in found.limits.items())
-    seconds = iperf.counted_seconds(found.run.options.effort.duration, True)
+    seconds = iperf.limited_seconds(found.run.options.effort.duration)
     return [("slow links", f"{listed(list(rates))}; there {seconds:g} s are counted, after a"
              f" start of {iperf.UNSTEADY_S} s")]

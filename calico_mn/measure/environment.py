@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn import __version__
 from calico_mn.errors import ToolError
+from calico_mn.measure import iperf_version
 from calico_mn.measure.programs import Host, run
 
 if TYPE_CHECKING:
@@ -91,15 +91,6 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def iperf3_threads(version: str | None) -> bool | None:
-    """Whether iperf3 has a thread for each stream (since 3.16), from its own first line.
-
-    None where no version can be read. With one thread, parallel streams share one CPU.
-    """
-    found = re.search(r"\biperf (\d+)\.(\d+)", version or "")
-    return (int(found[1]), int(found[2])) >= (3, 16) if found else None
-
-
 def _versions(host: Host) -> dict[str, str | bool | None]:
     iperf3 = _first_line(host, ["iperf3", "--version"])
     return {
@@ -107,7 +98,7 @@ def _versions(host: Host) -> dict[str, str | bool | None]:
         "python": platform.python_version(),
         "mininet": _distribution("mininet"),
         "iperf3": iperf3,
-        "iperf3_threads": iperf3_threads(iperf3),
+        "iperf3_threads": iperf_version.threads(iperf3),
         "iproute2": _first_line(host, ["ip", "-V"]),
         "ping": _first_line(host, ["ping", "-V"]),
     }

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from calico_mn.errors import ToolError
 from calico_mn.measure.iperf_json import Transfer, parse
+from calico_mn.measure.iperf_version import has_threads, timed
 from calico_mn.measure.programs import (
     LONGEST_ANSWER,
     Host,
@@ -24,7 +25,7 @@ from calico_mn.measure.programs import (
 )
 
 __all__ = ["CONNECT_TIMEOUT_MS", "DIRECTIONS", "Server", "Transfer", "answer", "client_argv",
-           "counted_seconds", "listening", "parse", "transfer", "warm_up"]
+           "counted_seconds", "limited_seconds", "listening", "parse", "transfer", "warm_up"]
 
 CONNECT_TIMEOUT_MS = 2000
 _START_TIMEOUT_S = 5.0
@@ -46,13 +47,13 @@ def client_argv(ip: str, *, seconds: int | None = None, amount: int | None = Non
     """The client's command: for a time in whole seconds, or for an ``amount`` in bytes.
 
     ``more`` are further options. The first ``skipped`` seconds come in addition and are not
-    counted.
+    counted. For an amount there are reports, since from 3.16 on iperf3 ends at one of them.
     """
     limit = ["-t", str(seconds)] if amount is None else ["-n", str(amount)]
     if skipped:
         limit = ["-O", str(skipped), *limit]
-    return ["iperf3", "-c", ip, "-J", "-i", "0", "--connect-timeout", str(CONNECT_TIMEOUT_MS),
-            *more, *limit]
+    return ["iperf3", "-c", ip, "-J", "-i", "0" if amount is None else "0.1",
+            "--connect-timeout", str(CONNECT_TIMEOUT_MS), *more, *limit]
 
 
 class Server(Host, Protocol):
@@ -61,9 +62,14 @@ class Server(Host, Protocol):
     ip: str
 
 
-def counted_seconds(duration: float, limited: bool) -> float:
-    """For how long a transfer is counted when ``duration`` is asked for."""
-    return max(_STEADY_S, math.ceil(duration)) if limited else duration
+def counted_seconds(client: Host, duration: float, limited: bool) -> float:
+    """For how long a transfer is counted when ``duration`` is asked for. Raises ToolError."""
+    return limited_seconds(duration) if limited else timed(client, duration)
+
+
+def limited_seconds(duration: float) -> int:
+    """The same over a limited link."""
+    return max(_STEADY_S, math.ceil(duration))
 
 
 def transfer(client: Host, server: Server, *, duration: float, rate: float,
@@ -75,7 +81,8 @@ def transfer(client: Host, server: Server, *, duration: float, rate: float,
     from 3.16 on each by its own.
 
     iperf3 counts whole seconds only. Any other duration becomes an amount: what ``rate`` (in
-    Mbit/s, from :func:`warm_up`) moves in that time. Raises ToolError.
+    Mbit/s, from :func:`warm_up`) moves in that time; or where iperf3 does not time amounts, the
+    next whole second, see :func:`.iperf_version.timed`. Raises ToolError.
 
     Over a ``limited`` link (tc-tbf) the first second is not counted: it has the bucket's tokens
     on top of the rate, 10 ms worth of it, and TCP's start. What follows lasts two seconds or
@@ -83,12 +90,14 @@ def transfer(client: Host, server: Server, *, duration: float, rate: float,
     """
     more = [*(["-P", str(streams)] if streams != 1 else []), *DIRECTIONS[direction]]
     if limited:
-        seconds = int(counted_seconds(duration, limited))
+        seconds = limited_seconds(duration)
         command = client_argv(server.ip, seconds=seconds, skipped=UNSTEADY_S, more=more)
         return _transfer(client, server, command, seconds + UNSTEADY_S)
-    if duration == int(duration):
+    seconds_taken = timed(client, duration)
+    if seconds_taken == int(seconds_taken):
         return _transfer(client, server,
-                         client_argv(server.ip, seconds=int(duration), more=more), duration)
+                         client_argv(server.ip, seconds=int(seconds_taken), more=more),
+                         seconds_taken)
     # The amount is that of all streams together; in both directions, each has to share.
     amount = max(1, round(rate * 1e6 / 8 * duration / (2 if direction == "both" else 1)))
     return _transfer(client, server, client_argv(server.ip, amount=amount, more=more),
@@ -96,7 +105,12 @@ def transfer(client: Host, server: Server, *, duration: float, rate: float,
 
 
 def warm_up(client: Host, server: Server) -> float:
-    """Two short transfers; the rate of the second in Mbit/s. Not a measurement."""
+    """Two short transfers; the rate of the second in Mbit/s. Not a measurement.
+
+    One of a second where iperf3 does not time amounts.
+    """
+    if has_threads(client) is not False:
+        return _transfer(client, server, client_argv(server.ip, seconds=1), 60).mbit_per_s
     first = _transfer(client, server, client_argv(server.ip, amount=_FIRST_PROBE_BYTES), 60)
     amount = max(_FIRST_PROBE_BYTES // 8, round(first.mbit_per_s * 1e6 / 8 * _SECOND_PROBE_S))
     return _transfer(client, server, client_argv(server.ip, amount=amount), 60).mbit_per_s

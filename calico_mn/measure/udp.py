@@ -8,6 +8,7 @@ from typing import Any
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
 from calico_mn.measure.iperf_json import cpu_seconds, load
+from calico_mn.measure.iperf_version import timed
 from calico_mn.measure.programs import Host
 
 #: bytes of payload: what iperf3 writes into each datagram, and the most that IPv4 allows
@@ -25,7 +26,7 @@ class Datagrams:
     ``sent_per_s`` and ``received_per_s`` each by their own end's clock; ``loss`` is the share of
     the sent ones that the receiving program did not read, 0 to 1; ``mbit_per_s`` the payload
     that it did. ``cpu_packet_us``: CPU time of both programs by the packets sent, see
-    :func:`.iperf_json.cpu_seconds`.
+    :func:`.iperf_json.cpu_seconds`. ``sent``: how many were sent.
     """
 
     size: int
@@ -34,20 +35,23 @@ class Datagrams:
     loss: float
     mbit_per_s: float
     cpu_packet_us: float | None = field(default=None, compare=False)
+    sent: float = field(default=0, compare=False)
 
 
 def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Datagrams:
     """Send datagrams for ``duration`` seconds from ``client`` to ``server``, without a pause.
 
     iperf3 counts whole seconds only. Any other duration becomes a number of datagrams: what the
-    rate of a short probe sends in that time. The sender is not held back by anything, so a loss
-    says that the receiver (its socket buffer above all) is the slower of the two.
+    rate of a short probe sends in that time; or where iperf3 does not time amounts, the next
+    whole second, see :func:`.iperf_version.timed`. The sender is not held back by anything, so a
+    loss says that the receiver (its socket buffer above all) is the slower of the two.
     Raises ToolError.
     """
     if not SMALLEST <= size <= LARGEST:
         raise ToolError(f"iperf3 sends datagrams of {SMALLEST} to {LARGEST} bytes, not of {size}")
-    if duration == int(duration):
-        return _send(client, server, size, ["-t", str(int(duration))], duration)
+    taken = timed(client, duration)
+    if taken == int(taken):
+        return _send(client, server, size, ["-t", str(int(taken))], taken)
     probe = _send(client, server, size, ["-k", str(_PROBE_DATAGRAMS)], _PATIENCE)
     count = max(1, round(probe.sent_per_s * duration))
     return _send(client, server, size, ["-k", str(count)], duration * _PATIENCE)
@@ -77,7 +81,7 @@ def parse(output: str) -> Datagrams:
         return Datagrams(size, _rate(sent, sent_by), _rate(received, received_by),
                          max(0.0, 1 - received / sent),
                          round(_rate(received, received_by) * size * 8 / 1e6, 3),
-                         None if cpu is None else round(cpu / sent * 1e6, 4))
+                         None if cpu is None else round(cpu / sent * 1e6, 4), sent)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         raise ToolError("iperf3's answer has no start.test_start.blksize, or no end.sum_sent and"
                         " end.sum_received with bytes and seconds, or nothing was sent"

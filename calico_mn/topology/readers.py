@@ -154,9 +154,15 @@ def ipv4_network(report: Report, tree: Tree, label: str) -> IPv4Network | None:
     """An IPv4 prefix with no host bits set."""
     found = network(report, tree, label)
     if isinstance(found, IPv6Network):
-        report.add(f"{label} {found} is an IPv6 prefix", tree.mark, NO_IPV6)
+        report.add(f"{label} {ipv6_text(found)} is an IPv6 prefix", tree.mark, NO_IPV6)
         return None
     return found
+
+
+def ipv6_text(network: IPv6Network) -> str:
+    """As Python from 3.13 on writes it: an IPv4 address that is mapped into IPv6 stays one."""
+    mapped = network.network_address.ipv4_mapped
+    return str(network) if mapped is None else f"::ffff:{mapped}/{network.prefixlen}"
 
 
 def parse_network(

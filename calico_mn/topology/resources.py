@@ -14,7 +14,7 @@ from calico_mn.model import EncapsulationMode, IPAMConfiguration
 from calico_mn.topology import drafts as d
 from calico_mn.topology.fields import Located, Record
 from calico_mn.topology.problems import Report, quote
-from calico_mn.topology.readers import NO_IPV6
+from calico_mn.topology.readers import NO_IPV6, ipv6_text
 from calico_mn.topology.underlay import MAX_MTU, MIN_IPV4_MTU, add_underlay
 
 ENVIRONMENT_PREFIX = "CALICO_IPV4POOL_"
@@ -60,7 +60,7 @@ def add_pool(report: Report, record: Record, drafts: d.Drafts) -> None:
             report.add("IPPool spec.ipipMode must be Never for an IPv6 pool", ipip.mark,
                        f"IPIP carries IPv4 only; {NO_IPV6} anyway, so remove this pool")
         else:
-            report.add(f"IPPool spec.cidr {quote(str(cidr.value))}: {NO_IPV6}", cidr.mark,
+            report.add(f"IPPool spec.cidr {quote(ipv6_text(cidr.value))}: {NO_IPV6}", cidr.mark,
                        "remove this pool")
         return
     if size and not 20 <= size.value <= 32:

@@ -159,6 +159,12 @@ def test_cmd_gives_the_output_and_ctrl_c_ends_a_command(net):
     assert node.cmd("echo $x $PWD").strip() == "5 /tmp", "one shell, kept"
 
 
+def test_what_cmd_gives_has_no_colours_though_a_shell_has_a_terminal(net):
+    assert net["node31"].cmd("test -t 1 && echo terminal") == "terminal\r\n"
+    assert "\x1b" not in net["node31"].cmd("ip route; ip link")
+    assert net["node31"].cmd("echo $NO_COLOR") == "1\r\n"
+
+
 def test_popen_of_a_missing_program_says_which(net):
     with pytest.raises(ToolError, match="sit/web: cannot run nosuchprogram"):
         net["web"].popen(["nosuchprogram"])

@@ -4,9 +4,30 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import iperf
+from calico_mn.measure import iperf, iperf_version
+from calico_mn.measure.programs import Finished
 
 RECEIVED = {"seconds": 2.0, "bytes": 250_000_000, "bits_per_second": 1e9}
+
+
+def command_of(monkeypatch, version, action=None, **options):
+    """The only command by which an iperf3 that says ``version`` is asked for a transfer."""
+    commands = []
+
+    def transfer(_client, _server, command, _expected):
+        commands.append(command)
+        return iperf.Transfer(800, 1, 1, 0)
+
+    monkeypatch.setattr(iperf, "_transfer", transfer)
+    monkeypatch.setattr(iperf_version, "_known", {})
+    monkeypatch.setattr(iperf_version, "run", lambda *_: Finished(0, version, ""))
+    server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
+    if action:
+        action(None, server)
+    else:
+        iperf.transfer(None, server, rate=800, **options)
+    command, = commands
+    return command
 
 
 def answer(**end):
@@ -63,11 +84,26 @@ def test_client_command(limit, words):
     pytest.param(1.5, ["-n", "150000000"], id="more than a second"),
 ])
 def test_durations_that_iperf3_cannot_count_become_an_amount(monkeypatch, duration, words):
-    commands = []
-    monkeypatch.setattr(iperf, "_transfer", lambda _c, _s, command, _e: commands.append(command))
-    server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
-    iperf.transfer(None, server, duration=duration, rate=800)
-    assert commands[0][-2:] == words
+    assert command_of(monkeypatch, "iperf 3.12", duration=duration)[-2:] == words
+
+
+@pytest.mark.parametrize("version", ["iperf 3.16 (cJSON 1.7.15)", "something else"])
+@pytest.mark.parametrize(("duration", "words"), [
+    pytest.param(2.0, ["-t", "2"], id="whole seconds as they are"),
+    pytest.param(0.05, ["-t", "1"], id="a second at least"),
+    pytest.param(1.5, ["-t", "2"], id="the next one"),
+])
+def test_whole_seconds_where_iperf3_does_not_time_amounts(monkeypatch, version, duration, words):
+    assert command_of(monkeypatch, version, duration=duration)[-2:] == words
+
+
+def test_where_iperf3_does_not_time_amounts_the_warm_up_has_none(monkeypatch):
+    assert command_of(monkeypatch, "iperf 3.18", action=iperf.warm_up)[-2:] == ["-t", "1"]
+
+
+def test_with_an_amount_iperf3_reports_since_only_then_it_looks_at_the_amount():
+    command = iperf.client_argv("10.0.0.1", amount=1000)
+    assert command[command.index("-i") + 1] == "0.1"
 
 
 @pytest.mark.parametrize(("duration", "words"), [
@@ -144,8 +180,5 @@ def test_streams_and_direction_become_options(monkeypatch, options, words, limit
 
 
 def test_in_both_directions_each_moves_half_of_the_amount(monkeypatch):
-    commands = []
-    monkeypatch.setattr(iperf, "_transfer", lambda _c, _s, command, _e: commands.append(command))
-    server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
-    iperf.transfer(None, server, duration=0.5, rate=800, direction="both")
-    assert commands[0][-2:] == ["-n", "25000000"]
+    command = command_of(monkeypatch, "iperf 3.12", duration=0.5, direction="both")
+    assert command[-2:] == ["-n", "25000000"]

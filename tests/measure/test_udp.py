@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import udp
+from calico_mn.measure import iperf_version, udp
+from calico_mn.measure.programs import Finished
 from calico_mn.measure.udp import Datagrams
 
 
@@ -62,7 +63,12 @@ def test_what_is_no_measurement_is_an_error(output):
         udp.parse(output)
 
 
-def test_a_duration_below_a_second_becomes_a_count(monkeypatch):
+@pytest.mark.parametrize(("version", "words"), [
+    pytest.param("iperf 3.12", [["-k", "2000"], ["-k", "100"], ["-t", "2"]],
+                 id="a count where iperf3 times it"),
+    pytest.param("iperf 3.18", [["-t", "1"], ["-t", "2"]], id="else the next second"),
+])
+def test_a_duration_below_a_second(monkeypatch, version, words):
     commands = []
 
     def exchange(_client, _server, command, _expected):
@@ -70,10 +76,12 @@ def test_a_duration_below_a_second_becomes_a_count(monkeypatch):
         return answer(sum_sent=SENT, sum_received=SENT)
 
     monkeypatch.setattr(udp.iperf, "answer", exchange)
+    monkeypatch.setattr(iperf_version, "_known", {})
+    monkeypatch.setattr(iperf_version, "run", lambda *_: Finished(0, version, ""))
     server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
     udp.datagrams(None, server, size=100, duration=0.2)
     udp.datagrams(None, server, size=100, duration=2)
-    assert [command[-2:] for command in commands] == [["-k", "2000"], ["-k", "100"], ["-t", "2"]]
+    assert [command[-2:] for command in commands] == words
     assert all(command[-8:-2] == ["2000", "-u", "-b", "0", "-l", "100"] for command in commands)
 
 
