@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico_mn import __version__, streams
+from calico_mn import __version__, asroot, streams
 from calico_mn.cli import help as words
 from calico_mn.cli import verbs
 from calico_mn.cli.output import complain, say
@@ -84,8 +83,8 @@ def _dispatch(given: list[str]) -> int:
     options = read(verb, given[1:])
     if options is None:
         return 0
-    if verb.needs_root and os.geteuid() != 0:
-        raise UnsupportedRequestError(f"{verb.name} needs root; run: sudo {_again(given)}")
+    if os.geteuid() != 0 and verb.needs_root(options):
+        raise UnsupportedRequestError(f"{verb.name} needs root; run: {_again(given)}")
     if verb.ask is None:
         assert verb.run is not None
         return verb.run(options)
@@ -119,8 +118,8 @@ def read(verb: Verb, given: Sequence[str], *, at_prompt: bool = False
 
 
 def _again(given: Sequence[str]) -> str:
-    """This very command, ready to paste: sudo finds programs by other rules than a shell."""
+    """This very command as root: sudo finds programs by other rules than a shell."""
     program = [os.path.abspath(sys.argv[0])]
     if Path(program[0]).name == "__main__.py":
         program = [sys.executable, "-m", "calico_mn"]
-    return shlex.join([*program, *given])
+    return asroot.command([*program, *given], os.environ)

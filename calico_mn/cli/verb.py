@@ -37,8 +37,8 @@ class Verb:
 
     ``examples`` are (command, what it does). ``status`` says what exit statuses mean beyond the
     common ones; ``usage`` replaces argparse's own. ``json``: has ``--json``. ``root``:
-    needs root (every ``ask`` does). ``command``: takes a program's words after ``--``.
-    ``prompt``: is offered at Mininet's prompt.
+    needs root, always or with these options (every ``ask`` does). ``command``: takes a program's
+    words after ``--``. ``prompt``: is offered at Mininet's prompt.
     """
 
     name: str
@@ -52,13 +52,14 @@ class Verb:
     status: str = ""
     usage: str = ""
     json: bool = False
-    root: bool = False
+    root: bool | Callable[[argparse.Namespace], bool] = False
     command: bool = False
     prompt: bool = False
 
-    @property
-    def needs_root(self) -> bool:
-        """Whether an ordinary user cannot do it."""
+    def needs_root(self, options: argparse.Namespace) -> bool:
+        """Whether an ordinary user cannot do it, with these options."""
+        if callable(self.root):
+            return self.root(options)
         return self.root or self.ask is not None
 
     def parser(self, prog: str = "", *, at_prompt: bool = False) -> argparse.ArgumentParser:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
+
+from calico_mn import asroot
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 #: imported here, since Mininet fails at import on Pythons without distutils
@@ -31,7 +32,7 @@ def require_python() -> None:
     environment = Path(os.environ.get("CALICO_MN_VENV") or _ROOT / ".venv")
     python = environment / "bin" / "python"
     if python.exists() and Path(sys.prefix).resolve() != environment.resolve():
-        remedy = f"run: sudo {_again(python)}"
+        remedy = f"run: {_again(python)}"
     else:
         remedy = f"run first: {_shown(_ROOT / 'install.sh')}"
     sys.exit(f"{sys.executable} (Python {version}) {lack}; {remedy}")
@@ -40,7 +41,7 @@ def require_python() -> None:
 def require_root_and_programs() -> None:
     """Exit with status 1 and one line if this is not root, or a program is not installed."""
     if os.geteuid() != 0:
-        sys.exit(f"making network namespaces needs root; run: sudo {_again(Path(sys.executable))}")
+        sys.exit(f"making network namespaces needs root; run: {_again(Path(sys.executable))}")
     absent = [name for name in _PROGRAMS if shutil.which(name) is None]
     if absent:
         sys.exit(f"not installed: {', '.join(absent)}; run first: {_shown(_ROOT / 'install.sh')}")
@@ -61,9 +62,8 @@ def _lacking() -> str:
 
 
 def _again(python: Path) -> str:
-    """This very command with another Python, ready to paste."""
-    words = [_shown(python), _shown(Path(sys.argv[0])), *sys.argv[1:]]
-    return " ".join(shlex.quote(word) for word in words)
+    """This very command as root, with another Python, ready to paste."""
+    return asroot.command([_shown(python), _shown(Path(sys.argv[0])), *sys.argv[1:]], os.environ)
 
 
 def _shown(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -92,20 +91,6 @@ def test_plan_prints_commands_for_each_namespace():
     whole = json.loads(calico_mn("plan", str(LAB), "--json").stdout)
     assert [step["namespace"] for step in whole] == [
         "rack-a", "rack-b", "r1", "node31", "node32", "node33", "default/a", "default/b", "shop/c"]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.parametrize("words", [["list"], ["up", "x y.yaml"], ["exec", "node31", "--", "ip"]])
-def test_without_root_the_command_to_type_is_told(words):
-    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-                           *PROGRAM, *words], capture_output=True, text=True, cwd=ROOT,
-                          env=environment())
-    if "No module named" in done.stderr or "Permission denied" in done.stderr:
-        pytest.skip(f"nobody may not read this checkout: {done.stderr.splitlines()[-1]}")
-    shown = " ".join(f"'{word}'" if " " in word else word for word in words)
-    assert done.stderr == (f"calico-mn: {words[0]} needs root; run: sudo"
-                           f" {PROGRAM[0]} -m calico_mn {shown}\n")
-    assert done.returncode == (125 if words[0] == "exec" else 2)
 
 
 def test_who_reads_no_further_is_not_complained_to():

@@ -47,6 +47,13 @@ def _is_file(subject: str) -> bool:
         os.path.exists(subject))
 
 
+def _needs_root(options: argparse.Namespace) -> bool:
+    """Where there are no runs, a name that is no file is a mistake for anybody."""
+    from calico_mn.kernel import registry
+
+    return not _is_file(options.subject) and registry.ROOT.exists()
+
+
 def _of_file(options: argparse.Namespace, form: str) -> str:
     from calico_mn.calico.cluster import Cluster
     from calico_mn.model import EncapsulationMode
@@ -73,7 +80,7 @@ VERBS = {
         "graph", GROUP, "draw a topology file or a run: SVG, dot or Mermaid",
         "Draws subnets, routers, nodes and pods with their addresses; of a run those that it has "
         "now (that needs root). --mode adds the ways that packets take between pods.",
-        _add, run=_graph,
+        _add, run=_graph, root=_needs_root,
         examples=(("calico-mn graph topologies/two-subnets.yaml -o cluster.svg", "for a browser"),
                   ("calico-mn graph --mode Never FILE -o never.svg", "with ways of packets"),
                   ("calico-mn graph FILE --format dot | dot -Tpdf -o cluster.pdf", "by Graphviz"),

@@ -133,7 +133,7 @@ VERBS = {
         "command, what it prints here, the line that the article shows, and whether they agree "
         "once it is named what differs. Where the article is wrong, it shows that, too. The "
         "cluster is gone at the end.",
-        _add, run=_walkthrough, json=True, root=True,
+        _add, run=_walkthrough, json=True, root=lambda options: not options.list,
         examples=(("calico-mn walkthrough", "all of it, some five seconds"),
                   ("calico-mn walkthrough --lang zh", "explained in Chinese"),
                   ("calico-mn walkthrough --chapter 4 --pause", "one chapter, step by step")),

@@ -1,0 +1,208 @@
+"""What needs no root never asks for it, wherever it runs; what does tells the command to type."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import rootless
+
+from calico_mn import asroot
+from calico_mn.cli import verbs
+
+from .conftest import LAB, PROGRAM, ROOT, environment
+
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
+FILE = str(LAB)
+RESULTS = "import sys, calico_mn.results as r; print(len(r.load(sys.argv[1]).readings))"
+HELP = """
+import sys
+from calico_mn.cli import verbs
+from calico_mn.cli.main import main
+print([name for name in verbs.MODULES if main([name, "--help"])])
+"""
+READINGS = '{"format": %d, "experiment": "ipip-modes"}\n'
+
+WITHOUT_ROOT = {
+    "--help": "usage: calico-mn VERB",
+    "--version": "calico-mn ",
+    "help exec": "usage: calico-mn exec",
+    "check": "Linux",
+    "check --json": '"able"',
+    f"validate {FILE}": "good",
+    f"validate --json {FILE}": '"valid": true',
+    f"plan {FILE}": "# node node31",
+    f"plan --json --mode Never {FILE}": '"namespace"',
+    f"graph {FILE}": "<svg",
+    f"graph --mode Always {FILE}": "<svg",
+    f"graph --format dot {FILE}": "graph",
+    f"graph --format mermaid {FILE}": "graph TD",
+    "completion bash": "complete -F",
+    "completion zsh": "compdef",
+    "completion fish": "complete -c",
+    "_complete -- va": "validate",
+    "_complete -- graph --format d": "dot",
+    "_complete -- down ''": "",
+    "walkthrough --list": "1  ",
+    "walkthrough --list --lang zh": "1  ",
+}
+#: of every verb that needs root: something to ask for
+WITH_ROOT = {
+    "up": ["x y.yaml", "--name", "it's"], "list": ["--json"], "status": [], "down": ["lab"],
+    "cleanup": [], "nodes": [], "pods": [], "routes": ["node31"], "blocks": [], "bgp": [],
+    "exec": ["node31", "--", "sh", "-c", 'ip a | grep "$X"'], "shell": ["node31"],
+    "capture": ["node31:eth0", "-w", "a file.pcap", "--", "ip proto 4"],
+    "mode": ["Never"], "pod": ["add", "late", "--node", "node32"],
+    "ping": ["a", "b"], "pingall": [], "trace": ["a", "b", "--svg", "way.svg"],
+    "verify": ["--repair"], "walkthrough": ["--chapter", "2"],
+}
+
+
+def without_root(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*rootless.prefix(), *command], stderr=subprocess.PIPE, text=True,
+                          timeout=60, stdin=subprocess.DEVNULL, check=False,
+                          **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Path:
+    """A directory in which nothing can be made."""
+    place = tmp_path / "read-only"
+    place.mkdir()
+    place.chmod(0o555)
+    refused = without_root(["touch", "file"], cwd=place)
+    assert "Permission denied" in refused.stderr or "Read-only" in refused.stderr
+    return place
+
+
+def bare(**changes: str) -> dict[str, str]:
+    """An environment without HOME and what tells of it."""
+    kept = environment(**changes)
+    return {name: value for name, value in kept.items()
+            if name in changes or name not in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+                                               "MPLCONFIGDIR")}
+
+
+def is_silent(command: list[str], wanted: str, read_only: Path) -> None:
+    done = without_root(command, cwd=read_only, env=bare(), stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert wanted in done.stdout
+
+
+def reads_nobody(command: list[str], read_only: Path, status: tuple[int, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = without_root(command, cwd=read_only, env=bare(HOME="/proc/nobody"), stdout=writing)
+    finally:
+        os.close(writing)
+    assert done.stderr == "" and done.returncode in status
+
+
+@pytest.mark.parametrize("words", WITHOUT_ROOT)
+def test_what_needs_no_root_works_without_in_a_directory_that_is_not_writable(words, read_only):
+    is_silent([*PROGRAM, *shlex.split(words)], WITHOUT_ROOT[words], read_only)
+
+
+def test_every_verbs_help_needs_no_root(read_only):
+    is_silent([sys.executable, "-c", HELP], "\n[]\n", read_only)
+
+
+@pytest.mark.parametrize("words", [words for words, wanted in WITHOUT_ROOT.items() if wanted])
+def test_a_closed_pipe_is_no_reason_to_complain(words, read_only):
+    # 141, as a shell reports SIGPIPE; completion and argparse are silent whatever happens.
+    reads_nobody([*PROGRAM, *shlex.split(words)], read_only, (0, 141))
+
+
+@pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiments_help_needs_no_root(script, read_only):
+    is_silent([sys.executable, str(script), "--help"], "--raise-neighbour-limit", read_only)
+
+
+def test_an_experiments_help_does_not_mind_a_closed_pipe(read_only):
+    reads_nobody([sys.executable, str(EXPERIMENTS[0]), "--help"], read_only, (0, 1, 120, 141))
+
+
+def test_results_are_read_without_root(tmp_path, read_only):
+    from calico_mn.measure.readings import FORMAT
+    (tmp_path / "results.jsonl").write_text(READINGS % FORMAT)
+    is_silent([sys.executable, "-c", RESULTS, str(tmp_path)], "0\n", read_only)
+
+
+def test_pictures_are_drawn_without_a_home(read_only):
+    code = ("from calico_mn.report.plots import sheet; sheet._load()\n"
+            "import sys; print('matplotlib' in sys.modules)")
+    is_silent([sys.executable, "-c", code], "True", read_only)
+
+
+def test_where_nothing_runs_a_name_that_is_no_file_is_a_mistake_for_anybody(read_only):
+    if Path("/run/calico-mn").exists():
+        pytest.skip("somebody's cluster runs on this machine")
+    done = without_root([*PROGRAM, "graph", "lab"], cwd=read_only, env=bare())
+    assert (done.returncode, done.stderr) == (3, "calico-mn: no run is called 'lab'; running: none"
+                                              "\n")
+
+
+# --- what needs root
+
+@pytest.fixture
+def typed(tmp_path: Path):
+    """typed(LINE) -> the words that sudo gets when a shell is given that line."""
+    sudo = tmp_path / "sudo"
+    sudo.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    sudo.chmod(0o755)
+
+    def paste(line: str) -> list[str]:
+        done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=30,
+                              env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
+        return done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
+
+    return paste
+
+
+def test_every_verb_is_in_one_of_the_tables():
+    known = {words.split()[0] for words in WITHOUT_ROOT}
+    assert known | set(WITH_ROOT) >= set(verbs.MODULES)
+
+
+@pytest.mark.parametrize("name", WITH_ROOT)
+def test_a_verb_that_needs_root_tells_the_command_to_type(name, typed):
+    words = [name, *WITH_ROOT[name]]
+    done = without_root([*PROGRAM, *words], cwd=ROOT, env=environment(CALICO_MN_RUN=""),
+                        stdout=subprocess.PIPE)
+    told, _, command = done.stderr.partition("; run: ")
+    assert (told, done.stdout) == (f"calico-mn: {name} needs root", "")
+    assert done.returncode == (125 if name in ("exec", "shell") else 2)
+    assert command.count("\n") == 1
+    assert typed(command) == [sys.executable, "-m", "calico_mn", *words]
+
+
+def test_what_sudo_would_drop_is_in_the_command(typed):
+    done = without_root([*PROGRAM, "status"], cwd=ROOT, stdout=subprocess.PIPE, env=environment(
+        CALICO_MN_RUN="lab", CALICO_IPV4POOL_CIDR="10.22.0.0/16", PYTHONDONTWRITEBYTECODE="1"))
+    assert typed(done.stderr.partition("; run: ")[2]) == [
+        "env", "CALICO_IPV4POOL_CIDR=10.22.0.0/16", "CALICO_MN_RUN=lab", sys.executable, "-m",
+        "calico_mn", "status"]
+
+
+@pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_tells_the_command_to_type(script, typed):
+    words = ["--quick", "--output", "a place"]
+    done = without_root([sys.executable, str(script), *words], cwd=script.parent, env=environment(),
+                        stdout=subprocess.PIPE)
+    told, _, command = done.stderr.partition("; run: ")
+    assert (done.returncode, told) == (1, "making network namespaces needs root")
+    assert command.count("\n") == 1
+    assert typed(command) == [sys.executable, f"./{script.name}", *words]
+
+
+@pytest.mark.parametrize("word", ["plain", "two words", "it's", "$(id)", "", "-x", "\t", "a\nb",
+                                  "\x1b[2Jb", "back\\slash\n", "é", "new'\n", "\udcff1"])
+def test_a_command_can_be_pasted_whatever_its_words_are(word, typed):
+    line = asroot.command([word, "last"], {"CALICO_MN_RUN": word, "OTHER": "x"})
+    assert line.isprintable()
+    assert typed(line) == [*(["env", f"CALICO_MN_RUN={word}"] if word else []), word, "last"]
