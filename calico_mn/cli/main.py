@@ -75,7 +75,9 @@ def _dispatch(given: list[str]) -> int:
         say(words.overview())
         return 0 if given else WRONG_REQUEST
     if given[0] == "--version":
-        say(f"calico-mn {__version__}")
+        from calico_mn.measure.source import digest
+
+        say(f"calico-mn {__version__} (code {digest()})")
         return 0
     verb = verbs.verb(given[0])
     if verb is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn import __version__
 from calico_mn.errors import ToolError
-from calico_mn.measure import iperf_version
+from calico_mn.measure import iperf_version, source
 from calico_mn.measure.programs import Host, run
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _versions(host: Host) -> dict[str, str | bool | None]:
     iperf3 = _first_line(host, ["iperf3", "--version"])
     return {
         "calico_mn": __version__,
+        "calico_mn_source": source.digest(),
         "python": platform.python_version(),
         "mininet": _distribution("mininet"),
         "iperf3": iperf3,

@@ -10,6 +10,7 @@ import pytest
 from calico_mn import __version__
 from calico_mn.cli import help as words
 from calico_mn.cli import verbs
+from calico_mn.measure.source import digest
 
 from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
 
@@ -81,7 +82,7 @@ def test_a_topologys_mistakes_are_told_with_their_lines(tmp_path):
 
 
 def test_version():
-    assert calico_mn("--version").stdout == f"calico-mn {__version__}\n"
+    assert calico_mn("--version").stdout == f"calico-mn {__version__} (code {digest()})\n"
 
 
 def test_plan_prints_commands_for_each_namespace():

@@ -131,7 +131,8 @@ def test_summary_holds_the_rows_and_the_environment(found):
         (mode, path) for path in PATHS for mode in MODES]
     environment = found.environment
     assert set(environment["versions"]) >= {
-        "calico_mn", "python", "mininet", "iperf3", "iperf3_threads", "iproute2", "ping"}
+        "calico_mn", "calico_mn_source", "python", "mininet", "iperf3", "iperf3_threads",
+        "iproute2", "ping"}
     assert None not in environment["versions"].values()
     assert environment["network"]["mtu"] == {
         "pod eth0": 1480, "node eth0": 1500, "node tunl0": 1480}
