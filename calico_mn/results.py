@@ -63,11 +63,11 @@ def load(directory: str | os.PathLike[str]) -> Results:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    if not path.is_file():
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
     check_format(path, found.get("format") if isinstance(found, dict) else None)
     return dict(found)

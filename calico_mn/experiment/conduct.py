@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -56,19 +57,23 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
     resumed = options.resume
     before = None
     if resumed is not None:
-        before = record.read(resumed, experiment.name)
+        with writing(resumed):
+            before = record.read(resumed, experiment.name)
         options = replace(
             command_line.parse(experiment.sentence, experiment.usual, experiment.options,
                                before.arguments),
             topology=resumed / record.TOPOLOGY, resume=resumed)
-    topology = load_topology(options.topology)
+    # What lies in the user's directory is read with the user's rights, what root is given as root.
+    with writing(resumed) if resumed is not None else nullcontext():
+        topology = load_topology(options.topology)
+        source = record.source(options.topology)
     requirements.require_root_and_programs()
     with Interruption() as interruption:
         with writing(resumed or options.output or Path()):
             directory = resumed or output_directory(
                 options.output, experiment.name, datetime.now())
         with writing(directory):
-            before = before or record.begin(directory, experiment.name, options)
+            before = before or record.begin(directory, experiment.name, options, source)
             opened = ReadingLog(directory / READINGS, experiment.name, resume=resumed is not None)
         with opened as log:
             run = Run(experiment.name, options, topology, before.topology, directory, log,

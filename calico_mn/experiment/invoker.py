@@ -1,33 +1,41 @@
 """Results belong to the person who called sudo, and are written with that person's rights.
 
-The thread takes on the person's identity for the file system (setfsuid(2)), so that files belong
-to them from their first moment, also when the run is killed, and a symbolic link that lies in
-wait leads to nothing that they could not have written themselves. All else stays root's.
+The thread takes on the person's identity for the file system (setfsuid(2)) with that person's
+groups, so that files belong to them from their first moment, also when the run is killed, and a
+symbolic link that lies in wait leads to nothing that they could not have written themselves. All
+else stays root's. What lies in their directories is read with their rights as well.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+import pwd
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 _libc = ctypes.CDLL(None)
+# setgroups(2) and getgroups(2) of libc change all threads; the system calls change the one that
+# calls. By the machine's name: their numbers on 64-bit architectures (asm/unistd.h).
+_SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159}
 
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
     """What is made at or below ``place`` meanwhile, by this thread, is the invoking user's.
 
-    Unless this is not root under sudo. Where the user has no right to write, and no symbolic link
-    is on the way, root writes: root's own checkout stays root's.
+    Unless this is not root under sudo, or ``place`` is in a directory of root's that nobody else
+    can change, such as root's own checkout: there root writes.
     """
-    user, group = (int(found) if found.isdigit() else 0 for found in
-                   (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")))
-    if os.geteuid() or not user or _is_closed(place, user, group):
+    user, group = (int(found) if found.isascii() and found.isdigit() and len(found) < 11 else 0
+                   for found in (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")))
+    if os.geteuid() or not user or _is_roots(place):
         yield
         return
+    before = os.getgroups()
+    _set_groups(_groups(user, group))
     _libc.setfsgid(group)
     _libc.setfsuid(user)
     try:
@@ -35,14 +43,37 @@ def writing(place: Path) -> Iterator[None]:
     finally:
         _libc.setfsuid(os.geteuid())
         _libc.setfsgid(os.getegid())
+        _set_groups(before)
 
 
-def _is_closed(place: Path, user: int, group: int) -> bool:
-    """Whether the nearest directory that exists lets the user make nothing in it."""
+def _groups(user: int, group: int) -> list[int]:
+    try:
+        return os.getgrouplist(pwd.getpwuid(user).pw_name, group)
+    except (KeyError, OSError):
+        return [group]
+
+
+def _set_groups(groups: Sequence[int]) -> None:
+    """This thread's further groups; they stay where the call is not known or not allowed.
+
+    It is not in most user namespaces, whose root has no rights outside.
+    """
+    number = _SETGROUPS.get(os.uname().machine)
+    if number is not None and ctypes.sizeof(ctypes.c_void_p) == 8:
+        array = (ctypes.c_uint32 * len(groups))(*groups)
+        _libc.syscall(ctypes.c_long(number), ctypes.c_long(len(groups)), array)
+
+
+def _is_roots(place: Path) -> bool:
+    """Whether only root can change what is on the way to ``place``, as far as it exists."""
     full = Path(os.path.abspath(place))
-    nearest = next(path for path in (full, *full.parents) if path.exists())
-    if nearest.resolve() != nearest:
-        return False
-    found = nearest.stat()
-    bits = 0o300 if found.st_uid == user else 0o030 if found.st_gid == group else 0o003
-    return found.st_mode & bits != bits
+    nearest = next(path for path in (full, *full.parents) if path.is_dir())
+    return all(_is_roots_directory(path.lstat(), path != nearest)
+               for path in (nearest, *nearest.parents))
+
+
+def _is_roots_directory(found: os.stat_result, is_on_the_way: bool) -> bool:
+    others = stat.S_IWOTH | (stat.S_IWGRP if found.st_gid else 0)
+    # In a sticky directory such as /tmp others cannot put anything in the place of root's.
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and (
+        not found.st_mode & others or (is_on_the_way and bool(found.st_mode & stat.S_ISVTX)))

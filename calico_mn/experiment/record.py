@@ -6,8 +6,9 @@ Beside it lies topology.yaml, a copy of the file that the run began with.
 from __future__ import annotations
 
 import json
+import os
 import shlex
-import shutil
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,11 +34,31 @@ class Record:
     topology: str
 
 
-def begin(directory: Path, experiment: str, options: Options) -> Record:
-    """Write the record, and the copy of the topology."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A topology file's content, and whether only some may read it."""
+
+    content: bytes
+    is_private: bool
+
+
+def source(path: Path) -> Source:
+    """What is copied into the results. Raises CalicoMnError."""
+    try:
+        with open(path, "rb") as file:
+            return Source(file.read(), not os.fstat(file.fileno()).st_mode & stat.S_IROTH)
+    except OSError as error:
+        raise CalicoMnError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def begin(directory: Path, experiment: str, options: Options, topology: Source) -> Record:
+    """Write the record, and the copy of the topology: for its owner alone if that is private."""
     record = Record(experiment, shlex.join([sys.executable, *sys.argv]), options.arguments,
                     str(options.topology))
-    shutil.copyfile(options.topology, directory / TOPOLOGY)
+    descriptor = os.open(directory / TOPOLOGY, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                         0o600 if topology.is_private else 0o666)
+    with open(descriptor, "wb") as copy:
+        copy.write(topology.content)
     _write(directory, {
         "format": FORMAT, "experiment": experiment, "command": record.command,
         "arguments": list(record.arguments), "topology": record.topology})
@@ -48,16 +69,21 @@ def read(directory: Path, experiment: str) -> Record:
     """The record of a run. Raises CalicoMnError when there is none, or of another experiment."""
     path = directory / RECORD
     try:
+        if not path.is_file():
+            raise FileNotFoundError
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise CalicoMnError(f"{directory}: holds no {RECORD}: give the directory of a run that"
                             " was cut short") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
     check_format(path, found.get("format") if isinstance(found, dict) else None)
     try:
         record = Record(found["experiment"], found["command"], tuple(found["arguments"]),
                         found["topology"])
+        if not all(isinstance(word, str) for word in (
+                record.experiment, record.command, record.topology, *record.arguments)):
+            raise TypeError
     except (KeyError, TypeError):
         raise CalicoMnError(f"{path}: is not the record of a run") from None
     if record.experiment != experiment:

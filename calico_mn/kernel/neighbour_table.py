@@ -91,7 +91,7 @@ def give_back(run: str = "") -> tuple[int, int] | None:
     """
     if not _path().exists():
         return None
-    with suppress(OSError, ClusterError), runs.locked():
+    with suppress(OSError, ClusterError, UnsupportedError), runs.locked():
         ledger, now = _read(), limit()
         if ledger is None or now is None:
             return None

@@ -149,17 +149,25 @@ def _delete(path: Path) -> None:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """One process at a time chooses a name and makes its directory below ROOT."""
+    """One process at a time chooses a name and makes its directory below ROOT.
+
+    Raises UnsupportedError where ROOT is another user's, or others may write to it.
+    """
     while True:
         ROOT.mkdir(mode=0o755, exist_ok=True)
         try:
-            descriptor = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(
+                ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # the last run has just ended, and ROOT with it
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink == 0:
+            found = os.fstat(descriptor)
+            if found.st_nlink == 0:
                 continue
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise UnsupportedError(f"{ROOT} is not root's alone: somebody else can change what"
+                                       " is in it; look at it, then remove it")
             yield
             return
         finally:

@@ -256,7 +256,7 @@ def _header(path: Path, line: str) -> str:
     try:
         found = json.loads(line)
         number, name = found["format"], found["experiment"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise CalicoMnError(f"{path}:1: not the first line of results: {line[:80]!r}") from None
     check_format(path, number)
     return str(name)
@@ -281,7 +281,7 @@ def _readings(path: Path, lines: Sequence[str]) -> Iterator[Reading]:
             yield Reading(int(found["order"]), str(found["instrument"]), int(found["repeat"]),
                           dict(found["setting"]), dict(found["seen"]), _measured(found["values"]),
                           dict(found["series"]))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CalicoMnError(f"{path}:{number}: not a reading: {line[:80]!r}") from error
 
 

@@ -8,10 +8,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 from support.patience import eventually
@@ -107,23 +104,6 @@ def test_a_capture_is_text_or_a_file(lab, tmp_path):
     captured("node31", "-c1", "-w", str(file), "--", "icmp")
     assert file.read_bytes()[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4")
     assert b"\x0a\x16\x1f\x01\x0a\x16\x20\x01" in file.read_bytes()  # 10.22.31.1, 10.22.32.1
-
-
-def test_a_captures_file_belongs_to_who_called_sudo(lab):
-    with tempfile.TemporaryDirectory() as directory:  # pytest's own is closed to others
-        os.chown(directory, 65534, 65534)
-        status = captured_by_nobody(lab, Path(directory, "x.pcap"))
-    assert (status.st_uid, status.st_gid) == (65534, 65534)
-
-
-def captured_by_nobody(lab, file):
-    process = subprocess.Popen(
-        [*PROGRAM, "capture", "a", "-w", str(file)], cwd=ROOT, stderr=subprocess.DEVNULL,
-        env=environment(CALICO_MN_RUN=lab.identity, SUDO_UID="65534", SUDO_GID="65534"))
-    assert eventually(lambda: processes.name_of(process.pid) == "tcpdump", 10)
-    process.terminate()
-    process.wait(10)
-    return file.stat()
 
 
 @pytest.mark.parametrize(("words", "status", "said"), [

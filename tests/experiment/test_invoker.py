@@ -1,6 +1,7 @@
 """Under sudo, what is written belongs to the person who called it, and is written as them."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,10 +52,43 @@ def test_a_symbolic_link_leads_to_nothing_that_they_could_not_write(theirs, tmp_
     assert secret.read_text() == "root's" and owners(secret) == {(0, 0)}
 
 
-def test_where_they_may_not_write_root_does(tmp_path, theirs):
+def test_in_a_directory_that_only_root_can_change_root_writes(tmp_path, theirs):
     with writing(tmp_path / "new"):
         (tmp_path / "new").mkdir()
     assert owners(tmp_path / "new") == {(0, 0)}
+
+
+@pytest.mark.parametrize("place", ["theirs", "another's", "everybody's", "a link"])
+def test_roots_groups_are_not_theirs(tmp_path, theirs, monkeypatch, place):
+    secret = tmp_path / "of-roots-group"
+    secret.write_text("root's")
+    secret.chmod(0o660)
+    directory = tmp_path / "another"
+    directory.mkdir()
+    if place == "theirs":
+        directory = theirs
+    elif place == "another's":
+        os.chown(directory, 12345, 12345)
+    elif place == "everybody's":
+        directory.chmod(0o777)
+    else:
+        directory.rmdir()
+        directory.symlink_to(theirs)
+    before = os.getgroups()
+    with writing(directory):
+        assert set(os.getgroups()) == {NOBODY}
+        with pytest.raises(PermissionError):
+            secret.write_text("overwritten")
+    assert os.getgroups() == before
+    secret.write_text("root again")
+
+
+def test_other_threads_stay_roots(theirs):
+    with ThreadPoolExecutor(1) as other:
+        other.submit(str).result()  # it began before
+        with writing(theirs):
+            other.submit((theirs / "file").write_text, "").result()
+    assert owners(theirs / "file") == {(0, 0)}
 
 
 def test_without_sudo_nothing_changes(theirs, monkeypatch):

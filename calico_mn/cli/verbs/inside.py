@@ -7,15 +7,17 @@ becomes the program, so that terminal, signals and exit status are the program's
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from calico_mn.cli.output import complain
 from calico_mn.cli.verb import PLACES, UsageError, Verb, completes
 from calico_mn.errors import ClusterError, NotFoundError
+from calico_mn.experiment.invoker import writing
 
 if TYPE_CHECKING:
     from calico_mn.control.session import RemoteSession, Session
@@ -106,12 +108,24 @@ def _capture(options: argparse.Namespace, session: Session) -> int:
 
 
 def _open(path: str) -> int:
-    """A file to write, opened as the user who called sudo, who then owns it."""
+    """A file to write, opened as the user who called sudo, who then owns it.
+
+    Root without sudo follows no symbolic link that lies in somebody else's directory.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
-        with _caller():
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        with writing(Path(path)):
+            if _is_of_another_user(Path(path).parent):
+                flags |= os.O_NOFOLLOW
+            return os.open(path, flags, 0o666)
     except OSError as error:
-        raise ClusterError(f"cannot write {path}: {error.strerror}") from None
+        why = ("it is a symbolic link in a directory of another user"
+               if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW else error.strerror)
+        raise ClusterError(f"cannot write {path}: {why}") from None
+
+
+def _is_of_another_user(directory: Path) -> bool:
+    return os.geteuid() == 0 and not os.environ.get("SUDO_UID") and directory.stat().st_uid != 0
 
 
 def _write_standard_output_to(path: str) -> None:
@@ -125,22 +139,6 @@ def write_file(path: str, text: str) -> None:
     """Write a file for the user who called sudo. Raises ClusterError."""
     with open(_open(path), "w", encoding="utf-8") as file:
         file.write(text)
-
-
-@contextmanager
-def _caller() -> Iterator[None]:
-    """Under sudo be the user who called it, for a while: a file is then theirs."""
-    user, group = (int(os.environ.get(name, "0")) for name in ("SUDO_UID", "SUDO_GID"))
-    if not user or os.geteuid() != 0:
-        yield
-        return
-    os.setegid(group)
-    os.seteuid(user)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 VERBS = {

@@ -1,0 +1,141 @@
+"""Other people on this machine: what they cannot do, and what is theirs under sudo."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.nobody import NOBODY, SUDO, attempted, home
+from support.patience import eventually
+
+from calico_mn.errors import UnsupportedError
+from calico_mn.kernel import processes, registry, runs
+
+from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
+
+pytestmark = pytest.mark.root
+
+
+def mode(path: Path) -> int:
+    return path.lstat().st_mode & 0o7777
+
+
+@pytest.fixture
+def open_handed():
+    """A root whose files everybody may change."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_a_runs_directory_is_roots_alone(open_handed, own):
+    run = own("modes")
+    assert (mode(registry.ROOT), registry.ROOT.stat().st_uid) == (0o755, 0)
+    assert (mode(run.directory), run.directory.stat().st_uid) == (0o700, 0)
+    assert mode(run.directory / registry.SOCKET) == 0o600
+
+    def connect():
+        socket.socket(socket.AF_UNIX).connect(str(run.directory / registry.SOCKET))
+
+    for act in (
+            connect,
+            lambda: os.listdir(run.directory),
+            lambda: os.chdir(run.directory),
+            lambda: (run.directory / registry.RECORD).read_text(),
+            lambda: (run.directory / "keeper.log").read_text(),
+            lambda: os.listdir(run.directory / "logs"),
+            lambda: (registry.ROOT / "1-1").mkdir(),
+            lambda: (registry.ROOT / "1-1").symlink_to("/etc"),
+            lambda: (registry.ROOT / "neighbour-limit.json").write_text("{}"),
+            lambda: run.directory.rename(registry.ROOT / "9-9"),
+            lambda: registry.ROOT.rename("/run/other")):
+        assert attempted(act) == "PermissionError", act
+
+
+@pytest.mark.parametrize("spoil", [
+    pytest.param(lambda place: os.chown(place, NOBODY, NOBODY), id="another user's"),
+    pytest.param(lambda place: place.chmod(0o777), id="everybody's"),
+    pytest.param(lambda place: (place.rmdir(), place.symlink_to("/tmp")), id="a symbolic link"),
+])
+def test_a_directory_of_runs_that_others_can_change_is_not_used(tmp_path, monkeypatch, spoil):
+    place = tmp_path / "runs"
+    place.mkdir()
+    spoil(place)
+    for module in (registry, runs):
+        monkeypatch.setattr(module, "ROOT", place)
+    with pytest.raises(UnsupportedError, match=r"is not root's alone|Not a directory"):
+        runs.RunDirectory({"topology": ""})
+
+
+# --- files that verbs write
+
+def writes(verb: str, file: Path) -> list[str]:
+    return {"graph": ["graph", str(LAB), "-o", str(file)],
+            "trace": ["trace", "a", "b", "--svg", str(file)],
+            "capture": ["capture", "a", "-w", str(file)]}[verb]
+
+
+def written(run, verb: str, file: Path, **changes: str) -> str:
+    """Have a verb write a file; what it complains about."""
+    if verb != "capture":
+        return calico_mn(*writes(verb, file), CALICO_MN_RUN=run.identity, **changes).stderr
+    process = subprocess.Popen(
+        [*PROGRAM, *writes(verb, file)], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        env=environment(CALICO_MN_RUN=run.identity, **changes))
+    eventually(lambda: process.poll() is not None
+               or processes.name_of(process.pid) == "tcpdump", 10)
+    if process.poll() is None:
+        process.terminate()
+        process.communicate(timeout=10)
+        return ""
+    return process.communicate()[1]
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    return home(tmp_path)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("root's")
+    path.chmod(0o660)
+    return path
+
+
+VERBS = pytest.mark.parametrize("verb", ["graph", "trace", "capture"])
+
+
+@VERBS
+def test_a_file_belongs_to_who_called_sudo(lab, verb, theirs):
+    file = theirs / "file"
+    assert written(lab, verb, file, **SUDO) == ""
+    assert (file.stat().st_uid, file.stat().st_gid) == (NOBODY, NOBODY)
+
+
+@VERBS
+@pytest.mark.parametrize("changes", [SUDO, {}], ids=["sudo", "root"])
+def test_a_symbolic_link_in_anothers_directory_is_not_followed(lab, verb, changes, theirs, secret):
+    (theirs / "file").symlink_to(secret)
+    said = written(lab, verb, theirs / "file", **changes)
+    assert said.startswith(f"calico-mn: cannot write {theirs / 'file'}: ")
+    assert said.count("\n") == 1 and said.endswith(
+        "Permission denied\n" if changes else "a symbolic link in a directory of another user\n")
+    assert secret.read_text() == "root's"
+
+
+@VERBS
+def test_a_file_in_a_directory_of_roots_is_roots(lab, verb, tmp_path):
+    file = tmp_path / "file"
+    assert written(lab, verb, file, **SUDO) == ""
+    assert file.stat().st_uid == 0
+
+
+@pytest.mark.parametrize("user", ["-1", "x", "4294967295000", "\u0661", ""])
+def test_nonsense_in_place_of_who_called_sudo_changes_nothing(user, tmp_path):
+    done = calico_mn(*writes("graph", tmp_path / "file"), SUDO_UID=user, SUDO_GID=user)
+    assert (done.returncode, done.stderr) == (0, "")
