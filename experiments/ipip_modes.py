@@ -64,7 +64,7 @@ def measure(run: Run) -> None:
              for cluster in plan.clusters}
     for trial in interleaved(plan.settings(rates), run.options.effort.repeats, run.options.seed):
         if not run.has(trial, plan.instruments):
-            with run.attempt(trial):
+            with run.attempt(plan.name(trial)):
                 read(run, plan, trial)
         run.step(plan.describe(trial), plan.trial_seconds(trial))
 

@@ -173,12 +173,16 @@ class Runtime:
         """What happened to whom, what is broken there, and what to do."""
         lines = []
         for name, error in failures.items():
-            broken = damage(self.inside(name, facts.read), self.states[name])
+            broken = self.damage(name)
             lines.append(f"{error}" + (f" ({', '.join(broken)})" if broken else ""))
         lines.append(f"Everything else is up to date. To mend {', '.join(failures)}: calico-mn"
                      " verify --repair (net.repair() in Python); or mend it by hand and ask for the"
                      " same again.")
         return "\n".join(lines)
+
+    def damage(self, name: str) -> list[str]:
+        """What a person broke in a namespace, in a few words; see :mod:`.damage`."""
+        return damage(self.inside(name, facts.read), self.states[name])
 
     def _undo(self, wanted: Iterable[Namespace]) -> None:
         """Take back a change that failed half-way, as far as the kernel lets us."""

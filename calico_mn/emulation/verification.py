@@ -9,6 +9,9 @@ from calico_mn.emulation.watch import Watch
 from calico_mn.verify.items import Difference, Owned
 from calico_mn.verify.repair import Repair
 
+#: how many things of a place are named in a sentence
+_CLAUSES = 3
+
 
 class VerifyingMininet(MultipathMininet):
     """The part of :class:`calico_mn.CalicoNet` that compares the kernel with what is wanted."""
@@ -27,6 +30,17 @@ class VerifyingMininet(MultipathMininet):
         What cannot be repaired does not stop the rest: see ``remaining`` and ``failures``.
         """
         return self.runtime.repair(self._chosen(places), self._owned())
+
+    def changed_by_hand(self) -> tuple[str, ...]:
+        """What is not as wanted, in a few words by place: ``node31: eth0 is down``.
+
+        At most three things of a place, and of those the causes: routes go with their device.
+        """
+        by_place: dict[str, list[str]] = {}
+        for difference in self.verify():
+            by_place.setdefault(difference.namespace, []).append(difference.clause)
+        return tuple(f"{place}: {', '.join((self.runtime.damage(place) or clauses)[:_CLAUSES])}"
+                     for place, clauses in by_place.items())
 
     def watch(self) -> Watch:
         """Begin to follow the kernel's notifications; see :class:`.watch.Watch`."""

@@ -80,7 +80,7 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
                       terminal.console(), interruption)
             steal = StealTime()
             try:
-                interruption.may_stop(experiment.measure, run)
+                interruption.may_stop(_measured, experiment, run)
             finally:
                 stolen = steal.share()
                 run.close()
@@ -89,6 +89,11 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
             return _not_begun(run)
         conclude(experiment, run, before)
     return interruption.status or (1 if run.failures else 0)
+
+
+def _measured(experiment: Experiment, run: Run) -> None:
+    experiment.measure(run)
+    run.look_over("Noticed after the last trial.")
 
 
 def _not_begun(run: Run) -> int:
@@ -131,9 +136,9 @@ def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
     run.out.print(Text(f"Files in {run.directory}: {', '.join(names)}"), soft_wrap=True)
     if cut_short:
         terminal.complain(
-            f"Not complete: {cut_short}. The {len(run.log.readings)} readings taken before that"
-            f" are in the files above; to go on, add --resume {run.directory} to the command and"
-            " leave out its other options.")
+            f"Not complete: {cut_short.rstrip('.')}. The {len(run.log.readings)} readings taken"
+            f" before that are in the files above; to go on, add --resume {run.directory} to the"
+            " command and leave out its other options.")
 
 
 def _summarise(run: Run, begun: record.Record, cut_short: str | None) -> None:

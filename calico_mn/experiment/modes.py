@@ -79,6 +79,7 @@ class Plan:
     rates: Mapping[Cluster, Mapping[str, float]] = field(
         default_factory=dict)
     pair_seconds: float = PAIR_S
+    all_settings: tuple[dict[str, Value], ...] = ()
     switched: dict[tuple[str, str], Switched] = field(default_factory=dict)
 
     def net_of(self, cluster: Cluster) -> CalicoNet:
@@ -115,7 +116,8 @@ class Plan:
                     **setting, **dict(cluster), "source": pair.source.name,
                     "destination": pair.destination.name,
                     "fabric": POD_ROUTES if apart else PLAIN})
-        return tuple(found)
+        self.all_settings = tuple(found)
+        return self.all_settings
 
     @property
     def instruments(self) -> tuple[tuple[str, dict[str, Value]], ...]:
@@ -204,6 +206,14 @@ class Plan:
     def describe(self, trial: Trial) -> str:
         """A trial in a few words."""
         return f"{trial['mode']}, {trial['path']}"
+
+    def name(self, trial: Trial) -> str:
+        """A trial's name for an error: whose it is, and those factors that vary."""
+        varying = [f"{factor.replace('_', ' ')} {trial[factor]}" for factor in (
+            "streams", "direction", "offloads", "tunnel", "pod_mtu", "rate")
+            if len({setting[factor] for setting in self.all_settings}) > 1]
+        pair = f"{trial['source']} to {trial['destination']}"
+        return ", ".join([self.describe(trial), pair, *varying, f"repeat {trial.repeat}"])
 
     def _cluster(self, setting: Mapping[str, Value]) -> Cluster:
         return tuple((name, setting[name]) for name in ("tunnel", "pod_mtu", "rate"))

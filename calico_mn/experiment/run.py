@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from calico_mn.emulation.net import CalicoNet
-from calico_mn.errors import ToolError
+from calico_mn.errors import ClusterError, KernelError, ToolError
 from calico_mn.experiment import record
 from calico_mn.experiment.interruption import Interruption
 from calico_mn.experiment.invoker import writing
@@ -49,6 +49,7 @@ class Run:
     steal_share: float | None = None
     picture: str | None = None
     _nets: dict[tuple[str, int, float, int], CalicoNet] = field(default_factory=dict)
+    _running: list[CalicoNet] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _bar: terminal.ProgressBar | None = None
 
@@ -79,6 +80,7 @@ class Run:
         with self.interruption.held_off():
             net.start()
             self._stack.callback(self._end, net)
+            self._running.append(net)
         if self.picture is None:
             self.picture = drawing.draw(net.cluster)
         if not self.environment:
@@ -97,8 +99,16 @@ class Run:
         try:
             with self.interruption.held_off():
                 net.start()
-            yield net
+            self._running.append(net)
+            try:
+                yield net
+            except (ToolError, KernelError):
+                # Whoever notes the failure finds this cluster stopped.
+                self.look_over("Noticed when a measurement in it failed.")
+                raise
         finally:
+            if net in self._running:
+                self._running.remove(net)
             with self.interruption.held_off():
                 net.stop()
 
@@ -108,6 +118,7 @@ class Run:
 
     def _end(self, net: CalicoNet) -> None:
         number = len(list(self.directory.glob("logs*"))) + 1
+        self._running.remove(net)
         try:
             self._save_logs(net, self.directory / ("logs" if number == 1 else f"logs-{number}"))
         finally:
@@ -156,11 +167,28 @@ class Run:
 
     @contextmanager
     def attempt(self, what: object) -> Iterator[None]:
-        """What a measuring program fails at is noted, and the run goes on."""
+        """What a measuring program fails at is noted, and the run goes on.
+
+        Unless somebody has changed the cluster by hand: then ClusterError says what, and ends it.
+        """
         try:
             yield
-        except ToolError as error:
+        except (ToolError, KernelError) as error:
+            self.look_over(f"Noticed when a trial failed: {what}: {str(error).splitlines()[0]}.")
+            if isinstance(error, KernelError):
+                raise
             self.failures.append(f"{what}: {error}")
+
+    def look_over(self, noticed: str) -> None:
+        """Raise ClusterError if a running cluster is not any more what it was set up to be.
+
+        ``noticed`` is a sentence that says when that came to light.
+        """
+        changed_by_hand = [text for net in self._running for text in _changed_by_hand(net)]
+        if changed_by_hand:
+            raise ClusterError(
+                f"the cluster is not as it was set up any more: {'; '.join(changed_by_hand)}."
+                f" {noticed} What was measured since that happened is of the changed cluster")
 
     # --- progress
 
@@ -175,6 +203,13 @@ class Run:
         """So many of the expected seconds' work is done, the last of it being ``doing``."""
         if self._bar is not None:
             self._bar.step(doing, seconds)
+
+
+def _changed_by_hand(net: CalicoNet) -> tuple[str, ...]:
+    try:
+        return net.changed_by_hand()
+    except KernelError as error:
+        return (str(error),)
 
 
 def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_mtu: int = 0,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from calico_mn.errors import ToolError
 from calico_mn.measure import own_programs
 from calico_mn.measure.iperf import Server
-from calico_mn.measure.programs import Host, end, run, start
+from calico_mn.measure.programs import Host, end, ending, excerpt, run, start
 
 _GRACE_S = 15.0
 
@@ -47,7 +47,7 @@ def connections(client: Host, server: Server, *, duration: float, port: int = 0)
     finally:
         end(listener)
     if finished.status:
-        reason = finished.err.strip() or f"exit status {finished.status}"
+        reason = excerpt(finished.err) or ending(finished.status)
         raise ToolError(f"{client.name} to {server.name}: TCP connections: {reason}")
     try:
         count, failures, seconds = finished.out.split()

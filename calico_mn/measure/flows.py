@@ -15,7 +15,7 @@ from calico_mn.errors import ClusterError, ToolError
 from calico_mn.measure import own_programs
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host, end, run, start
+from calico_mn.measure.programs import Host, end, ending, run, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -79,7 +79,7 @@ def flows(client: Host, server: Server, router: Host, devices: Sequence[str], ki
         sending = run(client, own_programs.argv("flow_sender.py", kind, server.ip, str(port),
                                                 str(count)), timeout=_TIMEOUT_S)
         if sending.status:
-            reason = sending.err.strip() or f"exit status {sending.status}"
+            reason = sending.err.strip() or ending(sending.status)
             raise ToolError(f"{client.name} to {server.name}: {kind} flows: {reason}")
         arrived = _arrived(server, taker, patience)
     finally:

@@ -17,6 +17,7 @@ from calico_mn.measure.programs import (
     LONGEST_ANSWER,
     Host,
     end,
+    ending,
     excerpt,
     last_words,
     readable,
@@ -124,7 +125,7 @@ def answer(client: Host, server: Host, command: Sequence[str], expected: float) 
     with listening(server):
         finished = run(client, command, timeout=expected + _GRACE_S)
         if finished.status and not finished.out.strip():
-            reason = excerpt(finished.err) or f"exit status {finished.status}"
+            reason = excerpt(finished.err) or ending(finished.status)
             raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
         return finished.out
 
@@ -161,6 +162,7 @@ def _await_listening(host: Host, process: subprocess.Popen[Any]) -> None:
                             f" {_START_TIMEOUT_S:g} s")
         part = os.read(output, 4096)
         if not part:
-            reason = excerpt(said.decode(errors="replace")) or last_words(process)
+            reason = (excerpt(said.decode(errors="replace")) or last_words(process)
+                      or ending(process.returncode))
             raise ToolError(f"{host.name}: iperf3 -s ended: {reason}")
         said = (said + part)[-LONGEST_ANSWER:]

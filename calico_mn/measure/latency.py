@@ -17,6 +17,7 @@ from calico_mn.measure.programs import (
     LONGEST_ANSWER,
     Host,
     end,
+    ending,
     excerpt,
     last_words,
     readable,
@@ -63,7 +64,8 @@ def round_trips(client: Host, ip: str, *, count: int = ping.PINGS) -> RoundTrips
     finished = run(client, command, timeout=_LONGEST_S + 10)
     times = ping.parse_times(finished.out)
     if not times:
-        reason = excerpt(finished.err) or "no reply"
+        killed = finished.status < 0
+        reason = excerpt(finished.err) or (ending(finished.status) if killed else "no reply")
         raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
     return RoundTrips(times)
 
@@ -78,7 +80,7 @@ def round_trips_under_load(client: Host, server: iperf.Server, *, count: int = p
         found = round_trips(client, server.ip, count=count)
         if stream.poll() is not None:
             raise ToolError(f"{client.name} to {server.name}: the TCP stream ended before the"
-                            f" pings did (exit status {stream.returncode})")
+                            f" pings did ({ending(stream.returncode)})")
     return found
 
 
@@ -108,6 +110,7 @@ def _await_reports(host: Host, stream: subprocess.Popen[Any]) -> None:
                             f" {_STREAM_START_S:g} s")
         part = os.read(output, 4096)
         if not part:
-            reason = last_words(stream) or excerpt(said.decode(errors="replace"))
+            reason = (last_words(stream) or excerpt(said.decode(errors="replace"))
+                      or ending(stream.returncode))
             raise ToolError(f"{host.name}: the TCP stream ended: {reason}")
         said = (said + part)[-LONGEST_ANSWER:]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from calico_mn.errors import ToolError
-from calico_mn.measure.programs import Host, run
+from calico_mn.measure.programs import Host, ending, run
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -171,6 +171,6 @@ def _devices(host: Host) -> list[str]:
 def _output(host: Host, argv: list[str]) -> str:
     finished = run(host, argv, _TIMEOUT_S)
     if finished.status:
-        reason = finished.err.strip() or f"exit status {finished.status}"
+        reason = finished.err.strip() or ending(finished.status)
         raise ToolError(f"{host.name}: {' '.join(argv)}: {reason}")
     return finished.out

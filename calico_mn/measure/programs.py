@@ -95,6 +95,17 @@ def readable(descriptors: Collection[int], seconds: float) -> list[int]:
     return [descriptor for descriptor, _events in poll.poll(max(0.0, seconds) * 1000)]
 
 
+def ending(status: int | None) -> str:
+    """How a program ended that says nothing itself: its exit status, or the signal."""
+    if status is None:
+        return "it still runs"
+    if status >= 0:
+        return f"exit status {status}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-status).name}"
+    return f"killed by signal {-status}"
+
+
 def last_words(process: subprocess.Popen[Any]) -> str:
     """What a program that closed its output had to say on standard error.
 

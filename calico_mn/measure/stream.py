@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from calico_mn.errors import ToolError
 from calico_mn.measure import own_programs
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host, end, start
+from calico_mn.measure.programs import Host, end, ending, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -169,7 +169,7 @@ def _answer(one: _End) -> dict[str, tuple[int, ...]]:
         raise ToolError(f"{one.host.name}: a stream did not end within {_END_TIMEOUT_S:g} s"
                         ) from None
     if one.process.returncode:
-        reason = err.strip() or f"exit status {one.process.returncode}"
+        reason = err.strip() or ending(one.process.returncode)
         raise ToolError(f"{one.host.name}: a stream failed: {reason}")
     try:
         found: dict[str, Any] = json.loads(out)

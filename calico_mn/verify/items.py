@@ -151,6 +151,18 @@ class Difference:
         return _SUBJECTS[type(item)] if item is not None else "namespace"
 
     @property
+    def clause(self) -> str:
+        """For a sentence: ``link eth0 type veth mtu 1500 up is missing``."""
+        if self.failure:
+            return self.failure
+        if self.wanted is None or self.present is None:
+            what = "was added" if self.wanted is None else "is missing"
+            item = self.present or self.wanted
+            assert item is not None
+            return f"{line(item)} {what}"
+        return f"{line(self.wanted)} is now {line(self.present)}"
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """``- `` what should be there, ``+ `` what is there instead."""
         if self.failure:

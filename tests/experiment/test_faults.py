@@ -1,0 +1,153 @@
+"""What goes wrong in the middle of an experiment's trials: told with whose it is, never waited for.
+
+     node31  a        node32  b               r1
+        |             |                        |
+   -----+-- rack-a ---+------------------------+-- rack-b ----
+"""
+
+import importlib.util
+import os
+
+import pytest
+from support import machine
+from support.patience import SLOWNESS
+
+from calico_mn import results
+from calico_mn.errors import ToolError
+from calico_mn.experiment import instruments, modes, modes_report
+from calico_mn.experiment.conduct import Experiment, conduct
+from calico_mn.experiment.options import Effort, Usual
+from calico_mn.measure import iperf, latency, programs
+
+from .conftest import ROOT, topology
+
+pytestmark = pytest.mark.root
+
+
+def script():
+    path = ROOT / "experiments" / "ipip_modes.py"
+    specification = importlib.util.spec_from_file_location("ipip_modes_script", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def compare(tmp_path, monkeypatch):
+    """compare(fault) -> exit status, what was found; the fault strikes before the third transfer.
+
+    The fault gets the cluster. No pictures are drawn.
+    """
+    small, plans, calls = topology(tmp_path, a="node31", b="node32"), [], []
+    monkeypatch.setattr(modes_report, "pictures", lambda *_: ())
+    monkeypatch.setattr(latency, "_LONGEST_S", 1)
+    monkeypatch.setattr(iperf, "CONNECT_TIMEOUT_MS", 500 * SLOWNESS)
+    # Enough of what a trial reads.
+    monkeypatch.setattr(modes.Plan, "instruments", property(
+        lambda _: (("round trips", {}), ("tcp", {}))))
+    make, transfer = modes.plan, instruments.tcp
+
+    def plan(run):
+        plans.append(make(run))
+        return plans[0]
+
+    def start(fault):
+        def tcp(*args, **options):
+            calls.append(args)
+            if len(calls) == 3:
+                fault(plans[0].net)
+            return transfer(*args, **options)
+
+        monkeypatch.setattr(modes, "plan", plan)
+        monkeypatch.setattr(instruments, "tcp", tcp)
+        effort = Effort(repeats=2, duration=0.02)
+        status = conduct(
+            Experiment("ipip-modes", "", Usual(small, effort, effort), script().measure,
+                       modes_report.report, modes.add_options, modes_report.show),
+            ["--quick", "--modes", "Always,Never", "--output", str(tmp_path / "out")])
+        assert machine.leftovers() == []
+        return status, results.load(tmp_path / "out")
+
+    return start
+
+
+def by_hand(place, *commands):
+    def do(net):
+        for command in commands:
+            _out, err, status = net[place].pexec(command.format(bridge=bridge(net)).split())
+            assert status == 0, err
+    return do
+
+
+def bridge(net):
+    devices = net["rack-a"].pexec(["ls", "/sys/class/net"])[0].split()
+    return next(name for name in devices
+                if net["rack-a"].pexec(["ls", f"/sys/class/net/{name}/bridge"])[2] == 0)
+
+
+FAULTS = {
+    "link down and up": (by_hand("node31", "ip link set eth0 down", "ip link set eth0 up"),
+                         "node31: default via 192.168.57.1 dev eth0 is missing"),
+    "link renamed": (by_hand("node31", "ip link set eth0 down", "ip link set eth0 name e9"),
+                     "node31: there is no device eth0 any more"),
+    "bridge deleted": (by_hand("rack-a", "ip link del {bridge}"),
+                       "rack-a: there is no device br0 any more"),
+    "tunl0 deleted": (by_hand("node31", "ip link del tunl0"),
+                      "node31: there is no device tunl0 any more"),
+    "pod's device gone": (by_hand("a", "ip link del eth0"),
+                          "default/a: there is no device eth0 any more"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_cluster_broken_in_the_middle_of_the_trials_is_named_and_the_readings_stay(
+        compare, capsys, name):
+    fault, said = FAULTS[name]
+    if name == "tunl0 deleted" and not deletable(compare):
+        pytest.skip("the kernel does not let anybody delete the tunl0 of its ipip module")
+    status, found = compare(fault)
+    err = capsys.readouterr().err
+    assert status == 1 and not found.complete
+    assert f"Not complete: the cluster is not as it was set up any more: {said}" in err or (
+        f"; {said}" in err), err
+    assert "Noticed " in err and "--resume" in err and ".." not in err.replace("...", "")
+    whole = [r for r in found.readings if r.instrument == "tcp"]
+    assert len(whole) >= 2 and found.summary["cut_short"].startswith("the cluster is not")
+
+
+def deletable(compare):
+    from calico_mn.kernel import tunnel
+    backend = tunnel.choose(os.environ.get("CALICO_MN_TUNNEL", "auto"))
+    try:
+        return backend.name == "ebpf"
+    finally:
+        backend.close()
+
+
+@pytest.mark.parametrize(("answer", "said"), [
+    pytest.param(programs.Finished(-9, "", ""), "killed by SIGKILL", id="killed"),
+    pytest.param(programs.Finished(0, '{"end": "tired"}', ""), "iperf3", id="rubbish"),
+    pytest.param(ToolError("default/a: iperf3 -c did not end within 9 s"), "did not end within 9 s",
+                 id="hanging"),
+])
+def test_one_failed_trial_is_told_of_and_missing_and_the_others_stay(
+        compare, capsys, monkeypatch, tmp_path, answer, said):
+    def strike(_net):
+        def once(*_args, **_options):
+            again.undo()
+            if isinstance(answer, ToolError):
+                raise answer
+            return answer
+        again.setattr(iperf, "run", once)
+
+    with monkeypatch.context() as again:
+        status, found = compare(strike)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert status == 1 and found.complete
+    taken = {(r.setting["mode"], r.repeat) for r in found.readings if r.instrument == "tcp"}
+    (missing,) = {(mode, number) for mode in ("Always", "Never") for number in (1, 2)} - taken
+    assert line.startswith(f"a trial failed: {missing[0]}, same-subnet, default/a to default/b,"
+                           f" repeat {missing[1]}: default/a") and said in line
+    assert found.summary["failures"] == [line.removeprefix("a trial failed: ")]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Failed trials" in page and f"{missing[0]}, same-subnet, default/a to default/b" in page
