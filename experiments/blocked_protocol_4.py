@@ -27,15 +27,10 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import blocked, blocked_report
-    from calico_mn.experiment.command import exit_status
-    from calico_mn.experiment.conduct import Experiment, conduct, usual_topology
-    from calico_mn.experiment.options import Effort, Usual
-    from calico_mn.experiment.run import Run
-    from calico_mn.measure.trials import Trial
+    from calico_mn.experiment.script import Effort, Run, Trial, main
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=3, duration=0.2)
 QUICK = Effort(repeats=1, duration=0.05)
 
@@ -57,7 +52,5 @@ def measure(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: conduct(Experiment(
-        "blocked-protocol-4", SENTENCE,
-        Usual(usual_topology(__file__, "two-subnets.yaml"), FULL, QUICK),
-        measure, blocked_report.report, blocked.add_options))))
+    main(__file__, __doc__, "two-subnets.yaml", FULL, QUICK, measure,
+         blocked_report.report, blocked.add_options)

@@ -28,16 +28,11 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import encapsulation_cost, encapsulation_report
-    from calico_mn.experiment.command import exit_status
     from calico_mn.experiment.common import facts
-    from calico_mn.experiment.conduct import Experiment, conduct, usual_topology
-    from calico_mn.experiment.options import Effort, Usual
-    from calico_mn.experiment.run import Run
-    from calico_mn.measure.trials import interleaved
+    from calico_mn.experiment.script import Effort, Run, interleaved, main
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=6, duration=1)
 QUICK = Effort(repeats=3, duration=0.3)
 
@@ -57,7 +52,5 @@ def measure(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: conduct(Experiment(
-        "encapsulation-cost", SENTENCE,
-        Usual(usual_topology(__file__, "two-subnets.yaml"), FULL, QUICK), measure,
-        encapsulation_report.report, encapsulation_cost.add_options))))
+    main(__file__, __doc__, "two-subnets.yaml", FULL, QUICK, measure,
+         encapsulation_report.report, encapsulation_cost.add_options)

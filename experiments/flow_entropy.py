@@ -33,15 +33,10 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import entropy, entropy_report
-    from calico_mn.experiment.command import exit_status
-    from calico_mn.experiment.conduct import Experiment, conduct, usual_topology
-    from calico_mn.experiment.options import Effort, Usual
-    from calico_mn.experiment.run import Run
-    from calico_mn.measure.trials import interleaved
+    from calico_mn.experiment.script import Effort, Run, interleaved, main
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=5, duration=1)
 QUICK = Effort(repeats=1, duration=1)
 
@@ -56,6 +51,5 @@ def measure(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: conduct(Experiment(
-        "flow-entropy", SENTENCE, Usual(usual_topology(__file__, "two-paths.yaml"), FULL, QUICK),
-        measure, entropy_report.report, entropy.add_options))))
+    main(__file__, __doc__, "two-paths.yaml", FULL, QUICK, measure,
+         entropy_report.report, entropy.add_options)

@@ -30,19 +30,13 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import modes, modes_report
-    from calico_mn.experiment.command import exit_status
-    from calico_mn.experiment.conduct import Experiment, conduct, usual_topology
-    from calico_mn.experiment.options import Effort, Usual
-    from calico_mn.experiment.run import Run
+    from calico_mn.experiment.script import Effort, Run, Taken, Trial, interleaved, main
     from calico_mn.measure import reachability
     from calico_mn.measure.conditions import conditions
-    from calico_mn.measure.readings import Taken
-    from calico_mn.measure.trials import Trial, interleaved
     from calico_mn.measure.warmup import warm_up
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=6, duration=1)
 QUICK = Effort(repeats=2, duration=0.25)
 
@@ -79,7 +73,5 @@ def read(run: Run, plan: modes.Plan, trial: Trial) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: conduct(Experiment(
-        "ipip-modes", SENTENCE, Usual(usual_topology(__file__, "two-subnets.yaml"), FULL, QUICK),
-        measure, modes_report.report, modes.add_options,
-        modes_report.show))))
+    main(__file__, __doc__, "two-subnets.yaml", FULL, QUICK, measure,
+         modes_report.report, modes.add_options, modes_report.show)

@@ -30,17 +30,13 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import mtu, mtu_report
-    from calico_mn.experiment.command import exit_status
     from calico_mn.experiment.common import facts
-    from calico_mn.experiment.conduct import Experiment, conduct, usual_topology
-    from calico_mn.experiment.options import Effort, Usual
-    from calico_mn.experiment.run import Run, changed
+    from calico_mn.experiment.run import changed
+    from calico_mn.experiment.script import Effort, Run, Trial, interleaved, main
     from calico_mn.measure import path_mtu
-    from calico_mn.measure.trials import Trial, interleaved
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=1, duration=1)
 QUICK = Effort(repeats=1, duration=0.4)
 
@@ -69,8 +65,6 @@ def probe_all(run: Run, found: mtu.Plan, trial: Trial) -> None:
                              also={"probe": probe.name})
 
 
-
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: conduct(Experiment(
-        "mtu", SENTENCE, Usual(usual_topology(__file__, "two-subnets.yaml"), FULL, QUICK),
-        measure, mtu_report.report, mtu.add_options))))
+    main(__file__, __doc__, "two-subnets.yaml", FULL, QUICK, measure,
+         mtu_report.report, mtu.add_options)

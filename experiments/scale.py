@@ -32,16 +32,10 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import scale, scale_report
-    from calico_mn.experiment.command import exit_status
-    from calico_mn.experiment.conduct import Experiment, conduct, usual_topology
-    from calico_mn.experiment.options import Effort, Usual
-    from calico_mn.experiment.run import Run
-    from calico_mn.measure.readings import Taken
-    from calico_mn.measure.trials import Trial, interleaved
+    from calico_mn.experiment.script import Effort, Run, Taken, Trial, interleaved, main
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-SENTENCE = (__doc__ or "").partition("\n")[0]
 FULL = Effort(repeats=3, duration=1)
 QUICK = Effort(repeats=1, duration=1)
 
@@ -70,6 +64,5 @@ def life(run: Run, plan: scale.Plan, trial: Trial) -> Taken:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: conduct(Experiment(
-        "scale", SENTENCE, Usual(usual_topology(__file__, "scale.yaml"), FULL, QUICK),
-        measure, scale_report.report, scale.add_options))))
+    main(__file__, __doc__, "scale.yaml", FULL, QUICK, measure,
+         scale_report.report, scale.add_options)

@@ -13,7 +13,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import options as command_line
 from calico_mn.experiment import record, requirements
 from calico_mn.experiment.interruption import Interruption
@@ -148,11 +147,3 @@ def _summarise(run: Run, begun: record.Record, cut_short: str | None) -> None:
         "failures": run.failures, "plan": run.plan, "environment": run.environment, **run.notes}
     with writing(run.directory):
         record.write_json(run.directory / SUMMARY, summary)
-
-
-def usual_topology(script: str, name: str) -> Path:
-    """A topology that is shipped beside the folder of the ``script``."""
-    path = Path(script).resolve().parent.parent / "topologies" / name
-    if not path.is_file():
-        raise CalicoMnError(f"{path} is missing: run the script where it lies")
-    return path

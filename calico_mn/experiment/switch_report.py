@@ -1,78 +1,20 @@
-"""Packets lost by a change of mode: from readings to what people read."""
+"""Packets lost by a change of mode: from what was seen to what people read."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from statistics import median
 
 from calico_mn.experiment.common import document
 from calico_mn.experiment.run import Run
-from calico_mn.experiment.switch import (
-    ALL,
-    COUNTER,
-    DIES,
-    LIVES,
-    ONE,
-    ONLY_FROM,
-    ONLY_TO,
-    PARTLY,
-    STREAM,
-    VARIES,
-    expected,
-)
+from calico_mn.experiment.switch import ALL, LIVES, ONE, ONLY_FROM, ONLY_TO, expected
+from calico_mn.experiment.switch_outcomes import Change, Outcomes, value_of
+from calico_mn.experiment.switch_pictures import pictures
 from calico_mn.measure.paths import PATHS
-from calico_mn.measure.readings import Reading
-from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Table
-from calico_mn.report.plots.grid import grid
-from calico_mn.report.plots.timeline import Losses, timeline
+from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Table
 from calico_mn.report.words import listed
 
 _FILTERS = {0: "off", 1: "strict", 2: "loose"}
-#: shares of packets lost long after the change that count as none and as all
-_NONE, _ALL = 0.01, 0.99
-
-#: (before, after, followers, rp_filter, path)
-_Place = tuple[str, str, str, int, str]
-
-
-class Outcomes:
-    """The readings by place, with what they say taken together."""
-
-    def __init__(self, readings: Iterable[Reading], node: str, sources: Iterable[str]) -> None:
-        self.node = node
-        self._sources = frozenset(sources)
-        self.streams: dict[_Place, list[Reading]] = defaultdict(list)
-        self.filtered: dict[tuple[str, str, str, int, str], list[int]] = defaultdict(list)
-        for reading in readings:
-            where = reading.setting
-            if reading.instrument == STREAM:
-                self.streams[_place(reading, str(where["path"]))].append(reading)
-            elif reading.instrument == COUNTER:
-                self.filtered[_place(reading, str(where["node"]))].append(
-                    int(_number(reading, "rp_dropped")))
-
-    def verdict(self, place: _Place) -> str:
-        """One of the words above: what stays of a pair's traffic after the change."""
-        words = {_word(self._shares(both)) for both in self._repeats(place)}
-        return words.pop() if len(words) == 1 else VARIES
-
-    def lost(self, place: _Place) -> list[int]:
-        """Packets lost in both directions, a number for each repeat."""
-        return [sum(int(_number(r, "lost")) for r in both) for both in self._repeats(place)]
-
-    def _repeats(self, place: _Place) -> Iterator[list[Reading]]:
-        by_repeat: dict[int, list[Reading]] = defaultdict(list)
-        for reading in self.streams.get(place, ()):
-            by_repeat[reading.repeat].append(reading)
-        yield from by_repeat.values()
-
-    def _shares(self, both: Sequence[Reading]) -> tuple[float, float]:
-        """Lasting loss from the node that follows and to it."""
-        out = [_number(r, "lasting_loss") for r in both if r.setting["source"] in self._sources]
-        back = [_number(r, "lasting_loss") for r in both
-                if r.setting["source"] not in self._sources]
-        return max(out, default=0), max(back, default=0)
 
 
 def report(run: Run) -> Document:
@@ -87,7 +29,7 @@ def report(run: Run) -> Document:
         method=_METHOD,
         findings=_findings(found, plan["packets_per_s"]),
         tables=[*_lasting(found), *_moment(found), *_filtered(found)],
-        figures=[*_grid(found), *_timeline(found)],
+        figures=pictures(found),
         caveats=_caveats(plan),
     )
 
@@ -95,30 +37,33 @@ def report(run: Run) -> Document:
 # --- tables
 
 def _lasting(found: Outcomes) -> Iterator[Table]:
-    filters = _filters(found)
+    filters = found.filters
     rows: list[tuple[Cell, ...]] = []
     tones = []
-    for before, after, path in _changes(found, ONE):
-        words = [found.verdict((before, after, ONE, number, path)) for number in filters]
-        rows.append((f"{before} to {after}", path, *(_named(word, found.node) for word in words)))
-        tones.append(GOOD if set(words) == {LIVES} else MIXED if LIVES in words else BAD)
+    for before, after, path in found.pairs(ONE):
+        words = [found.verdict(Change(before, after, ONE, number), path) for number in filters]
+        rows.append((f"{before} to {after}", path, *(found.named(word) for word in words)))
+        known = set(filter(None, words))
+        tones.append(GOOD if known == {LIVES} else MIXED if LIVES in known else BAD)
     if rows:
         yield Table(
             "alone", f"What lasts when {found.node} alone changes, between its pods and others",
             ("change", "path", *_columns(filters)), tuple(rows), tones=tuple(tones),
-            note=f"dies: in both directions. {_named(ONLY_FROM, found.node)}: its packets arrive,"
+            note=f"dies: in both directions. {found.named(ONLY_FROM)}: its packets arrive,"
                  " those to it do not, so nothing that needs an answer works; the other way round"
-                 f" with {_named(ONLY_TO, found.node)}.")
+                 f" with {found.named(ONLY_TO)}.")
 
 
 def _moment(found: Outcomes) -> Iterator[Table]:
-    filters = _filters(found)
+    filters = found.filters
     rows: list[tuple[Cell, ...]] = []
-    for before, after, path in _changes(found, ALL):
-        places = [(before, after, ALL, number, path) for number in filters]
-        change = [_number(r, "change") for p in places for r in found.streams.get(p, ())]
-        rows.append((f"{before} to {after}", path, *(_passing(found, p) for p in places),
-                     round(median(change), 1)))
+    for before, after, path in found.pairs(ALL):
+        changes = [Change(before, after, ALL, number) for number in filters]
+        took = [value_of(one, "change") for change in changes
+                for one in found.streams.get((change, path), ())]
+        rows.append((f"{before} to {after}", path,
+                     *(_passing(found, change, path) for change in changes),
+                     round(median(took), 1)))
     if rows:
         yield Table(
             "moment", "Packets lost when all nodes change, both directions together",
@@ -128,23 +73,23 @@ def _moment(found: Outcomes) -> Iterator[Table]:
                  " the last node had its routes.")
 
 
-def _passing(found: Outcomes, place: _Place) -> str:
-    lost = found.lost(place)
-    if not lost or found.verdict(place) != LIVES:
+def _passing(found: Outcomes, change: Change, path: str) -> str:
+    lost = found.lost(change, path)
+    if not lost or found.verdict(change, path) != LIVES:
         return "for good" if lost else ""
     middle = f"{median(lost):g}"
     return middle if min(lost) == max(lost) else f"{middle} ({min(lost)} to {max(lost)})"
 
 
 def _filtered(found: Outcomes) -> Iterator[Table]:
-    nodes = list(dict.fromkeys(place[4] for place in found.filtered))
+    nodes = list(dict.fromkeys(node for _, node in found.filtered))
     rows: list[tuple[Cell, ...]] = []
-    for before, after in dict.fromkeys(c[:2] for c in _changes(found, ONE)):
-        for number in _filters(found):
-            counts = [median(found.filtered.get((before, after, ONE, number, node), [0]))
-                      for node in nodes]
+    for before, after in dict.fromkeys(pair[:2] for pair in found.pairs(ONE)):
+        for number in found.filters:
+            change = Change(before, after, ONE, number)
+            counts = [median(found.filtered.get((change, node), [0])) for node in nodes]
             if any(counts):
-                rows.append((f"{before} to {after}", number, *(int(c) for c in counts)))
+                rows.append((str(change), number, *map(int, counts)))
     if rows:
         yield Table(
             "filters", f"Who dropped packets when {found.node} alone changed, and how many",
@@ -156,54 +101,6 @@ def _filtered(found: Outcomes) -> Iterator[Table]:
 
 def _columns(filters: Iterable[int]) -> list[str]:
     return [f"rp_filter {number} ({_FILTERS[number]})" for number in filters]
-
-
-def _named(word: str, node: str) -> str:
-    return f"{word} {node}" if word in (ONLY_FROM, ONLY_TO) else word
-
-
-# --- figures
-
-def _grid(found: Outcomes) -> Iterator[Figure]:
-    cells = {}
-    for before, after, path in _changes(found, ONE):
-        for number in _filters(found):
-            word = found.verdict((before, after, ONE, number, path))
-            tone = GOOD if word == LIVES else BAD if word == DIES else MIXED
-            cells[f"{before} to {after}", f"{path}, rp_filter {number}"] = (
-                _named(word, found.node), tone)
-    if cells:
-        yield grid(
-            "alone", f"What lasts when {found.node} alone changes",
-            list(dict.fromkeys(row for row, _ in cells)),
-            sorted({column for _, column in cells},
-                   key=lambda c: (PATHS.index(c.partition(",")[0]), c)), cells,
-            row_heading="the change", column_heading="path, and the nodes' reverse path filter",
-            note=f"{found.node} against nodes that did not change. {_named(ONLY_FROM, found.node)}:"
-                 " its packets arrive, those to it do not.",
-            caption="Without a reverse path filter a mixed cluster works. With one, it depends on"
-                    " the two modes.")
-
-
-def _timeline(found: Outcomes) -> Iterator[Figure]:
-    """Where anything was lost while all nodes changed: a row for each change and filter."""
-    lost: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-    sent: dict[tuple[str, str, int], int] = defaultdict(int)
-    for place, readings in found.streams.items():
-        if place[2] == ALL and found.verdict(place) == LIVES:
-            row = place[0], place[1], place[3]
-            lost[row] += [at for r in readings for at in r.series["lost_at"]]
-            sent[row] += sum(int(_number(r, "sent")) for r in readings)
-    rows = [Losses(f"{before} to {after}, rp_filter {number}", tuple(times),
-                   sent[before, after, number])
-            for (before, after, number), times in sorted(lost.items()) if times]
-    if rows:
-        yield timeline(
-            "moment", "Packets lost while all nodes change", "the change was asked for", rows,
-            window=(0, 5), note="All repeats, paths and directions together. Changes without a"
-            " loss are not listed.",
-            caption="Nodes change one after the other; in between, two ends of a path are in"
-                    " different modes.")
 
 
 # --- sentences
@@ -220,12 +117,12 @@ _RULES = {
 
 def _findings(found: Outcomes, rate: int) -> Iterator[str]:
     yield from _about_all(found)
-    for number in _filters(found):
+    for number in found.filters:
         yield from _about_one(found, number)
     yield from _about_evidence(found)
     every = [reading for readings in found.streams.values() for reading in readings]
-    sent = sum(_number(r, "sent") for r in every)
-    odd = {what: sum(_number(r, metric) for r in every) for metric, what in (
+    sent = sum(value_of(one, "sent") for one in every)
+    odd = {what: sum(value_of(one, metric) for one in every) for metric, what in (
         ("lost_before", "lost before its change"), ("reordered", "reordered"),
         ("duplicated", "duplicated"))}
     if any(odd.values()):
@@ -237,19 +134,19 @@ def _findings(found: Outcomes, rate: int) -> Iterator[str]:
 
 
 def _about_all(found: Outcomes) -> Iterator[str]:
-    places = [place for place in found.streams if place[2] == ALL]
-    if not places:
+    seen = [(change, path) for change, path in found.streams if change.followers == ALL]
+    if not seen:
         return
-    for before, after, _, number, path in places:
-        if found.verdict((before, after, ALL, number, path)) != LIVES:
-            yield (f"All nodes change: {before} to {after} on the {path} path with rp_filter"
-                   f" {number} did not come back to life.")
-    lost = [count for place in places for count in found.lost(place)]
+    for change, path in seen:
+        if found.verdict(change, path) != LIVES:
+            yield (f"All nodes change: {change} on the {path} path with rp_filter"
+                   f" {change.rp_filter} did not come back to life.")
+    lost = [count for change, path in seen for count in found.lost(change, path)]
     if not any(lost):
         yield f"All nodes change: nothing was lost, in {len(lost)} changes seen on a path."
         return
-    worst = max(_number(r, "gap") for p in places for r in found.streams[p])
-    where = sorted({place[3] for place in places if any(found.lost(place))})
+    worst = max(value_of(one, "gap") for key in seen for one in found.streams[key])
+    where = sorted({change.rp_filter for change, path in seen if any(found.lost(change, path))})
     yield (f"All nodes change: a path lost nothing in {lost.count(0)} of {len(lost)} changes. In"
            f" the others it lost {min(filter(None, lost))} to {max(lost)} packets, both directions"
            f" together, {worst:.1f} ms of a direction at the most, with rp_filter"
@@ -257,13 +154,13 @@ def _about_all(found: Outcomes) -> Iterator[str]:
 
 
 def _about_one(found: Outcomes, number: int) -> Iterator[str]:
-    words = {(before, after, path): found.verdict((before, after, ONE, number, path))
-             for before, after, path in _changes(found, ONE)
-             if (before, after, ONE, number, path) in found.streams}
+    verdicts = {pair: found.verdict(Change(*pair[:2], ONE, number), pair[2])
+                for pair in found.pairs(ONE)}
+    words = {pair: word for pair, word in verdicts.items() if word}
     if not words:
         return
     broken = sum(word != LIVES for word in words.values())
-    odd = [f"{before} to {after} ({path}) {_named(word, found.node)}"
+    odd = [f"{before} to {after} ({path}) {found.named(word)}"
            for (before, after, path), word in words.items()
            if word != expected(before, after, number, path)]
     yield (f"{found.node} changes alone, rp_filter {number} ({_FILTERS[number]}):"
@@ -274,10 +171,11 @@ def _about_one(found: Outcomes, number: int) -> Iterator[str]:
 
 def _about_evidence(found: Outcomes) -> Iterator[str]:
     """Lost packets beside the filters' counts, where a change broke something for good."""
-    broken = {place[:4] for place in found.streams if found.verdict(place) != LIVES}
-    lost = sum(_number(r, "lost") for place, readings in found.streams.items()
-               if place[:4] in broken for r in readings)
-    dropped = sum(sum(counts) for place, counts in found.filtered.items() if place[:4] in broken)
+    broken = {change for change, path in found.streams if found.verdict(change, path) != LIVES}
+    lost = sum(value_of(one, "lost") for (change, _), readings in found.streams.items()
+               if change in broken for one in readings)
+    dropped = sum(sum(counts) for (change, _), counts in found.filtered.items()
+                  if change in broken)
     if lost:
         yield (f"Where something stays broken, {lost:,.0f} packets were lost, and the nodes'"
                f" reverse path filters counted {dropped:,} dropped ones (theirs include those sent"
@@ -299,36 +197,6 @@ def _caveats(plan: dict[str, object]) -> Iterator[str]:
     missing = [path for path in PATHS[1:] if path not in plan["pairs"]]
     if missing:
         yield f"Not measured: {listed(missing)}; {plan['node']} has no such pair of pods."
-
-
-# --- readings
-
-def _place(reading: Reading, last: str) -> tuple[str, str, str, int, str]:
-    where = reading.setting
-    return (str(where["before"]), str(where["after"]), str(where["followers"]),
-            int(str(where["rp_filter"])), last)
-
-
-def _changes(found: Outcomes, followers: str) -> list[tuple[str, str, str]]:
-    """(before, after, path) of what was measured, in the order of modes and paths."""
-    return sorted({(p[0], p[1], p[4]) for p in found.streams if p[2] == followers},
-                  key=lambda c: (c[0], c[1], PATHS.index(c[2])))
-
-
-def _filters(found: Outcomes) -> list[int]:
-    return sorted({place[3] for place in found.streams})
-
-
-def _number(reading: Reading, metric: str) -> float:
-    value = reading.values[metric]
-    return value if isinstance(value, (int, float)) else 0
-
-
-def _word(shares: tuple[float, float]) -> str:
-    if not all(share <= _NONE or share >= _ALL for share in shares):
-        return PARTLY
-    return {(False, False): LIVES, (True, True): DIES, (False, True): ONLY_FROM,
-            (True, False): ONLY_TO}[shares[0] >= _ALL, shares[1] >= _ALL]
 
 
 _METHOD = (
