@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from calico_mn.measure.fit import fit
 from calico_mn.report import palette
-from calico_mn.report.plots import layout, looks, sheet
+from calico_mn.report.plots import layout, lettering, looks, sheet
 from calico_mn.report.plots.comparison import Group, comparison
 from calico_mn.report.plots.deviation import Limited, deviation
 from calico_mn.report.plots.distribution import Curve, distribution
@@ -206,8 +206,8 @@ def test_letters_are_readable_on_a_phone():
     for name in USUAL:
         found = re.findall(r"font(?:-size)?: (?:\w+ )?([\d.]+)px", usual(name).svg)
         sizes = [float(size) for size in found]
-        assert sizes and min(sizes) >= sheet.SMALL
-    assert sheet.SMALL * 360 / sheet.WIDTH > 8
+        assert sizes and min(sizes) >= lettering.SMALL
+    assert lettering.SMALL * 360 / sheet.WIDTH > 8
 
 
 def digest():

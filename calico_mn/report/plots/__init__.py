@@ -11,4 +11,8 @@ drawn, since that takes a second.
     stacks        a quantity in parts: CPU time by kind, packets by path
     grid          a word and a tone for each cell of rows by columns
     timeline      when packets were lost
+
+What they are made with: ``engine`` (matplotlib and its style), ``sheet`` (the paper),
+``lettering`` (text and its room), ``scales`` (axes), ``looks`` (colours and shapes), ``layout``
+(numbers in words, places on a line).
 """

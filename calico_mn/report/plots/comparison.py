@@ -8,25 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from calico_mn.report.document import Figure
+from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import checked, demand, number, span, unit_for
-from calico_mn.report.plots.looks import FAINT, INK, Look, looks, paled
-from calico_mn.report.plots.sheet import (
+from calico_mn.report.plots.lettering import (
     HEAD,
     LABEL,
     LEADING,
-    MARGIN,
     SMALL,
-    WIDTH,
-    Sheet,
-    base_line,
     column,
-    even_ticks,
-    scale_below,
-    styled,
     text_height,
     text_width,
     wrapped,
 )
+from calico_mn.report.plots.looks import FAINT, INK, Look, looks, paled
+from calico_mn.report.plots.scales import base_line, even_ticks, scale_below
+from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
 #: groups whose medians differ by more than this factor get an axis each
 FAR_APART = 4.0

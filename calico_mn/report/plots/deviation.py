@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
+from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import checked, demand, number
-from calico_mn.report.plots.looks import FAINT, INK, looks
-from calico_mn.report.plots.sheet import (
+from calico_mn.report.plots.lettering import (
     HEAD,
     LABEL,
-    MARGIN,
     SMALL,
-    WIDTH,
-    Sheet,
     column,
-    even_ticks,
-    scale_below,
-    styled,
     text_height,
     text_width,
     wrapped,
 )
+from calico_mn.report.plots.looks import FAINT, INK, looks
+from calico_mn.report.plots.scales import even_ticks, scale_below
+from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
 _ROW, _SCALE = 31.0, 38.0
 

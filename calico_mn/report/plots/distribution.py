@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from calico_mn.report.document import Figure
+from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import (
     Box,
     checked,
@@ -18,23 +19,18 @@ from calico_mn.report.plots.layout import (
     quantile,
     unit_for,
 )
-from calico_mn.report.plots.looks import FAINT, Look, looks
-from calico_mn.report.plots.sheet import (
+from calico_mn.report.plots.lettering import (
     HEAD,
     LABEL,
     LEADING,
-    MARGIN,
     SMALL,
-    WIDTH,
-    Sheet,
-    even_ticks,
-    scale_below,
-    scale_left,
-    styled,
     text_height,
     text_width,
     wrapped,
 )
+from calico_mn.report.plots.looks import FAINT, Look, looks
+from calico_mn.report.plots.scales import even_ticks, scale_below, scale_left
+from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
 #: samples that differ by more than this factor get a logarithmic axis
 _LONG = 12.0

@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from calico_mn.report.document import Figure
+from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import demand
+from calico_mn.report.plots.lettering import LABEL, SMALL, column, text_height, text_width, wrapped
 from calico_mn.report.plots.looks import FAINT, INK, TONES
-from calico_mn.report.plots.sheet import (
-    LABEL,
-    MARGIN,
-    SMALL,
-    WIDTH,
-    Sheet,
-    column,
-    styled,
-    text_height,
-    text_width,
-    wrapped,
-)
+from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
 #: narrower columns cannot be read on a phone: the rest goes below
 _NARROWEST, _LEAST, _GAP = 54.0, 26.0, 2.5

@@ -9,6 +9,7 @@ from typing import Any
 
 from calico_mn.measure.fit import Fit, fit
 from calico_mn.report.document import Figure
+from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import (
     checked,
     demand,
@@ -19,22 +20,10 @@ from calico_mn.report.plots.layout import (
     tick,
     unit_for,
 )
+from calico_mn.report.plots.lettering import LABEL, SMALL, column, text_height, text_width, wrapped
 from calico_mn.report.plots.looks import FAINT, RULE, Look, looks
-from calico_mn.report.plots.sheet import (
-    LABEL,
-    MARGIN,
-    SMALL,
-    WIDTH,
-    Sheet,
-    column,
-    even_ticks,
-    scale_below,
-    scale_left,
-    styled,
-    text_height,
-    text_width,
-    wrapped,
-)
+from calico_mn.report.plots.scales import even_ticks, scale_below, scale_left
+from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
 #: values that differ by more than this factor get a logarithmic axis
 _LONG = 60.0

@@ -8,25 +8,21 @@ from typing import Any
 
 from calico_mn.report.document import Figure
 from calico_mn.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import checked, demand, number, unit_for
-from calico_mn.report.plots.looks import FAINT, GREY, INK
-from calico_mn.report.plots.sheet import (
+from calico_mn.report.plots.lettering import (
     HEAD,
     LABEL,
     LEADING,
-    MARGIN,
     SMALL,
-    WIDTH,
-    Sheet,
-    base_line,
     column,
-    even_ticks,
-    scale_below,
-    styled,
     text_height,
     text_width,
     wrapped,
 )
+from calico_mn.report.plots.looks import FAINT, GREY, INK
+from calico_mn.report.plots.scales import base_line, even_ticks, scale_below
+from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
 _COLOURS = (SKY, ORANGE, GREEN, PURPLE, GREY, BLUE, VERMILION)
 _HATCHES = ("", "////", "\\\\\\\\", "xx", "--", "||", "++")

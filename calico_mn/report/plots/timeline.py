@@ -7,22 +7,12 @@ from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
 from calico_mn.report.palette import VERMILION
+from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import checked, demand, number
+from calico_mn.report.plots.lettering import LABEL, SMALL, column, text_height, text_width, wrapped
 from calico_mn.report.plots.looks import FAINT, INK, readable
-from calico_mn.report.plots.sheet import (
-    LABEL,
-    MARGIN,
-    SMALL,
-    WIDTH,
-    Sheet,
-    column,
-    even_ticks,
-    scale_below,
-    styled,
-    text_height,
-    text_width,
-    wrapped,
-)
+from calico_mn.report.plots.scales import even_ticks, scale_below
+from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
 _ROW, _SCALE, _HEAD = 30.0, 38.0, 17.0
 
