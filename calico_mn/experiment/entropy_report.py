@@ -195,7 +195,9 @@ def _bars(cells: Sequence[Cell], modes: Sequence[str]) -> Iterator[Figure]:
             yield shares(
                 f"cables-{mode.lower()}", f"{mode}: which cable the packets took", "packets",
                 bars, note="Mean of the repeats, UDP and TCP alike; the fuller cable of each"
-                           " repeat first, whichever it was.")
+                           " repeat first, whichever it was. policy:"
+                           " net.ipv4.fib_multipath_hash_policy of the routers. kept, forgotten:"
+                           " the hash of the sending socket, which no real cable carries.")
 
 
 def _parts(cell: Cell) -> tuple[tuple[str, float], ...]:

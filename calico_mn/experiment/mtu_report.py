@@ -108,7 +108,7 @@ def _outcome_table(found: Sequence[Case]) -> Table:
         ("pods", "tunl0", "links", "ICMP", *probes),
         tuple((case.pod, case.tunnel, case.link, case.icmp,
                *(case.outcomes.get(probe) for probe in probes)) for case in found),
-        note=_LEGEND,
+        note=f"pods, tunl0, links: MTUs in bytes. {_LEGEND}",
         tones=tuple(_tone(case) for case in found))
 
 
@@ -121,7 +121,8 @@ def _grid(found: Sequence[Case], icmp: str) -> Figure:
         {(row, probe): (outcome, _TONES.get(outcome, MIXED))
          for row, case in rows.items() for probe, outcome in case.outcomes.items()
          if probe in _PICTURED},
-        row_heading="pods/tunl0/links", caption=_LEGEND)
+        row_heading="pods/tunl0/links", column_heading="what was sent",
+        note="Rows: the MTUs of pods, tunl0 and links, in bytes.", caption=_LEGEND)
 
 
 def _tone(case: Case) -> str:

@@ -36,7 +36,7 @@ def _grid(found: Outcomes) -> Iterator[Figure]:
                    key=lambda c: (PATHS.index(c.partition(",")[0]), c)), cells,
             row_heading="the change", column_heading="path, and the nodes' reverse path filter",
             note=f"{found.node} against nodes that did not change. {found.named(ONLY_FROM)}:"
-                 " its packets arrive, those to it do not.",
+                 " its packets arrive, those to it do not. rp_filter: 0 off, 1 strict, 2 loose.",
             caption="Without a reverse path filter a mixed cluster works. With one, it depends on"
                     " the two modes.")
 

@@ -107,6 +107,9 @@ EXTREME = {
     "distribution, long names": lambda: distributed(series=(LONG,), panels=(LONG,)),
     "distribution, equal": lambda: distribution("x", "t", "q", "us", [
         Curve("p", mode, (5.0,) * 9) for mode in MODES]),
+    "distribution, much beyond": lambda: distribution("x", "t", "q", "us", [
+        Curve(panel, mode, (*(10.0 + i / 20 for i in range(396)), 500.0, 1e4, 1e7, 123456789.0))
+        for panel in PATHS for mode in MODES]),
     "distribution, far apart": lambda: distribution("x", "t", "q", "us", [
         Curve("p", "Never", (0.001, 1.0, 1e9))]),
     "lines, one point": lambda: lined(sizes=(64,), count=1),
@@ -318,6 +321,30 @@ def test_a_share_of_few_samples_is_not_called_p99():
     assert "largest" in said and "p99" not in said
 
 
+@pytest.mark.parametrize(("rare", "beyond"), [
+    (0, None), (2, "Beyond the axis: 2 of 400 samples, up to 9,001 \u00b5s.")],
+    ids=["none", "two"])
+def test_an_axis_ends_after_p99_and_says_what_lies_beyond(rare, beyond):
+    found = distribution("x", "t", "q", "us", [
+        Curve("p", mode, (*(10.0 + i / 20 for i in range(200 - n)), *(9000.0 + n,) * n))
+        for mode, n in (("Always", rare // 2), ("Never", rare // 2))])
+    ticks = [text for text in words(found) if re.fullmatch(r"[\d,]+", text)]
+    assert max(int(text.replace(",", "")) for text in ticks) < 100
+    said = [text for text in words(found) if text.startswith("Beyond")]
+    assert said == ([beyond] if beyond else [])
+    assert (beyond.rstrip(".") if beyond else "p99 19.9") in found.alt
+
+
+def test_an_axis_with_few_samples_shows_them_all():
+    found = distribution("x", "t", "q", "us", [Curve("p", "Never", (*(10.0,) * 98, 9000.0))])
+    assert not [text for text in words(found) if text.startswith("Beyond")]
+    assert "1,000" in words(found)
+
+
+def test_a_series_is_named_once_beside_its_curves():
+    assert words(distributed(series=("Never",), panels=("a",))).count("Never") == 2
+
+
 def test_growth_tells_its_formula():
     said = words(growth("x", "t", "Boot time", "s", "pods", "pod", [
         Line("boot", tuple((n, (0.5 + 0.01 * n,)) for n in (10, 20, 50)))]))
@@ -336,6 +363,7 @@ def test_a_cell_has_a_sign_besides_its_colour():
 
 @pytest.mark.parametrize(("value", "text"), [
     (0, "0"), (0.5, "0.500"), (1, "1.00"), (26.34, "26.3"), (94.32, "94.3"), (999.6, "1,000"),
+    (99.97, "100"), (9.996, "10.0"), (0.9996, "1.00"),
     (15000, "15,000"), (-3.14159, "-3.14"), (0.00123, "0.00123"), (1e-9, "1e-09")])
 def test_numbers_have_three_digits_that_count(value, text):
     assert layout.number(value) == text

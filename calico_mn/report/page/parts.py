@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from html import escape, unescape
 from itertools import groupby
 from typing import Any
 
@@ -25,6 +25,7 @@ _MARKS = {
 _TONES = {GOOD, BAD, MIXED}
 #: characters; a cell or a heading with more may be broken into lines
 _SHORT, _SHORT_HEAD = 24, 10
+_TEXT = re.compile(r">([^<>]+)</")
 _LEAD = re.compile(r"[A-Z][^:.;]{3,58}:(?= )")
 
 
@@ -54,11 +55,16 @@ def figure(found: Figure, place: str, *, drawing: bool = False) -> str:
     svg = inline(found.svg, place, found.alt).replace(
         "<svg ", f'<svg style="min-width:{least:.0f}px" ', 1)
     # A plot that has its title written in it needs no second one, but a heading all the same.
-    hidden = ' class="hidden"' if f">{escape(found.title, quote=False)}<" in found.svg else ""
+    hidden = ' class="hidden"' if found.title in _written(found.svg) else ""
     title = "" if drawing else f"<h3{hidden}>{escape(found.title)}</h3>"
     caption = f"<figcaption>{escape(found.caption)}</figcaption>" if found.caption else ""
     return (f'<figure>{title}<div class="plate scroll{"" if drawing else " white"}" id="{place}"'
             f' tabindex="0">{svg}</div>{caption}</figure>')
+
+
+def _written(svg: str) -> str:
+    """All that is written in a picture, lines of one text after each other."""
+    return " ".join(unescape(" ".join(_TEXT.findall(svg))).split())
 
 
 def table(found: Table) -> str:

@@ -53,7 +53,8 @@ def number(value: float) -> str:
         return "0"
     if size >= 1e15 or size < 1e-4:
         return f"{value:.2g}"
-    digits = max(0, 2 - math.floor(math.log10(size) + 1e-12))
+    # 99.97 is 100 with three digits, not 100.0.
+    digits = max(0, 2 - math.floor(math.log10(float(f"{size:.3g}")) + 1e-12))
     return f"{value:,.{min(digits, 6)}f}"
 
 
