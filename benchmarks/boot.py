@@ -44,6 +44,7 @@ try:
     from clusters import Size
     from rich.console import Console
 
+    from calico_mn.experiment.options import whole, whole_number
     from calico_mn.measure import memory
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/boot.py")
@@ -127,18 +128,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n")[0],
-        epilog="See docs/benchmarks.md for what the figures mean.")
+    parser = figures.Parser(
+        __doc__, epilog="See docs/benchmarks.md for what the figures mean.")
     parser.add_argument("--sizes", type=_sizes, default=_sizes("4x10,20x50,20x100"),
                         help="NODESxPODS, separated by commas (4x10,20x50,20x100)")
-    parser.add_argument("--repeats", type=_positive, default=3, help="runs of each (3)")
-    parser.add_argument("--plain-up-to", type=int, default=1000, metavar="PODS",
+    parser.add_argument("--repeats", type=whole, default=3, help="runs of each (3)")
+    parser.add_argument("--plain-up-to", type=whole_number(0, 1_000_000), default=1000,
+                        metavar="PODS",
                         help="plain Mininet only for clusters of up to so many pods (1000;"
                              " a run takes about 60 ms a pod)")
     parser.add_argument("--quick", action="store_true",
                         help="one run of each, plain Mininet for up to 100 pods")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     options = parser.parse_args(argv)
     if options.quick:
         options.repeats, options.plain_up_to = 1, min(100, options.plain_up_to)
@@ -150,13 +150,6 @@ def _sizes(text: str) -> list[Size]:
         return [Size.parse(word) for word in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 # ---------------------------------------------------------------- what can be measured here

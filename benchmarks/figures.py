@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -9,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
+from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
+
+from calico_mn import legible
 
 # A file or a pipe gets whole lines, whatever the terminal's width would be.
 _WIDTH = 120
@@ -66,6 +70,27 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         made.add_row(*row)
     return made
+
+
+class Parser(argparse.ArgumentParser):
+    """Options, ``--json`` among them; mistakes are told before anything is measured."""
+
+    def __init__(self, doc: str | None, epilog: str | None = None) -> None:
+        super().__init__(description=(doc or "").partition("\n")[0], epilog=epilog)
+        self.add_argument("--json", type=_new_file, metavar="FILE",
+                          help="also write everything as JSON")
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse does it, whatever the words hold that it repeats."""
+        super().error(legible.message(legible.printable(message)))
+
+
+def _new_file(text: str) -> Path:
+    path = Path(text)
+    if not text or path.is_dir() or not path.parent.is_dir() or not os.access(
+            path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} is no file that can be written")
+    return path
 
 
 def write_json(path: Path, report: Mapping[str, object]) -> None:

@@ -24,7 +24,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from types import FrameType
 
 try:
@@ -34,6 +33,7 @@ try:
 
     from calico_mn import CalicoNet
     from calico_mn.errors import CalicoMnError
+    from calico_mn.experiment.options import whole, whole_number
     from calico_mn.model import EncapsulationMode
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/mode_change.py")
@@ -95,10 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--nodes", type=int, default=100, help="a pod on each (100)")
-    parser.add_argument("--rounds", type=int, default=5, help="six transitions in each (5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    parser = figures.Parser(__doc__)
+    parser.add_argument("--nodes", type=whole_number(1, 480), default=100,
+                        help="a pod on each (100)")
+    parser.add_argument("--rounds", type=whole, default=5, help="six transitions in each (5)")
     return parser.parse_args(argv)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ try:
     from rich.console import Console
 
     from calico_mn.errors import CalicoMnError
+    from calico_mn.experiment.options import whole_number
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/soak.py")
 
@@ -84,6 +86,8 @@ def _run(part: str, options: argparse.Namespace, out: Console
 
 def _in_namespaces() -> int:
     """This very command with process numbers and mounts of its own; its status."""
+    if shutil.which("unshare") is None:
+        sys.exit("soak.py: unshare not found; install util-linux")
     process = subprocess.Popen(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
          sys.executable, *sys.argv],
@@ -99,17 +103,19 @@ def _in_namespaces() -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    assert __doc__
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=40, help="moments to kill at (40)")
-    parser.add_argument("--clusters", type=int, default=8, help="clusters at once (8)")
-    parser.add_argument("--boots", type=int, default=60, help="boots and stops (60)")
-    parser.add_argument("--changes", type=int, default=600,
+    parser = figures.Parser(__doc__)
+    parser.add_argument("--kills", type=whole_number(1, 1_000_000), default=40,
+                        help="moments to kill at (40)")
+    parser.add_argument("--clusters", type=whole_number(1, 1_000_000), default=8,
+                        help="clusters at once (8)")
+    parser.add_argument("--boots", type=whole_number(1, 1_000_000), default=60,
+                        help="boots and stops (60)")
+    parser.add_argument("--changes", type=whole_number(1, 1_000_000), default=600,
                         help="changes of mode, pods added and pods deleted, together (600)")
-    parser.add_argument("--seed", type=int, default=1, help="of every random choice (1)")
+    parser.add_argument("--seed", type=whole_number(0, 999_999_999), default=1,
+                        help="of every random choice (1)")
     parser.add_argument("--parts", type=_parts, default=("kill", "neighbours", "long"),
                         help="of kill,neighbours,long (all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     return parser.parse_args(argv)
 
 
@@ -117,7 +123,7 @@ def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(text.split(","))
     unknown = set(parts) - {"kill", "neighbours", "long"}
     if unknown:
-        raise argparse.ArgumentTypeError(f"no such part: {', '.join(sorted(unknown))}")
+        raise argparse.ArgumentTypeError(f"no such part: {', '.join(map(repr, sorted(unknown)))}")
     return parts
 
 

@@ -27,7 +27,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from types import FrameType
 from typing import Any
@@ -39,6 +38,7 @@ try:
 
     from calico_mn import CalicoNet
     from calico_mn.errors import CalicoMnError, ToolError
+    from calico_mn.experiment.options import whole, whole_number
     from calico_mn.model import EncapsulationMode
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/tunnel.py")
@@ -95,13 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=8, help="both modes in each (8)")
-    parser.add_argument("--duration", type=int, default=3, metavar="S",
+    parser = figures.Parser(__doc__)
+    parser.add_argument("--rounds", type=whole, default=8, help="both modes in each (8)")
+    parser.add_argument("--duration", type=whole_number(1, 3600), default=3, metavar="S",
                         help="seconds of each iperf3 (3)")
-    parser.add_argument("--pings", type=int, default=500, help="round trips of each ping (500)")
+    parser.add_argument("--pings", type=whole, default=500, help="round trips of each ping (500)")
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     return parser.parse_args(argv)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import TextIO
 
 
@@ -27,6 +28,9 @@ def ensure() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal in ASCII, or half a character in a file's name, is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def abandon(stream: TextIO) -> None:

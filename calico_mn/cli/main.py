@@ -20,6 +20,7 @@ from calico_mn.cli.verb import (
     WRONG_REQUEST,
     UsageError,
     Verb,
+    run_meant,
 )
 from calico_mn.errors import (
     CalicoMnError,
@@ -93,7 +94,7 @@ def _dispatch(given: list[str]) -> int:
     from calico_mn.control.session import RemoteSession
     from calico_mn.kernel import registry
 
-    return verb.ask(options, RemoteSession(registry.find(options.run)))
+    return verb.ask(options, RemoteSession(registry.find(run_meant(options.run))))
 
 
 class UnsupportedRequestError(CalicoMnError):

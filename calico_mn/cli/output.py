@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
+
+from calico_mn.legible import harmless, message, printable
 
 #: kubectl's word for what is not there
 NONE = "<none>"
 
 _STYLES = {"title": "1", "good": "32", "bad": "1;31", "place": "1;36", "outer": "33", "faint": "2",
            "plain": "", "warn": "33"}
+_END = "\033[0m"
+_PAINTED = {_END, *(f"\033[{code}m" for code in _STYLES.values())}
+_COLOURS = re.compile(r"(\033\[[0-9;]*m)")
 
 
 def is_coloured(stream: TextIO) -> bool:
@@ -27,18 +33,19 @@ def is_coloured(stream: TextIO) -> bool:
 def paint(text: str, style: str, stream: TextIO | None = None) -> str:
     """The text in a style's colour, where colours are welcome."""
     code = _STYLES[style]
-    return f"\033[{code}m{text}\033[0m" if code and is_coloured(stream or sys.stdout) else text
+    return f"\033[{code}m{text}{_END}" if code and is_coloured(stream or sys.stdout) else text
 
 
 def say(text: str = "") -> None:
-    """A line for the person, on standard output."""
-    print(text)
+    """Lines for the person, on standard output; no escape sequences but our own colours."""
+    print("".join(part if part in _PAINTED else harmless(part)
+                  for part in _COLOURS.split(text)))
 
 
 def complain(text: str) -> None:
     """A message for the person, on standard error if that can be written."""
     with suppress(OSError):
-        print(text, file=sys.stderr)
+        print(message(text), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -51,8 +58,8 @@ def cell(value: object) -> str:
     if value is None or value == "" or value == []:
         return NONE
     if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))
-    return str(value)
+        return printable(",".join(map(str, value)))
+    return printable(str(value))
 
 
 def columns(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

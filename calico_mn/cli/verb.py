@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from calico_mn.errors import CalicoMnError
+from calico_mn.legible import printable
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
@@ -74,7 +76,7 @@ class Verb:
             found.add_argument("--json", action="store_true", help="print JSON (docs/cli.md)")
         if self.ask is not None and not at_prompt:
             completes(found.add_argument(
-                "--run", metavar="RUN", default=os.environ.get("CALICO_MN_RUN", ""),
+                "--run", metavar="RUN", type=named,
                 help="name or identity; not needed while there is just one run"), RUNS)
         return found
 
@@ -97,7 +99,29 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """A mistake is one line, not the whole usage."""
-        raise UsageError(f"{self.prog}: {message} (see '{self.prog} --help')")
+        raise UsageError(f"{self.prog}: {printable(message)} (see '{self.prog} --help')")
+
+
+def named(text: str) -> str:
+    """The type of an argument that names something: an unset variable of a script does not."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
+_WHOLE = re.compile("[+-]?[0-9]{1,9}")
+
+
+def whole(text: str) -> int:
+    """The type of an option that takes a whole number, as people write it in ASCII."""
+    if not _WHOLE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number")
+    return int(text)
+
+
+def run_meant(given: str | None) -> str:
+    """The run that is asked about: the one given, else that of the environment, else any."""
+    return given or os.environ.get("CALICO_MN_RUN", "")
 
 
 def completes(action: argparse.Action, what: str) -> None:

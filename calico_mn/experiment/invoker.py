@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ _libc = ctypes.CDLL(None)
 # setgroups(2) and getgroups(2) of libc change all threads; the system calls change the one that
 # calls. By the machine's name: their numbers on 64-bit architectures (asm/unistd.h).
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159}
+#: a user's or group's number, which has 32 bits; the last one means "none" (setfsuid(2))
+_NUMBER = re.compile("[0-9]{1,9}|[1-3][0-9]{9}|4[01][0-9]{8}")
 
 
 @contextmanager
@@ -29,8 +32,8 @@ def writing(place: Path) -> Iterator[None]:
     Unless this is not root under sudo, or ``place`` is in a directory of root's that nobody else
     can change, such as root's own checkout: there root writes.
     """
-    user, group = (int(found) if found.isascii() and found.isdigit() and len(found) < 11 else 0
-                   for found in (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")))
+    user, group = (int(found) if _NUMBER.fullmatch(found) else 0 for found in
+                   (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")))
     if os.geteuid() or not user or _is_roots(place):
         yield
         return

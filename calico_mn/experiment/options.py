@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+from calico_mn import legible
 from calico_mn.model import EncapsulationMode
 
 MODES = tuple(mode.value for mode in EncapsulationMode)
 _LONGEST_S = 3600
+_DECIMAL = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 _MOST_REPEATS = 100_000
+_MOST_SEED = 999_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,9 @@ def parse(description: str, usual: Usual, own: Add = no_more,
 
 
 def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser = _Parser(description=description, allow_abbrev=False)
     add = parser.add_argument
-    add("--topology", type=Path, default=usual.topology, metavar="FILE",
+    add("--topology", type=place, default=usual.topology, metavar="FILE",
         help=f"the cluster (default: {usual.topology.parent.name}/{usual.topology.name})")
     add("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
         help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
@@ -90,11 +95,11 @@ def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
         help=f"trials of each setting (default: {usual.full.repeats})")
     add("--duration", type=seconds, metavar="S",
         help=f"seconds of a measurement (default: {usual.full.duration:g})")
-    add("--seed", type=int, default=1, metavar="N",
+    add("--seed", type=whole_number(0, _MOST_SEED), default=1, metavar="N",
         help="of the random order of trials (default: 1)")
-    add("--output", type=Path, metavar="DIR",
+    add("--output", type=place, metavar="DIR",
         help="a new or empty directory (default: results/NAME-TIME)")
-    add("--resume", type=Path, metavar="DIR",
+    add("--resume", type=place, metavar="DIR",
         help="go on with a run that was cut short, whose results are in DIR")
     add("--raise-neighbour-limit", action="store_true",
         help="raise the machine's neighbour-table limit (net.ipv4.neigh.default.gc_thresh3) to"
@@ -181,12 +186,22 @@ def whole(text: str) -> int:
     return whole_number(1, _MOST_REPEATS)(text)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As argparse does it, whatever the words hold that it repeats."""
+        super().error(legible.message(legible.printable(message)))
+
+
+def place(text: str) -> Path:
+    """The type of an option that takes a file or directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or directory is empty")
+    return Path(text)
+
+
 def seconds(text: str) -> float:
     """The type of an option that takes a time in seconds."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
+    found = float(text) if _DECIMAL.fullmatch(text) else 0.0
     if not 0.05 <= found <= _LONGEST_S:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of seconds from 0.05 to {_LONGEST_S}")

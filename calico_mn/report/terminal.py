@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from calico_mn.legible import message, printable
 from calico_mn.report import matrix, table
 from calico_mn.report.cells import numeric, shown
 from calico_mn.report.document import BAD, GOOD, MIXED, Document
@@ -50,7 +51,7 @@ def heading(out: Console, title: str, facts: Iterable[tuple[str, str]]) -> None:
     out.print(Text(title, style="bold"))
     grid = Table.grid(padding=(0, 2))
     for name, fact in facts:
-        grid.add_row(Text(name, style="dim"), Text(fact))
+        grid.add_row(Text(name, style="dim"), Text(printable(fact)))
     out.print(Padding(grid, (0, 0, 1, 2), expand=False))
 
 
@@ -191,4 +192,4 @@ def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
 def complain(text: str) -> None:
     """A message for the person, on standard error if that can be written."""
     with suppress(OSError):
-        print(text, file=sys.stderr)
+        print(message(text), file=sys.stderr)

@@ -1,9 +1,10 @@
 """Topology files: YAML documents with positions -> :class:`calico_mn.model.Topology`.
 
 Kubernetes and Calico resources under their own names, plus the kind ``Underlay`` for the physical
-network. Nothing here touches the kernel; only :func:`load_topology` opens a file.
+network. Nothing here touches the kernel; only :func:`load_topology` and :func:`read_topology`
+open a file.
 """
 
-from calico_mn.topology.load import load_topology, parse_topology
+from calico_mn.topology.load import load_topology, parse_topology, read_topology
 
-__all__ = ["load_topology", "parse_topology"]
+__all__ = ["load_topology", "parse_topology", "read_topology"]

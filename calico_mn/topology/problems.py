@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from calico_mn.errors import Problem, TopologyError
+from calico_mn.legible import printable
 
 MAX_PROBLEMS = 500
 _MAX_LINE = 160
@@ -32,13 +33,6 @@ def quote(text: str, limit: int = 60) -> str:
     """``text`` in double quotes, short, and harmless to a terminal."""
     shown = text if len(text) <= limit else text[:limit] + "..."
     return f'"{printable(shown)}"'
-
-
-def printable(text: str) -> str:
-    """``text`` with control characters written as escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
 
 
 def listing(items: Iterable[str], limit: int = _MAX_NAMED) -> str:

@@ -32,8 +32,8 @@ REPEATS = "is not a whole number from 1 to 100000"
     ("--duration=-1", f"argument --duration: '-1' {SECONDS}"),
     ("--duration=1e400", f"argument --duration: '1e400' {SECONDS}"),
     ("--duration=0,5", f"argument --duration: '0,5' {SECONDS}"),
-    ("--seed=", "argument --seed: invalid int value: ''"),
-    ("--seed=1.5", "argument --seed: invalid int value: '1.5'"),
+    ("--seed=", "argument --seed: '' is not a whole number from 0 to 999999999"),
+    ("--seed=1.5", "argument --seed: '1.5' is not a whole number from 0 to 999999999"),
     ("--modes=", "argument --modes: there is no IPIP mode '' (modes: Always, CrossSubnet, Never)"),
     ("--modes=always", "argument --modes: there is no IPIP mode 'always' (modes: Always,"
                        " CrossSubnet, Never); did you mean Always?"),

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from calico_mn.cli.output import complain, say
-from calico_mn.cli.verb import FAILED, OK, RUNS, UsageError, Verb, completes
+from calico_mn.cli.verb import FAILED, OK, RUNS, UsageError, Verb, completes, named
 from calico_mn.cli.verbs.up import GROUP
 from calico_mn.errors import CalicoMnError, NotFoundError, ToolError
 
@@ -21,7 +21,7 @@ _ENDING_S = 120
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("names", metavar="RUN", nargs="*",
+    completes(parser.add_argument("names", metavar="RUN", nargs="*", type=named,
                                   help="names or identities; not needed with just one run"), RUNS)
     parser.add_argument("--all", action="store_true",
                         help="every run that takes requests; those that belong to a program of"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from io import TextIOWrapper
 
 from calico_mn.cli.output import say
-from calico_mn.cli.verb import FILES, OK, UsageError, Verb, completes
+from calico_mn.cli.verb import FILES, OK, UsageError, Verb, completes, named
 from calico_mn.cli.verbs.files import GROUP, add_mode
 from calico_mn.cli.verbs.inside import write_file
 
@@ -15,31 +16,49 @@ _FORMS = ("svg", "dot", "mermaid")
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("subject", metavar="FILE|RUN",
+    completes(parser.add_argument("subject", metavar="FILE|RUN", type=named,
                                   help="a topology file, or a run's name"), FILES)
     parser.add_argument("--format", choices=_FORMS, dest="form",
                         help="default: by the name after -o, else svg")
     parser.add_argument("-o", dest="output", metavar="FILE",
-                        help="write to FILE (default: standard output)")
+                        help="write to FILE (default, and '-': standard output)")
     add_mode(parser, "draw packets' ways in this mode, too (svg)")
 
 
 def _graph(options: argparse.Namespace) -> int:
     form = options.form or _by_name(options.output or "")
+    if options.output and _is_same(options.output, options.subject):
+        raise UsageError("calico-mn graph: -o would overwrite the topology file itself")
     if options.mode and form != "svg":
         raise UsageError(f"calico-mn graph: --mode draws into svg, not {form}")
     text = (_of_file(options, form) if _is_file(options.subject) else _of_run(options, form))
-    if options.output:
+    if options.output not in (None, "-"):
         write_file(options.output, text)
         say(f"wrote {options.output}")
     else:
-        sys.stdout.write(text)
+        _print(text)
     return OK
+
+
+def _print(picture: str) -> None:
+    """To standard output as to a file: in UTF-8, whatever the terminal's encoding is."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(picture.encode())
+    else:
+        sys.stdout.write(picture)
 
 
 def _by_name(name: str) -> str:
     return {".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}.get(
         os.path.splitext(name)[1], "svg")
+
+
+def _is_same(output: str, subject: str) -> bool:
+    try:
+        return os.path.samefile(output, subject)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_file(subject: str) -> bool:

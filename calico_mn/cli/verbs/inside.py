@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from calico_mn.cli.output import complain
-from calico_mn.cli.verb import PLACES, UsageError, Verb, completes
+from calico_mn.cli.verb import PLACES, UsageError, Verb, completes, whole
 from calico_mn.errors import ClusterError, NotFoundError
 from calico_mn.experiment.invoker import writing
+from calico_mn.legible import printable
 
 if TYPE_CHECKING:
     from calico_mn.control.session import RemoteSession, Session
@@ -82,7 +83,7 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
                                   help="where; without a device on all of them"), PLACES)
     parser.add_argument("-w", dest="file", metavar="FILE",
                         help="write pcap to FILE ('-': standard output) instead of text")
-    parser.add_argument("-c", dest="count", metavar="N", type=int,
+    parser.add_argument("-c", dest="count", metavar="N", type=whole,
                         help="end after N packets (default: at Ctrl-C)")
 
 
@@ -118,10 +119,12 @@ def _open(path: str) -> int:
             if _is_of_another_user(Path(path).parent):
                 flags |= os.O_NOFOLLOW
             return os.open(path, flags, 0o666)
+    except ValueError as error:  # a NUL
+        raise ClusterError(f"cannot write {printable(path)}: {error}") from None
     except OSError as error:
         why = ("it is a symbolic link in a directory of another user"
                if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW else error.strerror)
-        raise ClusterError(f"cannot write {path}: {why}") from None
+        raise ClusterError(f"cannot write {printable(path) or 'to no name'}: {why}") from None
 
 
 def _is_of_another_user(directory: Path) -> bool:
@@ -137,8 +140,16 @@ def _write_standard_output_to(path: str) -> None:
 
 def write_file(path: str, text: str) -> None:
     """Write a file for the user who called sudo. Raises ClusterError."""
-    with open(_open(path), "w", encoding="utf-8") as file:
-        file.write(text)
+    was_there = os.path.lexists(path)
+    descriptor = _open(path)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        if not was_there:
+            with writing(Path(path)):
+                os.unlink(path)  # half of it is of no use
+        raise ClusterError(f"cannot write {printable(path)}: {error.strerror}") from None
 
 
 VERBS = {

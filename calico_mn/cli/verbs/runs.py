@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import columns, paint, print_json, say, show
-from calico_mn.cli.verb import FAILED, OK, RUNS, Verb, completes, nothing
+from calico_mn.cli.verb import FAILED, OK, RUNS, Verb, completes, named, nothing, run_meant
 from calico_mn.cli.verbs.files import counted
 from calico_mn.cli.verbs.up import GROUP, told
 
@@ -57,14 +57,16 @@ def _list(options: argparse.Namespace) -> int:
 
 def shown_path(path: str) -> str:
     """A path from here where it lies below."""
-    here = os.getcwd() + "/"
-    return path.removeprefix(here)
+    try:
+        return path.removeprefix(os.getcwd() + "/")
+    except OSError:
+        return path  # the directory that we are in was removed
 
 
 # --- status
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("name", metavar="RUN", nargs="?", default="",
+    completes(parser.add_argument("name", metavar="RUN", nargs="?", type=named,
                                   help="name or identity; not needed with just one run"), RUNS)
 
 
@@ -72,8 +74,7 @@ def _status(options: argparse.Namespace) -> int:
     from calico_mn.control.session import RemoteSession
     from calico_mn.kernel import registry
 
-    wanted = options.name or os.environ.get("CALICO_MN_RUN", "")
-    return status(options, RemoteSession(registry.find(wanted)))
+    return status(options, RemoteSession(registry.find(run_meant(options.name))))
 
 
 def status(options: argparse.Namespace, session: Session) -> int:

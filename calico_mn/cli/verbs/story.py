@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import FAILED, FILES, OK, UsageError, Verb, completes
+from calico_mn.cli.verb import FAILED, FILES, OK, UsageError, Verb, completes, named, whole
 from calico_mn.walkthrough.language import LANGUAGES
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ _STYLES = {"title": "title", "command": "place", "same": "good", "named": "outer
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("file", metavar="FILE", nargs="?", default="",
+    completes(parser.add_argument("file", metavar="FILE", nargs="?", type=named,
                                   help=f"the article's cluster (default: {_FILE})"), FILES)
     parser.add_argument("--lang", choices=LANGUAGES, default=LANGUAGES[0],
                         help="the language of the explanations (default: en)")
-    parser.add_argument("--chapter", type=int, metavar="N", help="this chapter alone")
+    parser.add_argument("--chapter", type=whole, metavar="N", help="this chapter alone")
     parser.add_argument("--list", action="store_true", help="list the chapters and run nothing")
     parser.add_argument("--pause", action="store_true", help="wait for Enter between steps")
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import FAILED, OK, PLACES, Verb, completes
+from calico_mn.cli.verb import FAILED, OK, PLACES, Verb, completes, whole
 from calico_mn.cli.verbs.inside import write_file
 from calico_mn.cli.verbs.traffic import GROUP
 
@@ -20,10 +20,10 @@ def _add(parser: argparse.ArgumentParser) -> None:
         completes(parser.add_argument(name, metavar=name[0].upper(), help=what), PLACES)
     parser.add_argument("--protocol", choices=("icmp", "udp", "tcp"), default="icmp",
                         help="an echo request, a datagram or a SYN (default: icmp)")
-    parser.add_argument("--port", type=int, default=0, help="of UDP or TCP")
-    parser.add_argument("--size", type=int, default=84, metavar="BYTES",
+    parser.add_argument("--port", type=whole, default=0, help="of UDP or TCP")
+    parser.add_argument("--size", type=whole, default=84, metavar="BYTES",
                         help="of the whole IPv4 packet (default: 84)")
-    parser.add_argument("--ttl", type=int, default=64, help="time to live (default: 64)")
+    parser.add_argument("--ttl", type=whole, default=64, help="time to live (default: 64)")
     parser.add_argument("--no-df", action="store_true", help="let routers fragment it")
     parser.add_argument("--cold", action="store_true",
                         help="forget all neighbours first: every ARP question is seen")

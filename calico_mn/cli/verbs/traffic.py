@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.cli.output import Progress, paint, print_json, say
-from calico_mn.cli.verb import FAILED, OK, PLACES, Verb, completes
+from calico_mn.cli.verb import FAILED, OK, PLACES, Verb, completes, whole
 from calico_mn.cli.verbs.inside import add_place, become
 from calico_mn.errors import NotFoundError
 
@@ -23,9 +23,9 @@ def _add_ping(parser: argparse.ArgumentParser) -> None:
     add_place(parser, "who sends: a node, pod or router")
     completes(parser.add_argument("target", metavar="TARGET",
                                   help="who answers: a node, pod or router, or an address"), PLACES)
-    parser.add_argument("-c", dest="count", metavar="N", type=int, default=3,
+    parser.add_argument("-c", dest="count", metavar="N", type=whole, default=3,
                         help="packets (default: 3)")
-    parser.add_argument("-s", dest="size", metavar="BYTES", type=int,
+    parser.add_argument("-s", dest="size", metavar="BYTES", type=whole,
                         help="of payload, to which 28 bytes of headers come (default: 56)")
 
 

@@ -8,11 +8,10 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import complain, paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb
+from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
 from calico_mn.cli.verbs.files import add_file, add_mode, counted
 from calico_mn.errors import CalicoMnError, ToolError
 
@@ -26,14 +25,14 @@ GROUP = "runs"
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
-    parser.add_argument("--name", metavar="RUN", default="",
+    parser.add_argument("--name", metavar="RUN", type=named,
                         help="what to call the run (default: the file's name)")
     add_mode(parser, "boot in this IPIP mode instead of the file's")
     parser.add_argument("-d", "--detach", action="store_true",
                         help="boot in the background, until 'calico-mn down'")
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
                         help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
-    parser.add_argument("--rp-filter", type=int, choices=(0, 1, 2), default=2,
+    parser.add_argument("--rp-filter", type=whole, choices=(0, 1, 2), default=2,
                         help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
     parser.add_argument("--raise-neighbour-limit", action="store_true",
                         help="raise the machine's neighbour-table limit (net.ipv4.neigh.default."
@@ -42,20 +41,20 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 def _up(options: argparse.Namespace) -> int:
     from calico_mn.kernel import leftovers, registry
-    from calico_mn.topology import load_topology
+    from calico_mn.topology import read_topology
 
     if options.json and not options.detach:
         raise UsageError("calico-mn up: --json is for --detach")
-    topology = load_topology(options.file)
+    topology, text = read_topology(options.file)
     for warning in topology.warnings:
         complain(f"calico-mn: {warning}")
     for removed in leftovers.remove_all():
         complain(f"calico-mn: {told(removed)}")
     # A taken name is refused here at once, and again where it counts.
-    registry.new_name(options.name, options.file, registry.runs())
+    registry.new_name(options.name or "", options.file, registry.runs())
     # Others read it from elsewhere.
     topology = dataclasses.replace(topology, source=os.path.abspath(options.file))
-    return _detached(options, topology) if options.detach else _foreground(options, topology)
+    return (_detached if options.detach else _foreground)(options, topology, text)
 
 
 def told(removed: Removed) -> str:
@@ -73,18 +72,18 @@ def told(removed: Removed) -> str:
     return text
 
 
-def _keeper(options: argparse.Namespace, topology: Topology) -> Keeper:
+def _keeper(options: argparse.Namespace, topology: Topology, text: str) -> Keeper:
     from calico_mn.control.keeper import Keeper
     from calico_mn.emulation.net import CalicoNet
 
     net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
-                    name=options.name, controlled=True,
+                    name=options.name or "", controlled=True,
                     raise_neighbour_limit=options.raise_neighbour_limit)
     for warning in net.warnings:
         complain(f"calico-mn: {warning}")
     if options.mode:
         net.set_ipip_mode(options.mode)
-    return Keeper(net, Path(topology.source).read_bytes())
+    return Keeper(net, text.encode())
 
 
 def _facts(keeper: Keeper) -> dict[str, Any]:
@@ -102,12 +101,12 @@ def _headline(facts: dict[str, Any]) -> str:
             f" tunl0 by {facts['tunnel']}")
 
 
-def _foreground(options: argparse.Namespace, topology: Topology) -> int:
+def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> int:
     from calico_mn.cli.prompt import prompt
     from calico_mn.control.keeper import Ended
 
     try:
-        with _keeper(options, topology) as keeper:
+        with _keeper(options, topology, text) as keeper:
             facts = _facts(keeper)
             say(_headline(facts))
             say("Ctrl-D ends it; 'help' lists commands; other terminals: calico-mn status")
@@ -119,13 +118,13 @@ def _foreground(options: argparse.Namespace, topology: Topology) -> int:
     return OK
 
 
-def _detached(options: argparse.Namespace, topology: Topology) -> int:
+def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int:
     from calico_mn.control import protocol
     from calico_mn.control.keeper import detached, wait_for_the_end
 
     def work(say_first: Callable[[bytes], None]) -> None:
         try:
-            keeper = _keeper(options, topology)
+            keeper = _keeper(options, topology, text)
             with keeper:
                 say_first(json.dumps(_facts(keeper)).encode())
                 wait_for_the_end()
