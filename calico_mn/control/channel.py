@@ -18,10 +18,14 @@ _PEER = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 
 
 class Channel:
-    """One side of a connection. Closing it closes also descriptors that nobody took."""
+    """One side of a connection. Closing it closes also descriptors that nobody took.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Unless it is ``expecting`` descriptors, the kernel closes those that the other side sends.
+    """
+
+    def __init__(self, connection: socket.socket, *, expecting: bool = False) -> None:
         self._socket = connection
+        self._expecting = expecting
         self._buffer = bytearray()
         self._descriptors: list[int] = []
 
@@ -68,6 +72,8 @@ class Channel:
 
     def _read(self) -> bytes:
         """What has come. Not by socket.recv_fds: some Pythons forget its flags."""
+        if not self._expecting:
+            return self._socket.recv(_CHUNK)
         room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT.size)
         data, beside, _flags, _address = self._socket.recvmsg(
             _CHUNK, room, socket.MSG_CMSG_CLOEXEC)
@@ -75,6 +81,8 @@ class Channel:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 whole = len(content) - len(content) % _INT.size
                 self._descriptors += (number for number, in _INT.iter_unpack(content[:whole]))
+        if len(self._descriptors) > _MOST_DESCRIPTORS:
+            raise ProtocolError("more descriptors came over the control socket than were asked for")
         return data
 
     def take_descriptors(self) -> tuple[int, ...]:

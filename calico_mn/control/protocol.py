@@ -43,7 +43,7 @@ def decode(line: bytes) -> dict[str, Any]:
     """The message of a line. Raises ProtocolError."""
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ProtocolError("what came over the control socket is not JSON") from None
     if not isinstance(message, dict):
         raise ProtocolError("what came over the control socket is not an object")

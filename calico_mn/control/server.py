@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import reprlib
 import socket
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from calico_mn.control.desk import Desk
 from calico_mn.control.operations import Job
 from calico_mn.control.protocol import (
     MAX_REQUEST,
+    ProtocolError,
     decode_request,
     encode,
     error,
@@ -27,7 +29,9 @@ from calico_mn.control.protocol import (
 from calico_mn.errors import CalicoMnError, ClusterError
 
 #: connections at a time; further ones wait in the kernel's queue
-_CONNECTIONS = 16
+_CONNECTIONS = 64
+#: in that queue; a client that finds it full tries again
+_WAITING = 128
 _REQUEST_S = 5.0
 _ANSWER_S = 30.0
 
@@ -47,7 +51,7 @@ class ControlServer:
             waiting = path.with_name(f"{path.name}.new")
             self._socket.bind(str(waiting))
             waiting.chmod(0o600)
-            self._socket.listen(_CONNECTIONS)
+            self._socket.listen(_WAITING)
             waiting.rename(path)
         except BaseException:
             self._socket.close()
@@ -92,8 +96,12 @@ class ControlServer:
             channel.send(encode(error(ClusterError("this run belongs to another user"))),
                          _ANSWER_S)
             return
-        request = decode_request(channel.receive(MAX_REQUEST, _REQUEST_S))
-        _log.info("pid %d asks: %s %s", pid, request.verb, dict(request.arguments))
+        try:
+            request = decode_request(channel.receive(MAX_REQUEST, _REQUEST_S))
+        except ProtocolError as wrong:
+            channel.send(encode(error(wrong)), _ANSWER_S)
+            raise
+        _log.info("pid %d asks: %r %s", pid, request.verb, reprlib.repr(dict(request.arguments)))
 
         def progress(message: object) -> None:
             channel.send(encode({"progress": message}), _ANSWER_S)

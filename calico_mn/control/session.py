@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from calico_mn.errors import NotFoundError, ToolError
 from calico_mn.kernel.registry import FoundRun
 
 _CONNECT_S = 5.0
+_AGAIN_S = 0.05
 #: how long a sign of life may take; longer than one piece of work waits for another
 _PATIENCE_S = 120.0
 
@@ -77,7 +79,7 @@ class RemoteSession:
 
     def _ask(self, verb: str, progress: Progress, arguments: dict[str, Any]
              ) -> tuple[Any, tuple[int, ...]]:
-        with Channel(self._connect()) as channel:
+        with Channel(self._connect(), expecting=True) as channel:
             try:
                 channel.send(encode({"verb": verb, "arguments": arguments}), _CONNECT_S)
                 while True:
@@ -97,9 +99,18 @@ class RemoteSession:
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        deadline = time.monotonic() + _CONNECT_S
         try:
             connection.settimeout(_CONNECT_S)
-            connection.connect(str(self.run.socket))
+            while True:
+                try:
+                    connection.connect(str(self.run.socket))
+                    break
+                except BlockingIOError:
+                    # So many wait already that the kernel takes no more of them (unix(7)).
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_AGAIN_S)
         except OSError as error:
             connection.close()
             raise NotFoundError(f"run {self.run.name} (pid {self.run.pid}) does not take requests:"

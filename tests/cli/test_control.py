@@ -18,7 +18,7 @@ from calico_mn.control.protocol import ProtocolError
 
 @pytest.fixture
 def channels():
-    one, other = (Channel(end) for end in socket.socketpair())
+    one, other = (Channel(end, expecting=True) for end in socket.socketpair())
     with one, other:
         yield one, other
 

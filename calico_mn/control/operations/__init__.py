@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import reprlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -56,6 +57,21 @@ _operations: dict[str, Operation] = {}
 _in_company: set[str] = set()
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+#: an argument's annotation -> whether a value that came as JSON is one
+KINDS: Mapping[str, Callable[[object], bool]] = {
+    "str": _is_text,
+    "str | None": lambda value: value is None or _is_text(value),
+    "bool": lambda value: isinstance(value, bool),
+    "list[str] | None": lambda value: value is None or (
+        isinstance(value, list) and all(map(_is_text, value))),
+    "dict[str, Any] | None": lambda value: value is None or isinstance(value, dict),
+}
+
+
 def operation(name: str, *, alone: bool = True) -> Callable[[_Function], _Function]:
     """Make a function an operation of that name.
 
@@ -89,9 +105,14 @@ def perform(verb: str, job: Job, arguments: Mapping[str, Any]) -> Any:
     if function is None:
         raise ClusterError(f"this run does not know {verb!r}: it was started by another version?")
     try:
-        inspect.signature(function).bind(job, **arguments)
+        signature = inspect.signature(function)
+        signature.bind(job, **arguments)
     except TypeError as wrong:
         raise ClusterError(f"{verb}: {wrong}") from None
+    for name, value in arguments.items():
+        kind = str(signature.parameters[name].annotation)
+        if not KINDS[kind](value):
+            raise ClusterError(f"{verb}: {name} is {kind}, not {reprlib.repr(value)}")
     return function(job, **arguments)
 
 
