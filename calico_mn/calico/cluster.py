@@ -11,10 +11,10 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico import cni, felix
-from calico_mn.calico.cni import WorkloadEndpoint
+from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.encapsulation import UPLINK, own_block_route, remote_route, spelled
 from calico_mn.calico.ipam import IPAM
-from calico_mn.calico.underlay import Fabric, uplink
+from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.model import (
     EncapsulationMode,
@@ -58,7 +58,12 @@ class Cluster:
                                   for foot in router.interfaces}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
         self._pool_modes = {pool.name: pool.ipip_mode for pool in topology.pools}
+        #: (subnet or node, device in it) -> who has it
+        self._devices: dict[tuple[str, str], str] = {}
         try:
+            for router in topology.underlay.routers:
+                for foot in router.interfaces:
+                    self._take_device(foot.subnet, port_name(router.name), router.name)
             for pod in topology.pods:
                 if pod.ip is not None:
                     self.ipam.assign_ip(pod.node, pod.key, pod.ip)
@@ -66,7 +71,7 @@ class Cluster:
                 self.add_node(node)
             for pod in topology.pods:
                 self.add_pod(pod)
-        except IPAMError as error:
+        except (IPAMError, ClusterError) as error:
             raise TopologyError([Problem(str(error), topology.source)]) from error
 
     # --- what changes
@@ -82,7 +87,13 @@ class Cluster:
         subnet = self.fabric.subnet_of(node)
         if (subnet.name, node.address.ip) in self._router_addresses:
             raise ClusterError(f"{node.name}: a router has {node.address.ip}")
-        self._set_modes(node.name, self._pool_modes)
+        port = port_name(node.name)
+        self._take_device(subnet.name, port, node.name)
+        try:
+            self._set_modes(node.name, self._pool_modes)
+        except IPAMError:
+            del self._devices[subnet.name, port]
+            raise
         self.nodes[node.name] = node
         self._addresses.add(node.address.ip)
         self._on_node[node.name] = {}
@@ -96,7 +107,9 @@ class Cluster:
         self.ipam.release(_tunnel_handle(name))
         self.ipam.release_affinity(name)
         self._tunnels_up.discard(name)
-        self._addresses.discard(self.nodes[name].address.ip)
+        node = self.nodes[name]
+        self._addresses.discard(node.address.ip)
+        del self._devices[self.fabric.subnet_of(node).name, port_name(name)]
         del self.nodes[name], self._on_node[name], self._modes[name]
 
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:
@@ -106,6 +119,15 @@ class Cluster:
             raise ClusterError(f"{pod.key!r} is not a valid name for a pod")
         if pod.key in self.endpoints:
             raise ClusterError(f"there is a pod {pod.key} already")
+        device = host_device(pod.namespace, pod.name)
+        self._take_device(pod.node, device, pod.key)
+        try:
+            return self._with_address(pod, node)
+        except IPAMError:
+            del self._devices[pod.node, device]
+            raise
+
+    def _with_address(self, pod: Pod, node: Node) -> WorkloadEndpoint:
         allocation = self.ipam.allocation(pod.key)
         if allocation is not None:
             address = allocation.address
@@ -119,10 +141,18 @@ class Cluster:
         self.endpoints[pod.key] = self._on_node[pod.node][pod.key] = endpoint
         return endpoint
 
+    def _take_device(self, place: str, device: str, owner: str) -> None:
+        """Names of devices are digests cut short: two of them can be the same."""
+        other = self._devices.setdefault((place, device), owner)
+        if other != owner:
+            raise ClusterError(f"{owner} and {other} would both have the device {device} in"
+                               f" {place}: give one of them another name")
+
     def delete_pod(self, key: str) -> WorkloadEndpoint:
         """Take a pod out; its address goes to the end of its block's free list."""
         endpoint = self.endpoint(key)
         del self.endpoints[key], self._on_node[endpoint.node][key]
+        del self._devices[endpoint.node, endpoint.device]
         self.ipam.release(key)
         return endpoint
 

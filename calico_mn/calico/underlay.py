@@ -33,6 +33,10 @@ BRIDGE = "br0"
 #: after lo (1) and tunl0 (2)
 UPLINK_INDEX = 3
 _IFNAMSIZ = 15
+# Taken already in a fresh namespace, where their modules are loaded (net.core.fb_tunnels_only_for_
+# init_net), or given by us; and what tools take for the number of a device.
+_TAKEN = re.compile(r"br0|lo|all|default|any|tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0"
+                    r"|ip6tnl0|ip6gre0|port[0-9a-f]{11}|[0-9.]+")
 
 #: a first step towards a subnet: the next router (None: attached) and the device to it
 _Step = tuple[IPv4Address | None, str]
@@ -40,8 +44,8 @@ _Step = tuple[IPv4Address | None, str]
 
 def port_name(owner: str) -> str:
     """The bridge port of a node or router: its name where Linux allows it, else a digest."""
-    if len(owner) <= _IFNAMSIZ and re.fullmatch(r"[a-z0-9][a-z0-9.-]*", owner) and owner not in (
-            BRIDGE, "lo", "all", "default"):
+    if len(owner) <= _IFNAMSIZ and re.fullmatch(r"[a-z0-9][a-z0-9.-]*", owner) and (
+            not _TAKEN.fullmatch(owner)):
         return owner
     digest = hashlib.sha1(owner.encode(), usedforsecurity=False).hexdigest()
     return f"port{digest[:11]}"
