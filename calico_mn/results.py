@@ -13,8 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calico_mn import files
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.readings import Reading, Value, check_format, load_readings, samples
+from calico_mn.measure.readings import (
+    MOST_ABOUT,
+    Reading,
+    Value,
+    check_format,
+    load_readings,
+    samples,
+)
 
 READINGS = "results.jsonl"
 SUMMARY = "summary.json"
@@ -58,15 +66,17 @@ def load(directory: str | os.PathLike[str]) -> Results:
                             " named as its output")
     # First the format: what a newer one means by a reading is not to be guessed.
     summary = _about(place / SUMMARY) or _about(place / RECORD)
-    return Results(place, load_readings(place / READINGS), summary.get("environment", {}),
-                   summary)
+    about = summary.get("environment", {})
+    if not isinstance(about, dict):
+        raise CalicoMnError(f"{place}: holds an environment that is not one")
+    return Results(place, load_readings(place / READINGS), about, summary)
 
 
 def _about(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read(path, MOST_ABOUT))
     except (OSError, ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
     check_format(path, found.get("format") if isinstance(found, dict) else None)

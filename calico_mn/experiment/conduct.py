@@ -20,12 +20,13 @@ from calico_mn.experiment.invoker import writing
 from calico_mn.experiment.options import Usual
 from calico_mn.experiment.output import output_directory
 from calico_mn.experiment.run import Run
+from calico_mn.legible import printable
 from calico_mn.measure.noise import StealTime
 from calico_mn.measure.readings import FORMAT, ReadingLog
 from calico_mn.report import terminal
 from calico_mn.report.document import Document
 from calico_mn.report.publish import publish
-from calico_mn.topology import load_topology
+from calico_mn.topology import read_topology
 
 READINGS = "results.jsonl"
 SUMMARY = "summary.json"
@@ -64,8 +65,8 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
             topology=resumed / record.TOPOLOGY, resume=resumed)
     # What lies in the user's directory is read with the user's rights, what root is given as root.
     with writing(resumed) if resumed is not None else nullcontext():
-        topology = load_topology(options.topology)
-        source = record.source(options.topology)
+        topology, text = read_topology(options.topology)
+        source = record.source(options.topology, text)
     requirements.require_root_and_programs()
     with Interruption() as interruption:
         with writing(resumed or options.output or Path()):
@@ -132,7 +133,8 @@ def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
     logs = sorted(path.name + "/" for path in run.directory.glob("logs*"))
     names = [*files, READINGS, SUMMARY, record.RECORD, record.TOPOLOGY, *logs]
     run.out.print()
-    run.out.print(Text(f"Files in {run.directory}: {', '.join(names)}"), soft_wrap=True)
+    run.out.print(Text(printable(
+        f"Files in {run.directory}: {', '.join(names)}")), soft_wrap=True)
     if cut_short:
         terminal.complain(
             f"Not complete: {cut_short.rstrip('.')}. The {len(run.log.readings)} readings taken"

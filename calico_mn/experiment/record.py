@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calico_mn import files
 from calico_mn.errors import CalicoMnError
 from calico_mn.experiment.options import Options
-from calico_mn.measure.readings import FORMAT, check_format
+from calico_mn.measure.readings import FORMAT, MOST_ABOUT, check_format
 
 RECORD = "run.json"
 TOPOLOGY = "topology.yaml"
@@ -42,13 +43,12 @@ class Source:
     is_private: bool
 
 
-def source(path: Path) -> Source:
-    """What is copied into the results. Raises CalicoMnError."""
+def source(path: Path, text: str) -> Source:
+    """What is copied into the results: the text that was read, not what ``path`` holds by now."""
     try:
-        with open(path, "rb") as file:
-            return Source(file.read(), not os.fstat(file.fileno()).st_mode & stat.S_IROTH)
-    except OSError as error:
-        raise CalicoMnError(f"{path}: cannot be read: {error.strerror}") from None
+        return Source(text.encode(), not path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return Source(text.encode(), True)  # it is gone
 
 
 def begin(directory: Path, experiment: str, options: Options, topology: Source) -> Record:
@@ -69,20 +69,19 @@ def read(directory: Path, experiment: str) -> Record:
     """The record of a run. Raises CalicoMnError when there is none, or of another experiment."""
     path = directory / RECORD
     try:
-        if not path.is_file():
-            raise FileNotFoundError
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+        found = json.loads(files.read(path, MOST_ABOUT))
+    except (FileNotFoundError, NotADirectoryError):
         raise CalicoMnError(f"{directory}: holds no {RECORD}: give the directory of a run that"
                             " was cut short") from None
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
     check_format(path, found.get("format") if isinstance(found, dict) else None)
     try:
         record = Record(found["experiment"], found["command"], tuple(found["arguments"]),
                         found["topology"])
-        if not all(isinstance(word, str) for word in (
-                record.experiment, record.command, record.topology, *record.arguments)):
+        words = (record.experiment, record.command, record.topology, *record.arguments)
+        if not isinstance(found["arguments"], list) or not all(
+                isinstance(word, str) and "\0" not in word for word in words):
             raise TypeError
     except (KeyError, TypeError):
         raise CalicoMnError(f"{path}: is not the record of a run") from None
@@ -95,7 +94,7 @@ def read(directory: Path, experiment: str) -> Record:
 def add(directory: Path, facts: Mapping[str, Any]) -> None:
     """Add what has become known: the environment, the plan."""
     path = directory / RECORD
-    _write(directory, {**json.loads(path.read_text(encoding="utf-8")), **facts})
+    _write(directory, {**json.loads(files.read(path, MOST_ABOUT)), **facts})
 
 
 def discard(directory: Path) -> None:

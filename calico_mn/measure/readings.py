@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
+from calico_mn import files
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import METRICS
 
@@ -25,9 +27,14 @@ FORMAT = 2
 #: a factor's level, or a measured value
 Value = str | int | float | bool | None
 
+#: what is read at most, in bytes: of results.jsonl, and of run.json or summary.json
+MOST_READINGS = 512_000_000
+MOST_ABOUT = 32_000_000
+
 PLAIN = "plain"
 POD_ROUTES = "pod-routes"
 
+_ENDLESS = math.inf
 _Key = tuple[str, int, tuple[tuple[str, Value], ...]]
 
 
@@ -214,7 +221,12 @@ def _opened(path: Path, resume: bool) -> TextIO:
     """The file, locked for as long as it is open: two runs at once would spoil it."""
     if resume and not path.is_file():
         raise CalicoMnError(f"{path}: is missing: there is nothing to go on with")
-    file = open(path, "a" if resume else "x", encoding="utf-8")  # noqa: SIM115
+    try:
+        file = open(path, "a" if resume else "x", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        if not resume:
+            raise
+        raise CalicoMnError(f"{path}: cannot be gone on with: {error.strerror}") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -241,12 +253,13 @@ def _key(instrument: str, setting: Mapping[str, Value], repeat: int) -> _Key:
 def _read(path: Path) -> tuple[str, tuple[Reading, ...], int]:
     """The experiment's name, its readings, and how many bytes of the file are whole lines."""
     try:
-        data = path.read_bytes()
+        data = files.read(path, MOST_READINGS)
         # What follows the last line end was not written to its end.
         whole = data.rfind(b"\n") + 1
         lines = data[:whole].decode("utf-8").split("\n")[:-1]
     except (OSError, UnicodeDecodeError) as error:
-        raise CalicoMnError(f"{path}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else None
+        raise CalicoMnError(f"{path}: cannot be read: {why or error}") from error
     if not lines:
         raise CalicoMnError(f"{path}: holds nothing: the run ended before its first reading")
     return _header(path, lines[0]), tuple(_readings(path, lines[1:])), whole
@@ -277,15 +290,55 @@ def check_format(path: Path, number: object) -> None:
 def _readings(path: Path, lines: Sequence[str]) -> Iterator[Reading]:
     for number, line in enumerate(lines, 2):
         try:
-            found = json.loads(line)
-            yield Reading(int(found["order"]), str(found["instrument"]), int(found["repeat"]),
-                          dict(found["setting"]), dict(found["seen"]), _measured(found["values"]),
-                          dict(found["series"]))
+            yield _reading(json.loads(line, parse_constant=_no_number))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CalicoMnError(f"{path}:{number}: not a reading: {line[:80]!r}") from error
 
 
-def _measured(values: Mapping[str, Value]) -> dict[str, Value]:
+def _reading(found: Mapping[str, Any]) -> Reading:
+    """Raises ValueError, TypeError or KeyError for what is no reading."""
+    series = _object(found["series"])
+    if not all(isinstance(values, list) and all(map(_is_number, values))
+               for values in series.values()):
+        raise TypeError("a series is a list of numbers")
+    values = _levels(found["values"])
     for name in values:
         METRICS[name]
-    return dict(values)
+    if not _is_word(found["instrument"]):
+        raise TypeError("an instrument has a name")
+    return Reading(_counted(found["order"]), found["instrument"], _counted(found["repeat"]),
+                   _levels(found["setting"]), _levels(found["seen"]), values, series)
+
+
+def _object(found: object) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise TypeError("not an object")
+    return found
+
+
+def _levels(found: object) -> dict[str, Value]:
+    levels = _object(found)
+    if not all(value is None or _is_word(value) or isinstance(value, bool) or _is_number(value)
+               for value in levels.values()) or not all(map(_is_word, levels)):
+        raise TypeError("a level or value is a word, a number, a truth value or null")
+    return levels
+
+
+def _is_word(value: object) -> bool:
+    """Names of pods, modes, devices: nothing that a terminal would act on."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_number(value: object) -> bool:
+    """Also finite: JSON has neither infinity nor NaN, but 1e999 is read as the former."""
+    return isinstance(value, (int, float)) and abs(value) < _ENDLESS
+
+
+def _counted(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise TypeError("a count begins at 1")
+    return value
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is not JSON")

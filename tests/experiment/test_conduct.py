@@ -267,3 +267,46 @@ def test_readings_of_a_bug_in_the_method_are_not_lost(start, out):
     assert found.summary["experiment"] == "trial-run"
     assert start(Method(), "--resume", out) == 0
     assert len(results.load(out).readings) == 8
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\x1b[2J\x1b]0;x\x07", "a\nb",
+                                  "\u202egpj.yaml", "../../etc/x", "\ud800", "$(id)", "%s{0}"])
+def test_what_a_forged_record_says_is_shown_as_words(start, out, interrupted, capsys, name):
+    forged = json.loads((out / "run.json").read_text())
+    forged |= {"topology": name, "command": name, "plan": name, "environment": {name: name}}
+    (out / "run.json").write_text(json.dumps(forged))
+    assert start(Method(), "--resume", out) == 0
+    said = "".join(capsys.readouterr())
+    assert "\x1b" not in said and "\x07" not in said and "\u202e" not in said
+    assert "<script>alert" not in (out / "report.html").read_text()
+    assert not [path for path in out.parent.rglob("*") if path.name in ("etc", "x")]
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--colour"], ["--repeats", "-1"], ["--topology"], ["x\x1b[2J"],
+    ["--output", ""], ["--seed", "9" * 5000], ["--repeats", "1e9"]], ids=" ".join)
+def test_forged_arguments_are_refused_and_change_nothing(start, out, interrupted, capsys,
+                                                         arguments):
+    forged = {**json.loads((out / "run.json").read_text()), "arguments": arguments}
+    (out / "run.json").write_text(json.dumps(forged))
+    before = contents(out)
+    with pytest.raises(SystemExit) as caught:
+        start(Method(), "--resume", out)
+    assert caught.value.code == 2
+    assert "\x1b" not in capsys.readouterr().err
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"kind: \"\\e[2J\"\n", None])
+def test_a_damaged_copy_of_the_topology_is_refused_and_changes_nothing(start, out, interrupted,
+                                                                       content):
+    (out / "topology.yaml").unlink()
+    if content is None:
+        os.mkfifo(out / "topology.yaml")
+    else:
+        (out / "topology.yaml").write_bytes(content)
+    before = sorted(path.name for path in out.iterdir())
+    with pytest.raises(CalicoMnError) as caught:
+        start(Method(), "--resume", out)
+    assert str(caught.value).replace("\n", "").isprintable()
+    assert sorted(path.name for path in out.iterdir()) == before
