@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def read(path: Path, most: int) -> bytes:
-    """The file's bytes. Raises OSError, also for what is no file or has more than ``most`` bytes.
+    """The file's bytes. Raises OSError, also for what is no file; ValueError above ``most`` bytes.
 
     A FIFO without a writer holds nobody up.
     """
@@ -20,5 +20,5 @@ def read(path: Path, most: int) -> bytes:
         large = os.fstat(descriptor).st_size > most
         data = b"" if large else file.read(most + 1)
     if large or len(data) > most:
-        raise OSError(f"{path} is larger than {most // 1_000_000} MB")
+        raise ValueError(f"{path} is larger than {most / 1e6:g} MB")
     return data

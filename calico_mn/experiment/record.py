@@ -70,10 +70,10 @@ def read(directory: Path, experiment: str) -> Record:
     path = directory / RECORD
     try:
         found = json.loads(files.read(path, MOST_ABOUT))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         raise CalicoMnError(f"{directory}: holds no {RECORD}: give the directory of a run that"
                             " was cut short") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
     check_format(path, found.get("format") if isinstance(found, dict) else None)
     try:

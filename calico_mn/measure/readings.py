@@ -257,7 +257,7 @@ def _read(path: Path) -> tuple[str, tuple[Reading, ...], int]:
         # What follows the last line end was not written to its end.
         whole = data.rfind(b"\n") + 1
         lines = data[:whole].decode("utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else None
         raise CalicoMnError(f"{path}: cannot be read: {why or error}") from error
     if not lines:
