@@ -10,9 +10,9 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, TextIO
 
+from calico_mn import streams
 from calico_mn.legible import harmless, message, printable
 
 #: kubectl's word for what is not there
@@ -44,8 +44,11 @@ def say(text: str = "") -> None:
 
 def complain(text: str) -> None:
     """A message for the person, on standard error if that can be written."""
-    with suppress(OSError):
+    try:
         print(message(text), file=sys.stderr)
+    except OSError:
+        # Else newer Pythons (3.13.5) end with a status of their own.
+        streams.abandon(sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -166,9 +166,13 @@ def end_in_namespaces(inodes: Collection[int]) -> None:
     deadline = time.monotonic() + _TERMINAL_GRACE_S
     while time.monotonic() < deadline and any(start_time(pid) is not None for pid in asked):
         time.sleep(0.01)
-    for pid in _inside(inodes):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    # A program may have begun another one since it was looked for.
+    deadline = time.monotonic() + _GRACE_S
+    while (found := _inside(inodes)) and time.monotonic() < deadline:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
 
 
 def _has_terminal(pid: int) -> bool:

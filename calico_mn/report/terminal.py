@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from calico_mn import streams
 from calico_mn.legible import message, printable
 from calico_mn.report import matrix, table
 from calico_mn.report.cells import numeric, shown
@@ -191,5 +192,8 @@ def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
 
 def complain(text: str) -> None:
     """A message for the person, on standard error if that can be written."""
-    with suppress(OSError):
+    try:
         print(message(text), file=sys.stderr)
+    except OSError:
+        # Else newer Pythons (3.13.5) end with a status of their own.
+        streams.abandon(sys.stderr)

@@ -107,7 +107,7 @@ def _bare_index(line: str) -> str:
 
 
 def _tentative(line: str) -> str:
-    return re.sub(r" tentative$", "", line.rstrip())
+    return re.sub(r" tentative(?= proto |$)", "", line.rstrip())
 
 
 def _pod_columns(line: str) -> str:

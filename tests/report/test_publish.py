@@ -34,7 +34,7 @@ def test_files_of_others_are_linked_too(tmp_path):
 
 def test_numbers_stay_numbers_in_the_csv(tmp_path):
     publish(tmp_path, report.document())
-    rows = list(csv.reader((tmp_path / "throughput.csv").open(encoding="utf-8")))
+    rows = list(csv.reader((tmp_path / "throughput.csv").read_text(encoding="utf-8").splitlines()))
     assert rows[1] == ["Always", "same-node", "False", "5", "26312.4", "0.97", "", "same packets"]
 
 

@@ -1,6 +1,7 @@
 """Tables, matrices and sentences, compared with golden files that a person has read."""
 
 import copy
+import io
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ RACKS = cluster({f"rack-{r}": {f"node{r}{n}": 2 for n in (1, 2, 3)} for r in (1,
 
 
 def shown(show, *arguments, width=100):
-    out = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    out = Console(width=width, record=True, file=io.StringIO())
     show(out, *arguments)
     return "".join(f"{line.rstrip()}\n" for line in out.export_text().splitlines())
 

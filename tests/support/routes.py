@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from support.patience import eventually
+
 
 def routes(net: Any, name: str) -> list[str]:
-    """All lines of the main table, without trailing blanks."""
-    out, _err, _status = net[name].pexec(["ip", "route"])
-    return [line.strip() for line in out.splitlines()]
+    """All lines of the main table, without trailing blanks.
+
+    The kernel tells of a carrier a little later than it is there; linkdown is waited out.
+    """
+    lines: list[str] = []
+
+    def settled() -> bool:
+        out, _err, _status = net[name].pexec(["ip", "route"])
+        lines[:] = [line.strip() for line in out.splitlines()]
+        return not any(line.endswith(" linkdown") for line in lines)
+
+    eventually(settled)
+    return lines
 
 
 def route_to(net: Any, name: str, prefix: str) -> str:

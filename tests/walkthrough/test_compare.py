@@ -65,6 +65,9 @@ def test_a_tun_device_is_forgiven_on_its_own_back_end_only(tunnel, verdict):
     pytest.param(BARE_INDEX, "8608", "10", id="index alone"),
     pytest.param(TENTATIVE, "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link",
                  "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link tentative", id="tentative"),
+    pytest.param(TENTATIVE, "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link",
+                 "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link tentative proto kernel_ll",
+                 id="tentative, by a newer iproute2"),
     pytest.param(POD_COLUMNS, article.KUBECTL,
                  "sit-web-backend-58f48df4c9-b2q28   10.22.151.11   192.168.57.32", id="kubectl"),
 ])

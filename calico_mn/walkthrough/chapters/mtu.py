@@ -39,7 +39,8 @@ CHAPTER = Chapter(Text("A pod's 1500 bytes and a tunnel's 1480",
             Expect(r"cache expires \d+sec mtu 1480", Text(
                 "its route to 10.22.151.11 now has mtu 1480",
                 "到 10.22.151.11 的路由现在带有 mtu 1480")),
-            Expect("message too long, mtu=1480", Text(
+            # iputils up to 20221126, and later ones
+            Expect("local error: message too long, mtu=1480|sendmsg: Message too long", Text(
                 "now its own kernel refuses, before anything is sent",
                 "现在不用发出去，本机内核就会拒绝")),
         )),
