@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -101,11 +102,13 @@ class NamespaceNode(Node):
         """Start the shell, but not from the constructor, where Mininet asks for it."""
         if not self._may_start:
             return
+        if shutil.which("bash") is None:
+            raise ToolError(f"{self.name}: no shell can be started: bash is not installed")
         self.master = self.slave = -1
         try:
             super().startShell(mnopts)
         except ToolError:
-            if self.shell is None:
+            if self.shell is None and self.master >= 0:
                 os.close(self.master)
                 os.close(self.slave)
             raise
@@ -192,6 +195,7 @@ class NamespaceNode(Node):
             table.pop(self.stdout.fileno(), None)
         self.waitExited = self.waiting = False
         self.cleanup()
+        self.master = self.slave = -1
 
 
 class K8sNode(NamespaceNode):

@@ -7,11 +7,13 @@ there; while something is measured it stops the measurement at once.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TextIO
 
+from calico_mn import streams
 from calico_mn.errors import CalicoMnError
 
 #: the shell's status for a program that ended by SIGINT
@@ -33,9 +35,11 @@ class Interruption:
         self.reason: str | None = None
         self.error: CalicoMnError | None = None
         self._armed = False
+        self._terminals: tuple[TextIO, ...] = ()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
+        self._terminals = tuple(out for out in (sys.stdout, sys.stderr) if out.isatty())
         for number in _SIGNALS:
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue  # nohup
@@ -79,8 +83,12 @@ class Interruption:
         if armed and not self._armed:
             raise KeyboardInterrupt
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.status = INTERRUPTED
+        if number == signal.SIGHUP:
+            # The terminal is gone: whatever is written to it fails, and the report is to be made.
+            for out in self._terminals:
+                streams.abandon(out)
         if self._armed:
             self._armed = False
             raise KeyboardInterrupt

@@ -68,14 +68,17 @@ def _collect(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
     out, err = said.values()
     still_open = [*said]
     while still_open:
-        for pipe in readable(still_open, deadline - time.monotonic()):
+        ready = readable(still_open, deadline - time.monotonic())
+        for pipe in ready:
             part = os.read(pipe, _PART_BYTES)
             said[pipe] += part
             if not part:
                 still_open.remove(pipe)
         if len(out) + len(err) > _MOST_BYTES:
             raise ValueError(f"wrote more than {_MOST_BYTES >> 20} MB")
-        if still_open and time.monotonic() >= deadline:
+        # If we were stopped ourselves meanwhile (Ctrl-Z), it may well have ended in time.
+        late = time.monotonic() >= deadline and not (ready and _has_ended(process))
+        if still_open and late:
             raise ValueError(f"did not end within {timeout:g} s")
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
