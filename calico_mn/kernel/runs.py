@@ -165,7 +165,9 @@ def locked() -> Iterator[None]:
             found = os.fstat(descriptor)
             if found.st_nlink == 0:
                 continue
-            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            is_ours = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+            # Where we may not write either, as in some user namespaces, that is said later on.
+            if not is_ours and os.access(ROOT, os.W_OK):
                 raise UnsupportedError(f"{ROOT} is not root's alone: somebody else can change what"
                                        " is in it; look at it, then remove it")
             yield
