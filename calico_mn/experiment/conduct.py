@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from calico_mn import results
+from calico_mn.calico.cluster import Cluster
+from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import options as command_line
 from calico_mn.experiment import record, requirements
 from calico_mn.experiment.interruption import Interruption
@@ -23,13 +26,15 @@ from calico_mn.experiment.run import Run
 from calico_mn.legible import printable
 from calico_mn.measure.noise import StealTime
 from calico_mn.measure.readings import FORMAT, ReadingLog
-from calico_mn.report import terminal
+from calico_mn.model import Topology
+from calico_mn.report import drawing, terminal
 from calico_mn.report.document import Document
 from calico_mn.report.publish import publish
 from calico_mn.topology import read_topology
 
 READINGS = "results.jsonl"
 SUMMARY = "summary.json"
+_UNKNOWN = object()
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,9 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
     with writing(resumed) if resumed is not None else nullcontext():
         topology, text = read_topology(options.topology)
         source = record.source(options.topology, text)
+    finished = _finished(resumed) if resumed is not None else None
+    if resumed is not None and before is not None and finished is not None:
+        return _report_again(experiment, options, before, topology, finished)
     requirements.require_root_and_programs()
     with Interruption() as interruption:
         with writing(resumed or options.output or Path()):
@@ -96,6 +104,44 @@ def _measured(experiment: Experiment, run: Run) -> None:
     run.look_over("Noticed after the last trial.")
 
 
+def _finished(directory: Path) -> Mapping[str, Any] | None:
+    """What is known about a run in which nothing is left to be measured; None for another."""
+    with writing(directory):
+        try:
+            found = results.load(directory).summary
+        except CalicoMnError:
+            return None
+        steal = record.also(directory).get("steal_share", _UNKNOWN)
+    is_whole = (found.get("complete") is True and found.get("failures") == []
+                and isinstance(found.get("plan"), dict) and found["plan"]
+                and isinstance(found.get("environment"), dict) and steal is not _UNKNOWN)
+    return {**found, "steal_share": steal} if is_whole else None
+
+
+def _report_again(experiment: Experiment, options: command_line.Options, begun: record.Record,
+                  topology: Topology, known: Mapping[str, Any]) -> int:
+    """Make the report anew, from what is on disk: that takes no cluster and no root."""
+    directory = options.resume
+    assert directory is not None
+    with Interruption() as interruption:
+        with writing(directory):
+            opened = ReadingLog(directory / READINGS, experiment.name, resume=True)
+        with opened as log:
+            run = Run(experiment.name, options, topology, begun.topology, directory, log,
+                      terminal.console(), interruption)
+        run.plan, run.environment = known["plan"], known["environment"]
+        run.steal_share = known["steal_share"]
+        run.picture = drawing.draw(Cluster(topology, 2))
+        try:
+            conclude(experiment, run, begun)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # Found by a person who has changed them, or written by another version.
+            raise CalicoMnError(f"{directory}: {SUMMARY} and {READINGS} do not fit together"
+                                f" ({type(error).__name__}: {error}); without {SUMMARY} the run"
+                                " is taken up again") from error
+    return interruption.status
+
+
 def _not_begun(run: Run) -> int:
     """Leave things as they were; the exit status, unless an error tells more."""
     if run.options.resume is None:
@@ -114,7 +160,7 @@ def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
     """Write the report and summary.json; show what was found, or that nothing was measured."""
     cut_short = run.interruption.reason
     with writing(run.directory):
-        record.add(run.directory, {"plan": run.plan})
+        record.add(run.directory, {"plan": run.plan, "steal_share": run.steal_share})
     files: tuple[str, ...] = ()
     if run.log.readings and run.plan:
         document = experiment.report(run)

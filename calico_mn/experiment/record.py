@@ -91,6 +91,12 @@ def read(directory: Path, experiment: str) -> Record:
     return record
 
 
+def also(directory: Path) -> Mapping[str, Any]:
+    """What :func:`add` has added, among the rest; for a record that :func:`read` has read."""
+    found: dict[str, Any] = json.loads(files.read(directory / RECORD, MOST_ABOUT))
+    return found
+
+
 def add(directory: Path, facts: Mapping[str, Any]) -> None:
     """Add what has become known: the environment, the plan."""
     path = directory / RECORD

@@ -189,6 +189,36 @@ def test_a_finished_run_is_reported_again_and_nothing_measured(start, out):
     assert json.loads(after["summary.json"])["rows"] == json.loads(before["summary.json"])["rows"]
 
 
+def test_a_finished_run_is_reported_again_without_measuring_and_without_root(
+        start, out, monkeypatch):
+    start(Method(), "--output", out)
+    before = contents(out)
+    for name in ("numbers.csv", "report.html"):
+        (out / name).unlink()
+    monkeypatch.setattr(requirements, "require_root_and_programs", fail(RuntimeError("root")))
+    assert start(Method(at_first=fail(RuntimeError("measured"))), "--resume", out) == 0
+    assert contents(out) == before
+
+
+def test_a_plan_that_does_not_fit_is_an_error_in_a_line(start, out, monkeypatch):
+    start(Method(), "--output", out)
+    monkeypatch.setitem(globals(), "report", lambda run: run.plan["nothing"])
+    with pytest.raises(CalicoMnError, match="do not fit together"):
+        start(Method(), "--resume", out)
+
+
+@pytest.mark.parametrize("change", [
+    {"complete": False}, {"failures": ["x"]}, {"plan": {}}, {"plan": 1}, {"environment": None}])
+def test_a_run_that_is_not_finished_is_not_reported_without_measuring(
+        start, out, monkeypatch, change):
+    start(Method(), "--output", out)
+    summary = json.loads((out / "summary.json").read_text())
+    (out / "summary.json").write_text(json.dumps({**summary, **change}))
+    monkeypatch.setattr(requirements, "require_root_and_programs", fail(RuntimeError("root")))
+    with pytest.raises(RuntimeError, match="root"):
+        start(Method(), "--resume", out)
+
+
 @pytest.mark.parametrize("spoil", [
     pytest.param(lambda path: path.unlink(), id="deleted"),
     pytest.param(lambda path: path.write_text("kind: Nonsense\n"), id="changed"),

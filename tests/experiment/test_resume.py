@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support import rootless
 from support.patience import SLOWNESS, eventually
 
 from calico_mn import results
@@ -175,3 +176,16 @@ def test_what_holds_no_run_is_refused_in_a_line(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (f"{tmp_path}: holds no run.json: give the directory of a run that was"
                            " cut short\n")
+
+
+def test_a_finished_run_is_reported_again_without_root(tmp_path):
+    output = tmp_path / "out"
+    done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Always", "--topology",
+               topology(tmp_path, a="node31", c="node33"), "--output", output)
+    assert done.returncode == 0, done.stderr
+    before = {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()}
+    (output / "report.html").unlink()
+    again = subprocess.run([*rootless.prefix(), *command("--resume", output)], text=True,
+                           capture_output=True, timeout=60 * SLOWNESS, check=False)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()} == before

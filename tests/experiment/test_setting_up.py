@@ -185,7 +185,8 @@ def begun(directory, *arguments):
     directory.mkdir()
     topology = directory.parent / "a.yaml"
     topology.write_text("kind: Underlay\n")
-    return record.begin(directory, "trial-run", read("--topology", str(topology), *arguments))
+    return record.begin(directory, "trial-run", read("--topology", str(topology), *arguments),
+                        record.source(topology, topology.read_text()))
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
