@@ -17,14 +17,13 @@ from clusters import Size, topology
 from rich.console import Console
 
 from calico_mn import CalicoNet
-from calico_mn.kernel import leftovers
+from calico_mn.kernel import leftovers, place
 from calico_mn.measure import memory
 from calico_mn.model import EncapsulationMode
 
 _WORKER = str(Path(__file__).resolve().parent / "soak_worker.py")
 _PHASES = ("boot", "run", "change", "stop")
 _SIZE = Size(3, 2)
-_RUNS = Path("/run/calico-mn")
 _MODES = tuple(EncapsulationMode)
 # What the allocators of Python and C keep for later is not growth: so much is let pass.
 _RESIDENT_KB_LET_PASS = 4096
@@ -113,8 +112,8 @@ def _left() -> list[tuple[str, str]]:
             if network not in namespaces:
                 namespaces.add(network)
                 found.append(("namespace", str(network)))
-    if _RUNS.exists():
-        found += [("directory", name) for name in os.listdir(_RUNS)]
+    if place.MACHINE.exists():
+        found += [("directory", name) for name in os.listdir(place.MACHINE)]
     if os.path.isdir("/sys/fs/bpf"):
         found += [("pinned program", name) for name in os.listdir("/sys/fs/bpf")
                   if "calico" in name]

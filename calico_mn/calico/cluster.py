@@ -36,8 +36,9 @@ class Cluster:
     """Nodes, pods and addresses of one cluster.
 
     ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
-    ``pod_routers`` names the routers that know the pods' blocks. Raises TopologyError when
-    the addresses do not suffice for the topology's pods.
+    ``pod_routers`` names the routers that know the pods' blocks; ``has_tunnels`` False means that
+    no node has a tunl0, so that no mode but Never can be had. Raises TopologyError when the
+    addresses do not suffice for the topology's pods.
     """
 
     def __init__(self, topology: Topology, rp_filter: int) -> None:
@@ -51,6 +52,7 @@ class Cluster:
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
         self._modes: dict[str, Mapping[str, EncapsulationMode]] = {}
         self._tunnels_up: set[str] = set()
+        self.has_tunnels = True
         #: what routers were told after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
         self._router_addresses = {(foot.subnet, foot.address)
@@ -220,6 +222,11 @@ class Cluster:
         """A pool's mode as the cluster has it; single nodes may see another."""
         return self._pool_modes[pool.name]
 
+    @property
+    def uses_ipip(self) -> bool:
+        """Whether any node sees a pool with IPIP."""
+        return any(mode is not NEVER for modes in self._modes.values() for mode in modes.values())
+
     def tunnel_address(self, node: str) -> IPv4Address | None:
         """The address on a node's tunl0, None while it has none."""
         allocation = self.ipam.allocation(_tunnel_handle(node))
@@ -246,9 +253,10 @@ class Cluster:
         """What a node's namespace should hold, given what its speaker has learned."""
         node = self.nodes[name]
         subnet = self.fabric.subnet_of(node)
-        devices: list[Device] = [
-            felix.tunnel_device(subnet.mtu, name in self._tunnels_up, self.topology.ipip_mtu),
-            uplink(subnet)]
+        devices: list[Device] = [uplink(subnet)]
+        if self.has_tunnels:
+            devices.insert(0, felix.tunnel_device(
+                subnet.mtu, name in self._tunnels_up, self.topology.ipip_mtu))
         addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}")]
         tunnel = self.tunnel_address(name)
         if tunnel is not None:

@@ -128,9 +128,9 @@ def _names(what: str, run: str) -> list[str]:
 
 def _by_sudo(words: list[str]) -> list[str]:
     """Ask as root, if that needs no password now; never where nothing runs."""
-    from calico_mn.kernel import registry
+    from calico_mn.kernel import place
 
-    if not registry.ROOT.exists():
+    if not place.MACHINE.exists():
         return []
     command = ["sudo", "-n", sys.executable, "-P" if sys.version_info >= (3, 11) else "-s",
                os.path.abspath(sys.argv[0]), "_complete", "--", *words]

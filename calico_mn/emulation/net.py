@@ -27,8 +27,9 @@ from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.emulation.verification import VerifyingMininet
-from calico_mn.errors import ClusterError, KernelError
+from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import neighbour_table
+from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import EncapsulationMode, Node, Topology
 from calico_mn.model import Pod as PodModel
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -97,14 +98,20 @@ class CalicoNet(VerifyingMininet):
 
     @property
     def tunnel(self) -> str:
-        """The tunnel back end that is at work: ``kernel`` or ``ebpf``."""
+        """The tunnel back end that is at work: ``kernel``, ``ebpf``, or ``none``."""
         return self.runtime.tunnel.name
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the person should know of this cluster on this machine, a sentence each."""
+        """What the person should know of this cluster on this machine, a sentence each.
+
+        After :meth:`start` also that it has no tunnels, where that is so.
+        """
         told = None if self._raise_neighbour_limit else neighbour_table.warning(self.topology)
-        return (told,) if told else ()
+        runtime = self._runtime
+        lacking = (f"IPIP mode Never only, since {runtime.tunnel.reason}"
+                   if runtime is not None and isinstance(runtime.tunnel, NoTunnel) else None)
+        return tuple(text for text in (told, lacking) if text)
 
     def build(self) -> None:
         """Mininet's step before start; here start does all."""
@@ -116,7 +123,8 @@ class CalicoNet(VerifyingMininet):
             return
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
-            "version": __version__}, self._name_wanted)
+            "version": __version__}, self._name_wanted, needs_tunnel=self.cluster.uses_ipip)
+        self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
         try:
             if self._raise_neighbour_limit:
                 neighbour_table.raise_limit(self.topology, self._runtime.directory.identity)
@@ -204,13 +212,17 @@ class CalicoNet(VerifyingMininet):
 
         With ``node`` that node alone follows, as happens where calico-node is stuck on the
         others. Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an
-        unknown mode or node, IPAMError when no address is left for a tunnel.
+        unknown mode or node, IPAMError when no address is left for a tunnel, UnsupportedError for
+        IPIP in a cluster that booted without, where no tunl0 can be had; then nothing changes.
         """
         try:
             wanted = EncapsulationMode(mode)
         except ValueError:
             known = ", ".join(EncapsulationMode)
             raise ClusterError(f"there is no IPIP mode {mode!r}; modes: {known}") from None
+        tunnel = self._runtime.tunnel if self._runtime else None
+        if isinstance(tunnel, NoTunnel) and wanted is not EncapsulationMode.NEVER:
+            raise UnsupportedError(f"no IPIP mode {wanted} here, since {tunnel.reason}")
         self.cluster.set_mode(wanted, node)
         if self._runtime is None:
             return ()

@@ -56,8 +56,8 @@ def _named(name: str) -> Iterator[None]:
 class Runtime:
     """One run: its namespaces, its programs, its directory, its tunnel back end."""
 
-    def __init__(self, tunnel_wanted: str, description: Mapping[str, object], name: str = ""
-                 ) -> None:
+    def __init__(self, tunnel_wanted: str, description: Mapping[str, object], name: str = "", *,
+                 needs_tunnel: bool = True) -> None:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
         #: what runs that were killed had left, and this one removed before it began
@@ -67,7 +67,7 @@ class Runtime:
             # Ending a run takes a descriptor, also after a boot that failed for want of one.
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             undo.callback(os.close, self._reserve)
-            self.tunnel = tunnel.choose(tunnel_wanted)
+            self.tunnel = tunnel.choose(tunnel_wanted, is_needed=needs_tunnel)
             undo.callback(self.tunnel.close)
             self.directory = RunDirectory({
                 **description, "tunnel": self.tunnel.name,

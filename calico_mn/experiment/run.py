@@ -19,7 +19,7 @@ from calico_mn.experiment.options import Options
 from calico_mn.measure import environment
 from calico_mn.measure.readings import Reading, ReadingLog, Taken, Value
 from calico_mn.measure.trials import Trial
-from calico_mn.model import Link, Topology
+from calico_mn.model import EncapsulationMode, Link, Topology
 from calico_mn.report import drawing, terminal
 
 
@@ -113,8 +113,12 @@ class Run:
                 net.stop()
 
     def _new(self, topology: Topology, tunnel: str | None, rp_filter: int) -> CalicoNet:
-        return CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
-                         raise_neighbour_limit=self.options.raise_neighbour_limit)
+        net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
+                        raise_neighbour_limit=self.options.raise_neighbour_limit)
+        if getattr(self.options.own, "modes", ()) == (EncapsulationMode.NEVER,):
+            # Whatever the topology says: so it needs no tunl0, where none can be had.
+            net.set_ipip_mode(EncapsulationMode.NEVER)
+        return net
 
     def _end(self, net: CalicoNet) -> None:
         number = len(list(self.directory.glob("logs*"))) + 1

@@ -66,7 +66,7 @@ class BulkCapture:
             self._socket.bind((device, 0))
             if self._socket.getsockname()[3] != _ARPHRD_ETHER:
                 raise KernelError(f"{device}: a capture of segments needs an Ethernet device")
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+            self._enlarge_buffer()
             self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
             self._socket.settimeout(_POLL_S)
@@ -128,6 +128,13 @@ class BulkCapture:
             length = _auxdata.unpack_from(ancillary[0][2])[1]
             self._found.append(CapturedHeader(
                 data[_vnet_header.size:], length, gso_size if gso_type else 0))
+
+    def _enlarge_buffer(self) -> None:
+        """As large as need be; root of a user namespace gets no more than net.core.rmem_max."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
 
     def _attach_filter(self, source: int) -> None:
         """Classic BPF: keep the beginning of TCP from the source, plainly or inside IPIP."""

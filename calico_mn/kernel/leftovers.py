@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from calico_mn.kernel import neighbour_table, processes, registry, runs
+from calico_mn.kernel import neighbour_table, place, processes, registry, runs
 from calico_mn.kernel.netns import LOGS_SEEN, MARK
 
 # Programs may start others while they are being ended; and one that ends by itself while it is
@@ -27,7 +27,8 @@ _ROUNDS = 8
 _IN_VAIN = 2
 # proc(5), mountinfo: the mounted directory within its file system, and where it is mounted.
 _LOGS = re.compile(
-    rf"^\d+ \d+ \S+ \S*/calico-mn/({registry.IDENTITY.pattern})/logs/\S+ {LOGS_SEEN} ", re.M)
+    rf"^\d+ \d+ \S+ \S*/calico-mn(?:-runs-\w+)?/({registry.IDENTITY.pattern})/logs/\S+"
+    rf" {LOGS_SEEN} ", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ def remove_all() -> tuple[Removed, ...]:
 
 def _dead() -> dict[str, registry.FoundRun]:
     """The dead runs; no run is half-way through making its directory meanwhile."""
-    if not registry.ROOT.exists():
+    root = place.find()
+    if root is None or not root.exists():
         return {}
     with runs.locked():
         found = registry.runs()
@@ -95,6 +97,7 @@ def _dead() -> dict[str, registry.FoundRun]:
 def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int, str]]]:
     """Programs of dead runs, also of those whose directory has gone: identity -> programs."""
     here, homes = processes.pid_namespace(), _homes()
+    own_users = processes.user_namespace()
     living = [run for run in registry.runs() if run.status != registry.DEAD]
     spared = {run.identity for run in living}
     # Started from inside another run, a process carries that run's mark and keeps its own run.
@@ -106,9 +109,11 @@ def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int,
         identity = _run_of(pid, homes)
         if not identity or identity in spared or processes.pid_namespace(pid) != here:
             continue
-        # Without a directory only the number tells whose it was: it must be nobody's today.
+        # Without a directory only the number tells whose it was: it must be nobody's today. And
+        # a number of ours may be that of a run in another user namespace, in another place.
         keeper = int(identity.partition("-")[0])
-        if identity in dead or processes.has_ended(keeper):
+        is_free = processes.has_ended(keeper)
+        if is_free or (identity in dead and processes.user_namespace(keeper) == own_users):
             found.setdefault(identity, []).append((pid, processes.name_of(pid)))
     return found
 

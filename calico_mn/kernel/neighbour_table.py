@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import neighbour_ledger, registry, runs
+from calico_mn.kernel import neighbour_ledger, place, registry, runs
 from calico_mn.kernel.neighbour_ledger import Ledger
 from calico_mn.model import Topology
 
@@ -89,7 +89,8 @@ def give_back(run: str = "") -> tuple[int, int] | None:
     None if it stays. The last one gives back the machine's own; what somebody else has set
     meanwhile is left alone.
     """
-    if not _path().exists():
+    root = place.find()
+    if root is None or not (root / LEDGER).exists():
         return None
     with suppress(OSError, ClusterError, UnsupportedError), runs.locked():
         ledger, now = _read(), limit()
@@ -115,7 +116,8 @@ def _living() -> set[str]:
 
 
 def _path() -> Path:
-    return registry.ROOT / LEDGER
+    """Where the ledger is, once the place for runs is there."""
+    return (place.find() or place.make()) / LEDGER
 
 
 def _read() -> Ledger | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import KernelError, ToolError
-from calico_mn.kernel import limits
+from calico_mn.kernel import limits, place
 
 Result = TypeVar("Result")
 
@@ -99,6 +99,8 @@ class NamespaceThread:
         # setns() into a mount namespace is refused while the root and current directory are
         # shared with other threads.
         _unshare(_CLONE_FS)
+        if place.is_user_namespace():
+            _own_mounts()
         self._home_mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def call(self, job: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -191,12 +193,42 @@ class NamespaceThread:
                 f"{namespace.name}: programs need mounts of their own, and {error}; in a chroot"
                 " that cannot be had: use a container or a virtual machine") from error
         _libc.umount2(b"/sys", _MNT_DETACH)
-        _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
+        _mount_sys()
         if namespace.logs is not None:
             _mount("tmpfs", "/var/log", "tmpfs", _MS_NOSUID_NODEV_NOEXEC)
             os.makedirs(LOGS_SEEN)
             _mount(str(namespace.logs), LOGS_SEEN, None, _MS_BIND)
         namespace.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _own_mounts() -> None:
+    """See that this thread can come back to its mounts, which it can to those of its own users.
+
+    After ``unshare -Ur`` without ``-m`` they are still the machine's.
+    """
+    descriptor = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(descriptor, _CLONE_NEWNS)
+    except KernelError:
+        _unshare(_CLONE_NEWNS)
+    finally:
+        os.close(descriptor)
+
+
+def _mount_sys() -> None:
+    """A /sys of the network namespace that the thread is in.
+
+    A user namespace gets none where parts of the one before are hidden, as in many containers
+    (mount_too_revealing() in fs/namespace.c): then it is empty, rather than the machine's.
+    """
+    try:
+        _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
+    except KernelError as error:
+        if not place.is_user_namespace():
+            raise
+        _mount("tmpfs", "/sys", "tmpfs", _MS_NOSUID_NODEV_NOEXEC)
+        Path("/sys/WHY-EMPTY").write_text(f"calico-mn: {error}: in this user namespace\n",
+                                          encoding="ascii")
 
 
 def _within_limits(job: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

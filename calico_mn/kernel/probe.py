@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from calico_mn.kernel import place
 from calico_mn.kernel.tunnel import kernel_reason
 
 _TIMEOUT_S = 10
@@ -52,15 +53,9 @@ _TOOLS = {
 def findings() -> tuple[Finding, ...]:
     """Everything, most important first."""
     kernel, ebpf = _kernel_tunnel(), _ebpf_tunnel()
-    able = True if True in (kernel.ok, ebpf.ok) else None if None in (kernel.ok, ebpf.ok) else False
     return (
         Finding("Linux", True, f"{platform.release()} on {platform.machine()}"),
-        Finding("root", os.geteuid() == 0 or None,
-                "yes" if os.geteuid() == 0 else "not now: up and all about runs need it",
-                remedy="" if os.geteuid() == 0 else "run with sudo to look at everything"),
-        Finding("tunl0", able, _able(kernel, ebpf), "IPIP",
-                remedy="" if able is not False else "use Linux 6.7 or later, or load ipip"),
-        kernel, ebpf,
+        _root(), _tunnel(kernel, ebpf), kernel, ebpf,
         _option("netem", "NET_SCH_NETEM", "sch_netem", "delay of links in topologies"),
         _option("tbf", "NET_SCH_TBF", "sch_tbf", "rate of links in topologies"),
         _option("nf_tables", "NF_TABLES", "nf_tables", "packet filters"),
@@ -68,6 +63,23 @@ def findings() -> tuple[Finding, ...]:
         *(_package(name) for name in ("mininet", "PyYAML", "rich", "matplotlib")),
         Finding("Python", sys.version_info >= (3, 10), platform.python_version()),
     )
+
+
+def _root() -> Finding:
+    if os.geteuid() != 0:
+        return Finding("root", None, "not now: up and all about runs need it",
+                       remedy="run with sudo to look at everything")
+    return Finding("root", True, "of a user namespace" if place.is_user_namespace() else "yes")
+
+
+def _tunnel(kernel: Finding, ebpf: Finding) -> Finding:
+    able = True if True in (kernel.ok, ebpf.ok) else None if None in (kernel.ok, ebpf.ok) else False
+    detail = _able(kernel, ebpf)
+    if able is False and place.is_user_namespace():
+        return Finding("tunl0", able, detail, "all IPIP modes but Never", False,
+                       "run it with sudo, in no user namespace")
+    return Finding("tunl0", able, detail, "IPIP",
+                   remedy="" if able is not False else "use Linux 6.7 or later, or load ipip")
 
 
 def _able(kernel: Finding, ebpf: Finding) -> str:

@@ -56,6 +56,14 @@ def pid_namespace(pid: int | None = None) -> int | None:
         return None
 
 
+def user_namespace(pid: int | None = None) -> int | None:
+    """Where a process's powers end; None where that cannot be told."""
+    try:
+        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/user").st_ino
+    except OSError:
+        return None
+
+
 def mount_namespace(pid: int | None = None) -> int | None:
     """Which mounts a process sees; None where that cannot be told."""
     try:

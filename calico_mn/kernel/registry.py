@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn.errors import ClusterError, NotFoundError
-from calico_mn.kernel import processes
+from calico_mn.kernel import place, processes
 from calico_mn.names import is_label
 
-ROOT = Path("/run/calico-mn")
 RECORD = "run.json"
 SOCKET = "control"
 IDENTITY = re.compile(r"([0-9]+)-[0-9]+")
 #: what ``run.json`` holds for others to read, and of which type
 _TYPES = {"name": str, "started": str, "topology": str, "tunnel": str, "version": str,
-          "pid_namespace": int, "process_started": int}
+          "pid_namespace": int, "user_namespace": int, "process_started": int}
 
 #: what a run's status can be
 RUNNING, STARTING, PRIVATE, ELSEWHERE, DEAD = (
@@ -59,8 +58,8 @@ class FoundRun:
     @cached_property
     def status(self) -> str:
         """``running``: takes requests; ``starting``: will; ``private``: belongs to a program of
-        its own, such as an experiment; ``elsewhere``: kept in another container, so that nothing
-        is known of it; ``dead``: its process is gone.
+        its own, such as an experiment; ``elsewhere``: kept in another container or user
+        namespace, so that nothing can be asked of it; ``dead``: its process is gone.
         """
         here, held = processes.pid_namespace(), is_held(self.path)
         # A record that is missing or unreadable says not even where its process is.
@@ -72,6 +71,9 @@ class FoundRun:
             return DEAD if processes.has_ended(self.pid) else PRIVATE
         if self.record.get("process_started", started) != started and not held:
             return DEAD
+        ours = processes.user_namespace()
+        if self.record.get("user_namespace", ours) != ours:
+            return ELSEWHERE
         if not self.record.get("controlled"):
             return PRIVATE
         return RUNNING if self.socket.exists() else STARTING
@@ -102,12 +104,15 @@ def is_held(path: Path) -> bool:
 
 def runs() -> list[FoundRun]:
     """Every run on this machine, oldest first. Raises ClusterError if they cannot be read."""
+    root = place.find()
+    if root is None:
+        return []
     try:
-        paths = [path for path in ROOT.iterdir() if IDENTITY.fullmatch(path.name)]
+        paths = [path for path in root.iterdir() if IDENTITY.fullmatch(path.name)]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ClusterError(f"{ROOT} cannot be read: {error.strerror}") from None
+        raise ClusterError(f"{root} cannot be read: {error.strerror}") from None
     found = [FoundRun(path, record) for path in paths if (record := _record(path)) is not None]
     return sorted(found, key=lambda run: (run.record.get("started", ""), run.identity))
 
@@ -170,7 +175,7 @@ def _why_not(run: FoundRun) -> str:
         DEAD: "is dead: its process is gone; 'calico-mn cleanup' removes what is left of it",
         STARTING: "is still starting: try again in a moment",
         PRIVATE: f"belongs to a program of its own (pid {run.pid}) and takes no requests",
-        ELSEWHERE: "is kept in another container",
+        ELSEWHERE: "is kept in another container or user namespace",
     }[run.status]
 
 

@@ -1,4 +1,4 @@
-"""A run on disk: its directory below /run, its identity, and a log per node.
+"""A run on disk: its directory, its identity, and a log per node.
 
 The directory is for root only and disappears when the run ends. The log of a node says what was
 wired when, as the files in a Calico host's /var/log/calico/cni do; programs that run inside the
@@ -20,8 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import limits, processes, registry
-from calico_mn.kernel.registry import ROOT
+from calico_mn.kernel import limits, place, processes, registry
 
 LOG_FILE = "cni.log"
 
@@ -38,7 +37,7 @@ class LogEntry:
 
 
 class RunDirectory:
-    """``/run/calico-mn/PID-N``: ``run.json`` and ``logs/NAME/cni.log``.
+    """``PID-N`` where runs are (:mod:`.place`): ``run.json`` and ``logs/NAME/cni.log``.
 
     ``description`` goes into ``run.json``; its ``topology`` gives the run its name unless one is
     given. It is locked (flock(2)) as long as this process has it, which containers that share
@@ -47,22 +46,24 @@ class RunDirectory:
     """
 
     def __init__(self, description: Mapping[str, object], name: str = "") -> None:
-        self.path = ROOT
+        #: nothing until it is made
+        self.path = Path()
         self._lock = -1
         self._log_directories: dict[str, Path] = {}
         self.record = {
             "name": name, "pid": os.getpid(),
             "process_started": processes.start_time(os.getpid()),
-            "pid_namespace": processes.pid_namespace(), "locked": True, "started": _now(),
+            "pid_namespace": processes.pid_namespace(),
+            "user_namespace": processes.user_namespace(), "locked": True, "started": _now(),
             **description}
         try:
-            with locked():
+            with locked() as root:
                 self.record["name"] = self.name = registry.new_name(
                     name, str(description.get("topology", "")), registry.runs())
                 # One of that name may be another container's, or a killed process's with our pid.
-                path = ROOT / f"{os.getpid()}-{next(_numbers)}"
+                path = root / f"{os.getpid()}-{next(_numbers)}"
                 while os.path.lexists(path):
-                    path = ROOT / f"{os.getpid()}-{next(_numbers)}"
+                    path = root / f"{os.getpid()}-{next(_numbers)}"
                 path.mkdir(mode=0o700)
                 self.path = path
                 self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,7 +73,8 @@ class RunDirectory:
                 (self.path / "logs").mkdir()
         except OSError as error:
             self.remove()
-            raise UnsupportedError(f"cannot make the run's directory below {ROOT}:"
+            where = place.find() or "/tmp"
+            raise UnsupportedError(f"cannot make the run's directory below {where}:"
                                    f" {limits.explained(error.errno)}") from error
 
     @property
@@ -109,14 +111,17 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Delete the directory, and the common one if no other run uses it."""
-        if self.path != ROOT:
+        root = place.find()
+        if self.path != Path():
+            root = self.path.parent
             with suppress(OSError):
                 _delete(self.path)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-        with suppress(OSError):
-            ROOT.rmdir()
+        if root is not None:
+            with suppress(OSError):
+                root.rmdir()
 
 
 def remove_dead(identity: str) -> str:
@@ -126,14 +131,14 @@ def remove_dead(identity: str) -> str:
     could not be deleted, or ``""``.
     """
     try:
-        with locked():
+        with locked() as root:
             for run in registry.runs():
                 if run.identity == identity and run.status == registry.DEAD:
                     _delete(run.path)
     except OSError as error:
         return error.strerror or str(error)
     with suppress(OSError):
-        ROOT.rmdir()
+        root.rmdir()
     return ""
 
 
@@ -148,29 +153,27 @@ def _delete(path: Path) -> None:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """One process at a time chooses a name and makes its directory below ROOT.
+def locked() -> Iterator[Path]:
+    """One process at a time chooses a name and makes its directory in the place for runs.
 
-    Raises UnsupportedError where ROOT is another user's, or others may write to it.
+    Raises UnsupportedError where that is another user's, or others may write to it.
     """
     while True:
-        ROOT.mkdir(mode=0o755, exist_ok=True)
+        root = place.make()
         try:
             descriptor = os.open(
-                ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # the last run has just ended, and ROOT with it
+            continue  # the last run has just ended, and the place with it
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             found = os.fstat(descriptor)
             if found.st_nlink == 0:
                 continue
-            is_ours = found.st_uid == os.geteuid() and not found.st_mode & 0o022
-            # Where we may not write either, as in some user namespaces, that is said later on.
-            if not is_ours and os.access(ROOT, os.W_OK):
-                raise UnsupportedError(f"{ROOT} is not root's alone: somebody else can change what"
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise UnsupportedError(f"{root} is not root's alone: somebody else can change what"
                                        " is in it; look at it, then remove it")
-            yield
+            yield root
             return
         finally:
             os.close(descriptor)

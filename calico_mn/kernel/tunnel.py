@@ -2,7 +2,9 @@
 
 The other back end is :mod:`calico_mn.kernel.ebpf`. Both make the same device: named tunl0, no
 local and no remote address, the outer destination being the gateway of the matched route
-(ip_tunnel_xmit in net/ipv4/ip_tunnel.c).
+(ip_tunnel_xmit in net/ipv4/ip_tunnel.c). Where neither can be had, a cluster without IPIP does
+without, as on hosts where ipip was never loaded (felix/dataplane/linux/ipip_mgr.go makes tunl0
+only when IPIP is on).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import rtnetlink
+from calico_mn.kernel import place, rtnetlink
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.state import Tunnel
@@ -23,7 +25,7 @@ class TunnelBackend(Protocol):
 
     @property
     def name(self) -> str:
-        """``kernel`` or ``ebpf``, as results and tables say it."""
+        """``kernel``, ``ebpf`` or ``none``, as results and tables say it."""
 
     @property
     def kind(self) -> str:
@@ -77,6 +79,35 @@ class KernelTunnel:
         """Nothing is held."""
 
 
+class NoTunnel:
+    """No tunl0, for clusters whose nodes have none; ``reason`` says why, and what would help."""
+
+    name = "none"
+    kind = ""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
+        """Refused."""
+        raise UnsupportedError(f"{namespace.name}: {self.reason}")
+
+    def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
+        """Refused."""
+        raise UnsupportedError(f"{namespace.name}: {self.reason}")
+
+    def programs(self, device: Tunnel) -> tuple[Program, ...]:
+        """None."""
+        return ()
+
+    def attach(self, namespace: NetworkNamespace, program: Program) -> list[Message]:
+        """Nothing is attached."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def kernel_reason() -> str | None:
     """Why the kernel back end cannot be used, in one sentence; None when it can.
 
@@ -89,10 +120,11 @@ def kernel_reason() -> str | None:
             " it (which also puts a tunl0, down, into this machine's own namespace)")
 
 
-def choose(wanted: str) -> TunnelBackend:
+def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
     """The back end for ``auto``, ``kernel`` or ``ebpf``; ``auto`` prefers the kernel's own.
 
-    Raises UnsupportedError with the reason when this machine does not have it.
+    Raises UnsupportedError with the reason when this machine does not have it; but ``auto`` is
+    none at all then where no tunnel is needed.
     """
     from calico_mn.kernel.ebpf.backend import EbpfTunnel, reason
 
@@ -106,7 +138,17 @@ def choose(wanted: str) -> TunnelBackend:
     no_ebpf = reason()
     if no_ebpf is None:
         return EbpfTunnel()
-    message = f"no tunl0 by eBPF: {no_ebpf}"
-    if wanted == "auto":
-        message = f"this machine can make no tunl0. By the kernel: {no_kernel}. {message}"
-    raise UnsupportedError(message)
+    if wanted == "ebpf":
+        raise UnsupportedError(f"no tunl0 by eBPF: {no_ebpf}")
+    neither = _neither(no_kernel, no_ebpf)
+    if is_needed:
+        raise UnsupportedError(f"{neither}; without it only IPIP mode Never is possible")
+    return NoTunnel(neither)
+
+
+def _neither(no_kernel: str, no_ebpf: str) -> str:
+    if place.is_user_namespace():
+        return ("this user namespace can make no tunl0: the ipip module is not loaded ('sudo"
+                " modprobe ipip' on the machine, where its kernel has it), and eBPF needs CAP_BPF"
+                " on the machine itself (so run it with sudo, in no user namespace)")
+    return f"this machine can make no tunl0. By the kernel: {no_kernel}. By eBPF: {no_ebpf}"

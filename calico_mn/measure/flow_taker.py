@@ -22,7 +22,10 @@ def take(kind: str, address: str, count: int, flows: set[tuple[str, int]]) -> No
     if kind == "udp":
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
             # All may come before the first is taken: their buffer must not run over.
-            datagrams.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+            try:
+                datagrams.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+            except PermissionError:  # in a user namespace: as much as net.core.rmem_max allows
+                datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             datagrams.bind((address, 0))
             print(datagrams.getsockname()[1], flush=True)
             while len(flows) < count:

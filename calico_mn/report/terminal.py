@@ -35,7 +35,8 @@ _NARROWEST = 100
 
 #: back end -> what makes tunl0, in words
 TUNNELS = {"kernel": "the kernel's ipip module",
-           "ebpf": "an eBPF device in place of the ipip module"}
+           "ebpf": "an eBPF device in place of the ipip module",
+           "none": "mode Never needs none"}
 _REDRAW_S = 0.1
 _GAP = 3
 _INDENT = 2

@@ -21,7 +21,7 @@ from support.topologies import one_subnet
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import leftovers, processes, registry, runs
+from calico_mn.kernel import leftovers, place, processes, registry, runs
 
 from .test_killed import killed_in, nothing_of
 
@@ -44,11 +44,10 @@ sys.stdin.read()
 @pytest.fixture
 def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory in the place of /run/calico-mn."""
-    place = tmp_path / "calico-mn"
-    place.mkdir()
-    monkeypatch.setattr(registry, "ROOT", place)
-    monkeypatch.setattr(runs, "ROOT", place)
-    return place
+    directory = tmp_path / "calico-mn"
+    directory.mkdir()
+    monkeypatch.setattr(place, "MACHINE", directory)
+    return directory
 
 
 def directory(below: Path, name: str, record: object = None) -> Path:
@@ -187,7 +186,7 @@ def test_containers_that_share_run_do_not_take_each_other_for_dead():
             ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c",
              CONTAINER], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout
-        return process, registry.ROOT / process.stdout.readline().strip()
+        return process, place.MACHINE / process.stdout.readline().strip()
 
     (one, first), (other, second) = container(), container()
     try:

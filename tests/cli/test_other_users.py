@@ -12,7 +12,7 @@ from support.nobody import NOBODY, SUDO, attempted, home
 from support.patience import eventually
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import processes, registry, runs
+from calico_mn.kernel import place, processes, registry, runs
 
 from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
 
@@ -33,7 +33,7 @@ def open_handed():
 
 def test_a_runs_directory_is_roots_alone(open_handed, own):
     run = own("modes")
-    assert (mode(registry.ROOT), registry.ROOT.stat().st_uid) == (0o755, 0)
+    assert (mode(place.MACHINE), place.MACHINE.stat().st_uid) == (0o755, 0)
     assert (mode(run.directory), run.directory.stat().st_uid) == (0o700, 0)
     assert mode(run.directory / registry.SOCKET) == 0o600
 
@@ -47,25 +47,24 @@ def test_a_runs_directory_is_roots_alone(open_handed, own):
             lambda: (run.directory / registry.RECORD).read_text(),
             lambda: (run.directory / "keeper.log").read_text(),
             lambda: os.listdir(run.directory / "logs"),
-            lambda: (registry.ROOT / "1-1").mkdir(),
-            lambda: (registry.ROOT / "1-1").symlink_to("/etc"),
-            lambda: (registry.ROOT / "neighbour-limit.json").write_text("{}"),
-            lambda: run.directory.rename(registry.ROOT / "9-9"),
-            lambda: registry.ROOT.rename("/run/other")):
+            lambda: (place.MACHINE / "1-1").mkdir(),
+            lambda: (place.MACHINE / "1-1").symlink_to("/etc"),
+            lambda: (place.MACHINE / "neighbour-limit.json").write_text("{}"),
+            lambda: run.directory.rename(place.MACHINE / "9-9"),
+            lambda: place.MACHINE.rename("/run/other")):
         assert attempted(act) == "PermissionError", act
 
 
 @pytest.mark.parametrize("spoil", [
-    pytest.param(lambda place: os.chown(place, NOBODY, NOBODY), id="another user's"),
-    pytest.param(lambda place: place.chmod(0o777), id="everybody's"),
-    pytest.param(lambda place: (place.rmdir(), place.symlink_to("/tmp")), id="a symbolic link"),
+    pytest.param(lambda path: os.chown(path, NOBODY, NOBODY), id="another user's"),
+    pytest.param(lambda path: path.chmod(0o777), id="everybody's"),
+    pytest.param(lambda path: (path.rmdir(), path.symlink_to("/tmp")), id="a symbolic link"),
 ])
 def test_a_directory_of_runs_that_others_can_change_is_not_used(tmp_path, monkeypatch, spoil):
-    place = tmp_path / "runs"
-    place.mkdir()
-    spoil(place)
-    for module in (registry, runs):
-        monkeypatch.setattr(module, "ROOT", place)
+    directory = tmp_path / "runs"
+    directory.mkdir()
+    spoil(directory)
+    monkeypatch.setattr(place, "MACHINE", directory)
     with pytest.raises(UnsupportedError, match=r"is not root's alone|Not a directory"):
         runs.RunDirectory({"topology": ""})
 

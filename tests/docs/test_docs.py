@@ -66,6 +66,9 @@ COMMANDS: dict[str, str] = {
         "{python} -m calico_mn walkthrough --lang zh --chapter 4",
     'sudo ln -sf "$PWD/.venv/bin/calico-mn" /usr/local/bin/calico-mn':
         'ln -sf "$PWD/.venv/bin/calico-mn" {tmp}/calico-mn',
+    "unshare -Urnm .venv/bin/calico-mn up --mode Never topologies/article.yaml":
+        "if unshare -Urnm true; then unshare -Urnm {python} -m calico_mn up --mode Never"
+        " topologies/article.yaml; fi",
     "sudo .venv/bin/calico-mn up --detach topologies/two-subnets.yaml":
         _with_a_run("readme-up", "status readme-up"),
     "sudo .venv/bin/calico-mn exec node31 -- ip route":

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from calico_mn.kernel import place
+
 # Counters and clocks below /proc/sys/net, which change by themselves.
 _RESTLESS = ("nf_conntrack_count", "stable_secret", "nf_conntrack_buckets")
 
@@ -112,7 +114,7 @@ def processes_of_runs(keeper: int = 0) -> dict[int, str]:
 def run_directories(keeper: int = 0) -> list[str]:
     """What the runs of this process, or of ``keeper``, have below /run."""
     with suppress(FileNotFoundError):
-        return [name for name in os.listdir("/run/calico-mn")
+        return [name for name in os.listdir(place.MACHINE)
                 if name.startswith(f"{keeper or os.getpid()}-")]
     return []
 
@@ -135,7 +137,7 @@ def leftovers(keeper: int = 0) -> list[str]:
     """What is left of the runs of this process, or of ``keeper``; nothing, when all have stopped.
     """
     return [*(f"process {pid} ({name})" for pid, name in processes_of_runs(keeper).items()),
-            *(f"/run/calico-mn/{name}" for name in run_directories(keeper))]
+            *(f"{place.MACHINE}/{name}" for name in run_directories(keeper))]
 
 
 def with_logs_of(keeper: int) -> dict[int, str]:

@@ -12,7 +12,7 @@ from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import leftovers, neighbour_table, registry, runs
+from calico_mn.kernel import leftovers, neighbour_table, place, runs
 from calico_mn.kernel.neighbour_ledger import joined, left
 
 
@@ -92,8 +92,7 @@ def table(tmp_path, monkeypatch):
     path = tmp_path / "gc_thresh3"
     path.write_text("5\n")
     monkeypatch.setattr(neighbour_table, "PATH", path)
-    for module in (registry, runs):
-        monkeypatch.setattr(module, "ROOT", tmp_path / "runs")
+    monkeypatch.setattr(place, "MACHINE", tmp_path / "runs")
     return path
 
 
@@ -143,7 +142,7 @@ def test_it_is_raised_and_given_back_and_nothing_is_left(table, ledger):
     assert neighbour_table.give_back(one.identity) == (20, 5)
     assert table.read_text() == "5\n" and not ledger.exists()
     one.remove()
-    assert not registry.ROOT.exists()
+    assert not place.MACHINE.exists()
 
 
 def test_what_it_was_is_on_disk_before_it_is_written(table, ledger, monkeypatch):
@@ -181,7 +180,7 @@ def test_the_other_run_keeps_what_it_needs(table, ledger):
 
 def test_without_a_ledger_nothing_is_done(table):
     assert neighbour_table.give_back("1-1") is None
-    assert not registry.ROOT.exists()
+    assert not place.MACHINE.exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"own": 1}', '{"own": 1, "needs": [], "ours": []}',

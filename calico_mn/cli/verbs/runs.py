@@ -131,7 +131,7 @@ VERBS = {
         "list", GROUP, "the runs on this machine",
         "Lists the runs that are found on disk, oldest first. STATUS is running; starting; "
         "private (kept by a program of its own, such as an experiment: it takes no requests); "
-        "elsewhere (kept in another container); or dead (killed: see cleanup).",
+        "elsewhere (in another container or user namespace); or dead (killed: see cleanup).",
         nothing, run=_list, json=True, root=True),
     "status": Verb(
         "status", GROUP, "what a run is: cluster, modes, tunnel, what was changed",

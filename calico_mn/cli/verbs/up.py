@@ -7,7 +7,8 @@ import dataclasses
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import complain, paint, print_json, say
@@ -59,7 +60,7 @@ def _up(options: argparse.Namespace) -> int:
 
 def told(removed: Removed) -> str:
     """What was removed of a dead run, in a line."""
-    from calico_mn.kernel import registry
+    from calico_mn.kernel import place
 
     programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
     text = (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
@@ -68,7 +69,7 @@ def told(removed: Removed) -> str:
         before, now = removed.neighbour_limit
         text += f"; the neighbour-table limit is {now:,} again, from {before:,}"
     if removed.kept:
-        text += f"; but {registry.ROOT / removed.identity} cannot be removed: {removed.kept}"
+        text += f"; but {place.find()}/{removed.identity} cannot be removed: {removed.kept}"
     return text
 
 
@@ -79,11 +80,25 @@ def _keeper(options: argparse.Namespace, topology: Topology, text: str) -> Keepe
     net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
                     name=options.name or "", controlled=True,
                     raise_neighbour_limit=options.raise_neighbour_limit)
-    for warning in net.warnings:
-        complain(f"calico-mn: {warning}")
+    _warn(net.warnings)
     if options.mode:
         net.set_ipip_mode(options.mode)
     return Keeper(net, text.encode())
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        complain(f"calico-mn: {warning}")
+
+
+@contextmanager
+def _kept(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Keeper]:
+    """A run that is kept, and what there is to say of it only since it has booted."""
+    keeper = _keeper(options, topology, text)
+    told = keeper.net.warnings
+    with keeper:
+        _warn(warning for warning in keeper.net.warnings if warning not in told)
+        yield keeper
 
 
 def _facts(keeper: Keeper) -> dict[str, Any]:
@@ -98,7 +113,7 @@ def _facts(keeper: Keeper) -> dict[str, Any]:
 def _headline(facts: dict[str, Any]) -> str:
     return (f"{paint(facts['name'], 'title')} is up: {counted(facts['nodes'], 'node')},"
             f" {counted(facts['pods'], 'pod')}, IPIP {' and '.join(facts['ipipModes'])},"
-            f" tunl0 by {facts['tunnel']}")
+            + (" no tunl0" if facts["tunnel"] == "none" else f" tunl0 by {facts['tunnel']}"))
 
 
 def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> int:
@@ -106,7 +121,7 @@ def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> i
     from calico_mn.control.keeper import Ended
 
     try:
-        with _keeper(options, topology, text) as keeper:
+        with _kept(options, topology, text) as keeper:
             facts = _facts(keeper)
             say(_headline(facts))
             say("Ctrl-D ends it; 'help' lists commands; other terminals: calico-mn status")
@@ -124,8 +139,7 @@ def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int
 
     def work(say_first: Callable[[bytes], None]) -> None:
         try:
-            keeper = _keeper(options, topology, text)
-            with keeper:
+            with _kept(options, topology, text) as keeper:
                 say_first(json.dumps(_facts(keeper)).encode())
                 wait_for_the_end()
         except CalicoMnError as error:

@@ -137,8 +137,8 @@ def _load(kind: int, instructions: bytes, name: str) -> int:
     except OSError as error:
         if error.errno == errno.EPERM:
             raise UnsupportedError(
-                "the kernel lets only root (CAP_BPF and CAP_NET_ADMIN) load eBPF programs; a"
-                " container must be privileged") from error
+                "the kernel lets only root of the machine itself (CAP_BPF and CAP_NET_ADMIN) load"
+                " eBPF programs; a container must be privileged") from error
         if error.errno == errno.ENOSYS:
             raise UnsupportedError("this kernel was built without bpf(2)") from error
         if limits.is_met(error.errno):
