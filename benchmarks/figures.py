@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
-from calico_mn import legible
+from calico_mn import arguments
 
 # A file or a pipe gets whole lines, whatever the terminal's width would be.
 _WIDTH = 120
@@ -72,17 +71,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return made
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(arguments.Parser):
     """Options, ``--json`` among them; mistakes are told before anything is measured."""
 
     def __init__(self, doc: str | None, epilog: str | None = None) -> None:
         super().__init__(description=(doc or "").partition("\n")[0], epilog=epilog)
         self.add_argument("--json", type=_new_file, metavar="FILE",
                           help="also write everything as JSON")
-
-    def error(self, message: str) -> NoReturn:
-        """As argparse does it, whatever the words hold that it repeats."""
-        super().error(legible.message(legible.printable(message)))
 
 
 def _new_file(text: str) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from calico_mn.arguments import Parser
 from calico_mn.errors import CalicoMnError
 from calico_mn.legible import printable
 
@@ -96,10 +97,10 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=22, width=_WIDTH)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
+class _Parser(Parser):
+    def error(self, text: str) -> NoReturn:
         """A mistake is one line, not the whole usage."""
-        raise UsageError(f"{self.prog}: {printable(message)} (see '{self.prog} --help')")
+        raise UsageError(f"{self.prog}: {printable(text)} (see '{self.prog} --help')")
 
 
 def named(text: str) -> str:

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from calico_mn import legible
+from calico_mn.arguments import Parser
 from calico_mn.model import EncapsulationMode
 
 MODES = tuple(mode.value for mode in EncapsulationMode)
@@ -85,7 +84,7 @@ def parse(description: str, usual: Usual, own: Add = no_more,
 
 
 def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
-    parser = _Parser(description=description, allow_abbrev=False)
+    parser = Parser(description=description, allow_abbrev=False)
     add = parser.add_argument
     add("--topology", type=place, default=usual.topology, metavar="FILE",
         help=f"the cluster (default: {usual.topology.parent.name}/{usual.topology.name})")
@@ -184,12 +183,6 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 def whole(text: str) -> int:
     """The type of an option that takes a number of repeats."""
     return whole_number(1, _MOST_REPEATS)(text)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """As argparse does it, whatever the words hold that it repeats."""
-        super().error(legible.message(legible.printable(message)))
 
 
 def place(text: str) -> Path:

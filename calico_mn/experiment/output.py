@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +19,7 @@ def output_directory(wanted: Path | None, name: str, now: datetime) -> Path:
     try:
         if wanted is None:
             return _new_directory(Path("results") / f"{name}-{now:%Y%m%d-%H%M%S}")
-        wanted.mkdir(parents=True, exist_ok=True)
+        _make(wanted)
         if any(wanted.iterdir()):
             raise CalicoMnError(f"{wanted} is not empty, and results are never overwritten: "
                                 "name another directory with --output")
@@ -25,6 +27,18 @@ def output_directory(wanted: Path | None, name: str, now: datetime) -> Path:
     except OSError as error:
         raise CalicoMnError(f"cannot write results to {error.filename}: {error.strerror}; "
                             "name another directory with --output") from error
+
+
+def _make(wanted: Path) -> None:
+    """With all parents, or none of them."""
+    absent = [path for path in (wanted, *wanted.parents) if not os.path.lexists(path)]
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        for path in absent:
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def _new_directory(path: Path) -> Path:

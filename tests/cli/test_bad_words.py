@@ -190,3 +190,13 @@ def test_a_good_file_of_a_bad_name(verb: str, name: str, tmp_path: Path,
     assert main([verb, name]) == 2
     said = capsys.readouterr()
     assert_harmless(said.err + said.out, lines=10)
+
+
+@pytest.mark.parametrize("words", [
+    ["plan", HERE, "--node=--"], ["plan", HERE, "--mode=--"], ["ping", "a", "b", "-c=--"],
+    ["nodes", "--run=--"], ["up", MISSING, "--name=--"], ["trace", "a", "b", "--port=--"],
+    ["pod", "add", "x", "--node=--"], ["graph", HERE, "-o=--"]], ids=" ".join)
+def test_an_option_whose_argument_is_two_dashes_is_not_ignored(
+        words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "expected one argument" in capsys.readouterr().err

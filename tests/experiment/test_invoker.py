@@ -96,3 +96,14 @@ def test_without_sudo_nothing_changes(theirs, monkeypatch):
     with writing(theirs):
         (theirs / "file").write_text("root's")
     assert owners(theirs / "file") == {(0, 0)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("value", ["", "abc", "-1", "9" * 30, "9999999999", "4294967295",
+                                   "4294967296", "\u00b2", "\u0661", "1.5", "\x1b", " 1", "0"])
+def test_what_is_no_users_number_is_nobody(value, tmp_path, monkeypatch):
+    monkeypatch.setenv("SUDO_UID", value)
+    monkeypatch.setenv("SUDO_GID", value)
+    with writing(tmp_path):
+        (tmp_path / "file").touch()
+    assert (tmp_path / "file").stat().st_uid == 0

@@ -10,8 +10,8 @@ import calico_mn
 
 ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
-FLOORS = [{"asroot", "errors", "names", "legible", "files", "streams"}, {"model"}, {"state"},
-          {"delta"}, {"verify"},
+FLOORS = [{"asroot", "errors", "names", "legible", "files", "streams"}, {"arguments", "model"},
+          {"state"}, {"delta"}, {"verify"},
           {"topology", "calico", "bgp"},
           {"kernel"}, {"emulation"}, {"measure"}, {"report", "results"},
           {"experiment", "trace", "walkthrough"}, {"control"}, {"cli"}, {"__main__"}]
