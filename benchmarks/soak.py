@@ -5,7 +5,8 @@
         [--changes 600] [--seed 1] [--parts kill,neighbours,long] [--json FILE]
 
 kill: a process that keeps a small cluster is killed by SIGKILL at a random moment of boot, run,
-change or stop; then a next start, or the clean-up of 'calico-mn cleanup', in turns. Counted is what
+trial (iperf3 and ping at work), change or stop, and sometimes whoever cleans up after it as well;
+then a next start, or the clean-up of 'calico-mn cleanup', in turns. Counted is what
 was there before and after that. neighbours: clusters of different and of equal topologies are
 started, measured by ping, changed and stopped in random order; the pairs that must answer, and no
 others, answer. long: boots and stops of one cluster, then changes of mode and pods that come and

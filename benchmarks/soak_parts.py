@@ -22,7 +22,10 @@ from calico_mn.measure import memory
 from calico_mn.model import EncapsulationMode
 
 _WORKER = str(Path(__file__).resolve().parent / "soak_worker.py")
-_PHASES = ("boot", "run", "change", "stop")
+_PHASES = ("boot", "run", "trial", "change", "stop")
+# Whoever cleans up is killed, too, in one of so many times; so long it lives at most, in seconds.
+_CLEANERS = 3
+_CLEANER_S = 0.4
 _SIZE = Size(3, 2)
 _MODES = tuple(EncapsulationMode)
 # What the allocators of Python and C keep for later is not growth: so much is let pass.
@@ -44,12 +47,16 @@ def kills(count: int, seed: int, out: Console) -> tuple[object, list[str]]:
     before: Counter[str] = Counter()
     wrong: list[str] = []
     machine = _machine()
+    cleaners = 0
     for number in range(count):
         phase = _PHASES[number % len(_PHASES)]
         _kill(phase, chance.uniform(0, lengths[phase]))
         killed[phase] += 1
         left = _left()
         before.update(kind for kind, _what in left)
+        if number % _CLEANERS == 0:
+            _kill_a_cleaner(chance.uniform(0, _CLEANER_S))
+            cleaners += 1
         if number // len(_PHASES) % 2:
             leftovers.remove_all()
         else:
@@ -59,22 +66,24 @@ def kills(count: int, seed: int, out: Console) -> tuple[object, list[str]]:
         if _machine() != machine:
             wrong.append(f"after a kill during {phase}: the machine's own network has changed")
             machine = _machine()
-    out.print(f"kill: {count} moments ({', '.join(f'{p} {killed[p]}' for p in _PHASES)});"
+    out.print(f"kill: {count} moments ({', '.join(f'{p} {killed[p]}' for p in _PHASES)}),"
+              f" after {cleaners} of them the first one to clean up, too;"
               f" before the clean-up {before['program']} programs and {before['directory']}"
               f" directories were there, after it {len(wrong)}")
-    return {"killed": dict(killed), "left_before_clean_up": dict(before),
+    return {"killed": dict(killed), "cleaners_killed": cleaners,
+            "left_before_clean_up": dict(before),
             "left_after_clean_up": len(wrong), "seconds_of_phases": lengths}, wrong
 
 
-def _worker() -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, _WORKER, str(_SIZE)], text=True, bufsize=1,
+def _worker(phase: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, _WORKER, str(_SIZE), phase], text=True, bufsize=1,
                             stdout=subprocess.PIPE, start_new_session=True)
 
 
 def _lengths() -> dict[str, float]:
     """How long each phase takes when nobody interferes, in seconds."""
     moments = {}
-    with _worker() as process:
+    with _worker("trial") as process:
         assert process.stdout
         for line in process.stdout:
             moments[line.strip()] = time.monotonic()
@@ -84,11 +93,19 @@ def _lengths() -> dict[str, float]:
 
 
 def _kill(phase: str, delay: float) -> None:
-    with _worker() as process:
+    with _worker(phase) as process:
         assert process.stdout
         for line in process.stdout:
             if line.strip() == phase:
                 break
+        time.sleep(delay)
+        process.kill()
+
+
+def _kill_a_cleaner(delay: float) -> None:
+    """Begin to clean up, and die of it."""
+    with subprocess.Popen([sys.executable, "-m", "calico_mn", "cleanup"],
+                          stdout=subprocess.DEVNULL) as process:
         time.sleep(delay)
         process.kill()
 

@@ -1,12 +1,14 @@
-"""The life of one small cluster, said aloud: ``soak_worker.py SIZE``; soak.py kills it on the way.
+"""The life of one small cluster, said aloud: ``soak_worker.py SIZE [trial]``; soak.py kills it.
 
-Prints a line before each part, ``boot``, ``run``, ``change``, ``stop``, and ``end`` at last. While
-it runs, programs of every kind are at work in it, also such as outlive a killed parent.
+Prints a line before each part, ``boot``, ``run``, ``trial`` (only if asked for: iperf3 and ping at
+work, where iperf3 is installed), ``change``, ``stop``, and ``end`` at last. While it runs, programs
+of every kind are at work in it, also such as outlive a killed parent.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from clusters import Size, topology
 
 from calico_mn import CalicoNet
+from calico_mn.emulation.node import Pod
 from calico_mn.errors import CalicoMnError
 
 #: programs that are left when their parent is killed
@@ -26,8 +29,17 @@ def say(word: str) -> None:
     os.write(1, f"{word}\n".encode())
 
 
-def live(size: Size) -> None:
-    """Boot, run programs, change, stop."""
+def measure(pod: Pod, other: Pod) -> None:
+    """A short transfer; then round trips beside another one."""
+    from calico_mn.measure import iperf, latency
+
+    if shutil.which("iperf3"):
+        iperf.transfer(pod, other, duration=0.1, rate=2000)
+        latency.round_trips_under_load(pod, other, count=20)
+
+
+def live(size: Size, *, trial: bool) -> None:
+    """Boot, run programs, measure if asked to, change, stop."""
     net = CalicoNet(topology(size))
     say("boot")
     with net:
@@ -40,6 +52,9 @@ def live(size: Size) -> None:
         pod.pexec(["ping", "-c", "1", "-W", "1", other.ip])
         with net.runtime.capture(node.name, "eth0", 4):
             pod.cmd("ip route")
+        if trial:
+            say("trial")
+            measure(pod, other)
         say("change")
         for mode in ("CrossSubnet", "Never", "Always"):
             net.set_ipip_mode(mode)
@@ -54,6 +69,6 @@ def live(size: Size) -> None:
 
 if __name__ == "__main__":
     try:
-        live(Size.parse(sys.argv[1]))
+        live(Size.parse(sys.argv[1]), trial="trial" in sys.argv[2:])
     except (CalicoMnError, ValueError) as error:
         sys.exit(f"soak_worker.py: {error}")

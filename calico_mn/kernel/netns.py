@@ -148,6 +148,13 @@ class NamespaceThread:
         """Start a program in ``namespace``, with its own /sys and /var/log/calico/cni.
 
         ``directory`` is its current directory. Raises ToolError when it cannot be started.
+
+        It outlives this process if that is killed, until the next start or clean-up on this
+        machine (:mod:`calico_mn.kernel.leftovers`). PR_SET_PDEATHSIG (prctl(2)) would be no
+        remedy: only the program itself could ask for it, before it is run. Python's preexec_fn,
+        which does so, copies this process's page tables where vfork(2) does not, and takes ten
+        times as long; and what a program has started in turn, as a shell has its jobs, would
+        not be reached.
         """
         self.enter(namespace)
         self._enter_mounts(namespace)

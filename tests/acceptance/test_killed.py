@@ -55,9 +55,9 @@ with CalicoNet(one_subnet("Always")) as net:
 EXPERIMENT = [sys.executable, str(ROOT / "experiments" / "ipip_modes.py"), "--quick", "--modes",
               "Always", "--repeats", "2", "--duration", "0.05", "--topology",
               str(ROOT / "topologies" / "two-subnets.yaml")]
-MOMENTS = [(phase, number) for phase in ("boot", "run", "change", "stop") for number in range(2)]
 #: about how long each part of the worker's life is, in seconds
-LENGTH = {"boot": 0.05, "run": 0.06, "change": 0.08, "stop": 0.03}
+LENGTH = {"boot": 0.05, "run": 0.06, "trial": 0.8, "change": 0.08, "stop": 0.03}
+MOMENTS = [*LENGTH, "boot", "change"]
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def untouched(tunnel: str) -> Iterator[None]:
 
 def killed_in(phase: str, delay: float) -> int:
     """Kill a worker so many seconds after it began with a phase; its pid."""
-    with subprocess.Popen(WORKER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          bufsize=1) as victim:
+    with subprocess.Popen([*WORKER, phase], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, bufsize=1) as victim:
         assert victim.stdout
         while (said := victim.stdout.readline().strip()) != phase:
             assert said, victim.communicate()[1]
@@ -105,7 +105,7 @@ def nothing_of(pid: int) -> bool:
 
 def test_after_a_kill_at_any_moment_nothing_is_left_once_it_is_cleaned_up(untouched):
     chance = random.Random(20)
-    for number, (phase, _) in enumerate(MOMENTS):
+    for number, phase in enumerate(MOMENTS):
         pid = killed_in(phase, chance.uniform(0, LENGTH[phase]) * SLOWNESS)
         (by_cleanup if number % 4 == 0 else by_the_next_start)(pid)
         assert eventually(lambda pid=pid: nothing_of(pid)), (

@@ -15,11 +15,13 @@ import sys
 
 import pytest
 from support.connectivity import expect_connectivity, full_mesh
-from support.patience import SLOWNESS
+from support.patience import SLOWNESS, eventually
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.kernel import leftovers
+
+from .test_killed import killed_in, nothing_of
 
 pytestmark = pytest.mark.root
 
@@ -135,7 +137,10 @@ def test_other_peoples_networks_are_not_touched(tunnel, command):
             assert foreign.works()
             expect_connectivity(net, full_mesh("a", "b"))
         assert foreign.works()
+        # A run that was killed leaves programs, and somebody has them ended.
+        killed = killed_in("change", 0)
         leftovers.remove_all()
+        assert eventually(lambda: nothing_of(killed))
         assert foreign.works()
     finally:
         status = foreign.end()
