@@ -6,9 +6,9 @@
 #   ./install.sh test [ARG]...   install, also what the tests need, then pytest ARG... as root
 #   ./install.sh develop         install, also what the tests need, and run nothing
 #
-# For Debian 12 and 13, Ubuntu 22.04 and 24.04, as root or as a user with sudo. Only what is missing is
-# installed; when nothing is, nothing is printed. Python packages go into a virtual environment:
-# .venv beside this file.
+# For Debian 12 and 13, Ubuntu 22.04 and 24.04, as root or as a user with sudo. Only what is
+# missing is installed; when nothing is, nothing is printed. Python packages go into a virtual
+# environment: .venv beside this file.
 #
 #   CALICO_MN_VENV=DIR   the virtual environment's place
 #   PYTHON=PROGRAM       the Python that it is made with (3.10 to 3.13)
@@ -120,7 +120,8 @@ install_packages() {
         return 0
     fi
     can_be_root || die "needs root to install ${wanted[*]}: run this as root, or install sudo"
-    if quietly as_root apt-get update -q; then
+    # By itself apt-get calls it a success when no server was reached.
+    if quietly as_root apt-get update -q -o APT::Update::Error-Mode=any; then
         lists_are_fresh=1
     else
         say "apt-get update failed (see above); trying with the old lists"
@@ -136,6 +137,8 @@ install_packages() {
     for package in "${absent[@]}"; do
         case " ${required[*]} " in
         *" $package "*)
+            [ "$lists_are_fresh" = 1 ] ||
+                die "no package $package in the old lists: see to the network, then run this again"
             die "no package $package in this machine's apt sources (on Ubuntu: enable universe)"
             ;;
         esac
@@ -225,10 +228,11 @@ install_python() {
         return 0
     fi
     venv_is_usable || make_venv
-    say "installing Python packages into $venv"
+    say "installing Python packages into $venv (a minute or so)"
     # PIP_USER: a person's pip.conf may ask for --user, which a virtual environment refuses.
     quietly as_owner env PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 \
-        "$venv/bin/python" -m pip install -q -e "$target" || die "pip install failed (see above)"
+        "$venv/bin/python" -m pip install -q -e "$target" ||
+        die "pip install failed (see above); if the network was the reason, run this again"
     say "the command line is $venv/bin/calico-mn (docs/cli.md)"
     fingerprint | as_owner tee "$venv/$base_stamp" >/dev/null
     [ "$tests" = 0 ] || as_owner cp "$venv/$base_stamp" "$venv/$test_stamp"
@@ -275,6 +279,7 @@ prepare_tunnel() {
 # checkout have to be given back afterwards, runs it and passes its exit status on.
 run_as_root() {
     local name settings=() status=0 user=$EUID
+    trap - INT TERM
     if [ "$EUID" = 0 ] && ! under_sudo; then
         exec "$@"
     fi
@@ -312,6 +317,8 @@ main() {
     install | develop) [ $# = 0 ] || { usage >&2; exit 2; } ;;
     esac
 
+    trap 'say "interrupted; run this again to go on"; exit 130' INT
+    trap 'say "ended; run this again to go on"; exit 143' TERM
     find_missing_packages
     install_packages
     # One at a time, should two terminals start at once. The lock is on this file: none is left over.
