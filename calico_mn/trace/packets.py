@@ -150,13 +150,8 @@ def _transport(protocol: int, data: bytes) -> Transport | None:
 def _quoted(transport: Transport | None) -> Packet | None:
     if transport is None or transport.protocol != ICMP or transport.kind not in _QUOTING:
         return None
-    headers, inside, _nothing = _ip(transport.payload)
+    headers, inside, _ = _ip(transport.payload)
     return Packet(None, None, headers, inside) if headers else None
-
-
-def is_error(packet: Packet) -> bool:
-    """An ICMP message about another packet."""
-    return packet.quoted is not None
 
 
 def error_text(transport: Transport) -> str:

@@ -21,6 +21,7 @@ from calico_mn.report.plots.lettering import (
     wrapped,
 )
 from calico_mn.report.plots.looks import FAINT, INK, Look, looks, paled
+from calico_mn.report.plots.samples import dots, stroke
 from calico_mn.report.plots.scales import base_line, even_ticks, scale_below
 from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
@@ -186,15 +187,10 @@ def _row(axes: Any, group: Group, look: Look, middle: float, factor: float) -> N
         # Opaque: in SVG a transparent hatch would be so twice.
         axes.barh(middle, median, height=25, facecolor="none", hatch="////", linewidth=0,
                   edgecolor=paled(look.colour, 0.5))
-    axes.plot([median, median], [middle - 12.5, middle + 12.5], color=look.colour, linewidth=2.4,
-              solid_capstyle="butt")
-    # In the order in which they were taken, from the top downwards.
-    count = len(group.values)
-    top, bottom = (-9.0, 4.0) if group.interval else (-9.0, 9.0)
-    for place, value in enumerate(group.values):
-        offset = top + (bottom - top) * (place / (count - 1) if count > 1 else 0.5)
-        axes.plot(value * factor, middle + offset, look.marker, markersize=4.6, color=look.colour,
-                  markeredgecolor="white", markeredgewidth=0.6, clip_on=False)
+    stroke(axes, median, middle, look, 12.5)
+    # The interval's line needs the room below.
+    dots(axes, [value * factor for value in group.values], middle, look, size=4.6,
+         lowest=4.0 if group.interval else 9.0)
     if group.interval:
         low, high = (value * factor for value in group.interval)
         axes.plot([low, high], [middle + 9.2] * 2, color=INK, linewidth=1.3)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from calico_mn.report.document import Figure
 from calico_mn.report.plots.engine import styled
-from calico_mn.report.plots.layout import checked, demand, number
+from calico_mn.report.plots.layout import checked, demand, tick
 from calico_mn.report.plots.lettering import (
     HEAD,
     LABEL,
@@ -18,7 +19,8 @@ from calico_mn.report.plots.lettering import (
     text_width,
     wrapped,
 )
-from calico_mn.report.plots.looks import FAINT, INK, looks
+from calico_mn.report.plots.looks import FAINT, INK, Look, looks
+from calico_mn.report.plots.samples import dots, stroke
 from calico_mn.report.plots.scales import even_ticks, scale_below
 from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
 
@@ -38,6 +40,31 @@ class Limited:
     computed: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Sizes in points, texts in lines; ``farthest`` is the axis' end, in percent."""
+
+    by_label: dict[str, list[Limited]]
+    heads: dict[str, str]
+    names: dict[Limited, str]
+    left: float
+    width: float
+    farthest: float
+
+    def head(self, label: str) -> float:
+        """What a path's name takes."""
+        return text_height(self.heads[label], HEAD) + 5
+
+    def height(self, row: Limited) -> float:
+        """What a mode's line takes."""
+        return max(_ROW, text_height(self.names[row], LABEL) + 4)
+
+    @property
+    def body(self) -> float:
+        """What all of them take, without the scale."""
+        return sum(map(self.height, self.names)) + sum(map(self.head, self.heads))
+
+
 @styled
 def deviation(name: str, title: str, quantity: str, unit: str, rows: Sequence[Limited], *,
               tolerance: float = 0.005, note: str = "", caption: str = "") -> Figure:
@@ -53,55 +80,18 @@ def deviation(name: str, title: str, quantity: str, unit: str, rows: Sequence[Li
         if row.computed <= 0:
             raise ValueError(f"{row.label}, {row.series}: no share of {row.computed} can be taken")
     styles = looks(row.series for row in rows)
-    by_label: dict[str, list[Limited]] = {}
-    for row in rows:
-        by_label.setdefault(row.label, []).append(row)
-    room = column([row.series for row in rows], 118, LABEL, bold=True)
-    names = {row: wrapped(row.series, room, LABEL, bold=True) for row in rows}
-    heights = {row: max(_ROW, text_height(names[row], LABEL) + 4) for row in rows}
-    right = max(max(text_width(_percent(row), HEAD, True), text_width(_pair(row), SMALL))
-                for row in rows)
-    left = MARGIN + room + 8
-    width = WIDTH - MARGIN - right - 10 - left
-    farthest = max(2 * tolerance, *(abs(value / row.computed - 1) for row in rows
-                                    for value in row.values)) * 108
-
-    heads = {label: wrapped(label, left + width - MARGIN, HEAD, bold=True) for label in by_label}
-    body = sum(heights.values()) + _SCALE + sum(text_height(text, HEAD) + 5
-                                                for text in heads.values())
-    sheet = Sheet(title, body, f"The line at 0 is the computed limit, the band \u00b1"
+    plan = _plan(rows, tolerance)
+    sheet = Sheet(title, plan.body + _SCALE, f"The line at 0 is the computed limit, the band \u00b1"
                   f"{100 * tolerance:g} % around it. A dot is a sample, the stroke their median.",
                   note)
-    axes = sheet.axes(left, 0, width, body - _SCALE)
-    axes.set_xlim(-farthest, farthest)
-    axes.set_ylim(body - _SCALE, 0)
-    ticks = even_ticks(-farthest, farthest, 4)
-    scale_below(axes, ticks, f"{quantity}, percent off the computed limit",
-                [_signed(value) for value in ticks])
-    axes.axvspan(-100 * tolerance, 100 * tolerance, color="#000000", alpha=0.08, linewidth=0)
-    axes.axvline(0, color=INK, linewidth=1.2)
+    axes = _axes(sheet, plan, quantity, tolerance)
     at = 0.0
-    for label, found in by_label.items():
-        sheet.write(MARGIN, at + 2, heads[label], HEAD, bold=True)
-        at += text_height(heads[label], HEAD) + 5
+    for label, found in plan.by_label.items():
+        sheet.write(MARGIN, at + 2, plan.heads[label], HEAD, bold=True)
+        at += plan.head(label)
         for row in found:
-            look, middle = styles[row.series], at + heights[row] / 2
-            sheet.write(left - 8, middle, names[row], bold=True, colour=look.text, align="right",
-                        middle=True)
-            median = 100 * (statistics.median(row.values) / row.computed - 1)
-            axes.plot([median, median], [middle - 12, middle + 12], color=look.colour,
-                      linewidth=2.4, solid_capstyle="butt")
-            count = len(row.values)
-            for place, value in enumerate(row.values):
-                offset = -9 + 18 * (place / (count - 1) if count > 1 else 0.5)
-                axes.plot(100 * (value / row.computed - 1), middle + offset, look.marker,
-                          markersize=5, color=look.colour, markeredgecolor="white",
-                          markeredgewidth=0.6, clip_on=False)
-            sheet.write(WIDTH - MARGIN, middle - 6, _percent(row), HEAD, bold=True,
-                        colour=look.text, align="right", middle=True)
-            sheet.write(WIDTH - MARGIN, middle + 7, _pair(row), SMALL, colour=FAINT,
-                        align="right", middle=True)
-            at += heights[row]
+            _row(sheet, axes, plan, row, styles[row.series], at + plan.height(row) / 2)
+            at += plan.height(row)
     # The unit stands above the numbers, on the first label's line.
     sheet.write(WIDTH - MARGIN, 3, unit, SMALL, colour=FAINT, align="right")
     told = "; ".join(f"{row.label}, {row.series}: {_percent(row)}, {_pair(row)} {unit}"
@@ -110,9 +100,53 @@ def deviation(name: str, title: str, quantity: str, unit: str, rows: Sequence[Li
                         caption)
 
 
+def _plan(rows: Sequence[Limited], tolerance: float) -> _Plan:
+    by_label: dict[str, list[Limited]] = {}
+    for row in rows:
+        by_label.setdefault(row.label, []).append(row)
+    room = column([row.series for row in rows], 118, LABEL, bold=True)
+    right = max(max(text_width(_percent(row), HEAD, True), text_width(_pair(row), SMALL))
+                for row in rows)
+    left = MARGIN + room + 8
+    width = WIDTH - MARGIN - right - 10 - left
+    farthest = max(2 * tolerance, *(abs(value / row.computed - 1) for row in rows
+                                    for value in row.values)) * 108
+    return _Plan(
+        by_label,
+        {label: wrapped(label, left + width - MARGIN, HEAD, bold=True) for label in by_label},
+        {row: wrapped(row.series, room, LABEL, bold=True) for row in rows}, left, width, farthest)
+
+
+def _axes(sheet: Sheet, plan: _Plan, quantity: str, tolerance: float) -> Any:
+    axes = sheet.axes(plan.left, 0, plan.width, plan.body)
+    axes.set_xlim(-plan.farthest, plan.farthest)
+    axes.set_ylim(plan.body, 0)
+    ticks = even_ticks(-plan.farthest, plan.farthest, 4)
+    scale_below(axes, ticks, f"{quantity}, percent off the computed limit",
+                [_signed(value) for value in ticks])
+    axes.axvspan(-100 * tolerance, 100 * tolerance, color="#000000", alpha=0.08, linewidth=0)
+    axes.axvline(0, color=INK, linewidth=1.2)
+    return axes
+
+
+def _row(sheet: Sheet, axes: Any, plan: _Plan, row: Limited, look: Look, middle: float) -> None:
+    sheet.write(plan.left - 8, middle, plan.names[row], bold=True, colour=look.text,
+                align="right", middle=True)
+    stroke(axes, _off(statistics.median(row.values), row), middle, look, 12)
+    dots(axes, [_off(value, row) for value in row.values], middle, look, size=5)
+    sheet.write(WIDTH - MARGIN, middle - 6, _percent(row), HEAD, bold=True, colour=look.text,
+                align="right", middle=True)
+    sheet.write(WIDTH - MARGIN, middle + 7, _pair(row), SMALL, colour=FAINT, align="right",
+                middle=True)
+
+
+def _off(value: float, row: Limited) -> float:
+    """Percent off the computed value."""
+    return 100 * (value / row.computed - 1)
+
+
 def _percent(row: Limited) -> str:
-    share = 100 * (statistics.median(row.values) / row.computed - 1)
-    return f"{share:+.2f} %".replace("-", "\u2212")
+    return f"{_off(statistics.median(row.values), row):+.2f} %".replace("-", "\u2212")
 
 
 def _pair(row: Limited) -> str:
@@ -125,5 +159,4 @@ def _four(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{number(value).rstrip('0').rstrip('.') if value % 1 else round(value):}".replace(
-        "-", "\u2212") + " %"
+    return f"{tick(value)} %".replace("-", "\u2212")
