@@ -50,11 +50,40 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
+    """A path's groups: ``factor`` makes ``unit`` of the values' own; ``farthest`` is in that."""
+
     label: str
     groups: tuple[Group, ...]
     factor: float
     unit: str
     farthest: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Sizes in points, texts in lines; the panels in ``scaled`` have numbers below them."""
+
+    left: float
+    width: float
+    names: dict[Group, str]
+    heads: dict[_Panel, str]
+    scaled: Sequence[_Panel]
+
+    def bar(self, group: Group) -> float:
+        """What a group takes."""
+        return max(_ROW, text_height(self.names[group], LABEL) + 4)
+
+    def bars(self, panel: _Panel) -> float:
+        """What a panel's groups take."""
+        return sum(map(self.bar, panel.groups))
+
+    def head(self, panel: _Panel) -> float:
+        """What a panel's heading takes."""
+        return _HEADING - HEAD * LEADING + text_height(self.heads[panel], HEAD)
+
+    def height(self, panel: _Panel) -> float:
+        """What all of a panel takes."""
+        return self.head(panel) + self.bars(panel) + (_SCALE if panel in self.scaled else 0) + 9
 
 
 @styled
@@ -70,51 +99,54 @@ def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence
     for group in groups:
         checked(group.values + (group.interval or ()), f"{group.label}, {group.series}")
     panels, shared = _panels(groups, unit)
-    styles = looks(group.series for group in groups)
-
-    names = column([_name(group) for group in groups], 118, LABEL, bold=True)
-    texts = {group: wrapped(_name(group), names, LABEL, bold=True) for group in groups}
-    numbers = max(max(text_width(text, size, bold) for text, size, bold in (
-        (_median(group, panel.factor), HEAD, True), (_interval(group, panel.factor), SMALL, False)))
-        for panel in panels for group in panel.groups)
-    left = MARGIN + names + 8
-    width = WIDTH - MARGIN - numbers - 8 - left
-
-    heights = {group: max(_ROW, text_height(texts[group], LABEL) + 4) for group in groups}
-    bodies = [sum(heights[group] for group in panel.groups) for panel in panels]
-    spare = WIDTH - 2 * MARGIN - 100
-    headings = [wrapped(panel.label, spare, HEAD, bold=True) for panel in panels]
-    above = [_HEADING - HEAD * LEADING + text_height(text, HEAD) for text in headings]
-    body = sum(head + height + (_SCALE if last or not shared else 0) + 9
-               for head, height, last in zip(above, bodies, _lasts(panels), strict=True))
+    plan = _plan(groups, panels, shared)
     lead = _lead(groups, interval, hatched)
-    sheet = Sheet(title, body, lead if shared else f"{lead} Each axis is of its own length.", note)
-    top = 0.0
-    for panel, heading, head, height, last in zip(panels, headings, above, bodies,
-                                                  _lasts(panels), strict=True):
-        sheet.write(MARGIN, top, heading, HEAD, bold=True)
-        sheet.write(WIDTH - MARGIN, top + 2, f"median, {panel.unit}", SMALL, colour=FAINT,
-                    align="right")
-        top += head
-        axes = sheet.axes(left, top, width, height)
-        axes.set_xlim(0, panel.farthest * panel.factor * 1.04 or 1)
-        axes.set_ylim(height, 0)
-        at = 0.0
-        for group in panel.groups:
-            middle = at + heights[group] / 2
-            look = styles[group.series]
-            sheet.write(left - 8, top + middle, texts[group], bold=True, colour=look.text,
-                        align="right", middle=True)
-            _row(axes, group, look, middle, panel.factor)
-            _numbers(sheet, group, top + middle, panel.factor, look)
-            at += heights[group]
-        base_line(axes)
-        scale_below(axes, even_ticks(*axes.get_xlim()),
-                    f"{quantity}, {panel.unit}" if last or not shared else "")
-        if shared and not last:
-            axes.tick_params(labelbottom=False)
-        top += height + (_SCALE if last or not shared else 0) + 9
+    sheet = Sheet(title, sum(map(plan.height, panels)),
+                  lead if shared else f"{lead} Each axis is of its own length.", note)
+    styles, top = looks(group.series for group in groups), 0.0
+    for panel in panels:
+        _panel(sheet, plan, panel, styles, top, quantity)
+        top += plan.height(panel)
     return sheet.finish(name, title, _alt(quantity, panels), caption)
+
+
+def _plan(groups: Sequence[Group], panels: Sequence[_Panel], shared: bool) -> _Plan:
+    names = column([_name(group) for group in groups], 118, LABEL, bold=True)
+    numbers = max(max(text_width(_median(group, panel.factor), HEAD, True),
+                      text_width(_interval(group, panel.factor), SMALL))
+                  for panel in panels for group in panel.groups)
+    left = MARGIN + names + 8
+    return _Plan(
+        left, WIDTH - MARGIN - numbers - 8 - left,
+        {group: wrapped(_name(group), names, LABEL, bold=True) for group in groups},
+        {panel: wrapped(panel.label, WIDTH - 2 * MARGIN - 100, HEAD, bold=True)
+         for panel in panels},
+        panels[-1:] if shared else panels)
+
+
+def _panel(sheet: Sheet, plan: _Plan, panel: _Panel, styles: dict[str, Look], top: float,
+           quantity: str) -> None:
+    """A heading, a bar for each group, and a scale if this panel has one."""
+    sheet.write(MARGIN, top, plan.heads[panel], HEAD, bold=True)
+    sheet.write(WIDTH - MARGIN, top + 2, f"median, {panel.unit}", SMALL, colour=FAINT,
+                align="right")
+    top += plan.head(panel)
+    axes = sheet.axes(plan.left, top, plan.width, plan.bars(panel))
+    axes.set_xlim(0, panel.farthest * panel.factor * 1.04 or 1)
+    axes.set_ylim(plan.bars(panel), 0)
+    at = 0.0
+    for group in panel.groups:
+        look, middle = styles[group.series], at + plan.bar(group) / 2
+        sheet.write(plan.left - 8, top + middle, plan.names[group], bold=True, colour=look.text,
+                    align="right", middle=True)
+        _row(axes, group, look, middle, panel.factor)
+        _numbers(sheet, group, top + middle, panel.factor, look)
+        at += plan.bar(group)
+    base_line(axes)
+    scaled = panel in plan.scaled
+    scale_below(axes, even_ticks(*axes.get_xlim()), f"{quantity}, {panel.unit}" if scaled else "")
+    if not scaled:
+        axes.tick_params(labelbottom=False)
 
 
 def _panels(groups: Sequence[Group], unit: str) -> tuple[list[_Panel], bool]:
@@ -135,10 +167,6 @@ def _panels(groups: Sequence[Group], unit: str) -> tuple[list[_Panel], bool]:
         panels.append(_Panel(label, tuple(found), factor, larger,
                              max(farthest.values()) if shared else farthest[label]))
     return panels, shared
-
-
-def _lasts(panels: Sequence[_Panel]) -> list[bool]:
-    return [number == len(panels) for number in range(1, len(panels) + 1)]
 
 
 def _name(group: Group) -> str:

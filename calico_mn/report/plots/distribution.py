@@ -85,7 +85,8 @@ class _Panel:
     @property
     def table(self) -> float:
         """Points of the table below it."""
-        return LEADING * SMALL + sum(text_height(name, LABEL) + 1 for name in self.names.values())
+        return LEADING * SMALL + sum(text_height(self.names[curve], LABEL) + 1
+                                      for curve in self.curves)
 
     @property
     def scale(self) -> float:
@@ -269,8 +270,8 @@ def _table(sheet: Sheet, top: float, panel: _Panel, styles: dict[str, Look]) -> 
         sheet.write(edge, top, head, SMALL, colour=FAINT, align="right")
     sheet.write(MARGIN + _SWATCH, top, panel.unit, SMALL, colour=FAINT)
     top += LEADING * SMALL
-    for curve, name in panel.names.items():
-        look = styles[curve.series]
+    for curve in panel.curves:
+        look, name = styles[curve.series], panel.names[curve]
         swatch = sheet.axes(MARGIN, top, _SWATCH - 6, LABEL * LEADING)
         swatch.set_xlim(0, 1)
         swatch.set_ylim(0, 1)
