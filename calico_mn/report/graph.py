@@ -9,7 +9,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.model import EncapsulationMode
 from calico_mn.report import drawing
 
-_SVG, _DOT = "svg", "dot"
+SVG, DOT, MERMAID = FORMS = ("svg", "dot", "mermaid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class _Vertex:
 
 
 def graph(cluster: Cluster, form: str, mode: str | None = None) -> str:
-    """The cluster in the language ``form``: ``svg``, ``dot`` or ``mermaid``.
+    """The cluster in the language ``form``: one of :data:`FORMS`.
 
     ``mode`` draws the ways of packets (SVG only).
     """
-    if form == _SVG:
+    if form == SVG:
         ways = drawing.ways(cluster, EncapsulationMode(mode)) if mode else ()
         return drawing.draw(cluster, ways)
     vertices, edges = list(_vertices(cluster)), list(_edges(cluster))
-    return _dot(cluster, vertices, edges) if form == _DOT else _mermaid(vertices, edges)
+    return _dot(cluster, vertices, edges) if form == DOT else _mermaid(vertices, edges)
 
 
 def _vertices(cluster: Cluster) -> Iterator[_Vertex]:

@@ -9,8 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from calico_mn.kernel.facts import DeviceFacts
 from calico_mn.kernel.lookup import Answer, Query
+from calico_mn.trace.causes import (
+    BLACKHOLE,
+    BY_ERROR,
+    BY_KIND,
+    DEVICE_DOWN,
+    FILTER,
+    LOST,
+    MARTIAN,
+    NO_NEIGHBOUR,
+    NO_REPLY,
+    NO_ROUTE,
+    NOT_DECAPSULATED,
+    NOT_ENCAPSULATED,
+    NOT_FORWARDING,
+    PROHIBIT,
+    RP_FILTER,
+    TOO_BIG,
+    TTL,
+    UNKNOWN,
+    UNREACHABLE,
+    WORDS,
+    WRONG_MAC,
+)
+from calico_mn.trace.counters import risen
 from calico_mn.trace.journey import (
     BACK,
     OUT,
@@ -21,30 +44,7 @@ from calico_mn.trace.journey import (
     Neighbour,
     Routing,
 )
-from calico_mn.trace.packets import Header
 from calico_mn.trace.recording import SWITCH, Recording
-
-BLACKHOLE, UNREACHABLE, PROHIBIT, NO_ROUTE = "blackhole", "unreachable", "prohibit", "no-route"
-RP_FILTER, MARTIAN, TTL, TOO_BIG = "rp-filter", "martian", "ttl", "too-big"
-DEVICE_DOWN, NO_NEIGHBOUR, WRONG_MAC = "device-down", "no-neighbour", "wrong-mac"
-NOT_FORWARDING, NOT_DECAPSULATED, NOT_ENCAPSULATED = (
-    "not-forwarding", "not-decapsulated", "not-encapsulated")
-FILTER, LOST, NO_REPLY, UNKNOWN = "filter", "lost-on-cable", "no-reply", "unknown"
-
-_BY_KIND = {"blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBIT}
-_BY_ERROR = {"ENETUNREACH": NO_ROUTE, "EINVAL": MARTIAN, "EACCES": PROHIBIT,
-             "EHOSTUNREACH": UNREACHABLE, "EXDEV": RP_FILTER}
-_WORDS = {"EXDEV": "Invalid cross-device link", "ENETUNREACH": "Network is unreachable",
-          "EHOSTUNREACH": "No route to host", "EINVAL": "Invalid argument",
-          "EACCES": "Permission denied"}
-
-#: counters that tell of packets that ended; a device's own are added by their suffix
-_TELLING = (
-    "TcpExt.IPReversePathFilter", "Ip.InHdrErrors", "Ip.InAddrErrors", "Ip.InUnknownProtos",
-    "Ip.InDiscards", "Ip.OutDiscards", "Ip.OutNoRoutes", "Ip.FragFails", "IpExt.InNoRoutes",
-    "Icmp.OutDestUnreachs", "Icmp.OutTimeExcds", "TcpExt.TCPMinTTLDrop",
-)
-_DEVICE_COUNTERS = (".rx_dropped", ".tx_dropped", ".rx_errors", ".tx_errors")
 
 Ask = Callable[[str, Query], Answer]
 
@@ -52,18 +52,6 @@ Ask = Callable[[str, Query], Answer]
 def ending(leg: Leg, errors: Sequence[Leg], recording: Recording, ask: Ask) -> Death:
     """Why ``leg`` did not arrive."""
     return _Ending(leg, errors, recording, ask).found()
-
-
-def risen(recording: Recording, namespace: str) -> dict[str, int]:
-    """The telling counters of a namespace that rose while the probe was on its way."""
-    before = recording.before[namespace].counters
-    found = {}
-    for name, value in recording.after[namespace].counters.items():
-        if name in _TELLING or name.endswith(_DEVICE_COUNTERS):
-            rise = value - before.get(name, 0)
-            if rise > 0:
-                found[name] = rise
-    return found
 
 
 class _Ending:
@@ -79,16 +67,15 @@ class _Ending:
 
     def found(self) -> Death:
         if self.crossing is None:
+            at_home = self.leg.kind == BACK and self.facts.owns(self.leg.sender)
             self.evidence.append(
-                "no capture saw it on any device" if self.leg.kind != BACK or not
-                self.recording.after[self.place].owns(self.leg.sender)
-                else f"captures saw the request arrive at {self.place}, and no answer leave")
+                f"captures saw the request arrive at {self.place}, and no answer leave"
+                if at_home else "no capture saw it on any device")
         else:
             verb = "leave by" if self.crossing.direction == OUT else "come in by"
             self.evidence.append(f"captures saw it {verb} {self.crossing.device} of "
                                  f"{self.place}, and nowhere after that")
-        death = self._cause()
-        return death
+        return self._cause()
 
     def _die(self, cause: str, by: str, reason: str, deduced: str = "") -> Death:
         evidence = list(self.evidence)
@@ -111,7 +98,7 @@ class _Ending:
             return self._refused()
         assert self.routing is not None
         answer = self.routing.answer
-        if answer.error or answer.kind in _BY_KIND:
+        if answer.error or answer.kind in BY_KIND:
             return self._by_route(self.routing)
         if answer.kind == "local":
             return self._at_home()
@@ -156,7 +143,7 @@ class _Ending:
                   else f"MTU {mtu} of {answer.device}")
             return self._die(TOO_BIG, by, f"{self.recording.probe.size} bytes with DF do not fit"
                              f" {by}; {self.place}'s own kernel refused them")
-        if self.routing is not None and (answer.error or answer.kind in _BY_KIND):
+        if self.routing is not None and (answer.error or answer.kind in BY_KIND):
             return self._by_route(self.routing)
         if error == "EPERM":
             return self._filtered("its own packet filter refused it")
@@ -168,9 +155,9 @@ class _Ending:
         answer, query = routing.answer, routing.query
         what = "the outer header's destination" if routing.outer else "the destination"
         if answer.error:
-            words = _WORDS.get(answer.error, answer.error)
+            words = WORDS.get(answer.error, answer.error)
             self.evidence.append(f"'{query}' in {self.place} answers: {words}")
-        cause = _BY_KIND.get(answer.kind) or _BY_ERROR.get(answer.error, UNKNOWN)
+        cause = BY_KIND.get(answer.kind) or BY_ERROR.get(answer.error, UNKNOWN)
         if query.device and (answer.error == "EXDEV" or cause == MARTIAN):
             return self._source_validation(query, answer)
         device = self.facts.device(query.device) if query.device else None
@@ -231,8 +218,12 @@ class _Ending:
         if coming_in and header is not None and header.ttl <= 1:
             return self._die(TTL, f"TTL {header.ttl}", f"its TTL was {header.ttl} when it reached"
                              f" {self.place}, which would have had to forward it")
-        if header is not None and self._too_big(header, answer, device):
-            return self._die_too_big(header, answer, device)
+        mtu = answer.mtu or (device.mtu if device else 0)
+        if header is not None and header.dont_fragment and 0 < mtu < header.length:
+            # Where the packet waits in tunl0, it is the outer packet that has to fit.
+            return self._die(TOO_BIG, f"MTU {mtu} of {answer.device}",
+                             f"{header.length} bytes with DF do not fit MTU {mtu} of"
+                             f" {answer.device} on {self.place}")
         if device is None:
             return self._die(DEVICE_DOWN, answer.line, f"the route of {self.place} leads to no"
                              " device")
@@ -269,18 +260,6 @@ class _Ending:
         self.evidence.append(f"'{Query(waiting.address)}' in {name}: no route")
         return (f"; proxy ARP on {device} of {name} answers only for addresses to which {name}"
                 f" has a route, and it has none to {waiting.address}")
-
-    @staticmethod
-    def _too_big(header: Header, answer: Answer, device: DeviceFacts | None) -> bool:
-        mtu = answer.mtu or (device.mtu if device else 0)
-        return header.dont_fragment and 0 < mtu < header.length
-
-    def _die_too_big(self, header: Header, answer: Answer, device: DeviceFacts | None) -> Death:
-        mtu = answer.mtu or (device.mtu if device else 0)
-        # Where the packet waits in tunl0, it is the outer packet that has to fit.
-        return self._die(TOO_BIG, f"MTU {mtu} of {answer.device}",
-                         f"{header.length} bytes with DF do not fit MTU {mtu} of"
-                         f" {answer.device} on {self.place}")
 
     def _filtered(self, so_far: str, answer: Answer | None = None) -> Death:
         """Everything else has been ruled out; a rule that counted is the proof, if there is one."""

@@ -18,6 +18,7 @@ from calico_mn.errors import ClusterError
 from calico_mn.kernel import facts, lookup
 from calico_mn.kernel.sniffer import Frame, Sniffer
 from calico_mn.trace import filters, story
+from calico_mn.trace.causes import FILTER
 from calico_mn.trace.endpoints import cables, endpoint, kinds
 from calico_mn.trace.follow import sort
 from calico_mn.trace.journey import Journey
@@ -82,8 +83,8 @@ def _checked(probe: Probe) -> Probe:
     if probe.protocol != "icmp" and not 0 < probe.port < 65536:
         raise ClusterError(f"a {probe.protocol.upper()} probe needs a port, 1 to 65535")
     if not smallest(probe.protocol) <= probe.size <= _LARGEST:
-        raise ClusterError(f"an {probe.protocol.upper()} packet has {smallest(probe.protocol)} to"
-                           f" {_LARGEST} bytes, not {probe.size}")
+        raise ClusterError(f"a packet with {probe.protocol.upper()} has"
+                           f" {smallest(probe.protocol)} to {_LARGEST} bytes, not {probe.size}")
     if not 0 < probe.ttl < 256:
         raise ClusterError(f"TTL is 1 to 255, not {probe.ttl}")
     return dataclasses.replace(probe, size=40) if probe.protocol == "tcp" else probe
@@ -168,7 +169,7 @@ def _answered(net: CalicoNet, recording: Recording) -> Recording:
 def _filters_asked(net: CalicoNet, recording: Recording) -> Recording:
     """Where nothing else explains the end: send it again, and see which rules count it."""
     death = story.journey(recording).death
-    if death is None or (not death.deduced and death.cause != "filter"):
+    if death is None or (not death.deduced and death.cause != FILTER):
         return recording
     host = net[death.place]
     before = {rule.rule: rule.packets for rule in filters.counters(host)}

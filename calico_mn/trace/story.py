@@ -32,6 +32,9 @@ from calico_mn.trace.journey import (
 from calico_mn.trace.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.trace.recording import SWITCH, Recording
 
+#: flags of a TCP header (RFC 9293, section 3.1)
+_SYN, _RST = 0x02, 0x04
+
 
 def questions(recording: Recording) -> list[tuple[str, Query]]:
     """What the kernel has not been asked yet: namespace and question."""
@@ -211,9 +214,6 @@ class _Story:
 
     def _ending(self, leg: Leg, errors: Sequence[Leg]) -> Death:
         return ending(leg, errors, self.recording, self.ask)
-
-
-_SYN, _RST = 0x02, 0x04
 
 
 def _text(recording: Recording, kind: str, seen: Sighting | None = None) -> str:

@@ -176,8 +176,8 @@ def describe(header: Header) -> str:
 
 def _leg_in_short(leg: Leg) -> Iterator[Line]:
     words = f"{leg.kind.upper()}  {leg.text}, {leg.sender} > {leg.receiver}"
-    if leg.about:
-        words += f", about the {leg.about} header" if leg.about == "outer" else ""
+    if leg.about == "outer":
+        words += ", about the outer header"
     yield Line(words, TITLE)
     yield Line(f"  {short(leg)}", OUTER if leg.encapsulated else PLAIN)
     if not leg.arrived:
