@@ -136,22 +136,23 @@ def _listen(sniffers: dict[str, Sniffer], recording: Recording, patience: float
     begun = last = time.monotonic()
     seen = 0
     while True:
+        # The time before looking: on a busy machine much may come between looking and deciding.
+        asked = time.monotonic()
         for descriptor, _event in poll.poll(20):
             name = names[descriptor]
             frames += [(name, frame) for frame in sniffers[name].read()]
         frames.sort(key=lambda one: one[1].time)
-        now = time.monotonic()
         partial = dataclasses.replace(recording, frames=tuple(frames))
         told = sort(partial)
         count = sum(map(len, (told.there, told.back, told.arp, *told.errors)))
         if count > seen:
-            seen, last = count, now
+            seen, last = count, time.monotonic()
         back = any(s.namespace == recording.source.name and not s.frame.outgoing
                    for s in (*told.back, *(s for group in told.errors for s in group)))
         waiting = unanswered(told.arp, dict(recording.kinds)) and not back
         # After the answer a moment for what is still in the sockets.
         enough = patience / 10 if back else _ARP_S if waiting else patience
-        if now - (begun if waiting else last) > enough:
+        if asked - (begun if waiting else last) > enough:
             return tuple(frames)
 
 
