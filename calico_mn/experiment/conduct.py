@@ -118,6 +118,15 @@ def _finished(directory: Path) -> Mapping[str, Any] | None:
     return {**found, "steal_share": steal} if is_whole else None
 
 
+def _legible(found: Any) -> Any:
+    """Values of a file that anybody may have changed, without what a terminal would act on."""
+    if isinstance(found, dict):
+        return {printable(str(name)): _legible(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_legible(value) for value in found]
+    return printable(found) if isinstance(found, str) else found
+
+
 def _report_again(experiment: Experiment, options: command_line.Options, begun: record.Record,
                   topology: Topology, known: Mapping[str, Any]) -> int:
     """Make the report anew, from what is on disk: that takes no cluster and no root."""
@@ -129,12 +138,12 @@ def _report_again(experiment: Experiment, options: command_line.Options, begun: 
         with opened as log:
             run = Run(experiment.name, options, topology, begun.topology, directory, log,
                       terminal.console(), interruption)
-        run.plan, run.environment = known["plan"], known["environment"]
         run.steal_share = known["steal_share"]
         run.picture = drawing.draw(Cluster(topology, 2))
         try:
+            run.plan, run.environment = _legible(known["plan"]), _legible(known["environment"])
             conclude(experiment, run, begun)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             # Found by a person who has changed them, or written by another version.
             raise CalicoMnError(f"{directory}: {SUMMARY} and {READINGS} do not fit together"
                                 f" ({type(error).__name__}: {error}); without {SUMMARY} the run"

@@ -340,3 +340,18 @@ def test_a_damaged_copy_of_the_topology_is_refused_and_changes_nothing(start, ou
         start(Method(), "--resume", out)
     assert str(caught.value).replace("\n", "").isprintable()
     assert sorted(path.name for path in out.iterdir()) == before
+
+
+def test_a_forged_summary_is_shown_as_words(start, out, capsys):
+    assert start(Method(), "--output", out) == 0
+    for name in ("summary.json", "run.json"):
+        forged = json.loads((out / name).read_text())
+        forged["plan"] = {"settings": ["\x1b[2J<script>alert(1)</script>"], "\x1b[31m": "\u202e"}
+        forged["environment"] = {"machine": {"kernel": "\x1b]0;x\x07<script>alert(1)</script>"}}
+        forged["steal_share"] = None
+        (out / name).write_text(json.dumps(forged))
+    capsys.readouterr()
+    assert start(Method(), "--resume", out) == 0
+    assert "\x1b" not in "".join(capsys.readouterr())
+    assert "<script>alert" not in (out / "report.html").read_text()
+    assert "\x1b" not in (out / "report.html").read_text()
