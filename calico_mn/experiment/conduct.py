@@ -15,7 +15,7 @@ from rich.text import Text
 
 from calico_mn import results
 from calico_mn.calico.cluster import Cluster
-from calico_mn.errors import CalicoMnError
+from calico_mn.errors import CalicoMnError, KernelError, ToolError
 from calico_mn.experiment import options as command_line
 from calico_mn.experiment import record, requirements
 from calico_mn.experiment.interruption import Interruption
@@ -100,7 +100,11 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
 
 
 def _measured(experiment: Experiment, run: Run) -> None:
-    experiment.measure(run)
+    try:
+        experiment.measure(run)
+    except (ToolError, KernelError) as error:
+        run.look_over(f"Noticed when this failed: {str(error).splitlines()[0]}.")
+        raise
     run.look_over("Noticed after the last trial.")
 
 

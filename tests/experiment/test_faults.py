@@ -36,7 +36,8 @@ def script():
 def compare(tmp_path, monkeypatch):
     """compare(fault) -> exit status, what was found; the fault strikes before the third transfer.
 
-    The fault gets the cluster. No pictures are drawn.
+    With ``at=0`` it strikes before anything is measured. The fault gets the cluster. No pictures
+    are drawn.
     """
     small, plans, calls = topology(tmp_path, a="node31", b="node32"), [], []
     monkeypatch.setattr(modes_report, "pictures", lambda *_: ())
@@ -47,14 +48,16 @@ def compare(tmp_path, monkeypatch):
         lambda _: (("round trips", {}), ("tcp", {}))))
     make, transfer = modes.plan, instruments.tcp
 
-    def plan(run):
-        plans.append(make(run))
-        return plans[0]
+    def start(fault, at=3):
+        def plan(run):
+            plans.append(make(run))
+            if at == 0:
+                fault(plans[0].net)
+            return plans[0]
 
-    def start(fault):
         def tcp(*args, **options):
             calls.append(args)
-            if len(calls) == 3:
+            if len(calls) == at:
                 fault(plans[0].net)
             return transfer(*args, **options)
 
@@ -113,6 +116,14 @@ def test_a_cluster_broken_in_the_middle_of_the_trials_is_named_and_the_readings_
     assert "Noticed " in err and "--resume" in err and ".." not in err.replace("...", "")
     whole = [r for r in found.readings if r.instrument == "tcp"]
     assert len(whole) >= 2 and found.summary["cut_short"].startswith("the cluster is not")
+
+
+def test_a_cluster_broken_before_the_trials_is_not_taken_for_one_that_connects_nobody(
+        compare, capsys):
+    status, found = compare(by_hand("node31", "ip link set eth0 down"), at=0)
+    assert status == 1 and not found.complete
+    assert "is not as it was set up any more: node31: eth0 is down. Noticed " in (
+        capsys.readouterr().err)
 
 
 def deletable(compare):
