@@ -67,7 +67,7 @@ class Run:
             topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate)
             net = self.enter(topology, tunnel=tunnel, rp_filter=rp_filter)
             # Whoever asks for "auto" and whoever asks for what it became means the same one.
-            self._nets[key] = self._nets[(net.tunnel, *key[1:])] = net
+            self._nets[key] = self._nets[net.tunnel, pod_mtu, rate, rp_filter] = net
         return self._nets[key]
 
     def enter(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
