@@ -137,6 +137,7 @@ def test_when_all_nodes_change_all_lives_and_a_run_can_be_taken_up_again(tmp_pat
     # As if it had been killed in the middle of a trial.
     kept = path.read_text().splitlines(keepends=True)[:10]
     path.write_text("".join(kept))
+    (tmp_path / "out" / "summary.json").unlink()  # else it counts as finished
     again = run("--resume", tmp_path / "out")
     assert again.returncode == 0, again.stderr
     assert path.read_text().startswith("".join(kept))
