@@ -301,6 +301,13 @@ give_back() {
         -newermt "@$touched_since" -exec chown -h "$owner" {} + || true
 }
 
+# How many processes run the tests: more than four would only be in each other's way.
+test_processes() {
+    local processors
+    processors=$(nproc)
+    echo $((processors < 4 ? processors : 4))
+}
+
 # ---------------------------------------------------------------- main
 
 # A function, so that bash has read the whole file before anything is done.
@@ -335,6 +342,8 @@ main() {
         ;;
     test)
         cd "$here"
+        # All of them on several processors; what is chosen by hand in one process, as usual.
+        [ $# -gt 0 ] || set -- -n "$(test_processes)" --dist loadfile --no-loadscope-reorder
         run_as_root "$venv/bin/python" -m pytest "$@"
         ;;
     esac

@@ -23,6 +23,8 @@ setup(
         "rich",
         "matplotlib",
     ],
-    extras_require={"test": ["pytest", "hypothesis", "mypy", "ruff", "types-PyYAML"]},
+    extras_require={
+        "test": ["pytest", "pytest-xdist", "hypothesis", "mypy", "ruff", "types-PyYAML"],
+    },
     zip_safe=False,
 )

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.register_assert_rewrite("support")
+
+_TURNS = pytest.StashKey[Any]()
+#: what takes longest comes first, so that no worker is left with it at the end
+_LONG = ("tests/uml/", "tests/benchmarks/", "tests/experiment/", "tests/acceptance/",
+         "tests/cli/", "tests/trace/", "tests/measure/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,11 +27,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
-    # A shell starts background jobs with SIGINT ignored, and our children would inherit that:
-    # the tests of Ctrl-C would then wait in vain.
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        from support.turns import Turns
+
+        config.stash[_TURNS] = Turns(Path(config.workerinput["turns"]))
+    elif config.getoption("numprocesses", None):
+        config.stash[_TURNS] = tempfile.mkdtemp(prefix="calico-mn-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and _TURNS in config.stash:
+        shutil.rmtree(config.stash[_TURNS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Called by pytest-xdist for each worker that it starts."""
+    node.workerinput["turns"] = node.config.stash[_TURNS]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next(
+        (place for place, start in enumerate(_LONG) if item.nodeid.startswith(start)), len(_LONG)))
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    # A shell starts background jobs with SIGINT ignored, as pytest-xdist does its workers, and our
+    # children would inherit that: the tests of Ctrl-C would then wait in vain.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    turns = item.config.stash.get(_TURNS, None)
+    alone = item.get_closest_marker("alone") is not None
+    with turns.taken(alone) if turns else nullcontext():
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -118,7 +118,8 @@ class Capture:
     """What tcpdump on a device would see: (direction, bytes), from the moment it is made."""
 
     def __init__(self, netns, device):
-        self._socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        # With a protocol from the beginning it would see all devices until it is bound.
+        self._socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)  # SO_RCVBUFFORCE
         self._socket.bind((device, ETH_P_ALL))
 

@@ -4,12 +4,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.nobody import NOBODY, open_up
 
 from calico_mn.experiment.invoker import writing
 
 pytestmark = pytest.mark.root
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -17,8 +16,7 @@ def theirs(tmp_path, monkeypatch):
     """A directory of the person who called sudo, below directories that everybody may enter."""
     monkeypatch.setenv("SUDO_UID", str(NOBODY))
     monkeypatch.setenv("SUDO_GID", str(NOBODY))
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    open_up(tmp_path)
     place = tmp_path / "theirs"
     place.mkdir(mode=0o755)
     os.chown(place, NOBODY, NOBODY)

@@ -78,6 +78,7 @@ RATE = 40
 
 
 # a@node31 --40 Mbit/s-- rack-a --40-- r1 --40-- rack-b --40-- node33@c
+@pytest.mark.alone
 @pytest.mark.root
 def test_a_slow_link_carries_what_header_sizes_allow():
     tunnel = os.environ.get("CALICO_MN_TUNNEL", "auto")

@@ -34,10 +34,17 @@ def attempted(act: Callable[[], object]) -> str:
     return said
 
 
+def open_up(path: Path) -> None:
+    """Let everybody get to a temporary directory of pytest's, also where a worker made it."""
+    for part in (path, *path.parents[:3]):
+        part.chmod(0o755)
+        if part.name.startswith("pytest-of-"):
+            break
+
+
 def home(below: Path) -> Path:
     """A directory of that user's, below a temporary one of pytest's, which is root's alone."""
-    for path in (below, *below.parents[:2]):
-        path.chmod(0o755)
+    open_up(below)
     place = below / "home"
     place.mkdir(mode=0o755)
     os.chown(place, NOBODY, NOBODY)

@@ -1,0 +1,36 @@
+"""Tests on several processors at once, except those that need the machine for themselves.
+
+Under pytest-xdist each worker holds a shared lock while one of its tests runs; a test marked
+``alone`` holds it exclusively. A second lock, held only while waiting for the first, keeps those
+that share it from slipping past one that waits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Turns:
+    """The two locks, as files in ``directory``, which all workers are given."""
+
+    def __init__(self, directory: Path) -> None:
+        self._gate, self._floor = (
+            os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            for name in ("gate", "floor"))
+
+    @contextmanager
+    def taken(self, alone: bool) -> Iterator[None]:
+        """Run what is inside beside others, or alone."""
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._floor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._floor, fcntl.LOCK_UN)
