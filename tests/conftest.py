@@ -54,10 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    # A shell starts background jobs with SIGINT ignored, as pytest-xdist does its workers, and our
-    # children would inherit that: the tests of Ctrl-C would then wait in vain.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Shells start background jobs with SIGINT ignored, nohup(1) any program with SIGHUP, and our
+    # children would inherit that: tests of Ctrl-C and of closed terminals would wait in vain.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler),
+                            (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     turns = item.config.stash.get(_TURNS, None)
     alone = item.get_closest_marker("alone") is not None
     with turns.taken(alone) if turns else nullcontext():

@@ -52,15 +52,19 @@ def test_an_experiment_goes_on_after_a_stop_and_reports_when_its_terminal_is_clo
             os.read(terminal, 65536)
         return readings(output) > count
 
-    assert eventually(lambda: more_than(0), 60)
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.5)
-    before = readings(output)
-    os.kill(pid, signal.SIGCONT)
-    assert eventually(lambda: more_than(before), 30)
-    os.close(terminal)
-    assert eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                      is not None, 30)
+    try:
+        assert eventually(lambda: more_than(0), 60)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        before = readings(output)
+        os.kill(pid, signal.SIGCONT)
+        assert eventually(lambda: more_than(before), 30)
+        os.close(terminal)
+        assert eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                          is not None, 30)
+    finally:  # nothing to what has ended, which is still to be waited for
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     found = results.load(output)
     assert found.summary["cut_short"] == "interrupted" and found.summary["failures"] == []

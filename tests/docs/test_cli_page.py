@@ -38,6 +38,7 @@ def plain(line: str) -> str:
         r"\b(ebpf|kernel)\b|-{2,}|iproute2-\S.*|Linux .*", "", line))).strip()
 
 
+@pytest.mark.alone  # it names runs as their files are called
 @pytest.mark.root
 def test_every_command_of_the_page_does_what_is_shown(tmp_path):
     if running := [run.name for run in registry.runs() if run.name.startswith("two-subnets")]:
