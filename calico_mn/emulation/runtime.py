@@ -60,10 +60,9 @@ class Runtime:
                  needs_tunnel: bool = True) -> None:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
-        #: what runs that were killed had left, and this one removed before it began
-        with limits.told("the run cannot begin"):
-            self.removed = leftovers.remove_before_start()
         with ExitStack() as undo, limits.told("the run cannot begin"):
+            #: what runs that were killed had left, and this one removed before it began
+            self.removed = leftovers.remove_before_start()
             # Ending a run takes a descriptor, also after a boot that failed for want of one.
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             undo.callback(os.close, self._reserve)

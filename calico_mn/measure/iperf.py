@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from calico_mn.errors import ToolError
 from calico_mn.measure.iperf_json import Transfer, parse
 from calico_mn.measure.iperf_version import has_threads, timed
-from calico_mn.measure.programs import (
-    LONGEST_ANSWER,
-    Host,
-    end,
-    ending,
-    excerpt,
-    last_words,
-    readable,
-    run,
-    start,
-)
+from calico_mn.measure.programs import Host, await_words, end, ending, excerpt, run, start
 
 __all__ = ["CONNECT_TIMEOUT_MS", "DIRECTIONS", "Server", "Transfer", "answer", "client_argv",
            "counted_seconds", "limited_seconds", "listening", "parse", "transfer", "warm_up"]
@@ -135,7 +122,8 @@ def listening(server: Host) -> Iterator[None]:
     """A server for one client listens when the block begins, and is ended after it."""
     listener = start(server, ["iperf3", "-s", "-1", "-i", "0", "--forceflush"])
     try:
-        _await_listening(server, listener)
+        await_words(server, listener, b"listening", _START_TIMEOUT_S, name="iperf3 -s",
+                    aim="start to listen")
         yield
     finally:
         end(listener)
@@ -147,22 +135,3 @@ def _transfer(client: Host, server: Host, command: list[str], expected: float) -
         return parse(output)
     except ToolError as error:
         raise ToolError(f"{client.name} to {server.name}: {error}") from None
-
-
-def _await_listening(host: Host, process: subprocess.Popen[Any]) -> None:
-    """Return once the server says that it listens. Raises ToolError if it ends or is silent."""
-    assert process.stdout is not None and process.stderr is not None
-    # Read below Python's own buffer, which select() does not see.
-    output = process.stdout.fileno()
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    said = b""
-    while b"listening" not in said:
-        if time.monotonic() > deadline or not readable([output], deadline - time.monotonic()):
-            raise ToolError(f"{host.name}: iperf3 -s did not start to listen within"
-                            f" {_START_TIMEOUT_S:g} s")
-        part = os.read(output, 4096)
-        if not part:
-            reason = (excerpt(said.decode(errors="replace")) or last_words(process)
-                      or ending(process.returncode))
-            raise ToolError(f"{host.name}: iperf3 -s ended: {reason}")
-        said = (said + part)[-LONGEST_ANSWER:]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,17 +11,7 @@ from typing import Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf, ping
-from calico_mn.measure.programs import (
-    LONGEST_ANSWER,
-    Host,
-    end,
-    ending,
-    excerpt,
-    last_words,
-    readable,
-    run,
-    start,
-)
+from calico_mn.measure.programs import Host, await_words, end, ending, excerpt, run, start
 
 _LONGEST_S = 3
 #: the stream is ended when the pings have: it must only be longer than they can be
@@ -92,25 +80,8 @@ def _stream(client: Host, server: iperf.Server) -> Iterator[subprocess.Popen[Any
             "iperf3", "-c", server.ip, "-t", str(_STREAM_S), "-i", "0.1", "--forceflush",
             "--connect-timeout", str(iperf.CONNECT_TIMEOUT_MS)])
         try:
-            _await_reports(client, stream)
+            await_words(client, stream, b"bits/sec", _STREAM_START_S, times=_REPORTS_BEFORE,
+                        name="the TCP stream", aim="get going")
             yield stream
         finally:
             end(stream)
-
-
-def _await_reports(host: Host, stream: subprocess.Popen[Any]) -> None:
-    """Return once data flows, by iperf3's own reports."""
-    assert stream.stdout is not None and stream.stderr is not None
-    output = stream.stdout.fileno()
-    deadline = time.monotonic() + _STREAM_START_S
-    said = b""
-    while said.count(b"bits/sec") < _REPORTS_BEFORE:
-        if time.monotonic() > deadline or not readable([output], deadline - time.monotonic()):
-            raise ToolError(f"{host.name}: a TCP stream did not get going within"
-                            f" {_STREAM_START_S:g} s")
-        part = os.read(output, 4096)
-        if not part:
-            reason = (last_words(stream) or excerpt(said.decode(errors="replace"))
-                      or ending(stream.returncode))
-            raise ToolError(f"{host.name}: the TCP stream ended: {reason}")
-        said = (said + part)[-LONGEST_ANSWER:]

@@ -22,8 +22,8 @@ _LOOK_S = 0.002
 _PART_BYTES = 65536
 _MOST_BYTES = 64 << 20
 _EXCERPT = 300
-#: how much of what a server says before it is ready is kept, in bytes
-LONGEST_ANSWER = 65536
+#: how much of what a program says before it is ready is kept, in bytes
+_LONGEST_ANSWER = 65536
 
 
 class Host(Protocol):
@@ -137,6 +137,29 @@ def start(host: Host, argv: Sequence[str], **options: Any) -> subprocess.Popen[s
         list(argv), stdin=subprocess.DEVNULL, text=True, errors="replace",
         env=ENVIRONMENT, **options)
     return process
+
+
+def await_words(host: Host, process: subprocess.Popen[Any], words: bytes, seconds: float, *,
+                name: str, aim: str, times: int = 1) -> None:
+    """Return once a program has printed ``words`` so many ``times``.
+
+    Raises ToolError if it ends before, or has not after ``seconds``: "NAME ended: why" or "NAME
+    did not AIM within SECONDS s".
+    """
+    assert process.stdout is not None
+    # Read below Python's own buffer, which select() does not see.
+    output = process.stdout.fileno()
+    deadline = time.monotonic() + seconds
+    said = b""
+    while said.count(words) < times:
+        if time.monotonic() > deadline or not readable([output], deadline - time.monotonic()):
+            raise ToolError(f"{host.name}: {name} did not {aim} within {seconds:g} s")
+        part = os.read(output, 4096)
+        if not part:
+            reason = (last_words(process) or excerpt(said.decode(errors="replace"))
+                      or ending(process.returncode))
+            raise ToolError(f"{host.name}: {name} ended: {reason}")
+        said = (said + part)[-_LONGEST_ANSWER:]
 
 
 def end(process: subprocess.Popen[Any]) -> None:
