@@ -6,7 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
-from calico_mn.trace.journey import (
+from calico_mn.trace.packets import Header
+from calico_mn.trace.path_trace import (
     Crossing,
     Death,
     Hop,
@@ -16,7 +17,6 @@ from calico_mn.trace.journey import (
     Routing,
     Step,
 )
-from calico_mn.trace.packets import Header
 from calico_mn.trace.words import verdict
 
 #: rises when a field changes its meaning or goes

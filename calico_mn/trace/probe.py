@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from calico_mn.errors import ClusterError
 from calico_mn.kernel import facts, lookup
 from calico_mn.kernel.sniffer import Frame, Sniffer
-from calico_mn.trace import filters, story
-from calico_mn.trace.causes import FILTER
+from calico_mn.trace import analysis, filters
+from calico_mn.trace.arp import unanswered
+from calico_mn.trace.drop_reasons import FILTER
 from calico_mn.trace.endpoints import cables, endpoint, kinds
 from calico_mn.trace.follow import sort
-from calico_mn.trace.journey import Journey
-from calico_mn.trace.neighbours import unanswered
 from calico_mn.trace.packets import PROTOCOLS
+from calico_mn.trace.path_trace import Journey
 from calico_mn.trace.recording import POD, Endpoint, Probe, Recording
 from calico_mn.trace.sender import new_mark, send, smallest
 
@@ -54,7 +54,7 @@ def trace(net: CalicoNet, source: str, destination: str, probe: Probe | None = N
 
     Raises ClusterError for unknown names and for a probe that cannot be sent.
     """
-    return story.journey(record(net, source, destination, probe, cold=cold, patience=patience))
+    return analysis.journey(record(net, source, destination, probe, cold=cold, patience=patience))
 
 
 def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = None, *,
@@ -159,7 +159,7 @@ def _listen(sniffers: dict[str, Sniffer], recording: Recording, patience: float
 def _answered(net: CalicoNet, recording: Recording) -> Recording:
     """Ask the kernel what the story wants to know. An answer may raise another question."""
     for _round in range(_ROUNDS):
-        missing = story.questions(recording)
+        missing = analysis.questions(recording)
         if not missing:
             break
         for name, query in missing:
@@ -169,7 +169,7 @@ def _answered(net: CalicoNet, recording: Recording) -> Recording:
 
 def _filters_asked(net: CalicoNet, recording: Recording) -> Recording:
     """Where nothing else explains the end: send it again, and see which rules count it."""
-    death = story.journey(recording).death
+    death = analysis.journey(recording).death
     if death is None or (not death.deduced and death.cause != FILTER):
         return recording
     host = net[death.place]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calico_mn.trace.journey import (
+from calico_mn.trace.packets import ICMP, IPIP, TCP, UDP, Header
+from calico_mn.trace.path_trace import (
     BACK,
     OUT,
     THERE,
@@ -21,7 +22,6 @@ from calico_mn.trace.journey import (
     Neighbour,
     Routing,
 )
-from calico_mn.trace.packets import ICMP, IPIP, TCP, UDP, Header
 from calico_mn.trace.words import headline, short, verdict
 
 #: what a line is about; a terminal may give each its own colour

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calico_mn.trace.journey import BACK, Journey, Leg
+from calico_mn.trace.path_trace import BACK, Journey, Leg
 
 
 def headline(journey: Journey) -> str:

@@ -9,11 +9,11 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from calico_mn.report.svg import width
-from calico_mn.trace import story
+from calico_mn.trace import analysis
 from calico_mn.trace.document import document, dumps
 from calico_mn.trace.filters import parse
-from calico_mn.trace.journey import Encapsulation, Neighbour
 from calico_mn.trace.packets import decode, error_text
+from calico_mn.trace.path_trace import Encapsulation, Neighbour
 from calico_mn.trace.picture import picture
 from calico_mn.trace.recording import FilterCounter
 from calico_mn.trace.recording import document as recorded
@@ -31,21 +31,21 @@ def test_a_recording_survives_being_written_and_read(recording, name):
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_text_and_picture_of_a_recording(recording, golden, name):
-    journey = story.journey(recording(name))
+    journey = analysis.journey(recording(name))
     golden(f"recorded-{name}.txt", text(journey, full_reply=True))
     golden(f"recorded-{name}.svg", picture(journey))
 
 
 def test_the_kernel_is_asked_nothing_that_has_been_answered(recording):
     found = recording("always")
-    assert story.questions(found) == []
+    assert analysis.questions(found) == []
     emptied = dataclasses.replace(found, answers={})
     assert ("node31", "ip route get 192.168.58.33") in {
-        (place, str(query)) for place, query in story.questions(emptied)}
+        (place, str(query)) for place, query in analysis.questions(emptied)}
 
 
 def test_headers_go_on_and_off_and_arp_is_told(recording):
-    journey = story.journey(recording("always"))
+    journey = analysis.journey(recording("always"))
     headers = [(hop.namespace, step.on, step.outer.ttl, step.inner.ttl)
                for hop in journey.there.hops for step in hop.steps
                if isinstance(step, Encapsulation)]
@@ -56,7 +56,7 @@ def test_headers_go_on_and_off_and_arp_is_told(recording):
 
 
 def test_of_many_who_heard_an_arp_question_the_number_is_told(recording):
-    journey = story.journey(recording("rp"))
+    journey = analysis.journey(recording("rp"))
     first = journey.there.hops[0]
     steps = tuple(dataclasses.replace(step, heard_by=tuple(f"node{n}" for n in range(98)))
                   if isinstance(step, Neighbour) else step for step in first.steps)
@@ -66,14 +66,14 @@ def test_of_many_who_heard_an_arp_question_the_number_is_told(recording):
 
 
 def test_a_packet_that_was_never_answered_has_no_way_back(recording):
-    journey = story.journey(recording("rp"))
+    journey = analysis.journey(recording("rp"))
     assert journey.back is None and journey.round_trip is None
     assert journey.death.cause == "rp-filter"
     assert journey.death.by == "rp_filter=1 on eth0"
 
 
 def test_the_document_is_json_and_says_the_same(recording):
-    journey = story.journey(recording("rp"))
+    journey = analysis.journey(recording("rp"))
     found = json.loads(dumps(journey))
     assert found == document(journey)
     assert (found["version"], found["answered"], found["back"]) == (1, False, None)
@@ -87,7 +87,7 @@ def test_the_document_is_json_and_says_the_same(recording):
 @pytest.mark.parametrize("name", RECORDINGS)
 @pytest.mark.parametrize("back", [False, True])
 def test_no_text_of_the_picture_leaves_the_slide_or_touches_another(recording, name, back):
-    root = ElementTree.fromstring(picture(story.journey(recording(name)), back=back))
+    root = ElementTree.fromstring(picture(analysis.journey(recording(name)), back=back))
     boxes = [box(found) for found in root.iter(f"{SVG}text")]
     assert len(boxes) > 10
     for left, top, right, bottom, words in boxes:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from html import escape
 
 from calico_mn.report.svg import element
-from calico_mn.trace.journey import BACK, Journey
-from calico_mn.trace.picture import captions, headers, notes, places, style, way
-from calico_mn.trace.picture.stage import HEIGHT, WIDTH, stage
+from calico_mn.trace.path_trace import BACK, Journey
+from calico_mn.trace.picture import captions, headers, notes, parts, style, way
+from calico_mn.trace.picture.layout import HEIGHT, WIDTH, stage
 from calico_mn.trace.words import headline, verdict
 
 
@@ -28,19 +28,19 @@ def picture(journey: Journey, *, back: bool | None = None) -> str:
     leg = journey.back if back and journey.back is not None else journey.there
     set_out = stage(journey, leg)
     spoken = f"{headline(journey)}: {verdict(journey)}"
-    parts = [element("rect", width=WIDTH, height=HEIGHT, class_="paper"),
-             *captions.title(journey, leg)]
-    parts += headers.bars(set_out)
-    parts += [places.card(column) for column in set_out.columns]
-    parts += way.line(set_out)
+    elements = [element("rect", width=WIDTH, height=HEIGHT, class_="paper"),
+                *captions.title(journey, leg)]
+    elements += headers.bars(set_out)
+    elements += [parts.card(column) for column in set_out.columns]
+    elements += way.line(set_out)
     size = notes.size(set_out)
     for column in set_out.columns:
-        parts += places.labels(column, size)
-        parts += notes.lines(column, size)
+        elements += parts.labels(column, size)
+        elements += notes.lines(column, size)
     if set_out.end is not None and set_out.leg.hops:
-        parts += way.cross(set_out.end)
-    parts += captions.foot(journey, set_out)
+        elements += way.cross(set_out.end)
+    elements += captions.foot(journey, set_out)
     return element("svg", element("title", escape(spoken, quote=False)),
-                   element("style", style.CSS), *parts, xmlns="http://www.w3.org/2000/svg",
+                   element("style", style.CSS), *elements, xmlns="http://www.w3.org/2000/svg",
                    class_="journey", viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}", width=WIDTH,
                    height=HEIGHT, role="img") + "\n"

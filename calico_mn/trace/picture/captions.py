@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from calico_mn.report.svg import element, fitted, text, width
-from calico_mn.trace.journey import BACK, Journey, Leg
+from calico_mn.trace.path_trace import BACK, Journey, Leg
 from calico_mn.trace.picture import style
-from calico_mn.trace.picture.stage import HEIGHT, MARGIN, WIDTH, Stage
+from calico_mn.trace.picture.layout import HEIGHT, MARGIN, WIDTH, Stage
 from calico_mn.trace.words import short, verdict, way
 
 

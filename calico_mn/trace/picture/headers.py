@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calico_mn.report.svg import element, fitted, text, width
 from calico_mn.trace.picture import style
-from calico_mn.trace.picture.stage import Bar, Stage
+from calico_mn.trace.picture.layout import Bar, Stage
 
 
 def bars(set_out: Stage) -> list[str]:

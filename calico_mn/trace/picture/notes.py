@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from calico_mn.report.svg import fitted, text, width
-from calico_mn.trace.journey import Neighbour, Routing
+from calico_mn.trace.path_trace import Neighbour, Routing
 from calico_mn.trace.picture import style
-from calico_mn.trace.picture.stage import Column, Stage
+from calico_mn.trace.picture.layout import Column, Stage
 from calico_mn.trace.recording import SWITCH
 
 #: pixels, and lines' distance as a share of them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calico_mn.report.svg import element, polyline
 from calico_mn.trace.picture import style
-from calico_mn.trace.picture.stage import Stage, enters, in_tunnel, leaves, reached
+from calico_mn.trace.picture.layout import Stage, enters, in_tunnel, leaves, reached
 
 
 def line(set_out: Stage) -> list[str]:

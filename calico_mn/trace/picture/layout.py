@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from calico_mn.trace.journey import IN, OUT, THERE, Crossing, Death, Hop, Journey, Leg
 from calico_mn.trace.packets import Header
+from calico_mn.trace.path_trace import IN, OUT, THERE, Crossing, Death, Hop, Journey, Leg
 from calico_mn.trace.recording import SWITCH
 
 WIDTH, HEIGHT, MARGIN = 1600.0, 900.0, 36.0

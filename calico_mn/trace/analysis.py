@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from calico_mn.kernel.lookup import Answer, Query
-from calico_mn.trace import neighbours
-from calico_mn.trace.death import ending
+from calico_mn.trace import arp
+from calico_mn.trace.drop import ending
 from calico_mn.trace.follow import Sighting, Visit, sort, visits, was_quoted_outside
-from calico_mn.trace.journey import (
+from calico_mn.trace.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
+from calico_mn.trace.path_trace import (
     BACK,
     ERROR,
     IN,
@@ -29,7 +30,6 @@ from calico_mn.trace.journey import (
     Routing,
     Step,
 )
-from calico_mn.trace.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.trace.recording import SWITCH, Recording
 
 #: flags of a TCP header (RFC 9293, section 3.1)
@@ -184,7 +184,7 @@ class _Story:
             routing = next(step for step in reversed(steps) if isinstance(step, Routing))
             hop = routing.answer.gateway or routing.query.destination
             time = self.start + int(crossing.time * 1000) + 1
-            steps.append(neighbours.neighbour(
+            steps.append(arp.neighbour(
                 self.recording, self.frames.arp, namespace, crossing.device, hop,
                 crossing.macs[1], time))
         steps.append(crossing)
@@ -206,10 +206,10 @@ class _Story:
         routing = next((step for step in reversed(steps) if isinstance(step, Routing)), None)
         if routing is None or not routing.answer.device or routing.answer.kind != "unicast":
             return
-        found: Neighbour = neighbours.neighbour(
+        found: Neighbour = arp.neighbour(
             self.recording, self.frames.arp, namespace, routing.answer.device,
             routing.answer.gateway or routing.query.destination)
-        if neighbours.is_unresolved(self.recording, found):
+        if arp.is_unresolved(self.recording, found):
             steps.append(found)
 
     def _ending(self, leg: Leg, errors: Sequence[Leg]) -> Death:

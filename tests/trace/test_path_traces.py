@@ -18,7 +18,7 @@ from support.topologies import one_subnet, two_subnets
 
 from calico_mn import Drop
 from calico_mn.errors import ClusterError
-from calico_mn.trace import story
+from calico_mn.trace import analysis
 from calico_mn.trace.probe import record, trace
 from calico_mn.trace.recording import Probe
 from calico_mn.trace.text import text
@@ -103,7 +103,7 @@ def test_the_story_is_told_word_by_word(boot, golden, settled, name):
     if case.before:
         case.before(net)
     found = record(net, case.source, case.destination, case.probe, cold=True, patience=PATIENCE)
-    journey = story.journey(found)
+    journey = analysis.journey(found)
     death = journey.death
     assert ((death.cause, death.place) if death else ("", "")) == (case.cause, case.place)
     assert journey.answered == (not case.cause)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calico_mn.report.svg import element, fitted, text, width
-from calico_mn.trace.journey import Hop
+from calico_mn.trace.path_trace import Hop
 from calico_mn.trace.picture import style
-from calico_mn.trace.picture.stage import Column, enters, in_tunnel, leaves
+from calico_mn.trace.picture.layout import Column, enters, in_tunnel, leaves
 from calico_mn.trace.recording import SWITCH
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from calico_mn.kernel.lookup import Answer, Query
-from calico_mn.trace.causes import (
+from calico_mn.trace.counters import risen
+from calico_mn.trace.drop_reasons import (
     BLACKHOLE,
     BY_ERROR,
     BY_KIND,
@@ -33,8 +34,7 @@ from calico_mn.trace.causes import (
     WORDS,
     WRONG_MAC,
 )
-from calico_mn.trace.counters import risen
-from calico_mn.trace.journey import (
+from calico_mn.trace.path_trace import (
     BACK,
     OUT,
     Crossing,

@@ -113,7 +113,7 @@ class Hop:
 class Death:
     """Where a packet ended and why.
 
-    ``cause`` is one of the names in :mod:`calico_mn.trace.causes`; ``place`` the namespace,
+    ``cause`` is one of the names in :mod:`calico_mn.trace.drop_reasons`; ``place`` the namespace,
     ``device`` the last one at which the packet was seen there; ``by`` the route, rule or setting
     in the system's own words; ``reason`` a sentence. ``evidence`` are observations (captures,
     counters, the kernel's answers); ``deduced`` says what is concluded from them without having

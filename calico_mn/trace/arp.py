@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from calico_mn.kernel.sniffer import TO_OTHERS
 from calico_mn.trace.follow import ArpSighting
-from calico_mn.trace.journey import Neighbour
+from calico_mn.trace.path_trace import Neighbour
 from calico_mn.trace.recording import SWITCH, Recording
 
 _QUESTION, _ANSWER = 1, 2
