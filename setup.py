@@ -17,8 +17,6 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "mininet>=2.3.0.dev6",
-        # Mininet imports distutils.version, which Python 3.12 dropped and setuptools carries on.
-        "setuptools",
         "pyyaml",
         "rich",
         "matplotlib",

@@ -17,12 +17,9 @@ import resource
 from collections.abc import Sequence
 from typing import Any
 
-from mininet.link import Link
-from mininet.net import Mininet
-from mininet.node import Host
-
 from calico_mn.bgp.distributor import Distributor
 from calico_mn.calico.cluster import Cluster
+from calico_mn.emulation.mininet import Host, Link, Mininet
 from calico_mn.model import Topology
 from calico_mn.state import PROTO_KERNEL, Bridge, Namespace, Sysctl, Tunnel, Veth
 

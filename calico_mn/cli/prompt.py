@@ -10,15 +10,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mininet.cli import CLI
-from mininet.log import error, output
-from mininet.util import quietRun
-
 from calico_mn.cli import verbs
 from calico_mn.cli.main import read
 from calico_mn.cli.verb import Verb
 from calico_mn.control.desk import Desk
 from calico_mn.control.session import LocalSession
+from calico_mn.emulation.mininet import CLI, error, output, quietRun
 from calico_mn.emulation.node import NamespaceNode
 from calico_mn.errors import CalicoMnError
 

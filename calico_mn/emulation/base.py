@@ -11,11 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mininet.cli import CLI
-from mininet.log import error
-from mininet.net import Mininet
-from mininet.util import numCores
-
+from calico_mn.emulation.mininet import CLI, Mininet, error, numCores
 from calico_mn.emulation.node import FabricRouter, K8sNode, NamespaceNode, Pod, SubnetSwitch
 
 # Mininet's CLI takes a node's name from the start of the line, up to the first character that

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mininet.link import Intf, Link
-
+from calico_mn.emulation.mininet import Intf, Link
 from calico_mn.emulation.node import NamespaceNode
 
 

@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mininet.node import Node
-
+from calico_mn.emulation.mininet import Node
 from calico_mn.errors import ToolError
 from calico_mn.kernel import limits
 

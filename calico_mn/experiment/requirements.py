@@ -5,7 +5,6 @@ Imports nothing outside the standard library, and runs on Pythons that are too o
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import shutil
@@ -15,10 +14,8 @@ from pathlib import Path
 from calico_mn import asroot
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-#: imported here, since Mininet fails at import on Pythons without distutils
-_MODULES = ("yaml", "rich", "mininet.net")
-#: only looked for: it takes a second to import
-_LATER = ("matplotlib",)
+#: only looked for: importing them takes a second
+_MODULES = ("yaml", "rich", "mininet", "matplotlib")
 _PROGRAMS = ("ip", "ping", "iperf3")
 _OLDEST = (3, 10)
 
@@ -51,11 +48,6 @@ def _lacking() -> str:
     if sys.version_info < _OLDEST:
         return "is older than 3.10"
     for name in _MODULES:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            return f"lacks the module {error.name or name}"
-    for name in _LATER:
         if importlib.util.find_spec(name) is None:
             return f"lacks the module {name}"
     return ""

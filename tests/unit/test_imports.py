@@ -1,6 +1,8 @@
 """The package reads downwards: no import runs back up, none in a circle."""
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -86,3 +88,21 @@ def test_no_imports_run_in_a_circle():
         assert list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_mininet_is_imported_in_one_place():
+    assert [name for name in MODULES
+            if any(other.split(".")[0] == "mininet" for other in imported(name))] == [
+                "calico_mn.emulation.mininet"]
+
+
+def test_mininet_is_imported_without_setuptools_and_leaves_no_stub_behind():
+    code = ("import sys; import calico_mn.emulation.mininet; import mininet.node;"
+            "switch = mininet.node.OVSSwitch;"
+            "switch.OVSVersion = '1.9.3'; assert switch.isOldOVS();"
+            "switch.OVSVersion = '1.10.0'; assert not switch.isOldOVS();"
+            "print([name for name in sys.modules"
+            " if name.split('.')[0] in ('distutils', 'setuptools')])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
