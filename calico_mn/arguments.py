@@ -1,4 +1,4 @@
-"""What argparse leaves open: messages that are harmless whatever was typed, and ``--option=--``."""
+"""What argparse leaves open: messages safe to print, and ``--option=--``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from calico_mn.legible import message, printable
+from calico_mn.text import message, one_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,4 +25,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, text: str) -> NoReturn:
         """As argparse does it, whatever the words hold that it repeats."""
-        super().error(message(printable(text)))
+        super().error(message(one_line(text)))

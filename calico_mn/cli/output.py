@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from calico_mn import streams
-from calico_mn.legible import harmless, message, printable
+from calico_mn.text import escape_control, message, one_line
 
 #: kubectl's word for what is not there
 NONE = "<none>"
@@ -38,7 +38,7 @@ def paint(text: str, style: str, stream: TextIO | None = None) -> str:
 
 def say(text: str = "") -> None:
     """Lines for the person, on standard output; no escape sequences but our own colours."""
-    print("".join(part if part in _PAINTED else harmless(part)
+    print("".join(part if part in _PAINTED else escape_control(part)
                   for part in _COLOURS.split(text)))
 
 
@@ -61,8 +61,8 @@ def cell(value: object) -> str:
     if value is None or value == "" or value == []:
         return NONE
     if isinstance(value, (list, tuple)):
-        return printable(",".join(map(str, value)))
-    return printable(str(value))
+        return one_line(",".join(map(str, value)))
+    return one_line(str(value))
 
 
 def columns(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from calico_mn.arguments import Parser
 from calico_mn.errors import CalicoMnError
-from calico_mn.legible import printable
+from calico_mn.text import one_line
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
@@ -100,7 +100,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 class _Parser(Parser):
     def error(self, text: str) -> NoReturn:
         """A mistake is one line, not the whole usage."""
-        raise UsageError(f"{self.prog}: {printable(text)} (see '{self.prog} --help')")
+        raise UsageError(f"{self.prog}: {one_line(text)} (see '{self.prog} --help')")
 
 
 def named(text: str) -> str:

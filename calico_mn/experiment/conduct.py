@@ -23,13 +23,13 @@ from calico_mn.experiment.invoker import writing
 from calico_mn.experiment.options import Usual
 from calico_mn.experiment.output import output_directory
 from calico_mn.experiment.run import Run
-from calico_mn.legible import printable
 from calico_mn.measure.noise import StealTime
 from calico_mn.measure.readings import FORMAT, ReadingLog
 from calico_mn.model import Topology
 from calico_mn.report import drawing, terminal
 from calico_mn.report.document import Document
 from calico_mn.report.publish import publish
+from calico_mn.text import one_line
 from calico_mn.topology import read_topology
 
 READINGS = "results.jsonl"
@@ -125,10 +125,10 @@ def _finished(directory: Path) -> Mapping[str, Any] | None:
 def _legible(found: Any) -> Any:
     """Values of a file that anybody may have changed, without what a terminal would act on."""
     if isinstance(found, dict):
-        return {printable(str(name)): _legible(value) for name, value in found.items()}
+        return {one_line(str(name)): _legible(value) for name, value in found.items()}
     if isinstance(found, list):
         return [_legible(value) for value in found]
-    return printable(found) if isinstance(found, str) else found
+    return one_line(found) if isinstance(found, str) else found
 
 
 def _report_again(experiment: Experiment, options: command_line.Options, begun: record.Record,
@@ -192,7 +192,7 @@ def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
     logs = sorted(path.name + "/" for path in run.directory.glob("logs*"))
     names = [*files, READINGS, SUMMARY, record.RECORD, record.TOPOLOGY, *logs]
     run.out.print()
-    run.out.print(Text(printable(
+    run.out.print(Text(one_line(
         f"Files in {run.directory}: {', '.join(names)}")), soft_wrap=True)
     if cut_short:
         terminal.complain(

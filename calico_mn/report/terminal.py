@@ -22,12 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 from calico_mn import streams
-from calico_mn.legible import message, printable
 from calico_mn.report import matrix, table
 from calico_mn.report.cells import numeric, shown
 from calico_mn.report.document import BAD, GOOD, MIXED, Document
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.summary import Summary
+from calico_mn.text import message, one_line
 
 _STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREACHABLE: "red"}
 _TONES = {GOOD: "green", BAD: "red", MIXED: "yellow"}
@@ -53,7 +53,7 @@ def heading(out: Console, title: str, facts: Iterable[tuple[str, str]]) -> None:
     out.print(Text(title, style="bold"))
     grid = Table.grid(padding=(0, 2))
     for name, fact in facts:
-        grid.add_row(Text(name, style="dim"), Text(printable(fact)))
+        grid.add_row(Text(name, style="dim"), Text(one_line(fact)))
     out.print(Padding(grid, (0, 0, 1, 2), expand=False))
 
 

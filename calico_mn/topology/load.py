@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Mapping
 
-from calico_mn.legible import printable
 from calico_mn.model import Topology
+from calico_mn.text import one_line
 from calico_mn.topology.default_pool import add_default_pool
 from calico_mn.topology.documents import read_resources
 from calico_mn.topology.positions import MAX_BYTES, read_documents
@@ -36,7 +36,7 @@ def read_topology(
 ) -> tuple[Topology, str]:
     """As :func:`load_topology`; also the text that it was read from, whatever becomes of the file.
     """
-    name = printable(os.fspath(path))
+    name = one_line(os.fspath(path))
     text = _read(path, Report(name))
     return parse_topology(text, name, os.environ if environ is None else environ), text
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from calico_mn.errors import Problem, TopologyError
-from calico_mn.legible import printable
+from calico_mn.text import one_line
 
 MAX_PROBLEMS = 500
 _MAX_LINE = 160
@@ -30,9 +30,9 @@ NOWHERE = Mark(0, 0)
 
 
 def quote(text: str, limit: int = 60) -> str:
-    """``text`` in double quotes, short, and harmless to a terminal."""
+    """``text`` in double quotes, short, and safe to print."""
     shown = text if len(text) <= limit else text[:limit] + "..."
-    return f'"{printable(shown)}"'
+    return f'"{one_line(shown)}"'
 
 
 def listing(items: Iterable[str], limit: int = _MAX_NAMED) -> str:
@@ -113,15 +113,15 @@ class Report:
 
     def leave_out_field(self, kind: str, field: str) -> None:
         """Remember a field that Kubernetes or Calico know and that has no effect here."""
-        self._fields.setdefault(kind, {})[printable(field)] = None
+        self._fields.setdefault(kind, {})[one_line(field)] = None
 
     def leave_out_kind(self, kind: str) -> None:
         """Remember a whole kind that has no effect here."""
-        self._kinds[printable(kind)] = None
+        self._kinds[one_line(kind)] = None
 
     def leave_out_pod(self, key: str, why: str) -> None:
         """Remember a pod that is not emulated."""
-        self._pods[f"{printable(key)} ({why})"] = None
+        self._pods[f"{one_line(key)} ({why})"] = None
 
     def warn(self, sentence: str) -> None:
         """Add a sentence of its own to the warnings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calico_mn.legible import MAX_LINE
+from calico_mn.text import MAX_LINE
 
 
 def assert_harmless(text: str, lines: int) -> None:

@@ -18,7 +18,7 @@ from calico_mn.cli.output import complain
 from calico_mn.cli.verb import PLACES, UsageError, Verb, completes, whole
 from calico_mn.errors import ClusterError, NotFoundError
 from calico_mn.experiment.invoker import writing
-from calico_mn.legible import printable
+from calico_mn.text import one_line
 
 if TYPE_CHECKING:
     from calico_mn.control.session import RemoteSession, Session
@@ -120,11 +120,11 @@ def _open(path: str) -> int:
                 flags |= os.O_NOFOLLOW
             return os.open(path, flags, 0o666)
     except ValueError as error:  # a NUL
-        raise ClusterError(f"cannot write {printable(path)}: {error}") from None
+        raise ClusterError(f"cannot write {one_line(path)}: {error}") from None
     except OSError as error:
         why = ("it is a symbolic link in a directory of another user"
                if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW else error.strerror)
-        raise ClusterError(f"cannot write {printable(path) or 'to no name'}: {why}") from None
+        raise ClusterError(f"cannot write {one_line(path) or 'to no name'}: {why}") from None
 
 
 def _is_of_another_user(directory: Path) -> bool:
@@ -149,7 +149,7 @@ def write_file(path: str, text: str) -> None:
         if not was_there:
             with writing(Path(path)):
                 os.unlink(path)  # half of it is of no use
-        raise ClusterError(f"cannot write {printable(path)}: {error.strerror}") from None
+        raise ClusterError(f"cannot write {one_line(path)}: {error.strerror}") from None
 
 
 VERBS = {
