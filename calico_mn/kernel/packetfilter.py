@@ -24,7 +24,12 @@ _COUNTER = "dropped"
 
 
 def table(drop: Drop) -> str:
-    """The name of a drop's table, such as ``calico_mn_protocol_4`` or ``calico_mn_icmp_3_4``."""
+    """The name of a drop's table.
+
+    ``calico_mn_protocol_4``, ``calico_mn_icmp_3_4``, ``calico_mn_udp_4789``.
+    """
+    if drop.port is not None:
+        return f"calico_mn_udp_{drop.port}"
     if drop.icmp_type is None:
         return f"calico_mn_protocol_{drop.protocol}"
     code = "any" if drop.icmp_code is None else drop.icmp_code
@@ -51,6 +56,8 @@ def change(present: Filter, wanted: Filter, *, is_switch: bool) -> list[str]:
 
 
 def _match(drop: Drop) -> str:
+    if drop.port is not None:
+        return f"udp dport {drop.port}"
     if drop.icmp_type is None:
         return f"ip protocol {drop.protocol}"
     code = "" if drop.icmp_code is None else f" icmp code {drop.icmp_code}"

@@ -12,6 +12,7 @@ pods of different nodes, CrossSubnet those of one subnet, and Never is none the 
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import pytest
 from support.connectivity import expect_connectivity, full_mesh
@@ -115,6 +116,18 @@ def test_a_router_alone_parts_the_subnets(boot, routed_filters):
     expect_connectivity(net, NEIGHBOURS)
     net.set_filter("r1")
     expect_connectivity(net, full_mesh(*PODS))
+
+
+UDP_SEND = ("import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+            " [s.sendto(b'x', (sys.argv[1], int(port))) for port in sys.argv[2:]]")
+
+
+@pytest.mark.parametrize("place", ["rack-a", "node31"])
+def test_only_one_udp_port_is_lost(boot, switched_filters, routed_filters, place):
+    net = boot(one_subnet("Never"))
+    net.set_filter(place, Drop(17, port=4789))
+    net["a"].pexec([sys.executable, "-c", UDP_SEND, net["b"].ip, "4789", "4788", "4789", "53"])
+    assert net.dropped(place) == {Drop(17, port=4789): 2}
 
 
 def test_every_lost_packet_is_counted(boot, switched_filters):

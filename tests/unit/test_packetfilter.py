@@ -13,7 +13,7 @@ from calico_mn.kernel import packetfilter
 from calico_mn.state import Drop, Hook
 
 ALL = frozenset(Hook)
-IPIP, NEEDED = Drop.IPIP, Drop.FRAGMENTATION_NEEDED
+IPIP, NEEDED, VXLAN = Drop.IPIP, Drop.FRAGMENTATION_NEEDED, Drop(17, port=4789)
 
 
 def chain(table, hook, match):
@@ -39,6 +39,9 @@ def made(table, *chains):
     pytest.param({}, {Drop(1, 8): frozenset({Hook.OUTPUT})}, False, made(
         "ip calico_mn_icmp_8_any",
         chain("ip calico_mn_icmp_8_any", "output", "icmp type 8")), id="any code, one hook"),
+    pytest.param({}, {VXLAN: ALL}, True, made(
+        "bridge calico_mn_udp_4789",
+        chain("bridge calico_mn_udp_4789", "forward", "udp dport 4789")), id="a UDP port"),
     pytest.param({IPIP: ALL, NEEDED: ALL}, {NEEDED: ALL}, False,
                  ["delete table ip calico_mn_protocol_4"], id="what stays is left alone"),
     pytest.param({IPIP: ALL}, {IPIP: frozenset({Hook.INPUT})}, False, [
@@ -51,14 +54,17 @@ def test_a_change_of_filter_is_the_difference_only(present, wanted, is_switch, l
 
 
 @pytest.mark.parametrize("fields", [
-    (256,), (-1,), ("4; flush ruleset",), (True,), (4, 3), (1, None, 4), (1, 3, 256), (1, 3.0)])
+    (256,), (-1,), ("4; flush ruleset",), (True,), (4, 3), (1, None, 4), (1, 3, 256), (1, 3.0),
+    (17, None, None, 65536), (17, None, None, "53"), (17, None, None, True), (6, None, None, 80),
+    (1, 3, 4, 53)])
 def test_a_drop_that_no_packet_can_match_is_refused(fields):
     with pytest.raises(ClusterError):
         Drop(*fields)
 
 
 @pytest.mark.parametrize(("drop", "words"), [
-    (IPIP, "IP protocol 4"), (NEEDED, "ICMP type 3 code 4"), (Drop(1, 8), "ICMP type 8")])
+    (IPIP, "IP protocol 4"), (NEEDED, "ICMP type 3 code 4"), (Drop(1, 8), "ICMP type 8"),
+    (VXLAN, "UDP port 4789"), (Drop(17), "IP protocol 17")])
 def test_a_drop_says_what_it_is(drop, words):
     assert str(drop) == words
 
