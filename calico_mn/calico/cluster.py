@@ -12,7 +12,13 @@ from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico import cni, felix
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
-from calico_mn.calico.encapsulation import UPLINK, own_block_route, remote_route, spelled
+from calico_mn.calico.encapsulation import (
+    IPIP,
+    UPLINK,
+    format_prefix,
+    own_block_route,
+    remote_route,
+)
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
@@ -106,7 +112,7 @@ class Cluster:
         if self._on_node[name]:
             pods = ", ".join(self._on_node[name])
             raise ClusterError(f"{name} still runs {pods}: delete those first")
-        self.ipam.release(_tunnel_handle(name))
+        self.ipam.release(IPIP.handle_of(name))
         self.ipam.release_affinity(name)
         self._tunnels_up.discard(name)
         node = self.nodes[name]
@@ -183,7 +189,7 @@ class Cluster:
         back otherwise.
         """
         self._modes[node] = modes
-        handle = _tunnel_handle(node)
+        handle = IPIP.handle_of(node)
         pools = [pool for pool in self.topology.pools
                  if modes[pool.name] is not NEVER and not pool.disabled]
         if not pools:
@@ -229,7 +235,7 @@ class Cluster:
 
     def tunnel_address(self, node: str) -> IPv4Address | None:
         """The address on a node's tunl0, None while it has none."""
-        allocation = self.ipam.allocation(_tunnel_handle(node))
+        allocation = self.ipam.allocation(IPIP.handle_of(node))
         return allocation.address if allocation else None
 
     def originated(self, node: str) -> tuple[IPv4Network, ...]:
@@ -255,12 +261,12 @@ class Cluster:
         subnet = self.fabric.subnet_of(node)
         devices: list[Device] = [uplink(subnet)]
         if self.has_tunnels:
-            devices.insert(0, felix.tunnel_device(
+            devices.insert(0, IPIP.tunnel(
                 subnet.mtu, name in self._tunnels_up, self.topology.ipip_mtu))
         addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}")]
         tunnel = self.tunnel_address(name)
         if tunnel is not None:
-            addresses.append(felix.tunnel_address(tunnel))
+            addresses.append(Address(IPIP.device, f"{tunnel}/32"))
         sysctls: list[Sysctl] = list(felix.node_sysctls(self.rp_filter))
         routes: list[Route] = []
         gateway = self.fabric.gateway(subnet)
@@ -291,7 +297,7 @@ class Cluster:
         pools = [(pool.cidr, modes[pool.name]) for pool in self.topology.pools]
         for prefix, next_hop in learned.items():
             mode = next((m for cidr, m in pools if prefix.network_address in cidr), NEVER)
-            yield remote_route(spelled(prefix), next_hop, mode, network)
+            yield remote_route(format_prefix(prefix), next_hop, mode, network)
 
     def pod_state(self, key: str) -> Namespace:
         """What a pod's namespace should hold."""
@@ -303,12 +309,8 @@ class Cluster:
 
     def router_state(self, router: Router) -> Namespace:
         """What a router's namespace should hold."""
-        prefixes = {spelled(prefix): node.address.ip for node in self.nodes.values()
+        prefixes = {format_prefix(prefix): node.address.ip for node in self.nodes.values()
                     for prefix in self.originated(node.name)
                     } if router.name in self.pod_routers else {}
         chosen = self.multipath_hashes.get(router.name, router.multipath_hash)
         return self.fabric.router(replace(router, multipath_hash=chosen), prefixes)
-
-
-def _tunnel_handle(node: str) -> str:
-    return f"ipip-tunnel-addr-{node}"

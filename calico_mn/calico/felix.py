@@ -1,26 +1,15 @@
-"""Felix: a node's own state besides its pods and routes: tunl0, MTUs, sysctls.
+"""Felix: the pods' MTU and a node's sysctls.
 
-Follows ``felix/dataplane/linux/int_dataplane.go`` (MTUs) and ``ipip_mgr.go`` (tunl0).
+Follows ``felix/dataplane/linux/int_dataplane.go``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
-from calico_mn.calico.encapsulation import TUNNEL, UPLINK
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.model import EncapsulationMode
-from calico_mn.state import Address, Sysctl, Tunnel
-
-IPIP_OVERHEAD = 20
-
-
-def tunnel_mtu(uplink_mtu: int, configured: int = 0) -> int:
-    """tunl0's MTU in bytes; ``configured`` is ``ipipMTU``, 0 for the automatic choice.
-
-    As in Felix, nothing compares what is configured with what the uplink can carry.
-    """
-    return configured or uplink_mtu - IPIP_OVERHEAD
+from calico_mn.state import Sysctl
 
 
 def pod_mtu(uplink_mtu: int, modes: Iterable[EncapsulationMode], configured: int = 0,
@@ -33,17 +22,7 @@ def pod_mtu(uplink_mtu: int, modes: Iterable[EncapsulationMode], configured: int
     if configured:
         return configured
     ipip = any(mode is not EncapsulationMode.NEVER for mode in modes)
-    return tunnel_mtu(uplink_mtu, ipip_mtu) if ipip else uplink_mtu
-
-
-def tunnel_device(uplink_mtu: int, up: bool, configured_mtu: int = 0) -> Tunnel:
-    """tunl0. Felix brings it up when IPIP is on and does not take it down again."""
-    return Tunnel(TUNNEL, tunnel_mtu(uplink_mtu, configured_mtu), UPLINK, up)
-
-
-def tunnel_address(address: IPv4Address) -> Address:
-    """The node's tunnel address, a /32."""
-    return Address(TUNNEL, f"{address}/32")
+    return IPIP.mtu(uplink_mtu, ipip_mtu) if ipip else uplink_mtu
 
 
 def node_sysctls(rp_filter: int) -> tuple[Sysctl, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico_mn.calico.encapsulation import TUNNEL
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.model import IPPool
 from calico_mn.state import PROTO_BIRD
 from calico_mn.verify.items import Owned
@@ -20,5 +20,5 @@ def of_node(pools: Iterable[IPPool]) -> Owned:
     its kernel protocol, and so does what is inside the pools as a blackhole. Devices with the
     workloads' prefix are the CNI plug-in's, which removes one that is in its way.
     """
-    return Owned((WORKLOAD_PREFIX,), frozenset({TUNNEL}), frozenset({PROTO_BIRD}),
+    return Owned((WORKLOAD_PREFIX,), frozenset({IPIP.device}), frozenset({PROTO_BIRD}),
                  tuple(str(pool.cidr) for pool in pools))

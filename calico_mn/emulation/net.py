@@ -19,7 +19,7 @@ from calico_mn.bgp.distributor import Distributor
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.encapsulation import TUNNEL, UPLINK
+from calico_mn.calico.encapsulation import IPIP, UPLINK
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
 from calico_mn.emulation import plan
@@ -176,7 +176,7 @@ class CalicoNet(VerifyingMininet):
         has_tunnel = self.cluster.tunnel_address(name) is not None
         routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
                   *(r for r in before.routes if r.protocol == PROTO_BIRD
-                    and (has_tunnel or TUNNEL not in r.devices)))
+                    and (has_tunnel or IPIP.device not in r.devices)))
         return Namespace(name, state.devices, state.addresses, routes, state.sysctls)
 
     def refresh(self, names: Iterable[str]) -> tuple[Delta, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from calico_mn.calico.felix import IPIP_OVERHEAD
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.experiment import common
 from calico_mn.experiment.mtu import FILTERED, PASSES
 from calico_mn.experiment.run import Run
@@ -53,7 +53,7 @@ class Case:
     @property
     def fits(self) -> bool:
         """Whether header sizes say that every packet of the pods fits all the way."""
-        return self.pod <= self.tunnel <= self.link - IPIP_OVERHEAD
+        return self.pod <= self.tunnel <= self.link - IPIP.overhead
 
     @property
     def name(self) -> str:
@@ -153,7 +153,7 @@ def _about_fitting(found: Sequence[Case]) -> Iterator[str]:
     fitting = [case for case in found if case.fits]
     good = [case for case in fitting if set(case.outcomes.values()) == {WORKS}]
     if fitting:
-        yield (f"Where pod MTU <= tunl0 MTU <= link MTU - {IPIP_OVERHEAD}, {len(good)} of"
+        yield (f"Where pod MTU <= tunl0 MTU <= link MTU - {IPIP.overhead}, {len(good)} of"
                f" {len(fitting)} combinations carry every probe as it was sent, whether ICMP is"
                " filtered or not."
                + "".join(f" Not so: {case.name}." for case in fitting if case not in good))
@@ -169,7 +169,7 @@ def _about_fitting(found: Sequence[Case]) -> Iterator[str]:
 def _about_pods(found: Sequence[Case]) -> Iterator[str]:
     """Pods above a tunl0 that itself is right: the case of many a report."""
     there = [case for case in found
-             if case.pod > case.tunnel and case.tunnel <= case.link - IPIP_OVERHEAD]
+             if case.pod > case.tunnel and case.tunnel <= case.link - IPIP.overhead]
     for icmp, title in ((PASSES, "Pods above tunl0, ICMP passes"),
                         (FILTERED, "Pods above tunl0, ICMP filtered")):
         of = [case for case in there if case.icmp == icmp]
@@ -184,13 +184,13 @@ def _about_pods(found: Sequence[Case]) -> Iterator[str]:
 
 
 def _about_tunnels(found: Sequence[Case]) -> Iterator[str]:
-    there = [case for case in found if case.tunnel > case.link - IPIP_OVERHEAD]
-    large = [case for case in there if case.pod > case.link - IPIP_OVERHEAD]
+    there = [case for case in found if case.tunnel > case.link - IPIP.overhead]
+    large = [case for case in there if case.pod > case.link - IPIP.overhead]
     small = [case for case in there if case not in large]
     if large:
         sizes = [size for case in large for size in case.of("ping DF", "largest_packet")]
         taught = [case for case in large if any(case.of(_BULK, "path_mtu"))]
-        yield (f"tunl0 above link MTU - {IPIP_OVERHEAD}, and pods that use it"
+        yield (f"tunl0 above link MTU - {IPIP.overhead}, and pods that use it"
                f" ({common.some(large, 'combination')}): {_each(large)}. tunl0 takes what its link"
                " cannot carry"
                + (f" (packets of up to {max(sizes)} bytes were handed to the uplink)"
@@ -200,7 +200,7 @@ def _about_tunnels(found: Sequence[Case]) -> Iterator[str]:
         yield from _about_uncut(large)
     if small:
         good = [case for case in small if set(case.outcomes.values()) <= {WORKS, LEARNS}]
-        yield (f"tunl0 above link MTU - {IPIP_OVERHEAD}, but pods below it: {len(good)} of"
+        yield (f"tunl0 above link MTU - {IPIP.overhead}, but pods below it: {len(good)} of"
                f" {common.some(small, 'combination')} carry everything. The pods' MTU hides the"
                " wrong one.")
 
@@ -239,7 +239,7 @@ def _caveats(run: Run, found: Sequence[Case]) -> Iterator[str]:
                f" for {_UNCUT}: with them, TCP sends packets of up to 64 kB, and no packet that is"
                " seen tells what a wire would carry.")
     if run.environment["cluster"]["tunnel"] == "ebpf" and any(
-            case.tunnel > case.link - IPIP_OVERHEAD for case in found):
+            case.tunnel > case.link - IPIP.overhead for case in found):
         yield ("tunl0 is the eBPF device. The kernel's ipip module sends an outer packet that is"
                " too large for the link in fragments if it has no DF, and the eBPF device loses"
                " it: there, the columns without DF may differ.")

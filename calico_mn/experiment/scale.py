@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calico_mn.calico.encapsulation import TUNNEL, UPLINK
+from calico_mn.calico.encapsulation import IPIP, UPLINK
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.experiment.common import facts, some
@@ -135,7 +135,7 @@ def change_mode(net: CalicoNet) -> dict[str, Value]:
     took = []
     replaced = 0
     for mode, device in ((EncapsulationMode.NEVER, UPLINK),
-                         (EncapsulationMode.ALWAYS, TUNNEL)):
+                         (EncapsulationMode.ALWAYS, IPIP.device)):
         start = time.perf_counter()
         changes = net.set_ipip_mode(mode)
         took.append(since(start))

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from calico_mn.calico.felix import IPIP_OVERHEAD
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.paths import SAME_NODE, Pair
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def mss(mtu: int) -> int:
 
 def frame_bytes(mtu: int, encapsulated: bool) -> int:
     """What tbf counts for a packet of ``mtu`` bytes, before it is encapsulated."""
-    return ETHERNET + (IPIP_OVERHEAD if encapsulated else 0) + mtu
+    return ETHERNET + (IPIP.overhead if encapsulated else 0) + mtu
 
 
 def goodput_limit(rate: float, mtu: int, encapsulated: bool) -> float:
@@ -50,7 +50,7 @@ def goodput_limit(rate: float, mtu: int, encapsulated: bool) -> float:
 
 def path_mtu(pod_mtu: int, link_mtu: int, encapsulated: bool) -> int:
     """The largest packet that a pod gets through a path whose narrowest link has ``link_mtu``."""
-    return min(pod_mtu, link_mtu - IPIP_OVERHEAD if encapsulated else link_mtu)
+    return min(pod_mtu, link_mtu - IPIP.overhead if encapsulated else link_mtu)
 
 
 @dataclass(frozen=True, slots=True)

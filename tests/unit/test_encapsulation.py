@@ -3,13 +3,15 @@
 import pytest
 
 from calico_mn.calico.encapsulation import (
+    IPIP,
     NodeNetwork,
+    format_prefix,
     is_tunnelled,
     own_block_route,
     remote_route,
-    spelled,
 )
 from calico_mn.model import EncapsulationMode
+from calico_mn.state import Tunnel
 
 from .clusters import ALWAYS, CROSS, MODES, NEVER, ip, net
 
@@ -91,9 +93,20 @@ def test_a_block_of_a_single_address_has_no_blackhole():
     pytest.param("10.22.151.10/31", "10.22.151.10/31", id="two"),
 ])
 def test_a_prefix_is_spelled_as_iproute2_prints_it(prefix, text):
-    assert spelled(net(prefix)) == text
+    assert format_prefix(net(prefix)) == text
 
 
 @pytest.mark.parametrize("word", ["Always", "CrossSubnet", "Never"])
 def test_modes_are_spelled_as_calico_spells_them(word):
     assert str(EncapsulationMode(word)) == word
+
+
+@pytest.mark.parametrize(("uplink", "mtu"), [
+    pytest.param(1500, 1480, id="ethernet"),
+    pytest.param(1400, 1380, id="smaller"),
+    pytest.param(1460, 1440, id="gce"),
+    pytest.param(9000, 8980, id="jumbo"),
+])
+def test_tunl0_leaves_room_for_the_outer_header(uplink, mtu):
+    assert IPIP.mtu(uplink) == mtu
+    assert IPIP.tunnel(uplink, True) == Tunnel("tunl0", mtu, "eth0", True)

@@ -1,22 +1,10 @@
-"""A node's own state: MTUs, tunl0, sysctls."""
+"""A node's own state: the pods' MTU, sysctls."""
 
 import pytest
 
 from calico_mn.calico import felix
-from calico_mn.state import Address, Tunnel
 
-from .clusters import ALWAYS, CROSS, NEVER, ip
-
-
-@pytest.mark.parametrize(("uplink", "mtu"), [
-    pytest.param(1500, 1480, id="ethernet"),
-    pytest.param(1400, 1380, id="smaller"),
-    pytest.param(1460, 1440, id="gce"),
-    pytest.param(9000, 8980, id="jumbo"),
-])
-def test_tunl0_leaves_room_for_the_outer_header(uplink, mtu):
-    assert felix.tunnel_mtu(uplink) == mtu
-    assert felix.tunnel_device(uplink, True) == Tunnel("tunl0", mtu, "eth0", True)
+from .clusters import ALWAYS, CROSS, NEVER
 
 
 @pytest.mark.parametrize(("uplink", "modes", "configured", "mtu"), [
@@ -37,10 +25,6 @@ def test_a_pods_mtu(uplink, modes, configured, mtu):
 
 def test_modes_may_come_from_an_iterator():
     assert felix.pod_mtu(1500, iter([NEVER, ALWAYS])) == 1480
-
-
-def test_the_tunnel_address_is_a_slash_32():
-    assert felix.tunnel_address(ip("10.22.138.0")) == Address("tunl0", "10.22.138.0/32")
 
 
 @pytest.mark.parametrize("rp_filter", [0, 1, 2])

@@ -6,7 +6,7 @@ import json
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.calico.encapsulation import TUNNEL
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.control.operations import Job, operation
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import NotFoundError, ToolError
@@ -151,7 +151,7 @@ class _Meaning:
             if node == place:
                 return "own block"
             how = "" if place not in self._net.cluster.nodes else (
-                ", in IPIP" if line.get("dev") == TUNNEL else ", direct")
+                f", in {IPIP}" if line.get("dev") == IPIP.device else ", direct")
             return f"block of {node}{how}"
         if destination in self._tunnels:
             return f"tunl0 of {self._tunnels[destination]}"
