@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from calico_mn.kernel.lookup import Answer, Query
+from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.trace import arp
 from calico_mn.trace.drop import ending
 from calico_mn.trace.follow import Sighting, Visit, sort, visits, was_quoted_outside
-from calico_mn.trace.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.trace.path_trace import (
     BACK,
     ERROR,

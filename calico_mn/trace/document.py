@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from calico_mn.trace.packets import Header
+from calico_mn.kernel.packets import Header
 from calico_mn.trace.path_trace import (
     Crossing,
     Death,

@@ -11,8 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from calico_mn.kernel.sniffer import TO_OTHERS, Frame
-from calico_mn.trace.packets import (
+from calico_mn.kernel.packets import (
     ECHO_REPLY,
     ECHO_REQUEST,
     ICMP,
@@ -24,6 +23,7 @@ from calico_mn.trace.packets import (
     Transport,
     decode,
 )
+from calico_mn.kernel.sniffer import TO_OTHERS, Frame
 from calico_mn.trace.path_trace import BACK, IN, OUT, THERE, Crossing
 from calico_mn.trace.recording import SWITCH, Mark, Probe, Recording
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calico_mn.kernel.lookup import Answer, Query
-from calico_mn.trace.packets import Header
+from calico_mn.kernel.packets import Header
 from calico_mn.trace.recording import Endpoint, Probe
 
 IN, OUT = "in", "out"

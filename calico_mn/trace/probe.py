@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from calico_mn.errors import ClusterError
 from calico_mn.kernel import facts, lookup
+from calico_mn.kernel.packets import PROTOCOLS
 from calico_mn.kernel.sniffer import Frame, Sniffer
 from calico_mn.trace import analysis, filters
 from calico_mn.trace.arp import unanswered
 from calico_mn.trace.drop_reasons import FILTER
 from calico_mn.trace.endpoints import cables, endpoint, kinds
 from calico_mn.trace.follow import sort
-from calico_mn.trace.packets import PROTOCOLS
 from calico_mn.trace.path_trace import Journey
 from calico_mn.trace.recording import POD, Endpoint, Probe, Recording
 from calico_mn.trace.sender import new_mark, send, smallest

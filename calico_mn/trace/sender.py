@@ -11,7 +11,7 @@ import secrets
 import socket
 import struct
 
-from calico_mn.trace.packets import ECHO_REQUEST, PROTOCOLS
+from calico_mn.kernel.packets import ECHO_REQUEST, PROTOCOLS
 from calico_mn.trace.recording import Mark, Probe
 
 _IP_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 0, 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calico_mn.trace.packets import ICMP, IPIP, TCP, UDP, Header
+from calico_mn.kernel.packets import ICMP, IPIP, TCP, UDP, Header
 from calico_mn.trace.path_trace import (
     BACK,
     OUT,

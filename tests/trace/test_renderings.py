@@ -8,11 +8,11 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from calico_mn.kernel.packets import decode, error_text
 from calico_mn.report.svg import width
 from calico_mn.trace import analysis
 from calico_mn.trace.document import document, dumps
 from calico_mn.trace.filters import parse
-from calico_mn.trace.packets import decode, error_text
 from calico_mn.trace.path_trace import Encapsulation, Neighbour
 from calico_mn.trace.picture import picture
 from calico_mn.trace.recording import FilterCounter

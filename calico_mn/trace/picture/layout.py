@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from calico_mn.trace.packets import Header
+from calico_mn.kernel.packets import Header
 from calico_mn.trace.path_trace import IN, OUT, THERE, Crossing, Death, Hop, Journey, Leg
 from calico_mn.trace.recording import SWITCH
 
