@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from calico_mn.experiment import common
 from calico_mn.experiment.encapsulation_cost import ALWAYS, AS_THEY_ARE, MODES, NEVER, OFF
 from calico_mn.experiment.run import Run
-from calico_mn.measure.differences import MORE, Difference, judge, paired_differences
-from calico_mn.measure.fit import fit
+from calico_mn.measure.fits import line
 from calico_mn.measure.readings import Reading
-from calico_mn.measure.statistics import NO_DIFFERENCE, TOO_FEW
+from calico_mn.measure.statistics import (
+    MORE,
+    NO_DIFFERENCE,
+    TOO_FEW,
+    Difference,
+    judge,
+    paired_differences,
+)
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
 from calico_mn.report.plots.lines import Line, lines
 
@@ -177,8 +183,8 @@ def _lines_of(found: Sequence[Case], mode: str) -> Mapping[int, tuple[float, flo
     for case in found:
         for repeat, value in case.values(mode).items():
             points.setdefault(repeat, []).append((case.size / 1000, value))
-    fits = {repeat: fit(some) for repeat, some in points.items()}
-    return {repeat: (line.intercept, line.slope) for repeat, line in fits.items() if line}
+    fits = {repeat: line(some) for repeat, some in points.items()}
+    return {repeat: (fit.intercept, fit.slope) for repeat, fit in fits.items() if fit}
 
 
 def _caveats(run: Run) -> Iterator[str]:

@@ -14,10 +14,10 @@ from calico_mn.experiment.options import modes, whole_number
 from calico_mn.experiment.run import Run
 from calico_mn.measure import paths
 from calico_mn.measure.conditions import conditions
-from calico_mn.measure.fairness import ONE_PATH, SPREAD
 from calico_mn.measure.flows import TCP, UDP, Fork, flows, fork
 from calico_mn.measure.paths import CROSS_SUBNET, Pair
 from calico_mn.measure.readings import PLAIN, POD_ROUTES, Taken, Value
+from calico_mn.measure.statistics import ONE_PATH, SPREAD
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import INNER_FLOW, OUTER_FIELDS, MultipathHash
 

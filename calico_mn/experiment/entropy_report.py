@@ -17,8 +17,8 @@ from calico_mn.experiment.entropy import (
     expected,
 )
 from calico_mn.experiment.run import Run
-from calico_mn.measure.fairness import ONE_PATH, SPREAD, fair_limit, fuller, verdict
 from calico_mn.measure.readings import Reading
+from calico_mn.measure.statistics import ONE_PATH, SPREAD, fair_limit, larger_share, spread_verdict
 from calico_mn.report.document import BAD, GOOD, MIXED, PLAIN_TONE, Document, Figure, Table
 from calico_mn.report.plots.grid import grid
 from calico_mn.report.plots.stacks import Stack, shares
@@ -39,7 +39,7 @@ class Cell:
     @property
     def words(self) -> dict[str, str]:
         """protocol -> verdict."""
-        return {protocol: verdict([_share(one) for one in found],
+        return {protocol: spread_verdict([_share(one) for one in found],
                                   int(str(found[0].setting["flows"])))
                 for protocol, found in self.by_protocol.items()}
 
@@ -74,7 +74,7 @@ class Cell:
     def percent(self, protocol: str) -> float | None:
         """The fuller cable's share of the packets, the repeats' median."""
         found = self.by_protocol.get(protocol)
-        return round(100 * median(fuller(_share(one)) for one in found), 1) if found else None
+        return round(100 * median(larger_share(_share(one)) for one in found), 1) if found else None
 
     def __str__(self) -> str:
         return f"{self.mode}, policy {self.policy}, hashes {self.hashes}"
@@ -201,7 +201,7 @@ def _bars(cells: Sequence[Cell], modes: Sequence[str]) -> Iterator[Figure]:
 
 
 def _parts(cell: Cell) -> tuple[tuple[str, float], ...]:
-    more = fmean(fuller(_share(one)) for found in cell.by_protocol.values() for one in found)
+    more = fmean(larger_share(_share(one)) for found in cell.by_protocol.values() for one in found)
     return ("fuller cable", more), ("other cable", 1 - more)
 
 

@@ -9,8 +9,8 @@ from statistics import median
 from calico_mn.experiment.common import document
 from calico_mn.experiment.run import Run
 from calico_mn.experiment.scale import INSTRUMENT, Computed, computed
+from calico_mn.measure.fits import plane
 from calico_mn.measure.readings import Reading
-from calico_mn.measure.regression import plane
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
 from calico_mn.report.plots.layout import number
 from calico_mn.report.plots.lines import Line, growth, lines

@@ -1,5 +1,8 @@
 """Numbers that describe a few samples, and what two series of them allow to say. Pure.
 
+In go the values of the repeats of one setting, or repeat -> value of two settings; out come a
+median with its interval, and a verdict on the ratio or the difference of the two.
+
 Nothing is drawn at random: a sample's median has so few possible values under resampling that
 their probabilities are computed, which is what infinitely many resamples would tend to. No
 sample is ever left out.
@@ -11,13 +14,14 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 CONFIDENCE = 0.95
 #: an n that is needed beyond this is not told: the estimate would be worth nothing
 MOST_REPEATS = 1000
 
-FASTER = "faster"
-SLOWER = "slower"
+FASTER, SLOWER = "faster", "slower"
+MORE, LESS = "more", "less"
 NO_DIFFERENCE = "no difference detectable"
 TOO_FEW = "too few repeats"
 
@@ -34,6 +38,13 @@ _STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 _NORMAL = statistics.NormalDist()
 #: stands for the logarithm of a ratio of 0
 _LEAST = 1e-9
+
+#: verdicts on flows that have the choice of two equal paths
+SPREAD, ONE_PATH, UNEVEN = "spread", "one path", "uneven"
+#: of many cells that are spread evenly, one in a thousand would be called uneven
+_FAIR_CONFIDENCE = 0.999
+#: packets of no flow (ARP) may leave by the other path: a smaller share than this is ignored
+_STRAY = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,18 @@ class Comparison:
     needed: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The median of ``n`` paired differences; ``verdict`` is :data:`MORE`, :data:`LESS`,
+    :data:`NO_DIFFERENCE` or :data:`TOO_FEW`.
+    """
+
+    n: int
+    median: float
+    interval: Interval | None
+    verdict: str
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Describe at least one value. Raises ValueError for none."""
     if not values:
@@ -127,6 +150,13 @@ def paired_ratios(series: Mapping[int, float], reference: Mapping[int, float]
                  if reference.get(repeat))
 
 
+def paired_differences(series: Mapping[int, float], reference: Mapping[int, float]
+                       ) -> tuple[float, ...]:
+    """Value less reference of each repeat that both have."""
+    return tuple(value - reference[repeat] for repeat, value in sorted(series.items())
+                 if repeat in reference)
+
+
 def compare(ratios: Sequence[float], more_is_faster: bool) -> Comparison:
     """Judge the ratios of the repeats. Raises ValueError for none.
 
@@ -140,13 +170,34 @@ def compare(ratios: Sequence[float], more_is_faster: bool) -> Comparison:
     if interval is None:
         return Comparison(n, ratio, None, TOO_FEW)
     logs = [math.log(max(value, _LEAST)) for value in ratios]
-    scatter = statistics.stdev(logs)
-    sure = n >= _ENOUGH or (
-        abs(statistics.fmean(logs)) > student(n - 1) * scatter / math.sqrt(n))
-    if interval.holds(1) or not sure:
+    if interval.holds(1) or not _centre_differs_from_0(logs):
         return Comparison(n, ratio, interval, NO_DIFFERENCE,
-                          _needed(n, math.log(max(ratio, _LEAST)), scatter))
+                          _needed(n, math.log(max(ratio, _LEAST)), statistics.stdev(logs)))
     return Comparison(n, ratio, interval, FASTER if (ratio > 1) is more_is_faster else SLOWER)
+
+
+def judge(differences: Sequence[float]) -> Difference:
+    """Judge the differences of the repeats against 0 as :func:`compare` judges ratios against 1.
+
+    For quantities of which the difference is the question: microseconds more for each packet.
+    Raises ValueError for none.
+    """
+    if not differences:
+        raise ValueError("no differences to judge")
+    n, median = len(differences), statistics.median(differences)
+    interval = median_interval(differences)
+    if interval is None:
+        return Difference(n, median, None, TOO_FEW)
+    if interval.holds(0) or not _centre_differs_from_0(differences):
+        return Difference(n, median, interval, NO_DIFFERENCE)
+    return Difference(n, median, interval, MORE if median > 0 else LESS)
+
+
+def _centre_differs_from_0(values: Sequence[float]) -> bool:
+    """Whether Student's t says so at 5 %, asked only where an interval cannot have 95 %."""
+    n = len(values)
+    return n >= _ENOUGH or abs(statistics.fmean(values)) > (
+        student(n - 1) * statistics.stdev(values) / math.sqrt(n))
 
 
 def _needed(n: int, size: float, scatter: float) -> int | None:
@@ -211,3 +262,42 @@ def _quantile(resampled: Sequence[tuple[float, float]], tail: float) -> float:
         if total >= tail:
             return value
     return resampled[-1][0]
+
+
+# --- flows that choose one of two equal paths
+
+def larger_share(share: float) -> float:
+    """The share of the path that has more, from the share of either."""
+    return max(share, 1 - share)
+
+
+def fair_limit(flows: int, confidence: float) -> float:
+    """The share that the larger one does not exceed with this probability.
+
+    Each of ``flows`` takes one of two paths as a fair coin falls (binomial). Raises ValueError
+    for none.
+    """
+    if flows < 1:
+        raise ValueError("no flows, no shares")
+    most = (flows + 1) // 2
+    ways = math.comb(flows, most)
+    inside = ways if 2 * most == flows else 2 * ways
+    wanted = Fraction(confidence) * 2 ** flows  # too large for a float
+    while inside < wanted:
+        ways = ways * (flows - most) // (most + 1)
+        most += 1
+        inside += 2 * ways
+    return most / flows
+
+
+def spread_verdict(shares: Sequence[float], flows: int) -> str:
+    """What the first path's ``shares`` of several repeats with ``flows`` each say.
+
+    :data:`ONE_PATH` when one path had (nearly) all in each repeat, whichever it was;
+    :data:`SPREAD` when all flows together lie within :func:`fair_limit`; else :data:`UNEVEN`.
+    """
+    if all(larger_share(share) > 1 - _STRAY for share in shares):
+        return ONE_PATH
+    together = larger_share(math.fsum(shares) / len(shares))
+    return (SPREAD if together <= fair_limit(flows * len(shares), _FAIR_CONFIDENCE)
+            else UNEVEN)

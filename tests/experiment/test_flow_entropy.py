@@ -16,8 +16,8 @@ from support.patience import SLOWNESS
 
 from calico_mn.experiment.entropy import FORGOTTEN, KEPT, POLICIES, expected
 from calico_mn.experiment.entropy_report import cells_of
-from calico_mn.measure.fairness import ONE_PATH, SPREAD
 from calico_mn.measure.readings import load_readings
+from calico_mn.measure.statistics import ONE_PATH, SPREAD
 
 from .conftest import ROOT, topology
 

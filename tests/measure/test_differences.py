@@ -1,10 +1,15 @@
-"""What paired differences allow to say, and a line through samples."""
+"""What paired differences allow to say."""
 
 import pytest
 
-from calico_mn.measure.differences import LESS, MORE, judge, paired_differences
-from calico_mn.measure.fit import fit
-from calico_mn.measure.statistics import NO_DIFFERENCE, TOO_FEW
+from calico_mn.measure.statistics import (
+    LESS,
+    MORE,
+    NO_DIFFERENCE,
+    TOO_FEW,
+    judge,
+    paired_differences,
+)
 
 
 def test_only_repeats_that_both_have_make_a_pair():
@@ -28,9 +33,3 @@ def test_a_difference_is_called_one_only_when_zero_is_left_out(differences, medi
 def test_no_differences_cannot_be_judged():
     with pytest.raises(ValueError, match="no differences"):
         judge([])
-
-
-def test_a_line_through_its_own_points():
-    found = fit([(64, 5.064), (1400, 6.4), (512, 5.512)])
-    assert (found.intercept, found.slope, found.r2) == pytest.approx((5, 0.001, 1))
-    assert found.at(1000) == pytest.approx(6)

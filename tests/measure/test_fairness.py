@@ -3,7 +3,14 @@ from itertools import product
 
 import pytest
 
-from calico_mn.measure.fairness import ONE_PATH, SPREAD, UNEVEN, fair_limit, fuller, verdict
+from calico_mn.measure.statistics import (
+    ONE_PATH,
+    SPREAD,
+    UNEVEN,
+    fair_limit,
+    larger_share,
+    spread_verdict,
+)
 
 
 @pytest.mark.parametrize("flows", [1, 2, 7, 10])
@@ -37,8 +44,8 @@ def test_no_flows_have_no_shares():
     pytest.param([1.0, 0.5], UNEVEN, id="one path but once"),
 ])
 def test_verdicts_for_200_flows_a_repeat(shares, word):
-    assert verdict(shares, 200) == word
+    assert spread_verdict(shares, 200) == word
 
 
-def test_either_way_may_be_the_fuller():
-    assert fuller(0.25) == fuller(0.75) == 0.75
+def test_either_way_may_be_the_larger_share():
+    assert larger_share(0.25) == larger_share(0.75) == 0.75

@@ -17,7 +17,7 @@ import pytest
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from calico_mn.measure.fit import fit
+from calico_mn.measure.fits import line as fit
 from calico_mn.report import palette
 from calico_mn.report.plots import layout, lettering, looks, sheet
 from calico_mn.report.plots.comparison import Group, comparison

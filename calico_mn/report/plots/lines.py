@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calico_mn.measure.fit import Fit, fit
+from calico_mn.measure import fits
 from calico_mn.report.document import Figure
 from calico_mn.report.plots.engine import styled
 from calico_mn.report.plots.layout import (
@@ -49,7 +49,7 @@ class _Drawn:
     line: Line
     name: str
     below: str
-    fitted: Fit | None
+    fitted: fits.Line | None
     end: tuple[float, float]
 
 
@@ -134,14 +134,14 @@ def _drawn(line: Line, points: Sequence[tuple[float, float]], each: str | None, 
     last = _medians(points)[-1]
     if each is None:
         return _Drawn(line, line.series, f"{number(last[1])} {unit}", None, last)
-    found = fit(points)
+    found = fits.line(points)
     if found is None:
         return _Drawn(line, line.series, "one count only: no line to fit", None, last)
     return _Drawn(line, line.series, formula(found, unit, each), found,
                   (last[0], found.at(last[0])))
 
 
-def formula(found: Fit, unit: str, each: str) -> str:
+def formula(found: fits.Line, unit: str, each: str) -> str:
     """The line in words, with R2 where it says something."""
     sign = "+" if found.slope >= 0 else "\u2212"
     factor, small = small_unit_for(found.slope, unit)

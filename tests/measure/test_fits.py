@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico_mn.measure.regression import plane
+from calico_mn.measure.fits import line, plane
 
 GRID = [(nodes, nodes * each) for nodes in (2, 5, 10, 40) for each in (10, 50)]
 NUMBERS = st.floats(-1000, 1000)
@@ -41,3 +41,9 @@ def test_equal_values_have_no_share_explained():
     assert found is not None
     assert found.r2 is None
     assert found.slopes == pytest.approx((0,))
+
+
+def test_a_line_through_its_own_points():
+    found = line([(64, 5.064), (1400, 6.4), (512, 5.512)])
+    assert (found.intercept, found.slope, found.r2) == pytest.approx((5, 0.001, 1))
+    assert found.at(1000) == pytest.approx(6)
