@@ -1,15 +1,25 @@
-"""Frames taken apart: Ethernet, ARP, IPv4 as many times as it is there, ICMP and what it quotes.
+"""Captured frames as values: the one decoder of what a capture has seen. Pure.
 
-Pure. RFC 826 (ARP), RFC 791 (IPv4), RFC 792 (ICMP), RFC 2003 (IP in IP), RFC 768, RFC 9293.
+    bytes ──decode──▶ Packet:  layers, the outer one first   transport    quoted
+                               Ethernet, IPv4                (of the      (by an ICMP
+                                 └ IPIP or VXLAN ─▶ …         last one)    error)
+
+Goes in: a frame, and whether it begins with an Ethernet header. Comes out: ARP, or the IPv4
+headers with the outer ones peeled off, and what the innermost carries. RFC 826 (ARP), RFC 791
+(IPv4), RFC 792 (ICMP), RFC 2003 (IP in IP), RFC 7348 (VXLAN), RFC 768 (UDP), RFC 9293 (TCP).
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-ICMP, IPIP, TCP, UDP = 1, 4, 6, 17
+from calico_mn.state import PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP
+
+ICMP, IPIP, TCP, UDP = PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP
+#: the port that IANA gives VXLAN, and Felix's ``vxlanPort`` by default
+VXLAN_PORT = 4789
 ECHO_REPLY, UNREACHABLE, REDIRECT, ECHO_REQUEST, TIME_EXCEEDED = 0, 3, 5, 8, 11
 FRAGMENTATION_NEEDED, PORT_UNREACHABLE = 4, 3
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
@@ -19,7 +29,11 @@ _QUOTING = (UNREACHABLE, 4, REDIRECT, TIME_EXCEEDED, 12)
 _UNREACHABLE = {0: "network unreachable", 1: "host unreachable", 2: "protocol unreachable",
                 3: "port unreachable", 4: "fragmentation needed", 5: "source route failed",
                 9: "network prohibited", 10: "host prohibited", 13: "administratively filtered"}
-_SHORTEST = 20
+ETHERNET_BYTES, IPV4_BYTES, UDP_BYTES, VXLAN_BYTES = 14, 20, 8, 8
+_ETHERTYPE_IPV4, _ETHERTYPE_ARP = 0x0800, 0x0806
+_DONT_FRAGMENT, _MORE_FRAGMENTS, _FRAGMENT_OFFSET = 0x4000, 0x2000, 0x1FFF
+_VXLAN_HAS_VNI = 0x08
+_ipv4_header = struct.Struct("!2xHHHBB2x4s4s").unpack_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,84 +88,142 @@ class Transport:
 
 
 @dataclass(frozen=True, slots=True)
-class Packet:
-    """A frame taken apart. ``headers`` are IPv4's, the outer one first.
+class Layer:
+    """An IPv4 header and what stood before it.
 
+    ``macs`` are the sender's and the receiver's of the Ethernet header, None where there is none;
+    ``vni`` is that of the VXLAN header which carried this layer.
+    """
+
+    header: Header
+    macs: tuple[str, str] | None = None
+    vni: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A frame taken apart.
+
+    ``layers`` are the IPv4 headers, the outer one first; ``macs`` are the frame's own.
     ``quoted`` is the packet that an ICMP error is about, as far as it is quoted.
+    ``header_bytes`` are all bytes before the payload of TCP, UDP or ICMP, Ethernet's included; 0
+    where the frame ends before.
     """
 
     macs: tuple[str, str] | None = None
     arp: Arp | None = None
-    headers: tuple[Header, ...] = ()
+    layers: tuple[Layer, ...] = ()
     transport: Transport | None = None
-    quoted: Packet | None = field(default=None)
+    quoted: Packet | None = None
+    header_bytes: int = 0
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """The IPv4 headers, the outer one first."""
+        return tuple(layer.header for layer in self.layers)
+
+    @property
+    def encapsulated(self) -> bool:
+        """Whether a whole IPv4 header is inside another one."""
+        return len(self.layers) > 1
 
 
-def decode(data: bytes, ethernet: bool) -> Packet | None:
+def decode(data: bytes, ethernet: bool, vxlan_port: int = VXLAN_PORT) -> Packet | None:
     """Take a frame apart; None for what is neither ARP nor IPv4, or is cut short."""
-    macs = None
-    if ethernet:
-        if len(data) < 14:
-            return None
-        macs = (data[6:12].hex(":"), data[:6].hex(":"))
-        kind, = struct.unpack_from("!H", data, 12)
-        data = data[14:]
-        if kind == 0x0806:
-            return _arp(data, macs)
-        if kind != 0x0800:
-            return None
-    headers, transport, quoted = _ip(data)
-    return Packet(macs, None, headers, transport, quoted) if headers else None
+    if not ethernet:
+        return _ip(data, 0, None, vxlan_port)
+    if len(data) < ETHERNET_BYTES:
+        return None
+    macs, kind = _ethernet(data, 0)
+    if kind == _ETHERTYPE_ARP:
+        return _arp(data, macs)
+    return _ip(data, ETHERNET_BYTES, macs, vxlan_port) if kind == _ETHERTYPE_IPV4 else None
+
+
+def _ethernet(data: bytes, at: int) -> tuple[tuple[str, str], int]:
+    """The sender's and the receiver's address, and the EtherType."""
+    return ((data[at + 6:at + 12].hex(":"), data[at:at + 6].hex(":")),
+            int.from_bytes(data[at + 12:at + 14], "big"))
 
 
 def _arp(data: bytes, macs: tuple[str, str]) -> Packet | None:
-    if len(data) < 28:
+    if len(data) < ETHERNET_BYTES + 28:
         return None
-    operation, sender_mac, sender, target_mac, target = struct.unpack_from("!6xH6s4s6s4s", data)
+    operation, sender_mac, sender, target_mac, target = struct.unpack_from(
+        "!6xH6s4s6s4s", data, ETHERNET_BYTES)
     return Packet(macs, Arp(operation, socket.inet_ntoa(sender), sender_mac.hex(":"),
                             socket.inet_ntoa(target), target_mac.hex(":")))
 
 
-def _ip(data: bytes) -> tuple[tuple[Header, ...], Transport | None, Packet | None]:
-    """Headers, the outer one first, and what follows the last of them."""
-    headers: list[Header] = []
-    while len(data) >= _SHORTEST and data[0] >> 4 == 4:
-        length, identification, fragment, ttl, protocol, source, destination = (
-            struct.unpack_from("!2xHHHBB2x4s4s", data))
-        headers.append(Header(
+def _ip(data: bytes, at: int, macs: tuple[str, str] | None, vxlan_port: int) -> Packet | None:
+    """The packet whose first IPv4 header is at ``at``; None if there is no whole one."""
+    layers: list[Layer] = []
+    transport, inner, vni, end = None, macs, None, 0
+    while len(data) >= at + IPV4_BYTES and data[at] >> 4 == 4 and data[at] & 15 >= 5:
+        length, identification, fragment, ttl, protocol, source, destination = _ipv4_header(
+            data, at)
+        offset = (fragment & _FRAGMENT_OFFSET) * 8
+        layers.append(Layer(Header(
             socket.inet_ntoa(source), socket.inet_ntoa(destination), ttl, protocol, length,
-            bool(fragment & 0x4000), identification, (fragment & 0x1FFF) * 8,
-            bool(fragment & 0x2000)))
-        data = data[(data[0] & 15) * 4:]
-        if headers[-1].offset:
-            return tuple(headers), None, None
-        if protocol != IPIP:
-            transport = _transport(protocol, data)
-            return tuple(headers), transport, _quoted(transport)
-    return tuple(headers), None, None
-
-
-def _transport(protocol: int, data: bytes) -> Transport | None:
-    if len(data) < 8:
+            bool(fragment & _DONT_FRAGMENT), identification, offset,
+            bool(fragment & _MORE_FRAGMENTS)), inner, vni))
+        at += (data[at] & 15) * 4
+        if offset:
+            break
+        if protocol == IPIP:
+            inner = vni = None
+            continue
+        transport, end = _transport(protocol, data, at)
+        if protocol != UDP or transport is None or transport.destination_port != vxlan_port:
+            break
+        carried = _vxlan(data, at + UDP_BYTES)
+        if carried is None:
+            break
+        inner, vni, at = carried
+        transport, end = None, 0
+    if not layers:
         return None
+    quoted = None
+    if transport is not None and transport.protocol == ICMP and transport.kind in _QUOTING:
+        quoted = _ip(transport.payload, 0, None, vxlan_port)
+    return Packet(macs, None, tuple(layers), transport, quoted, end)
+
+
+def _vxlan(data: bytes, at: int) -> tuple[tuple[str, str], int, int] | None:
+    """The inner frame's addresses, the VNI, and where its IPv4 header begins (RFC 7348, 5).
+
+    None for what is no VXLAN header with a VNI, or carries something else than IPv4.
+    """
+    begin = at + VXLAN_BYTES
+    if len(data) < begin + ETHERNET_BYTES or not data[at] & _VXLAN_HAS_VNI:
+        return None
+    macs, kind = _ethernet(data, begin)
+    if kind != _ETHERTYPE_IPV4:
+        return None
+    return macs, int.from_bytes(data[at + 4:at + 7], "big"), begin + ETHERNET_BYTES
+
+
+def _transport(protocol: int, data: bytes, at: int) -> tuple[Transport | None, int]:
+    """What begins at ``at``, and where its payload does, 0 if the frame ends before.
+
+    An ICMP error may quote as little as 8 bytes of it (RFC 792).
+    """
+    if len(data) < at + 8:
+        return None, 0
     if protocol == ICMP:
-        kind, code, _sum, rest = struct.unpack_from("!BBHI", data)
-        return Transport(ICMP, kind, code, rest, payload=data[8:])
+        kind, code, _sum, rest = struct.unpack_from("!BBHI", data, at)
+        return Transport(ICMP, kind, code, rest, payload=data[at + 8:]), at + 8
     if protocol == UDP:
-        source, destination = struct.unpack_from("!HH", data)
-        return Transport(UDP, source_port=source, destination_port=destination, payload=data[8:])
+        source, destination = struct.unpack_from("!HH", data, at)
+        return Transport(UDP, source_port=source, destination_port=destination,
+                         payload=data[at + UDP_BYTES:]), at + UDP_BYTES
     if protocol == TCP:
-        source, destination, sequence = struct.unpack_from("!HHI", data)
-        acknowledgement, flags = struct.unpack_from("!IxB", data, 8) if len(data) >= 14 else (0, 0)
-        return Transport(TCP, 0, 0, 0, source, destination, sequence, acknowledgement, flags)
-    return None
-
-
-def _quoted(transport: Transport | None) -> Packet | None:
-    if transport is None or transport.protocol != ICMP or transport.kind not in _QUOTING:
-        return None
-    headers, inside, _ = _ip(transport.payload)
-    return Packet(None, None, headers, inside) if headers else None
+        source, destination, sequence = struct.unpack_from("!HHI", data, at)
+        acknowledgement, size, flags = (
+            struct.unpack_from("!IBB", data, at + 8) if len(data) >= at + 14 else (0, 0, 0))
+        return (Transport(TCP, 0, 0, 0, source, destination, sequence, acknowledgement, flags),
+                at + (size >> 4) * 4 if len(data) >= at + 20 else 0)
+    return None, 0
 
 
 def error_text(transport: Transport) -> str:

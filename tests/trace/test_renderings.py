@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from calico_mn.kernel.packets import decode, error_text
 from calico_mn.report.svg import width
 from calico_mn.trace import analysis
 from calico_mn.trace.document import document, dumps
@@ -113,24 +112,6 @@ def box(element):
     x, y = float(element.get("x")), float(element.get("y"))
     left = x - wide * {"middle": 0.5, "end": 1}.get(element.get("text-anchor"), 0)
     return left, y - size * 0.78, left + wide, y + size * 0.22, words
-
-
-@pytest.mark.parametrize("frame, ethernet", [
-    (b"", True), (b"\0" * 13, True), (b"\0" * 40, True), (b"\x45" + b"\0" * 10, False),
-    (bytes.fromhex("ffffffffffff020000000001" "0806" "0001"), True),
-], ids=["empty", "short", "unknown", "short-ip", "short-arp"])
-def test_frames_that_are_cut_short_are_nobodys(frame, ethernet):
-    assert decode(frame, ethernet) is None
-
-
-def test_an_icmp_error_names_its_mtu_and_quotes_both_headers():
-    inner = "4500003400004000 3f01 0000 0a161f01 0a162101 0800 0000 ee480001"
-    outer = "4500004800004000 3f04 0000 c0a8391f c0a83a21" + inner
-    packet = decode(bytes.fromhex(
-        "4500006400000000 4001 0000 c0a83901 c0a8391f 0304 0000 000005b4" + outer), False)
-    assert error_text(packet.transport) == "fragmentation needed, MTU 1460"
-    assert [header.protocol for header in packet.quoted.headers] == [4, 1]
-    assert packet.quoted.transport.rest == 0xEE480001
 
 
 NFT = """table ip calico_mn_protocol_4 {
