@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError, KernelError, ToolError
-from calico_mn.experiment.interruption import INTERRUPTED
+from calico_mn.experiment.interruption import INTERRUPTED, ignore_signals
 from calico_mn.kernel import limits
 from calico_mn.report.terminal import complain
 
@@ -16,13 +16,19 @@ WRONG_REQUEST = 2
 
 
 def exit_status(main: Callable[[], int]) -> int:
-    """Run ``main``; its status, or 2 for a mistake in what was asked for, or 1 for a failure."""
+    """Run ``main``; its status, or 2 for a mistake in what was asked for, or 1 for a failure.
+
+    Only for a process that ends with this status: after an interruption it ignores further ones.
+    """
     streams.ensure()
     try:
         status = main()
+        if status == INTERRUPTED:
+            ignore_signals()
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
+        ignore_signals()
         return INTERRUPTED
     except (KernelError, ToolError) as error:
         complain(str(error))

@@ -22,12 +22,21 @@ INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def ignore_signals() -> None:
+    """Ignore further signals in a process that is about to end with its own exit status.
+
+    A second Ctrl-C or SIGTERM while Python shuts down would otherwise replace that status.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Interruption:
     """Takes SIGINT, SIGTERM and SIGHUP over, as a context manager in the main thread.
 
     ``status`` is the exit status so far, ``reason`` what cut the measurement short (None:
-    nothing did), ``error`` the exception if it was one. After the first signal, further
-    ones change nothing, also later.
+    nothing did), ``error`` the exception if it was one. After the first signal, further ones
+    change nothing. On exit the handlers from before are back.
     """
 
     def __init__(self) -> None:
@@ -49,9 +58,7 @@ class Interruption:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
-            # Once interrupted the process is about to end with its own status: a second signal
-            # while Python shuts down would replace that by a death.
-            signal.signal(number, signal.SIG_IGN if self.status == INTERRUPTED else handler)
+            signal.signal(number, handler)
 
     def may_stop(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do ``work``, but leave it at the first signal; not even begin it after one.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import KernelError, ToolError
-from calico_mn.kernel import limits, place
+from calico_mn.kernel import limits, place, processes
 
 Result = TypeVar("Result")
 
@@ -159,7 +159,7 @@ class NamespaceThread:
         self.enter(namespace)
         self._enter_mounts(namespace)
         try:
-            process = subprocess.Popen(command, cwd=directory, **options)
+            process = processes.start(command, cwd=directory, **options)
         except OSError as error:
             raise ToolError(
                 f"{namespace.name}: cannot run {command[0]}: {limits.explained(error.errno)}"
@@ -253,6 +253,7 @@ def become(network: int, mounts: int, command: Sequence[str], env: Mapping[str, 
     _setns(network, _CLONE_NEWNET)
     _setns(mounts, _CLONE_NEWNS)
     os.chdir(directory)
+    processes.restore_signals()
     os.execvpe(command[0], list(command), dict(env))
 
 

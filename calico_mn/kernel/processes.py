@@ -1,8 +1,10 @@
-"""Ending what we started: by its process id, never by a name."""
+"""Starting programs, looking at processes, and ending what we started: by its id, never by a name.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -13,6 +15,43 @@ from typing import Any
 
 _GRACE_S = 1.0
 _TERMINAL_GRACE_S = 0.5
+# Python itself ignores these; ``restore_signals`` of Popen resets them in the child.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+_RESTORED = sum(1 << number - 1 for number in _IGNORED_BY_PYTHON)
+_RESETTABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_INHERITED = re.compile(rb"^Sig(?:Blk|Ign):\t([0-9a-f]+)$", re.M)
+
+
+def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """``subprocess.Popen`` of a program that begins with every signal at its default and none
+    blocked, as programs expect, whatever this process ignores or blocks.
+
+    A program inherits both (signal(7)): a shell's background job has SIGINT ignored, one under
+    nohup(1) SIGHUP. Only then the reset is needed, and only Python code between fork and exec can
+    do it: that takes a few milliseconds, since vfork(2) cannot be used.
+    """
+    if _is_inherited():
+        options["preexec_fn"] = _reset_signals
+    return subprocess.Popen(argv, **options)
+
+
+def restore_signals() -> None:
+    """Before this process becomes another program: reset what Python ignores and nobody asked for.
+    """
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _is_inherited() -> bool:
+    """Whether a child of the calling thread would have signals blocked or ignored (proc(5))."""
+    with open("/proc/thread-self/status", "rb") as file:
+        return any(int(mask, 16) & ~_RESTORED for mask in _INHERITED.findall(file.read()))
+
+
+def _reset_signals() -> None:
+    for number in _RESETTABLE:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def start_time(pid: int) -> int | None:

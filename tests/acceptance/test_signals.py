@@ -102,6 +102,24 @@ def test_ctrl_c_again_and_again_while_a_cluster_stops_leaves_nothing_to_the_next
         assert eventually(lambda pid=process.pid: nothing_of(pid))
 
 
+def test_programs_and_shells_obey_signals_whatever_the_script_ignores(tunnel):
+    look = ["grep", "-E", "^Sig(Blk|Ign):.*[1-9a-f]", "/proc/self/status"]
+    before = {number: signal.signal(number, signal.SIG_IGN)
+              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+    try:
+        with CalicoNet(one_subnet("Always"), tunnel=tunnel) as net:
+            assert net["a"].pexec(look)[0] == ""
+            assert "Sig" not in net["a"].cmd("grep -E '^Sig(Blk|Ign):.*[1-9a-f]' /proc/self/status")
+            with net["a"].popen(["sleep", "1000"]) as process:
+                process.terminate()
+                assert process.wait(60) == -signal.SIGTERM
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def path_without(directory: Path, absent: str) -> str:
     """A PATH with everything that this machine has but one program."""
     directory.mkdir()

@@ -27,7 +27,8 @@ def terminal(lab, *words):
 
 @pytest.mark.parametrize(("words", "status"), [
     (["node31", "--", "true"], 0), (["a", "--", "sh", "-c", "exit 7"], 7),
-    (["r1", "--", "sh", "-c", "kill -9 $$"], -9), (["rack-a", "nosuchprogram"], 127),
+    (["r1", "--", "sh", "-c", "kill -9 $$"], -9), (["a", "--", "sh", "-c", "kill -PIPE $$"], -13),
+    (["rack-a", "nosuchprogram"], 127),
     (["a", "/etc/passwd"], 126), (["a"], 125), (["nosuch", "--", "true"], 125),
 ], ids=str)
 def test_exit_statuses(lab, words, status):

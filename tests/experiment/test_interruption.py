@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -60,12 +62,32 @@ def test_a_signal_after_the_measurement_leaves_it_complete():
     assert (interruption.status, interruption.reason) == (130, None)
 
 
-def test_after_an_interruption_no_signal_kills_the_end_of_the_program():
+@pytest.mark.parametrize("end", ["return 130", "raise KeyboardInterrupt"])
+def test_after_an_interruption_no_signal_kills_the_end_of_the_program(end):
+    code = ("import atexit, os, signal, sys\n"
+            "from calico_mn.experiment.command import exit_status\n"
+            "def main():\n"
+            f"    {end}\n"
+            f"for number in {[int(number) for number in SIGNALS]}:\n"
+            "    signal.signal(number, signal.default_int_handler)\n"
+            "    atexit.register(os.kill, os.getpid(), number)\n"
+            "sys.exit(exit_status(main))\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_after_an_interrupted_measurement_the_process_obeys_signals_as_before():
+    obeyed = []
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _frame: obeyed.append(number))
     with Interruption() as interruption:
-        strike()
+        interruption.may_stop(strike)
+        strike(signal.SIGTERM)
+    assert (interruption.status, obeyed) == (130, [])
     for number in SIGNALS:
         strike(number)
-    assert interruption.status == 130
+    assert obeyed == [*SIGNALS]
 
 
 def test_an_error_ends_the_measurement_and_is_reported():
@@ -179,7 +201,7 @@ def test_under_nohup_the_end_of_the_terminal_changes_nothing():
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
-def test_handlers_are_given_back():
+def test_handlers_are_given_back_without_a_signal():
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with Interruption():
         assert signal.getsignal(signal.SIGINT) is not before[0]
