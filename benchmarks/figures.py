@@ -14,7 +14,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from calico_mn import arguments
+from calico_mn import command_line
 
 # A file or a pipe gets whole lines, whatever the terminal's width would be.
 _WIDTH = 120
@@ -71,7 +71,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return made
 
 
-class Parser(arguments.Parser):
+class Parser(command_line.Parser):
     """Options, ``--json`` among them; mistakes are told before anything is measured."""
 
     def __init__(self, doc: str | None, epilog: str | None = None) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calico_mn import files
+from calico_mn import streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.readings import (
     MOST_ABOUT,
@@ -76,7 +76,7 @@ def _about(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(files.read(path, MOST_ABOUT))
+        found = json.loads(streams.read_bounded(path, MOST_ABOUT))
     except (OSError, ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
     check_format(path, found.get("format") if isinstance(found, dict) else None)

@@ -32,8 +32,8 @@ from calico_mn.model import (
     Subnet,
     Topology,
 )
-from calico_mn.names import is_label, is_subdomain
 from calico_mn.state import Address, Device, Namespace, Route, Sysctl
+from calico_mn.text import is_label, is_subdomain
 
 NEVER = EncapsulationMode.NEVER
 

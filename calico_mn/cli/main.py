@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico_mn import __version__, asroot, streams
+from calico_mn import __version__, command_line, streams
 from calico_mn.cli import help as words
 from calico_mn.cli import verbs
-from calico_mn.cli.output import complain, say
+from calico_mn.cli.output import say
 from calico_mn.cli.verb import (
     FAILED,
     INTERRUPTED,
@@ -29,6 +29,7 @@ from calico_mn.errors import (
     ToolError,
     UnsupportedError,
 )
+from calico_mn.streams import complain
 
 #: what a shell reports for a program that SIGPIPE ended
 _NOBODY_READS = 141
@@ -36,7 +37,7 @@ _NOBODY_READS = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
-    streams.ensure()
+    streams.reopen_std()
     given = list(sys.argv[1:] if arguments is None else arguments)
     failed_itself = NOT_RUN if given[:1] in (["exec"], ["shell"]) else None
     try:
@@ -47,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever reads has enough; Python shall not complain about that at its end, either.
-        streams.abandon(sys.stdout)
+        streams.redirect_to_null(sys.stdout)
         return _NOBODY_READS
     except OSError as error:
-        streams.abandon(sys.stdout)
+        streams.redirect_to_null(sys.stdout)
         where = f"{error.filename}: " if error.filename else ""
         complain(f"calico-mn: cannot go on: {where}{error.strerror or error}")
         return FAILED if failed_itself is None else failed_itself
@@ -125,4 +126,4 @@ def _again(given: Sequence[str]) -> str:
     program = [os.path.abspath(sys.argv[0])]
     if Path(program[0]).name == "__main__.py":
         program = [sys.executable, "-m", "calico_mn"]
-    return asroot.command([*program, *given], os.environ)
+    return command_line.sudo_command([*program, *given], os.environ)

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from calico_mn import streams
-from calico_mn.text import escape_control, message, one_line
+from calico_mn.text import escape_control, one_line
 
 #: kubectl's word for what is not there
 NONE = "<none>"
@@ -40,15 +39,6 @@ def say(text: str = "") -> None:
     """Lines for the person, on standard output; no escape sequences but our own colours."""
     print("".join(part if part in _PAINTED else escape_control(part)
                   for part in _COLOURS.split(text)))
-
-
-def complain(text: str) -> None:
-    """A message for the person, on standard error if that can be written."""
-    try:
-        print(message(text), file=sys.stderr)
-    except OSError:
-        # Else newer Pythons (3.13.5) end with a status of their own.
-        streams.abandon(sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Mininet's prompt in the keeper's terminal, with calico-mn's verbs as further commands."""
+"""Mininet's prompt in the daemon's terminal, with calico-mn's verbs as further commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from calico_mn.cli import verbs
 from calico_mn.cli.main import read
 from calico_mn.cli.verb import Verb
-from calico_mn.control.desk import Desk
+from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.session import LocalSession
 from calico_mn.emulation.mininet import CLI, error, output, quietRun
 from calico_mn.emulation.node import NamespaceNode
@@ -26,15 +26,15 @@ _LOOK_MS = 200
 class Prompt(CLI):
     """Mininet's command line. Its own commands stay as they are; verbs of ours come on top."""
 
-    def __init__(self, desk: Desk, **options: Any) -> None:
-        self._session = LocalSession(desk)
+    def __init__(self, dispatcher: Dispatcher, **options: Any) -> None:
+        self._session = LocalSession(dispatcher)
         for name in verbs.MODULES:
             verb = verbs.verb(name)
             if verb is not None and verb.prompt and not hasattr(CLI, f"do_{name}"):
                 setattr(self, f"do_{name}", self._command(verb))
                 setattr(self, f"help_{name}", self._help(verb))
                 setattr(self, f"complete_{name}", self.completedefault)
-        super().__init__(desk.net, **options)
+        super().__init__(dispatcher.net, **options)
 
     def get_names(self) -> list[str]:
         """What Python's cmd lists and completes: also commands that only this object has."""
@@ -103,17 +103,17 @@ class Prompt(CLI):
                 if name.startswith(text)]
 
 
-def prompt(desk: Desk) -> None:
+def prompt(dispatcher: Dispatcher) -> None:
     """Let a person type until they have enough; what is not a terminal is read to its end."""
     if sys.stdin.isatty():
         with _names_are_words():
-            Prompt(desk)
+            Prompt(dispatcher)
         return
     # Mininet's prompt hands what it can read to the program that runs: not the next commands.
     lines = sys.stdin.read().splitlines()
     reading, writing = os.pipe()
     with os.fdopen(reading) as silence, os.fdopen(writing, "w"):
-        there = _Batch(desk, stdin=silence)
+        there = _Batch(dispatcher, stdin=silence)
         for line in lines:
             if there.onecmd(there.precmd(line)):
                 return

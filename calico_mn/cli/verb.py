@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from calico_mn.arguments import Parser
+from calico_mn.command_line import Parser
 from calico_mn.errors import CalicoMnError
 from calico_mn.text import one_line
 

@@ -1,7 +1,7 @@
-"""The keeper's ear: takes requests on the run's socket and answers them, one at a time.
+"""The daemon's ear: takes requests on the run's socket and answers them, one at a time.
 
 Every connection has a thread of its own, so that a slow one keeps nobody waiting; what works on
-the cluster is serialised by the keeper's lock.
+the cluster is serialised by the daemon's lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn.control.channel import Channel
-from calico_mn.control.desk import Desk
+from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.operations import Job
 from calico_mn.control.protocol import (
     MAX_REQUEST,
@@ -39,10 +39,10 @@ _log = logging.getLogger(__name__)
 
 
 class ControlServer:
-    """Answers requests about the cluster behind ``desk`` until it is closed."""
+    """Answers requests about the cluster behind ``dispatcher`` until it is closed."""
 
-    def __init__(self, desk: Desk, path: Path) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher, path: Path) -> None:
+        self._dispatcher = dispatcher
         self._path = path
         self._slots = threading.BoundedSemaphore(_CONNECTIONS)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -106,9 +106,10 @@ class ControlServer:
         def progress(message: object) -> None:
             channel.send(encode({"progress": message}), _ANSWER_S)
 
-        job = Job(self._desk.net, progress)
+        job = Job(self._dispatcher.net, progress)
         try:
-            answer = encode({"result": self._desk.perform(request.verb, job, request.arguments)})
+            result = self._dispatcher.perform(request.verb, job, request.arguments)
+            answer = encode({"result": result})
         except CalicoMnError as problem:
             answer = encode(error(problem))
         except OSError:
@@ -116,7 +117,7 @@ class ControlServer:
         except Exception as bug:
             _log.exception("%s failed", request.verb)
             answer = encode(error(CalicoMnError(
-                f"internal error in {request.verb}: {bug!r}; more in the run's keeper.log")))
+                f"internal error in {request.verb}: {bug!r}; more in the run's daemon.log")))
         try:
             channel.send(answer, _ANSWER_S, job.descriptors)
         finally:

@@ -1,4 +1,4 @@
-"""How a command asks a run: over its socket from anywhere, or directly inside the keeper."""
+"""How a command asks a run: over its socket from anywhere, or directly inside the daemon."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from calico_mn.control.channel import Channel
-from calico_mn.control.desk import Desk
+from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.operations import Job
 from calico_mn.control.protocol import (
     MAX_ANSWER,
@@ -37,23 +37,23 @@ class Session(Protocol):
 
     @property
     def is_local(self) -> bool:
-        """Whether this is the keeper itself, at Mininet's prompt."""
+        """Whether this is the daemon itself, at Mininet's prompt."""
 
     def ask(self, verb: str, *, progress: Progress = _nobody, **arguments: Any) -> Any:
         """The result of an operation. Raises what it raised there."""
 
 
 class LocalSession:
-    """Inside the keeper."""
+    """Inside the daemon."""
 
     is_local = True
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
 
     def ask(self, verb: str, *, progress: Progress = _nobody, **arguments: Any) -> Any:
         """Do it here and now."""
-        return self._desk.perform(verb, Job(self._desk.net, progress), arguments)
+        return self._dispatcher.perform(verb, Job(self._dispatcher.net, progress), arguments)
 
 
 class RemoteSession:
@@ -66,7 +66,7 @@ class RemoteSession:
         self._patience = patience
 
     def ask(self, verb: str, *, progress: Progress = _nobody, **arguments: Any) -> Any:
-        """Ask and wait. Raises ToolError when the keeper gives no sign of life for two minutes."""
+        """Ask and wait. Raises ToolError when the daemon gives no sign of life for two minutes."""
         result, _descriptors = self._ask(verb, progress, arguments)
         return result
 

@@ -9,7 +9,7 @@ from calico_mn import streams
 from calico_mn.errors import CalicoMnError, KernelError, ToolError
 from calico_mn.experiment.interruption import INTERRUPTED, ignore_signals
 from calico_mn.kernel import limits
-from calico_mn.report.terminal import complain
+from calico_mn.streams import complain
 
 FAILED = 1
 WRONG_REQUEST = 2
@@ -20,7 +20,7 @@ def exit_status(main: Callable[[], int]) -> int:
 
     Only for a process that ends with this status: after an interruption it ignores further ones.
     """
-    streams.ensure()
+    streams.reopen_std()
     try:
         status = main()
         if status == INTERRUPTED:
@@ -38,7 +38,7 @@ def exit_status(main: Callable[[], int]) -> int:
         return WRONG_REQUEST
     except OSError as error:
         # A full disk, a results directory that was removed, a reader of our output that is gone.
-        streams.abandon(sys.stdout)
+        streams.redirect_to_null(sys.stdout)
         if limits.is_met(error.errno):
             complain(f"{error.filename or 'the results cannot be written'}: {error.strerror}. What"
                      " was written before is readable; once that is seen to, --resume goes on.")

@@ -29,6 +29,7 @@ from calico_mn.model import Topology
 from calico_mn.report import drawing, terminal
 from calico_mn.report.document import Document
 from calico_mn.report.publish import publish
+from calico_mn.streams import complain
 from calico_mn.text import one_line
 from calico_mn.topology import read_topology
 
@@ -165,7 +166,7 @@ def _not_begun(run: Run) -> int:
             record.discard(run.directory)
     if run.interruption.error is not None:
         raise run.interruption.error
-    terminal.complain("Interrupted before anything was measured.")
+    complain("Interrupted before anything was measured.")
     return run.interruption.status
 
 
@@ -188,14 +189,14 @@ def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
         run.out.print("Nothing was measured.")
     _summarise(run, begun, cut_short)
     for failure in run.failures:
-        terminal.complain(f"a trial failed: {failure}")
+        complain(f"a trial failed: {failure}")
     logs = sorted(path.name + "/" for path in run.directory.glob("logs*"))
     names = [*files, READINGS, SUMMARY, record.RECORD, record.TOPOLOGY, *logs]
     run.out.print()
     run.out.print(Text(one_line(
         f"Files in {run.directory}: {', '.join(names)}")), soft_wrap=True)
     if cut_short:
-        terminal.complain(
+        complain(
             f"Not complete: {cut_short.rstrip('.')}. The {len(run.log.readings)} readings taken"
             f" before that are in the files above; to go on, add --resume {run.directory} to the"
             " command and leave out its other options.")

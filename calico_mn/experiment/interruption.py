@@ -95,7 +95,7 @@ class Interruption:
         if number == signal.SIGHUP:
             # The terminal is gone: whatever is written to it fails, and the report is to be made.
             for out in self._terminals:
-                streams.abandon(out)
+                streams.redirect_to_null(out)
         if self._armed:
             self._armed = False
             raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calico_mn.arguments import Parser
+from calico_mn.command_line import Parser
 from calico_mn.model import EncapsulationMode
 
 MODES = tuple(mode.value for mode in EncapsulationMode)

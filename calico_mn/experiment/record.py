@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calico_mn import files
+from calico_mn import streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.experiment.options import Options
 from calico_mn.measure.readings import FORMAT, MOST_ABOUT, check_format
@@ -69,7 +69,7 @@ def read(directory: Path, experiment: str) -> Record:
     """The record of a run. Raises CalicoMnError when there is none, or of another experiment."""
     path = directory / RECORD
     try:
-        found = json.loads(files.read(path, MOST_ABOUT))
+        found = json.loads(streams.read_bounded(path, MOST_ABOUT))
     except OSError:
         raise CalicoMnError(f"{directory}: holds no {RECORD}: give the directory of a run that"
                             " was cut short") from None
@@ -93,14 +93,14 @@ def read(directory: Path, experiment: str) -> Record:
 
 def also(directory: Path) -> Mapping[str, Any]:
     """What :func:`add` has added, among the rest; for a record that :func:`read` has read."""
-    found: dict[str, Any] = json.loads(files.read(directory / RECORD, MOST_ABOUT))
+    found: dict[str, Any] = json.loads(streams.read_bounded(directory / RECORD, MOST_ABOUT))
     return found
 
 
 def add(directory: Path, facts: Mapping[str, Any]) -> None:
     """Add what has become known: the environment, the plan."""
     path = directory / RECORD
-    _write(directory, {**json.loads(files.read(path, MOST_ABOUT)), **facts})
+    _write(directory, {**json.loads(streams.read_bounded(path, MOST_ABOUT)), **facts})
 
 
 def discard(directory: Path) -> None:

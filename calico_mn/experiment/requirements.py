@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from calico_mn import asroot
+from calico_mn import command_line
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 #: only looked for: importing them takes a second
@@ -55,7 +55,8 @@ def _lacking() -> str:
 
 def _again(python: Path) -> str:
     """This very command as root, with another Python, ready to paste."""
-    return asroot.command([_shown(python), _shown(Path(sys.argv[0])), *sys.argv[1:]], os.environ)
+    command = [_shown(python), _shown(Path(sys.argv[0])), *sys.argv[1:]]
+    return command_line.sudo_command(command, os.environ)
 
 
 def _shown(path: Path) -> str:

@@ -21,6 +21,7 @@ from calico_mn.measure.readings import Reading, ReadingLog, Taken, Value
 from calico_mn.measure.trials import Trial
 from calico_mn.model import EncapsulationMode, Link, Topology
 from calico_mn.report import drawing, terminal
+from calico_mn.streams import complain
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Run:
         net = self._new(topology, tunnel, rp_filter)
         if not self._nets:
             for warning in net.warnings:
-                terminal.complain(warning)
+                complain(warning)
         with self.interruption.held_off():
             net.start()
             self._stack.callback(self._end, net)
@@ -199,7 +200,7 @@ class Run:
     def heading(self, title: str, facts: list[tuple[str, str]], seconds: float) -> None:
         """Say what runs, and how long it is expected to take; then a bar runs on a terminal."""
         for warning in self.topology.warnings:
-            terminal.complain(warning)
+            complain(warning)
         terminal.heading(self.out, title, facts)
         self._bar = self._stack.enter_context(terminal.progress(self.out, seconds))
 

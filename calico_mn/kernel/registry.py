@@ -19,7 +19,7 @@ from typing import Any
 
 from calico_mn.errors import ClusterError, NotFoundError
 from calico_mn.kernel import place, processes
-from calico_mn.names import is_label
+from calico_mn.text import is_label
 
 RECORD = "run.json"
 SOCKET = "control"

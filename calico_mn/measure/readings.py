@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from calico_mn import files
+from calico_mn import streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import METRICS
 
@@ -253,7 +253,7 @@ def _key(instrument: str, setting: Mapping[str, Value], repeat: int) -> _Key:
 def _read(path: Path) -> tuple[str, tuple[Reading, ...], int]:
     """The experiment's name, its readings, and how many bytes of the file are whole lines."""
     try:
-        data = files.read(path, MOST_READINGS)
+        data = streams.read_bounded(path, MOST_READINGS)
         # What follows the last line end was not written to its end.
         whole = data.rfind(b"\n") + 1
         lines = data[:whole].decode("utf-8").split("\n")[:-1]

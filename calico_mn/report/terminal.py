@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,13 +20,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from calico_mn import streams
 from calico_mn.report import matrix, table
 from calico_mn.report.cells import numeric, shown
 from calico_mn.report.document import BAD, GOOD, MIXED, Document
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.summary import Summary
-from calico_mn.text import message, one_line
+from calico_mn.text import one_line
 
 _STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREACHABLE: "red"}
 _TONES = {GOOD: "green", BAD: "red", MIXED: "yellow"}
@@ -189,12 +187,3 @@ def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
                     key=lambda place: widths[place] / wanted[place])
         widths[place] += 1
     return widths
-
-
-def complain(text: str) -> None:
-    """A message for the person, on standard error if that can be written."""
-    try:
-        print(message(text), file=sys.stderr)
-    except OSError:
-        # Else newer Pythons (3.13.5) end with a status of their own.
-        streams.abandon(sys.stderr)

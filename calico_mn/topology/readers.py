@@ -17,7 +17,7 @@ from ipaddress import (
     IPv6Network,
 )
 
-from calico_mn.names import is_label, is_subdomain
+from calico_mn.text import is_label, is_subdomain
 from calico_mn.topology.fields import Reader, describe
 from calico_mn.topology.positions import Scalar, Tree
 from calico_mn.topology.problems import Mark, Report, quote

@@ -18,9 +18,9 @@ from calico_mn.errors import ToolError
 from calico_mn.measure.programs import end, start
 from calico_mn.model import Topology
 from calico_mn.walkthrough import library
-from calico_mn.walkthrough.cast import cast, clusters
 from calico_mn.walkthrough.compare import compare
 from calico_mn.walkthrough.result import Result
+from calico_mn.walkthrough.roles import clusters, roles
 from calico_mn.walkthrough.step import LIBRARY, Chapter, Typed
 
 #: what a command may take, in seconds; also on a machine that is many times slower
@@ -59,7 +59,7 @@ def replay(topology: Topology, chapters: Sequence[tuple[int, Chapter]], *, tunne
 def play(net: CalicoNet, chapter: Chapter, position: int = 1, done: int = 0
          ) -> Generator[Result, None, None]:
     """Play a chapter on a cluster that runs; ``done`` steps came before."""
-    names = cast(net)
+    names = roles(net)
     outputs: dict[str, str] = {}
     for number, step in enumerate(chapter.steps, done + 1):
         meanwhile = ""

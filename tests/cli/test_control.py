@@ -1,4 +1,4 @@
-"""The control socket's protocol, and the desk where one piece of work is done after the other."""
+"""The control socket's protocol, and the dispatcher that does one operation after the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from calico_mn import errors
 from calico_mn.control import operations, protocol
 from calico_mn.control.channel import Channel
-from calico_mn.control.desk import Desk
+from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.operations import Job
 from calico_mn.control.protocol import ProtocolError
 
@@ -88,8 +88,8 @@ def test_one_piece_of_work_is_done_after_the_other(monkeypatch):
 
     monkeypatch.setitem(operations._operations, "first", first)
     monkeypatch.setitem(operations._operations, "second", lambda _job: order.append("second"))
-    desk = Desk(None)
-    threads = [threading.Thread(target=desk.perform, args=(name, Job(None), {}))
+    dispatcher = Dispatcher(None)
+    threads = [threading.Thread(target=dispatcher.perform, args=(name, Job(None), {}))
                for name in ("first", "second")]
     threads[0].start()
     assert begun.wait(10)
@@ -114,20 +114,20 @@ def test_when_a_run_ends_long_work_is_told_and_nothing_more_begins(monkeypatch):
             raise
 
     monkeypatch.setitem(operations._operations, "long", long)
-    desk = Desk(None)
+    dispatcher = Dispatcher(None)
 
     def work():
         with pytest.raises(errors.CalicoMnError, match="ending"):
-            desk.perform("long", Job(None), {})
+            dispatcher.perform("long", Job(None), {})
 
     worker = threading.Thread(target=work)
     worker.start()
     assert begun.wait(10)
-    with desk.closing():
+    with dispatcher.closing():
         worker.join(10)
         assert ended == ["the run is ending"]
         with pytest.raises(errors.CalicoMnError, match="ending"):
-            desk.perform("long", Job(None), {})
+            dispatcher.perform("long", Job(None), {})
 
 
 def test_unknown_operations_and_wrong_arguments_are_mistakes_of_the_asker():

@@ -1,4 +1,4 @@
-"""The keeper's ear, with clients that mean harm or do not know better: it lives on, serves others.
+"""The daemon's ear, with clients that mean harm or do not know better: it lives on, serves others.
 
 A real server on a real socket, and operations that need no cluster.
 """
@@ -17,7 +17,7 @@ import pytest
 from support.patience import eventually
 
 from calico_mn.control import operations, protocol, server
-from calico_mn.control.desk import Desk
+from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.server import ControlServer
 
 GOOD = b'{"verb": "echo", "arguments": {"text": "x"}}\n'
@@ -44,7 +44,7 @@ def path(tmp_path, monkeypatch):
         monkeypatch.setitem(operations._operations, function.__name__, function)
     monkeypatch.setattr(server, "_REQUEST_S", 1.0)
     monkeypatch.setattr(server, "_ANSWER_S", 1.0)
-    listening = ControlServer(Desk(None), tmp_path / "control")
+    listening = ControlServer(Dispatcher(None), tmp_path / "control")
     yield tmp_path / "control"
     listening.close()
 

@@ -45,7 +45,7 @@ def test_a_runs_directory_is_roots_alone(open_handed, own):
             lambda: os.listdir(run.directory),
             lambda: os.chdir(run.directory),
             lambda: (run.directory / registry.RECORD).read_text(),
-            lambda: (run.directory / "keeper.log").read_text(),
+            lambda: (run.directory / "daemon.log").read_text(),
             lambda: os.listdir(run.directory / "logs"),
             lambda: (place.MACHINE / "1-1").mkdir(),
             lambda: (place.MACHINE / "1-1").symlink_to("/etc"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import rootless
 
-from calico_mn import asroot
+from calico_mn import command_line
 from calico_mn.cli import verbs
 
 from .conftest import LAB, PROGRAM, ROOT, environment
@@ -208,6 +208,6 @@ def test_an_experiment_tells_the_command_to_type(script, typed):
 @pytest.mark.parametrize("word", ["plain", "two words", "it's", "$(id)", "", "-x", "\t", "a\nb",
                                   "\x1b[2Jb", "back\\slash\n", "é", "new'\n", "\udcff1"])
 def test_a_command_can_be_pasted_whatever_its_words_are(word, typed):
-    line = asroot.command([word, "last"], {"CALICO_MN_RUN": word, "OTHER": "x"})
+    line = command_line.sudo_command([word, "last"], {"CALICO_MN_RUN": word, "OTHER": "x"})
     assert line.isprintable()
     assert typed(line) == [*(["env", f"CALICO_MN_RUN={word}"] if word else []), word, "last"]

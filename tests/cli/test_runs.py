@@ -111,7 +111,7 @@ def test_a_boot_in_the_background_that_fails_says_why_and_leaves_nothing(machine
 
 
 @pytest.mark.alone  # any start on the machine cleans up after the kill
-def test_a_killed_keeper_is_dead_and_cleanup_removes_what_it_left(own, lab):
+def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(own, lab):
     run = own("killed")
     sleeper = subprocess.Popen([*PROGRAM, "exec", "--run", run.name, "a", "--", "sleep", "1000"],
                                cwd=ROOT, env=environment())

@@ -94,12 +94,12 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def processes_of_runs(keeper: int = 0) -> dict[int, str]:
-    """Processes that were started in a run of this process, or of ``keeper``: pid -> command name.
+def processes_of_runs(daemon: int = 0) -> dict[int, str]:
+    """Processes that were started in a run of this process, or of ``daemon``: pid -> command name.
 
     The mark in their environment tells them apart from those of other people's runs.
     """
-    mark = f"CALICO_MN_RUN={keeper or os.getpid()}-".encode()
+    mark = f"CALICO_MN_RUN={daemon or os.getpid()}-".encode()
     found = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
@@ -111,11 +111,11 @@ def processes_of_runs(keeper: int = 0) -> dict[int, str]:
     return found
 
 
-def run_directories(keeper: int = 0) -> list[str]:
-    """What the runs of this process, or of ``keeper``, have below /run."""
+def run_directories(daemon: int = 0) -> list[str]:
+    """What the runs of this process, or of ``daemon``, have below /run."""
     with suppress(FileNotFoundError):
         return [name for name in os.listdir(place.MACHINE)
-                if name.startswith(f"{keeper or os.getpid()}-")]
+                if name.startswith(f"{daemon or os.getpid()}-")]
     return []
 
 
@@ -133,19 +133,19 @@ def network_namespaces() -> set[int]:
     return found
 
 
-def leftovers(keeper: int = 0) -> list[str]:
-    """What is left of the runs of this process, or of ``keeper``; nothing, when all have stopped.
+def leftovers(daemon: int = 0) -> list[str]:
+    """What is left of the runs of this process, or of ``daemon``; nothing, when all have stopped.
     """
-    return [*(f"process {pid} ({name})" for pid, name in processes_of_runs(keeper).items()),
-            *(f"{place.MACHINE}/{name}" for name in run_directories(keeper))]
+    return [*(f"process {pid} ({name})" for pid, name in processes_of_runs(daemon).items()),
+            *(f"{place.MACHINE}/{name}" for name in run_directories(daemon))]
 
 
-def with_logs_of(keeper: int) -> dict[int, str]:
-    """Processes that see the logs of a run of ``keeper`` among their mounts: pid -> command name.
+def with_logs_of(daemon: int) -> dict[int, str]:
+    """Processes that see the logs of a run of ``daemon`` among their mounts: pid -> command name.
 
     No environment can hide them.
     """
-    mark = f"/calico-mn/{keeper}-"
+    mark = f"/calico-mn/{daemon}-"
     found = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid():

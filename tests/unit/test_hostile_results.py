@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import assert_harmless
 
-from calico_mn import files, results
+from calico_mn import results, streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import record
 from calico_mn.measure.readings import (
@@ -169,9 +169,9 @@ def test_limits_are_far_above_what_experiments_write():
 def test_a_limit_is_exact(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"x" * 1000)
-    assert files.read(path, 1000) == b"x" * 1000
+    assert streams.read_bounded(path, 1000) == b"x" * 1000
     with pytest.raises(ValueError, match="is larger than"):
-        files.read(path, 999)
+        streams.read_bounded(path, 999)
 
 
 @given(st.binary(max_size=300) | st.text().map(str.encode))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico_mn.emulation.plan import plan
-from calico_mn.names import is_label, is_subdomain
+from calico_mn.text import is_label, is_subdomain
 from calico_mn.topology import parse_topology
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ ROOT = Path(calico_mn.__file__).parent
 WAITS = ("wait", "communicate")
 RUNS = ("run", "call", "check_call", "check_output", "getoutput", "getstatusoutput")
 #: without a time-out, and why that does no harm
-JUSTIFIED = {"control/keeper.py: os.waitpid": "a fork of our own that ends at once"}
+JUSTIFIED = {"control/daemon.py: os.waitpid": "a fork of our own that ends at once"}
 #: file -> what may start programs there
 STARTS = {"kernel/netns.py": "spawn, for whoever waits with a time-out"}
 

@@ -8,10 +8,11 @@ import select
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from calico_mn.cli.output import complain, say
+from calico_mn.cli.output import say
 from calico_mn.cli.verb import FAILED, OK, RUNS, UsageError, Verb, completes, named
 from calico_mn.cli.verbs.up import GROUP
 from calico_mn.errors import CalicoMnError, NotFoundError, ToolError
+from calico_mn.streams import complain
 
 if TYPE_CHECKING:
     from calico_mn.kernel.registry import FoundRun
@@ -44,7 +45,7 @@ def _down(options: argparse.Namespace) -> int:
                 say(f"{run.name} is down")
             else:
                 failures.append(ToolError(
-                    f"run {run.name} did not end within {_ENDING_S} s: see {run.path}/keeper.log;"
+                    f"run {run.name} did not end within {_ENDING_S} s: see {run.path}/daemon.log;"
                     f" after 'kill -9 {run.pid}', 'calico-mn cleanup' removes what is left"))
     if len(found) == 1 and failures:
         raise failures[0]

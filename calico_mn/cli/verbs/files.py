@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from calico_mn.cli.output import complain, paint, print_json, say
+from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import FILES, MODES, NODES, OK, WRONG_REQUEST, Verb, completes
 from calico_mn.errors import NotFoundError, TopologyError
+from calico_mn.streams import complain
 
 GROUP = "without a cluster and without root"
 MODE_NAMES = ("Always", "CrossSubnet", "Never")

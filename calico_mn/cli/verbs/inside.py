@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from calico_mn.cli.output import complain
 from calico_mn.cli.verb import PLACES, UsageError, Verb, completes, whole
 from calico_mn.errors import ClusterError, NotFoundError
 from calico_mn.experiment.invoker import writing
+from calico_mn.streams import complain
 from calico_mn.text import one_line
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.cli.output import complain, paint, print_json, say
+from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
 from calico_mn.cli.verbs.files import add_file, add_mode, counted
 from calico_mn.errors import CalicoMnError, ToolError
+from calico_mn.streams import complain
 
 if TYPE_CHECKING:
-    from calico_mn.control.keeper import Keeper
+    from calico_mn.control.daemon import Daemon
     from calico_mn.kernel.leftovers import Removed
     from calico_mn.model import Topology
 
@@ -73,8 +74,8 @@ def told(removed: Removed) -> str:
     return text
 
 
-def _keeper(options: argparse.Namespace, topology: Topology, text: str) -> Keeper:
-    from calico_mn.control.keeper import Keeper
+def _daemon(options: argparse.Namespace, topology: Topology, text: str) -> Daemon:
+    from calico_mn.control.daemon import Daemon
     from calico_mn.emulation.net import CalicoNet
 
     net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
@@ -83,7 +84,7 @@ def _keeper(options: argparse.Namespace, topology: Topology, text: str) -> Keepe
     _warn(net.warnings)
     if options.mode:
         net.set_ipip_mode(options.mode)
-    return Keeper(net, text.encode())
+    return Daemon(net, text.encode())
 
 
 def _warn(warnings: Iterable[str]) -> None:
@@ -92,18 +93,18 @@ def _warn(warnings: Iterable[str]) -> None:
 
 
 @contextmanager
-def _kept(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Keeper]:
+def _kept(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Daemon]:
     """A run that is kept, and what there is to say of it only since it has booted."""
-    keeper = _keeper(options, topology, text)
-    told = keeper.net.warnings
-    with keeper:
-        _warn(warning for warning in keeper.net.warnings if warning not in told)
-        yield keeper
+    daemon = _daemon(options, topology, text)
+    told = daemon.net.warnings
+    with daemon:
+        _warn(warning for warning in daemon.net.warnings if warning not in told)
+        yield daemon
 
 
-def _facts(keeper: Keeper) -> dict[str, Any]:
+def _facts(daemon: Daemon) -> dict[str, Any]:
     """What a person or a script wants to know of a run that has just booted."""
-    net, directory = keeper.net, keeper.net.runtime.directory
+    net, directory = daemon.net, daemon.net.runtime.directory
     modes = {str(net.cluster.mode_of_pool(pool)) for pool in net.cluster.topology.pools}
     return {"name": directory.name, "run": directory.identity, "pid": os.getpid(),
             "nodes": len(net.nodes), "pods": len(net.pods), "ipipModes": sorted(modes),
@@ -118,14 +119,14 @@ def _headline(facts: dict[str, Any]) -> str:
 
 def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> int:
     from calico_mn.cli.prompt import prompt
-    from calico_mn.control.keeper import Ended
+    from calico_mn.control.daemon import Ended
 
     try:
-        with _kept(options, topology, text) as keeper:
-            facts = _facts(keeper)
+        with _kept(options, topology, text) as daemon:
+            facts = _facts(daemon)
             say(_headline(facts))
             say("Ctrl-D ends it; 'help' lists commands; other terminals: calico-mn status")
-            prompt(keeper.desk)
+            prompt(daemon.dispatcher)
     except Ended as end:
         if end.number != signal.SIGTERM:
             return 128 + end.number
@@ -135,12 +136,12 @@ def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> i
 
 def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int:
     from calico_mn.control import protocol
-    from calico_mn.control.keeper import detached, wait_for_the_end
+    from calico_mn.control.daemon import detached, wait_for_the_end
 
     def work(say_first: Callable[[bytes], None]) -> None:
         try:
-            with _kept(options, topology, text) as keeper:
-                say_first(json.dumps(_facts(keeper)).encode())
+            with _kept(options, topology, text) as daemon:
+                say_first(json.dumps(_facts(daemon)).encode())
                 wait_for_the_end()
         except CalicoMnError as error:
             say_first(json.dumps(protocol.error(error)).encode())

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from calico_mn.control.desk import Desk
+from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.server import ControlServer
 from calico_mn.emulation.net import CalicoNet
 
-LOG = "keeper.log"
+LOG = "daemon.log"
 TOPOLOGY = "topology.yaml"
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -27,7 +27,7 @@ class Ended(SystemExit):
         self.number = number
 
 
-class Keeper:
+class Daemon:
     """A running cluster that others can ask about, as a context manager in the main thread.
 
     ``source`` is the topology's text, kept beside the run. Signals that end a program raise
@@ -36,11 +36,11 @@ class Keeper:
 
     def __init__(self, net: CalicoNet, source: bytes) -> None:
         self.net = net
-        self.desk = Desk(net)
+        self.dispatcher = Dispatcher(net)
         self._source = source
         self._server: ControlServer | None = None
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> Daemon:
         for number in _ENDING:
             signal.signal(number, self._end)
         try:
@@ -48,7 +48,7 @@ class Keeper:
             directory = self.net.runtime.directory
             (directory.path / TOPOLOGY).write_bytes(self._source)
             _log_to(directory.path / LOG)
-            self._server = ControlServer(self.desk, directory.socket)
+            self._server = ControlServer(self.dispatcher, directory.socket)
         except BaseException:
             self._stop()
             raise
@@ -61,7 +61,7 @@ class Keeper:
     def _stop(self) -> None:
         for number in (*_ENDING, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        with self.desk.closing():
+        with self.dispatcher.closing():
             if self._server is not None:
                 self._server.close()
             self.net.stop()
@@ -131,7 +131,7 @@ def _in_child(work: Callable[[Callable[[bytes], None]], None], writing: int) -> 
     except Ended:
         return 0
     except BaseException:
-        logging.getLogger("calico_mn.control").exception("the keeper failed")
+        logging.getLogger("calico_mn.control").exception("the daemon failed")
         return 1
     return 0
 

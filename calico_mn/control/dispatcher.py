@@ -1,6 +1,6 @@
 """The one place where work on a running cluster is done: one piece of work after the other.
 
-Requests of other processes and the commands of Mininet's prompt in the keeper's own terminal
+Requests of other processes and the commands of Mininet's prompt in the daemon's own terminal
 both come here.
 """
 
@@ -23,7 +23,7 @@ _PATIENCE_S = 60.0
 _LAST_PATIENCE_S = 10.0
 
 
-class Desk:
+class Dispatcher:
     """A cluster, and the lock that everybody takes who works on it."""
 
     def __init__(self, net: CalicoNet) -> None:

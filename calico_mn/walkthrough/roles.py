@@ -33,7 +33,7 @@ _GATEWAY = "192.168.57.1"
 _VETH_MTU = 1500
 
 
-def cast(net: CalicoNet) -> dict[str, str]:
+def roles(net: CalicoNet) -> dict[str, str]:
     """Part -> name of the node or pod that plays it; what is not in the cluster is left out."""
     return _parts(net.cluster)
 

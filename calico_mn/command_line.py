@@ -1,0 +1,54 @@
+"""What every command line of ours shares: a parser, and the command that asks for root again.
+
+The parser's messages are safe to print whatever was typed; :func:`sudo_command` gives a command
+ready to paste into a shell. Imports nothing that Pythons which are too old for the rest cannot
+read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from calico_mn.text import message, one_line
+
+_RUN, _POOL = "CALICO_MN_RUN", "CALICO_IPV4POOL_"
+
+
+def sudo_command(words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """``sudo WORDS``, quoted; with the variables that mean something to us, which sudo drops."""
+    kept = [f"{name}={value}" for name, value in sorted(environment.items())
+            if (name == _RUN or name.startswith(_POOL)) and value]
+    return " ".join(map(shell_quoted, ["sudo", *(["env", *kept] if kept else []), *words]))
+
+
+def shell_quoted(word: str) -> str:
+    """A word for the shell, on one line: control characters as bash, zsh and ksh spell them."""
+    if word.isprintable():
+        return shlex.quote(word)
+    shown = "".join(
+        "\\" + one if one in "\\'" else one if one.isprintable() else
+        "".join(f"\\x{byte:02x}" for byte in one.encode("utf-8", "surrogateescape"))
+        for one in word)
+    return f"$'{shown}'"
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose messages are safe to print, and that knows ``--option=--``."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None,  # type: ignore[override]
+                         namespace: Any = None) -> tuple[Any, list[str]]:
+        """Before Python 3.13, ``--option=--`` is taken for the option without its argument."""
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words:
+            option, _, value = word.partition("=")
+            if value == "--" and option in self._option_string_actions:
+                self.error(f"argument {option}: expected one argument")
+        return super().parse_known_args(words, namespace)
+
+    def error(self, text: str) -> NoReturn:
+        """Argparse's message repeats what was typed: control characters are escaped."""
+        super().error(message(one_line(text)))
