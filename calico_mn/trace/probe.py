@@ -14,17 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from calico_mn.errors import ClusterError
-from calico_mn.kernel import facts, lookup
+from calico_mn.errors import ClusterError, ToolError
+from calico_mn.kernel import facts, lookup, packetfilter
 from calico_mn.kernel.packets import PROTOCOLS
 from calico_mn.kernel.sniffer import Frame, Sniffer
-from calico_mn.trace import analysis, filters
+from calico_mn.measure.programs import Host, run
+from calico_mn.trace import analysis
 from calico_mn.trace.arp import unanswered
 from calico_mn.trace.drop_reasons import FILTER
 from calico_mn.trace.endpoints import cables, endpoint, kinds
 from calico_mn.trace.follow import sort
 from calico_mn.trace.path_trace import Journey
-from calico_mn.trace.recording import POD, Endpoint, Probe, Recording
+from calico_mn.trace.recording import POD, Endpoint, FilterCounter, Probe, Recording
 from calico_mn.trace.sender import new_mark, send, smallest
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ QUIET_S = 0.3
 #: A host asks three times by ARP, a second apart, before it gives up and says so.
 _ARP_S = 3.6
 _CLOSING_THREADS = 64
+_NFT_TIMEOUT_S = 10.0
 _ROUNDS = 4
 
 Frames = list[tuple[str, Frame]]
@@ -173,12 +175,22 @@ def _filters_asked(net: CalicoNet, recording: Recording) -> Recording:
     if death is None or (not death.deduced and death.cause != FILTER):
         return recording
     host = net[death.place]
-    before = {rule.rule: rule.packets for rule in filters.counters(host)}
+    before = _dropping_rules(host)
     if not before:
         return recording
     net.runtime.inside(recording.source.name, send, recording.probe, new_mark(),
                        recording.destination.address)
     time.sleep(QUIET_S / 3)
-    counted = tuple(dataclasses.replace(rule, packets=rule.packets - before.get(rule.rule, 0))
-                    for rule in filters.counters(host))
-    return dataclasses.replace(recording, filters=tuple(r for r in counted if r.packets > 0))
+    counted = tuple(FilterCounter(host.name, rule, packets - before.get(rule, 0))
+                    for rule, packets in _dropping_rules(host).items()
+                    if packets > before.get(rule, 0))
+    return dataclasses.replace(recording, filters=counted)
+
+
+def _dropping_rules(host: Host) -> dict[str, int]:
+    """Each dropping rule that counts, with its count; none where nft cannot be asked."""
+    try:
+        done = run(host, packetfilter.LIST_RULES, _NFT_TIMEOUT_S)
+        return packetfilter.dropping_rules(done.out) if done.status == 0 else {}
+    except ToolError:
+        return {}

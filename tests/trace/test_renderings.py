@@ -11,10 +11,8 @@ import pytest
 from calico_mn.report.svg import width
 from calico_mn.trace import analysis
 from calico_mn.trace.document import document, dumps
-from calico_mn.trace.filters import parse
 from calico_mn.trace.path_trace import Encapsulation, Neighbour
 from calico_mn.trace.picture import picture
-from calico_mn.trace.recording import FilterCounter
 from calico_mn.trace.recording import document as recorded
 from calico_mn.trace.text import text
 
@@ -112,32 +110,3 @@ def box(element):
     x, y = float(element.get("x")), float(element.get("y"))
     left = x - wide * {"middle": 0.5, "end": 1}.get(element.get("text-anchor"), 0)
     return left, y - size * 0.78, left + wide, y + size * 0.22, words
-
-
-NFT = """table ip calico_mn_protocol_4 {
-\tcounter dropped {
-\t\tpackets 3 bytes 252
-\t}
-
-\tchain input {
-\t\ttype filter hook input priority filter; policy drop;
-\t\tip protocol ipencap counter name "dropped" drop
-\t}
-
-\tchain forward {
-\t\ttype filter hook forward priority filter; policy accept;
-\t\tip protocol ipencap counter name "dropped" drop
-\t\tip saddr 10.0.0.1 counter packets 2 bytes 168 drop
-\t\tip saddr 10.0.0.2 counter packets 5 bytes 168 accept
-\t\tip saddr 10.0.0.3 drop
-\t}
-}
-"""
-
-
-def test_dropping_rules_that_count_are_found_in_nfts_listing():
-    assert parse("r1", NFT) == (
-        FilterCounter("r1", "ip saddr 10.0.0.1 drop (table ip calico_mn_protocol_4,"
-                            " chain forward)", 2),
-        FilterCounter("r1", "ip protocol ipencap drop (table ip calico_mn_protocol_4,"
-                            " chains input, forward)", 3))

@@ -118,3 +118,60 @@ def test_without_nft_the_error_names_the_package(monkeypatch):
     with pytest.raises(UnsupportedError, match="apt-get install nftables") as raised:
         packetfilter.require_nft()
     assert "\n" not in str(raised.value)
+
+
+def rule(chain, *parts, table="t"):
+    return {"rule": {"family": "ip", "table": table, "chain": chain, "expr": list(parts)}}
+
+
+def match(protocol, field, right, op="=="):
+    return {"match": {"op": op, "left": {"payload": {"protocol": protocol, "field": field}},
+                      "right": right}}
+
+
+def counted(packets):
+    return {"counter": {"packets": packets, "bytes": 1}}
+
+
+DROP = {"drop": None}
+
+
+@pytest.mark.parametrize(("rules", "counts"), [
+    pytest.param([rule("forward", match("ip", "saddr", "10.0.0.1"), counted(2), DROP)],
+                 {"ip saddr 10.0.0.1 drop (table ip t, chain forward)": 2}, id="a rule's own"),
+    pytest.param([rule(chain, match("ip", "protocol", "ipencap"), {"counter": "dropped"}, DROP)
+                  for chain in ("input", "forward")],
+                 {"ip protocol ipencap drop (table ip t, chains input, forward)": 3},
+                 id="one counter of two chains"),
+    pytest.param([rule("forward", match("ip", "saddr", "10.0.0.2"), counted(5), {"accept": None}),
+                  rule("forward", match("ip", "saddr", "10.0.0.3"), DROP),
+                  {"rule": {"family": "ip", "table": "t", "chain": "c", "comment": "drop",
+                            "expr": [counted(5)]}}],
+                 {}, id="rules that let pass, or do not count"),
+    pytest.param([rule("forward", match("ip", "saddr", "@s"),
+                       match("ip", "daddr", {"prefix": {"addr": "10.0.0.0", "len": 8}}, "!="),
+                       match("tcp", "dport", {"set": [80, {"range": [90, 99]}]}),
+                       {"match": {"op": "==", "left": {"meta": {"key": "iifname"}},
+                                  "right": "eth0"}},
+                       {"match": {"op": "in", "left": {"ct": {"key": "state"}},
+                                  "right": ["invalid", "new"]}},
+                       {"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, 255]},
+                                  "right": 1}},
+                       {"limit": {"rate": 5, "burst": 5, "per": "second"}}, counted(0),
+                       {"log": {"prefix": "x"}},
+                       {"reject": {"type": "icmp", "expr": "host-prohibited"}})],
+                 {'ip saddr @s ip daddr != 10.0.0.0/8 tcp dport { 80, 90-99 } iifname eth0'
+                  ' ct state invalid,new meta mark & 255 == 1 limit rate 5/second'
+                  ' {"log": {"prefix": "x"}} reject with icmp host-prohibited'
+                  ' (table ip t, chain forward)': 0}, id="every kind of expression"),
+])
+def test_rules_that_drop_are_written_as_nft_does(rules, counts):
+    text = json.dumps({"nftables": [{"metainfo": {}}, {"counter": {
+        "family": "ip", "table": "t", "name": "dropped", "packets": 3, "bytes": 1}}, *rules]})
+    assert packetfilter.dropping_rules(text) == counts
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"nftables": [{"rule": {}}]}'])
+def test_rules_that_cannot_be_read_are_an_error_of_the_tool(text):
+    with pytest.raises(ToolError, match="list of rules"):
+        packetfilter.dropping_rules(text)
