@@ -74,17 +74,33 @@ class Bridge:
     mtu: int
 
 
+#: kinds of tunnel devices, as rtnetlink names them
+IPIP, VXLAN = "ipip", "vxlan"
+
+
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """An IPIP device (``tunl0``), made by a tunnel back end. ``up`` False: it exists, down.
+    """A tunnel device; ``up`` False: it exists, down. ``uplink`` carries the outer packets.
 
-    ``uplink`` is the device on which encapsulated packets arrive.
+    ``kind`` is IPIP (``tunl0``, made by a tunnel back end) or VXLAN (made by the kernel's vxlan
+    module once the uplink exists, without learning). Only VXLAN has the other fields: ``vni``,
+    the UDP ``port``, ``local`` as the outer source address, and the device's own ``mac``.
     """
 
     name: str
     mtu: int
     uplink: str
     up: bool = True
+    kind: str = IPIP
+    vni: int = 0
+    port: int = 0
+    local: str = ""
+    mac: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, str, int, int, str, str]:
+        """What a device keeps for life; MTU and administrative state can be changed."""
+        return self.name, self.kind, self.uplink, self.vni, self.port, self.local, self.mac
 
 
 Device = Veth | VethEnd | Bridge | Tunnel
@@ -96,6 +112,39 @@ class Address:
 
     device: str
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent entry of ``ip neigh``: ``address`` is reached at ``mac`` on ``device``."""
+
+    device: str
+    address: str
+    mac: str
+
+    def __str__(self) -> str:
+        """The line as ``ip neigh`` prints it."""
+        return f"{self.address} dev {self.device} lladdr {self.mac} PERMANENT"
+
+
+@dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """A permanent entry of a VXLAN device's forwarding database (``bridge fdb``).
+
+    Frames to ``mac`` leave ``device`` in a packet to the outer address ``destination``.
+    """
+
+    device: str
+    mac: str
+    destination: str
+
+    def __str__(self) -> str:
+        """The line as ``bridge fdb`` prints it."""
+        return f"{self.mac} dev {self.device} dst {self.destination} self permanent"
+
+
+#: what maps an address to a MAC, or a MAC to an outer address
+NeighbourEntry = Neighbour | FdbEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +249,13 @@ class Namespace:
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    fdb: tuple[FdbEntry, ...] = ()
+
+    @property
+    def neighbour_entries(self) -> tuple[NeighbourEntry, ...]:
+        """Neighbours and FDB entries."""
+        return (*self.neighbours, *self.fdb)
 
 
 class Hook(str, Enum):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.model import IPPool
+from calico_mn.present import Owned
 from calico_mn.state import PROTO_BIRD
-from calico_mn.verify.items import Owned
 
 #: FELIX_INTERFACEPREFIX
 WORKLOAD_PREFIX = "cali"

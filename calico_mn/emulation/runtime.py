@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.delta import Delta, anew, delta
+from calico_mn.difference import Difference
 from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import (
@@ -37,9 +38,9 @@ from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.verifier import Verifier
 from calico_mn.kernel.writer import KernelWriter
-from calico_mn.state import Bridge, Drop, Filter, Namespace, Tunnel
-from calico_mn.verify.items import Difference, Owned
-from calico_mn.verify.repair import Repair
+from calico_mn.present import Owned
+from calico_mn.repair import Repair
+from calico_mn.state import IPIP, Bridge, Drop, Filter, Namespace, Tunnel
 
 Result = TypeVar("Result")
 
@@ -304,7 +305,8 @@ class Runtime:
 
     def has_tunnel(self, name: str) -> bool:
         """Whether there is a tunl0 of ours in a namespace."""
-        return any(isinstance(device, Tunnel) for device in self.states[name].devices)
+        return any(isinstance(device, Tunnel) and device.kind == IPIP
+                   for device in self.states[name].devices)
 
     def _nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
         packetfilter.require_nft()

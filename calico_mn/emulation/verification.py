@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from calico_mn.calico import ownership
+from calico_mn.difference import Difference
 from calico_mn.emulation.filters import Places
 from calico_mn.emulation.multipath import MultipathMininet
 from calico_mn.emulation.watch import Watch
-from calico_mn.verify.items import Difference, Owned
-from calico_mn.verify.repair import Repair
+from calico_mn.present import Owned
+from calico_mn.repair import Repair
 
 #: how many things of a place are named in a sentence
 _CLAUSES = 3

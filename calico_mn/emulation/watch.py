@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from calico_mn.difference import Difference
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.kernel.notifications import Notifications
-from calico_mn.verify.items import Difference
 
 #: how long it must be quiet before a look, and how long a look waits for quiet at most, seconds
 _QUIET_S, _PATIENCE_S = 0.05, 0.3

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from calico_mn.kernel.netlink import attributes
 from calico_mn.kernel.rtnetlink import DEVCONF, KINDS, PROTOCOLS, SCOPES
-from calico_mn.state import Address, NextHop, Route
-from calico_mn.verify.items import Link, Program, Qdisc
+from calico_mn.present import Link, Program, Qdisc, vxlan_detail
+from calico_mn.state import VXLAN, Address, FdbEntry, Neighbour, NextHop, Route
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
 _IFLA_LINKINFO, _IFLA_AF_SPEC = 18, 26
@@ -30,6 +30,7 @@ _LOCK, _MTU = 1, 2
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 _KIND_NAMES = {number: name for name, number in KINDS.items()}
 _SCOPE_NAMES = {number: name for name, number in SCOPES.items()}
+_NUD_PERMANENT, _NTF_SELF = 0x80, 0x02
 _DIRECTIONS = {0xFFFFFFF2: "ingress", 0xFFFFFFF3: "egress"}
 
 _route_header = struct.Struct("=BBBBBBBBI")
@@ -38,27 +39,34 @@ _TCM_SIZE = 20
 
 def links(bodies: Iterable[bytes]) -> tuple[list[Link], dict[str, int]]:
     """Devices, and their IPv4 sysctls by path: those that DEVCONF names."""
-    found: list[tuple[Link, int]] = []
+    devices = [(struct.unpack_from("=iI", body, 4), attributes(body[16:])) for body in bodies]
+    names = {index: _text(inside[_IFLA_IFNAME]) for (index, _flags), inside in devices}
+    decoded: list[Link] = []
     settings: dict[str, int] = {}
-    for body in bodies:
-        index, flags = struct.unpack_from("=iI", body, 4)
-        inside = attributes(body[16:])
-        name = _text(inside[_IFLA_IFNAME])
-        link = Link(name, _text(attributes(inside.get(_IFLA_LINKINFO, b"")).get(1, b"")),
-                    _u32(inside[_IFLA_MTU]), bool(flags & _IFF_UP),
-                    _u32(inside.get(_IFLA_TXQLEN)), inside.get(_IFLA_ADDRESS, b"").hex(":"),
-                    index=index)
-        found.append((link, _u32(inside.get(_IFLA_MASTER))))
+    for (index, flags), inside in devices:
+        name, master = names[index], _u32(inside.get(_IFLA_MASTER))
+        info = attributes(inside.get(_IFLA_LINKINFO, b""))
+        kind = _text(info.get(1, b""))
+        decoded.append(Link(
+            name, kind, _u32(inside[_IFLA_MTU]), bool(flags & _IFF_UP),
+            _u32(inside.get(_IFLA_TXQLEN)), inside.get(_IFLA_ADDRESS, b"").hex(":"),
+            names.get(master, f"if{master}") if master else "", index,
+            _vxlan(info.get(2, b""), names) if kind == VXLAN else ""))
         conf = attributes(attributes(inside.get(_IFLA_AF_SPEC, b"")).get(socket.AF_INET, b"")
                           ).get(1, b"")
         values = struct.unpack(f"={len(conf) // 4}i", conf)
         settings.update((f"net/ipv4/conf/{name}/{key}", values[position - 1])
                         for key, position in DEVCONF.items() if position <= len(values))
-    names = {link.index: link.name for link, _master in found}
-    return [link if not master else
-            Link(link.name, link.kind, link.mtu, link.up, link.txqueuelen, link.mac,
-                 names.get(master, f"if{master}"), link.index)
-            for link, master in found], settings
+    return decoded, settings
+
+
+def _vxlan(data: bytes, names: Mapping[int, str]) -> str:
+    """What a VXLAN device keeps for life, from IFLA_INFO_DATA (IFLA_VXLAN_*, linux/if_link.h)."""
+    inside = attributes(data)
+    uplink = _u32(inside.get(3))
+    return vxlan_detail(_u32(inside.get(1)), _inet(inside.get(4)),
+                        names.get(uplink, f"if{uplink}") if uplink else "",
+                        int.from_bytes(inside.get(15, b""), "big"), inside.get(7) != b"\0")
 
 
 def address(body: bytes, names: Mapping[int, str]) -> Address:
@@ -67,6 +75,27 @@ def address(body: bytes, names: Mapping[int, str]) -> Address:
     inside = attributes(body[8:])
     return Address(names.get(index, f"if{index}"),
                    f"{socket.inet_ntoa(inside.get(2) or inside[1])}/{length}")
+
+
+def neighbour(body: bytes, names: Mapping[int, str]) -> Neighbour | None:
+    """A permanent IPv4 neighbour; None for all others."""
+    _family, index, state, _flags, _kind = struct.unpack_from("=BxxxiHBB", body)
+    inside = attributes(body[12:])
+    if not state & _NUD_PERMANENT or 1 not in inside or 2 not in inside:
+        return None
+    return Neighbour(names.get(index, f"if{index}"), socket.inet_ntoa(inside[1]),
+                     inside[2].hex(":"))
+
+
+def fdb_entry(body: bytes, names: Mapping[int, str]) -> FdbEntry | None:
+    """A VXLAN device's permanent entry; None for those that lead to no IPv4 address."""
+    _family, index, state, flags, _kind = struct.unpack_from("=BxxxiHBB", body)
+    inside = attributes(body[12:])
+    if not (state & _NUD_PERMANENT and flags & _NTF_SELF and 2 in inside
+            and len(inside.get(1, b"")) == 4):
+        return None
+    return FdbEntry(names.get(index, f"if{index}"), inside[2].hex(":"),
+                    socket.inet_ntoa(inside[1]))
 
 
 def route(body: bytes, names: Mapping[int, str]) -> Route | None:

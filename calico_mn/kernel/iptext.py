@@ -9,9 +9,22 @@ from collections.abc import Iterator
 
 from calico_mn.delta import Delta
 from calico_mn.kernel import rtnetlink
-from calico_mn.state import Address, Bridge, Device, Route, Shaping, Sysctl, Tunnel, Veth, VethEnd
-from calico_mn.verify.items import Link, Program
-from calico_mn.verify.repair import Mend
+from calico_mn.present import Link, Program
+from calico_mn.repair import Mend
+from calico_mn.state import (
+    VXLAN,
+    Address,
+    Bridge,
+    Device,
+    Neighbour,
+    NeighbourEntry,
+    Route,
+    Shaping,
+    Sysctl,
+    Tunnel,
+    Veth,
+    VethEnd,
+)
 
 
 def device_added(device: Device) -> list[str]:
@@ -31,6 +44,12 @@ def device_added(device: Device) -> list[str]:
     if isinstance(device, Bridge):
         return [f"ip link add {device.name} mtu {device.mtu} type bridge mcast_snooping 0",
                 f"ip link set {device.name} up"]
+    if device.kind == VXLAN:
+        local = f" local {device.local}" if device.local else ""
+        uplink = f" dev {device.uplink}" if device.uplink else ""
+        return [f"ip link add {device.name}{_mac(device.mac)} mtu {device.mtu} type vxlan"
+                f" id {device.vni}{local}{uplink} dstport {device.port} nolearning",
+                f"ip link set {device.name} {'up' if device.up else 'down'}"]
     return [f"ip link add {device.name} type ipip", *tunnel_changed(device)]
 
 
@@ -67,6 +86,17 @@ def address(item: Address, *, remove: bool = False) -> str:
     return f"ip address {'del' if remove else 'add'} {item.address} dev {item.device}"
 
 
+def neighbour(item: NeighbourEntry, *, remove: bool = False) -> str:
+    """``ip neigh`` or ``bridge fdb``, ``replace`` or ``del``."""
+    verb = "del" if remove else "replace"
+    if isinstance(item, Neighbour):
+        permanent = "" if remove else " nud permanent"
+        return f"ip neigh {verb} {item.address} lladdr {item.mac} dev {item.device}{permanent}"
+    permanent = "" if remove else " permanent"
+    return (f"bridge fdb {verb} {item.mac} dev {item.device} dst {item.destination} self"
+            f"{permanent}")
+
+
 def route(item: Route, *, remove: bool = False) -> str:
     """``ip route replace`` or ``del``."""
     return f"ip route {'del' if remove else 'replace'} {item}"
@@ -94,8 +124,10 @@ def commands(change: Delta) -> list[str]:
     for tunnel in change.tunnels_changed:
         found += tunnel_changed(tunnel)
     found += [address(item) for item in change.addresses_added]
+    found += [neighbour(item) for item in change.neighbours_replaced]
     found += [route(item) for item in change.routes_replaced]
     found += [route(item, remove=True) for item in change.routes_removed]
+    found += [neighbour(item, remove=True) for item in change.neighbours_removed]
     found += [address(item, remove=True) for item in change.addresses_removed]
     found += [link_removal(device) for device in change.devices_removed]
     return found

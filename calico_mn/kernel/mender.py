@@ -10,8 +10,8 @@ from calico_mn.kernel import iptext, rtnetlink
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.verify.items import Link
-from calico_mn.verify.repair import Mend
+from calico_mn.present import Link
+from calico_mn.repair import Mend
 
 # No such device, no such qdisc: somebody was faster, or the root qdisc is the default one.
 _GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)

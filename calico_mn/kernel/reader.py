@@ -14,18 +14,20 @@ from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.rtnetlink import (
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETNEIGH,
     RTM_GETQDISC,
     RTM_GETROUTE,
     RTM_GETTFILTER,
 )
-from calico_mn.state import Namespace, Sysctl
-from calico_mn.verify import items
-from calico_mn.verify.items import Present, Program
+from calico_mn.present import Present, Program, expected_qdiscs, expected_sysctls
+from calico_mn.state import VXLAN, Namespace, Sysctl, Tunnel
 
 # IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS: counters are half of the answer, and unused.
 _LINKS = bytes(16) + u32(29, 1 << 3)
 _ADDRESSES = struct.pack("=BBBBI", socket.AF_INET, 0, 0, 0, 0)
 _ROUTES = struct.pack("=BBBBBBBBI", socket.AF_INET, *(0,) * 8)
+_NEIGHBOURS = struct.pack("=BxxxiHBB", socket.AF_INET, 0, 0, 0, 0)
+_FDB = struct.pack("=BxxxiHBB", 7, 0, 0, 0, 0)  # AF_BRIDGE
 _PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 _tcmsg = struct.Struct("=BxxxiIII").pack
 
@@ -55,15 +57,20 @@ def _read(wanted: Namespace, programs: Sequence[Program], recorded: Mapping[str,
         # A device that was renamed still has its programs, under its index.
         indexes = {**recorded, **{link.name: link.index for link in links}}
         routes = [decode.route(body, names) for body in netlink.dump(RTM_GETROUTE, _ROUTES)]
-        shaped = any(items.qdiscs(device) for device in wanted.devices)
+        shaped = any(expected_qdiscs(device) for device in wanted.devices)
         qdiscs = [decode.qdisc(body, names)
                   for body in (netlink.dump(RTM_GETQDISC, _tcmsg(0, 0, 0, 0, 0)) if shaped else ())]
+        has_vxlan = any(isinstance(d, Tunnel) and d.kind == VXLAN for d in wanted.devices)
+        neighbours = netlink.dump(RTM_GETNEIGH, _NEIGHBOURS) if has_vxlan else ()
+        fdb = netlink.dump(RTM_GETNEIGH, _FDB) if has_vxlan else ()
         return Present(
             wanted.name, tuple(links), tuple(q for q in qdiscs if q),
             tuple(decode.address(body, names) for body in netlink.dump(RTM_GETADDR, _ADDRESSES)),
-            _sysctls(items.sysctls(wanted), settings), tuple(r for r in routes if r),
+            _sysctls(expected_sysctls(wanted), settings), tuple(r for r in routes if r),
             frozenset(found for program in programs if program.device in indexes
-                      for found in _programs(netlink, program, indexes, names)))
+                      for found in _programs(netlink, program, indexes, names)),
+            tuple(n for body in neighbours if (n := decode.neighbour(body, names))),
+            tuple(e for body in fdb if (e := decode.fdb_entry(body, names))))
 
 
 def _programs(netlink: NetlinkSocket, wanted: Program, indexes: Mapping[str, int],

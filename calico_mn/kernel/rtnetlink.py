@@ -22,11 +22,22 @@ from calico_mn.kernel.netlink import (
     text,
     u32,
 )
-from calico_mn.state import Address, Bridge, NextHop, Route, Shaping, Veth
+from calico_mn.state import (
+    Address,
+    Bridge,
+    Neighbour,
+    NeighbourEntry,
+    NextHop,
+    Route,
+    Shaping,
+    Tunnel,
+    Veth,
+)
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC, RTM_GETTFILTER = 36, 37, 38, 46
 RTM_SETNEIGHTBL = 67
 
@@ -61,6 +72,9 @@ _link_header = struct.Struct("=BxHiII").pack
 _address_header = struct.Struct("=BBBBI").pack
 _route_header = struct.Struct("=BBBBBBBBI").pack
 _next_hop_header = struct.Struct("=HBBi").pack
+_neighbour_header = struct.Struct("=BxxxiHBB").pack
+_AF_BRIDGE = 7
+_NDA_DST, _NDA_LLADDR, _NUD_PERMANENT, _NTF_SELF = 1, 2, 0x80, 0x02
 _tc_header = struct.Struct("=BxxxiIII").pack
 
 
@@ -106,6 +120,17 @@ def ipip(name: str) -> Message:
     return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (
         _link_header(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name)
         + attribute(_IFLA_LINKINFO, text(_INFO_KIND, "ipip")))
+
+
+def vxlan(device: Tunnel, index: int, uplink: int) -> Message:
+    """A VXLAN device, down, that learns no addresses by itself (linux/if_link.h, IFLA_VXLAN_*)."""
+    data = (u32(1, device.vni) + (u32(3, uplink) if uplink else b"")
+            + (attribute(4, socket.inet_aton(device.local)) if device.local else b"")
+            + attribute(7, b"\0") + attribute(15, struct.pack(">H", device.port)))
+    return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (
+        _link_header(0, 0, index, 0, 0) + text(_IFLA_IFNAME, device.name)
+        + u32(_IFLA_MTU, device.mtu) + _mac(device.mac)
+        + attribute(_IFLA_LINKINFO, text(_INFO_KIND, device.kind) + attribute(_INFO_DATA, data)))
 
 
 def link(index: int, *, up: bool | None = None, mtu: int = 0, txqueuelen: int | None = None,
@@ -160,6 +185,18 @@ def address(item: Address, index: int, *, remove: bool = False) -> Message:
             0 if remove else NLM_F_CREATE | NLM_F_EXCL,
             _address_header(socket.AF_INET, int(prefix), 0, 0, index)
             + attribute(2, packed) + attribute(1, packed))
+
+
+def neighbour(item: NeighbourEntry, index: int, *, remove: bool = False) -> Message:
+    """A permanent neighbour, or a VXLAN device's own entry for a MAC (rtnl_fdb_add)."""
+    family, flags, destination = (
+        (int(socket.AF_INET), 0, item.address) if isinstance(item, Neighbour)
+        else (_AF_BRIDGE, _NTF_SELF, item.destination))
+    return (RTM_DELNEIGH if remove else RTM_NEWNEIGH,
+            0 if remove else NLM_F_CREATE | NLM_F_REPLACE,
+            _neighbour_header(family, index, _NUD_PERMANENT, flags, 0)
+            + attribute(_NDA_DST, socket.inet_aton(destination))
+            + attribute(_NDA_LLADDR, bytes.fromhex(item.mac.replace(":", ""))))
 
 
 @functools.lru_cache(maxsize=65536)

@@ -18,13 +18,14 @@ from calico_mn.kernel import iptext, rtnetlink
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.state import Bridge, Device, Sysctl, Tunnel, Veth
+from calico_mn.state import VXLAN, Bridge, Device, Sysctl, Tunnel, Veth
 
 #: a message, and how to say it as a command: said only when the kernel refuses it
 Step = tuple[Message, Callable[[], str]]
 
-# What the kernel answers when there is nothing to remove: no such device, route or address.
-_GONE = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
+# What the kernel answers when there is nothing to remove: no such device, route,
+# address or neighbour.
+_GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 
 # Indexes that are asked for (tunl0, eth0) are small; the others begin above this.
 _FIRST_FREE_INDEX = 9
@@ -76,7 +77,7 @@ def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: Tunn
             of_device.setdefault(item.device, []).append(item)
     for device in change.devices_added:
         settings = of_device.pop(device.name, ())
-        if isinstance(device, Tunnel):
+        if isinstance(device, Tunnel) and device.kind != VXLAN:
             steps += _tunnel_steps(device, namespace, tunnel, settings)
         else:
             steps += _device_steps(device, namespace, namespaces, settings)
@@ -88,6 +89,8 @@ def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: Tunn
     addresses = range(len(steps), len(steps) + len(change.addresses_added))
     steps += [(rtnetlink.address(a, index(a.device)), partial(iptext.address, a))
               for a in change.addresses_added]
+    steps += [(rtnetlink.neighbour(n, index(n.device)), partial(iptext.neighbour, n))
+              for n in change.neighbours_replaced]
     steps += [(rtnetlink.route(r, index(r.device),
                                hop_indexes=[index(hop.device) for hop in r.next_hops]),
                partial(iptext.route, r))
@@ -110,6 +113,9 @@ def _removal_steps(change: Delta, namespace: NetworkNamespace) -> list[Step]:
         *((rtnetlink.route(r, known[r.device], remove=True),
            partial(iptext.route, r, remove=True))
           for r in change.routes_removed if r.devices <= known.keys()),
+        *((rtnetlink.neighbour(n, known[n.device], remove=True),
+           partial(iptext.neighbour, n, remove=True))
+          for n in change.neighbours_removed if n.device in known),
         *((rtnetlink.address(a, known[a.device], remove=True),
            partial(iptext.address, a, remove=True))
           for a in change.addresses_removed if a.device in known),
@@ -121,7 +127,9 @@ def _removal_steps(change: Delta, namespace: NetworkNamespace) -> list[Step]:
 def _tunnel_steps(device: Tunnel, namespace: NetworkNamespace, tunnel: TunnelBackend,
                   settings: Sequence[Sysctl]) -> list[Step]:
     say = partial(_joined, iptext.tunnel_changed, device)
-    return [*((message, say) for message in tunnel.configure(namespace, device)),
+    messages = ([rtnetlink.link(namespace.index(device.name), up=device.up, mtu=device.mtu)]
+                if device.kind == VXLAN else tunnel.configure(namespace, device))
+    return [*((message, say) for message in messages),
             *_sysctl_steps(namespace.index(device.name), settings)]
 
 
@@ -132,6 +140,10 @@ def _device_steps(device: Device, namespace: NetworkNamespace,
     if isinstance(device, Bridge):
         return [(rtnetlink.bridge(device, _new_index(namespace, device.name)), say)]
     steps: list[Step] = []
+    if isinstance(device, Tunnel):
+        number = _new_index(namespace, device.name)
+        steps.append((rtnetlink.vxlan(device, number, namespace.index(device.uplink)), say))
+        return [*steps, *_sysctl_steps(number, settings, up=device.up)]
     if isinstance(device, Veth):
         peer = namespaces[device.peer.namespace]
         number = _new_index(namespace, device.name)
@@ -141,7 +153,7 @@ def _device_steps(device: Device, namespace: NetworkNamespace,
         shaping = device.shaping
     else:
         number = namespace.index(device.name)
-        shaping = None if isinstance(device, Tunnel) else device.shaping
+        shaping = device.shaping
     steps += _sysctl_steps(number, settings, up=True)
     if shaping:
         steps += [(message, say) for message in rtnetlink.shaping(shaping, number)]

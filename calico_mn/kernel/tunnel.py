@@ -16,8 +16,8 @@ from calico_mn.errors import UnsupportedError
 from calico_mn.kernel import place, rtnetlink
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
+from calico_mn.present import Program
 from calico_mn.state import Tunnel
-from calico_mn.verify.items import Program
 
 
 class TunnelBackend(Protocol):

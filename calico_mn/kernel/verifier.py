@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from calico_mn.difference import Difference, compare
 from calico_mn.errors import KernelError
 from calico_mn.kernel import iptext, reader
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.tunnel import TunnelBackend
 from calico_mn.kernel.writer import KernelWriter
-from calico_mn.state import Namespace, Tunnel
-from calico_mn.verify.compare import compare
-from calico_mn.verify.items import Difference, Owned, Present, Program
-from calico_mn.verify.repair import Done, Mend, Repair, lost, next_step, partners
+from calico_mn.present import Owned, Present, Program
+from calico_mn.repair import Done, Mend, Repair, lost, next_step, partners
+from calico_mn.state import IPIP, Namespace, Tunnel
 
 # Clearing, making, setting right, filling: a second time over for what one step brings to light.
 _MOST_STEPS = 8
@@ -92,6 +92,7 @@ class Verifier:
 
     def _programs(self, state: Namespace) -> tuple[Program, ...]:
         return tuple(program for device in state.devices if isinstance(device, Tunnel)
+                     and device.kind == IPIP
                      for program in self._tunnel.programs(device))
 
     def _compare(self, states: Mapping[str, Namespace], presents: Collection[Present],

@@ -23,8 +23,8 @@ from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, plan
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.state import Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
-from calico_mn.verify.repair import Mend
+from calico_mn.repair import Mend
+from calico_mn.state import IPIP, Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
 
 #: called after each change with the namespace's name and the commands that it amounts to
 Journal = Callable[[str, Sequence[str]], None]
@@ -146,7 +146,7 @@ class KernelWriter:
             # Before any device arrives: devices copy their settings from "default".
             self._write_sysctls(state.sysctls, namespace, fresh=True)
             for device in state.devices:
-                if isinstance(device, Tunnel):
+                if isinstance(device, Tunnel) and device.kind == IPIP:
                     # First of all devices: the kernel looks for a source address in the order
                     # in which devices were registered, and a Calico host has its tunl0 early.
                     self._tunnel.create(namespace, device)
@@ -191,7 +191,7 @@ class KernelWriter:
                         **{name: index for name, index in namespace.indexes.items()
                            if index in found.values()}, **found}
                 for device in change.devices_added:
-                    if isinstance(device, Tunnel):
+                    if isinstance(device, Tunnel) and device.kind == IPIP:
                         self._tunnel.create(namespace, device)
                 plan(change, self.namespaces, self._tunnel).send(netlink)
             self._journal(change.namespace, iptext.commands(change))

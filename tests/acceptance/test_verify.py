@@ -18,9 +18,9 @@ from support.routes import addresses, devices, link, routes
 from support.topologies import TWO_SUBNETS, one_subnet, two_subnets
 
 from calico_mn import Drop
+from calico_mn.difference import diff
 from calico_mn.errors import ClusterError
 from calico_mn.model import Link
-from calico_mn.verify.items import diff
 
 pytestmark = pytest.mark.root
 

@@ -8,8 +8,8 @@ import pytest
 from calico_mn.kernel import decode, rtnetlink
 from calico_mn.kernel.ebpf import attach
 from calico_mn.kernel.netlink import attribute, text, u32
+from calico_mn.present import Link, Program, Qdisc
 from calico_mn.state import Address, NextHop, Route, Shaping
-from calico_mn.verify.items import Link, Program, Qdisc
 
 INDEXES = {"": 0, "tunl0": 2, "eth0": 3, "cali1": 9}
 NAMES = {index: name for name, index in INDEXES.items() if name}

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from calico_mn.delta import Delta, creation, delta
 from calico_mn.state import (
+    VXLAN,
     Address,
     Bridge,
+    FdbEntry,
     Namespace,
+    Neighbour,
     NextHop,
     Route,
     Sysctl,
@@ -21,6 +24,8 @@ from calico_mn.state import (
 )
 
 TUNL0 = Tunnel("tunl0", 1480, "eth0")
+VXLAN_DEVICE = Tunnel("vxlan.calico", 1450, "eth0", kind=VXLAN, vni=4096, port=4789,
+                      local="192.168.57.31", mac="66:00:00:00:00:09")
 ETH0 = VethEnd("eth0", 1500)
 NAME = "node31"
 
@@ -29,11 +34,19 @@ def veth(name, mtu=1500):
     return Veth(name, mtu, VethPeer("pod", "eth0", mtu))
 
 
+def key(entry):
+    """What the kernel knows a neighbour, or an entry of a forwarding database, by."""
+    if isinstance(entry, Neighbour):
+        return entry.device, entry.address
+    return entry.device, entry.mac
+
+
 class Kernel:
     """What a namespace holds, by the kernel's own identities; refuses what the kernel refuses."""
 
     def __init__(self, start=None):
         self.devices, self.addresses, self.routes, self.sysctls = {}, set(), {}, {}
+        self.neighbours = {}
         if start:
             self.apply(creation(start))
 
@@ -53,11 +66,16 @@ class Kernel:
             assert item.device in self.devices, "Cannot find device"
             assert item not in self.addresses, "File exists"
             self.addresses.add(item)
+        for item in change.neighbours_replaced:
+            assert item.device in self.devices, "Cannot find device"
+            self.neighbours[key(item)] = item
         for item in change.routes_replaced:
             assert item.devices <= self.devices.keys(), "Cannot find device"
             self.routes[item.destination] = item
         for item in change.routes_removed:
             assert self.routes.pop(item.destination) == item, "No such process"
+        for item in change.neighbours_removed:
+            assert self.neighbours.pop(key(item)) == item, "No such file"
         for item in change.addresses_removed:
             self.addresses.remove(item)
         for device in change.devices_removed:
@@ -68,11 +86,13 @@ class Kernel:
         self.addresses = {a for a in self.addresses if a.device != device.name}
         self.routes = {d: r for d, r in self.routes.items() if device.name not in r.devices}
         self.sysctls = {p: s for p, s in self.sysctls.items() if s.device != device.name}
+        self.neighbours = {k: n for k, n in self.neighbours.items() if n.device != device.name}
 
     def holds(self, wanted):
         assert self.devices == {d.name: d for d in wanted.devices}
         assert self.addresses == set(wanted.addresses)
         assert self.routes == {r.destination: r for r in wanted.routes}
+        assert self.neighbours == {key(n): n for n in wanted.neighbour_entries}
         for item in wanted.sysctls:
             assert self.sysctls[item.path] == item
 
@@ -85,6 +105,8 @@ def namespaces(draw):
     if draw(st.booleans()):
         devices.append(replace(TUNL0, mtu=draw(st.sampled_from([1480, 1380])),
                                up=draw(st.booleans())))
+    if draw(st.booleans()):
+        devices.append(replace(VXLAN_DEVICE, vni=draw(st.sampled_from([4096, 1]))))
     if draw(st.booleans()):
         devices.append(Bridge("br0", 1500))
     present = [d.name for d in devices]
@@ -107,7 +129,14 @@ def namespaces(draw):
         st.builds(Sysctl, st.sampled_from(["proxy_arp", "rp_filter"]), st.integers(0, 2),
                   st.just("conf"), st.sampled_from([*present, "all", "default"])))
     sysctls = draw(st.lists(sysctl, unique_by=lambda s: s.path))
-    return Namespace(NAME, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls))
+    macs = st.sampled_from(["66:00:00:00:00:01", "66:00:00:00:00:02"])
+    neighbours = draw(st.lists(st.builds(
+        Neighbour, device, st.sampled_from(["10.2.0.0", "10.3.0.0"]), macs), unique_by=key))
+    fdb = draw(st.lists(st.builds(
+        FdbEntry, device, macs, st.sampled_from(["192.168.57.32", "192.168.57.33"])),
+        unique_by=key))
+    return Namespace(NAME, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
+                     tuple(neighbours), tuple(fdb))
 
 
 @settings(max_examples=60, deadline=None)
@@ -181,6 +210,31 @@ def test_a_tunnel_address_that_changes_is_added_before_the_old_one_goes():
     old, new = Address("tunl0", "10.22.138.0/32"), Address("tunl0", "10.22.138.5/32")
     change = delta(state(TUNL0, addresses=[old]), state(TUNL0, addresses=[new]))
     assert change == Delta(NAME, addresses_added=(new,), addresses_removed=(old,))
+
+
+@pytest.mark.parametrize("changed", [
+    pytest.param({"vni": 1}, id="vni"), pytest.param({"port": 8472}, id="port"),
+    pytest.param({"local": "192.168.57.32"}, id="local"),
+    pytest.param({"mac": "66:00:00:00:00:08"}, id="mac"), pytest.param({"uplink": ""}, id="uplink"),
+])
+def test_a_vxlan_device_that_differs_is_made_again_and_what_is_on_it_too(changed):
+    neighbour = Neighbour("vxlan.calico", "10.2.0.0", "66:00:00:00:00:01")
+    fdb = FdbEntry("vxlan.calico", "66:00:00:00:00:01", "192.168.57.32")
+    present = replace(state(VXLAN_DEVICE), neighbours=(neighbour,), fdb=(fdb,))
+    device = replace(VXLAN_DEVICE, **changed)
+    wanted = replace(present, devices=(ETH0, device))
+    assert delta(present, wanted) == Delta(
+        NAME, devices_outdated=(VXLAN_DEVICE,), devices_added=(device,),
+        neighbours_replaced=(neighbour, fdb))
+
+
+def test_a_neighbour_that_changes_is_replaced_in_one_step():
+    old = Neighbour("eth0", "10.2.0.0", "66:00:00:00:00:01")
+    new = replace(old, mac="66:00:00:00:00:02")
+    gone = FdbEntry("eth0", "66:00:00:00:00:01", "192.168.57.32")
+    present = replace(state(), neighbours=(old,), fdb=(gone,))
+    assert delta(present, replace(state(), neighbours=(new,))) == Delta(
+        NAME, neighbours_replaced=(new,), neighbours_removed=(gone,))
 
 
 def test_what_was_on_a_removed_device_goes_with_it_and_is_not_removed_twice():

@@ -12,7 +12,18 @@ from dataclasses import replace
 import pytest
 
 from calico_mn.kernel import rtnetlink
-from calico_mn.state import Address, Bridge, NextHop, Route, Shaping, Veth, VethPeer
+from calico_mn.state import (
+    Address,
+    Bridge,
+    FdbEntry,
+    Neighbour,
+    NextHop,
+    Route,
+    Shaping,
+    Tunnel,
+    Veth,
+    VethPeer,
+)
 
 CREATE, EXCL, REPLACE = 0x400, 0x200, 0x100
 
@@ -305,3 +316,36 @@ def test_messages_are_byte_for_byte_what_they_were(golden):
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message_ends_where_the_next_one_may_begin(name):
     assert len(MESSAGES[name][2]) % 4 == 0
+
+
+# --- neighbours, forwarding databases, VXLAN
+
+@pytest.mark.parametrize(("item", "header", "destination"), [
+    pytest.param(Neighbour("eth0", "10.22.5.0", "66:00:00:00:00:01"), (2, 7, 0x80, 0, 0),
+                 "10.22.5.0", id="neighbour"),
+    pytest.param(FdbEntry("eth0", "66:00:00:00:00:01", "192.168.57.2"), (7, 7, 0x80, 0x02, 0),
+                 "192.168.57.2", id="fdb"),
+])
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_neighbour_entry_is_permanent(item, header, destination, remove):
+    kind, flags, body = rtnetlink.neighbour(item, 7, remove=remove)
+    assert (kind, flags) == ((29, 0) if remove else (28, CREATE | REPLACE))
+    assert struct.unpack_from("=BxxxiHBB", body) == header
+    assert tlvs(body[12:]) == {1: socket.inet_aton(destination), 2: bytes.fromhex("660000000001")}
+
+
+def test_a_vxlan_device_neither_learns_nor_is_up_when_it_is_made():
+    device = Tunnel("vxlan.calico", 1450, "eth0", kind="vxlan", vni=4096, port=4789,
+                    local="192.168.57.1", mac="66:00:00:00:00:10")
+    kind, flags, body = rtnetlink.vxlan(device, 9, 3)
+    assert (kind, flags) == (16, CREATE | EXCL)
+    header, found = link_body(body)
+    assert header == (9, 0, 0)
+    assert found[3] == b"vxlan.calico\0"
+    assert found[1] == bytes.fromhex("660000000010")
+    assert u32(found[4]) == 1450
+    info = tlvs(found[18])
+    assert info[1] == b"vxlan\0"
+    assert tlvs(info[2]) == {1: struct.pack("=I", 4096), 3: struct.pack("=I", 3),
+                             4: socket.inet_aton("192.168.57.1"), 7: b"\0",
+                             15: struct.pack(">H", 4789)}

@@ -5,9 +5,13 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from calico_mn import present as items
 from calico_mn.calico import ownership
+from calico_mn.difference import Difference, compare, diff
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, IPPool
+from calico_mn.present import Link, Present
+from calico_mn.repair import lost, next_step, partners
 from calico_mn.state import (
     Address,
     Bridge,
@@ -19,10 +23,6 @@ from calico_mn.state import (
     VethEnd,
     VethPeer,
 )
-from calico_mn.verify import items
-from calico_mn.verify.compare import compare
-from calico_mn.verify.items import Difference, Link, Present, diff
-from calico_mn.verify.repair import lost, next_step, partners
 
 OWNED = ownership.of_node([IPPool("p", IPv4Network("10.22.0.0/16"), 26,
                                   EncapsulationMode("Always"))])
@@ -40,12 +40,13 @@ STATES = {state.name: state for state in (SWITCH, NODE, POD)}
 
 def as_wanted(state):
     """What a namespace holds in which all is well."""
-    routes = [route for address in state.addresses if (route := items.connected(address))]
+    routes = [route for address in state.addresses if (route := items.connected_route(address))]
     return Present(
-        state.name, tuple(replace(items.link(device, "tun"), index=position) for position, device
-                          in enumerate(state.devices, 2)),
-        tuple(q for device in state.devices for q in items.qdiscs(device)), state.addresses,
-        {item.path: item.value for item in items.sysctls(state)}, (*state.routes, *routes))
+        state.name, tuple(replace(items.expected_link(device, "tun"), index=position)
+                          for position, device in enumerate(state.devices, 2)),
+        tuple(q for device in state.devices for q in items.expected_qdiscs(device)),
+        state.addresses,
+        {item.path: item.value for item in items.expected_sysctls(state)}, (*state.routes, *routes))
 
 
 def found(present, state=NODE, owned=OWNED, **options):
@@ -171,4 +172,4 @@ def test_what_was_given_up_is_not_tried_again():
     ("10.255.255.9/30", "10.255.255.8/30 dev eth0 proto kernel scope link src 10.255.255.9"),
     ("10.22.31.0/32", "None")])
 def test_the_network_that_the_kernel_makes_of_an_address(address, route):
-    assert str(items.connected(Address("eth0", address))) == route
+    assert str(items.connected_route(Address("eth0", address))) == route

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from calico_mn.control.operations import Job, operation
-from calico_mn.verify.items import Difference, line
+from calico_mn.difference import Difference, line
 
 #: how often the asker of a watch is told that nothing happened, and noticed to be gone, seconds
 _HEARTBEAT_S = 1.0

@@ -12,8 +12,8 @@ from calico_mn.kernel import rtnetlink
 from calico_mn.kernel.ebpf import attach, program, tun
 from calico_mn.kernel.netlink import Message
 from calico_mn.kernel.netns import NetworkNamespace
+from calico_mn.present import Program
 from calico_mn.state import Tunnel
-from calico_mn.verify.items import Program
 
 reason = program.probe
 

@@ -1,18 +1,107 @@
-"""One namespace's wanted state against what it holds: the differences, strays included.
+"""What differs between a namespace's wanted state and what it holds: the items, and their lines.
 
-What is not wanted counts only where it is ours (:class:`~calico_mn.verify.items.Owned`): what
-somebody added for themselves is left alone.
+In go a wanted :class:`~calico_mn.state.Namespace` and the :class:`~calico_mn.present.Present` that
+was read; out come :class:`Difference` objects, strays included. What is not wanted counts only
+where it is ours (:class:`~calico_mn.present.Owned`): what users add for themselves is left alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
+from typing import TypeVar
 
-from calico_mn.state import PROTO_KERNEL, Namespace, Route
-from calico_mn.verify import items
-from calico_mn.verify.items import Difference, Link, Owned, Present, Program, Qdisc
+from calico_mn.present import (
+    Link,
+    Owned,
+    Present,
+    Program,
+    Qdisc,
+    connected_route,
+    expected_link,
+    expected_qdiscs,
+    expected_sysctls,
+)
+from calico_mn.state import PROTO_KERNEL, Address, FdbEntry, Namespace, Neighbour, Route, Sysctl
+
+Item = Link | Qdisc | Address | Neighbour | FdbEntry | Sysctl | Route | Program
+
+
+def line(item: Item) -> str:
+    """An item as the tool that shows it would print it."""
+    if isinstance(item, Address):
+        return f"inet {item.address} dev {item.device}"
+    if isinstance(item, Sysctl):
+        return f"{item.path} = {item.value}"
+    return str(item)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as wanted: ``wanted`` alone is missing, ``present`` alone a stray.
+
+    ``failure`` says why a namespace could not be read at all.
+    """
+
+    namespace: str
+    wanted: Item | None = None
+    present: Item | None = None
+    failure: str = ""
+
+    @property
+    def kind(self) -> str:
+        """``missing``, ``changed``, ``stray`` or ``unreadable``."""
+        if self.failure:
+            return "unreadable"
+        if self.wanted is None:
+            return "stray"
+        return "missing" if self.present is None else "changed"
+
+    @property
+    def subject(self) -> str:
+        """``device``, ``qdisc``, ``address``, ``neighbour``, ``fdb``, ``sysctl``, ``route``,
+        ``program`` or ``namespace``.
+        """
+        item = self.wanted or self.present
+        return _SUBJECTS[type(item)] if item is not None else "namespace"
+
+    @property
+    def clause(self) -> str:
+        """For a sentence: ``link eth0 type veth mtu 1500 up is missing``."""
+        if self.failure:
+            return self.failure
+        if self.wanted is None or self.present is None:
+            what = "was added" if self.wanted is None else "is missing"
+            item = self.present or self.wanted
+            assert item is not None
+            return f"{line(item)} {what}"
+        return f"{line(self.wanted)} is now {line(self.present)}"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """``- `` what should be there, ``+ `` what is there instead."""
+        if self.failure:
+            return (f"! {self.failure}",)
+        found = [f"- {line(self.wanted)}"] if self.wanted is not None else []
+        return (*found, f"+ {line(self.present)}") if self.present is not None else tuple(found)
+
+
+_SUBJECTS: Mapping[type, str] = {Link: "device", Qdisc: "qdisc", Address: "address",
+                                 Neighbour: "neighbour", FdbEntry: "fdb", Sysctl: "sysctl",
+                                 Route: "route", Program: "program"}
+
+
+def diff(differences: tuple[Difference, ...]) -> list[str]:
+    """All lines, under the name of the namespace that they are about."""
+    found: list[str] = []
+    before = ""
+    for item in differences:
+        if item.namespace != before:
+            found.append(f"{item.namespace}:")
+            before = item.namespace
+        found += (f"  {text}" for text in item.lines)
+    return found
 
 
 def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: str,
@@ -32,15 +121,17 @@ def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: st
     yield from _links(state, present, owned, tunnel_kind, {new: old for old, new in names.items()})
     have = {(q.device, q.kind): q for q in present.qdiscs}
     for device in state.devices:
-        for wanted in items.qdiscs(device):
+        for wanted in expected_qdiscs(device):
             found = have.get((wanted.device, wanted.kind))
             if found is None or _units(found) != _units(wanted):
                 yield Difference(name, wanted, found)
     for program in programs:
         if program not in present.programs:
             yield Difference(name, program)
-    yield from _addresses(state, present, owned)
-    for setting in items.sysctls(state):
+    yield from _on_devices(name, state.addresses, present.addresses, owned)
+    yield from _on_devices(name, state.neighbours, present.neighbours, owned)
+    yield from _on_devices(name, state.fdb, present.fdb, owned)
+    for setting in expected_sysctls(state):
         value = present.sysctls.get(setting.path)
         if value is not None and value != setting.value:
             yield Difference(name, setting, replace(setting, value=value))
@@ -62,7 +153,7 @@ def _renamed(state: Namespace, present: Present, tunnel_kind: str, indexes: Mapp
     for device in state.devices:
         other = strangers.get(indexes.get(device.name, -1))
         if (other is not None and device.name not in have
-                and other.kind == items.link(device, tunnel_kind).kind):
+                and other.is_like(expected_link(device, tunnel_kind))):
             found[other.name] = device.name
     return found
 
@@ -80,6 +171,8 @@ def _under_their_names(present: Present, names: Mapping[str, str]) -> Present:
         links=tuple(replace(item, master=name(item.master)) for item in present.links),
         qdiscs=tuple(replace(item, device=name(item.device)) for item in present.qdiscs),
         addresses=tuple(replace(item, device=name(item.device)) for item in present.addresses),
+        neighbours=tuple(replace(item, device=name(item.device)) for item in present.neighbours),
+        fdb=tuple(replace(item, device=name(item.device)) for item in present.fdb),
         routes=tuple(replace(item, device=name(item.device), next_hops=tuple(
             replace(hop, device=name(hop.device)) for hop in item.next_hops))
             for item in present.routes),
@@ -90,7 +183,7 @@ def _links(state: Namespace, present: Present, owned: Owned, tunnel_kind: str,
            now: Mapping[str, str]) -> Iterator[Difference]:
     have = {link.name: link for link in present.links}
     for device in state.devices:
-        wanted = items.link(device, tunnel_kind)
+        wanted = expected_link(device, tunnel_kind)
         found = have.get(now.get(device.name, device.name))
         if wanted.kind == "bridge" and not any(
                 link.master == wanted.name for link in present.links):
@@ -112,13 +205,16 @@ def _as_far_as_wanted(found: Link, wanted: Link) -> Link:
                    mac=found.mac if wanted.mac else "")
 
 
-def _addresses(state: Namespace, present: Present, owned: Owned) -> Iterator[Difference]:
-    for wanted in state.addresses:
-        if wanted not in present.addresses:
-            yield Difference(state.name, wanted)
-    for found in present.addresses:
-        if found.device in owned.devices and found not in state.addresses:
-            yield Difference(state.name, present=found)
+_OnDevice = TypeVar("_OnDevice", Address, Neighbour, FdbEntry)
+
+
+def _on_devices(name: str, wanted: Sequence[_OnDevice], present: Sequence[_OnDevice], owned: Owned
+                ) -> Iterator[Difference]:
+    """Addresses and neighbours: missing ones, and strays on devices that are ours alone."""
+    have, due = frozenset(present), frozenset(wanted)
+    yield from (Difference(name, item) for item in wanted if item not in have)
+    yield from (Difference(name, present=item) for item in present
+                if item.device in owned.devices and item not in due)
 
 
 def _routes(state: Namespace, present: Present, owned: Owned) -> Iterator[Difference]:
@@ -145,7 +241,7 @@ def _connected(state: Namespace, present: Present) -> Iterator[Route]:
     """The networks of addresses that are there, on devices that are up: else they come back."""
     up = {link.name for link in present.links if link.up}
     for address in state.addresses:
-        route = items.connected(address)
+        route = connected_route(address)
         if route is not None and address.device in up and address in present.addresses:
             yield route
 

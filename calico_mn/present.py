@@ -1,6 +1,12 @@
-"""What can differ: devices, queueing disciplines, addresses, sysctls, routes, tc programs.
+"""What a namespace holds, as it is read back, and what a wanted state looks like when it is read.
 
-Values only, each with the line that ``ip``, ``tc`` or ``sysctl`` would have for it.
+A :class:`Present` comes from the kernel; it has devices, queueing disciplines and tc programs in
+the form in which the kernel tells them. The functions at the end give a wanted
+:class:`~calico_mn.state.Namespace` the same form, so that the two can be compared::
+
+    Namespace --expected_link, expected_qdiscs, ...--> items <--compare--> items <-- Present
+
+Values only, each with the line that ``ip`` or ``tc`` prints for it.
 """
 
 from __future__ import annotations
@@ -9,27 +15,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calico_mn.state import (
+    IPIP,
     PROTO_KERNEL,
+    VXLAN,
     Address,
     Bridge,
     Device,
+    FdbEntry,
     Namespace,
+    Neighbour,
     Route,
     Sysctl,
     Tunnel,
     Veth,
 )
 
-#: tunl0's queue length, whichever back end makes it
+#: a tunnel device's queue length, by every way to make one
 TUNNEL_TXQUEUELEN = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A device in the words of ``ip link``; None and an empty ``mac``: nobody cares.
+    """A device in the words of ``ip link``; None and an empty ``mac`` are not compared.
 
-    ``kind`` is rtnetlink's (``veth``, ``bridge``, ``tun``, ``ipip``). ``index`` tells a renamed
-    device from a new one and is no part of the comparison.
+    ``kind`` is rtnetlink's (``veth``, ``bridge``, ``tun``, ``ipip``, ``vxlan``). ``index`` tells a
+    renamed device from a new one and is no part of the comparison. ``detail`` is what a VXLAN
+    device cannot change: VNI, addresses and port.
     """
 
     name: str
@@ -40,9 +51,16 @@ class Link:
     mac: str = ""
     master: str = ""
     index: int = field(default=0, compare=False)
+    detail: str = ""
+
+    def is_like(self, other: Link) -> bool:
+        """Whether one can become the other, or the device must be made again."""
+        return (self.kind, self.detail) == (other.kind, other.detail)
 
     def __str__(self) -> str:
         words = ["link", self.name, "type", self.kind or "other"]
+        if self.detail:
+            words.append(self.detail)
         if self.mtu is not None:
             words += ["mtu", str(self.mtu)]
         if self.txqueuelen is not None:
@@ -79,24 +97,13 @@ class Program:
         return f"filter dev {self.device} {self.direction} bpf {self.name} direct-action"
 
 
-Item = Link | Qdisc | Address | Sysctl | Route | Program
-
-
-def line(item: Item) -> str:
-    """An item as the tool that shows it would print it."""
-    if isinstance(item, Address):
-        return f"inet {item.address} dev {item.device}"
-    if isinstance(item, Sysctl):
-        return f"{item.path} = {item.value}"
-    return str(item)
-
-
 @dataclass(frozen=True, slots=True)
 class Present:
     """What one namespace holds. ``failure``: why it could not be read; then all else is empty.
 
     ``sysctls`` maps the paths that were asked for to their values; what this kernel does not
-    have is missing there. ``routes`` are those of the main table.
+    have is missing there. ``routes`` are those of the main table; ``neighbours`` and ``fdb`` the
+    permanent ones, read only where the wanted state has a VXLAN device.
     """
 
     name: str
@@ -106,6 +113,8 @@ class Present:
     sysctls: Mapping[str, int] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     programs: frozenset[Program] = frozenset()
+    neighbours: tuple[Neighbour, ...] = ()
+    fdb: tuple[FdbEntry, ...] = ()
     failure: str = ""
 
 
@@ -114,7 +123,8 @@ class Owned:
     """What belongs to us in a namespace besides what is wanted: found there, it is a stray.
 
     Devices whose names begin with one of ``device_prefixes``, and routes over them; routes over
-    ``devices``, and addresses on these; routes of ``protocols``; blackholes inside ``pools``.
+    ``devices``, and addresses, permanent neighbours and FDB entries on these; routes of
+    ``protocols``; blackholes inside ``pools``.
     """
 
     device_prefixes: tuple[str, ...] = ()
@@ -123,100 +133,46 @@ class Owned:
     pools: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not as wanted: ``wanted`` alone is missing, ``present`` alone a stray.
-
-    ``failure`` says why a namespace could not be read at all.
-    """
-
-    namespace: str
-    wanted: Item | None = None
-    present: Item | None = None
-    failure: str = ""
-
-    @property
-    def kind(self) -> str:
-        """``missing``, ``changed``, ``stray`` or ``unreadable``."""
-        if self.failure:
-            return "unreadable"
-        if self.wanted is None:
-            return "stray"
-        return "missing" if self.present is None else "changed"
-
-    @property
-    def subject(self) -> str:
-        """``device``, ``qdisc``, ``address``, ``sysctl``, ``route``, ``program``, ``namespace``."""
-        item = self.wanted or self.present
-        return _SUBJECTS[type(item)] if item is not None else "namespace"
-
-    @property
-    def clause(self) -> str:
-        """For a sentence: ``link eth0 type veth mtu 1500 up is missing``."""
-        if self.failure:
-            return self.failure
-        if self.wanted is None or self.present is None:
-            what = "was added" if self.wanted is None else "is missing"
-            item = self.present or self.wanted
-            assert item is not None
-            return f"{line(item)} {what}"
-        return f"{line(self.wanted)} is now {line(self.present)}"
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """``- `` what should be there, ``+ `` what is there instead."""
-        if self.failure:
-            return (f"! {self.failure}",)
-        found = [f"- {line(self.wanted)}"] if self.wanted is not None else []
-        return (*found, f"+ {line(self.present)}") if self.present is not None else tuple(found)
-
-
-_SUBJECTS: Mapping[type, str] = {Link: "device", Qdisc: "qdisc", Address: "address",
-                                 Sysctl: "sysctl", Route: "route", Program: "program"}
-
-
-def diff(differences: tuple[Difference, ...]) -> list[str]:
-    """All lines, under the name of the namespace that they are about."""
-    found: list[str] = []
-    before = ""
-    for item in differences:
-        if item.namespace != before:
-            found.append(f"{item.namespace}:")
-            before = item.namespace
-        found += (f"  {text}" for text in item.lines)
-    return found
-
-
 # --- what a state asks for, as items
 
-def link(device: Device, tunnel_kind: str) -> Link:
-    """The device as it should be seen; ``tunnel_kind`` is what kind of device tunl0 is."""
+def vxlan_detail(vni: int, local: str, uplink: str, port: int, learning: bool = False) -> str:
+    """What ``ip -d link`` prints of a VXLAN device, less what is always the same."""
+    return (f"id {vni} local {local or 'any'} dev {uplink or 'none'} dstport {port}"
+            f"{'' if learning else ' nolearning'}")
+
+
+def expected_link(device: Device, tunnel_kind: str) -> Link:
+    """The device as it is read when all is well; ``tunnel_kind`` is what kind of device tunl0 is.
+    """
     if isinstance(device, Veth):
         return Link(device.name, "veth", device.mtu, True, device.txqueuelen, device.mac,
                     device.master)
     if isinstance(device, Bridge):
         return Link(device.name, "bridge", device.mtu)
+    if isinstance(device, Tunnel) and device.kind == VXLAN:
+        return Link(device.name, VXLAN, device.mtu, device.up, TUNNEL_TXQUEUELEN, device.mac,
+                    detail=vxlan_detail(device.vni, device.local, device.uplink, device.port))
     if isinstance(device, Tunnel):
         return Link(device.name, tunnel_kind, device.mtu, device.up, TUNNEL_TXQUEUELEN)
     return Link(device.name, "veth", device.mtu)
 
 
-def qdiscs(device: Device) -> tuple[Qdisc, ...]:
+def expected_qdiscs(device: Device) -> tuple[Qdisc, ...]:
     """A device's shaping, in the kernel's units: whole bytes a second, whole nanoseconds."""
     shaping = None if isinstance(device, (Bridge, Tunnel)) else device.shaping
-    found = []
+    expected = []
     if shaping and shaping.rate:
-        found.append(Qdisc(device.name, "tbf", round(shaping.rate * 125_000) / 125_000))
+        expected.append(Qdisc(device.name, "tbf", round(shaping.rate * 125_000) / 125_000))
     if shaping and shaping.delay:
-        found.append(Qdisc(device.name, "netem", int(shaping.delay * 1e6) / 1e6))
-    return tuple(found)
+        expected.append(Qdisc(device.name, "netem", int(shaping.delay * 1e6) / 1e6))
+    return tuple(expected)
 
 
-def sysctls(state: Namespace) -> tuple[Sysctl, ...]:
+def expected_sysctls(state: Namespace) -> tuple[Sysctl, ...]:
     """What a state says, and what follows for its devices, which copy it when they are made.
 
     ``ip_forward`` sets ``forwarding`` of every device; ``default`` is every new device's, but
-    not tunl0's: the kernel makes it before anybody can say anything about the namespace.
+    not tunl0's: the kernel makes it with the namespace, before ``default`` can be set.
     """
     named = {item.path for item in state.sysctls}
     derived = []
@@ -228,12 +184,13 @@ def sysctls(state: Namespace) -> tuple[Sysctl, ...]:
                 or (item.device == "default" and key == "rp_filter")):
             continue
         derived += [copy for device in state.devices
-                    if not (isinstance(device, Tunnel) and key == "rp_filter")
+                    if not (isinstance(device, Tunnel) and device.kind == IPIP
+                            and key == "rp_filter")
                     and (copy := Sysctl(key, item.value, "conf", device.name)).path not in named]
     return (*state.sysctls, *derived)
 
 
-def connected(address: Address) -> Route | None:
+def connected_route(address: Address) -> Route | None:
     """The route to a device's own network, which the kernel makes with the address."""
     host, _, length = address.address.partition("/")
     if int(length) == 32:

@@ -10,9 +10,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from calico_mn.delta import Delta
-from calico_mn.state import Address, Device, Namespace, Route, Sysctl, Veth, VethEnd
-from calico_mn.verify.items import Difference, Link, Program, Qdisc
+from calico_mn.delta import Delta, outdated
+from calico_mn.difference import Difference
+from calico_mn.present import Link, Program, Qdisc
+from calico_mn.state import (
+    Address,
+    Device,
+    FdbEntry,
+    Namespace,
+    Neighbour,
+    Route,
+    Sysctl,
+    Veth,
+    VethEnd,
+)
 
 #: a device of a namespace
 _End = tuple[str, str]
@@ -71,7 +82,7 @@ def partners(states: Mapping[str, Namespace]) -> dict[_End, _End]:
 def lost(found: Iterable[Difference]) -> set[_End]:
     """The wanted devices that are not there, or are others under the same name."""
     return {(item.namespace, item.wanted.name) for item in found if isinstance(item.wanted, Link)
-            and (not isinstance(item.present, Link) or item.wanted.kind != item.present.kind)}
+            and (not isinstance(item.present, Link) or not item.wanted.is_like(item.present))}
 
 
 def next_step(states: Mapping[str, Namespace], found: Sequence[Difference],
@@ -112,7 +123,7 @@ def _cleared(found: Sequence[Difference], missing: Collection[_End], pairs: Mapp
         wanted, present = item.wanted, item.present
         if not isinstance(present, Link):
             continue
-        if not isinstance(wanted, Link) or wanted.kind != present.kind:
+        if not isinstance(wanted, Link) or not wanted.is_like(present):
             removed.setdefault(item.namespace, []).append(present.name)
         elif wanted.name != present.name:
             renamed.setdefault(item.namespace, []).append((present, wanted.name))
@@ -155,6 +166,8 @@ def _filled(states: Mapping[str, Namespace], found: Sequence[Difference]) -> Ite
         strays = [item.present for item in items if item.kind == "stray"]
         here = {device.name for device in states[name].devices} - {
             item.wanted.name for item in items if isinstance(item.wanted, Link)}
+        neighbours = tuple(w for w in wanted
+                           if isinstance(w, (Neighbour, FdbEntry)) and w.device in here)
         yield Mend(
             name, programs=tuple(w for w in wanted if isinstance(w, Program) and w.device in here),
             delta=Delta(
@@ -165,4 +178,7 @@ def _filled(states: Mapping[str, Namespace], found: Sequence[Difference]) -> Ite
                 routes_replaced=tuple(w for w in wanted
                                       if isinstance(w, Route) and w.devices <= here),
                 routes_removed=tuple(s for s in strays if isinstance(s, Route)),
-                addresses_removed=tuple(s for s in strays if isinstance(s, Address))))
+                addresses_removed=tuple(s for s in strays if isinstance(s, Address)),
+                neighbours_replaced=neighbours,
+                neighbours_removed=outdated(
+                    (s for s in strays if isinstance(s, (Neighbour, FdbEntry))), neighbours)))
