@@ -1,5 +1,9 @@
-"""A run that other processes can talk to: its daemon, the requests it takes, and who asks them.
+"""A run that other processes can ask: the daemon, its socket, and the operations behind it.
+
+    session --protocol--> server --> dispatcher --> queries, changes, traffic --> CalicoNet
+                          (in the daemon)
 
 The daemon is the process that holds a cluster's namespaces. It answers on a Unix socket in the
-run's directory, so that a second terminal needs nothing of the first.
+run's directory, so that a second terminal needs nothing of the first. Mininet's prompt, in the
+daemon's own terminal, asks the dispatcher directly.
 """

@@ -1,4 +1,8 @@
-"""The process that keeps a run: boots it, lets others ask, and ends it however it is told to."""
+"""The process that holds a run: boots it, serves requests, and ends it when a signal comes.
+
+:class:`Daemon` is the run as a context manager, in any terminal; :func:`detached` puts it into a
+process of its own in the background.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +32,10 @@ class Ended(SystemExit):
 
 
 class Daemon:
-    """A running cluster that others can ask about, as a context manager in the main thread.
+    """A running cluster that other processes can ask, as a context manager in the main thread.
 
-    ``source`` is the topology's text, kept beside the run. Signals that end a program raise
-    :class:`Ended` in the block, and are of no consequence while the run is being ended.
+    ``source`` is the topology's text, kept beside the run. SIGTERM and SIGHUP raise :class:`Ended`
+    in the block; while the run is being ended, they are ignored.
     """
 
     def __init__(self, net: CalicoNet, source: bytes) -> None:
@@ -88,11 +92,11 @@ def wait_for_the_end() -> None:
 
 
 def detached(work: Callable[[Callable[[bytes], None]], None]) -> tuple[int, bytes]:
-    """Run ``work`` in a process of its own that outlives this one; its pid and first words.
+    """Run ``work`` in a process of its own that outlives this one; its pid and first message.
 
-    ``work`` gets a function that takes those words, once; before that its output is the
-    caller's, from then on nobody's. No words mean that it ended before. Ctrl-C in between ends
-    it and is passed on. Only for a process with a single thread.
+    ``work`` gets a function that takes this message, once; until then its output is the caller's,
+    afterwards /dev/null. An empty message means that the process ended before. Ctrl-C in between
+    ends it and is passed on. Only for a process with a single thread.
     """
     reading, writing = os.pipe()
     pid = os.fork()
@@ -100,15 +104,15 @@ def detached(work: Callable[[Callable[[bytes], None]], None]) -> tuple[int, byte
         os._exit(_in_child(work, writing))
     os.close(writing)
     try:
-        with open(reading, "rb") as words:
-            said = words.read()
+        with open(reading, "rb") as pipe:
+            message = pipe.read()
     except BaseException:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
         raise
-    if not said:
+    if not message:
         os.waitpid(pid, 0)
-    return pid, said
+    return pid, message
 
 
 def _in_child(work: Callable[[Callable[[bytes], None]], None], writing: int) -> int:
@@ -121,13 +125,13 @@ def _in_child(work: Callable[[Callable[[bytes], None]], None], writing: int) -> 
         os.chdir("/")
         _become_null(0)
 
-        def say(words: bytes) -> None:
+        def report(message: bytes) -> None:
             _become_null(1)
             _become_null(2)
             with open(writing, "wb") as pipe:
-                pipe.write(words)
+                pipe.write(message)
 
-        work(say)
+        work(report)
     except Ended:
         return 0
     except BaseException:

@@ -1,30 +1,142 @@
-"""The one place where work on a running cluster is done: one piece of work after the other.
+"""Operations on a running cluster: their registry, and the lock under which they run.
 
-Requests of other processes and the commands of Mininet's prompt in the daemon's own terminal
-both come here.
+    a verb's name and arguments --> Dispatcher.perform --> one operation, a function --> JSON
+
+Requests of other processes and the commands of Mininet's prompt both come here, and run one after
+the other. An operation gets a :class:`Job` and the request's arguments, and returns what JSON can
+hold. To add one, write a function with :func:`operation` over it in ``queries``, ``changes`` or
+``traffic``.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import reprlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from calico_mn.control.operations import Job, is_alone, perform
-from calico_mn.errors import CalicoMnError, ToolError
+from calico_mn.errors import CalicoMnError, ClusterError, NotFoundError, ToolError
+from calico_mn.text import suggest
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
+    from calico_mn.emulation.node import NamespaceNode
 
-#: how long one piece of work waits for another, in seconds
+#: modules with operations; imported with the first request, because they need the whole emulation
+_MODULES = ("queries", "changes", "traffic")
+#: how long an operation waits for another one, in seconds
 _PATIENCE_S = 60.0
-#: how long ending waits for what is at work
+#: how long the end of a run waits for the operation at work
 _LAST_PATIENCE_S = 10.0
 
 
+def ignore(_message: object) -> None:
+    """Progress that is not shown."""
+
+
+@dataclass
+class Job:
+    """One request at work: the cluster, and what goes back besides the result.
+
+    ``progress`` tells the caller how far the work is, and raises when the caller is gone.
+    ``descriptors`` go along with the result and are closed here afterwards; ``on_reply`` is called
+    when the caller has the result. An operation that is not ``exclusive`` runs beside others, and
+    works on the cluster only inside ``with job.lock():``.
+    """
+
+    net: CalicoNet
+    progress: Callable[[object], None] = ignore
+    descriptors: list[int] = field(default_factory=list)
+    on_reply: Callable[[], None] | None = None
+    lock: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def node(self, name: str) -> NamespaceNode:
+        """A node, pod, router or subnet. Raises NotFoundError that names similar ones."""
+        if name in self.net:
+            return self.net[name]
+        pods = [key for key in self.net if key.partition("/")[2] == name]
+        similar = suggest(name, self.net)
+        hint = (f": say which of {', '.join(pods)}" if len(pods) > 1 else
+                f"; did you mean {similar}?" if similar else "")
+        raise NotFoundError(f"there is no node, pod, router or subnet {name!r}{hint}")
+
+    def names(self, nodes: list[str] | None) -> list[str] | None:
+        """Full names, or None for all. Raises NotFoundError."""
+        return [self.node(name).name for name in nodes] if nodes else None
+
+    def require_node(self, name: str, why: str = "") -> None:
+        """Raises NotFoundError unless ``name`` is one of the cluster's nodes."""
+        if name not in self.net.cluster.nodes:
+            self.node(name)
+            raise NotFoundError(f"{name} is not a node{why}")
+
+
+Operation = Callable[..., Any]
+_Function = TypeVar("_Function", bound=Operation)
+_operations: dict[str, Operation] = {}
+_concurrent: set[str] = set()
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+#: an argument's annotation -> whether a value that came as JSON is one
+KINDS: Mapping[str, Callable[[object], bool]] = {
+    "str": _is_text,
+    "str | None": lambda value: value is None or _is_text(value),
+    "bool": lambda value: isinstance(value, bool),
+    "list[str] | None": lambda value: value is None or (
+        isinstance(value, list) and all(map(_is_text, value))),
+    "dict[str, Any] | None": lambda value: value is None or isinstance(value, dict),
+}
+
+
+def operation(name: str, *, exclusive: bool = True) -> Callable[[_Function], _Function]:
+    """Make a function an operation of that name.
+
+    One that is not ``exclusive`` takes long, and takes the lock itself by ``job.lock``.
+    """
+
+    def register(function: _Function) -> _Function:
+        _operations[name] = function
+        if not exclusive:
+            _concurrent.add(name)
+        return function
+
+    return register
+
+
+def load() -> None:
+    """Import every operation."""
+    for module in _MODULES:
+        importlib.import_module(f"calico_mn.control.{module}")
+
+
+def _operation(verb: str, job: Job, arguments: Mapping[str, Any]) -> Operation:
+    """A verb's function. Raises ClusterError for an unknown one and for wrong arguments."""
+    load()
+    function = _operations.get(verb)
+    if function is None:
+        raise ClusterError(f"this run does not know {verb!r}: it was started by another version?")
+    try:
+        signature = inspect.signature(function)
+        signature.bind(job, **arguments)
+    except TypeError as wrong:
+        raise ClusterError(f"{verb}: {wrong}") from None
+    for name, value in arguments.items():
+        kind = str(signature.parameters[name].annotation)
+        if not KINDS[kind](value):
+            raise ClusterError(f"{verb}: {name} is {kind}, not {reprlib.repr(value)}")
+    return function
+
+
 class Dispatcher:
-    """A cluster, and the lock that everybody takes who works on it."""
+    """A cluster, and the lock under which all work on it is done."""
 
     def __init__(self, net: CalicoNet) -> None:
         self.net = net
@@ -32,17 +144,17 @@ class Dispatcher:
         self._closing = False
 
     def perform(self, verb: str, job: Job, arguments: Mapping[str, Any]) -> Any:
-        """Do one operation. Raises what it raises, and ToolError when others take too long."""
+        """Run one operation. Raises what it raises, and ToolError when others take too long."""
+        function = _operation(verb, job, arguments)
         job.progress = self._unless_closing(job.progress)
-        if not is_alone(verb):
-            job.turn = self._turn
-            return perform(verb, job, arguments)
-        with self._turn():
-            return perform(verb, job, arguments)
+        if verb in _concurrent:
+            job.lock = self._exclusively
+            return function(job, **arguments)
+        with self._exclusively():
+            return function(job, **arguments)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Work on the cluster while nobody else does."""
+    def _exclusively(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=_PATIENCE_S):
             raise ToolError(f"the run was busy with something else for {_PATIENCE_S:g} s")
         try:
@@ -55,18 +167,18 @@ class Dispatcher:
     def closing(self) -> Iterator[None]:
         """Let nothing more begin, and wait a while for what is at work."""
         self._closing = True
-        mine = self._lock.acquire(timeout=_LAST_PATIENCE_S)
+        is_held = self._lock.acquire(timeout=_LAST_PATIENCE_S)
         try:
             yield
         finally:
-            if mine:
+            if is_held:
                 self._lock.release()
 
     def _unless_closing(self, progress: Callable[[object], None]) -> Callable[[object], None]:
-        def told(message: object) -> None:
+        def report(message: object) -> None:
             self._refuse_when_closing()
             progress(message)
-        return told
+        return report
 
     def _refuse_when_closing(self) -> None:
         if self._closing:

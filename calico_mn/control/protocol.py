@@ -1,16 +1,21 @@
-"""What goes over the control socket: one JSON object a line. Pure.
+"""What goes over the control socket, and how: one JSON object a line, descriptors beside it.
 
     request    {"verb": "mode", "arguments": {"mode": "Never"}}
     answer     {"progress": ...}, any number of times, then {"result": ...}
                or {"error": "what, where, and what to do", "kind": "ClusterError"}
 
-A connection carries one request. Descriptors of namespaces come with the result's line.
+A connection carries one request. Descriptors of namespaces come with the result's line. Messages
+are encoded and decoded by pure functions; a :class:`Channel` moves lines, bounded in size and time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import socket
+import struct
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +26,15 @@ from calico_mn.errors import CalicoMnError, ToolError
 MAX_REQUEST = 64 * 1024
 MAX_ANSWER = 256 * 1024 * 1024
 
+_CHUNK = 64 * 1024
+#: a network and a mount namespace
+_MAX_DESCRIPTORS = 2
+_INT = struct.Struct("=i")
+_PEER = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
+
 
 class ProtocolError(ToolError):
-    """The other side does not speak this protocol, or not any longer."""
+    """The other side does not speak this protocol, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +71,94 @@ def decode_request(line: bytes) -> Request:
 
 
 def error(problem: CalicoMnError) -> dict[str, Any]:
-    """The answer that carries an error of ours."""
+    """The answer that carries one of our errors."""
     return {"error": str(problem), "kind": type(problem).__name__}
 
 
 def problem(answer: Mapping[str, Any]) -> CalicoMnError:
-    """The error that an answer carries, of the same class as there where it is one of ours."""
+    """The error that an answer carries, of the class that was raised there if it is one of ours."""
     text, kind = str(answer.get("error", "")), getattr(errors, str(answer.get("kind")), None)
     if (isinstance(kind, type) and issubclass(kind, CalicoMnError)
             and kind is not errors.TopologyError):
         return kind(text)
     return CalicoMnError(text)
+
+
+class Channel:
+    """One side of a connection. Closing it also closes descriptors that were not taken.
+
+    Unless it is ``expecting`` descriptors, the kernel closes those that the other side sends.
+    """
+
+    def __init__(self, connection: socket.socket, *, expecting: bool = False) -> None:
+        self._socket = connection
+        self._expecting = expecting
+        self._buffer = bytearray()
+        self._descriptors: list[int] = []
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def send(self, line: bytes, seconds: float, descriptors: Sequence[int] = ()) -> None:
+        """Send a line within ``seconds``. Raises OSError when the other side is gone or slow."""
+        self._socket.settimeout(seconds)
+        if descriptors:
+            sent = socket.send_fds(self._socket, [line], descriptors)
+            line = line[sent:]
+        self._socket.sendall(line)
+
+    def receive(self, limit: int, seconds: float) -> bytes:
+        """The next line, of at most ``limit`` bytes, which comes within ``seconds``.
+
+        Raises ProtocolError when the connection ends first or the line is longer, TimeoutError.
+        """
+        deadline = time.monotonic() + seconds
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > limit:
+                raise ProtocolError(f"a line over the control socket is longer than {limit} bytes")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
+            data = self._read()
+            if not data:
+                raise ProtocolError("the control socket was closed in the middle")
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[:end + 1]
+        return line
+
+    def _read(self) -> bytes:
+        """Received bytes. Not by socket.recv_fds: some Pythons forget its flags."""
+        if not self._expecting:
+            return self._socket.recv(_CHUNK)
+        room = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _INT.size)
+        data, beside, _flags, _address = self._socket.recvmsg(
+            _CHUNK, room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, content in beside:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                whole = len(content) - len(content) % _INT.size
+                self._descriptors += (number for number, in _INT.iter_unpack(content[:whole]))
+        if len(self._descriptors) > _MAX_DESCRIPTORS:
+            raise ProtocolError("more descriptors came over the control socket than were asked for")
+        return data
+
+    def take_descriptors(self) -> tuple[int, ...]:
+        """The descriptors received so far; the caller closes them."""
+        taken, self._descriptors = tuple(self._descriptors), []
+        return taken
+
+    def peer(self) -> tuple[int, int]:
+        """Process id and user id of the other side, as the kernel knows them."""
+        data = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        pid, uid, _gid = _PEER.unpack(data)
+        return pid, uid

@@ -1,7 +1,7 @@
-"""The daemon's ear: takes requests on the run's socket and answers them, one at a time.
+"""The daemon's socket: accepts connections, reads a request from each, and answers it.
 
-Every connection has a thread of its own, so that a slow one keeps nobody waiting; what works on
-the cluster is serialised by the daemon's lock.
+Every connection has a thread of its own, so that a slow client delays no other; work on the
+cluster is serialised by the dispatcher.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import os
 import reprlib
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from calico_mn.control.channel import Channel
-from calico_mn.control.dispatcher import Dispatcher
-from calico_mn.control.operations import Job
+from calico_mn.control.dispatcher import Dispatcher, Job
 from calico_mn.control.protocol import (
     MAX_REQUEST,
+    Channel,
     ProtocolError,
     decode_request,
     encode,
@@ -82,9 +79,9 @@ class ControlServer:
             with Channel(connection) as channel:
                 self._answer(channel)
         except OSError as gone:
-            _log.info("a request's asker is gone: %s", gone)
+            _log.info("a client is gone: %s", gone)
         except CalicoMnError as wrong:
-            _log.info("a request came to nothing: %s", wrong)
+            _log.info("a request is refused: %s", wrong)
         except Exception:
             _log.exception("a request failed")
         finally:
@@ -121,15 +118,7 @@ class ControlServer:
         try:
             channel.send(answer, _ANSWER_S, job.descriptors)
         finally:
-            _close_all(job.descriptors)
-            _then(job.then)
-
-
-def _close_all(descriptors: list[int]) -> None:
-    while descriptors:
-        os.close(descriptors.pop())
-
-
-def _then(action: Callable[[], Any] | None) -> None:
-    if action is not None:
-        action()
+            while job.descriptors:
+                os.close(job.descriptors.pop())
+            if job.on_reply is not None:
+                job.on_reply()

@@ -1,4 +1,4 @@
-"""How a command asks a run: over its socket from anywhere, or directly inside the daemon."""
+"""How a command asks a run: over its socket from any process, or directly inside the daemon."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from calico_mn.control.channel import Channel
-from calico_mn.control.dispatcher import Dispatcher
-from calico_mn.control.operations import Job
+from calico_mn.control.dispatcher import Dispatcher, Job, ignore
 from calico_mn.control.protocol import (
     MAX_ANSWER,
+    Channel,
     ProtocolError,
     decode,
     encode,
@@ -22,42 +21,38 @@ from calico_mn.kernel.registry import FoundRun
 
 _CONNECT_S = 5.0
 _AGAIN_S = 0.05
-#: how long a sign of life may take; longer than one piece of work waits for another
+#: how long a sign of life may take, in seconds; longer than an operation waits for another
 _PATIENCE_S = 120.0
 
 Progress = Callable[[Any], None]
 
 
-def _nobody(_message: Any) -> None:
-    """Progress that nobody wants to hear of."""
-
-
 class Session(Protocol):
-    """Whom a command asks."""
+    """A run that a command asks, wherever it is."""
 
     @property
     def is_local(self) -> bool:
         """Whether this is the daemon itself, at Mininet's prompt."""
 
-    def ask(self, verb: str, *, progress: Progress = _nobody, **arguments: Any) -> Any:
+    def ask(self, verb: str, *, progress: Progress = ignore, **arguments: Any) -> Any:
         """The result of an operation. Raises what it raised there."""
 
 
 class LocalSession:
-    """Inside the daemon."""
+    """A session inside the daemon, at Mininet's prompt."""
 
     is_local = True
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def ask(self, verb: str, *, progress: Progress = _nobody, **arguments: Any) -> Any:
-        """Do it here and now."""
+    def ask(self, verb: str, *, progress: Progress = ignore, **arguments: Any) -> Any:
+        """Run the operation in this process."""
         return self._dispatcher.perform(verb, Job(self._dispatcher.net, progress), arguments)
 
 
 class RemoteSession:
-    """Another process, by the run's socket; every question has its own connection."""
+    """A session over the run's socket; every request has its own connection."""
 
     is_local = False
 
@@ -65,14 +60,14 @@ class RemoteSession:
         self.run = run
         self._patience = patience
 
-    def ask(self, verb: str, *, progress: Progress = _nobody, **arguments: Any) -> Any:
+    def ask(self, verb: str, *, progress: Progress = ignore, **arguments: Any) -> Any:
         """Ask and wait. Raises ToolError when the daemon gives no sign of life for two minutes."""
         result, _descriptors = self._ask(verb, progress, arguments)
         return result
 
     def enter(self, place: str) -> tuple[dict[str, Any], int, int]:
-        """What to know for entering a place; its network and mounts as descriptors of ours."""
-        result, descriptors = self._ask("enter", _nobody, {"place": place})
+        """A node's facts for a program in it; its network and mount namespaces as descriptors."""
+        result, descriptors = self._ask("enter", ignore, {"place": place})
         if len(descriptors) != 2:
             raise ProtocolError(f"the run passed {len(descriptors)} descriptors instead of 2")
         return result, *descriptors
@@ -107,7 +102,7 @@ class RemoteSession:
                     connection.connect(str(self.run.socket))
                     break
                 except BlockingIOError:
-                    # So many wait already that the kernel takes no more of them (unix(7)).
+                    # The socket's backlog is full (unix(7)).
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(_AGAIN_S)

@@ -9,11 +9,10 @@ import threading
 import pytest
 
 from calico_mn import errors
-from calico_mn.control import operations, protocol
-from calico_mn.control.channel import Channel
-from calico_mn.control.dispatcher import Dispatcher
-from calico_mn.control.operations import Job
-from calico_mn.control.protocol import ProtocolError
+from calico_mn.control import dispatcher as dispatching
+from calico_mn.control import protocol
+from calico_mn.control.dispatcher import Dispatcher, Job
+from calico_mn.control.protocol import Channel, ProtocolError
 
 
 @pytest.fixture
@@ -86,8 +85,8 @@ def test_one_piece_of_work_is_done_after_the_other(monkeypatch):
         assert go_on.wait(10)
         order.append("first")
 
-    monkeypatch.setitem(operations._operations, "first", first)
-    monkeypatch.setitem(operations._operations, "second", lambda _job: order.append("second"))
+    monkeypatch.setitem(dispatching._operations, "first", first)
+    monkeypatch.setitem(dispatching._operations, "second", lambda _job: order.append("second"))
     dispatcher = Dispatcher(None)
     threads = [threading.Thread(target=dispatcher.perform, args=(name, Job(None), {}))
                for name in ("first", "second")]
@@ -113,7 +112,7 @@ def test_when_a_run_ends_long_work_is_told_and_nothing_more_begins(monkeypatch):
             ended.append(str(error))
             raise
 
-    monkeypatch.setitem(operations._operations, "long", long)
+    monkeypatch.setitem(dispatching._operations, "long", long)
     dispatcher = Dispatcher(None)
 
     def work():
@@ -135,4 +134,4 @@ def test_unknown_operations_and_wrong_arguments_are_mistakes_of_the_asker():
                                   ("mode", {}, "missing a required argument: 'mode'"),
                                   ("mode", {"x": 1, "mode": ""}, "unexpected keyword")):
         with pytest.raises(errors.ClusterError, match=said):
-            operations.perform(verb, Job(None), arguments)
+            Dispatcher(None).perform(verb, Job(None), arguments)

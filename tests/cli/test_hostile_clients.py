@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from support.patience import eventually
 
-from calico_mn.control import operations, protocol, server
+from calico_mn.control import dispatcher as dispatching
+from calico_mn.control import protocol, server
 from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.server import ControlServer
 
@@ -41,7 +42,7 @@ def path(tmp_path, monkeypatch):
 
     echo.__annotations__["text"] = "str"
     for function in (echo, big, bug, steps):
-        monkeypatch.setitem(operations._operations, function.__name__, function)
+        monkeypatch.setitem(dispatching._operations, function.__name__, function)
     monkeypatch.setattr(server, "_REQUEST_S", 1.0)
     monkeypatch.setattr(server, "_ANSWER_S", 1.0)
     listening = ControlServer(Dispatcher(None), tmp_path / "control")
@@ -200,10 +201,10 @@ def test_of_another_user_nothing_is_taken(path):
 
 
 def test_each_argument_of_each_operation_has_a_kind_that_is_checked():
-    operations._load()
-    for name, function in operations._operations.items():
+    dispatching.load()
+    for name, function in dispatching._operations.items():
         for parameter in list(inspect.signature(function).parameters.values())[1:]:
-            assert parameter.annotation in operations.KINDS, (name, parameter)
+            assert parameter.annotation in dispatching.KINDS, (name, parameter)
 
 
 @pytest.mark.parametrize("line", [b"[" * 60_000, b'{"a":' * 50_000, b"9" * 60_000])

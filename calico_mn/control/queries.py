@@ -6,10 +6,10 @@ import json
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.calico.encapsulation import IPIP
-from calico_mn.control.operations import Job, operation
+from calico_mn.calico import encapsulation
+from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
-from calico_mn.errors import NotFoundError, ToolError
+from calico_mn.errors import ToolError
 from calico_mn.measure import programs
 
 _TIMEOUT_S = 10
@@ -40,19 +40,28 @@ def status(job: Job) -> dict[str, Any]:
     }
 
 
+@operation("names")
+def names(job: Job) -> dict[str, list[str]]:
+    """Everything that has a name, by kind."""
+    net = job.net
+    return {"nodes": [node.name for node in net.nodes], "pods": [pod.name for pod in net.pods],
+            "routers": [router.name for router in net.routers],
+            "subnets": [switch.name for switch in net.switches]}
+
+
 @operation("nodes")
 def nodes(job: Job) -> list[dict[str, Any]]:
     """The nodes, in file order."""
     cluster = job.net.cluster
-    found = []
+    rows = []
     for name, node in cluster.nodes.items():
         tunnel = cluster.tunnel_address(name)
-        found.append({
+        rows.append({
             "name": name, "ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
             "tunnelAddress": str(tunnel) if tunnel else None,
             "blocks": [str(block) for block in cluster.ipam.blocks(name)],
             "pods": len(cluster.pods_on(name))})
-    return found
+    return rows
 
 
 @operation("pods")
@@ -81,10 +90,12 @@ def blocks(job: Job) -> list[dict[str, Any]]:
 def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
     """Each node's speaker: its sessions and what it announces and learned."""
     net = job.net
-    found = []
-    for name in _nodes(job, [node] if node else None):
+    if node:
+        job.require_node(node)
+    rows = []
+    for name in [node] if node else net.cluster.nodes:
         speaker = net.distributor.speaker(name)
-        found.append({
+        rows.append({
             "node": name, "address": str(speaker.address), "alive": speaker.alive,
             "announces": list(map(str, speaker.originated)),
             "peers": [{"address": str(other.address.ip), "node": peer,
@@ -92,18 +103,37 @@ def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
                        "state": "up" if peer in speaker.sessions else "down",
                        "prefixes": list(map(str, speaker.learned_from(other.address.ip)))}
                       for peer, other in net.cluster.nodes.items() if peer != name]})
-    return found
+    return rows
+
+
+@operation("enter")
+def enter(job: Job, place: str) -> dict[str, Any]:
+    """Descriptors of a place's network and mount namespaces, and what its programs must carry."""
+    node = job.node(place)
+    job.descriptors += job.net.runtime.open(node.name)
+    return {"name": node.name, "run": job.net.runtime.directory.identity}
+
+
+@operation("devices")
+def devices(job: Job, place: str) -> list[str]:
+    """The devices that a place has, as the bookkeeping has them."""
+    state = job.net.runtime.states[job.node(place).name]
+    return [device.name for device in state.devices]
+
+
+@operation("address")
+def address(job: Job, place: str) -> str:
+    """The address by which others reach a place: a pod's, a node's, a router's first."""
+    return str(job.node(place).IP() or "")
 
 
 @operation("routes")
 def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
     """The kernel's main routing tables as they are now, and what each route is for."""
     net = job.net
-    names = ([job.place(place).name for place in places] if places
-             else [node.name for node in net.nodes])
     meaning = _Meaning(net)
-    found = []
-    for name in names:
+    rows = []
+    for name in job.names(places) or [node.name for node in net.nodes]:
         command = ["ip", "-j", "route", "show"]
         done = programs.run(net[name], command, _TIMEOUT_S)
         try:
@@ -113,13 +143,13 @@ def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
                             ) from None
         for line in lines:
             hops = line.get("nexthops") or [line]
-            found += [{
+            rows += [{
                 "place": name, "destination": line["dst"], "type": line.get("type", "unicast"),
                 "gateway": hop.get("gateway"), "device": hop.get("dev"),
                 "protocol": line.get("protocol"), "scope": line.get("scope"),
                 "onlink": "onlink" in [*line.get("flags", ()), *hop.get("flags", ())],
                 "meaning": meaning.of(name, line)} for hop in hops]
-    return found
+    return rows
 
 
 class _Meaning:
@@ -136,7 +166,7 @@ class _Meaning:
         self._subnets = {str(subnet.cidr): subnet.name for subnet in net.topology.underlay.subnets}
 
     def of(self, place: str, line: dict[str, Any]) -> str:
-        """In a few words; empty for what somebody added by hand."""
+        """In a few words; empty for what the cluster does not know."""
         destination = line["dst"]
         if destination == "default":
             return "default gateway"
@@ -150,18 +180,10 @@ class _Meaning:
             node = self._blocks[destination]
             if node == place:
                 return "own block"
+            tunnel = encapsulation.of_device(line.get("dev", ""))
             how = "" if place not in self._net.cluster.nodes else (
-                f", in {IPIP}" if line.get("dev") == IPIP.device else ", direct")
+                f", in {tunnel}" if tunnel else ", direct")
             return f"block of {node}{how}"
         if destination in self._tunnels:
-            return f"tunl0 of {self._tunnels[destination]}"
+            return f"{encapsulation.IPIP.device} of {self._tunnels[destination]}"
         return ""
-
-
-def _nodes(job: Job, wanted: list[str] | None) -> list[str]:
-    known = job.net.cluster.nodes
-    for name in wanted or ():
-        if name not in known:
-            job.place(name)
-            raise NotFoundError(f"{name} is not a node")
-    return wanted or list(known)

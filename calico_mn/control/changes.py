@@ -1,0 +1,109 @@
+"""Changes to a running cluster, answered with what they took; and whether it is as it should be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from calico_mn.control.dispatcher import Job, operation
+from calico_mn.delta import Delta
+from calico_mn.difference import Difference, line
+from calico_mn.errors import NotFoundError
+from calico_mn.kernel import iptext
+
+#: how often the caller of a watch hears that nothing changed, and is seen to be gone, in seconds
+_HEARTBEAT_S = 1.0
+_WAIT_S = 0.2
+
+
+def commands(changes: Iterable[Delta]) -> list[dict[str, Any]]:
+    """What was done, as commands for each namespace."""
+    return [{"namespace": change.namespace, "commands": iptext.commands(change)}
+            for change in changes]
+
+
+@operation("mode")
+def mode(job: Job, mode: str, node: str | None = None) -> dict[str, Any]:
+    """Change the IPIP mode, of one node alone or of the cluster."""
+    if node is not None:
+        job.require_node(node, ": only nodes have a mode")
+    return {"mode": mode, "node": node, "changes": commands(job.net.set_ipip_mode(mode, node))}
+
+
+@operation("pod-add")
+def pod_add(job: Job, pod: str, node: str, ip: str | None = None) -> dict[str, Any]:
+    """Run one more pod; ``pod`` is ``[NAMESPACE/]NAME``."""
+    namespace, _, name = pod.rpartition("/")
+    job.require_node(node, ": pods run on nodes")
+    new = job.net.add_pod(namespace=namespace or "default", name=name, node=node, ip=ip)
+    return {"pod": new.name, "ip": new.ip, "node": new.node, "interface": new.device}
+
+
+@operation("pod-delete")
+def pod_delete(job: Job, pod: str) -> dict[str, Any]:
+    """End a pod and what runs in it."""
+    name = job.node(pod).name
+    if name not in job.net.cluster.endpoints:
+        raise NotFoundError(f"{pod} is not a pod")
+    address = str(job.net.cluster.endpoint(name).address)
+    job.net.delete_pod(name)
+    return {"pod": name, "ip": address}
+
+
+@operation("down")
+def down(job: Job) -> dict[str, Any]:
+    """End the run once the caller has the answer."""
+    def end() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    job.on_reply = end
+    return {"pid": os.getpid()}
+
+
+def facts(differences: Iterable[Difference]) -> list[dict[str, Any]]:
+    """Differences for JSON; ``wanted`` and ``present`` are lines of ``ip``, or None."""
+    return [{"namespace": item.namespace, "kind": item.kind, "subject": item.subject,
+             "wanted": line(item.wanted) if item.wanted is not None else None,
+             "present": line(item.present) if item.present is not None else None,
+             "failure": item.failure or None} for item in differences]
+
+
+@operation("verify")
+def verify(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
+    """What differs, in these places or in all."""
+    return facts(job.net.verify(job.names(places)))
+
+
+@operation("repair")
+def repair(job: Job, places: list[str] | None = None) -> dict[str, Any]:
+    """Bring these places back, or all: what was found, what was done, what is left and why."""
+    done = job.net.repair(job.names(places))
+    return {"found": facts(done.found),
+            "done": [{"namespace": step.namespace, "commands": list(step.commands)}
+                     for step in done.done],
+            "remaining": facts(done.remaining), "failures": list(done.failures)}
+
+
+@operation("watch", exclusive=False)
+def watch(job: Job, places: list[str] | None = None) -> None:
+    """Tell what appears and disappears as progress, until the caller is gone or the run ends."""
+    with job.lock():
+        names = job.names(places)
+        watching = job.net.watch()
+    with watching:
+        last = 0.0
+        while True:
+            message: dict[str, Any] = {}
+            if watching.wait(_WAIT_S):
+                with job.lock():
+                    change = watching.look()
+                message = {
+                    key: facts(item for item in items if names is None or item.namespace in names)
+                    for key, items in (("appeared", change.appeared),
+                                       ("disappeared", change.disappeared))}
+            if any(message.values()) or time.monotonic() - last > _HEARTBEAT_S:
+                job.progress(message)
+                last = time.monotonic()
