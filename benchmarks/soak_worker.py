@@ -31,11 +31,11 @@ def say(word: str) -> None:
 
 def measure(pod: Pod, other: Pod) -> None:
     """A short transfer; then round trips beside another one."""
-    from calico_mn.measure import iperf, latency
+    from calico_mn.measure import iperf, ping
 
     if shutil.which("iperf3"):
         iperf.transfer(pod, other, duration=0.1, rate=2000)
-        latency.round_trips_under_load(pod, other, count=20)
+        ping.round_trips_under_load(pod, other, count=20)
 
 
 def live(size: Size, *, trial: bool) -> None:

@@ -15,14 +15,8 @@ from typing import Any
 
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.readings import (
-    MOST_ABOUT,
-    Reading,
-    Value,
-    check_format,
-    load_readings,
-    samples,
-)
+from calico_mn.measure.metrics import Value
+from calico_mn.measure.readings import MOST_ABOUT, Reading, check_format, load_readings, samples
 
 READINGS = "results.jsonl"
 SUMMARY = "summary.json"

@@ -30,10 +30,9 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import modes, modes_report
-    from calico_mn.experiment.script import Effort, Run, Taken, Trial, interleaved, main
+    from calico_mn.experiment.script import Effort, Measurement, Run, Trial, interleaved, main
     from calico_mn.measure import reachability
-    from calico_mn.measure.conditions import conditions
-    from calico_mn.measure.warmup import warm_up
+    from calico_mn.measure.trials import conditions, warm_up
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
@@ -50,7 +49,7 @@ def measure(run: Run) -> None:
         plan.net.set_ipip_mode(mode)
         for found in reachability.matrix(plan.net, pairs) if pairs else ():
             run.log.add("ping", plan.reaching(mode, found.pair),
-                        Taken({"reachable": int(found.reached)},
+                        Measurement({"reachable": int(found.reached)},
                               seen={"encapsulated": found.encapsulated}))
             run.step(f"{mode}: who reaches whom", plan.pair_seconds)
 

@@ -32,7 +32,7 @@ try:
     requirements.require_python()
 
     from calico_mn.experiment import scale, scale_report
-    from calico_mn.experiment.script import Effort, Run, Taken, Trial, interleaved, main
+    from calico_mn.experiment.script import Effort, Measurement, Run, Trial, interleaved, main
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
@@ -49,7 +49,7 @@ def measure(run: Run) -> None:
         run.step(f"{trial['nodes']} nodes with {trial['pods']} pods", plan.seconds(trial))
 
 
-def life(run: Run, plan: scale.Plan, trial: Trial) -> Taken:
+def life(run: Run, plan: scale.Plan, trial: Trial) -> Measurement:
     """One cluster from boot to stop."""
     topology, at_rest = plan.topology(trial), plan.rest()
     footprint, start = scale.Footprint(), time.perf_counter()
@@ -60,7 +60,7 @@ def life(run: Run, plan: scale.Plan, trial: Trial) -> Taken:
         values |= scale.add_node(net)
         scale.expect_answer(net)
         stopping = time.perf_counter()
-    return Taken({**values, "stop": scale.since(stopping)}, seen={"at_rest": at_rest})
+    return Measurement({**values, "stop": scale.since(stopping)}, seen={"at_rest": at_rest})
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from calico_mn.experiment.common import facts, some
 from calico_mn.experiment.run import Run
 from calico_mn.measure import paths, programs, reachability
 from calico_mn.measure.connections import connections
+from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Endpoint, Pair
-from calico_mn.measure.readings import Taken, Value
 from calico_mn.state import Drop
 
 BEFORE, EVERYWHERE, ROUTERS, AFTER = "before", "everywhere", "routers", "after"
@@ -33,7 +33,7 @@ _PAIR_S, _TCP_S, _UNREACHABLE_S = 0.008, 0.15, 1.2
 _IP_TIMEOUT_S = 10.0
 
 #: an instrument's name, its own factors, what it said
-Seen = tuple[str, dict[str, Value], Taken]
+Seen = tuple[str, dict[str, Value], Measurement]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -116,24 +116,24 @@ def look(plan: Plan) -> Iterator[Seen]:
     yield from _pings(plan, PODS, plan.pods)
     for place in net.fabric:
         counted = net.dropped(place)
-        yield (FILTER, {"place": place.name}, Taken(
+        yield (FILTER, {"place": place.name}, Measurement(
             {"dropped": counted.get(Drop.IPIP, 0)}, seen={"filters": Drop.IPIP in counted}))
     yield from _pings(plan, NODES, plan.nodes)
     for pair in plan.tcp:
         yield TCP, _between(pair), _connects(plan, pair)
     for node in net.nodes:
-        yield SPEAKER, {"node": node.name}, Taken({
+        yield SPEAKER, {"node": node.name}, Measurement({
             "sessions": len(net.distributor.speaker(node.name).sessions),
             "routes": _routes_between_nodes(node)})
 
 
 def _pings(plan: Plan, name: str, pairs: tuple[Pair, ...]) -> Iterator[Seen]:
     for found in reachability.matrix(plan.net, pairs):
-        yield name, _between(found.pair), Taken({"reachable": int(found.reached)},
+        yield name, _between(found.pair), Measurement({"reachable": int(found.reached)},
                                                 seen={"encapsulated": found.encapsulated})
 
 
-def _connects(plan: Plan, pair: Pair) -> Taken:
+def _connects(plan: Plan, pair: Pair) -> Measurement:
     """Whether TCP connections to BGP's port carry a byte each way, and how many did a second."""
     client, server = plan.net.nameToNode[pair.source.name], plan.net.nameToNode[
         pair.destination.name]
@@ -141,8 +141,8 @@ def _connects(plan: Plan, pair: Pair) -> Taken:
         found = connections(client, server, duration=plan.run.options.effort.duration,
                             port=BGP_PORT)
     except ToolError as error:
-        return Taken({"reachable": 0}, seen={"reason": str(error)})
-    return Taken({"reachable": int(found.count > 0), "connections": found.per_s})
+        return Measurement({"reachable": 0}, seen={"reason": str(error)})
+    return Measurement({"reachable": int(found.count > 0), "connections": found.per_s})
 
 
 def _routes_between_nodes(node: programs.Host) -> int:

@@ -15,11 +15,10 @@ from calico_mn.experiment.instruments import Instrument
 from calico_mn.experiment.options import whole_numbers, words_of
 from calico_mn.experiment.run import Run
 from calico_mn.measure import iperf, offloads, paths, udp
-from calico_mn.measure.conditions import conditions
-from calico_mn.measure.iperf_version import timed
+from calico_mn.measure.iperf import timed
+from calico_mn.measure.metrics import Value
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.readings import Value
-from calico_mn.measure.trials import Trial, factorial
+from calico_mn.measure.trials import Trial, conditions, factorial
 
 MODES = ALWAYS, NEVER = ("Always", "Never")
 #: offloads as the devices have them, or off

@@ -13,12 +13,11 @@ from calico_mn.experiment.common import facts, some
 from calico_mn.experiment.options import modes, whole_number
 from calico_mn.experiment.run import Run
 from calico_mn.measure import paths
-from calico_mn.measure.conditions import conditions
 from calico_mn.measure.flows import TCP, UDP, Fork, flows, fork
+from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import CROSS_SUBNET, Pair
-from calico_mn.measure.readings import PLAIN, POD_ROUTES, Taken, Value
 from calico_mn.measure.statistics import ONE_PATH, SPREAD
-from calico_mn.measure.trials import Trial, factorial
+from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial
 from calico_mn.model import INNER_FLOW, OUTER_FIELDS, MultipathHash
 
 INSTRUMENT = "flows"
@@ -78,7 +77,7 @@ class Plan:
                          mode=self.run.options.own.modes, policy=tuple(POLICIES),
                          hashes=(KEPT, FORGOTTEN), protocol=PROTOCOLS))
 
-    def send(self, trial: Trial) -> Taken:
+    def send(self, trial: Trial) -> Measurement:
         """Set what the trial asks for, send its flows, count them where the cables begin."""
         net, own = self.net, self.run.options.own
         chosen, _ = POLICIES[trial.text("policy")]
@@ -93,7 +92,7 @@ class Plan:
             found = flows(net[self.pair.source.name], server, net[self.fork.router],
                           self.fork.devices, trial.text("protocol"), own.flows,
                           patience=self.run.options.effort.duration)
-        return Taken({"path_share": round(found.share, 6), "packets_left": sum(found.packets),
+        return Measurement({"path_share": round(found.share, 6), "packets_left": sum(found.packets),
                       "flows_arrived": found.arrived},
                      series={"packets": found.packets}, seen={"encapsulated": wire.encapsulated})
 

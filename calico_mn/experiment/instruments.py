@@ -5,38 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from calico_mn.emulation.net import CalicoNet
-from calico_mn.measure import iperf, latency, udp
+from calico_mn.measure import iperf, ping, udp
 from calico_mn.measure.connections import connections
 from calico_mn.measure.cpu import Cost, CpuMeter
-from calico_mn.measure.iperf_json import Transfer
+from calico_mn.measure.iperf import Transfer
+from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host
-from calico_mn.measure.readings import Taken, Value
 from calico_mn.measure.segments import wire_segments
 
 #: name, factors of the instrument's own, and what takes the reading
-Instrument = tuple[str, dict[str, Value], Callable[[], Taken]]
+Instrument = tuple[str, dict[str, Value], Callable[[], Measurement]]
 
 #: bytes of the transfer whose segments are looked at
 _LOOKED_AT = 4_000_000
 
 
-def round_trips(client: Host, server: iperf.Server) -> Taken:
+def round_trips(client: Host, server: iperf.Server) -> Measurement:
     """Round trips, one after the other, nothing else going on."""
-    found = latency.round_trips(client, server.ip)
-    return Taken({"latency": found.p50, "latency_p99": found.p99},
+    found = ping.round_trips(client, server.ip)
+    return Measurement({"latency": found.p50, "latency_p99": found.p99},
                  series={"round_trips_us": found.times})
 
 
-def round_trips_under_load(client: Host, server: iperf.Server) -> Taken:
+def round_trips_under_load(client: Host, server: iperf.Server) -> Measurement:
     """The same beside a TCP stream."""
-    found = latency.round_trips_under_load(client, server)
-    return Taken({"loaded_latency": found.p50, "loaded_latency_p99": found.p99},
+    found = ping.round_trips_under_load(client, server)
+    return Measurement({"loaded_latency": found.p50, "loaded_latency_p99": found.p99},
                  series={"round_trips_us": found.times})
 
 
 def tcp(client: Host, server: iperf.Server, *, duration: float, rate: float, limited: bool,
-        streams: int = 1, direction: str = "forward") -> Taken:
+        streams: int = 1, direction: str = "forward") -> Measurement:
     """A bulk transfer, and what it cost.
 
     Over a limited link a part of the transfer is not counted, so that its CPU time has no bytes
@@ -46,7 +46,7 @@ def tcp(client: Host, server: iperf.Server, *, duration: float, rate: float, lim
         found = iperf.transfer(client, server, duration=duration, rate=rate, limited=limited,
                                streams=streams, direction=direction)
     costs = {} if limited else _costs(meter.cost, found)
-    return Taken({"throughput": found.mbit_per_s, "retransmits": found.retransmits,
+    return Measurement({"throughput": found.mbit_per_s, "retransmits": found.retransmits,
                   "mss": found.mss, **costs})
 
 
@@ -60,32 +60,33 @@ def _costs(cost: Cost, found: Transfer) -> dict[str, Value]:
     return values
 
 
-def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Taken:
+def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Measurement:
     """UDP as fast as the client can."""
     found = udp.datagrams(client, server, size=size, duration=duration)
-    return Taken({"packets": found.received_per_s, "packets_sent": found.sent_per_s,
+    return Measurement({"packets": found.received_per_s, "packets_sent": found.sent_per_s,
                   "loss": round(found.loss, 5)})
 
 
-def datagrams_cost(client: Host, server: iperf.Server, *, size: int, duration: float) -> Taken:
+def datagrams_cost(client: Host, server: iperf.Server, *, size: int, duration: float
+                   ) -> Measurement:
     """UDP as fast as the client can, and the CPU time of each packet sent.
 
     A packet that the receiver's full socket buffer loses has come all the way by then.
     """
     with CpuMeter() as meter:
         found = udp.datagrams(client, server, size=size, duration=duration)
-    return Taken({"programs_packet": found.cpu_packet_us,
+    return Measurement({"programs_packet": found.cpu_packet_us,
                   **_per_packet(meter.cost, found.sent),
                   "packets": found.received_per_s, "packets_sent": found.sent_per_s,
                   "loss": round(found.loss, 5)})
 
 
-def tcp_cost(client: Host, server: iperf.Server, *, duration: float, rate: float) -> Taken:
+def tcp_cost(client: Host, server: iperf.Server, *, duration: float, rate: float) -> Measurement:
     """A bulk transfer, and the CPU time of each full segment of it."""
     with CpuMeter() as meter:
         found = iperf.transfer(client, server, duration=duration, rate=rate)
     segments = found.bytes / (found.mss or 1)
-    return Taken({"programs_packet": None if found.cpu_s is None
+    return Measurement({"programs_packet": None if found.cpu_s is None
                   else round(found.cpu_s / segments * 1e6, 4),
                   **_per_packet(meter.cost, segments), "throughput": found.mbit_per_s,
                   "packets": round(segments / found.seconds, 3), "mss": found.mss,
@@ -99,16 +100,16 @@ def _per_packet(cost: Cost, packets: float) -> dict[str, Value]:
     return {name: round(seconds / packets * 1e6, 4) for name, seconds in parts.items()}
 
 
-def connects(client: Host, server: iperf.Server, *, duration: float) -> Taken:
+def connects(client: Host, server: iperf.Server, *, duration: float) -> Measurement:
     """TCP connections, one after the other."""
     found = connections(client, server, duration=duration)
-    return Taken({"connections": found.per_s})
+    return Measurement({"connections": found.per_s})
 
 
-def wire(net: CalicoNet, pair: Pair) -> Taken:
+def wire(net: CalicoNet, pair: Pair) -> Measurement:
     """What a short transfer looks like where it leaves the node."""
     found = wire_segments(net, pair, _LOOKED_AT)
     exact: dict[str, Value] = {} if found.dropped else {
         "wire_bytes": round(found.wire_bytes / found.payload_bytes, 5)}
-    return Taken({**exact, "largest_segment": found.largest_segment},
+    return Measurement({**exact, "largest_segment": found.largest_segment},
                  seen={"captures_lost": found.dropped})

@@ -17,11 +17,11 @@ from calico_mn.experiment.instruments import Instrument
 from calico_mn.experiment.options import MODES, modes, whole_numbers, words_of
 from calico_mn.experiment.run import Run
 from calico_mn.measure import iperf, paths, physics, udp
-from calico_mn.measure.iperf_version import timed
+from calico_mn.measure.iperf import timed
+from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import Switched, offloads
 from calico_mn.measure.paths import Endpoint, Pair
-from calico_mn.measure.readings import PLAIN, POD_ROUTES, Taken, Value
-from calico_mn.measure.trials import Trial, factorial
+from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
 from calico_mn.report.words import listed
 
 #: the boot-time factors of a cluster, as (name, level) pairs
@@ -137,7 +137,7 @@ class Plan:
         streams = trial["streams"]
         assert isinstance(streams, int)
 
-        def take(name: str, size: int) -> Taken:
+        def take(name: str, size: int) -> Measurement:
             if name == "round trips":
                 return instruments.round_trips(client, server)
             if name == "tcp":

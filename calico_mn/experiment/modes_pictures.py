@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from calico_mn.measure.physics import PathLimit
-from calico_mn.measure.readings import POD_ROUTES, Reading, Sample
+from calico_mn.measure.readings import Reading, Sample
+from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report import physics
 from calico_mn.report.document import Figure
 from calico_mn.report.plots.comparison import Group, comparison

@@ -12,8 +12,8 @@ from calico_mn.errors import ClusterError
 from calico_mn.experiment.options import whole_numbers
 from calico_mn.experiment.run import Run
 from calico_mn.measure import offloads, path_mtu, paths
+from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.readings import Taken, Value
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.state import Drop
 
@@ -75,11 +75,11 @@ class Plan:
             finally:
                 self.switched = ""
 
-    def look(self, net: CalicoNet, probe: path_mtu.Probe, trial: Trial) -> Taken:
+    def look(self, net: CalicoNet, probe: path_mtu.Probe, trial: Trial) -> Measurement:
         """Send one probe; what was seen as metrics."""
         seen = path_mtu.look(net, self.pair, probe, pod_mtu=int(trial.text("pod_mtu")),
                              patience=self.run.options.effort.duration)
-        return Taken({
+        return Measurement({
             "outcome": seen.outcome,
             ("answered" if probe.program == "ping" else "delivered"): seen.delivered,
             **({} if seen.path_mtu is None else {"path_mtu": seen.path_mtu}),

@@ -17,7 +17,8 @@ from calico_mn.experiment.interruption import Interruption
 from calico_mn.experiment.invoker import writing
 from calico_mn.experiment.options import Options
 from calico_mn.measure import environment
-from calico_mn.measure.readings import Reading, ReadingLog, Taken, Value
+from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.readings import Reading, ReadingLog
 from calico_mn.measure.trials import Trial
 from calico_mn.model import EncapsulationMode, Link, Topology
 from calico_mn.report import drawing, terminal
@@ -145,7 +146,7 @@ class Run:
 
     # --- readings
 
-    def take(self, instrument: str, trial: Trial, measure: Callable[[], Taken], *,
+    def take(self, instrument: str, trial: Trial, measure: Callable[[], Measurement], *,
              also: dict[str, Value] | None = None, seen: dict[str, Value] | None = None
              ) -> Reading:
         """Measure and write down; a resumed run finds what was written down before.
@@ -160,7 +161,7 @@ class Run:
         return self.log.add(instrument, setting,
                             replace(taken, seen={**(seen or {}), **taken.seen}), trial.repeat)
 
-    def keep(self, instrument: str, trial: Trial, taken: Taken, *,
+    def keep(self, instrument: str, trial: Trial, taken: Measurement, *,
              also: dict[str, Value] | None = None) -> Reading:
         """Write down what was measured already, as one of several things seen at once."""
         return self.take(instrument, trial, lambda: taken, also=also)

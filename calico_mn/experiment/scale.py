@@ -18,7 +18,7 @@ from calico_mn.experiment.options import whole_numbers
 from calico_mn.experiment.run import Run
 from calico_mn.kernel.routes import KernelRoute
 from calico_mn.measure import memory, ping
-from calico_mn.measure.readings import Value
+from calico_mn.measure.metrics import Value
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD

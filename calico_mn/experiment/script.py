@@ -19,11 +19,11 @@ from calico_mn.experiment.command import exit_status
 from calico_mn.experiment.conduct import Experiment, conduct
 from calico_mn.experiment.options import Effort, Usual
 from calico_mn.experiment.run import Run
-from calico_mn.measure.readings import Taken
+from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.trials import Trial, interleaved
 from calico_mn.report.document import Document
 
-__all__ = ["Effort", "Run", "Taken", "Trial", "interleaved", "main"]
+__all__ = ["Effort", "Measurement", "Run", "Trial", "interleaved", "main"]
 
 
 def main(script: str, about: str | None, topology: str, full: Effort, quick: Effort,

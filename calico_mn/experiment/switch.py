@@ -13,9 +13,9 @@ from calico_mn.experiment import options
 from calico_mn.experiment.common import facts, some
 from calico_mn.experiment.run import Run
 from calico_mn.measure import paths, rpfilter, stream
+from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import CROSS_SUBNET, SAME_NODE, Pair
-from calico_mn.measure.readings import PLAIN, POD_ROUTES, Taken, Value
-from calico_mn.measure.trials import Trial, factorial
+from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
 from calico_mn.model import EncapsulationMode
 
 NEVER = EncapsulationMode.NEVER.value
@@ -156,7 +156,7 @@ def plan(run: Run) -> Plan:
     return found
 
 
-def watch(plan: Plan, trial: Trial) -> Iterator[tuple[str, dict[str, Value], Taken]]:
+def watch(plan: Plan, trial: Trial) -> Iterator[tuple[str, dict[str, Value], Measurement]]:
     """Let streams run, change the mode, keep watching: each instrument's own factors and reading.
 
     Raises ToolError when a stream's program fails.
@@ -182,14 +182,14 @@ def watch(plan: Plan, trial: Trial) -> Iterator[tuple[str, dict[str, Value], Tak
                _taken(flow, running.began, begin, changed, until))
     for name, count in counts.items():
         yield (COUNTER, {"node": name},
-               Taken({"rp_dropped": rpfilter.reverse_path_drops(net[name]) - count}))
+               Measurement({"rp_dropped": rpfilter.reverse_path_drops(net[name]) - count}))
 
 
-def _taken(flow: stream.Flow, began: int, begin: int, changed: int, until: int) -> Taken:
+def _taken(flow: stream.Flow, began: int, begin: int, changed: int, until: int) -> Measurement:
     calm = stream.tally(flow, began, begin)
     after = stream.tally(flow, begin, until)
     late = stream.tally(flow, (begin + until) // 2, until)
-    return Taken(
+    return Measurement(
         {"sent": after.sent, "lost": after.lost, "gap": after.gap, "reordered": after.reordered,
          "duplicated": after.duplicated, "lost_before": calm.lost,
          "lasting_loss": round(late.lost / late.sent, 4) if late.sent else None,

@@ -1,6 +1,6 @@
 """TCP connections a second between two pods, one after the other.
 
-The two ends are programs of their own, :mod:`.connect_client` and :mod:`.connect_server`.
+The two ends are a program of their own, :mod:`.connect`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from calico_mn.errors import ToolError
 from calico_mn.measure import own_programs
 from calico_mn.measure.iperf import Server
+from calico_mn.measure.metrics import Column, Measurement, metric
 from calico_mn.measure.programs import Host, end, ending, excerpt, run, start
+
+CONNECTIONS = metric("connections", "1/s", "TCP connections", more_is_better=True,
+                     column=Column("delay", 9, "TCP conn/s"))
 
 _GRACE_S = 15.0
 
@@ -39,10 +43,10 @@ def connections(client: Host, server: Server, *, duration: float, port: int = 0)
     """
     life = duration + _GRACE_S
     listener = start(server, own_programs.argv(
-        "connect_server.py", server.ip, str(math.ceil(life) + 5), str(port)))
+        "connect.py", "server", server.ip, str(port), str(math.ceil(life) + 5)))
     try:
-        port = own_programs.port(server, listener, "connect_server.py")
-        command = own_programs.argv("connect_client.py", server.ip, str(port), f"{duration:g}")
+        port = own_programs.port(server, listener, "connect.py")
+        command = own_programs.argv("connect.py", "client", server.ip, str(port), f"{duration:g}")
         finished = run(client, command, timeout=life)
     finally:
         end(listener)
@@ -51,8 +55,13 @@ def connections(client: Host, server: Server, *, duration: float, port: int = 0)
         raise ToolError(f"{client.name} to {server.name}: TCP connections: {reason}")
     try:
         count, failures, seconds = finished.out.split()
-        found = int(count), int(failures), float(seconds)
-        return Connections(round(found[0] / found[2], 3), found[0], round(found[2], 6), found[1])
+        return Connections(round(int(count) / float(seconds), 3), int(count),
+                           round(float(seconds), 6), int(failures))
     except (ValueError, ZeroDivisionError):
         raise ToolError(f"{client.name} to {server.name}: TCP connections: unexpected answer"
                         f" {finished.out[:80]!r}") from None
+
+
+def rate(client: Host, server: Server, *, duration: float) -> Measurement:
+    """TCP connections, one after the other."""
+    return Measurement({CONNECTIONS: connections(client, server, duration=duration).per_s})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn import __version__
 from calico_mn.errors import ToolError
-from calico_mn.measure import iperf_version, source
+from calico_mn.measure import iperf, source
 from calico_mn.measure.programs import Host, run
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _versions(host: Host) -> dict[str, str | bool | None]:
         "python": platform.python_version(),
         "mininet": _distribution("mininet"),
         "iperf3": iperf3,
-        "iperf3_threads": iperf_version.threads(iperf3),
+        "iperf3_threads": iperf.threads(iperf3),
         "iproute2": _first_line(host, ["ip", "-V"]),
         "ping": _first_line(host, ["ping", "-V"]),
     }

@@ -1,7 +1,7 @@
 """Many short flows between two pods, and by which of a router's devices they left.
 
-The two ends are programs of their own, :mod:`.flow_sender` and :mod:`.flow_taker`. Packets are
-counted by the kernel, device by device (tx_packets), at the router that has the choice.
+The two ends are a program of their own, :mod:`.endpoint`. Packets are counted by the kernel, device
+by device (tx_packets), at the router that has the choice.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 from calico_mn.errors import ClusterError, ToolError
 from calico_mn.measure import own_programs
 from calico_mn.measure.iperf import Server
+from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, ending, run, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
-UDP, TCP = "udp", "tcp"
+PATH_SHARE = metric("path_share", "share", "share of packets on the first path")
+PACKETS_LEFT = metric("packets_left", "packets", "packets that left by all paths together")
+FLOWS_ARRIVED = metric("flows_arrived", "flows", "flows that arrived", more_is_better=True)
+
+PROTOCOLS = UDP, TCP = "udp", "tcp"
 
 _TIMEOUT_S = 60.0
 
@@ -45,6 +50,12 @@ class Counted:
     def share(self) -> float:
         """The first way's share of the packets."""
         return self.packets[0] / sum(self.packets)
+
+    @property
+    def measurement(self) -> Measurement:
+        """The same for the log."""
+        return Measurement({PATH_SHARE: round(self.share, 6), PACKETS_LEFT: sum(self.packets),
+                            FLOWS_ARRIVED: self.arrived}, series={"packets": self.packets})
 
 
 def fork(net: CalicoNet, pair: Pair) -> Fork:
@@ -71,13 +82,15 @@ def flows(client: Host, server: Server, router: Host, devices: Sequence[str], ki
     A UDP flow is one packet, a TCP flow about five. ARP is counted too: a packet or two now and
     then. Flows have ``patience`` seconds to arrive after the last was sent. Raises ToolError.
     """
-    taker = start(server, own_programs.argv("flow_taker.py", kind, server.ip, str(count),
-                                            str(int(_TIMEOUT_S + patience) + 5)))
+    taker = start(server, own_programs.argv(
+        "endpoint.py", "take-flows", kind, server.ip, str(count),
+        str(int(_TIMEOUT_S + patience) + 5)))
     try:
-        port = own_programs.port(server, taker, "flow_taker.py")
+        port = own_programs.port(server, taker, "endpoint.py")
         before = _sent(router, devices)
-        sending = run(client, own_programs.argv("flow_sender.py", kind, server.ip, str(port),
-                                                str(count)), timeout=_TIMEOUT_S)
+        sending = run(client, own_programs.argv(
+            "endpoint.py", "send-flows", kind, server.ip, str(port), str(count)),
+            timeout=_TIMEOUT_S)
         if sending.status:
             reason = sending.err.strip() or ending(sending.status)
             raise ToolError(f"{client.name} to {server.name}: {kind} flows: {reason}")
@@ -100,11 +113,11 @@ def _arrived(server: Host, taker: subprocess.Popen[str], patience: float) -> int
         try:
             out, err = taker.communicate(timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise ToolError(f"{server.name}: flow_taker.py did not end") from None
+            raise ToolError(f"{server.name}: endpoint.py did not end") from None
     try:
         return int(out)
     except ValueError:
-        raise ToolError(f"{server.name}: flow_taker.py: {err.strip() or out[:80]!r}") from None
+        raise ToolError(f"{server.name}: endpoint.py: {err.strip() or out[:80]!r}") from None
 
 
 def _sent(router: Any, devices: Sequence[str]) -> tuple[int, ...]:

@@ -5,6 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from calico_mn.measure.metrics import Value, metric
+
+MEMORY = metric("memory", "MB", "memory", more_is_better=False)
+MEMORY_SLAB = metric("memory_slab", "MB", "memory in the kernel's slabs", more_is_better=False)
+MEMORY_PROCESS = metric("memory_process", "MB", "memory of the emulating process",
+                        more_is_better=False)
+
 # The counter of objects in use is exact only up to a few slabs of each processor.
 _SLACK = 64
 _POLL_S = 0.1
@@ -71,3 +78,16 @@ def settle(baseline: int | None, timeout: float = 30.0) -> bool:
             return True
         time.sleep(_POLL_S)
     return False
+
+
+class Footprint:
+    """The memory in use at this moment, and how it has changed since."""
+
+    def __init__(self) -> None:
+        self._available, self._slab, self._process = available_kb(), slab_kb(), resident_kb()
+
+    def since(self) -> dict[str, Value]:
+        """MB: how much less is available, how much more slabs and this process have."""
+        return {MEMORY: (self._available - available_kb()) / 1000,
+                MEMORY_SLAB: (slab_kb() - self._slab) / 1000,
+                MEMORY_PROCESS: (resident_kb() - self._process) / 1000}

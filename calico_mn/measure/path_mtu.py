@@ -19,14 +19,25 @@ from typing import TYPE_CHECKING
 from calico_mn.errors import ToolError
 from calico_mn.kernel.capture import Capture, CapturedPacket
 from calico_mn.measure import own_programs, ping
+from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
+from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Finished, Host, end, run, start
+from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import ICMP, IPIP, UPLINK
 from calico_mn.state import Drop
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
+
+OUTCOME = metric("outcome", "word", "what happened")
+DELIVERED = metric("delivered", "bytes", "payload acknowledged", more_is_better=True)
+ANSWERED = metric("answered", "packets", "pings answered", more_is_better=True)
+PATH_MTU = metric("path_mtu", "bytes", "path MTU learned")
+FRAG_NEEDED = metric("frag_needed", "messages", "ICMP fragmentation needed received")
+SENT_FRAGMENTS = metric("fragments", "packets", "IPv4 fragments sent")
+LARGEST_PACKET = metric("largest_packet", "bytes", "largest IP packet sent")
 
 #: what can become of a probe
 WORKS = "works"
@@ -115,6 +126,17 @@ class Seen:
             return LEARNS
         return FRAGMENTS if self.fragments else WORKS
 
+    @property
+    def measurement(self) -> Measurement:
+        """The same for the log."""
+        return Measurement({
+            OUTCOME: self.outcome,
+            (ANSWERED if self.retransmits is None else DELIVERED): self.delivered,
+            **({} if self.path_mtu is None else {PATH_MTU: self.path_mtu}),
+            FRAG_NEEDED: self.frag_needed, DROPPED: self.filtered,
+            SENT_FRAGMENTS: self.fragments, LARGEST_PACKET: self.largest,
+            **({} if self.retransmits is None else {RETRANSMITS: self.retransmits})})
+
 
 def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: float) -> Seen:
     """Send one probe. ``patience``: seconds without any progress after which it hangs.
@@ -146,11 +168,11 @@ def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: fl
 def _push(watch: _Watch, client: Host, server: Server, probe: Probe, patience: float
           ) -> tuple[int, int]:
     """Bytes acknowledged, and retransmits."""
-    listener = start(server, own_programs.argv("sink_server.py", server.ip, "60"))
+    listener = start(server, own_programs.argv("endpoint.py", "sink", server.ip, "60"))
     try:
-        port = own_programs.port(server, listener, "sink_server.py")
+        port = own_programs.port(server, listener, "endpoint.py")
         found = _watched(watch, client, own_programs.argv(
-            "push_client.py", server.ip, str(port), str(probe.size), probe.discovery,
+            "endpoint.py", "push", server.ip, str(port), str(probe.size), probe.discovery,
             f"{patience:g}"))
     finally:
         end(listener)
@@ -158,7 +180,7 @@ def _push(watch: _Watch, client: Host, server: Server, probe: Probe, patience: f
         acked, _seconds, _mtu, retransmits = found.out.split()
         return int(acked), int(retransmits)
     except ValueError:
-        raise ToolError(f"{client.name}: push_client.py: unexpected answer"
+        raise ToolError(f"{client.name}: endpoint.py: unexpected answer"
                         f" {(found.out or found.err)[:80]!r}") from None
 
 

@@ -1,18 +1,45 @@
-"""Round trips by iputils' ping."""
+"""Round trips by iputils' ping: whether an address answers, and how times are distributed.
+
+Latency is taken on idle pods and beside a TCP stream.
+"""
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from calico_mn.errors import ToolError
-from calico_mn.measure.programs import Host, excerpt, run
+from calico_mn.measure import iperf
+from calico_mn.measure.metrics import Column, Measurement, metric
+from calico_mn.measure.programs import Host, await_words, end, ending, excerpt, run, start
+
+LATENCY = metric("latency", "us", "round-trip time, median", more_is_better=False,
+                 column=Column("delay", 1, "RTT p50 us", digits=1))
+LATENCY_P99 = metric("latency_p99", "us", "round-trip time, p99", more_is_better=False,
+                     column=Column("delay", 2, "RTT p99", digits=1))
+LOADED_LATENCY = metric("loaded_latency", "us", "round-trip time under load, median",
+                        more_is_better=False,
+                        column=Column("delay", 3, "loaded p50", digits=1))
+LOADED_LATENCY_P99 = metric("loaded_latency_p99", "us", "round-trip time under load, p99",
+                            more_is_better=False,
+                            column=Column("delay", 4, "loaded p99", digits=1))
+#: the series of the single times
+ROUND_TRIPS = "round_trips_us"
 
 #: packets that a sample of latency is the median of
 PINGS = 500
 
 _LONGEST_S = 3
+#: the stream is ended when the pings have: it must only be longer than they can be
+_STREAM_S = 60
+_STREAM_START_S = 10.0
+#: reports of a tenth of a second each; TCP's start is over then
+_REPORTS_BEFORE = 3
 _TIME = re.compile(r"\btime=(\d+(?:\.\d+)?) ms")
 
 
@@ -42,21 +69,87 @@ def answers(host: Host, ip: str) -> bool:
     return run(host, argv(ip, count=2, interval=0.01, deadline=2), timeout=10).status == 0
 
 
-def median_rtt(host: Host, ip: str, *, count: int = PINGS) -> float:
-    """The median round-trip time in us of ``count`` packets, sent back to back.
-
-    With pauses in between, an idle CPU's waking up would be most of what is measured. Stops
-    after three seconds where so many take longer. Raises ToolError when none is answered.
-    """
-    command = argv(ip, count=count, deadline=_LONGEST_S)
-    finished = run(host, command, timeout=_LONGEST_S + 10)
-    times = parse_times(finished.out)
-    if not times:
-        reason = excerpt(finished.err) or "no reply"
-        raise ToolError(f"{host.name}: {' '.join(command)}: {reason}")
-    return median(times)
-
-
 def median(times: Sequence[float]) -> float:
     """The median of times that ping gives in steps of 1 us, interpolated within its step."""
     return round(statistics.median_grouped(times, interval=1), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrips:
+    """``times`` of the answered packets in us, in their order.
+
+    ping resolves 1 us below 10 ms, 10 us below 100 ms (print_ping in iputils' ping_common.c).
+    """
+
+    times: tuple[float, ...]
+
+    @property
+    def p50(self) -> float:
+        """The median, interpolated within ping's step as in :func:`median`."""
+        return median(self.times)
+
+    @property
+    def p99(self) -> float:
+        """Of a hundred packets, 99 are answered at least so fast (the inclusive method)."""
+        if len(self.times) == 1:
+            return self.times[0]
+        return round(statistics.quantiles(self.times, n=100, method="inclusive")[-1], 2)
+
+
+def round_trips(client: Host, ip: str, *, count: int = PINGS) -> RoundTrips:
+    """Up to ``count`` packets, sent back to back.
+
+    With pauses in between, an idle CPU's waking up would be most of what is measured. Stops after
+    three seconds where so many take longer. Raises ToolError when none is answered.
+    """
+    command = argv(ip, count=count, deadline=_LONGEST_S)
+    finished = run(client, command, timeout=_LONGEST_S + 10)
+    times = parse_times(finished.out)
+    if not times:
+        killed = finished.status < 0
+        reason = excerpt(finished.err) or (ending(finished.status) if killed else "no reply")
+        raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
+    return RoundTrips(times)
+
+
+def round_trips_under_load(client: Host, server: iperf.Server, *, count: int = PINGS
+                           ) -> RoundTrips:
+    """The same while one TCP stream runs from ``client`` to ``server`` the whole time.
+
+    Raises ToolError also when the stream does not get going, or ends before the pings do.
+    """
+    with _stream(client, server) as stream:
+        found = round_trips(client, server.ip, count=count)
+        if stream.poll() is not None:
+            raise ToolError(f"{client.name} to {server.name}: the TCP stream ended before the"
+                            f" pings did ({ending(stream.returncode)})")
+    return found
+
+
+@contextmanager
+def _stream(client: Host, server: iperf.Server) -> Iterator[subprocess.Popen[Any]]:
+    """A TCP stream that is under way when the block begins, and ended after it."""
+    with iperf.listening(server):
+        stream = start(client, [
+            "iperf3", "-c", server.ip, "-t", str(_STREAM_S), "-i", "0.1", "--forceflush",
+            "--connect-timeout", str(iperf.CONNECT_TIMEOUT_MS)])
+        try:
+            await_words(client, stream, b"bits/sec", _STREAM_START_S, times=_REPORTS_BEFORE,
+                        name="the TCP stream", aim="get going")
+            yield stream
+        finally:
+            end(stream)
+
+
+def latency(client: Host, server: iperf.Server) -> Measurement:
+    """Round trips, one after the other, nothing else going on."""
+    trips = round_trips(client, server.ip)
+    return Measurement({LATENCY: trips.p50, LATENCY_P99: trips.p99},
+                       series={ROUND_TRIPS: trips.times})
+
+
+def latency_under_load(client: Host, server: iperf.Server) -> Measurement:
+    """The same beside a TCP stream."""
+    trips = round_trips_under_load(client, server)
+    return Measurement({LOADED_LATENCY: trips.p50, LOADED_LATENCY_P99: trips.p99},
+                       series={ROUND_TRIPS: trips.times})

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import ping
+from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, start
 from calico_mn.measure.wire import Wire
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
+
+REACHABLE = metric("reachable", "bool", "answers on the fabric as it is")
 
 #: programs at a time; the unreachable ones only wait
 _CONCURRENCY = 64
@@ -38,6 +41,12 @@ class Reached:
     pair: Pair
     reached: bool
     encapsulated: bool | None
+
+    @property
+    def measurement(self) -> Measurement:
+        """The same for the log."""
+        return Measurement({REACHABLE: int(self.reached)},
+                           seen={"encapsulated": self.encapsulated})
 
 
 def matrix(net: CalicoNet, pairs: Sequence[Pair]) -> Iterator[Reached]:

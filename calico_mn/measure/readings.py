@@ -12,42 +12,24 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.metrics import METRICS
+from calico_mn.measure.metrics import Measurement, Value, known_metrics
 
 #: of results.jsonl, run.json and summary.json together; docs/results.md describes it
 FORMAT = 2
-
-#: a factor's level, or a measured value
-Value = str | int | float | bool | None
 
 #: what is read at most, in bytes: of results.jsonl, and of run.json or summary.json
 MOST_READINGS = 512_000_000
 MOST_ABOUT = 32_000_000
 
-PLAIN = "plain"
-POD_ROUTES = "pod-routes"
-
 _ENDLESS = math.inf
 _Key = tuple[str, int, tuple[tuple[str, Value], ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What an instrument said: metric -> value, and lists of single values behind them.
-
-    ``seen`` is what else was observed, such as whether packets were inside IPIP.
-    """
-
-    values: Mapping[str, Value]
-    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    seen: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +51,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measured value of a reading: a tidy row. The unit is that of :data:`METRICS`."""
+    """One measured value of a reading: a tidy row. The unit is that of its metric."""
 
     metric: str
     value: Value
@@ -84,7 +66,7 @@ class Sample:
     @property
     def unit(self) -> str:
         """The metric's unit."""
-        return METRICS[self.metric].unit
+        return known_metrics()[self.metric].unit
 
     @property
     def repeat(self) -> int:
@@ -124,7 +106,7 @@ class Sample:
     @property
     def fabric(self) -> str:
         """``plain``, or ``pod-routes`` when the routers were taught the pods' blocks."""
-        return self._text("fabric") or PLAIN
+        return self._text("fabric") or "plain"
 
     @property
     def encapsulated(self) -> bool | None:
@@ -187,15 +169,15 @@ class ReadingLog:
         """The reading of this instrument under this setting and repeat, if it was taken."""
         return self._known.get(_key(instrument, setting, repeat))
 
-    def add(self, instrument: str, setting: Mapping[str, Value], taken: Taken, repeat: int = 1
-            ) -> Reading:
+    def add(self, instrument: str, setting: Mapping[str, Value], measurement: Measurement,
+            repeat: int = 1) -> Reading:
         """Number a reading, keep it, write it. A setting is read once in a run and repeat."""
-        unknown = set(taken.values) - set(METRICS)
+        unknown = set(measurement.values) - set(known_metrics())
         assert not unknown, f"metrics without a unit: {unknown}"
         assert self.find(instrument, setting, repeat) is None, "read twice"
         reading = Reading(len(self.readings) + 1, instrument, repeat, dict(setting),
-                          dict(taken.seen), dict(taken.values),
-                          {name: list(values) for name, values in taken.series.items()})
+                          dict(measurement.seen), dict(measurement.values),
+                          {name: list(values) for name, values in measurement.series.items()})
         self._write(asdict(reading))
         self._keep(reading)
         return reading
@@ -303,7 +285,7 @@ def _reading(found: Mapping[str, Any]) -> Reading:
         raise TypeError("a series is a list of numbers")
     values = _levels(found["values"])
     for name in values:
-        METRICS[name]
+        known_metrics()[name]
     if not _is_word(found["instrument"]):
         raise TypeError("an instrument has a name")
     return Reading(_counted(found["order"]), found["instrument"], _counted(found["repeat"]),

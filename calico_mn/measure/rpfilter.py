@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from calico_mn.errors import ToolError
+from calico_mn.measure.metrics import metric
 from calico_mn.measure.programs import Host, run
+
+RP_DROPPED = metric("rp_dropped", "packets",
+                    "packets that a node's reverse path filter dropped", more_is_better=False)
 
 _TIMEOUT_S = 10.0
 _COUNTER = "IPReversePathFilter"

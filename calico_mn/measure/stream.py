@@ -1,6 +1,6 @@
 """Steady streams of numbered packets between pods, both ways at once: which were lost, and when.
 
-The ends are programs of their own (:mod:`.stream_end`). All namespaces of a machine share
+The ends are programs of their own (:mod:`.endpoint`). All namespaces of a machine share
 CLOCK_MONOTONIC, so each direction's losses are known by themselves and by the time at which the
 lost packet was sent.
 """
@@ -18,16 +18,31 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import own_programs
+from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, ending, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
+SENT = metric("sent", "packets", "packets sent")
+LOST = metric("lost", "packets", "packets lost", more_is_better=False)
+GAP = metric("gap", "ms", "longest run of lost packets", more_is_better=False)
+REORDERED = metric("reordered", "packets", "packets that came out of order",
+                   more_is_better=False)
+DUPLICATED = metric("duplicated", "packets", "packets that came twice", more_is_better=False)
+LOST_BEFORE = metric("lost_before", "packets", "packets lost before the change",
+                     more_is_better=False)
+LASTING_LOSS = metric("lasting_loss", "share",
+                      "packets lost in the second half of the time after it",
+                      more_is_better=False)
+#: the series of the times of lost packets, in ms since the change
+LOST_AT = "lost_at"
+
 #: UDP port of the first stream; the others follow
 FIRST_PORT = 5500
 
-_PROGRAM = "stream_end.py"
+_PROGRAM = "endpoint.py"
 _END_TIMEOUT_S = 10.0
 #: after all ends run and before the first packet counts: the neighbours are being resolved
 _LEAD_S = 0.05
@@ -89,6 +104,17 @@ def tally(flow: Flow, begin: int, until: int) -> Tally:
         gap = max(gap, (flow.sent[number + 1] if number + 1 in inside else until) - since)
     lost_at = tuple(_ms(flow.sent[number] - begin) for number in window if number not in seen)
     return Tally(len(window), reordered, duplicated, lost_at, _ms(gap))
+
+
+def losses(flow: Flow, began: int, change: int, until: int) -> Measurement:
+    """A flow before and after a ``change``; all three CLOCK_MONOTONIC, ns."""
+    before, after = tally(flow, began, change), tally(flow, change, until)
+    late = tally(flow, (change + until) // 2, until)
+    return Measurement(
+        {SENT: after.sent, LOST: after.lost, GAP: after.gap, REORDERED: after.reordered,
+         DUPLICATED: after.duplicated, LOST_BEFORE: before.lost,
+         LASTING_LOSS: round(late.lost / late.sent, 4) if late.sent else None},
+        {LOST_AT: after.lost_at})
 
 
 def _ms(ns: int) -> float:
@@ -159,7 +185,8 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
 def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -> _End:
     host = net[pair.source.name]
     return _End(host, start(host, own_programs.argv(
-        _PROGRAM, pair.source.ip, pair.destination.ip, str(port), f"{rate:g}", f"{longest:g}")))
+        _PROGRAM, "stream", pair.source.ip, pair.destination.ip, str(port), f"{rate:g}",
+        f"{longest:g}")))
 
 
 def _answer(one: _End) -> dict[str, tuple[int, ...]]:

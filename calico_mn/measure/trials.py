@@ -1,16 +1,28 @@
-"""The design of an experiment: which settings, how often, in which order.
+"""The design of an experiment: which settings, in which order, under which conditions.
 
-Pure: the same seed gives the same order on every machine.
+In go the factors' levels, repeats and a seed; out come trials, in the same order on every machine.
+:func:`conditions` sets a trial's mode and fabric on the running cluster, and checks them.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from calico_mn.measure.readings import Value
+from calico_mn.measure import iperf, ping
+from calico_mn.measure.metrics import Value
+from calico_mn.measure.paths import Pair
+from calico_mn.measure.wire import Wire
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+#: the fabric as the topology describes it, or with the pods' blocks added to every router
+PLAIN, POD_ROUTES = "plain", "pod-routes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +63,51 @@ def interleaved(settings: Sequence[Mapping[str, Value]], repeats: int, seed: int
         generator.shuffle(block)
         order += block
     return tuple(order)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What held during a trial: the fabric, an answer to ping, what the wire showed of it."""
+
+    fabric: str
+    reachable: bool
+    encapsulated: bool | None
+
+
+@contextmanager
+def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool
+               ) -> Iterator[Conditions]:
+    """Set the mode, and the pods' routes in the fabric if asked for; look before measuring.
+
+    The fabric is as the topology says again afterwards. The captures are closed before the
+    trial begins: they would cost it time.
+    """
+    if pod_routes:
+        net.set_pod_routes(True)
+    try:
+        net.set_ipip_mode(mode)
+        with Wire(net, [pair.source.node]) as wire:
+            reachable = ping.answers(net[pair.source.name], pair.destination.ip)
+            wire.drain()
+            encapsulated = wire.encapsulated(pair)
+        yield Conditions(POD_ROUTES if pod_routes else PLAIN, reachable, encapsulated)
+    finally:
+        if pod_routes:
+            net.set_pod_routes(False)
+
+
+def warm_up(net: CalicoNet, pairs: Mapping[str, Pair], modes: Sequence[str],
+            needs_pod_routes: Callable[[str, Pair], bool]) -> dict[str, float]:
+    """Send a first, discarded transfer on each path: path class -> its rate in Mbit/s.
+
+    It is sent in the first mode that connects the path's pair.
+    A path whose pair no mode connects, with or without pod routes, is left out.
+    """
+    rates: dict[str, float] = {}
+    for path, pair in pairs.items():
+        for mode in modes:
+            with conditions(net, mode, pair, pod_routes=needs_pod_routes(mode, pair)) as seen:
+                if seen.reachable:
+                    rates[path] = iperf.warm_up(net[pair.source.name], net[pair.destination.name])
+                    break
+    return rates

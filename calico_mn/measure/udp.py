@@ -7,9 +7,15 @@ from typing import Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
-from calico_mn.measure.iperf_json import cpu_seconds, load
-from calico_mn.measure.iperf_version import timed
+from calico_mn.measure.iperf import cpu_seconds, load, timed
+from calico_mn.measure.metrics import Column, Measurement, metric
 from calico_mn.measure.programs import Host
+
+PACKETS = metric("packets", "1/s", "UDP packets received", more_is_better=True,
+                 column=Column("delay", 5, "UDP {size} B kpps", digits=1, scale=1e-3))
+PACKETS_SENT = metric("packets_sent", "1/s", "UDP packets sent")
+LOSS = metric("loss", "share", "UDP packets lost", more_is_better=False,
+              column=Column("delay", 5, "{size} B lost %", digits=1, scale=100))
 
 #: bytes of payload: what iperf3 writes into each datagram, and the most that IPv4 allows
 SMALLEST, LARGEST = 16, 65507
@@ -26,7 +32,7 @@ class Datagrams:
     ``sent_per_s`` and ``received_per_s`` each by their own end's clock; ``loss`` is the share of
     the sent ones that the receiving program did not read, 0 to 1; ``mbit_per_s`` the payload
     that it did. ``cpu_packet_us``: CPU time of both programs by the packets sent, see
-    :func:`.iperf_json.cpu_seconds`. ``sent``: how many were sent.
+    :func:`.iperf.cpu_seconds`. ``sent``: how many were sent.
     """
 
     size: int
@@ -43,7 +49,7 @@ def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float)
 
     iperf3 counts whole seconds only. Any other duration becomes a number of datagrams: what the
     rate of a short probe sends in that time; or where iperf3 does not time amounts, the next
-    whole second, see :func:`.iperf_version.timed`. The sender is not held back by anything, so a
+    whole second, see :func:`.iperf.timed`. The sender is not held back by anything, so a
     loss says that the receiver (its socket buffer above all) is the slower of the two.
     Raises ToolError.
     """
@@ -55,6 +61,13 @@ def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float)
     probe = _send(client, server, size, ["-k", str(_PROBE_DATAGRAMS)], _PATIENCE)
     count = max(1, round(probe.sent_per_s * duration))
     return _send(client, server, size, ["-k", str(count)], duration * _PATIENCE)
+
+
+def rates(client: Host, server: iperf.Server, *, size: int, duration: float) -> Measurement:
+    """Datagrams as fast as the client can."""
+    sent = datagrams(client, server, size=size, duration=duration)
+    return Measurement({PACKETS: sent.received_per_s, PACKETS_SENT: sent.sent_per_s,
+                        LOSS: round(sent.loss, 5)})
 
 
 def parse(output: str) -> Datagrams:

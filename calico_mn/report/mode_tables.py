@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from calico_mn.measure.readings import POD_ROUTES
 from calico_mn.measure.statistics import Comparison, Spread
+from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report.document import Cell, Table
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, Row, Summary
 from calico_mn.report.table import FOOTNOTE

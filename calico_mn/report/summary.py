@@ -9,10 +9,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from calico_mn.measure.metrics import METRICS
+from calico_mn.measure.metrics import Value, known_metrics
 from calico_mn.measure.paths import PATHS
-from calico_mn.measure.readings import PLAIN, Sample, Value
+from calico_mn.measure.readings import Sample
 from calico_mn.measure.statistics import Comparison, Spread, compare, paired_ratios, spread
+from calico_mn.measure.trials import PLAIN
 
 NEVER = "Never"
 
@@ -239,7 +240,7 @@ def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequenc
              ) -> dict[What, Comparison]:
     found = {}
     for key in row.measures:
-        better = METRICS[key[0]].more_is_better
+        better = known_metrics()[key[0]].more_is_better
         reference = _by_repeat(never, key)
         ratios = paired_ratios(_by_repeat(samples, key), reference)
         # To leave out just the repeats that have no quotient would judge by the others alone.

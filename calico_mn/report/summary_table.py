@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from calico_mn.measure.metrics import METRICS
-from calico_mn.measure.readings import PLAIN
+from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.statistics import (
     MOST_REPEATS,
     NO_DIFFERENCE,
@@ -14,6 +13,7 @@ from calico_mn.measure.statistics import (
     Interval,
     Spread,
 )
+from calico_mn.measure.trials import PLAIN
 from calico_mn.report.document import Cell, Table
 from calico_mn.report.summary import Row, Summary
 
@@ -33,13 +33,13 @@ def tidy(summary: Summary) -> Table:
 def _lines(row: Row) -> Iterator[dict[str, Cell]]:
     common = {"mode": row.mode, "path": row.path, "variant": row.variant or None}
     if row.pairs:
-        yield {**common, "metric": "reachable", "unit": METRICS["reachable"].unit,
+        yield {**common, "metric": "reachable", "unit": known_metrics()["reachable"].unit,
                "fabric": PLAIN, "n": row.pairs, "reached": row.reached,
                "tunnelled": row.tunnelled}
     for (metric, size), numbers in row.measures.items():
         ratio = row.ratios.get((metric, size))
         yield {**common, "metric": metric, "size": int(size) if size else None,
-               "unit": METRICS[metric].unit, "fabric": row.fabric,
+               "unit": known_metrics()[metric].unit, "fabric": row.fabric,
                "encapsulated": None if row.encapsulated is None
                else str(row.encapsulated).lower(),
                "source": row.source, "destination": row.destination, "n": numbers.n,

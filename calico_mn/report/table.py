@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calico_mn.measure.readings import POD_ROUTES
 from calico_mn.measure.statistics import Comparison, Spread
+from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report.summary import Row, Summary
 from calico_mn.report.words import counted, tunnelled
 

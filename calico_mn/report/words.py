@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, SAME_SUBNET
-from calico_mn.measure.readings import POD_ROUTES
 from calico_mn.measure.statistics import (
     CONFIDENCE,
     FASTER,
@@ -16,6 +15,7 @@ from calico_mn.measure.statistics import (
     TOO_FEW,
     Comparison,
 )
+from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report.summary import NEVER, Row, Summary
 
 _WHERE = {SAME_NODE: "Pods on the same node", SAME_SUBNET: "Nodes in the same subnet",

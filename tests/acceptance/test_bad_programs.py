@@ -17,7 +17,7 @@ from support.patience import SLOWNESS, eventually
 from support.topologies import one_subnet
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import iperf, iperf_json, latency, ping, programs, reachability
+from calico_mn.measure import iperf, ping, programs, reachability
 from calico_mn.measure.paths import endpoints, ordered_pairs
 
 pytestmark = pytest.mark.root
@@ -43,7 +43,7 @@ def pretend(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
     # Waiting is what is tested, not for how long.
     for module, name in ((iperf, "_GRACE_S"), (iperf, "_START_TIMEOUT_S"),
-                         (latency, "_STREAM_START_S"), (reachability, "_OVERDUE_S"),
+                         (ping, "_STREAM_START_S"), (reachability, "_OVERDUE_S"),
                          (programs, "_END_TIMEOUT_S")):
         monkeypatch.setattr(module, name, 0.3 * SLOWNESS)
 
@@ -88,7 +88,7 @@ def test_an_iperf3_server_that_misbehaves_is_told_with_its_pod(boot, pretend, mi
     pretend("iperf3", misdeed)
     said = refused(lambda: iperf.transfer(net["a"], net["b"], duration=0, rate=0), "^default/b")
     assert "iperf3 -s" in said and len(said) < 1000
-    refused(lambda: latency.round_trips_under_load(net["a"], net["b"]), "^default/b: iperf3 -s")
+    refused(lambda: ping.round_trips_under_load(net["a"], net["b"]), "^default/b: iperf3 -s")
     assert nothing_runs()
 
 
@@ -97,7 +97,7 @@ def test_a_ping_that_misbehaves_is_told_with_its_pod_and_command(
     monkeypatch.setattr(ping, "_LONGEST_S", -9.5)
     net = boot(one_subnet("Always"))
     pretend("ping", misdeed)
-    said = refused(lambda: ping.median_rtt(net["a"], net["b"].ip), r"^default/a: ping ")
+    said = refused(lambda: ping.round_trips(net["a"], net["b"].ip), r"^default/a: ping ")
     assert net["b"].ip in said and len(said) < 1000
     assert nothing_runs()
 
@@ -114,7 +114,7 @@ def test_a_hanging_ping_is_not_called_unreachable(boot, pretend):
                                   '{"start": {}, "end": {"streams": [{}]}}', '"text"', "null"])
 def test_any_json_that_is_no_transfer_is_refused(text):
     with pytest.raises(ToolError):
-        iperf_json.parse(text)
+        iperf.parse(text)
 
 
 def test_the_output_of_a_program_that_never_stops_talking_is_bounded(boot, monkeypatch):

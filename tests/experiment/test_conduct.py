@@ -12,7 +12,7 @@ from calico_mn.errors import CalicoMnError, ClusterError, ToolError
 from calico_mn.experiment import requirements
 from calico_mn.experiment.conduct import Experiment, conduct
 from calico_mn.experiment.options import Effort, Usual
-from calico_mn.measure.readings import Taken
+from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.trials import factorial, interleaved
 from calico_mn.report.document import Document, Table
 
@@ -42,7 +42,7 @@ class Method:
     def _read(self, trial):
         self._before(len(self.measured))
         self.measured.append((*trial.setting.values(), trial.repeat))
-        return Taken({"routes": trial["nodes"] - 1})
+        return Measurement({"routes": trial["nodes"] - 1})
 
 
 def report(run):

@@ -11,7 +11,7 @@ import pytest
 from support.patience import SLOWNESS
 
 from calico_mn.experiment.encapsulation_report import cases
-from calico_mn.measure.iperf_json import cpu_seconds
+from calico_mn.measure.iperf import cpu_seconds
 from calico_mn.measure.readings import load_readings
 
 from .conftest import topology

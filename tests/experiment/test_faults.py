@@ -17,7 +17,7 @@ from calico_mn.errors import ToolError
 from calico_mn.experiment import instruments, modes, modes_report
 from calico_mn.experiment.conduct import Experiment, conduct
 from calico_mn.experiment.options import Effort, Usual
-from calico_mn.measure import iperf, latency, programs
+from calico_mn.measure import iperf, ping, programs
 
 from .conftest import ROOT, topology
 
@@ -41,7 +41,7 @@ def compare(tmp_path, monkeypatch):
     """
     small, plans, calls = topology(tmp_path, a="node31", b="node32"), [], []
     monkeypatch.setattr(modes_report, "pictures", lambda *_: ())
-    monkeypatch.setattr(latency, "_LONGEST_S", 1)
+    monkeypatch.setattr(ping, "_LONGEST_S", 1)
     monkeypatch.setattr(iperf, "CONNECT_TIMEOUT_MS", 500 * SLOWNESS)
     # Enough of what a trial reads.
     monkeypatch.setattr(modes.Plan, "instruments", property(

@@ -1,6 +1,6 @@
 import pytest
 
-from calico_mn.measure import iperf_version
+from calico_mn.measure import iperf
 from calico_mn.measure.environment import parse_cpu_model, parse_offloads
 
 ETHTOOL = """Features for eth0:
@@ -33,4 +33,4 @@ def test_cpu_model():
     ("iperf 3.16 (cJSON 1.7.15)", True), ("iperf 3.17.1 (cJSON 1.7.15)", True),
     ("iperf 4.0", True), ("", None), (None, None)])
 def test_whether_iperf3_has_threads(version, threads):
-    assert iperf_version.threads(version) is threads
+    assert iperf.threads(version) is threads

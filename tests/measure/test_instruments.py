@@ -12,7 +12,7 @@ from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ToolError
-from calico_mn.measure import connections, cpu, iperf, latency, udp
+from calico_mn.measure import connections, cpu, iperf, ping, udp
 
 pytestmark = pytest.mark.root
 
@@ -46,13 +46,13 @@ def no_program_is_left():
 
 
 def test_round_trips(net):
-    found = latency.round_trips(net["a"], net["b"].ip, count=50)
+    found = ping.round_trips(net["a"], net["b"].ip, count=50)
     assert len(found.times) == 50
     assert min(found.times) - 1 <= found.p50 <= found.p99 <= max(found.times)
 
 
 def test_round_trips_beside_a_stream_that_ends_with_them(net):
-    found = latency.round_trips_under_load(net["a"], net["b"], count=50)
+    found = ping.round_trips_under_load(net["a"], net["b"], count=50)
     assert 0 < len(found.times) <= 50
     assert no_program_is_left()
 
@@ -60,12 +60,12 @@ def test_round_trips_beside_a_stream_that_ends_with_them(net):
 def test_a_stream_that_ends_too_early_is_an_error(net, monkeypatch):
     def stream_ends(client, _ip, **_options):
         assert eventually(lambda: not machine.processes_of_runs(), seconds=10)
-        return latency.RoundTrips((1.0,))
+        return ping.RoundTrips((1.0,))
 
-    monkeypatch.setattr(latency, "_STREAM_S", 1)
-    monkeypatch.setattr(latency, "round_trips", stream_ends)
+    monkeypatch.setattr(ping, "_STREAM_S", 1)
+    monkeypatch.setattr(ping, "round_trips", stream_ends)
     with pytest.raises(ToolError, match=r"^default/a to default/b: the TCP stream ended before"):
-        latency.round_trips_under_load(net["a"], net["b"])
+        ping.round_trips_under_load(net["a"], net["b"])
 
 
 def test_more_connections_than_there_are_ports(net):

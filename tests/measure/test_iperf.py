@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import iperf, iperf_version
+from calico_mn.measure import iperf
 from calico_mn.measure.programs import Finished
 
 RECEIVED = {"seconds": 2.0, "bytes": 250_000_000, "bits_per_second": 1e9}
@@ -19,8 +19,8 @@ def command_of(monkeypatch, version, action=None, **options):
         return iperf.Transfer(800, 1, 1, 0)
 
     monkeypatch.setattr(iperf, "_transfer", transfer)
-    monkeypatch.setattr(iperf_version, "_known", {})
-    monkeypatch.setattr(iperf_version, "run", lambda *_: Finished(0, version, ""))
+    monkeypatch.setattr(iperf, "_known", {})
+    monkeypatch.setattr(iperf, "run", lambda *_: Finished(0, version, ""))
     server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
     if action:
         action(None, server)

@@ -8,7 +8,6 @@ from support.topologies import two_subnets
 from calico_mn import CalicoNet
 from calico_mn.errors import UnsupportedError
 from calico_mn.measure import iperf
-from calico_mn.measure.conditions import conditions
 from calico_mn.measure.paths import Endpoint, endpoints, representative_pairs
 from calico_mn.measure.physics import (
     PathLimit,
@@ -18,6 +17,7 @@ from calico_mn.measure.physics import (
     path_limits,
     path_mtu,
 )
+from calico_mn.measure.trials import conditions
 from calico_mn.model import Link
 
 

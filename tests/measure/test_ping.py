@@ -44,3 +44,14 @@ def test_the_median_is_interpolated_within_pings_step(times, median):
 ])
 def test_command(options, words):
     assert ping.argv("10.0.0.1", **options) == ["ping", "-n", *words, "10.0.0.1"]
+
+
+@pytest.mark.parametrize(("times", "p50", "p99"), [
+    pytest.param((9.0,), 9.0, 9.0, id="one"),
+    pytest.param((9.0, 8.0, 9.0, 9.0), 8.83, 9.0, id="the median lies within ping's step"),
+    pytest.param(tuple(float(n) for n in range(101)), 50.0, 99.0, id="0 to 100"),
+    pytest.param((*[10.0] * 199, 1000.0), 10.0, 10.0, id="one of 200 is beyond the 99th"),
+])
+def test_median_and_99th_percentile(times, p50, p99):
+    found = ping.RoundTrips(times)
+    assert (found.p50, found.p99) == (p50, p99)

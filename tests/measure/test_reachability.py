@@ -10,8 +10,8 @@ from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.measure import reachability
-from calico_mn.measure.conditions import conditions
 from calico_mn.measure.paths import Pair, endpoints, ordered_pairs
+from calico_mn.measure.trials import conditions
 
 pytestmark = pytest.mark.root
 

@@ -6,21 +6,13 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.metrics import METRICS
-from calico_mn.measure.readings import (
-    FORMAT,
-    PLAIN,
-    Reading,
-    ReadingLog,
-    Sample,
-    Taken,
-    load_readings,
-    samples,
-)
+from calico_mn.measure.metrics import Measurement, known_metrics
+from calico_mn.measure.readings import FORMAT, Reading, ReadingLog, Sample, load_readings, samples
+from calico_mn.measure.trials import PLAIN
 
 SETTING = {"mode": "Never", "path": "cross-subnet", "streams": 2, "source": "default/a",
            "destination": "default/c", "tunnel": "ebpf", "fabric": "pod-routes"}
-TAKEN = Taken({"throughput": 1000.5, "retransmits": 3}, {"per_second": [999.5, 1001.5]},
+TAKEN = Measurement({"throughput": 1000.5, "retransmits": 3}, {"per_second": [999.5, 1001.5]},
               {"encapsulated": False})
 
 
@@ -80,7 +72,7 @@ def test_lists_of_single_values_are_kept(path):
 def test_what_the_instrument_does_later_with_its_answer_changes_nothing(path):
     values, times = {"latency": 4.0}, [4.0]
     with ReadingLog(path, "trial-run") as log:
-        reading = log.add("round trips", SETTING, Taken(values, {"times": times}))
+        reading = log.add("round trips", SETTING, Measurement(values, {"times": times}))
         values["latency"] = 0
         times.append(0)
     assert load_readings(path) == (reading,)
@@ -98,7 +90,7 @@ def test_what_somebody_measured_before_is_never_overwritten(path):
 def test_a_metric_without_a_unit_is_a_mistake_of_the_experiment(path):
     with ReadingLog(path, "trial-run") as log:
         with pytest.raises(AssertionError, match="speed"):
-            log.add("tcp", SETTING, Taken({"speed": 1}))
+            log.add("tcp", SETTING, Measurement({"speed": 1}))
         assert log.readings == []
     assert len(lines(path)) == 1
 
@@ -296,6 +288,6 @@ def test_a_row_is_flat_with_a_column_for_each_factor(path):
 
 
 def test_every_metric_has_a_unit_and_words_for_it():
-    assert all(metric.unit and metric.title for metric in METRICS.values())
-    titles = [metric.title for metric in METRICS.values()]
+    assert all(metric.unit and metric.title for metric in known_metrics().values())
+    titles = [metric.title for metric in known_metrics().values()]
     assert len(set(titles)) == len(titles)

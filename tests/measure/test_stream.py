@@ -100,6 +100,6 @@ def test_streams_end_with_the_block_whatever_happens(net):
 def test_an_end_that_cannot_start_is_named(net):
     (pair,) = paths.representative_pairs(paths.endpoints(net)).values()
     with (stream.streams(net, [pair], rate=100, longest=20),
-          pytest.raises(ToolError, match=r"^default/a: stream_end.py ended: (.|\n)*in use"),
+          pytest.raises(ToolError, match=r"^default/a: endpoint.py ended: (.|\n)*in use"),
           stream.streams(net, [pair], rate=100, longest=20)):
         pass

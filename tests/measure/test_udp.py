@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import iperf_version, udp
+from calico_mn.measure import iperf, udp
 from calico_mn.measure.programs import Finished
 from calico_mn.measure.udp import Datagrams
 
@@ -76,8 +76,8 @@ def test_a_duration_below_a_second(monkeypatch, version, words):
         return answer(sum_sent=SENT, sum_received=SENT)
 
     monkeypatch.setattr(udp.iperf, "answer", exchange)
-    monkeypatch.setattr(iperf_version, "_known", {})
-    monkeypatch.setattr(iperf_version, "run", lambda *_: Finished(0, version, ""))
+    monkeypatch.setattr(iperf, "_known", {})
+    monkeypatch.setattr(iperf, "run", lambda *_: Finished(0, version, ""))
     server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
     udp.datagrams(None, server, size=100, duration=0.2)
     udp.datagrams(None, server, size=100, duration=2)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import Endpoint, ordered_pairs
-from calico_mn.measure.readings import ReadingLog, Sample, Taken
+from calico_mn.measure.readings import ReadingLog, Sample
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -62,7 +63,7 @@ def record(tmp_path):
                 for pair in pairs:
                     how = TRUTH[mode][pair.path]
                     log.add("ping", {**setting_of(mode, pair), "fabric": "plain"},
-                            Taken({"reachable": int(how != ".")},
+                            Measurement({"reachable": int(how != ".")},
                                   seen={"encapsulated": how == "#"}))
             first = {}
             for pair in pairs:
@@ -80,8 +81,8 @@ def record(tmp_path):
                                     ("tcp", {}, {"throughput": rate}),
                                     ("round trips", {}, {"latency": slow + 0.5 * repeat}),
                                     *more(setting, repeat)):
-                                log.add(name, {**setting, **own},
-                                        Taken(values, seen={"encapsulated": how == "#"}), repeat)
+                                log.add(name, {**setting, **own}, Measurement(
+                                    values, seen={"encapsulated": how == "#"}), repeat)
         return log.samples
 
     return make

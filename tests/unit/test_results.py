@@ -7,7 +7,8 @@ import pytest
 
 from calico_mn import results
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.readings import FORMAT, ReadingLog, Taken
+from calico_mn.measure.metrics import Measurement
+from calico_mn.measure.readings import FORMAT, ReadingLog
 
 SETTING = {"mode": "Always", "path": "cross-subnet", "streams": 2, "fabric": "plain"}
 
@@ -17,7 +18,7 @@ def directory(tmp_path):
     with ReadingLog(tmp_path / "results.jsonl", "ipip-modes") as log:
         for repeat in (1, 2, 3):
             log.add("tcp", SETTING,
-                    Taken({"throughput": 12.5 * repeat, "retransmits": repeat},
+                    Measurement({"throughput": 12.5 * repeat, "retransmits": repeat},
                           {"per_second": [1.0, 2.0]}, {"encapsulated": True}), repeat)
     write(tmp_path, "summary.json")
     return tmp_path

@@ -1,0 +1,115 @@
+"""Instruments that read the cluster itself: how long it takes to change, and what it has then.
+
+In goes a running cluster; out come times until the kernel has acknowledged the last route, and
+counts of routes, sessions and dropped packets, read from the kernel or from the emulation.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from calico_mn.calico.encapsulation import UPLINK, Encapsulation
+from calico_mn.errors import ToolError
+from calico_mn.kernel.routes import KernelRoute
+from calico_mn.measure.metrics import Measurement, Value, metric
+from calico_mn.measure.programs import Host, run
+from calico_mn.model import EncapsulationMode
+from calico_mn.state import PROTO_BIRD, Drop
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+BOOT = metric("boot", "ms", "boot time", more_is_better=False)
+STOP = metric("stop", "ms", "stop time", more_is_better=False)
+CHANGE = metric("change", "ms", "time that a mode change took", more_is_better=False)
+CHANGE_BACK = metric("change_back", "ms", "time that the change back took", more_is_better=False)
+CONVERGENCE = metric("convergence", "ms", "time until every node has every route",
+                     more_is_better=False)
+ROUTES = metric("routes", "routes", "routes in the kernel")
+ROUTES_REMOTE = metric("routes_remote", "routes", "routes to other nodes' blocks in the kernel")
+ROUTES_CHANGED = metric("routes_changed", "routes", "routes that a mode change replaced")
+SESSIONS = metric("sessions", "sessions", "route sessions established", more_is_better=True)
+DROPPED = metric("dropped", "packets", "packets that the fabric dropped")
+
+_IP_TIMEOUT_S = 10.0
+
+
+def milliseconds_since(start: float) -> float:
+    """Since a moment of :func:`time.perf_counter`."""
+    return round((time.perf_counter() - start) * 1e3, 3)
+
+
+def routes(net: CalicoNet) -> dict[str, Value]:
+    """The routes in the nodes' main tables, read from the kernel."""
+    tables = [net.runtime.kernel_routes(node.name) for node in net.nodes]
+    return {ROUTES: sum(map(len, tables)), ROUTES_REMOTE: sum(map(len, map(_remote, tables)))}
+
+
+def change_there_and_back(net: CalicoNet, encapsulation: Encapsulation) -> dict[str, Value]:
+    """All nodes to Never and back to Always, timed; then every table is checked.
+
+    Raises ToolError if a node's kernel has another route than the mode asks for.
+    """
+    times = []
+    replaced = 0
+    for mode, device in ((EncapsulationMode.NEVER, UPLINK),
+                         (EncapsulationMode.ALWAYS, encapsulation.device)):
+        start = time.perf_counter()
+        changes = net.set_ipip_mode(mode)
+        times.append(milliseconds_since(start))
+        replaced = sum(len(change.routes_replaced) for change in changes)
+        for node in net.nodes:
+            remote = _remote(net.runtime.kernel_routes(node.name)).values()
+            if {route.device for route in remote} != {device}:
+                raise ToolError(f"{node.name}: not all routes to other nodes are by {device} in"
+                                f" mode {mode}")
+    return {CHANGE: times[0], CHANGE_BACK: times[1], ROUTES_CHANGED: replaced}
+
+
+def join(net: CalicoNet, name: str, address: str) -> dict[str, Value]:
+    """One node more: the time until every node has the others' blocks, checked in the kernel.
+
+    Raises ToolError if one has not.
+    """
+    start = time.perf_counter()
+    added = net.add_node(name, address)
+    convergence = milliseconds_since(start)
+    for node in net.nodes:
+        wanted = {block for other in net.nodes if other is not node for block in other.blocks}
+        missing = wanted - _remote(net.runtime.kernel_routes(node.name)).keys()
+        if missing:
+            raise ToolError(f"{node.name}: no route to {', '.join(sorted(missing))} after"
+                            f" {added.name} joined")
+    return {CONVERGENCE: convergence}
+
+
+def _remote(table: Iterable[KernelRoute]) -> dict[str, KernelRoute]:
+    """Those to other nodes' blocks, by destination."""
+    return {route.destination: route for route in table
+            if route.protocol == PROTO_BIRD and route.kind == "unicast"}
+
+
+def route_exchange(net: CalicoNet, node: Any) -> Measurement:
+    """A node's sessions that are up, and the routes in its kernel that BIRD would have written.
+
+    Those are routes with proto bird, without the node's own black holes. Raises ToolError.
+    """
+    return Measurement({SESSIONS: len(net.distributor.speaker(node.name).sessions),
+                        ROUTES: _bird_routes(node)})
+
+
+def _bird_routes(node: Host) -> int:
+    finished = run(node, ["ip", "-j", "route", "show", "proto", PROTO_BIRD], _IP_TIMEOUT_S)
+    try:
+        return sum(route.get("type") != "blackhole" for route in json.loads(finished.out or "[]"))
+    except ValueError:
+        raise ToolError(f"{node.name}: ip route: {finished.err.strip()}") from None
+
+
+def dropped(net: CalicoNet, device: Any, match: Drop) -> Measurement:
+    """What a switch or router has dropped of the matching packets, and whether it has a filter."""
+    counts = net.dropped(device)
+    return Measurement({DROPPED: counts.get(match, 0)}, seen={"filters": match in counts})
