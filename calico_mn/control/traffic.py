@@ -1,4 +1,4 @@
-"""Traffic through a running cluster: who reaches whom, one packet's journey, and a picture."""
+"""Traffic through a running cluster: who reaches whom, one packet's path, and a picture."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def pingall(job: Job) -> dict[str, Any]:
 @operation("trace")
 def trace(job: Job, source: str, destination: str, probe: dict[str, Any] | None = None,
           cold: bool = False, full: bool = False, drawing: bool = False) -> dict[str, Any]:
-    """The journey as a document, as lines of text with their styles, and as SVG if asked for."""
-    journey = follow(job.net, source, destination, _probe(probe or {}), cold=cold)
-    return {"journey": document.document(journey),
-            "lines": [[line.text, line.style] for line in text.lines(journey, full_reply=full)],
-            "picture": picture.picture(journey) if drawing else ""}
+    """The path trace as a document, as lines of text with their styles, and as SVG if asked for."""
+    path = follow(job.net, source, destination, _probe(probe or {}), cold=cold)
+    return {"journey": document.document(path),
+            "lines": [[line.text, line.style] for line in text.lines(path, full_reply=full)],
+            "picture": picture.picture(path) if drawing else ""}
 
 
 def _probe(wanted: dict[str, Any]) -> Probe:

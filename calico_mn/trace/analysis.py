@@ -1,7 +1,8 @@
-"""From a recording to a journey: the way, and at each step what the kernel says about it. Pure.
+"""From a recording to a path trace: the path, and at each step what the kernel says of it. Pure.
 
-What the kernel has to be asked only shows while the story is told; :func:`questions` lists what
-is missing, and whoever has the cluster asks (:mod:`calico_mn.trace.probe`).
+Which routes the kernel has to be asked about only shows during the analysis: :func:`questions`
+lists those that have no answer yet, and :mod:`calico_mn.trace.probe`, which has the cluster, asks
+them until none is left.
 """
 
 from __future__ import annotations
@@ -11,22 +12,20 @@ from collections.abc import Sequence
 
 from calico_mn.kernel.lookup import Answer, Query
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
-from calico_mn.trace import arp
-from calico_mn.trace.drop import ending
-from calico_mn.trace.follow import Sighting, Visit, sort, visits, was_quoted_outside
+from calico_mn.trace import arp, drop
+from calico_mn.trace.follow import Sighting, Visit, quotes_outer_header, sort_frames, visits
 from calico_mn.trace.path_trace import (
-    BACK,
     ERROR,
+    FORWARD,
     IN,
     OUT,
-    THERE,
+    REPLY,
     Crossing,
-    Death,
-    Encapsulation,
+    DropReason,
+    HeaderChange,
     Hop,
-    Journey,
     Leg,
-    Neighbour,
+    PathTrace,
     Routing,
     Step,
 )
@@ -37,26 +36,27 @@ _SYN, _RST = 0x02, 0x04
 
 
 def questions(recording: Recording) -> list[tuple[str, Query]]:
-    """What the kernel has not been asked yet: namespace and question."""
-    told = _Story(recording)
-    told.journey()
-    return list(told.missing)
+    """The route lookups that are missing: namespace and query."""
+    analysis = _Analysis(recording)
+    analysis.path_trace()
+    return list(analysis.missing)
 
 
-def journey(recording: Recording) -> Journey:
-    """The journey that a recording shows."""
-    return _Story(recording).journey()
+def path_trace(recording: Recording) -> PathTrace:
+    """The path that a recording shows."""
+    return _Analysis(recording).path_trace()
 
 
-class _Story:
+class _Analysis:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.missing: dict[tuple[str, Query], None] = {}
-        self.frames = sort(recording)
-        every = [*self.frames.there, *self.frames.back]
-        self.start = min((s.frame.time for s in every), default=0)
+        self.frames = sort_frames(recording)
+        self.start = min((sighting.frame.time for sighting in
+                          (*self.frames.forward, *self.frames.reply)), default=0)
 
     def ask(self, namespace: str, query: Query) -> Answer:
+        """The kernel's answer; an empty one, and a note of the question, where it is missing."""
         key = (namespace, query)
         if key not in self.recording.answers:
             self.missing[key] = None
@@ -67,167 +67,168 @@ class _Story:
             return dataclasses.replace(answer, mtu=0, learned=False)
         return answer
 
-    def journey(self) -> Journey:
+    def path_trace(self) -> PathTrace:
         recording, frames = self.recording, self.frames
-        there = self._there()
-        errors = [self._error(group) for group in frames.errors]
-        back: Leg | None = None
-        if frames.back:
-            back = self._leg(BACK, frames.back, _text(recording, BACK, frames.back[0]))
-        elif there.arrived:
-            back = self._closed_port(errors)
-        died = None
-        if not there.arrived:
-            died = self._ending(there, errors)
-        elif back is None:
-            died = self._ending(self._silence(there), errors)
-        elif not back.arrived:
-            died = self._ending(back, errors)
+        forward = self._forward()
+        errors = [self._error(sightings) for sightings in frames.errors]
+        reply: Leg | None = None
+        if frames.reply:
+            reply = self._leg(REPLY, frames.reply, _text(recording, REPLY, frames.reply[0]))
+        elif forward.arrived:
+            reply = self._closed_port(errors)
         round_trip = None
-        if there.arrived and back is not None and back.arrived:
-            round_trip = back.hops[-1].crossings[-1].time
-        return Journey(recording.source, recording.destination, recording.probe, there, back,
-                       tuple(e for e in errors if back is None or e.text != back.text), died,
-                       round_trip, recording.tunnel, recording.waited)
+        if forward.arrived and reply is not None and reply.arrived:
+            round_trip = reply.hops[-1].crossings[-1].time
+        return PathTrace(recording.source, recording.destination, recording.probe, forward, reply,
+                         tuple(e for e in errors if reply is None or e.text != reply.text),
+                         self._drop(forward, reply, errors), round_trip, recording.tunnel)
+
+    def _drop(self, forward: Leg, reply: Leg | None, errors: Sequence[Leg]) -> DropReason | None:
+        """Why the first leg that did not arrive was dropped."""
+        lost = forward
+        if forward.arrived:
+            lost = self._missing_reply(forward) if reply is None else reply
+        return None if lost.arrived else drop.drop_reason(lost, errors, self.recording, self.ask)
 
     # --- legs
 
-    def _there(self) -> Leg:
+    def _forward(self) -> Leg:
         recording = self.recording
-        text = _text(recording, THERE)
-        if self.frames.there:
-            return self._leg(THERE, self.frames.there, text)
+        text = _text(recording, FORWARD)
+        if self.frames.forward:
+            return self._leg(FORWARD, self.frames.forward, text)
         source = recording.source
-        return self._unsent(THERE, text, source.name, source.address,
+        return self._unseen(FORWARD, text, source.name, source.address,
                             recording.destination.address)
 
-    def _silence(self, there: Leg) -> Leg:
+    def _missing_reply(self, forward: Leg) -> Leg:
         """The reply that was not seen, from where it should have begun."""
-        return self._unsent(BACK, _text(self.recording, BACK), there.hops[-1].namespace,
-                            there.receiver, there.sender)
+        return self._unseen(REPLY, _text(self.recording, REPLY), forward.hops[-1].namespace,
+                            forward.receiver, forward.sender)
 
-    def _unsent(self, kind: str, text: str, origin: str, sender: str, receiver: str) -> Leg:
-        query = Query(receiver, sender if kind == BACK else "")
+    def _unseen(self, kind: str, text: str, origin: str, sender: str, receiver: str) -> Leg:
+        query = Query(receiver, sender if kind == REPLY else "")
         steps: list[Step] = [Routing(query, self.ask(origin, query))]
-        self._waiting(origin, steps)
+        self._add_unresolved(origin, steps)
         hop = Hop(origin, self.recording.kinds[origin], tuple(steps))
         return Leg(kind, text, sender, receiver, origin, (hop,), False)
 
     def _closed_port(self, errors: Sequence[Leg]) -> Leg | None:
         """To UDP, "port unreachable" from the destination itself is the answer."""
-        return next((dataclasses.replace(error, kind=BACK) for error in errors
+        return next((dataclasses.replace(error, kind=REPLY) for error in errors
                      if "port unreachable" in error.text
                      and error.sender == self.recording.destination.address), None)
 
-    def _error(self, group: Sequence[Sighting]) -> Leg:
-        message = group[0].packet.transport
+    def _error(self, sightings: Sequence[Sighting]) -> Leg:
+        message = sightings[0].packet.transport
         assert message is not None
         text = f"ICMP {error_text(message)}"
         if (message.kind, message.code) == (UNREACHABLE, PORT_UNREACHABLE):
-            text += f" (nobody listens on port {self.recording.probe.port})"
-        about = "outer" if was_quoted_outside(group[0]) else "inner"
-        return self._leg(ERROR, group, text, about)
+            text += f" (port {self.recording.probe.port} is closed)"
+        about = "outer" if quotes_outer_header(sightings[0]) else "inner"
+        return self._leg(ERROR, sightings, text, about)
 
-    def _leg(self, kind: str, group: Sequence[Sighting], text: str, about: str = "") -> Leg:
-        way, copies = visits(group, self.recording, self.start)
-        first = group[0].packet.headers[-1]
-        last = way[-1] if way else None
+    def _leg(self, kind: str, sightings: Sequence[Sighting], text: str, about: str = "") -> Leg:
+        path, copies = visits(sightings, self.recording, self.start)
+        header = sightings[0].packet.headers[-1]
+        last = path[-1] if path else None
         arrived = bool(
             last and last.crossings[-1].direction == IN
-            and len(last.crossings[-1].headers) == 1
-            and self.recording.after[last.namespace].owns(first.destination))
-        hops = tuple(self._hop(visit, kind, index, way, arrived)
-                     for index, visit in enumerate(way))
-        return Leg(kind, text, first.source, first.destination,
-                   way[0].namespace if way else "", hops, arrived, about, copies)
+            and len(last.crossings[-1].layers) == 1
+            and self.recording.after[last.namespace].owns(header.destination))
+        hops = tuple(self._hop(visit, kind, dropped=visit is last and not arrived)
+                     for visit in path)
+        return Leg(kind, text, header.source, header.destination,
+                   path[0].namespace if path else "", hops, arrived, about, copies)
 
     # --- hops
 
-    def _hop(self, visit: Visit, kind: str, index: int, way: Sequence[Visit], arrived: bool
-             ) -> Hop:
-        place = self.recording.kinds[visit.namespace]
-        if place == SWITCH:
-            return Hop(visit.namespace, place, visit.crossings)
+    def _hop(self, visit: Visit, kind: str, *, dropped: bool) -> Hop:
+        host = self.recording.kinds[visit.namespace]
+        if host == SWITCH:
+            return Hop(visit.namespace, host, visit.crossings)
         steps: list[Step] = []
         before: Crossing | None = None
         for crossing in visit.crossings:
             if crossing.direction == IN:
-                self._entering(visit.namespace, before, crossing, steps)
+                self._enter(visit.namespace, before, crossing, steps)
             else:
-                self._leaving(visit.namespace, kind, before, crossing, steps)
+                self._leave(visit.namespace, kind, before, crossing, steps)
             before = crossing
-        if index == len(way) - 1 and not arrived:
-            self._stuck(visit, steps)
-        return Hop(visit.namespace, place, tuple(steps))
+        if dropped:
+            self._stop(visit, steps)
+        return Hop(visit.namespace, host, tuple(steps))
 
-    def _entering(self, namespace: str, before: Crossing | None, crossing: Crossing,
-                  steps: list[Step]) -> None:
-        if before is not None and len(before.headers) > len(crossing.headers):
-            steps.append(Encapsulation(False, before.headers[0], crossing.headers[0]))
+    def _enter(self, namespace: str, before: Crossing | None, crossing: Crossing,
+               steps: list[Step]) -> None:
+        header = crossing.layers[0].header
+        if before is not None and len(before.layers) > len(crossing.layers):
+            steps.append(HeaderChange(False, before.layers[0].header, before.layers[1]))
         steps.append(crossing)
-        header = crossing.headers[0]
-        query = Query(header.destination, header.source, crossing.device)
-        steps.append(Routing(query, self.ask(namespace, query), len(crossing.headers) > 1))
+        self._add_routing(namespace, Query(header.destination, header.source, crossing.device),
+                          steps, outer=len(crossing.layers) > 1)
 
-    def _leaving(self, namespace: str, kind: str, before: Crossing | None, crossing: Crossing,
-                 steps: list[Step]) -> None:
-        header = crossing.headers[0]
+    def _leave(self, namespace: str, kind: str, before: Crossing | None, crossing: Crossing,
+               steps: list[Step]) -> None:
+        header = crossing.layers[0].header
         if before is None:
-            inner = crossing.headers[-1]
-            query = Query(inner.destination, "" if kind == THERE else inner.source)
-            steps.append(Routing(query, self.ask(namespace, query)))
-        if len(crossing.headers) > (len(before.headers) if before else 1):
-            steps.append(Encapsulation(True, header, crossing.headers[1]))
-            query = Query(header.destination)
-            steps.append(Routing(query, self.ask(namespace, query), True))
-        if crossing.macs is not None:
-            routing = next(step for step in reversed(steps) if isinstance(step, Routing))
-            hop = routing.answer.gateway or routing.query.destination
-            time = self.start + int(crossing.time * 1000) + 1
-            steps.append(arp.neighbour(
-                self.recording, self.frames.arp, namespace, crossing.device, hop,
-                crossing.macs[1], time))
+            inner = crossing.layers[-1].header
+            source = "" if kind == FORWARD else inner.source
+            self._add_routing(namespace, Query(inner.destination, source), steps)
+        if len(crossing.layers) > (len(before.layers) if before else 1):
+            steps.append(HeaderChange(True, header, crossing.layers[1]))
+            self._add_routing(namespace, Query(header.destination), steps, outer=True)
+        routing = _last_routing(steps)
+        if crossing.macs is not None and routing is not None:
+            next_hop = routing.answer.gateway or routing.query.destination
+            sent = self.start + int(crossing.time * 1000) + 1
+            steps.append(arp.neighbour(self.recording, self.frames.arp, namespace, crossing.device,
+                                       next_hop, crossing.macs[1], sent))
         steps.append(crossing)
 
-    def _stuck(self, visit: Visit, steps: list[Step]) -> None:
-        """What the kernel was at when the packet was seen for the last time."""
+    def _stop(self, visit: Visit, steps: list[Step]) -> None:
+        """What the kernel was doing when the packet was seen for the last time."""
         last = visit.crossings[-1]
-        if last.direction == OUT and last.macs is None:
-            inner = next((step for step in reversed(steps) if isinstance(step, Routing)), None)
-            if inner is not None:
-                query = Query(inner.answer.gateway or last.headers[0].destination)
-                steps.append(Routing(query, self.ask(visit.namespace, query), True))
-        elif last.direction == OUT:
+        if last.direction == OUT and last.tunnel is None:
             return
-        self._waiting(visit.namespace, steps)
+        inner = _last_routing(steps)
+        if last.direction == OUT and inner is not None:
+            next_hop = inner.answer.gateway or last.layers[0].header.destination
+            self._add_routing(visit.namespace, Query(next_hop), steps, outer=True)
+        self._add_unresolved(visit.namespace, steps)
 
-    def _waiting(self, namespace: str, steps: list[Step]) -> None:
-        """The neighbour that was asked for and did not answer, if that is so."""
-        routing = next((step for step in reversed(steps) if isinstance(step, Routing)), None)
+    def _add_routing(self, namespace: str, query: Query, steps: list[Step], *,
+                     outer: bool = False) -> None:
+        steps.append(Routing(query, self.ask(namespace, query), outer))
+
+    def _add_unresolved(self, namespace: str, steps: list[Step]) -> None:
+        """The next hop whose MAC address the packet waits for, if that is so."""
+        routing = _last_routing(steps)
         if routing is None or not routing.answer.device or routing.answer.kind != "unicast":
             return
-        found: Neighbour = arp.neighbour(
+        neighbour = arp.neighbour(
             self.recording, self.frames.arp, namespace, routing.answer.device,
             routing.answer.gateway or routing.query.destination)
-        if arp.is_unresolved(self.recording, found):
-            steps.append(found)
-
-    def _ending(self, leg: Leg, errors: Sequence[Leg]) -> Death:
-        return ending(leg, errors, self.recording, self.ask)
+        if arp.is_unresolved(neighbour):
+            steps.append(neighbour)
 
 
-def _text(recording: Recording, kind: str, seen: Sighting | None = None) -> str:
-    protocol = recording.probe.protocol
-    if kind == BACK and protocol == "tcp" and seen is not None and seen.packet.transport:
-        flags = seen.packet.transport.flags
-        if flags & _RST:
-            return f"TCP RST (nobody listens on port {recording.probe.port})"
-        if flags & _SYN:
-            return f"TCP SYN-ACK from port {recording.probe.port}"
+def _last_routing(steps: Sequence[Step]) -> Routing | None:
+    return next((step for step in reversed(steps) if isinstance(step, Routing)), None)
+
+
+def _text(recording: Recording, kind: str, sighting: Sighting | None = None) -> str:
+    """What a packet of the probe or its reply is."""
+    protocol, port = recording.probe.protocol, recording.probe.port
     if protocol == "icmp":
-        return "ICMP echo request" if kind == THERE else "ICMP echo reply"
-    if protocol == "tcp":
-        return (f"TCP SYN to port {recording.probe.port}" if kind == THERE
-                else f"TCP answer from port {recording.probe.port}")
-    return (f"UDP datagram to port {recording.probe.port}" if kind == THERE
-            else f"UDP datagram from port {recording.probe.port}")
+        return "ICMP echo request" if kind == FORWARD else "ICMP echo reply"
+    if protocol == "udp":
+        return f"UDP datagram {'to' if kind == FORWARD else 'from'} port {port}"
+    if kind == FORWARD:
+        return f"TCP SYN to port {port}"
+    transport = sighting.packet.transport if sighting else None
+    if transport is not None and transport.flags & _RST:
+        return f"TCP RST (port {port} is closed)"
+    if transport is not None and transport.flags & _SYN:
+        return f"TCP SYN-ACK from port {port}"
+    return f"TCP answer from port {port}"

@@ -1,50 +1,77 @@
-"""What a journey is: steps in namespaces, on the way there and back, and where it ended.
+"""The path of a probe as data: legs of hops, hops of steps, and where the packet was dropped.
 
-Frozen dataclasses, in the order in which things happened. What a capture showed (crossings, ARP,
-headers, errors) and what the kernel answered when asked afterwards (routes) are different steps.
+    PathTrace --> Leg (forward, reply, ICMP errors) --> Hop (a namespace) --> Step
+
+Steps are in the order in which they happened. What a capture showed (crossings, ARP, headers,
+errors) and what the kernel answered when it was asked afterwards (routes) are different steps.
+Frozen dataclasses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, of_device
 from calico_mn.kernel.lookup import Answer, Query
-from calico_mn.kernel.packets import Header
+from calico_mn.kernel.packets import Header, Layer
 from calico_mn.trace.recording import Endpoint, Probe
 
 IN, OUT = "in", "out"
-
-THERE, BACK, ERROR = "there", "back", "error"
+FORWARD, REPLY, ERROR = "forward", "reply", "error"
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
     """The packet at a device, seen by a capture.
 
-    ``headers`` are the IPv4 headers, the outer one first; ``macs`` sender and receiver, None on
-    tunl0; ``mtu`` the device's in bytes; ``time`` in us since the packet was first seen;
-    ``fragments`` how many pieces it was in.
+    ``layers`` are the IPv4 headers, the outer one first, with what stood before each; ``mtu`` is
+    the device's in bytes; ``time`` is in us since the packet was first seen; ``fragments`` is how
+    many pieces it was in.
     """
 
     device: str
     direction: str
-    headers: tuple[Header, ...]
-    macs: tuple[str, str] | None
+    layers: tuple[Layer, ...]
     mtu: int
     time: float
     fragments: int = 1
 
     @property
+    def headers(self) -> tuple[Header, ...]:
+        """The IPv4 headers, the outer one first."""
+        return tuple(layer.header for layer in self.layers)
+
+    @property
+    def macs(self) -> tuple[str, str] | None:
+        """The frame's sender and receiver, None on a device without Ethernet headers."""
+        return self.layers[0].macs
+
+    @property
     def ttl(self) -> int:
         """The outermost header's."""
-        return self.headers[0].ttl
+        return self.layers[0].header.ttl
+
+    @property
+    def encapsulation(self) -> Encapsulation | None:
+        """What the packet is inside of here, None without an outer header."""
+        return encapsulation_of(self.layers[0].header) if len(self.layers) > 1 else None
+
+    @property
+    def tunnel(self) -> Encapsulation | None:
+        """The encapsulation whose tunnel device this is; None for the end of a cable."""
+        return of_device(self.device)
+
+
+def encapsulation_of(outer: Header) -> Encapsulation | None:
+    """The encapsulation that made an outer header."""
+    return next((e for e in ENCAPSULATIONS if e.match.protocol == outer.protocol), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
     """The kernel's answer on one header, asked in the namespace right after the packet.
 
-    ``outer`` tells that the header is IPIP's.
+    ``outer`` says that the header is the outer one.
     """
 
     query: Query
@@ -53,36 +80,41 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
-class Encapsulation:
-    """An outer header was put on (``on``) or taken off."""
+class HeaderChange:
+    """An outer header was added (``added``) or removed; ``inner`` has the VNI, if there is one."""
 
-    on: bool
+    added: bool
     outer: Header
-    inner: Header
+    inner: Layer
+
+    @property
+    def encapsulation(self) -> Encapsulation | None:
+        """Whose header it is."""
+        return encapsulation_of(self.outer)
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Whose MAC address the frame was sent to, and how it was known.
+    """The MAC address to which the frame was sent, and how it was known.
 
-    ``address`` is the next hop. ``asked`` counts ARP requests that this packet caused: 0 means
+    ``address`` is the next hop. ``requests`` counts ARP requests that this packet caused: 0 means
     that the entry was there (``state`` as ``ip neigh`` shows it). ``answered_by`` is the
-    namespace and device that replied, ``proxy`` that the address is not its own: proxy ARP.
-    ``heard_by`` are the others who got the question.
+    namespace and device that replied, ``proxy`` says that the address is not its own: proxy ARP.
+    ``heard_by`` are the other hosts that received the request.
     """
 
     device: str
     address: str
     mac: str
     state: str
-    asked: int = 0
+    requests: int = 0
     asker: str = ""
     answered_by: tuple[str, str] | None = None
     proxy: bool = False
     heard_by: tuple[str, ...] = ()
 
 
-Step = Crossing | Routing | Encapsulation | Neighbour
+Step = Crossing | Routing | HeaderChange | Neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,44 +131,42 @@ class Hop:
         return tuple(step for step in self.steps if isinstance(step, Crossing))
 
     @property
-    def encapsulations(self) -> tuple[Encapsulation, ...]:
-        """Outer headers put on or taken off here."""
-        return tuple(step for step in self.steps if isinstance(step, Encapsulation))
+    def header_changes(self) -> tuple[HeaderChange, ...]:
+        """Outer headers that were added or removed here."""
+        return tuple(step for step in self.steps if isinstance(step, HeaderChange))
 
     @property
     def routings(self) -> tuple[Routing, ...]:
         """The routes, in order."""
         return tuple(step for step in self.steps if isinstance(step, Routing))
 
+    @property
+    def tunnel(self) -> Encapsulation | None:
+        """The encapsulation through whose tunnel device the packet went here."""
+        return next((tunnel for tunnel in (
+            *(crossing.tunnel for crossing in self.crossings),
+            *(change.encapsulation for change in self.header_changes)) if tunnel), None)
 
-@dataclass(frozen=True, slots=True)
-class Death:
-    """Where a packet ended and why.
+    @property
+    def entry(self) -> Crossing | None:
+        """The device by which the packet came in; None where the packet was made here."""
+        first = self.crossings[0] if self.crossings else None
+        return first if first is not None and first.direction == IN else None
 
-    ``cause`` is one of the names in :mod:`calico_mn.trace.drop_reasons`; ``place`` the namespace,
-    ``device`` the last one at which the packet was seen there; ``by`` the route, rule or setting
-    in the system's own words; ``reason`` a sentence. ``evidence`` are observations (captures,
-    counters, the kernel's answers); ``deduced`` says what is concluded from them without having
-    been seen, empty if nothing is.
-    """
-
-    leg: str
-    cause: str
-    place: str
-    device: str
-    by: str
-    reason: str
-    evidence: tuple[str, ...] = ()
-    deduced: str = ""
+    @property
+    def exit(self) -> Crossing | None:
+        """The end of the cable by which the packet left; None where it did not leave."""
+        last = next((c for c in reversed(self.crossings) if c.direction == OUT), None)
+        return last if last is not None and last.tunnel is None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """A packet's way: ``there``, ``back``, or that of an ICMP ``error``.
+    """The path of one packet: ``forward``, ``reply``, or that of an ICMP ``error``.
 
     ``text`` says what the packet is. ``sender`` and ``receiver`` are addresses; ``origin`` is the
-    namespace that made it. ``about`` tells of an error whether it is about the ``outer`` or the
-    ``inner`` header.
+    namespace that made it. ``about`` says of an error whether it is about the ``outer`` or the
+    ``inner`` header. ``copies`` are the hosts that got one from a flooding switch.
     """
 
     kind: str
@@ -150,34 +180,50 @@ class Leg:
     copies: tuple[str, ...] = ()
 
     @property
-    def encapsulated(self) -> bool:
-        """Whether it was inside IPIP on any stretch."""
-        return any(len(crossing.headers) > 1 for hop in self.hops for crossing in hop.crossings)
-
-    @property
-    def namespaces(self) -> tuple[str, ...]:
-        """The namespaces on the way."""
-        return tuple(hop.namespace for hop in self.hops)
+    def encapsulation(self) -> Encapsulation | None:
+        """What the packet was inside of on any stretch; None if it never had an outer header."""
+        return next((crossing.encapsulation for hop in self.hops for crossing in hop.crossings
+                     if crossing.encapsulation), None)
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
-    """A probe's whole story. ``back`` is None where no reply was seen.
+class DropReason:
+    """Where a packet was dropped, and why.
 
-    ``errors`` are ICMP messages about the probe or its reply. ``round_trip`` in us, None without
-    an answer. ``tunnel`` is the back end, ``kernel`` or ``ebpf``.
+    ``cause`` is one of the names in :mod:`calico_mn.trace.drop_reasons`; ``device`` is the last
+    one at which the packet was seen in ``namespace``; ``by`` is the route, rule or setting in
+    the system's own words; ``reason`` is a sentence. ``evidence`` are observations (captures,
+    counters, the kernel's answers); ``deduced`` says what is concluded from them without having
+    been seen, empty if nothing is.
+    """
+
+    leg: str
+    cause: str
+    namespace: str
+    device: str
+    by: str
+    reason: str
+    evidence: tuple[str, ...] = ()
+    deduced: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PathTrace:
+    """All that is known of a probe. ``reply`` is None where no reply was seen.
+
+    ``errors`` are ICMP messages about the probe or its reply. ``round_trip`` is in us, None
+    without an answer. ``tunnel`` is the tunnel's back end, ``kernel`` or ``ebpf``.
     """
 
     source: Endpoint
     destination: Endpoint
     probe: Probe
-    there: Leg
-    back: Leg | None
+    forward: Leg
+    reply: Leg | None
     errors: tuple[Leg, ...]
-    death: Death | None
+    drop: DropReason | None
     round_trip: float | None
     tunnel: str
-    waited: float
 
     @property
     def answered(self) -> bool:

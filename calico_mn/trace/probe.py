@@ -1,6 +1,9 @@
-"""Sending a probe through a running cluster while every namespace on its way is captured.
+"""Sending a probe through a running cluster while every namespace on its path is captured.
 
-Only this module touches the cluster. It leaves nothing behind but what any packet leaves:
+    resolve names --> sniff everywhere --> send --> listen until all is quiet --> ask the kernel
+
+In go a cluster, two names and a probe; out comes a Recording, or the path trace made from it.
+With ``sender``, the only module that touches the cluster. It leaves behind what any packet leaves:
 neighbour entries, and a path MTU where one was learned.
 """
 
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.errors import ClusterError, ToolError
@@ -20,77 +24,144 @@ from calico_mn.kernel.packets import PROTOCOLS
 from calico_mn.kernel.sniffer import Frame, Sniffer
 from calico_mn.measure.programs import Host, run
 from calico_mn.trace import analysis
-from calico_mn.trace.arp import unanswered
+from calico_mn.trace.arp import is_waiting
 from calico_mn.trace.drop_reasons import FILTER
-from calico_mn.trace.endpoints import cables, endpoint, kinds
-from calico_mn.trace.follow import sort
-from calico_mn.trace.path_trace import Journey
-from calico_mn.trace.recording import POD, Endpoint, FilterCounter, Probe, Recording
-from calico_mn.trace.sender import new_mark, send, smallest
+from calico_mn.trace.follow import sort_frames
+from calico_mn.trace.path_trace import PathTrace
+from calico_mn.trace.recording import (
+    NODE,
+    POD,
+    ROUTER,
+    SWITCH,
+    Endpoint,
+    FilterCounter,
+    Port,
+    Probe,
+    Recording,
+)
+from calico_mn.trace.sender import min_size, new_mark, send
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
-_LARGEST = 65_535
+_MAX_SIZE = 65_535
 #: Frames are stamped a moment after the first sniffer asked for it (net_enable_timestamp()).
 _STAMPING_S = 0.005
 #: How long nothing more must be seen before the packet counts as gone, without link delays.
 QUIET_S = 0.3
-#: A host asks three times by ARP, a second apart, before it gives up and says so.
+#: A host asks three times by ARP, a second apart, before it gives up and sends an ICMP error.
 _ARP_S = 3.6
 _CLOSING_THREADS = 64
 _NFT_TIMEOUT_S = 10.0
-_ROUNDS = 4
-
-Frames = list[tuple[str, Frame]]
+_MAX_ROUNDS = 4
 
 
 def trace(net: CalicoNet, source: str, destination: str, probe: Probe | None = None, *,
-          cold: bool = False, patience: float = QUIET_S) -> Journey:
-    """Follow one packet from ``source`` to ``destination``, and its answer back.
+          cold: bool = False, patience: float = QUIET_S) -> PathTrace:
+    """Follow one packet from ``source`` to ``destination``, and its reply.
 
     Both are the name of a pod, node or router, or an IPv4 address (as the destination also one
-    that nobody has). ``cold`` makes every namespace forget its neighbours first, so that each
-    ARP question is part of the story. ``patience`` is how long, in seconds, nothing more must
+    that no host has). ``cold`` makes every namespace forget its neighbours first, so that each
+    ARP request is part of the trace. ``patience`` is how long, in seconds, nothing more must
     be seen before the packet counts as gone; the delays of slow links are added.
 
     Raises ClusterError for unknown names and for a probe that cannot be sent.
     """
-    return analysis.journey(record(net, source, destination, probe, cold=cold, patience=patience))
+    return analysis.path_trace(
+        record(net, source, destination, probe, cold=cold, patience=patience))
 
 
 def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = None, *,
            cold: bool = False, patience: float = QUIET_S) -> Recording:
-    """What :func:`trace` tells the journey from: captures, facts and the kernel's answers."""
-    wanted = _checked(probe or Probe())
-    begin, end = endpoint(net, source), endpoint(net, destination)
-    if not begin.name:
-        raise ClusterError(f"nobody in this cluster has the address {begin.address}: a packet"
+    """What :func:`trace` analyses: captures, facts and the kernel's answers."""
+    packet = _checked(probe or Probe())
+    sender, receiver = _endpoint(net, source), _endpoint(net, destination)
+    if not sender.name:
+        raise ClusterError(f"no host in this cluster has the address {sender.address}: a packet"
                            " can only be sent by a pod, a node or a router")
-    watched = [name for name, kind in kinds(net).items()
-               if kind != POD or name in (begin.name, end.name)]
+    kinds = {name: kind for name, kind in _kinds(net).items()
+             if kind != POD or name in (sender.name, receiver.name)}
     if cold:
-        for name in watched:
+        for name in kinds:
             net.runtime.inside(name, facts.forget_neighbours)
     delay = max((s.link.delay or 0.0 for s in net.topology.underlay.subnets), default=0.0)
-    with _sniffing(net, watched, PROTOCOLS[wanted.protocol]) as sniffers:
-        recording = _run(net, sniffers, begin, end, wanted, patience + 4 * delay / 1000)
-    recording = _answered(net, recording)
-    return _filters_asked(net, recording)
+    with _sniffing(net, list(kinds), PROTOCOLS[packet.protocol]) as sniffers:
+        before = {name: net.runtime.inside(name, facts.read) for name in kinds}
+        mark = new_mark()
+        time.sleep(_STAMPING_S)
+        refused = net.runtime.inside(sender.name, send, packet, mark, receiver.address)
+        recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
+                              (), refused, net.tunnel)
+        frames = _listen(sniffers, recording, patience + 4 * delay / 1000)
+        after = {name: net.runtime.inside(name, facts.read) for name in kinds}
+    recording = dataclasses.replace(recording, after=after, frames=frames)
+    _ask_routes(net, recording)
+    return _ask_filters(net, recording)
 
+
+# --- what is meant
 
 def _checked(probe: Probe) -> Probe:
+    name = probe.protocol.upper()
     if probe.protocol not in PROTOCOLS:
         raise ClusterError(f"a probe is {', '.join(PROTOCOLS)}, not {probe.protocol!r}")
     if probe.protocol != "icmp" and not 0 < probe.port < 65536:
-        raise ClusterError(f"a {probe.protocol.upper()} probe needs a port, 1 to 65535")
-    if not smallest(probe.protocol) <= probe.size <= _LARGEST:
-        raise ClusterError(f"a packet with {probe.protocol.upper()} has"
-                           f" {smallest(probe.protocol)} to {_LARGEST} bytes, not {probe.size}")
+        raise ClusterError(f"a {name} probe needs a port, 1 to 65535")
+    smallest = min_size(probe.protocol)
+    if not smallest <= probe.size <= _MAX_SIZE:
+        raise ClusterError(
+            f"a packet with {name} has {smallest} to {_MAX_SIZE} bytes, not {probe.size}")
     if not 0 < probe.ttl < 256:
         raise ClusterError(f"TTL is 1 to 255, not {probe.ttl}")
-    return dataclasses.replace(probe, size=40) if probe.protocol == "tcp" else probe
+    return dataclasses.replace(probe, size=smallest) if probe.protocol == "tcp" else probe
 
+
+def _kinds(net: CalicoNet) -> dict[str, str]:
+    """Each namespace's name and what it is, pods last."""
+    return {host.name: kind for kind, hosts in (
+        (NODE, net.nodes), (SWITCH, net.switches), (ROUTER, net.routers), (POD, net.pods))
+        for host in hosts}
+
+
+def _cables(net: CalicoNet) -> dict[Port, Port]:
+    """Each veth's ends, in both directions."""
+    cables: dict[Port, Port] = {}
+    for link in net.links:
+        first, second = ((intf.node.name, intf.name) for intf in (link.intf1, link.intf2))
+        cables[first], cables[second] = second, first
+    return cables
+
+
+def _endpoint(net: CalicoNet, text: str) -> Endpoint:
+    """A pod, node or router by its name, the host that has an address, or just the address.
+
+    Raises ClusterError for an unknown name, and for a switch, which has no address.
+    """
+    kinds = _kinds(net)
+    try:
+        address = str(IPv4Address(text))
+    except AddressValueError:
+        return _named_endpoint(net, text, kinds)
+    owner = next((name for name, state in net.runtime.states.items()
+                  if any(a.address.partition("/")[0] == address for a in state.addresses)), "")
+    return Endpoint(owner, kinds.get(owner, ""), address)
+
+
+def _named_endpoint(net: CalicoNet, text: str, kinds: dict[str, str]) -> Endpoint:
+    if text not in net:
+        known = ", ".join(sorted(name for name, kind in kinds.items() if kind != SWITCH))
+        raise ClusterError(f"no pod, node or router is called {text!r}; those there are: {known}")
+    name = net[text].name
+    node = next((node for node in net.nodes if node.name == name), None)
+    if node is not None:
+        return Endpoint(name, NODE, node.address)
+    addresses = net.runtime.states[name].addresses
+    if not addresses:
+        raise ClusterError(f"{name} is a {kinds[name]} and has no address")
+    return Endpoint(name, kinds[name], addresses[0].address.partition("/")[0])
+
+
+# --- captures
 
 @contextmanager
 def _sniffing(net: CalicoNet, names: Sequence[str], protocol: int
@@ -110,71 +181,56 @@ def _sniffing(net: CalicoNet, names: Sequence[str], protocol: int
                 list(pool.map(Sniffer.close, sniffers.values()))
 
 
-def _run(net: CalicoNet, sniffers: dict[str, Sniffer], begin: Endpoint, end: Endpoint,
-         probe: Probe, patience: float) -> Recording:
-    known = kinds(net)
-    before = {name: net.runtime.inside(name, facts.read) for name in sniffers}
-    mark = new_mark()
-    time.sleep(_STAMPING_S)
-    started = time.monotonic()
-    refused = net.runtime.inside(begin.name, send, probe, mark, end.address)
-    recording = Recording(begin, end, probe, mark, {name: known[name] for name in sniffers},
-                          cables(net), before, before, (), refused, net.tunnel)
-    frames = _listen(sniffers, recording, patience)
-    waited = time.monotonic() - started
-    after = {name: net.runtime.inside(name, facts.read) for name in sniffers}
-    return dataclasses.replace(recording, after=after, frames=frames, waited=waited)
-
-
 def _listen(sniffers: dict[str, Sniffer], recording: Recording, patience: float
             ) -> tuple[tuple[str, Frame], ...]:
-    """Gather frames until the answer is back, or nothing of the story has come for a while."""
-    frames: Frames = []
+    """Gather frames until the reply is back, or no frame of the probe has come for a while."""
+    frames: list[tuple[str, Frame]] = []
     poll = select.poll()
     names = {}
     for name, sniffer in sniffers.items():
         poll.register(sniffer.fileno(), select.POLLIN)
         names[sniffer.fileno()] = name
-    begun = last = time.monotonic()
+    started = last = time.monotonic()
     seen = 0
     while True:
         # The time before looking: on a busy machine much may come between looking and deciding.
-        asked = time.monotonic()
+        now = time.monotonic()
         for descriptor, _event in poll.poll(20):
             name = names[descriptor]
             frames += [(name, frame) for frame in sniffers[name].read()]
-        frames.sort(key=lambda one: one[1].time)
-        partial = dataclasses.replace(recording, frames=tuple(frames))
-        told = sort(partial)
-        count = sum(map(len, (told.there, told.back, told.arp, *told.errors)))
+        frames.sort(key=lambda item: item[1].time)
+        by_role = sort_frames(dataclasses.replace(recording, frames=tuple(frames)))
+        answers = [*by_role.reply, *(s for sightings in by_role.errors for s in sightings)]
+        count = len(by_role.forward) + len(by_role.arp) + len(answers)
         if count > seen:
             seen, last = count, time.monotonic()
-        back = any(s.namespace == recording.source.name and not s.frame.outgoing
-                   for s in (*told.back, *(s for group in told.errors for s in group)))
-        waiting = unanswered(told.arp, dict(recording.kinds)) and not back
-        # After the answer a moment for what is still in the sockets.
-        enough = patience / 10 if back else _ARP_S if waiting else patience
-        if asked - (begun if waiting else last) > enough:
+        is_back = any(answer.namespace == recording.source.name and not answer.frame.outgoing
+                      for answer in answers)
+        waiting = is_waiting(by_role.arp, recording.kinds) and not is_back
+        # After the reply a moment for what is still in the sockets.
+        enough = patience / 10 if is_back else _ARP_S if waiting else patience
+        if now - (started if waiting else last) > enough:
             return tuple(frames)
 
 
-def _answered(net: CalicoNet, recording: Recording) -> Recording:
-    """Ask the kernel what the story wants to know. An answer may raise another question."""
-    for _round in range(_ROUNDS):
+# --- the kernel's answers
+
+def _ask_routes(net: CalicoNet, recording: Recording) -> None:
+    """Add the answers to what the analysis asks. An answer may raise another question."""
+    for _round in range(_MAX_ROUNDS):
         missing = analysis.questions(recording)
         if not missing:
-            break
+            return
         for name, query in missing:
             recording.answers[name, query] = net.runtime.inside(name, lookup.ask, query)
-    return recording
 
 
-def _filters_asked(net: CalicoNet, recording: Recording) -> Recording:
-    """Where nothing else explains the end: send it again, and see which rules count it."""
-    death = analysis.journey(recording).death
-    if death is None or (not death.deduced and death.cause != FILTER):
+def _ask_filters(net: CalicoNet, recording: Recording) -> Recording:
+    """Where nothing else explains the drop: send again, and see which rules count the packet."""
+    drop = analysis.path_trace(recording).drop
+    if drop is None or (not drop.deduced and drop.cause != FILTER):
         return recording
-    host = net[death.place]
+    host = net[drop.namespace]
     before = _dropping_rules(host)
     if not before:
         return recording
@@ -190,7 +246,7 @@ def _filters_asked(net: CalicoNet, recording: Recording) -> Recording:
 def _dropping_rules(host: Host) -> dict[str, int]:
     """Each dropping rule that counts, with its count; none where nft cannot be asked."""
     try:
-        done = run(host, packetfilter.LIST_RULES, _NFT_TIMEOUT_S)
-        return packetfilter.dropping_rules(done.out) if done.status == 0 else {}
+        result = run(host, packetfilter.LIST_RULES, _NFT_TIMEOUT_S)
+        return packetfilter.dropping_rules(result.out) if result.status == 0 else {}
     except ToolError:
         return {}

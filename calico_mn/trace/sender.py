@@ -1,7 +1,7 @@
-"""Sending the one packet: a raw socket in the source's namespace, so that nothing else is sent.
+"""Sending one probe from a raw socket in the source's namespace, so that no other packet is sent.
 
 The kernel makes the IPv4 header as it does for any program (source address, DF, identification),
-so what is seen is what a program's packet would meet. raw(7), ip(7).
+so the probe meets what a program's packet would meet. raw(7), ip(7).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _HEADERS = {"icmp": 28, "udp": 28, "tcp": 40}
 _SYN = 0x02
 
 
-def smallest(protocol: str) -> int:
+def min_size(protocol: str) -> int:
     """The shortest packet of a protocol in bytes, IPv4 header included."""
     return _HEADERS[protocol]
 
 
 def new_mark() -> Mark:
-    """A mark that no other packet has; the identifier is a port that is not given out."""
+    """A mark that no other packet has; as a port the identifier is above the ephemeral ones."""
     return Mark(secrets.randbelow(4500) + 61000, 1, b"calico-mn " + secrets.token_bytes(6))
 
 
@@ -37,7 +37,7 @@ def send(probe: Probe, mark: Mark, destination: str) -> str:
                        _PMTUDISC_DO if probe.df else _PMTUDISC_DONT)
         raw.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, probe.ttl)
         try:
-            # Also tells whether there is a route; the message's length is checked by send().
+            # connect() fails without a route, send() where the message is too long.
             raw.connect((destination, 0))
             raw.send(_message(probe, mark, raw.getsockname()[0], destination))
         except OSError as refusal:

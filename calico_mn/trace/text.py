@@ -1,6 +1,6 @@
-"""A journey as lines of text, with the meaning of each piece so that a terminal can colour it.
+"""A path trace as lines of text, and the sentences that its text, JSON and picture share.
 
-Pure, and without colour codes: whoever prints decides (:func:`lines` gives styles' names).
+Pure, and without colour codes: each line names a style, to which a terminal gives a colour.
 """
 
 from __future__ import annotations
@@ -8,28 +8,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from calico_mn.kernel.packets import ICMP, IPIP, TCP, UDP, Header
+from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.kernel.packets import ICMP, TCP, UDP, Header
 from calico_mn.trace.path_trace import (
-    BACK,
+    FORWARD,
     OUT,
-    THERE,
+    REPLY,
     Crossing,
-    Death,
-    Encapsulation,
+    DropReason,
+    HeaderChange,
     Hop,
-    Journey,
     Leg,
     Neighbour,
+    PathTrace,
     Routing,
 )
-from calico_mn.trace.words import headline, short, verdict
 
 #: what a line is about; a terminal may give each its own colour
 TITLE, GOOD, BAD, PLACE, OUTER, PLAIN, FAINT = (
     "title", "good", "bad", "place", "outer", "plain", "faint")
 
-_LABEL = 10
-_MOST_NAMED = 4
+_LABEL_WIDTH = 10
+_MAX_NAMES = 4
+_PROTOCOLS = {ICMP: "ICMP", TCP: "TCP", UDP: "UDP"} | {
+    e.match.protocol: e.name for e in ENCAPSULATIONS if e.match.port is None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,57 +41,113 @@ class Line:
     text: str
     style: str = PLAIN
 
-
-def text(journey: Journey, *, full_reply: bool = False) -> str:
-    """The journey as text, ending with a newline. ``full_reply`` tells the way back in full."""
-    return "".join(f"{line.text}\n" for line in lines(journey, full_reply=full_reply))
+    def __str__(self) -> str:
+        return self.text
 
 
-def lines(journey: Journey, *, full_reply: bool = False) -> list[Line]:
-    """The journey line by line."""
-    found = [Line(headline(journey), TITLE),
-             Line(verdict(journey), GOOD if journey.answered else BAD), Line("")]
-    found += _leg(journey.there, journey.death)
-    back = journey.back
-    if back is not None:
-        found.append(Line(""))
-        died = journey.death is not None and journey.death.leg == BACK
-        found += (_leg(back, journey.death) if full_reply or died else _leg_in_short(back))
-    for error in journey.errors:
-        found.append(Line(""))
-        found += _leg_in_short(error)
-    if journey.death is not None:
-        found.append(Line(""))
-        found += _death(journey.death)
-    return found
+# --- sentences
+
+def packet(trace: PathTrace) -> str:
+    """What was sent."""
+    probe = trace.probe
+    return (f"{trace.forward.text}, {probe.size} bytes, {'DF' if probe.df else 'no DF'},"
+            f" TTL {probe.ttl}")
 
 
-# --- legs
+def headline(trace: PathTrace) -> str:
+    """What was sent, from where and where to."""
+    return f"{trace.source} -> {trace.destination}: {packet(trace)}"
 
-def _leg(leg: Leg, death: Death | None) -> Iterator[Line]:
+
+def encapsulation(leg: Leg) -> str:
+    """How a packet travelled."""
+    return f"inside {leg.encapsulation}" if leg.encapsulation else "without encapsulation"
+
+
+def verdict(trace: PathTrace) -> str:
+    """How it ended, in one line."""
+    forward, reply, drop = trace.forward, trace.reply, trace.drop
+    if trace.answered and reply is not None:
+        both = (f"{encapsulation(forward)}, both ways"
+                if forward.encapsulation == reply.encapsulation else
+                f"forward {encapsulation(forward)}, reply {encapsulation(reply)}:"
+                " the two ways differ")
+        return f"answered after {trace.round_trip:.0f} us, {both}"
+    if drop is None:
+        return "not answered"
+    if drop.leg == REPLY:
+        lost = ("the reply was dropped in" if reply is not None else "no reply left")
+        return f"arrived {encapsulation(forward)}, but {lost} {drop.namespace}: {drop.cause}"
+    return f"dropped in {drop.namespace}: {drop.cause}"
+
+
+def namespaces(leg: Leg) -> str:
+    """A path in a line: namespaces, with ((...)) around the stretch with an outer header."""
+    names: list[str] = []
+    for hop in leg.hops:
+        name = hop.namespace
+        if hop.header_changes and hop.header_changes[-1].added:
+            name += " (("
+        elif hop.header_changes:
+            name = f")) {name}"
+        names.append(name)
+    return " > ".join(names).replace("(( > ", "(( ").replace(" > ))", " ))")
+
+
+# --- lines
+
+def lines(trace: PathTrace, *, full_reply: bool = False) -> list[Line]:
+    """The path trace line by line. ``full_reply`` shows every step of the reply, too."""
+    drop, reply = trace.drop, trace.reply
+    result = [Line(headline(trace), TITLE),
+              Line(verdict(trace), GOOD if trace.answered else BAD), Line("")]
+    result += _leg(trace.forward, drop)
+    if reply is not None:
+        result.append(Line(""))
+        dropped = drop is not None and drop.leg == REPLY
+        result += _leg(reply, drop) if full_reply or dropped else _short_leg(reply)
+    for error in trace.errors:
+        result.append(Line(""))
+        result += _short_leg(error)
+    if drop is not None:
+        result.append(Line(""))
+        result += _drop(drop)
+    return result
+
+
+def _leg(leg: Leg, drop: DropReason | None) -> Iterator[Line]:
     yield Line(f"{leg.kind.upper()}  {leg.text}, {leg.sender} > {leg.receiver}", TITLE)
     ttl = None
     for hop in leg.hops:
         yield Line(f"  {hop.namespace}  ({hop.kind})", PLACE)
         if all(isinstance(step, Crossing) for step in hop.steps) and hop.crossings:
-            yield _through(hop)
+            yield _switch(hop)
         else:
             yield from _steps(hop, ttl)
             ttl = hop.crossings[-1].ttl if hop.crossings else ttl
     if leg.copies:
         yield Line(f"  copies by a flooding switch, ignored there: {', '.join(leg.copies)}", FAINT)
-    if death is not None and death.leg == leg.kind:
-        yield Line(f"  X  it ends here: {death.cause}", BAD)
+    if drop is not None and drop.leg == leg.kind:
+        yield Line(f"  X  dropped here: {drop.cause}", BAD)
 
 
-def _through(hop: Hop) -> Line:
+def _short_leg(leg: Leg) -> Iterator[Line]:
+    about = ", about the outer header" if leg.about == "outer" else ""
+    yield Line(f"{leg.kind.upper()}  {leg.text}, {leg.sender} > {leg.receiver}{about}", TITLE)
+    yield Line(f"  {namespaces(leg)}", OUTER if leg.encapsulation else PLAIN)
+    if not leg.arrived:
+        yield Line(f"  it did not reach {leg.receiver}", BAD)
+
+
+def _switch(hop: Hop) -> Line:
     """A switch changes nothing."""
-    ports = [f"{crossing.direction} {crossing.device}" for crossing in hop.crossings]
-    outer = any(len(crossing.headers) > 1 for crossing in hop.crossings)
-    return Line(f"    {'  '.join(ports)}{'   [IPIP]' if outer else ''}", OUTER if outer else PLAIN)
+    ports = "  ".join(f"{crossing.direction} {crossing.device}" for crossing in hop.crossings)
+    outer = next((c.encapsulation for c in hop.crossings if c.encapsulation), None)
+    return Line(f"    {ports}   [{outer}]" if outer else f"    {ports}", OUTER if outer else PLAIN)
 
 
 def _steps(hop: Hop, ttl: int | None) -> Iterator[Line]:
+    """``ttl`` is what the packet had when it left the last host."""
     for step in hop.steps:
         if isinstance(step, Crossing):
             yield _crossing(step, ttl)
@@ -99,100 +157,86 @@ def _steps(hop: Hop, ttl: int | None) -> Iterator[Line]:
         elif isinstance(step, Neighbour):
             yield from _neighbour(step)
         else:
-            yield from _encapsulation(step)
-            ttl = step.outer.ttl if step.on else step.inner.ttl
+            yield from _header_change(step)
+            ttl = step.outer.ttl if step.added else step.inner.header.ttl
 
 
-def _labelled(label: str, words: str, style: str = PLAIN) -> Line:
-    return Line(f"    {label:<{_LABEL}}{words}", style)
+def _labelled(label: str, text: str, style: str = PLAIN) -> Line:
+    return Line(f"    {label:<{_LABEL_WIDTH}}{text}", style)
 
 
 def _crossing(step: Crossing, before: int | None) -> Line:
     fell = before is not None and step.direction == OUT and step.ttl < before
-    words = [f"{step.device:<16}", f"TTL {before} -> {step.ttl}" if fell else f"TTL {step.ttl}"]
+    columns = [f"{step.device:<16}", f"TTL {before} -> {step.ttl}" if fell else f"TTL {step.ttl}"]
     if step.direction == OUT:
-        words.append(f"MTU {step.mtu}")
+        columns.append(f"MTU {step.mtu}")
     if step.fragments > 1:
-        words.append(f"in {step.fragments} fragments")
+        columns.append(f"in {step.fragments} fragments")
     if step.macs and step.direction == OUT:
-        words.append(f"{step.macs[0]} > {step.macs[1]}")
-    if len(step.headers) > 1:
-        words.append("[IPIP]")
-    return _labelled(step.direction, "  ".join(words),
-                     OUTER if len(step.headers) > 1 else PLAIN)
+        columns.append(f"{step.macs[0]} > {step.macs[1]}")
+    if step.encapsulation:
+        columns.append(f"[{step.encapsulation}]")
+    return _labelled(step.direction, "  ".join(columns), OUTER if step.encapsulation else PLAIN)
 
 
 def _routing(step: Routing) -> Line:
     answer = step.answer
-    what = f"{step.query.destination}: " if step.outer else ""
-    line = answer.line or "none"
+    subject = f"{step.query.destination}: " if step.outer else ""
+    route = answer.line or "none"
     if answer.error and not answer.line:
-        line = {"ENETUNREACH": "none: network unreachable",
-                "EXDEV": "refused: the source is not valid on this device",
-                }.get(answer.error, f"none: {answer.error}")
+        route = {"ENETUNREACH": "none: network unreachable",
+                 "EXDEV": "refused: the source is not valid on this device",
+                 }.get(answer.error, f"none: {answer.error}")
     elif answer.error in ("EXDEV", "EINVAL") and answer.kind in ("unicast", "local"):
-        line = f"{line}   REFUSED: the source is not valid on this device"
+        route = f"{route}   REFUSED: the source is not valid on this device"
     extra = f"   source {answer.source}" if answer.source and not step.query.device else ""
     if answer.learned:
         extra += f"   path MTU now {answer.mtu}, learned from an ICMP error"
-    return _labelled("route", f"{what}{line}{extra}", BAD if answer.error else PLAIN)
+    return _labelled("route", f"{subject}{route}{extra}", BAD if answer.error else PLAIN)
 
 
 def _neighbour(step: Neighbour) -> Iterator[Line]:
-    if not step.asked:
+    if not step.requests:
         state = f"known: {step.mac} {step.state}".rstrip() if step.mac else (
-            step.state or "not known, and nobody was asked")
+            step.state or "not known, and not asked for")
         yield _labelled("neighbour", f"{step.address} {state}", PLAIN if step.mac else BAD)
         return
-    times = "" if step.asked == 1 else f" ({step.asked} times)"
-    others = (", ".join(step.heard_by) if len(step.heard_by) <= _MOST_NAMED
+    times = "" if step.requests == 1 else f" ({step.requests} times)"
+    others = (", ".join(step.heard_by) if len(step.heard_by) <= _MAX_NAMES
               else f"{len(step.heard_by)} others")
-    yield _labelled("ARP", f"who has {step.address}? tell {step.asker}{times}"
-                    + (f"   heard also by {others}" if step.heard_by else ""))
+    heard = f"   heard also by {others}" if step.heard_by else ""
+    yield _labelled("ARP", f"who has {step.address}? tell {step.asker}{times}{heard}")
     if step.answered_by is None:
-        yield _labelled("", f"nobody answers; the entry is {step.state or 'gone'}", BAD)
+        yield _labelled("", f"no answer; the entry is {step.state or 'gone'}", BAD)
         return
     name, device = step.answered_by
     proxy = f"   proxy ARP: {step.address} is not {name}'s own" if step.proxy else ""
     yield _labelled("", f"{name} answers from {device}: {step.mac}{proxy}")
 
 
-def _encapsulation(step: Encapsulation) -> Iterator[Line]:
-    yield _labelled("IPIP", "an outer header is put on" if step.on
-                    else "the outer header is taken off", OUTER)
-    yield _labelled("", f"outer  {describe(step.outer)}", OUTER)
-    yield _labelled("", f"inner  {describe(step.inner)}", OUTER)
+def _header_change(step: HeaderChange) -> Iterator[Line]:
+    yield _labelled(str(step.encapsulation), "an outer header is added" if step.added
+                    else "the outer header is removed", OUTER)
+    yield _labelled("", f"outer  {_header(step.outer)}", OUTER)
+    yield _labelled("", f"inner  {_header(step.inner.header)}", OUTER)
 
 
-def describe(header: Header) -> str:
+def _header(header: Header) -> str:
     """An IPv4 header in a line."""
-    names = {ICMP: "ICMP", IPIP: "IPIP", TCP: "TCP", UDP: "UDP"}
     flags = "DF" if header.dont_fragment else "no DF"
     if header.is_fragment:
         flags = f"fragment at {header.offset}"
-    return (f"{header.source} > {header.destination}  TTL {header.ttl}  {flags}"
-            f"  proto {header.protocol} ({names.get(header.protocol, '?')})  {header.length} bytes")
+    return (f"{header.source} > {header.destination}  TTL {header.ttl}  {flags}  proto"
+            f" {header.protocol} ({_PROTOCOLS.get(header.protocol, '?')})  {header.length} bytes")
 
 
-def _leg_in_short(leg: Leg) -> Iterator[Line]:
-    words = f"{leg.kind.upper()}  {leg.text}, {leg.sender} > {leg.receiver}"
-    if leg.about == "outer":
-        words += ", about the outer header"
-    yield Line(words, TITLE)
-    yield Line(f"  {short(leg)}", OUTER if leg.encapsulated else PLAIN)
-    if not leg.arrived:
-        yield Line(f"  it did not reach {leg.receiver}", BAD)
-
-
-def _death(death: Death) -> Iterator[Line]:
-    where = {THERE: "on the way there", BACK: "on the way back"}.get(death.leg, "")
-    yield Line(f"DIED {where} in {death.place}: {death.cause}", BAD)
-    yield Line(f"  {death.reason}", BAD)
-    if death.by:
-        yield Line(f"  by        {death.by}")
-    for position, evidence in enumerate(death.evidence):
-        yield Line(f"  {'evidence' if not position else '':<10}{evidence}")
-    if death.deduced:
-        yield Line(f"  deduced   {death.deduced}", FAINT)
-
-
+def _drop(drop: DropReason) -> Iterator[Line]:
+    where = "on the forward path" if drop.leg == FORWARD else "on the reply path"
+    yield Line(f"DROPPED {where} in {drop.namespace}: {drop.cause}", BAD)
+    yield Line(f"  {drop.reason}", BAD)
+    if drop.by:
+        yield Line(f"  by        {drop.by}")
+    for position, evidence in enumerate(drop.evidence):
+        yield Line(f"  {'' if position else 'evidence':<10}{evidence}")
+    if drop.deduced:
+        yield Line(f"  deduced   {drop.deduced}", FAINT)

@@ -112,7 +112,7 @@ def test_trace_is_text_json_and_a_picture(lab, tmp_path):
     assert "<svg" in (tmp_path / "way.svg").read_text()
     assert lab.json("trace", "a", "b")["answered"] is True
     done = lab("trace", "a", "10.22.32.60")
-    assert done.returncode == 1 and "it ends here" in done.stdout
+    assert done.returncode == 1 and "dropped here" in done.stdout
     assert lab("trace", "a", "nosuch").returncode == 2
     assert lab("trace", "a", "b", "--ttl", "0").returncode == 2
 

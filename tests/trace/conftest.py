@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from acceptance.conftest import boot, tunnel  # noqa: F401
-
-from calico_mn.trace.recording import restored
+from support.recordings import from_json
 
 HERE = Path(__file__).parent
 
@@ -34,7 +33,7 @@ def recording():
 
     def load(name):
         path = HERE / "recordings" / f"{name}.json"
-        return restored(json.loads(path.read_text(encoding="utf-8")))
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
 
     return load
 

@@ -1,4 +1,4 @@
-"""Packets followed through real clusters: what is told is what happened, word by word.
+"""Packets traced through real clusters: the text says what happened, word by word.
 
      node31 .31    node32 .32               node33 .33
      pod a .1      pod b .1                 pod c .1
@@ -14,6 +14,7 @@ import time
 
 import pytest
 from support.patience import SLOWNESS
+from support.recordings import text
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import Drop
@@ -21,7 +22,6 @@ from calico_mn.errors import ClusterError
 from calico_mn.trace import analysis
 from calico_mn.trace.probe import record, trace
 from calico_mn.trace.recording import Probe
-from calico_mn.trace.text import text
 
 pytestmark = pytest.mark.root
 
@@ -30,7 +30,7 @@ PATIENCE = 0.15 * SLOWNESS
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A journey; ``golden`` is the file with its text, ``cause`` what it dies of."""
+    """A path; ``golden`` is the file with its text, ``cause`` why it is dropped."""
 
     topology: object
     source: str
@@ -62,7 +62,7 @@ CASES = {
     "cross-subnet-far": Case(two_subnets("CrossSubnet"), "a", "c"),
     "never-near": Case(two_subnets("Never"), "a", "b"),
     "never-far": Case(two_subnets("Never"), "a", "c", "no-route", "r1"),
-    "nobody": Case(two_subnets("Always"), "a", "10.22.33.9", "blackhole", "node33"),
+    "unassigned": Case(two_subnets("Always"), "a", "10.22.33.9", "blackhole", "node33"),
     "too-big-for-tunl0": Case(two_subnets("Always", veth_mtu=1500), "a", "c", "too-big", "node31",
                               Probe(size=1500)),
     "too-big-for-the-pod": Case(two_subnets("Always"), "a", "c", "too-big", "default/a",
@@ -91,23 +91,23 @@ CASES = {
     "udp": Case(one_subnet("Always"), "a", "b", probe=Probe("udp", port=9)),
 }
 #: those that show something of the kernel's own ipip, and need no nft there
-IN_UML = ("always-two-subnets", "nobody", "too-big-for-tunl0", "ttl-2-in-the-tunnel",
+IN_UML = ("always-two-subnets", "unassigned", "too-big-for-tunl0", "ttl-2-in-the-tunnel",
           "one-sided-rp-filter")
 
 
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.ipip) if name in IN_UML else name for name in CASES])
-def test_the_story_is_told_word_by_word(boot, golden, settled, name):
+def test_the_text_of_a_path(boot, golden, settled, name):
     case = CASES[name]
     net = boot(case.topology, rp_filter=case.rp_filter)
     if case.before:
         case.before(net)
-    found = record(net, case.source, case.destination, case.probe, cold=True, patience=PATIENCE)
-    journey = analysis.journey(found)
-    death = journey.death
-    assert ((death.cause, death.place) if death else ("", "")) == (case.cause, case.place)
-    assert journey.answered == (not case.cause)
-    golden(f"{name}.txt", settled(text(journey), found))
+    recording = record(net, case.source, case.destination, case.probe, cold=True, patience=PATIENCE)
+    path = analysis.path_trace(recording)
+    drop = path.drop
+    assert ((drop.cause, drop.namespace) if drop else ("", "")) == (case.cause, case.place)
+    assert path.answered == (not case.cause)
+    golden(f"{name}.txt", settled(text(path), recording))
 
 
 #    a@node31 ---- rack-a ---- b@node32
@@ -121,21 +121,21 @@ def test_the_first_packet_asks_by_arp_and_the_second_one_does_not(boot):
     assert "who has 169.254.1.1?" in text(trace(net, "a", "b", cold=True))
 
 
-#    a@node31 ---- rack-a ---- b@node32, and no router: nobody has a route to 169.254.1.1
+#    a@node31 ---- rack-a ---- b@node32, and no router: no node has a route to 169.254.1.1
 def test_without_a_default_route_proxy_arp_is_silent_and_the_reason_is_given(boot):
     net = boot(one_subnet("Always", gateway=False))
-    death = trace(net, "a", "b", patience=PATIENCE).death
-    assert (death.cause, death.place) == ("no-neighbour", "default/a")
-    assert "node31 has a route, and it has none to 169.254.1.1" in death.reason
-    assert any("asked 3 times" in line for line in death.evidence)
+    drop = trace(net, "a", "b", patience=PATIENCE).drop
+    assert (drop.cause, drop.namespace) == ("no-neighbour", "default/a")
+    assert "node31 has a route, and it has none to 169.254.1.1" in drop.reason
+    assert any("asked 3 times" in line for line in drop.evidence)
 
 
 def test_a_learned_path_mtu_is_told_by_the_second_packet(boot):
     net = boot(two_subnets("Always", veth_mtu=1500))
     first, second = (trace(net, "a", "c", Probe(size=1500), patience=PATIENCE) for _ in range(2))
     assert [error.text for error in first.errors] == ["ICMP fragmentation needed, MTU 1480"]
-    assert (second.death.place, second.death.cause) == ("default/a", "too-big")
-    assert second.death.by == "path MTU 1480, learned from an ICMP error"
+    assert (second.drop.namespace, second.drop.cause) == ("default/a", "too-big")
+    assert second.drop.by == "path MTU 1480, learned from an ICMP error"
 
 
 def test_a_trace_of_a_small_cluster_is_quick(boot):
@@ -149,7 +149,7 @@ def test_a_trace_of_a_small_cluster_is_quick(boot):
 @pytest.mark.parametrize("arguments, words", [
     (("a", "nowhere"), "no pod, node or router is called 'nowhere'"),
     (("rack-a", "a"), "rack-a is a switch and has no address"),
-    (("10.9.9.9", "a"), "nobody in this cluster has the address 10.9.9.9"),
+    (("10.9.9.9", "a"), "no host in this cluster has the address 10.9.9.9"),
     (("a", "b", Probe(size=10)), "28 to 65535 bytes, not 10"),
     (("a", "b", Probe("udp")), "needs a port"),
     (("a", "b", Probe("sctp")), "not 'sctp'"),

@@ -1,4 +1,4 @@
-"""What is made of a recording, without a cluster: journey, text, JSON, picture."""
+"""What is made of a recording, without a cluster: path, text, JSON, picture."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from support.recordings import from_json, text, to_json
 
 from calico_mn.report.svg import width
 from calico_mn.trace import analysis
-from calico_mn.trace.document import document, dumps
-from calico_mn.trace.path_trace import Encapsulation, Neighbour
+from calico_mn.trace.document import document
+from calico_mn.trace.path_trace import HeaderChange, Neighbour
 from calico_mn.trace.picture import picture
-from calico_mn.trace.recording import document as recorded
-from calico_mn.trace.text import text
 
 RECORDINGS = ("always", "rp", "never-far")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -22,15 +21,15 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_a_recording_survives_being_written_and_read(recording, name):
-    found = recording(name)
-    assert recorded(found) == json.loads(json.dumps(recorded(found)))
+    original = recording(name)
+    assert from_json(json.loads(json.dumps(to_json(original)))) == original
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_text_and_picture_of_a_recording(recording, golden, name):
-    journey = analysis.journey(recording(name))
-    golden(f"recorded-{name}.txt", text(journey, full_reply=True))
-    golden(f"recorded-{name}.svg", picture(journey))
+    path = analysis.path_trace(recording(name))
+    golden(f"recorded-{name}.txt", text(path, full_reply=True))
+    golden(f"recorded-{name}.svg", picture(path))
 
 
 def test_the_kernel_is_asked_nothing_that_has_been_answered(recording):
@@ -42,37 +41,37 @@ def test_the_kernel_is_asked_nothing_that_has_been_answered(recording):
 
 
 def test_headers_go_on_and_off_and_arp_is_told(recording):
-    journey = analysis.journey(recording("always"))
-    headers = [(hop.namespace, step.on, step.outer.ttl, step.inner.ttl)
-               for hop in journey.there.hops for step in hop.steps
-               if isinstance(step, Encapsulation)]
+    path = analysis.path_trace(recording("always"))
+    headers = [(hop.namespace, step.added, step.outer.ttl, step.inner.header.ttl)
+               for hop in path.forward.hops for step in hop.steps
+               if isinstance(step, HeaderChange)]
     assert headers == [("node31", True, 63, 63), ("node33", False, 62, 63)]
-    proxied = [(step.answered_by, step.mac) for hop in journey.there.hops for step in hop.steps
+    proxied = [(step.answered_by, step.mac) for hop in path.forward.hops for step in hop.steps
                if isinstance(step, Neighbour) and step.proxy]
     assert proxied == [(("node31", "caliacd53aa4120"), "ee:ee:ee:ee:ee:ee")]
 
 
 def test_of_many_who_heard_an_arp_question_the_number_is_told(recording):
-    journey = analysis.journey(recording("rp"))
-    first = journey.there.hops[0]
+    path = analysis.path_trace(recording("rp"))
+    first = path.forward.hops[0]
     steps = tuple(dataclasses.replace(step, heard_by=tuple(f"node{n}" for n in range(98)))
                   if isinstance(step, Neighbour) else step for step in first.steps)
-    hops = (dataclasses.replace(first, steps=steps), *journey.there.hops[1:])
-    there = dataclasses.replace(journey.there, hops=hops)
-    assert "heard also by 98 others\n" in text(dataclasses.replace(journey, there=there))
+    hops = (dataclasses.replace(first, steps=steps), *path.forward.hops[1:])
+    forward = dataclasses.replace(path.forward, hops=hops)
+    assert "heard also by 98 others\n" in text(dataclasses.replace(path, forward=forward))
 
 
 def test_a_packet_that_was_never_answered_has_no_way_back(recording):
-    journey = analysis.journey(recording("rp"))
-    assert journey.back is None and journey.round_trip is None
-    assert journey.death.cause == "rp-filter"
-    assert journey.death.by == "rp_filter=1 on eth0"
+    path = analysis.path_trace(recording("rp"))
+    assert path.reply is None and path.round_trip is None
+    assert path.drop.cause == "rp-filter"
+    assert path.drop.by == "rp_filter=1 on eth0"
 
 
 def test_the_document_is_json_and_says_the_same(recording):
-    journey = analysis.journey(recording("rp"))
-    found = json.loads(dumps(journey))
-    assert found == document(journey)
+    path = analysis.path_trace(recording("rp"))
+    found = document(path)
+    assert json.loads(json.dumps(found)) == found
     assert (found["version"], found["answered"], found["back"]) == (1, False, None)
     assert found["death"]["place"] == "node32"
     hop = found["there"]["hops"][1]
@@ -82,9 +81,9 @@ def test_the_document_is_json_and_says_the_same(recording):
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-@pytest.mark.parametrize("back", [False, True])
-def test_no_text_of_the_picture_leaves_the_slide_or_touches_another(recording, name, back):
-    root = ElementTree.fromstring(picture(analysis.journey(recording(name)), back=back))
+@pytest.mark.parametrize("reply", [False, True])
+def test_no_text_of_the_picture_leaves_the_slide_or_touches_another(recording, name, reply):
+    root = ElementTree.fromstring(picture(analysis.path_trace(recording(name)), reply=reply))
     boxes = [box(found) for found in root.iter(f"{SVG}text")]
     assert len(boxes) > 10
     for left, top, right, bottom, words in boxes:
@@ -96,7 +95,7 @@ def test_no_text_of_the_picture_leaves_the_slide_or_touches_another(recording, n
 
 
 SIZES = {"title": 34, "sub": 22, "good": 22, "bad": 22, "kind": 16, "foot": 19, "reason": 21,
-         "proof": 18}
+         "evidence": 18}
 BOLD = {"title", "good", "bad", "header", "on"}
 
 

@@ -1,7 +1,7 @@
-"""Where everything stands in the picture of a way: columns, the stretches between them, its end.
+"""Where everything stands in the picture of a path: bands, columns, header bars, the end. Pure.
 
-Pure. A column is a namespace; switches change nothing and are narrow. Coordinates are pixels of
-a slide of 1600 x 900.
+A column is a namespace; switches change nothing and are narrow. In goes one leg of a path trace,
+out comes a Layout; coordinates are pixels of a slide of 1600 x 900.
 """
 
 from __future__ import annotations
@@ -9,18 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calico_mn.kernel.packets import Header
-from calico_mn.trace.path_trace import IN, OUT, THERE, Crossing, Death, Hop, Journey, Leg
+from calico_mn.trace.path_trace import FORWARD, Crossing, DropReason, Hop, Leg, PathTrace
 from calico_mn.trace.recording import SWITCH
 
 WIDTH, HEIGHT, MARGIN = 1600.0, 900.0, 36.0
-_SWITCH_SHARE = 0.55
-#: A longer way, as of a packet that goes in circles, is shown without its middle.
-MOST_COLUMNS = 13
+#: header bars: where the outer's and the inner's begin, and how high they are
+OUTER_TOP, INNER_TOP, BAR_HEIGHT = 140.0, 216.0, 64.0
+#: cards of namespaces, and the line of the path through them
+CARD_TOP, CARD_BOTTOM, PATH_Y = 312.0, 500.0, 436.0
+TUNNEL_TOP, TUNNEL_HEIGHT = 378.0, 40.0
+TUNNEL_BOTTOM = TUNNEL_TOP + TUNNEL_HEIGHT
+#: routes and ARP under each host
+ANNOTATIONS_TOP, ANNOTATIONS_BOTTOM = 528.0, 784.0
+#: why the packet was dropped, or the other leg
+FOOT_TOP = 790.0
+
+_SWITCH_SHARE, _MAX_CARD_WIDTH = 0.55, 360.0
+#: A longer path, as of a packet in a routing loop, is shown without its middle.
+MAX_COLUMNS = 13
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A namespace's place; ``hop`` is None for one that the packet never reached."""
+    """A namespace; ``hop`` is None for one that the packet never reached."""
 
     name: str
     kind: str
@@ -35,64 +46,64 @@ class Column:
 
     @property
     def middle(self) -> float:
-        """Where tunl0 stands."""
+        """Where the tunnel device stands."""
         return self.left + self.width / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A header from where it was put on to where it was taken off; ``ttls`` are (x, TTL)."""
+    """A header from where it was added to where it was removed; ``ttls`` are (x, TTL)."""
 
     header: Header
+    label: str
     left: float
     right: float
     ttls: tuple[tuple[float, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A leg set out. ``end`` is the x of its death, None if it arrived."""
+class Layout:
+    """A leg on the slide. ``end`` is the x at which it was dropped, None if it arrived."""
 
     leg: Leg
     columns: tuple[Column, ...]
-    gap: float
     inner: Bar | None
     outer: tuple[Bar, ...]
     end: float | None
-    death: Death | None
+    drop: DropReason | None
     omitted: int = 0
 
 
-def stage(journey: Journey, leg: Leg) -> Stage:
-    """Set a leg out on the slide."""
-    death = journey.death if journey.death and journey.death.leg == leg.kind else None
-    hops, omitted = list(leg.hops), 0
-    if len(hops) > MOST_COLUMNS:
-        omitted = len(hops) - MOST_COLUMNS
-        half = MOST_COLUMNS // 2
-        hops = hops[:MOST_COLUMNS - half] + hops[-half:]
-    wanted: list[tuple[str, str, Hop | None]] = [(h.namespace, h.kind, h) for h in hops]
+def arrange(trace: PathTrace, leg: Leg) -> Layout:
+    """Lay a leg out on the slide."""
+    drop = trace.drop if trace.drop and trace.drop.leg == leg.kind else None
+    hops, omitted = list(leg.hops), max(0, len(leg.hops) - MAX_COLUMNS)
+    if omitted:
+        half = MAX_COLUMNS // 2
+        hops = hops[:MAX_COLUMNS - half] + hops[-half:]
+    contents: list[tuple[str, str, Hop | None]] = [(h.namespace, h.kind, h) for h in hops]
     if not leg.arrived:
-        goal = journey.destination if leg.kind == THERE else journey.source
+        goal = trace.destination if leg.kind == FORWARD else trace.source
         if not hops or goal.name != hops[-1].namespace:
-            wanted.append((goal.name or goal.address, goal.kind or "nobody", None))
-    columns, gap = _columns(wanted)
+            contents.append((goal.name or goal.address, goal.kind or "unassigned", None))
+    columns, gap = _columns(contents)
     end = _end(columns, gap) if not leg.arrived else None
-    return Stage(leg, columns, gap, _inner(columns, gap, end), _outer(columns, gap, end), end,
-                 death, omitted)
+    return Layout(leg, columns, _inner(columns, gap, end), _outer(columns, gap, end), end, drop,
+                  omitted)
 
 
-def _columns(wanted: list[tuple[str, str, Hop | None]]) -> tuple[tuple[Column, ...], float]:
-    gap = 46.0 if len(wanted) <= 6 else 40.0 if len(wanted) <= 8 else 26.0
-    shares = [_SWITCH_SHARE if kind == SWITCH else 1.0 for _name, kind, _hop in wanted]
-    room = WIDTH - 2 * MARGIN - gap * (len(wanted) - 1)
-    unit = min(room / sum(shares), 360.0)
-    left = (WIDTH - unit * sum(shares) - gap * (len(wanted) - 1)) / 2
-    found = []
-    for (name, kind, hop), share in zip(wanted, shares, strict=True):
-        found.append(Column(name, kind, hop, left, unit * share))
+def _columns(contents: list[tuple[str, str, Hop | None]]) -> tuple[tuple[Column, ...], float]:
+    """The columns, and the gap between two of them."""
+    gap = 46.0 if len(contents) <= 6 else 40.0 if len(contents) <= 8 else 26.0
+    shares = [_SWITCH_SHARE if kind == SWITCH else 1.0 for _name, kind, _hop in contents]
+    room = WIDTH - 2 * MARGIN - gap * (len(contents) - 1)
+    unit = min(room / sum(shares), _MAX_CARD_WIDTH)
+    left = (WIDTH - unit * sum(shares) - gap * (len(contents) - 1)) / 2
+    columns = []
+    for (name, kind, hop), share in zip(contents, shares, strict=True):
+        columns.append(Column(name, kind, hop, left, unit * share))
         left += unit * share + gap
-    return tuple(found), gap
+    return tuple(columns), gap
 
 
 def reached(columns: tuple[Column, ...]) -> list[tuple[Column, Hop]]:
@@ -102,70 +113,44 @@ def reached(columns: tuple[Column, ...]) -> list[tuple[Column, Hop]]:
 
 def _end(columns: tuple[Column, ...], gap: float) -> float:
     column, hop = reached(columns)[-1]
-    if hop.crossings and hop.crossings[-1].direction == OUT and hop.crossings[-1].macs:
+    if hop.crossings and hop.crossings[-1] == hop.exit:
         return column.right + gap / 2
-    if hop.encapsulations or any(crossing.macs is None for crossing in hop.crossings):
-        return column.left + column.width * 0.84
-    return column.middle
+    return column.left + column.width * 0.84 if hop.tunnel else column.middle
 
 
-def _last_out(hop: Hop) -> Crossing | None:
-    return next((c for c in reversed(hop.crossings) if c.direction == OUT), None)
-
-
-def _stretches(columns: tuple[Column, ...], gap: float) -> list[tuple[float, Crossing]]:
+def _between(columns: tuple[Column, ...], gap: float) -> list[tuple[float, Crossing]]:
     """The x between two columns, and the packet as it was there."""
-    found = []
-    for column, hop in reached(columns):
-        out = _last_out(hop)
-        if out is not None and out.macs is not None:
-            found.append((column.right + gap / 2, out))
-    return found
+    return [(column.right + gap / 2, hop.exit) for column, hop in reached(columns)
+            if hop.exit is not None]
 
 
 def _inner(columns: tuple[Column, ...], gap: float, end: float | None) -> Bar | None:
     crossings = [c for _column, hop in reached(columns) for c in hop.crossings]
     if not crossings:
         return None
-    ttls = tuple((x, out.headers[-1].ttl) for x, out in _stretches(columns, gap))
-    first = columns[0]
-    return Bar(crossings[0].headers[-1], first.left,
-               reached(columns)[-1][0].right if end is None else max(end, first.left + 120), ttls)
+    ttls = tuple((x, crossing.headers[-1].ttl) for x, crossing in _between(columns, gap))
+    left = columns[0].left
+    right = reached(columns)[-1][0].right if end is None else max(end, left + 120)
+    return Bar(crossings[0].headers[-1], "", left, right, ttls)
 
 
 def _outer(columns: tuple[Column, ...], gap: float, end: float | None) -> tuple[Bar, ...]:
+    crossings = _between(columns, gap)
+
+    def bar(label: str, header: Header, left: float, right: float) -> Bar:
+        return Bar(header, label, left, right, tuple(
+            (x, crossing.ttl) for x, crossing in crossings
+            if left < x <= right and crossing.encapsulation))
+
     bars: list[Bar] = []
-    begun: tuple[float, Header] | None = None
-    stretches = _stretches(columns, gap)
-
-    def bar(left: float, header: Header, right: float) -> Bar:
-        return Bar(header, left, right, tuple(
-            (x, out.headers[0].ttl) for x, out in stretches
-            if left < x <= right and len(out.headers) > 1))
-
+    added: tuple[str, Header, float] | None = None
     for column, hop in reached(columns):
-        for step in hop.encapsulations:
-            if step.on:
-                begun = (column.middle, step.outer)
-            elif begun is not None:
-                bars.append(bar(*begun, column.middle))
-                begun = None
-    if begun is not None:
-        bars.append(bar(*begun, end if end is not None else columns[-1].right))
+        for change in hop.header_changes:
+            if change.added:
+                added = (f"{change.encapsulation}: ", change.outer, column.middle)
+            elif added is not None:
+                bars.append(bar(*added, column.middle))
+                added = None
+    if added is not None:
+        bars.append(bar(*added, end if end is not None else columns[-1].right))
     return tuple(bars)
-
-
-def enters(hop: Hop) -> Crossing | None:
-    """By which device the packet came in."""
-    return hop.crossings[0] if hop.crossings and hop.crossings[0].direction == IN else None
-
-
-def leaves(hop: Hop) -> Crossing | None:
-    """By which cable it left."""
-    out = _last_out(hop)
-    return out if out is not None and out.macs is not None else None
-
-
-def in_tunnel(hop: Hop) -> bool:
-    """Whether it went through tunl0 here."""
-    return bool(hop.encapsulations) or any(c.macs is None for c in hop.crossings)
