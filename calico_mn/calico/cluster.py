@@ -17,9 +17,9 @@ from calico_mn.calico.encapsulation import (
     UPLINK,
     format_prefix,
     own_block_route,
-    remote_route,
 )
 from calico_mn.calico.ipam import IPAM
+from calico_mn.calico.remote_routes import RemoteRoutes, Table
 from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.model import (
@@ -58,6 +58,7 @@ class Cluster:
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
         self._modes: dict[str, Mapping[str, EncapsulationMode]] = {}
         self._tunnels_up: set[str] = set()
+        self._remote_routes = RemoteRoutes()
         self.has_tunnels = True
         #: what routers were told after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
@@ -255,8 +256,11 @@ class Cluster:
 
     # --- wanted states
 
-    def node_state(self, name: str, learned: Mapping[IPv4Network, IPv4Address]) -> Namespace:
-        """What a node's namespace should hold, given what its speaker has learned."""
+    def node_state(self, name: str, table: Table) -> Namespace:
+        """What a node's namespace should hold, given each prefix's best next hop.
+
+        ``table`` may hold the node's own prefixes; it must not change once it was passed here.
+        """
         node = self.nodes[name]
         subnet = self.fabric.subnet_of(node)
         devices: list[Device] = [uplink(subnet)]
@@ -280,8 +284,11 @@ class Cluster:
             sysctls += side.sysctls
         # A dead peer may still announce what has moved here: BIRD leaves alien routes alone.
         local = {route.destination for route in routes}
-        routes += (route for route in self._learned_routes(node, learned)
-                   if route.destination not in local)
+        local.update(map(format_prefix, self.originated(name)))
+        modes = tuple((pool.cidr, self._modes[name][pool.name]) for pool in self.topology.pools)
+        routes += [
+            route for route in self._remote_routes.of(table, modes, self.fabric.node_network(node))
+            if route.destination not in local]
         return Namespace(name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls))
 
     def _block_routes(self, node: str) -> Iterator[Route]:
@@ -289,15 +296,6 @@ class Cluster:
             route = own_block_route(block)
             if route is not None:
                 yield route
-
-    def _learned_routes(self, node: Node, learned: Mapping[IPv4Network, IPv4Address]
-                        ) -> Iterator[Route]:
-        network = self.fabric.node_network(node)
-        modes = self._modes[node.name]
-        pools = [(pool.cidr, modes[pool.name]) for pool in self.topology.pools]
-        for prefix, next_hop in learned.items():
-            mode = next((m for cidr, m in pools if prefix.network_address in cidr), NEVER)
-            yield remote_route(format_prefix(prefix), next_hop, mode, network)
 
     def pod_state(self, key: str) -> Namespace:
         """What a pod's namespace should hold."""

@@ -94,14 +94,16 @@ def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
         job.require_node(node)
     rows = []
     for name in [node] if node else net.cluster.nodes:
-        speaker = net.distributor.speaker(name)
+        engine = net.distributor
+        sessions = engine.sessions(name)
         rows.append({
-            "node": name, "address": str(speaker.address), "alive": speaker.alive,
-            "announces": list(map(str, speaker.originated)),
+            "node": name, "address": str(net.cluster.nodes[name].address.ip),
+            "alive": engine.is_alive(name),
+            "announces": list(map(str, engine.originated(name))),
             "peers": [{"address": str(other.address.ip), "node": peer,
                        "type": "node-to-node mesh",
-                       "state": "up" if peer in speaker.sessions else "down",
-                       "prefixes": list(map(str, speaker.learned_from(other.address.ip)))}
+                       "state": "up" if peer in sessions else "down",
+                       "prefixes": list(map(str, engine.heard(name, peer)))}
                       for peer, other in net.cluster.nodes.items() if peer != name]})
     return rows
 

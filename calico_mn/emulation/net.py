@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from calico_mn import __version__
-from calico_mn.bgp.distributor import Distributor
+from calico_mn.bgp.engine import RouteEngine
+from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.cni import WorkloadEndpoint
@@ -56,7 +57,8 @@ class CalicoNet(VerifyingMininet):
     serves requests about the cluster (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
     the run raise the machine's neighbour-table limit if this cluster may need it; the last such
     run gives it back at its stop, or whoever cleans up after a kill. Else :attr:`warnings` tells
-    the command.
+    the command. ``route_engine`` hands the prefixes on between nodes, the built-in
+    :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given.
 
     Raises TopologyError when the topology's addresses do not suffice, UnsupportedError when the
     machine cannot run it. Nothing is made before :meth:`start`.
@@ -65,12 +67,12 @@ class CalicoNet(VerifyingMininet):
     profile = PROFILE
 
     def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2,
-                 name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False
-                 ) -> None:
+                 name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False,
+                 route_engine: RouteEngine | None = None) -> None:
         super().__init__()
         self.topology = topology
         self.cluster = Cluster(topology, rp_filter)
-        self.distributor = Distributor()
+        self.distributor: RouteEngine = route_engine or FullMesh()
         self._tunnel_wanted = tunnel
         self._name_wanted = name
         self._controlled = controlled
@@ -168,8 +170,7 @@ class CalicoNet(VerifyingMininet):
         Those over tunl0 go when Felix takes tunl0's address: with a device's last address the
         kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
         """
-        learned = self.distributor.learned(name)
-        state = self.cluster.node_state(name, learned)
+        state = self.cluster.node_state(name, self.distributor.table(name))
         before = self._runtime.states.get(name) if self._runtime else None
         if before is None or self.distributor.is_alive(name):
             return state
@@ -188,10 +189,10 @@ class CalicoNet(VerifyingMininet):
 
     def _concerned(self, names: Iterable[str]) -> list[Namespace]:
         """The states after an announcement: of these nodes, of all that hear it, of routers."""
-        concerned = dict.fromkeys(names)
-        for name in list(concerned):
-            changed = self.distributor.originate(name, self.cluster.originated(name))
-            concerned.update(dict.fromkeys(sorted(changed)))
+        announcing = list(names)
+        changed = self.distributor.announce(
+            {name: self.cluster.originated(name) for name in announcing})
+        concerned = dict.fromkeys((*announcing, *sorted(changed)))
         return [*(self._node_state(name) for name in concerned), *self._router_states()]
 
     def _router_states(self) -> list[Namespace]:
@@ -288,7 +289,7 @@ class CalicoNet(VerifyingMininet):
         self.cluster.add_node(node)
         self.distributor.add_node(name, node.address.ip)
         try:
-            changed = self.distributor.originate(name, self.cluster.originated(name))
+            changed = self.distributor.announce({name: self.cluster.originated(name)})
             state = self._node_state(name)
             runtime.create([state])
             runtime.change([self.cluster.subnet_state(subnet)])
