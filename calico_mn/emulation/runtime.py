@@ -20,6 +20,7 @@ from calico_mn.difference import Difference
 from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import (
+    encode,
     facts,
     flowhash,
     leftovers,
@@ -27,7 +28,6 @@ from calico_mn.kernel import (
     packetfilter,
     processes,
     routes,
-    rtnetlink,
     tunnel,
 )
 from calico_mn.kernel.bulk_capture import BulkCapture
@@ -37,7 +37,7 @@ from calico_mn.kernel.netns import NamespaceThread, environment
 from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.verifier import Verifier
-from calico_mn.kernel.writer import KernelWriter
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
 from calico_mn.state import IPIP, Bridge, Drop, Filter, Namespace, Tunnel
@@ -298,7 +298,7 @@ class Runtime:
             self._thread.enter(namespace)
             with NetlinkSocket() as netlink:
                 names = {index: name for name, index in
-                         rtnetlink.device_indexes(netlink).items()}
+                         encode.device_indexes(netlink).items()}
                 return routes.main_table(netlink, names)
 
         return self._thread.call(job)

@@ -11,8 +11,8 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
+from calico_mn.kernel.encode import DEVCONF, RTM_GETADDR, RTM_GETLINK
 from calico_mn.kernel.netlink import NetlinkSocket, attribute, attributes
-from calico_mn.kernel.rtnetlink import DEVCONF, RTM_GETADDR, RTM_GETLINK
 
 RTM_DELNEIGH, RTM_GETNEIGH = 29, 30
 
