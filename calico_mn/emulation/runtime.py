@@ -30,12 +30,12 @@ from calico_mn.kernel import (
     routes,
     tunnel,
 )
-from calico_mn.kernel.bulk_capture import BulkCapture
-from calico_mn.kernel.capture import Capture
+from calico_mn.kernel.capture import BulkCapture, Capture
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, environment
 from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
+from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.kernel.verifier import Verifier
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned
@@ -219,15 +219,15 @@ class Runtime:
             raise ClusterError(f"{name} is not running")
         return self._thread.call(self._thread.open, namespace)
 
-    def capture(self, name: str, device: str, protocol: int) -> Capture:
-        """Begin to capture a namespace's packets of one IP protocol on one device."""
+    def capture(self, name: str, device: str, wanted: CaptureFilter) -> Capture:
+        """Begin to capture a namespace's packets that match, on one device."""
         with _named(name):
-            return self.inside(name, Capture, device, protocol)
+            return self.inside(name, Capture, wanted, device)
 
-    def capture_bulk(self, name: str, device: str, source: str) -> BulkCapture:
-        """Begin to capture the headers of TCP packets with a source address on one device."""
+    def capture_bulk(self, name: str, device: str, wanted: CaptureFilter) -> BulkCapture:
+        """Begin to capture the headers of very many packets that match, on one device."""
         with _named(name):
-            capture = self.inside(name, BulkCapture, device, source)
+            capture = self.inside(name, BulkCapture, wanted, device)
         capture.start()
         return capture
 

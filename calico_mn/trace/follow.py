@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.kernel.capture import TO_OTHERS, Frame
 from calico_mn.kernel.facts import DeviceFacts
 from calico_mn.kernel.packets import (
     ECHO_REPLY,
@@ -25,7 +26,6 @@ from calico_mn.kernel.packets import (
     Transport,
     decode,
 )
-from calico_mn.kernel.sniffer import TO_OTHERS, Frame
 from calico_mn.trace.path_trace import FORWARD, IN, OUT, REPLY, Crossing
 from calico_mn.trace.recording import SWITCH, Mark, Probe, Recording
 

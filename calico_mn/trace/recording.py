@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.facts import Facts
 from calico_mn.kernel.lookup import Answer, Query
-from calico_mn.kernel.sniffer import Frame
 
 POD, NODE, SWITCH, ROUTER = "pod", "node", "switch", "router"
 
