@@ -16,6 +16,7 @@ setup(
     entry_points={"console_scripts": ["calico-mn = calico_mn.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=[
+        "argcomplete",
         "mininet>=2.3.0.dev6",
         "pyyaml",
         "rich",

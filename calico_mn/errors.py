@@ -74,3 +74,15 @@ class ClusterError(CalicoMnError):
 
 class NotFoundError(ClusterError):
     """What a request is about is not there: no such run, or no such node in it."""
+
+
+#: exit statuses of a program of ours: it failed; the request is wrong; what it is about is missing
+FAILED, WRONG_REQUEST, NOT_FOUND = 1, 2, 3
+
+
+def exit_code(error: CalicoMnError) -> int:
+    """The exit status of a program that ends with ``error``."""
+    if isinstance(error, NotFoundError):
+        return NOT_FOUND
+    return FAILED if isinstance(error, (KernelError, ToolError, UnsupportedError)) else (
+        WRONG_REQUEST)

@@ -95,7 +95,8 @@ def percent(share: float, decimals: int = 0, *, sign: bool = False) -> str:
 _WIDE = "\u2e80-\u9fff\uff00-\uffef"
 _CLOSING = "\uff0c\u3002\uff1b\uff1a\u3001\uff1f\uff01\uff09\u201d\u2019\u300b,.;:?!)"
 _OPENING = "\uff08\u201c\u2018\u300a("
-_UNITS = re.compile(rf"\s+|[{_OPENING}]*(?:[{_WIDE}]|[^\s{_WIDE}{_OPENING}]+)[{_CLOSING}]*|\S")
+# As text: compiled where a text is wrapped, which most programs never do.
+_UNITS = rf"\s+|[{_OPENING}]*(?:[{_WIDE}]|[^\s{_WIDE}{_OPENING}]+)[{_CLOSING}]*|\S"
 
 
 def columns(text: str) -> int:
@@ -115,7 +116,7 @@ def wrap(text: str, width: float, indent: str = "", *, first: str | None = None,
     lines: list[str] = []
     line = indent if first is None else first
     empty = True
-    for unit in _UNITS.findall(text):
+    for unit in re.findall(_UNITS, text):
         if unit.isspace():
             line += "" if empty else " "
             continue
@@ -130,18 +131,17 @@ def wrap(text: str, width: float, indent: str = "", *, first: str | None = None,
 # --- names of Kubernetes; those that pass are safe as names of files, too
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-_LABEL_ONLY = re.compile(_LABEL)
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 
 
 def is_label(name: str) -> bool:
     """An RFC 1123 label: a namespace's name, at most 63 characters."""
-    return _LABEL_ONLY.fullmatch(name) is not None
+    return re.fullmatch(_LABEL, name) is not None
 
 
 def is_subdomain(name: str) -> bool:
     """An RFC 1123 subdomain: the name of a pod or node, at most 253 characters."""
-    return len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None
+    return len(name) <= 253 and re.fullmatch(_SUBDOMAIN, name) is not None
 
 
 # --- sanitizers

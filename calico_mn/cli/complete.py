@@ -1,93 +1,94 @@
-"""What a half-typed command line can go on with."""
+"""The shell's Tab, by argcomplete: the program's whole parser, and values that need a look.
+
+    shell --COMP_LINE--> autocomplete --> argcomplete --> candidates(kind, prefix)
+                                                          files, runs, nodes, pods
+
+argcomplete is imported on Tab only. Runs and what is in them only root can see: without root they
+come from ``sudo -n calico-mn _names``, where sudo needs no password at the moment.
+"""
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
 
-from calico_mn.cli import verb as kinds
-from calico_mn.cli import verbs
+#: kinds of words on a command line, besides an argument's choices
+FILES, RUNS, NODES, PODS, PLACES = "files", "runs", "nodes", "pods", "places"
 
-#: the answer that lets the shell complete files itself
-FILES = ":files"
-_KEEPER_S = 1.0
+_PATIENCE_S = 1.0
 _SUDO_S = 2.0
 
 
-def candidates(words: Sequence[str]) -> list[str]:
-    """Words that the last one of ``words`` can become; these begin after the program's name."""
-    *before, current = words or [""]
-    if not before:
-        return _beginning([*(n for n in verbs.MODULES if not n.startswith("_")), "--help",
-                           "--version"], current)
-    verb = verbs.verb(before[0])
-    if verb is None or "--" in before:
-        return []
-    parser, rest = _inner(verb.parser(), before[1:])
-    expected = _expected(parser, rest)
-    if current.startswith("-") and not isinstance(expected, str):
-        return _beginning([s for s in parser._option_string_actions if s.startswith("--")],
-                          current)
-    if expected == "":
-        return []
-    return _values(expected, current, _run(before))
+def completes(action: argparse.Action, kind: str) -> None:
+    """Note of which kind an argument's values are."""
+    def completer(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Sequence[str]:
+        return candidates(kind, prefix, getattr(parsed_args, "run", None))
+
+    action.completer = completer  # type: ignore[attr-defined]
 
 
-def _inner(parser: argparse.ArgumentParser, words: list[str]
-           ) -> tuple[argparse.ArgumentParser, list[str]]:
-    """The parser of ``pod add``, once ``add`` is typed."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for number, word in enumerate(words):
-                if word in action.choices:
-                    return action.choices[word], words[number + 1:]
-    return parser, words
+def autocomplete(parser: argparse.ArgumentParser) -> NoReturn:
+    """Print what the command line in COMP_LINE can go on with; exit."""
+    import argcomplete
+    from argcomplete.completers import SuppressCompleter
+
+    # Without a completer of its own, a value is anything: file names would only mislead.
+    argcomplete.autocomplete(parser, always_complete_options=False,
+                             default_completer=SuppressCompleter())
+    raise SystemExit
 
 
-def _expected(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Action | str:
-    """The argument that comes next, "" for a value or a position that nothing is known of."""
-    positionals = [action for action in parser._actions if not action.option_strings]
-    position = 0
-    waiting: argparse.Action | None = None
-    for word in words:
-        if waiting is not None:
-            waiting = None
-        elif word.startswith("-") and word != "-":
-            action = parser._option_string_actions.get(word)
-            waiting = action if action is not None and action.nargs != 0 else None
-        elif position < len(positionals) and positionals[position].nargs in ("*", "+"):
-            continue
-        else:
-            position += 1
-    if waiting is not None:
-        return waiting if _known(waiting) else ""
-    if position < len(positionals):
-        return positionals[position]
-    return argparse.Action([], "")
+def script(shell: str) -> str:
+    """What ``shell`` (bash, zsh or fish) reads to complete calico-mn."""
+    from argcomplete.shell_integration import shellcode
+
+    return shellcode(["calico-mn"], use_defaults=False, shell=shell)
 
 
-def _known(action: argparse.Action) -> bool:
-    return bool(action.choices) or hasattr(action, "completes")
+def candidates(kind: str, prefix: str, run: str | None) -> Sequence[str]:
+    """Values of a kind that begin with ``prefix``; none, whatever goes wrong."""
+    with suppress(Exception):
+        if kind == FILES:
+            from argcomplete.completers import FilesCompleter
 
-
-def _values(expected: argparse.Action | str, current: str, run: str) -> list[str]:
-    assert isinstance(expected, argparse.Action)
-    if expected.choices:
-        return _beginning(map(str, expected.choices), current)
-    what = getattr(expected, "completes", "")
-    if what == kinds.FILES:
-        return [FILES]
-    if what == kinds.RUNS:
-        return _beginning(_runs(), current)
-    if what in (kinds.NODES, kinds.PODS, kinds.PLACES):
-        names = _names(what, run)
-        return _beginning(names, current) or _beginning(_bare(names), current)
+            return list(FilesCompleter(("yaml", "yml"))(prefix))
+        names = list(_by_sudo(kind, run) if os.geteuid() else seen(kind, run))
+        return _beginning(names, prefix) or _beginning(_bare(names), prefix)
     return []
+
+
+def seen(kind: str, run: str | None) -> Iterable[str]:
+    """Names of running runs, or of nodes, pods or everything in a run. Needs root."""
+    if kind == RUNS:
+        from calico_mn.kernel import registry
+
+        return [found.name for found in registry.runs() if found.status == registry.RUNNING]
+    from calico_mn.control.session import remote
+
+    names: dict[str, list[str]] = remote(run, _PATIENCE_S).ask("names")
+    if kind in (NODES, PODS):
+        return names[kind]
+    return [name for group in names.values() for name in group]
+
+
+def _by_sudo(kind: str, run: str | None) -> list[str]:
+    """Ask as root, if that needs no password now; never where nothing runs."""
+    import subprocess
+
+    from calico_mn.kernel import place
+
+    if not place.MACHINE.exists():
+        return []
+    command = ["sudo", "-n", sys.executable, "-P" if sys.version_info >= (3, 11) else "-s",
+               os.path.abspath(sys.argv[0]), "_names", kind, *(["--run", run] if run else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SUDO_S,
+                          stdin=subprocess.DEVNULL, check=False)
+    return done.stdout.split()
 
 
 def _bare(names: Iterable[str]) -> list[str]:
@@ -96,48 +97,5 @@ def _bare(names: Iterable[str]) -> list[str]:
     return [name for name, count in counts.items() if count == 1]
 
 
-def _run(words: Sequence[str]) -> str:
-    for one, other in itertools.pairwise(words):
-        if one == "--run":
-            return other
-    return os.environ.get("CALICO_MN_RUN", "")
-
-
-def _runs() -> list[str]:
-    if os.geteuid() != 0:
-        return _by_sudo(["down", ""])
-    from calico_mn.kernel import registry
-
-    return [run.name for run in registry.runs() if run.status == registry.RUNNING]
-
-
-def _names(what: str, run: str) -> list[str]:
-    if os.geteuid() != 0:
-        verb = {kinds.NODES: ["bgp"], kinds.PODS: ["pod", "delete"]}.get(what, ["exec"])
-        return _by_sudo([*verb, *(["--run", run] if run and verb[0] != "pod" else []), ""])
-    from calico_mn.control.session import RemoteSession
-    from calico_mn.kernel import registry
-
-    found = RemoteSession(registry.find(run), patience=_KEEPER_S).ask("names")
-    if what == kinds.NODES:
-        return list(found["nodes"])
-    if what == kinds.PODS:
-        return list(found["pods"])
-    return [name for names in found.values() for name in names]
-
-
-def _by_sudo(words: list[str]) -> list[str]:
-    """Ask as root, if that needs no password now; never where nothing runs."""
-    from calico_mn.kernel import place
-
-    if not place.MACHINE.exists():
-        return []
-    command = ["sudo", "-n", sys.executable, "-P" if sys.version_info >= (3, 11) else "-s",
-               os.path.abspath(sys.argv[0]), "_complete", "--", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SUDO_S,
-                          stdin=subprocess.DEVNULL, check=False)
-    return done.stdout.split()
-
-
-def _beginning(words: Iterable[str], current: str) -> list[str]:
-    return [word for word in words if word.startswith(current)]
+def _beginning(names: Iterable[str], prefix: str) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]

@@ -1,4 +1,9 @@
-"""From the words on the command line to an exit status."""
+"""From the words on the command line to an exit status.
+
+    words --> verb --> its options --> run(options), or ask(options, a running cluster) --> status
+
+Errors become one message on standard error. ``--help`` and mistakes load nothing but the verbs.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +13,44 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico_mn import __version__, command_line, streams
-from calico_mn.cli import help as words
+from calico_mn import __version__, streams
 from calico_mn.cli import verbs
+from calico_mn.cli.complete import autocomplete
 from calico_mn.cli.output import say
-from calico_mn.cli.verb import (
-    FAILED,
-    INTERRUPTED,
-    NOT_FOUND,
-    NOT_RUN,
-    WRONG_REQUEST,
-    UsageError,
-    Verb,
-    run_meant,
-)
-from calico_mn.errors import (
-    CalicoMnError,
-    KernelError,
-    NotFoundError,
-    ToolError,
-    UnsupportedError,
-)
+from calico_mn.cli.verb import INTERRUPTED, NOT_RUN, UsageError, Verb
+from calico_mn.command_line import sudo_command
+from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
 from calico_mn.streams import complain
+from calico_mn.text import suggest
 
 #: what a shell reports for a program that SIGPIPE ended
-_NOBODY_READS = 141
+_BROKEN_PIPE = 141
+
+_HEAD = """\
+usage: calico-mn VERB [ARGUMENT]...
+
+Calico's data plane on this machine: boot an emulated cluster from a topology file, look into it
+from any terminal, change its IPIP mode while traffic flows, follow packets."""
+
+_TAIL = """\
+to begin with:
+  calico-mn check                              can this machine do it?
+  calico-mn plan topologies/two-subnets.yaml   every command that a boot amounts to
+  calico-mn up topologies/two-subnets.yaml     boot it; Mininet's prompt appears
+  calico-mn up --detach FILE                   boot it in the background
+
+'calico-mn VERB --help' explains a verb, with examples. All about it: docs/cli.md.
+exit status: 0 done; 1 it failed; 2 the request is wrong; 3 no such run, node or pod;
+exec and shell: the program's own, 125 if it could not be started."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
     streams.reopen_std()
+    if "_ARGCOMPLETE" in os.environ:
+        autocomplete(_whole_parser())
     given = list(sys.argv[1:] if arguments is None else arguments)
-    failed_itself = NOT_RUN if given[:1] in (["exec"], ["shell"]) else None
+    starts_program = given[:1] in (["exec"], ["shell"])
     try:
         status = _dispatch(given)
         sys.stdout.flush()
@@ -47,34 +58,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever reads has enough; Python shall not complain about that at its end, either.
+        # The reader has enough; Python shall not complain about that at its end, either.
         streams.redirect_to_null(sys.stdout)
-        return _NOBODY_READS
+        return _BROKEN_PIPE
     except OSError as error:
         streams.redirect_to_null(sys.stdout)
         where = f"{error.filename}: " if error.filename else ""
         complain(f"calico-mn: cannot go on: {where}{error.strerror or error}")
-        return FAILED if failed_itself is None else failed_itself
+        return NOT_RUN if starts_program else FAILED
     except CalicoMnError as error:
         text = str(error)
         prefix = "" if isinstance(error, UsageError) else "calico-mn: "
         complain(text if "\n" in text else f"{prefix}{text}")
-        return exit_status(error) if failed_itself is None else failed_itself
+        return NOT_RUN if starts_program else exit_code(error)
 
 
-def exit_status(error: CalicoMnError) -> int:
-    """1 for what failed, 2 for a mistake in the request, 3 for what is not there."""
-    if isinstance(error, NotFoundError):
-        return NOT_FOUND
-    return FAILED if isinstance(error, (KernelError, ToolError, UnsupportedError)) else (
-        WRONG_REQUEST)
+def overview() -> str:
+    """The help of the whole program: every verb in a line, by groups."""
+    groups: dict[str, list[str]] = {}
+    for name, verb in verbs.public().items():
+        groups.setdefault(verb.group, []).append(f"  {name:13}{verb.summary}")
+    middle = "\n\n".join("\n".join([f"{group}:", *lines]) for group, lines in groups.items())
+    return f"{_HEAD}\n\n{middle}\n\n{_TAIL}"
 
 
 def _dispatch(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         if given[:1] == ["help"] and len(given) > 1:
             return _dispatch([given[1], "--help"])
-        say(words.overview())
+        say(overview())
         return 0 if given else WRONG_REQUEST
     if given[0] == "--version":
         from calico_mn.measure.source import digest
@@ -83,47 +95,59 @@ def _dispatch(given: list[str]) -> int:
         return 0
     verb = verbs.verb(given[0])
     if verb is None:
-        raise UsageError(words.unknown(given[0]))
+        similar = suggest(given[0], verbs.public())
+        hint = f"did you mean {similar}? " if similar else ""
+        raise UsageError(f"calico-mn: there is no verb {given[0]!r}; {hint}"
+                         "('calico-mn --help' lists them all)")
     options = read(verb, given[1:])
     if options is None:
         return 0
     if os.geteuid() != 0 and verb.needs_root(options):
-        raise UnsupportedRequestError(f"{verb.name} needs root; run: {_again(given)}")
+        raise NeedsRootError(f"{verb.name} needs root; run: {_as_root(given)}")
     if verb.ask is None:
         assert verb.run is not None
         return verb.run(options)
-    from calico_mn.control.session import RemoteSession
-    from calico_mn.kernel import registry
+    from calico_mn.control.session import remote
 
-    return verb.ask(options, RemoteSession(registry.find(run_meant(options.run))))
+    return verb.ask(options, remote(options.run))
 
 
-class UnsupportedRequestError(CalicoMnError):
-    """Asked by somebody who may not."""
+class NeedsRootError(CalicoMnError):
+    """The verb needs root, and this is another user."""
 
 
 def read(verb: Verb, given: Sequence[str], *, at_prompt: bool = False
          ) -> argparse.Namespace | None:
-    """The verb's options; None when help was asked for and given. Raises UsageError.
+    """The verb's options; None when its help was printed instead. Raises UsageError.
 
     Of a verb that takes a program, all after ``--`` is the program's, whatever it looks like.
     """
-    own, tail = list(given), []
-    if verb.command and "--" in own:
-        place = own.index("--")
-        own, tail = own[:place], own[place + 1:]
+    words, command = list(given), []
+    if verb.command and "--" in words:
+        end = words.index("--")
+        words, command = words[:end], words[end + 1:]
     try:
-        options = verb.parser(verb.name if at_prompt else "", at_prompt=at_prompt).parse_args(own)
+        options = verb.parser(verb.name if at_prompt else "", at_prompt=at_prompt).parse_args(words)
     except SystemExit:
         return None
     if verb.command:
-        options.command = [*(getattr(options, "command", None) or ()), *tail]
+        options.command = [*(getattr(options, "command", None) or ()), *command]
     return options
 
 
-def _again(given: Sequence[str]) -> str:
+def _whole_parser() -> argparse.ArgumentParser:
+    """All verbs in one parser, as completion needs it."""
+    parser = argparse.ArgumentParser("calico-mn")
+    parser.add_argument("--version", action="store_true")
+    subparsers = parser.add_subparsers()
+    for name, verb in verbs.public().items():
+        verb.fill(subparsers.add_parser(name, help=verb.summary))
+    return parser
+
+
+def _as_root(given: Sequence[str]) -> str:
     """This very command as root: sudo finds programs by other rules than a shell."""
     program = [os.path.abspath(sys.argv[0])]
     if Path(program[0]).name == "__main__.py":
         program = [sys.executable, "-m", "calico_mn"]
-    return command_line.sudo_command([*program, *given], os.environ)
+    return sudo_command([*program, *given], os.environ)

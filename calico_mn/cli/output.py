@@ -1,17 +1,21 @@
-"""Text for people and JSON for programs: tables as kubectl and calicoctl print them.
+"""Text for people, JSON for programs, tables as kubectl and calicoctl print them; and files.
 
 Colours only where standard output is a terminal and NO_COLOR (https://no-color.org) is unset.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
+from calico_mn.errors import ClusterError
+from calico_mn.experiment.invoker import writing
 from calico_mn.text import escape_control, one_line
 
 #: kubectl's word for what is not there
@@ -111,3 +115,42 @@ class Progress:
         self._shown = f"{self._doing}: {message['done']} of {message['of']}"
         sys.stderr.write(f"\r{self._shown}")
         sys.stderr.flush()
+
+
+# --- files
+
+def open_file(path: str) -> int:
+    """A file to write, opened as the user who called sudo, who then owns it.
+
+    Root without sudo follows no symbolic link that lies in somebody else's directory.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        with writing(Path(path)):
+            if _is_of_another_user(Path(path).parent):
+                flags |= os.O_NOFOLLOW
+            return os.open(path, flags, 0o666)
+    except ValueError as error:  # a NUL
+        raise ClusterError(f"cannot write {one_line(path)}: {error}") from None
+    except OSError as error:
+        why = ("it is a symbolic link in a directory of another user"
+               if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW else error.strerror)
+        raise ClusterError(f"cannot write {one_line(path) or 'to no name'}: {why}") from None
+
+
+def _is_of_another_user(directory: Path) -> bool:
+    return os.geteuid() == 0 and not os.environ.get("SUDO_UID") and directory.stat().st_uid != 0
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a file for the user who called sudo. Raises ClusterError."""
+    was_there = os.path.lexists(path)
+    descriptor = open_file(path)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        if not was_there:
+            with writing(Path(path)):
+                os.unlink(path)  # half of it is of no use
+        raise ClusterError(f"cannot write {one_line(path)}: {error.strerror}") from None

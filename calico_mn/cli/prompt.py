@@ -12,7 +12,7 @@ from typing import Any
 
 from calico_mn.cli import verbs
 from calico_mn.cli.main import read
-from calico_mn.cli.verb import Verb
+from calico_mn.cli.verb import Verb, modes
 from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.session import LocalSession
 from calico_mn.emulation.mininet import CLI, error, output, quietRun
@@ -28,9 +28,8 @@ class Prompt(CLI):
 
     def __init__(self, dispatcher: Dispatcher, **options: Any) -> None:
         self._session = LocalSession(dispatcher)
-        for name in verbs.MODULES:
-            verb = verbs.verb(name)
-            if verb is not None and verb.prompt and not hasattr(CLI, f"do_{name}"):
+        for name, verb in verbs.public().items():
+            if verb.prompt and not hasattr(CLI, f"do_{name}"):
                 setattr(self, f"do_{name}", self._command(verb))
                 setattr(self, f"help_{name}", self._help(verb))
                 setattr(self, f"complete_{name}", self.completedefault)
@@ -99,7 +98,7 @@ class Prompt(CLI):
     def completedefault(self, *arguments: Any) -> list[str]:
         """Further words: names of nodes and pods, and modes."""
         text = arguments[0]
-        return [name for name in (*self.mn, "Always", "CrossSubnet", "Never")
+        return [name for name in (*self.mn, *modes())
                 if name.startswith(text)]
 
 

@@ -1,15 +1,20 @@
-"""What a verb is: its words of help, its arguments, and what it does."""
+"""What a verb is: its words of help, its arguments, and what it does.
+
+A verb is data, a :class:`Verb` in the ``VERBS`` of a module in :mod:`calico_mn.cli.verbs`; argparse
+reads its arguments, and its ``run`` or ``ask`` returns the exit status. The types of arguments
+that several verbs take are here, too.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from calico_mn.cli.complete import FILES, RUNS, completes
 from calico_mn.command_line import Parser
 from calico_mn.errors import CalicoMnError
 from calico_mn.text import one_line
@@ -18,14 +23,9 @@ if TYPE_CHECKING:
     from calico_mn.control.session import Session
 
 #: exit statuses; see docs/cli.md
-OK, FAILED, WRONG_REQUEST, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
+OK, INTERRUPTED = 0, 130
 #: of exec and shell, whose other statuses are the program's own, as with env(1)
 NOT_RUN = 125
-
-#: what a word on the command line can be completed to; the first four need no run
-FILES, MODES, RUNS, SHELLS, NODES, PODS, PLACES = (
-    "files", "modes", "runs", "shells", "nodes", "pods", "places")
-
 
 _WIDTH = 88
 
@@ -66,20 +66,24 @@ class Verb:
         return self.root or self.ask is not None
 
     def parser(self, prog: str = "", *, at_prompt: bool = False) -> argparse.ArgumentParser:
-        """What reads the verb's words. ``at_prompt``: there is just one run, and no root to ask."""
+        """The verb's parser. ``at_prompt``: there is just one run, and root asks."""
         prog = prog or f"calico-mn {self.name}"
-        found = _Parser(prog=prog, usage=f"{prog} {self.usage}" if self.usage else None,
-                        description=textwrap.fill(self.description, _WIDTH),
-                        epilog=self._epilog(at_prompt), allow_abbrev=False,
-                        formatter_class=_formatter)
-        self.add(found)
+        parser = _Parser(prog=prog, usage=f"{prog} {self.usage}" if self.usage else None,
+                         description=textwrap.fill(self.description, _WIDTH),
+                         epilog=self._epilog(at_prompt), allow_abbrev=False,
+                         formatter_class=_formatter)
+        self.fill(parser, at_prompt=at_prompt)
+        return parser
+
+    def fill(self, parser: argparse.ArgumentParser, *, at_prompt: bool = False) -> None:
+        """Add the verb's arguments to a parser."""
+        self.add(parser)
         if self.json:
-            found.add_argument("--json", action="store_true", help="print JSON (docs/cli.md)")
+            parser.add_argument("--json", action="store_true", help="print JSON (docs/cli.md)")
         if self.ask is not None and not at_prompt:
-            completes(found.add_argument(
+            completes(parser.add_argument(
                 "--run", metavar="RUN", type=named,
                 help="name or identity; not needed while there is just one run"), RUNS)
-        return found
 
     def _epilog(self, at_prompt: bool) -> str:
         examples = [(command.removeprefix("calico-mn ") if at_prompt else command, what)
@@ -120,14 +124,24 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def run_meant(given: str | None) -> str:
-    """The run that is asked about: the one given, else that of the environment, else any."""
-    return given or os.environ.get("CALICO_MN_RUN", "")
+def add_file(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """The topology file's place on the command line."""
+    completes(parser.add_argument(
+        "file", metavar="FILE", nargs=nargs, help="a topology file (docs/topology-files.md)"),
+        FILES)
 
 
-def completes(action: argparse.Action, what: str) -> None:
-    """Note what an argument's values are, for the shell's Tab."""
-    action.completes = what  # type: ignore[attr-defined]
+def modes() -> tuple[str, ...]:
+    """The modes of a pool's encapsulation; loaded late, because most verbs have none."""
+    from calico_mn.model import EncapsulationMode
+
+    return tuple(mode.value for mode in EncapsulationMode)
+
+
+def add_mode(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--mode``."""
+    parser.add_argument("--mode", choices=modes(), metavar="MODE",
+                        help=f"{what} ({', '.join(modes())})")
 
 
 def nothing(_parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from calico_mn.control.protocol import (
     problem,
 )
 from calico_mn.errors import NotFoundError, ToolError
+from calico_mn.kernel import registry
 from calico_mn.kernel.registry import FoundRun
 
 _CONNECT_S = 5.0
@@ -111,3 +113,11 @@ class RemoteSession:
             raise NotFoundError(f"run {self.run.name} (pid {self.run.pid}) does not take requests:"
                                 f" {error.strerror or error}") from None
         return connection
+
+
+def remote(name: str | None = None, patience: float = _PATIENCE_S) -> RemoteSession:
+    """The run to ask: the one of that name, else that of CALICO_MN_RUN, else the only one.
+
+    ``patience``: seconds that an answer may take. Raises NotFoundError.
+    """
+    return RemoteSession(registry.find(name or os.environ.get("CALICO_MN_RUN", "")), patience)

@@ -6,13 +6,10 @@ import sys
 from collections.abc import Callable
 
 from calico_mn import streams
-from calico_mn.errors import CalicoMnError, KernelError, ToolError
+from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
 from calico_mn.experiment.interruption import INTERRUPTED, ignore_signals
 from calico_mn.kernel import limits
 from calico_mn.streams import complain
-
-FAILED = 1
-WRONG_REQUEST = 2
 
 
 def exit_status(main: Callable[[], int]) -> int:
@@ -30,12 +27,9 @@ def exit_status(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         ignore_signals()
         return INTERRUPTED
-    except (KernelError, ToolError) as error:
-        complain(str(error))
-        return FAILED
     except CalicoMnError as error:
         complain(str(error))
-        return WRONG_REQUEST
+        return min(exit_code(error), WRONG_REQUEST)
     except OSError as error:
         # A full disk, a results directory that was removed, a reader of our output that is gone.
         streams.redirect_to_null(sys.stdout)

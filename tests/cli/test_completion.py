@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,28 +25,38 @@ def on_path(tmp_path: Path) -> str:
     return f"{program.parent}:/usr/bin:/bin"
 
 
-def candidates(*words: str, **changes: str) -> list[str]:
-    done = calico_mn("_complete", "--", *words, **changes)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+@pytest.fixture
+def candidates(tmp_path: Path):
+    def ask(*words: str, **changes: str) -> list[str]:
+        """What the shell's function gets from calico-mn, one a line."""
+        line = shlex.join(["calico-mn", *words]).replace("''", "")
+        answer = tmp_path / "answer"
+        done = calico_mn(_ARGCOMPLETE="1", _ARGCOMPLETE_IFS="\n", _ARGCOMPLETE_SHELL="bash",
+                         _ARGCOMPLETE_SUPPRESS_SPACE="1", _ARGCOMPLETE_STDOUT_FILENAME=str(answer),
+                         COMP_LINE=line, COMP_POINT=str(len(line)), **changes)
+        assert (done.returncode, done.stdout) == (0, ""), done
+        return answer.read_text().split()
+
+    return ask
 
 
 @pytest.mark.parametrize(("words", "expected"), [
     (["ca"], ["capture"]), (["st"], ["status"]), (["--v"], ["--version"]),
-    (["up", "to"], [":files"]), (["up", "--name", "x"], []), (["up", "--det"], ["--detach"]),
+    (["up", "topologies/art"], ["topologies/article.yaml"]),
+    (["up", "--name", "x"], []), (["up", "--det"], ["--detach"]),
     (["up", "--mode", ""], ["Always", "CrossSubnet", "Never"]),
-    (["validate", "a", "b"], [":files"]),
+    (["validate", "a", "topologies/art"], ["topologies/article.yaml"]),
     (["mode", "N"], ["Never"]), (["completion", "z"], ["zsh"]), (["pod", "a"], ["add"]),
     (["pod", "add", "x", "--n"], ["--node"]), (["nosuch", "x"], []), (["exec", "x", "--", "l"], []),
     (["list", ""], []),
 ], ids=str)
-def test_candidates_without_a_run(words, expected):
+def test_candidates_without_a_run(candidates, words, expected):
     assert candidates(*words) == expected
 
 
-def test_every_verb_is_a_candidate():
-    shown = {verb for verb in verbs.MODULES if not verb.startswith("_")}
-    assert set(candidates("")) == {*shown, "--help", "--version"}
+def test_every_verb_is_a_candidate(candidates):
+    assert set(candidates("")) == set(verbs.public())
+    assert set(candidates("--")) == {"--help", "--version"}
 
 
 @pytest.mark.root
@@ -56,14 +67,14 @@ def test_every_verb_is_a_candidate():
                                                             ["r1", "rack-a", "rack-b"]),
     (["bgp", "d"], []), (["shell", "c"], ["c"]),
 ], ids=str)
-def test_names_of_a_run(lab, words, expected):
+def test_names_of_a_run(candidates, lab, words, expected):
     assert candidates(*words, CALICO_MN_RUN=lab.identity) == expected
     assert candidates("exec", "--run", lab.name, "node31") == ["node31"]
     assert lab.name in candidates("down", "")
 
 
 @pytest.mark.root
-def test_silence_about_a_run_that_is_not_there():
+def test_silence_about_a_run_that_is_not_there(candidates):
     assert candidates("exec", "no", CALICO_MN_RUN="nosuch") == []
 
 

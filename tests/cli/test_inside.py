@@ -37,7 +37,7 @@ def test_exit_statuses(lab, words, status):
 
 def test_an_unknown_node_is_named_with_what_is_alike(lab):
     assert lab("exec", "node13", "--", "true").stderr == (
-        "calico-mn: there is no node, pod, router or subnet 'node13'; did you mean node33?\n")
+        "calico-mn: there is no node, pod, router or subnet 'node13'; did you mean node31?\n")
 
 
 def test_it_runs_inside_with_the_callers_directory_and_input(lab, tmp_path):

@@ -23,7 +23,7 @@ HELP = """
 import sys
 from calico_mn.cli import verbs
 from calico_mn.cli.main import main
-print([name for name in verbs.MODULES if main([name, "--help"])])
+print([name for name in verbs.public() if main([name, "--help"])])
 """
 READINGS = '{"format": %d, "experiment": "ipip-modes"}\n'
 
@@ -41,12 +41,9 @@ WITHOUT_ROOT = {
     f"graph --mode Always {FILE}": "<svg",
     f"graph --format dot {FILE}": "graph",
     f"graph --format mermaid {FILE}": "graph TD",
-    "completion bash": "complete -F",
+    "completion bash": "complete -o",
     "completion zsh": "compdef",
-    "completion fish": "complete -c",
-    "_complete -- va": "validate",
-    "_complete -- graph --format d": "dot",
-    "_complete -- down ''": "",
+    "completion fish": "complete --command",
     "walkthrough --list": "1  ",
     "walkthrough --list --lang zh": "1  ",
 }
@@ -58,7 +55,7 @@ WITH_ROOT = {
     "capture": ["node31:eth0", "-w", "a file.pcap", "--", "ip proto 4"],
     "mode": ["Never"], "pod": ["add", "late", "--node", "node32"],
     "ping": ["a", "b"], "pingall": [], "trace": ["a", "b", "--svg", "way.svg"],
-    "verify": ["--repair"], "walkthrough": ["--chapter", "2"],
+    "verify": ["--repair"], "walkthrough": ["--chapter", "2"], "_names": ["runs"],
 }
 
 
@@ -106,6 +103,17 @@ def reads_nobody(command: list[str], read_only: Path, status: tuple[int, ...]) -
 @pytest.mark.parametrize("words", WITHOUT_ROOT)
 def test_what_needs_no_root_works_without_in_a_directory_that_is_not_writable(words, read_only):
     is_silent([*PROGRAM, *shlex.split(words)], WITHOUT_ROOT[words], read_only)
+
+
+@pytest.mark.parametrize(("line", "wanted"), [
+    ("calico-mn va", "validate"), ("calico-mn graph --format d", "dot"), ("calico-mn down ", "")])
+def test_completion_needs_no_root(line, wanted, read_only):
+    command = ["bash", "-c", 'exec "$0" "$@" 8>&1 9>&2 >/dev/null', *PROGRAM]
+    done = without_root(command, cwd=read_only, stdout=subprocess.PIPE, env=bare(
+        _ARGCOMPLETE="1", _ARGCOMPLETE_SHELL="bash", _ARGCOMPLETE_SUPPRESS_SPACE="1",
+        COMP_LINE=line, COMP_POINT=str(len(line))))
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert done.stdout.rstrip() == wanted
 
 
 def test_every_verbs_help_needs_no_root(read_only):
@@ -171,7 +179,7 @@ def typed(tmp_path: Path):
 
 def test_every_verb_is_in_one_of_the_tables():
     known = {words.split()[0] for words in WITHOUT_ROOT}
-    assert known | set(WITH_ROOT) >= set(verbs.MODULES)
+    assert known | set(WITH_ROOT) >= set(verbs.public())
 
 
 @pytest.mark.parametrize("name", WITH_ROOT)

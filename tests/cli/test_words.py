@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from calico_mn import __version__
-from calico_mn.cli import help as words
 from calico_mn.cli import verbs
+from calico_mn.cli.main import overview
 from calico_mn.measure.source import digest
 
 from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
@@ -23,11 +23,11 @@ def test_the_help_of_it_all(golden):
     assert calico_mn().returncode == 2
 
 
-@pytest.mark.parametrize("name", [name for name in verbs.MODULES if name != "_complete"])
+@pytest.mark.parametrize("name", list(verbs.public()))
 def test_every_verb_explains_itself(name):
     text = verbs.verb(name).parser().format_help()
     assert text.startswith(f"usage: calico-mn {name} ")
-    assert verbs.verb(name).summary in words.overview()
+    assert verbs.verb(name).summary in overview()
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -72,5 +72,5 @@ def test_every_verb_is_on_the_page():
     from calico_mn.cli import verbs
 
     text = PAGE.read_text(encoding="utf-8")
-    missing = [v for v in verbs.MODULES if not v.startswith("_") and f"calico-mn {v}" not in text]
+    missing = [v for v in verbs.public() if f"calico-mn {v}" not in text]
     assert not missing, missing

@@ -1,7 +1,7 @@
-"""The verbs: what each takes and prints, a module per group of them.
+"""The verbs, in the order of the help: a module per group of them.
 
-To add a verb, write a module (or add to one) with a :class:`calico_mn.cli.verb.Verb` in its
-``VERBS``, and name it in :data:`MODULES`.
+To add a verb, add a :class:`calico_mn.cli.verb.Verb` to the ``VERBS`` of a module; what it asks a
+run is one function, an operation of :mod:`calico_mn.control.dispatcher`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ import importlib
 
 from calico_mn.cli.verb import Verb
 
-#: verb -> its module; the order is that of the help
-MODULES = {
-    "check": "machine", "validate": "files", "plan": "files", "graph": "graph",
-    "up": "up", "list": "runs", "status": "runs", "down": "down", "cleanup": "runs",
-    "nodes": "tables", "pods": "tables", "routes": "tables", "blocks": "tables", "bgp": "tables",
-    "exec": "inside", "shell": "inside", "capture": "inside",
-    "mode": "change", "pod": "change",
-    "ping": "traffic", "pingall": "traffic", "trace": "trace",
-    "verify": "verify",
-    "walkthrough": "story",
-    "completion": "completion", "_complete": "completion",
-}
+_MODULES = ("offline", "up", "runs", "show", "inside", "change", "traffic", "walkthrough")
 
 
 def verb(name: str) -> Verb | None:
     """A verb by its name."""
-    if name not in MODULES:
-        return None
-    found: dict[str, Verb] = importlib.import_module(f"{__name__}.{MODULES[name]}").VERBS
-    return found[name]
+    return next((verbs[name] for verbs in map(_of_module, _MODULES) if name in verbs), None)
+
+
+def public() -> dict[str, Verb]:
+    """Every verb that the help lists, by name."""
+    return {name: verb for module in _MODULES for name, verb in _of_module(module).items()
+            if not name.startswith("_")}
+
+
+def _of_module(module: str) -> dict[str, Verb]:
+    verbs: dict[str, Verb] = importlib.import_module(f"{__name__}.{module}").VERBS
+    return verbs

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from calico_mn.cli.complete import NODES, PODS, completes
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import MODES, NODES, OK, PODS, Verb, completes
-from calico_mn.cli.verbs.files import MODE_NAMES, counted
+from calico_mn.cli.verb import OK, Verb, modes
+from calico_mn.text import join, plural
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
@@ -18,8 +19,7 @@ GROUP = "changes"
 # --- mode
 
 def _add_mode(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("mode", metavar="MODE", choices=MODE_NAMES,
-                                  help="Always, CrossSubnet or Never"), MODES)
+    parser.add_argument("mode", metavar="MODE", choices=modes(), help=join(modes(), "or"))
     completes(parser.add_argument("--node", metavar="NODE",
                                   help="this node alone: the mixed state of a stuck calico-node"),
               NODES)
@@ -36,7 +36,7 @@ def _mode(options: argparse.Namespace, session: Session) -> int:
             say(command)
     where = f"{options.node} alone" if options.node else "all pools"
     total = sum(len(change["commands"]) for change in found["changes"])
-    say(f"{where}: IPIP {options.mode}, {counted(total, 'change')}")
+    say(f"{where}: IPIP {options.mode}, {plural(total, 'change')}")
     return OK
 
 

@@ -7,18 +7,16 @@ becomes the program, so that terminal, signals and exit status are the program's
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from calico_mn.cli.verb import PLACES, UsageError, Verb, completes, whole
-from calico_mn.errors import ClusterError, NotFoundError
-from calico_mn.experiment.invoker import writing
+from calico_mn.cli.complete import PLACES, completes
+from calico_mn.cli.output import open_file
+from calico_mn.cli.verb import UsageError, Verb, whole
+from calico_mn.errors import NotFoundError
 from calico_mn.streams import complain
-from calico_mn.text import one_line
 
 if TYPE_CHECKING:
     from calico_mn.control.session import RemoteSession, Session
@@ -108,48 +106,11 @@ def _capture(options: argparse.Namespace, session: Session) -> int:
     become(session, place, [*command, "--", *options.command])
 
 
-def _open(path: str) -> int:
-    """A file to write, opened as the user who called sudo, who then owns it.
-
-    Root without sudo follows no symbolic link that lies in somebody else's directory.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    try:
-        with writing(Path(path)):
-            if _is_of_another_user(Path(path).parent):
-                flags |= os.O_NOFOLLOW
-            return os.open(path, flags, 0o666)
-    except ValueError as error:  # a NUL
-        raise ClusterError(f"cannot write {one_line(path)}: {error}") from None
-    except OSError as error:
-        why = ("it is a symbolic link in a directory of another user"
-               if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW else error.strerror)
-        raise ClusterError(f"cannot write {one_line(path) or 'to no name'}: {why}") from None
-
-
-def _is_of_another_user(directory: Path) -> bool:
-    return os.geteuid() == 0 and not os.environ.get("SUDO_UID") and directory.stat().st_uid != 0
-
-
 def _write_standard_output_to(path: str) -> None:
     """Open the file here and not in the node, where /var/log and /sys are others."""
-    descriptor = _open(path)
+    descriptor = open_file(path)
     os.dup2(descriptor, sys.stdout.fileno())
     os.close(descriptor)
-
-
-def write_file(path: str, text: str) -> None:
-    """Write a file for the user who called sudo. Raises ClusterError."""
-    was_there = os.path.lexists(path)
-    descriptor = _open(path)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        if not was_there:
-            with writing(Path(path)):
-                os.unlink(path)  # half of it is of no use
-        raise ClusterError(f"cannot write {one_line(path)}: {error.strerror}") from None
 
 
 VERBS = {

@@ -1,20 +1,24 @@
-"""``list``, ``status`` and ``cleanup``: runs, from any terminal."""
+"""``list``, ``status``, ``down`` and ``cleanup``: runs, from any terminal."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import os
+import select
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from calico_mn.cli.complete import RUNS, completes
 from calico_mn.cli.output import columns, paint, print_json, say, show
-from calico_mn.cli.verb import FAILED, OK, RUNS, Verb, completes, named, nothing, run_meant
-from calico_mn.cli.verbs.files import counted
-from calico_mn.cli.verbs.up import GROUP, told
+from calico_mn.cli.verb import OK, UsageError, Verb, named, nothing
+from calico_mn.cli.verbs.up import GROUP, removal
+from calico_mn.errors import FAILED, CalicoMnError, NotFoundError, ToolError
+from calico_mn.streams import complain
+from calico_mn.text import plural
 
 if TYPE_CHECKING:
-    from calico_mn.control.session import Session
     from calico_mn.kernel.registry import FoundRun
 
 
@@ -71,15 +75,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from calico_mn.control.session import RemoteSession
-    from calico_mn.kernel import registry
+    from calico_mn.control.session import remote
 
-    return status(options, RemoteSession(registry.find(run_meant(options.name))))
-
-
-def status(options: argparse.Namespace, session: Session) -> int:
-    """What a run is, and what differs from a fresh boot."""
-    found = session.ask("status")
+    found = remote(options.name).ask("status")
     if options.json:
         print_json(found)
         return OK
@@ -87,7 +85,7 @@ def status(options: argparse.Namespace, session: Session) -> int:
         ("run", f"{found['name']} ({found['run']}), pid {found['pid']},"
                 f" up for {age(found['started'])}"),
         ("topology", shown_path(found["topology"]) or "from Python"),
-        ("cluster", ", ".join(counted(found[what], what[:-1])
+        ("cluster", ", ".join(plural(found[what], what[:-1])
                               for what in ("nodes", "pods", "routers", "subnets"))),
         ("tunl0", found["tunnel"]), ("routes by", found["routeEngine"]),
         ("profile", found["profile"]),
@@ -109,6 +107,75 @@ def status(options: argparse.Namespace, session: Session) -> int:
     return OK
 
 
+# --- down
+
+#: how long a run may take to end, in seconds; large ones have thousands of namespaces
+_ENDING_S = 120
+
+
+def _add_down(parser: argparse.ArgumentParser) -> None:
+    completes(parser.add_argument("names", metavar="RUN", nargs="*", type=named,
+                                  help="names or identities; not needed with just one run"), RUNS)
+    parser.add_argument("--all", action="store_true",
+                        help="every run that takes requests; those that belong to a program of"
+                             " their own, such as an experiment, are left alone")
+
+
+def _down(options: argparse.Namespace) -> int:
+    found = _wanted(options)
+    failures: list[CalicoMnError] = []
+    with ExitStack() as held:
+        ending = []
+        # All are asked before the first is waited for, so that they end side by side.
+        for run in found:
+            try:
+                ending.append((run, _asked(run, held)))
+            except CalicoMnError as error:
+                failures.append(error)
+        for run, process in ending:
+            if select.select([process], [], [], _ENDING_S)[0]:
+                say(f"{run.name} is down")
+            else:
+                failures.append(ToolError(
+                    f"run {run.name} did not end within {_ENDING_S} s: see {run.path}/daemon.log;"
+                    f" after 'kill -9 {run.pid}', 'calico-mn cleanup' removes what is left"))
+    if len(found) == 1 and failures:
+        raise failures[0]
+    for failure in failures:
+        complain(f"calico-mn: {failure}")
+    return FAILED if failures else OK
+
+
+def _wanted(options: argparse.Namespace) -> list[FoundRun]:
+    """The runs that are meant; with one of them not there, none is ended."""
+    from calico_mn.kernel import registry
+
+    if not options.all:
+        names = options.names or [os.environ.get("CALICO_MN_RUN", "")]
+        found = [registry.find(name) for name in names]
+        return list({run.identity: run for run in found}.values())
+    if options.names:
+        raise UsageError("calico-mn down: --all takes no names (see 'calico-mn down --help')")
+    found = [run for run in registry.runs() if run.status == registry.RUNNING]
+    if not found:
+        say("nothing is running")
+    return found
+
+
+def _asked(run: FoundRun, held: ExitStack) -> int:
+    """Ask a run to end; what is readable once its process has ended."""
+    from calico_mn.control.session import RemoteSession
+
+    # Held from before the request: the number cannot go to another process meanwhile.
+    try:
+        process = os.pidfd_open(run.pid)
+    except OSError:
+        raise NotFoundError(f"run {run.name} ended meanwhile") from None
+    held.callback(os.close, process)
+    RemoteSession(run).ask("down")
+    return process
+
+
 # --- cleanup
 
 def _cleanup(options: argparse.Namespace) -> int:
@@ -120,7 +187,7 @@ def _cleanup(options: argparse.Namespace) -> int:
         print_json([dataclasses.asdict(removed) for removed in found])
         return status
     for removed in found:
-        say(told(removed))
+        say(removal(removed))
     if not found:
         say("nothing to clean up")
     return status
@@ -140,6 +207,14 @@ VERBS = {
         _add_run, run=_status, json=True, root=True,
         examples=(("calico-mn status", "the only run"),
                   ("calico-mn status lab", "the one called lab"))),
+    "down": Verb(
+        "down", GROUP, "end runs, with every program in them",
+        "Ends runs and waits until they have ended: programs in their nodes (also other "
+        "terminals' shells), namespaces, files. A run with Mininet's prompt ends, too.",
+        _add_down, run=_down, root=True,
+        examples=(("calico-mn down", "the only run"),
+                  ("calico-mn down lab other", "the ones called so"),
+                  ("calico-mn down --all", "all of them"))),
     "cleanup": Verb(
         "cleanup", GROUP, "remove what killed runs left behind",
         "Removes what runs left whose process was killed: their directories below /run/calico-mn, "

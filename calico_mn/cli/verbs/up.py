@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
-from calico_mn.cli.verbs.files import add_file, add_mode, counted
+from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, whole
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.streams import complain
+from calico_mn.text import join, plural
 
 if TYPE_CHECKING:
     from calico_mn.control.daemon import Daemon
@@ -51,7 +51,7 @@ def _up(options: argparse.Namespace) -> int:
     for warning in topology.warnings:
         complain(f"calico-mn: {warning}")
     for removed in leftovers.remove_all():
-        complain(f"calico-mn: {told(removed)}")
+        complain(f"calico-mn: {removal(removed)}")
     # A taken name is refused here at once, and again where it counts.
     registry.new_name(options.name or "", options.file, registry.runs())
     # Others read it from elsewhere.
@@ -59,7 +59,7 @@ def _up(options: argparse.Namespace) -> int:
     return (_detached if options.detach else _foreground)(options, topology, text)
 
 
-def told(removed: Removed) -> str:
+def removal(removed: Removed) -> str:
     """What was removed of a dead run, in a line."""
     from calico_mn.kernel import place
 
@@ -112,8 +112,8 @@ def _facts(daemon: Daemon) -> dict[str, Any]:
 
 
 def _headline(facts: dict[str, Any]) -> str:
-    return (f"{paint(facts['name'], 'title')} is up: {counted(facts['nodes'], 'node')},"
-            f" {counted(facts['pods'], 'pod')}, IPIP {' and '.join(facts['ipipModes'])},"
+    return (f"{paint(facts['name'], 'title')} is up: {plural(facts['nodes'], 'node')},"
+            f" {plural(facts['pods'], 'pod')}, IPIP {join(facts['ipipModes'])},"
             + (" no tunl0" if facts["tunnel"] == "none" else f" tunl0 by {facts['tunnel']}"))
 
 

@@ -9,8 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calico_mn.cli.complete import FILES, completes
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import FAILED, FILES, OK, UsageError, Verb, completes, named, whole
+from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
+from calico_mn.errors import FAILED
 from calico_mn.walkthrough.language import LANGUAGES
 
 if TYPE_CHECKING:

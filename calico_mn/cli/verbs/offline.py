@@ -1,0 +1,275 @@
+"""``check``, ``validate``, ``plan``, ``graph`` and ``completion``: what needs no cluster."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from io import TextIOWrapper
+
+from calico_mn.cli.complete import FILES, NODES, PLACES, PODS, RUNS, completes
+from calico_mn.cli.output import paint, print_json, say, write_file
+from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, nothing
+from calico_mn.errors import FAILED, WRONG_REQUEST, NotFoundError, TopologyError
+from calico_mn.streams import complain
+from calico_mn.text import plural
+
+GROUP = "without a cluster and without root"
+
+# --- check
+
+_MARKS = {True: ("ok", "good"), False: ("no", "bad"), None: ("?", "warn")}
+
+
+def _check(options: argparse.Namespace) -> int:
+    from calico_mn.kernel import probe
+
+    findings = probe.findings()
+    missing = [finding for finding in findings if finding.needed and finding.ok is False]
+    if options.json:
+        print_json({"able": not missing, "findings": [dataclasses.asdict(f) for f in findings]})
+        return FAILED if missing else OK
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        mark, style = ("-", "warn") if finding.ok is False and not finding.needed else (
+            _MARKS[finding.ok])
+        purpose = f" (for {finding.purpose})" if finding.purpose and finding.ok is not True else ""
+        say(f"{paint(f'{mark:2}', style)}  {finding.name:{width}}  {finding.detail}{purpose}")
+        if finding.remedy:
+            say(f"    {'':{width}}  -> {finding.remedy}")
+    say("this machine cannot run clusters yet: see 'no' above" if missing
+        else "this machine can run clusters" if all(finding.ok is not None for finding in findings
+                                                     if finding.needed)
+        else "nothing is known to be missing; as root more can be told")
+    return FAILED if missing else OK
+
+
+# --- validate
+
+def _add_validate(parser: argparse.ArgumentParser) -> None:
+    add_file(parser, nargs="+")
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from calico_mn.topology import load_topology
+
+    reports = []
+    for file in options.file:
+        try:
+            topology = load_topology(file)
+            # Booting gives out addresses; a file may ask for more than there are.
+            from calico_mn.calico.cluster import Cluster
+            Cluster(topology, 2)
+        except TopologyError as error:
+            reports.append({"file": file, "valid": False, "warnings": [], "problems": [
+                {"what": p.what, "line": p.line, "column": p.column, "hint": p.hint}
+                for p in error.problems]})
+            if not options.json:
+                complain(str(error))
+            continue
+        reports.append({"file": file, "valid": True, "warnings": list(topology.warnings),
+                      "problems": [], "nodes": len(topology.nodes), "pods": len(topology.pods),
+                      "subnets": len(topology.underlay.subnets)})
+        if not options.json:
+            say(f"{file}: {paint('good', 'good')}: {plural(len(topology.nodes), 'node')},"
+                f" {plural(len(topology.pods), 'pod')},"
+                f" {plural(len(topology.underlay.subnets), 'subnet')}")
+            for warning in topology.warnings:
+                say(f"    {warning}")
+    if options.json:
+        print_json(reports)
+    return OK if all(report["valid"] for report in reports) else WRONG_REQUEST
+
+
+# --- plan
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    add_file(parser)
+    add_mode(parser, "boot in this IPIP mode")
+    completes(parser.add_argument(
+        "--node", metavar="NAME", action="append", default=[],
+        help="only this node, pod, router or subnet; may be given again"), NODES)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from calico_mn.emulation.plan import plan
+    from calico_mn.model import EncapsulationMode
+    from calico_mn.topology import load_topology
+
+    topology = load_topology(options.file)
+    steps = plan(topology, EncapsulationMode(options.mode) if options.mode else None)
+    names = {step.namespace for step in steps}
+    for wanted in options.node:
+        if wanted not in names:
+            raise NotFoundError(f"{options.file} has no node, pod, router or subnet {wanted!r}; it"
+                                f" has {', '.join(sorted(names))}")
+    shown = [step for step in steps if not options.node or step.namespace in options.node]
+    if options.json:
+        print_json([{"namespace": step.namespace, "kind": step.kind,
+                     "commands": list(step.commands)} for step in shown])
+        return OK
+    for number, step in enumerate(shown):
+        if number:
+            say()
+        say(paint(f"# {step.kind} {step.namespace}", "place"))
+        for command in step.commands:
+            say(command)
+    return OK
+
+
+# --- graph
+
+_FORMS = ("svg", "dot", "mermaid")
+
+
+def _add_graph(parser: argparse.ArgumentParser) -> None:
+    completes(parser.add_argument("subject", metavar="FILE|RUN", type=named,
+                                  help="a topology file, or a run's name"), FILES)
+    parser.add_argument("--format", choices=_FORMS, dest="form",
+                        help="default: by the name after -o, else svg")
+    parser.add_argument("-o", dest="output", metavar="FILE",
+                        help="write to FILE (default, and '-': standard output)")
+    add_mode(parser, "draw packets' ways in this mode, too (svg)")
+
+
+def _graph(options: argparse.Namespace) -> int:
+    form = options.form or _by_name(options.output or "")
+    if options.output and _is_same(options.output, options.subject):
+        raise UsageError("calico-mn graph: -o would overwrite the topology file itself")
+    if options.mode and form != "svg":
+        raise UsageError(f"calico-mn graph: --mode draws into svg, not {form}")
+    text = (_of_file(options, form) if _is_file(options.subject) else _of_run(options, form))
+    if options.output not in (None, "-"):
+        write_file(options.output, text)
+        say(f"wrote {options.output}")
+    else:
+        _print(text)
+    return OK
+
+
+def _print(picture: str) -> None:
+    """To standard output as to a file: in UTF-8, whatever the terminal's encoding is."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(picture.encode())
+    else:
+        sys.stdout.write(picture)
+
+
+def _by_name(name: str) -> str:
+    return {".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}.get(
+        os.path.splitext(name)[1], "svg")
+
+
+def _is_same(output: str, subject: str) -> bool:
+    try:
+        return os.path.samefile(output, subject)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_file(subject: str) -> bool:
+    return "/" in subject or subject.endswith((".yaml", ".yml", ".json")) or (
+        os.path.exists(subject))
+
+
+def _needs_root(options: argparse.Namespace) -> bool:
+    """Where there are no runs, a name that is no file is a mistake for anybody."""
+    from calico_mn.kernel import place
+
+    return not _is_file(options.subject) and place.MACHINE.exists()
+
+
+def _of_file(options: argparse.Namespace, form: str) -> str:
+    from calico_mn.calico.cluster import Cluster
+    from calico_mn.model import EncapsulationMode
+    from calico_mn.report.graph import graph
+    from calico_mn.topology import load_topology
+
+    cluster = Cluster(load_topology(options.subject), 2)
+    if options.mode:
+        cluster.set_mode(EncapsulationMode(options.mode))
+    return graph(cluster, form, options.mode)
+
+
+def _of_run(options: argparse.Namespace, form: str) -> str:
+    from calico_mn.control.session import remote
+
+    picture: str = remote(options.subject).ask("graph", form=form, mode=options.mode)
+    return picture
+
+
+# --- completion
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=_SHELLS, metavar="SHELL", help="bash, zsh or fish")
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from calico_mn.cli.complete import script
+
+    sys.stdout.write(script(options.shell))
+    return OK
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=(RUNS, NODES, PODS, PLACES))
+    parser.add_argument("--run")
+
+
+def _names(options: argparse.Namespace) -> int:
+    from calico_mn.cli.complete import seen
+
+    for name in seen(options.kind, options.run):
+        say(name)
+    return OK
+
+
+VERBS = {
+    "check": Verb(
+        "check", GROUP, "what this kernel and machine can do, and what to install",
+        "Looks for all that clusters and experiments need: tunl0 by the ipip module or by eBPF, "
+        "shaping of links, packet filters, programs and their versions. Changes nothing and loads "
+        "no module. Without root it cannot try eBPF.",
+        nothing, run=_check, json=True,
+        status="0 clusters can run here, 1 something needed is missing"),
+    "validate": Verb(
+        "validate", GROUP, "say what is wrong in topology files, with lines and hints",
+        "Reads topology files and reports all mistakes at once, each with its line and a hint.",
+        _add_validate, run=_validate, json=True,
+        examples=(("calico-mn validate topologies/*.yaml", "all shipped ones"),),
+        status="0 all are good, 2 one is not"),
+    "plan": Verb(
+        "plan", GROUP, "the ip and sysctl commands that a boot amounts to",
+        "Prints what 'up' would do, as commands for each network namespace, in the order in which "
+        "it does them. Nothing is done, and no root is needed. The real boot sends the same as "
+        "netlink messages.",
+        _add_plan, run=_plan, json=True,
+        examples=(("calico-mn plan topologies/article.yaml", "everything"),
+                  ("calico-mn plan FILE --mode Never --node node31", "one node, in another mode")),
+    ),
+    "graph": Verb(
+        "graph", GROUP, "draw a topology file or a run: SVG, dot or Mermaid",
+        "Draws subnets, routers, nodes and pods with their addresses; of a run those that it has "
+        "now (that needs root). --mode adds the ways that packets take between pods.",
+        _add_graph, run=_graph, root=_needs_root,
+        examples=(("calico-mn graph topologies/two-subnets.yaml -o cluster.svg", "for a browser"),
+                  ("calico-mn graph --mode Never FILE -o never.svg", "with ways of packets"),
+                  ("calico-mn graph FILE --format dot | dot -Tpdf -o cluster.pdf", "by Graphviz"),
+                  ("calico-mn graph lab --format mermaid", "a run, for Markdown"))),
+    "completion": Verb(
+        "completion", GROUP, "make the shell's Tab complete verbs, files, nodes and pods",
+        "Prints a script for bash, zsh or fish. Tab then completes verbs, options, topology "
+        "files, and the names of running nodes and pods. Those only root can see: without root "
+        "they come from 'sudo -n', where sudo needs no password at the moment.",
+        _add_completion, run=_completion,
+        examples=(('eval "$(calico-mn completion bash)"', "in ~/.bashrc"),
+                  ('eval "$(calico-mn completion zsh)"', "in ~/.zshrc, after compinit"),
+                  ("calico-mn completion fish | source", "in ~/.config/fish/config.fish"))),
+    "_names": Verb(
+        "_names", "", "", "What completion asks as root.", _add_names, run=_names, root=True),
+}
