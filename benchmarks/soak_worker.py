@@ -19,6 +19,8 @@ from clusters import Size, topology
 from calico_mn import CalicoNet
 from calico_mn.emulation.node import Pod
 from calico_mn.errors import CalicoMnError
+from calico_mn.kernel.socketfilter import CaptureFilter
+from calico_mn.state import PacketMatch
 
 #: programs that are left when their parent is killed
 SURVIVORS = 4
@@ -50,7 +52,7 @@ def live(size: Size, *, trial: bool) -> None:
         held = [pod.popen(["sleep", "1000"]),
                 other.popen(["env", "-i", "sleep", "1000"])]
         pod.pexec(["ping", "-c", "1", "-W", "1", other.ip])
-        with net.runtime.capture(node.name, "eth0", 4):
+        with net.runtime.capture(node.name, "eth0", CaptureFilter((PacketMatch.IPIP,))):
             pod.cmd("ip route")
         if trial:
             say("trial")

@@ -45,21 +45,21 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class RouterInterface:
-    """A router's foot in a subnet."""
+    """A router's interface in a subnet."""
 
     subnet: str
     address: IPv4Address
 
 
-#: inner addresses, protocol and ports: the flow that a tunnel hides, for MultipathHash.fields
+#: inner addresses, protocol and ports: the flow inside a tunnel, for MultipathHash.fields
 INNER_FLOW = 0x0DC0
-#: outer addresses and protocol: what Linux takes unless told otherwise
+#: outer addresses and protocol: Linux's default
 OUTER_FIELDS = 0x0007
 
 
 @dataclass(frozen=True, slots=True)
 class MultipathHash:
-    """What a router looks at to choose one of several equal ways, as Linux numbers it.
+    """What a router looks at to choose one of several equal routes, as Linux numbers it.
 
     ``policy`` is net.ipv4.fib_multipath_hash_policy: 0 outer addresses, 1 outer addresses and
     ports, 2 inner addresses of a tunnelled packet, 3 what ``fields`` says; ``fields`` is
@@ -97,12 +97,10 @@ class Node:
     ``address`` is ``spec.bgp.ipv4Address``. Its prefix length is what CrossSubnet compares with
     and may differ from the subnet's: an address given without one is a /32
     (libcalico-go/lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go).
-    ``vxlan_mac`` is ``spec.vxlanTunnelMACAddr``, empty where Felix chooses.
     """
 
     name: str
     address: IPv4Interface
-    vxlan_mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,6 @@ class IPPool:
     ipip_mode: EncapsulationMode = EncapsulationMode.NEVER
     nat_outgoing: bool = False
     disabled: bool = False
-    vxlan_mode: EncapsulationMode = EncapsulationMode.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +129,16 @@ class IPAMConfiguration:
 
     strict_affinity: bool = False
     max_blocks_per_host: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FelixConfiguration:
+    """``projectcalico.org/v3`` FelixConfiguration ``default``: what all nodes' Felix is told.
+
+    ``ipip_mtu`` is the MTU of tunl0 in bytes, 0 for Calico's automatic choice.
+    """
+
+    ipip_mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +160,7 @@ class Pod:
 class Topology:
     """A whole cluster. Tuples keep the order of the file.
 
-    ``veth_mtu`` is the pods' MTU, ``ipip_mtu`` that of tunl0 and ``vxlan_mtu`` that of
-    vxlan.calico (FelixConfiguration ``ipipMTU``, ``vxlanMTU``), in bytes, 0 for Calico's
-    automatic choice.
+    ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice.
     ``warnings`` are sentences for the user about what the file says and we leave out.
     """
 
@@ -166,10 +171,14 @@ class Topology:
     affinities: tuple[BlockAffinity, ...] = ()
     ipam: IPAMConfiguration = field(default_factory=IPAMConfiguration)
     veth_mtu: int = 0
-    ipip_mtu: int = 0
-    vxlan_mtu: int = 0
+    felix: FelixConfiguration = field(default_factory=FelixConfiguration)
     warnings: tuple[str, ...] = ()
     source: str = ""
+
+    @property
+    def ipip_mtu(self) -> int:
+        """The MTU of tunl0 in bytes, 0 for Calico's automatic choice."""
+        return self.felix.ipip_mtu
 
     def subnet_of(self, address: IPv4Address) -> Subnet | None:
         """The underlay subnet that holds ``address``, or None."""

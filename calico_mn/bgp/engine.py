@@ -1,7 +1,11 @@
-"""What a route engine offers to the cluster, whoever carries the routes.
+"""What a route engine offers to the cluster, whether computed here or run as processes.
 
-An engine learns what each node originates and answers what each node has learned. What a node
-makes of a learned prefix (tunnel or not) is :mod:`calico_mn.calico.encapsulation`'s business.
+An engine is told what each node originates, and answers what each node has learned. What a node
+makes of a learned prefix (tunnel or not) is :mod:`calico_mn.calico.encapsulation`'s business::
+
+    announce({node: prefixes}) --> engine --> names of the nodes whose tables changed
+                                      |
+                                      +-----> table(node): {prefix: next hop}
 """
 
 from __future__ import annotations
@@ -10,9 +14,15 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+#: each prefix with its best next hop
+Table = Mapping[IPv4Network, IPv4Address]
+
 
 class RouteEngine(Protocol):
-    """Distributes prefixes between the nodes. Nodes are known by their names."""
+    """Hands prefixes on between nodes, which are known by their names.
+
+    Every method raises ClusterError for a node that it does not know.
+    """
 
     @property
     def name(self) -> str:
@@ -22,13 +32,35 @@ class RouteEngine(Protocol):
         """Start a speaker that peers with all the others."""
 
     def remove_node(self, node: str) -> frozenset[str]:
-        """End a node's speaker in an orderly way; the nodes that lost prefixes by it."""
+        """End a node's speaker with notice; the nodes that lost prefixes by it."""
 
-    def originate(self, node: str, prefixes: Iterable[IPv4Network]) -> frozenset[str]:
-        """Make ``prefixes`` what ``node`` announces; the nodes whose learned prefixes changed."""
+    def announce(self, prefixes: Mapping[str, Iterable[IPv4Network]]) -> frozenset[str]:
+        """Make these what the nodes announce; the nodes whose learned prefixes changed."""
 
-    def learned(self, node: str) -> Mapping[IPv4Network, IPv4Address]:
-        """The node's best next hop for each prefix that others announce."""
+    def table(self, node: str) -> Table:
+        """What all announce, as ``node`` sees it; its own prefixes may be in it.
+
+        It never changes once it is given out, and nodes that see the same share one object, so
+        that what follows from it is worked out once for all of them.
+        """
+
+    def learned(self, node: str) -> Table:
+        """The node's best next hop for each prefix that others announce and it does not."""
 
     def is_alive(self, node: str) -> bool:
         """Whether the node's speaker runs; a dead one leaves the kernel's routes as they are."""
+
+    def kill(self, node: str) -> None:
+        """Let a speaker die without notice: its routes stay, at its peers too."""
+
+    def restart(self, node: str) -> frozenset[str]:
+        """Bring a dead speaker back; the nodes whose learned prefixes changed by it."""
+
+    def originated(self, node: str) -> tuple[IPv4Network, ...]:
+        """What the node announces, or would announce if its speaker were alive."""
+
+    def sessions(self, node: str) -> tuple[str, ...]:
+        """The nodes with which a session is up."""
+
+    def heard(self, node: str, peer: str) -> tuple[IPv4Network, ...]:
+        """The prefixes that ``node`` knows to be announced by ``peer``."""

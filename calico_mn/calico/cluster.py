@@ -6,25 +6,20 @@ out is :mod:`calico_mn.emulation`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico import cni, felix
-from calico_mn.calico.allocateip import Modes, TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.encapsulation import (
-    ENCAPSULATIONS,
     IPIP,
     UPLINK,
-    VXLAN,
-    Encapsulation,
-    Peer,
-    PoolMode,
     format_prefix,
-    remote_route,
+    own_block_route,
 )
 from calico_mn.calico.ipam import IPAM
+from calico_mn.calico.remote_routes import RemoteRoutes, Table
 from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.model import (
@@ -40,7 +35,7 @@ from calico_mn.model import (
 from calico_mn.state import Address, Device, Namespace, Route, Sysctl
 from calico_mn.text import is_label, is_subdomain
 
-_OUTSIDE_POOLS = PoolMode(IPIP, EncapsulationMode.NEVER)
+NEVER = EncapsulationMode.NEVER
 
 
 class Cluster:
@@ -61,8 +56,9 @@ class Cluster:
         self._addresses: set[IPv4Address] = set()
         self.endpoints: dict[str, WorkloadEndpoint] = {}
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
-        self._tunnels = TunnelAddresses(topology.pools, self.ipam)
-        self._datastore: dict[str, object] = {}
+        self._modes: dict[str, Mapping[str, EncapsulationMode]] = {}
+        self._tunnels_up: set[str] = set()
+        self._remote_routes = RemoteRoutes()
         self.has_tunnels = True
         #: what routers were told after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
@@ -70,6 +66,7 @@ class Cluster:
                                   for router in topology.underlay.routers
                                   for foot in router.interfaces}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
+        self._pool_modes = {pool.name: pool.ipip_mode for pool in topology.pools}
         #: (subnet or node, device in it) -> who has it
         self._devices: dict[tuple[str, str], str] = {}
         try:
@@ -102,7 +99,7 @@ class Cluster:
         port = port_name(node.name)
         self._take_device(subnet.name, port, node.name)
         try:
-            self._tunnels.add_node(node.name)
+            self._set_modes(node.name, self._pool_modes)
         except IPAMError:
             del self._devices[subnet.name, port]
             raise
@@ -116,12 +113,13 @@ class Cluster:
         if self._on_node[name]:
             pods = ", ".join(self._on_node[name])
             raise ClusterError(f"{name} still runs {pods}: delete those first")
-        self._tunnels.delete_node(name)
+        self.ipam.release(IPIP.handle_of(name))
         self.ipam.release_affinity(name)
+        self._tunnels_up.discard(name)
         node = self.nodes[name]
         self._addresses.discard(node.address.ip)
         del self._devices[self.fabric.subnet_of(node).name, port_name(name)]
-        del self.nodes[name], self._on_node[name]
+        del self.nodes[name], self._on_node[name], self._modes[name]
 
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:
         """Give a pod its address and its MTU, which it keeps whatever changes later."""
@@ -146,11 +144,8 @@ class Cluster:
             address = self.ipam.assign_ip(pod.node, pod.key, pod.ip)
         else:
             address = self.ipam.assign(pod.node, pod.key)
-        uplink_mtu = self.fabric.subnet_of(node).mtu
-        modes = self._tunnels.modes(pod.node).values()
-        mtu = felix.pod_mtu(uplink_mtu, (
-            mode.in_force.mtu(uplink_mtu, mode.in_force.configured_mtu(self.topology))
-            for mode in modes if mode.is_on), self.topology.veth_mtu)
+        mtu = felix.pod_mtu(self.fabric.subnet_of(node).mtu, self._modes[pod.node].values(),
+                            self.topology.veth_mtu, self.topology.ipip_mtu)
         endpoint = WorkloadEndpoint(pod.namespace, pod.name, pod.node, address, mtu)
         self.endpoints[pod.key] = self._on_node[pod.node][pod.key] = endpoint
         return endpoint
@@ -170,14 +165,40 @@ class Cluster:
         self.ipam.release(key)
         return endpoint
 
-    def set_mode(self, mode: EncapsulationMode, node: str | None = None,
-                 encapsulation: Encapsulation | None = None) -> None:
+    def set_mode(self, mode: EncapsulationMode, node: str | None = None) -> None:
         """Put every pool into ``mode``, as all nodes see it or as one node alone does.
 
-        Without ``encapsulation`` each pool keeps its own. Raises IPAMError when no address is
-        left for a tunnel; the modes are then as before.
+        Raises IPAMError when no address is left for a tunnel; the modes are then as before.
         """
-        self._tunnels.set_mode(mode, encapsulation, None if node is None else self.node(node).name)
+        modes = {pool.name: mode for pool in self.topology.pools}
+        before = self._modes.copy()
+        names = list(self.nodes) if node is None else [self.node(node).name]
+        try:
+            for name in names:
+                self._set_modes(name, modes)
+        except IPAMError:
+            for name in names:
+                self._set_modes(name, before[name])
+            raise
+        if node is None:
+            self._pool_modes = modes
+
+    def _set_modes(self, node: str, modes: Mapping[str, EncapsulationMode]) -> None:
+        """How a node sees the pools' modes, and the tunnel address that follows from it.
+
+        node/pkg/allocateip gives a tunnel address while an enabled pool has IPIP, and takes it
+        back otherwise.
+        """
+        self._modes[node] = modes
+        handle = IPIP.handle_of(node)
+        pools = [pool for pool in self.topology.pools
+                 if modes[pool.name] is not NEVER and not pool.disabled]
+        if not pools:
+            self.ipam.release(handle)
+        elif self.ipam.allocation(handle) is None:
+            self.ipam.assign(node, handle, pools)
+        if any(mode is not NEVER for mode in modes.values()):
+            self._tunnels_up.add(node)
 
     # --- what is
 
@@ -200,32 +221,23 @@ class Cluster:
         """The pods of a node, oldest first."""
         return tuple(self._on_node[node].values())
 
-    def mode(self, node: str, pool: IPPool) -> PoolMode:
+    def mode(self, node: str, pool: IPPool) -> EncapsulationMode:
         """A pool's mode as a node sees it."""
-        return self._tunnels.modes(node)[pool.name]
+        return self._modes[node][pool.name]
 
-    def mode_of_pool(self, pool: IPPool) -> PoolMode:
+    def mode_of_pool(self, pool: IPPool) -> EncapsulationMode:
         """A pool's mode as the cluster has it; single nodes may see another."""
-        return self._tunnels.modes()[pool.name]
+        return self._pool_modes[pool.name]
 
-    def uses(self, encapsulation: Encapsulation) -> bool:
-        """Whether any node sees a pool with this encapsulation."""
-        return self._tunnels.uses(encapsulation)
+    @property
+    def uses_ipip(self) -> bool:
+        """Whether any node sees a pool with IPIP."""
+        return any(mode is not NEVER for modes in self._modes.values() for mode in modes.values())
 
-    def would_use(self, encapsulation: Encapsulation, wanted: Encapsulation | None) -> bool:
-        """Whether any pool has this encapsulation once all have ``wanted``; None: their own."""
-        return any((wanted or self.mode_of_pool(pool).encapsulation) is encapsulation
-                   for pool in self.topology.pools)
-
-    def tunnel_address(self, node: str, encapsulation: Encapsulation = IPIP
-                       ) -> IPv4Address | None:
-        """The address of a node's tunnel device, None while it has none."""
-        return self._tunnels.address(node, encapsulation)
-
-    def tunnel_addresses(self, node: str) -> dict[Encapsulation, IPv4Address]:
-        """The addresses of a node's tunnel devices."""
-        return {encapsulation: address for encapsulation in ENCAPSULATIONS
-                if (address := self._tunnels.address(node, encapsulation)) is not None}
+    def tunnel_address(self, node: str) -> IPv4Address | None:
+        """The address on a node's tunl0, None while it has none."""
+        allocation = self.ipam.allocation(IPIP.handle_of(node))
+        return allocation.address if allocation else None
 
     def originated(self, node: str) -> tuple[IPv4Network, ...]:
         """What a node announces: its blocks, and as /32 what it uses outside of them.
@@ -239,88 +251,51 @@ class Cluster:
 
     def _has(self, node: str, address: IPv4Address) -> bool:
         """Whether a node uses an address; BIRD knows a /32 block, without blackhole, by that."""
-        return address in self.tunnel_addresses(node).values() or any(
+        return address == self.tunnel_address(node) or any(
             endpoint.address == address for endpoint in self._on_node[node].values())
-
-    def felix_routes_changed(self) -> bool:
-        """Whether Felix may write other routes than when this was last asked.
-
-        The datastore tells every Felix of every node's blocks, borrowed addresses and VTEP.
-        """
-        before, self._datastore = self._datastore, {
-            name: (self.originated(name), self.tunnel_address(name, VXLAN)) for name in self.nodes
-        } if self.uses(VXLAN) else {}
-        return before != self._datastore
 
     # --- wanted states
 
-    def node_state(self, name: str, learned: Mapping[IPv4Network, IPv4Address]) -> Namespace:
-        """What a node's namespace should hold, given what its speaker has learned."""
-        node, modes = self.nodes[name], self._tunnels.modes(name)
+    def node_state(self, name: str, table: Table) -> Namespace:
+        """What a node's namespace should hold, given each prefix's best next hop.
+
+        ``table`` may hold the node's own prefixes; it must not change once it was passed here.
+        """
+        node = self.nodes[name]
         subnet = self.fabric.subnet_of(node)
-        tunnels = self.tunnel_addresses(name)
         devices: list[Device] = [uplink(subnet)]
         if self.has_tunnels:
             devices.insert(0, IPIP.tunnel(
-                subnet.mtu, self._tunnels.has_used_ipip(name), self.topology.ipip_mtu))
-        if VXLAN in tunnels:
-            devices.append(VXLAN.tunnel(node, subnet.mtu, self.topology.vxlan_mtu))
-        addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}"),
-                     *(Address(encapsulation.device, f"{address}/32")
-                       for encapsulation, address in tunnels.items())]
+                subnet.mtu, name in self._tunnels_up, self.topology.ipip_mtu))
+        addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}")]
+        tunnel = self.tunnel_address(name)
+        if tunnel is not None:
+            addresses.append(Address(IPIP.device, f"{tunnel}/32"))
         sysctls: list[Sysctl] = list(felix.node_sysctls(self.rp_filter))
         routes: list[Route] = []
         gateway = self.fabric.gateway(subnet)
         if gateway is not None:
             routes.append(Route("default", via=str(gateway), device=UPLINK))
-        routes += (route for block in self.ipam.blocks(name)
-                   if (route := self._mode_in(modes, block).in_force.block_route(block)))
+        routes += self._block_routes(name)
         for endpoint in self._on_node[name].values():
             side = cni.host_side(endpoint, self.rp_filter)
             devices.append(side.device)
             routes.append(side.route)
             sysctls += side.sysctls
-        peers = self._peers(name) if VXLAN in tunnels else ()
         # A dead peer may still announce what has moved here: BIRD leaves alien routes alone.
         local = {route.destination for route in routes}
-        routes += (route for route in (*self._learned_routes(node, learned),
-                                       *self._felix_routes(node, peers))
-                   if route.destination not in local)
-        return Namespace(name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
-                         VXLAN.neighbours(peers), VXLAN.fdb(peers))
+        local.update(map(format_prefix, self.originated(name)))
+        modes = tuple((pool.cidr, self._modes[name][pool.name]) for pool in self.topology.pools)
+        routes += [
+            route for route in self._remote_routes.of(table, modes, self.fabric.node_network(node))
+            if route.destination not in local]
+        return Namespace(name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls))
 
-    def _mode_in(self, modes: Modes, prefix: IPv4Network) -> PoolMode:
-        """The mode of the pool that a prefix lies in."""
-        return next((modes[pool.name] for pool in self.topology.pools
-                     if prefix.network_address in pool.cidr), _OUTSIDE_POOLS)
-
-    def _learned_routes(self, node: Node, learned: Mapping[IPv4Network, IPv4Address]
-                        ) -> Iterator[Route]:
-        """What BIRD writes of what it learned: all but the prefixes that are Felix's."""
-        network, modes = self.fabric.node_network(node), self._tunnels.modes(node.name)
-        for prefix, next_hop in learned.items():
-            mode = self._mode_in(modes, prefix)
-            if not mode.in_force.is_felix:
-                route = remote_route(format_prefix(prefix), Peer(next_hop), mode, network)
-                if route is not None:
-                    yield route
-
-    def _felix_routes(self, node: Node, peers: Iterable[Peer]) -> Iterator[Route]:
-        """What Felix writes of the datastore's blocks, whether or not BGP works."""
-        network, modes = self.fabric.node_network(node), self._tunnels.modes(node.name)
-        for peer in peers:
-            for prefix in self.originated(peer.name):
-                mode = self._mode_in(modes, prefix)
-                if mode.in_force.is_felix:
-                    route = remote_route(format_prefix(prefix), peer, mode, network)
-                    if route is not None:
-                        yield route
-
-    def _peers(self, node: str) -> tuple[Peer, ...]:
-        """The other nodes with their VTEPs."""
-        return tuple(Peer(other.address.ip, other.name, self._tunnels.address(other.name, VXLAN),
-                          VXLAN.tunnel_mac(other))
-                     for other in self.nodes.values() if other.name != node)
+    def _block_routes(self, node: str) -> Iterator[Route]:
+        for block in self.ipam.blocks(node):
+            route = own_block_route(block)
+            if route is not None:
+                yield route
 
     def pod_state(self, key: str) -> Namespace:
         """What a pod's namespace should hold."""

@@ -22,7 +22,7 @@ def status(job: Job) -> dict[str, Any]:
     cluster = net.cluster
     record = net.runtime.directory.record
     pools = [{"name": pool.name, "cidr": str(pool.cidr), "disabled": pool.disabled,
-              **{field: str(mode) for field, mode in cluster.mode_of_pool(pool).fields.items()},
+              "ipipMode": str(cluster.mode_of_pool(pool)),
               "nodes": {node: str(mode) for node in cluster.nodes
                         if (mode := cluster.mode(node, pool)) != cluster.mode_of_pool(pool)}}
              for pool in cluster.topology.pools]
@@ -94,14 +94,16 @@ def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
         job.require_node(node)
     rows = []
     for name in [node] if node else net.cluster.nodes:
-        speaker = net.distributor.speaker(name)
+        engine = net.distributor
+        sessions = engine.sessions(name)
         rows.append({
-            "node": name, "address": str(speaker.address), "alive": speaker.alive,
-            "announces": list(map(str, speaker.originated)),
+            "node": name, "address": str(net.cluster.nodes[name].address.ip),
+            "alive": engine.is_alive(name),
+            "announces": list(map(str, engine.originated(name))),
             "peers": [{"address": str(other.address.ip), "node": peer,
                        "type": "node-to-node mesh",
-                       "state": "up" if peer in speaker.sessions else "down",
-                       "prefixes": list(map(str, speaker.learned_from(other.address.ip)))}
+                       "state": "up" if peer in sessions else "down",
+                       "prefixes": list(map(str, engine.heard(name, peer)))}
                       for peer, other in net.cluster.nodes.items() if peer != name]})
     return rows
 

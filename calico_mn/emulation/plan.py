@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from calico_mn.bgp.distributor import Distributor
+from calico_mn.bgp.engine import RouteEngine
+from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import creation
 from calico_mn.kernel import iptext
@@ -27,17 +28,16 @@ class Step:
     commands: tuple[str, ...]
 
 
-def host_states(cluster: Cluster, distributor: Distributor) -> list[Namespace]:
+def host_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
     """Switches, routers and nodes, once every node has announced what it has."""
     for node in cluster.nodes.values():
-        distributor.add_node(node.name, node.address.ip)
-    for name in cluster.nodes:
-        distributor.originate(name, cluster.originated(name))
+        engine.add_node(node.name, node.address.ip)
+    engine.announce({name: cluster.originated(name) for name in cluster.nodes})
     underlay = cluster.topology.underlay
     return [
         *(cluster.subnet_state(subnet) for subnet in underlay.subnets),
         *(cluster.router_state(router) for router in underlay.routers),
-        *(cluster.node_state(name, distributor.learned(name)) for name in cluster.nodes),
+        *(cluster.node_state(name, engine.table(name)) for name in cluster.nodes),
     ]
 
 
@@ -55,7 +55,7 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
     cluster = Cluster(topology, rp_filter)
     if mode is not None:
         cluster.set_mode(mode)
-    hosts = host_states(cluster, Distributor())
+    hosts = host_states(cluster, FullMesh())
     kinds = {**{subnet.name: SWITCH for subnet in topology.underlay.subnets},
              **{router.name: ROUTER for router in topology.underlay.routers},
              **dict.fromkeys(cluster.nodes, NODE), **dict.fromkeys(cluster.endpoints, POD)}

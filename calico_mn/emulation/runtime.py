@@ -20,6 +20,7 @@ from calico_mn.difference import Difference
 from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import (
+    encode,
     facts,
     flowhash,
     leftovers,
@@ -27,17 +28,16 @@ from calico_mn.kernel import (
     packetfilter,
     processes,
     routes,
-    rtnetlink,
     tunnel,
 )
-from calico_mn.kernel.bulk_capture import BulkCapture
-from calico_mn.kernel.capture import Capture
+from calico_mn.kernel.capture import BulkCapture, Capture
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, environment
 from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
+from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.kernel.verifier import Verifier
-from calico_mn.kernel.writer import KernelWriter
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
 from calico_mn.state import IPIP, Bridge, Drop, Filter, Namespace, Tunnel
@@ -219,15 +219,15 @@ class Runtime:
             raise ClusterError(f"{name} is not running")
         return self._thread.call(self._thread.open, namespace)
 
-    def capture(self, name: str, device: str, protocol: int) -> Capture:
-        """Begin to capture a namespace's packets of one IP protocol on one device."""
+    def capture(self, name: str, device: str, wanted: CaptureFilter) -> Capture:
+        """Begin to capture a namespace's packets that match, on one device."""
         with _named(name):
-            return self.inside(name, Capture, device, protocol)
+            return self.inside(name, Capture, wanted, device)
 
-    def capture_bulk(self, name: str, device: str, source: str) -> BulkCapture:
-        """Begin to capture the headers of TCP packets with a source address on one device."""
+    def capture_bulk(self, name: str, device: str, wanted: CaptureFilter) -> BulkCapture:
+        """Begin to capture the headers of very many packets that match, on one device."""
         with _named(name):
-            capture = self.inside(name, BulkCapture, device, source)
+            capture = self.inside(name, BulkCapture, wanted, device)
         capture.start()
         return capture
 
@@ -298,7 +298,7 @@ class Runtime:
             self._thread.enter(namespace)
             with NetlinkSocket() as netlink:
                 names = {index: name for name, index in
-                         rtnetlink.device_indexes(netlink).items()}
+                         encode.device_indexes(netlink).items()}
                 return routes.main_table(netlink, names)
 
         return self._thread.call(job)

@@ -123,7 +123,7 @@ def look(plan: Plan) -> Iterator[Seen]:
         yield TCP, _between(pair), _connects(plan, pair)
     for node in net.nodes:
         yield SPEAKER, {"node": node.name}, Measurement({
-            "sessions": len(net.distributor.speaker(node.name).sessions),
+            "sessions": len(net.distributor.sessions(node.name)),
             "routes": _routes_between_nodes(node)})
 
 

@@ -12,7 +12,7 @@ from calico_mn.measure.iperf import Transfer
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host
-from calico_mn.measure.segments import wire_segments
+from calico_mn.measure.wire import wire_segments
 
 #: name, factors of the instrument's own, and what takes the reading
 Instrument = tuple[str, dict[str, Value], Callable[[], Measurement]]

@@ -22,7 +22,7 @@ from calico_mn.measure.metrics import Value
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD
-from calico_mn.topology.scaled import free_addresses, scaled
+from calico_mn.topology.placement import free_addresses, scaled
 
 INSTRUMENT = "life"
 

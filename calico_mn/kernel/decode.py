@@ -1,4 +1,4 @@
-"""rtnetlink's answers to dumps as values: the other direction of :mod:`.rtnetlink`. Pure.
+"""rtnetlink's answers to dumps as values: the other direction of :mod:`.encode`. Pure.
 
 Layouts are those of ``include/uapi/linux/{rtnetlink,if_link,if_addr,pkt_sched,pkt_cls}.h``; what
 is printed of a route follows ``print_route()`` in iproute2's ip/iproute.c.
@@ -11,8 +11,8 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping
 
+from calico_mn.kernel.encode import DEVCONF, KINDS, PROTOCOLS, SCOPES
 from calico_mn.kernel.netlink import attributes
-from calico_mn.kernel.rtnetlink import DEVCONF, KINDS, PROTOCOLS, SCOPES
 from calico_mn.present import Link, Program, Qdisc, vxlan_detail
 from calico_mn.state import VXLAN, Address, FdbEntry, Neighbour, NextHop, Route
 

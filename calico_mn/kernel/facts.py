@@ -11,14 +11,14 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
+from calico_mn.kernel.encode import DEVCONF, RTM_GETADDR, RTM_GETLINK
 from calico_mn.kernel.netlink import NetlinkSocket, attribute, attributes
-from calico_mn.kernel.rtnetlink import DEVCONF, RTM_GETADDR, RTM_GETLINK
 
 RTM_DELNEIGH, RTM_GETNEIGH = 29, 30
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFLA_LINKINFO, _IFLA_STATS64, _IFLA_AF_SPEC = 18, 23, 26
-_IFF_UP, _IFF_LOWER_UP = 1, 0x10000
+_IFF_UP, _IFF_LOWER_UP, _NUD_PERMANENT = 1, 0x10000, 0x80
 _STATES = {0x01: "INCOMPLETE", 0x02: "REACHABLE", 0x04: "STALE", 0x08: "DELAY", 0x10: "PROBE",
            0x20: "FAILED", 0x80: "PERMANENT"}
 
@@ -102,13 +102,17 @@ def read() -> Facts:
 
 
 def forget_neighbours() -> None:
-    """Remove what the namespace knows about its neighbours, so that it must ask again."""
+    """Remove what the namespace has learned about its neighbours, so that it must ask again.
+
+    Permanent entries stay: they were configured, as those of a VXLAN device are.
+    """
     with NetlinkSocket() as netlink:
         header = struct.Struct("=BxxxiHBB")
         known = netlink.dump(RTM_GETNEIGH, header.pack(socket.AF_INET, 0, 0, 0, 0))
         netlink.attempt([
             (RTM_DELNEIGH, 0, body[:header.size] + attribute(1, attributes(body[header.size:])[1]))
-            for body in known if 1 in attributes(body[header.size:])])
+            for body in known if 1 in attributes(body[header.size:])
+            and not header.unpack_from(body)[2] & _NUD_PERMANENT])
 
 
 def _device(body: bytes) -> tuple[DeviceFacts, dict[str, int]]:

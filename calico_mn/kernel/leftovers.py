@@ -89,7 +89,7 @@ def _dead() -> dict[str, registry.FoundRun]:
     root = place.find()
     if root is None or not root.exists():
         return {}
-    with runs.locked():
+    with place.locked():
         found = registry.runs()
     return {run.identity: run for run in found if run.status == registry.DEAD}
 

@@ -15,8 +15,8 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from calico_mn.kernel.encode import RTM_GETROUTE, device_indexes
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, attribute, attributes, u32
-from calico_mn.kernel.rtnetlink import RTM_GETROUTE, device_indexes
 
 _RTM_F_FIB_MATCH, _RTM_F_LOOKUP_TABLE, _RTM_F_CLONED = 0x2000, 0x1000, 0x200
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 2, 3, 4, 5, 6

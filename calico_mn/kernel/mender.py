@@ -6,7 +6,7 @@ import errno
 from collections.abc import Sequence
 
 from calico_mn.errors import KernelError
-from calico_mn.kernel import iptext, rtnetlink
+from calico_mn.kernel import encode, iptext
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
@@ -26,24 +26,24 @@ def send(change: Mend, namespace: NetworkNamespace, tunnel: TunnelBackend,
     index = namespace.index
     for name in change.removed:
         if name in namespace.indexes:
-            _send(netlink, namespace, [rtnetlink.link_removal(index(name))],
+            _send(netlink, namespace, [encode.link_removal(index(name))],
                   f"ip link del {name}", _GONE)
             del namespace.indexes[name]
     for found, name in change.renamed:
         # Before Linux 6.2 a device that is up keeps its name (dev_change_name).
         _send(netlink, namespace,
-              [rtnetlink.link(found.index, up=False), rtnetlink.link(found.index, name=name),
-               rtnetlink.link(found.index, up=found.up)], f"ip link set {found.name} name {name}")
+              [encode.link(found.index, up=False), encode.link(found.index, name=name),
+               encode.link(found.index, up=found.up)], f"ip link set {found.name} name {name}")
         namespace.indexes.pop(found.name, None)
         namespace.indexes[name] = found.index
     for wanted, found in change.changed:
         _send(netlink, namespace, [_link(wanted, found, namespace)],
               iptext.link_changed(wanted, found))
     for device in change.reshaped:
-        _send(netlink, namespace, [rtnetlink.shaping_removal(index(device.name))],
+        _send(netlink, namespace, [encode.shaping_removal(index(device.name))],
               f"tc qdisc del dev {device.name} root", _GONE)
         if device.shaping:
-            _send(netlink, namespace, rtnetlink.shaping(device.shaping, index(device.name)),
+            _send(netlink, namespace, encode.shaping(device.shaping, index(device.name)),
                   "; ".join(iptext.shaping(device.name, device.shaping)))
     for program in change.programs:
         _send(netlink, namespace, tunnel.attach(namespace, program),
@@ -52,7 +52,7 @@ def send(change: Mend, namespace: NetworkNamespace, tunnel: TunnelBackend,
 
 def _link(wanted: Link, found: Link, namespace: NetworkNamespace) -> Message:
     """One message with what differs."""
-    return rtnetlink.link(
+    return encode.link(
         namespace.index(wanted.name), up=wanted.up if wanted.up != found.up else None,
         mtu=wanted.mtu or 0 if wanted.mtu != found.mtu else 0,
         txqueuelen=wanted.txqueuelen if wanted.txqueuelen != found.txqueuelen else None,

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import neighbour_ledger, place, registry, runs
+from calico_mn.kernel import neighbour_ledger, place, registry
 from calico_mn.kernel.neighbour_ledger import Ledger
 from calico_mn.model import Topology
 
@@ -66,7 +66,7 @@ def raise_limit(topology: Topology, run: str) -> None:
 
     Raises UnsupportedError where it cannot be written.
     """
-    with runs.locked():
+    with place.locked():
         now = limit()
         if now is None:
             return
@@ -92,7 +92,7 @@ def give_back(run: str = "") -> tuple[int, int] | None:
     root = place.find()
     if root is None or not (root / LEDGER).exists():
         return None
-    with suppress(OSError, ClusterError, UnsupportedError), runs.locked():
+    with suppress(OSError, ClusterError, UnsupportedError), place.locked():
         ledger, now = _read(), limit()
         if ledger is None or now is None:
             return None

@@ -1,6 +1,6 @@
 """The netlink wire: attributes, messages, and a socket that sends many of them at once.
 
-What the messages say is built in :mod:`calico_mn.kernel.rtnetlink`. Layouts are those of
+What the messages say is built in :mod:`calico_mn.kernel.encode`. Layouts are those of
 ``include/uapi/linux/netlink.h`` (RFC 3549 describes the protocol).
 """
 

@@ -5,7 +5,7 @@ descriptor, so that nothing of it survives this process, however that ends. Only
 :class:`NamespaceThread` ever leaves the machine's own namespace; an exception or a Ctrl-C in
 the caller's thread therefore cannot leave the caller in the wrong one.
 
-What is put into a namespace is :mod:`calico_mn.kernel.writer`'s business.
+What is put into a namespace is :mod:`calico_mn.kernel.write`'s business.
 """
 
 from __future__ import annotations

@@ -127,6 +127,11 @@ class Packet:
         """Whether a whole IPv4 header is inside another one."""
         return len(self.layers) > 1
 
+    @property
+    def is_fragment(self) -> bool:
+        """Whether it is a piece of a larger packet, or has one inside."""
+        return any(layer.header.is_fragment for layer in self.layers)
+
 
 def decode(data: bytes, ethernet: bool, vxlan_port: int = VXLAN_PORT) -> Packet | None:
     """Take a frame apart; None for what is neither ARP nor IPv4, or is cut short."""

@@ -5,17 +5,25 @@ Root of a user namespace (``unshare -Urnm``) is an ordinary user there, or the m
 without its powers, whose runs are none of its business. Its runs lie below XDG_RUNTIME_DIR if that
 is a directory of its own, else in a directory in /tmp with a name that nobody can foresee: it is
 known again by its owner and mode.
+
+The directory is there while a run is, and is made and removed only under its own lock (flock(2)):
+a run that begins finds it, or makes it, and no run that ends removes it meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import re
 import stat
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from calico_mn.errors import UnsupportedError
 
 MACHINE = Path("/run/calico-mn")
 
@@ -29,6 +37,9 @@ _LONGEST = 64
 #: how many numbers there are to map: the first user namespace maps them all
 _ALL_IDS = 2**32 - 1
 _OTHERS = 0o077
+# How long a stop waits for a process that has the lock, which may itself have been stopped.
+_REMOVAL_WAIT_S = 1.0
+_LOCK_PAUSE_S = 0.002
 
 
 def find() -> Path | None:
@@ -37,13 +48,85 @@ def find() -> Path | None:
 
 
 def make() -> Path:
-    """The place for runs, made if need be; whose it is, who uses it sees. Raises OSError."""
-    if _is_machines():
-        MACHINE.mkdir(mode=0o755, exist_ok=True)
-        return MACHINE
-    path = _in_runtime_directory() or _in_temporary() or _new_temporary()
-    path.mkdir(mode=0o700, exist_ok=True)
+    """The place for runs, made if need be; whose it is, who uses it sees. Raises OSError.
+
+    Without the lock it may be gone again at once.
+    """
+    is_machines = _is_machines()
+    path = MACHINE if is_machines else (
+        _in_runtime_directory() or _in_temporary() or _new_temporary())
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o755 if is_machines else 0o700)
     return path
+
+
+@contextmanager
+def locked() -> Iterator[Path]:
+    """The place for runs, made if need be, for one process at a time.
+
+    Whoever chooses a name, makes or removes a directory there, holds this lock. If the place is
+    empty afterwards it is removed. Raises OSError, and UnsupportedError where it is another
+    user's, or others may write to it.
+    """
+    while True:
+        path = make()
+        try:
+            descriptor = _open(path)
+        except FileNotFoundError:
+            continue  # the last run has just ended, and the place with it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            status = os.fstat(descriptor)
+            if status.st_nlink == 0:
+                continue
+            if find() not in (path, None):
+                with suppress(OSError):
+                    path.rmdir()
+                continue
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                raise UnsupportedError(f"{path} is not root's alone: somebody else can change what"
+                                       " is in it; look at it, then remove it")
+            try:
+                yield path
+            finally:
+                with suppress(OSError):
+                    path.rmdir()
+            return
+        finally:
+            os.close(descriptor)
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove the place for runs unless there is something in it; never under another's lock."""
+    try:
+        descriptor = _open(path)
+    except OSError:
+        return
+    try:
+        # One that was removed meanwhile may have a successor, whose lock this is not.
+        if _lock_in_time(descriptor) and os.fstat(descriptor).st_nlink:
+            with suppress(OSError):
+                path.rmdir()
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _lock_in_time(descriptor: int) -> bool:
+    """Lock a directory, unless another process has it for too long."""
+    deadline = time.monotonic() + _REMOVAL_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return True
 
 
 def is_user_namespace() -> bool:
@@ -89,13 +172,17 @@ def _in_temporary() -> Path | None:
 
 
 def _new_temporary() -> Path:
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_TEMPORARY))
-    # Two processes that find none at the same time make one each: all use the first.
-    first = _in_temporary() or path
-    if first != path:
-        with suppress(OSError):
-            path.rmdir()
-    return first
+    """A new directory, or the one that another process has made meanwhile.
+
+    /tmp is locked for that, so that two processes make one directory, not two. It is everybody's,
+    so another user's lock is not waited for without an end.
+    """
+    descriptor = os.open(_TEMPORARY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock_in_time(descriptor)
+        return _in_temporary() or Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_TEMPORARY))
+    finally:
+        os.close(descriptor)
 
 
 def _is_private(path: Path) -> bool:

@@ -9,9 +9,7 @@ from contextlib import suppress
 
 from calico_mn.errors import KernelError
 from calico_mn.kernel import decode
-from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, u32
-from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
-from calico_mn.kernel.rtnetlink import (
+from calico_mn.kernel.encode import (
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
@@ -19,6 +17,8 @@ from calico_mn.kernel.rtnetlink import (
     RTM_GETROUTE,
     RTM_GETTFILTER,
 )
+from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, u32
+from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.present import Present, Program, expected_qdiscs, expected_sysctls
 from calico_mn.state import VXLAN, Namespace, Sysctl, Tunnel
 

@@ -13,8 +13,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -57,7 +57,7 @@ class RunDirectory:
             "user_namespace": processes.user_namespace(), "locked": True, "started": _now(),
             **description}
         try:
-            with locked() as root:
+            with place.locked() as root:
                 self.record["name"] = self.name = registry.new_name(
                     name, str(description.get("topology", "")), registry.runs())
                 # One of that name may be another container's, or a killed process's with our pid.
@@ -111,17 +111,13 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Delete the directory, and the common one if no other run uses it."""
-        root = place.find()
         if self.path != Path():
-            root = self.path.parent
             with suppress(OSError):
                 _delete(self.path)
+            place.remove_if_empty(self.path.parent)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-        if root is not None:
-            with suppress(OSError):
-                root.rmdir()
 
 
 def remove_dead(identity: str) -> str:
@@ -131,14 +127,12 @@ def remove_dead(identity: str) -> str:
     could not be deleted, or ``""``.
     """
     try:
-        with locked() as root:
+        with place.locked():
             for run in registry.runs():
                 if run.identity == identity and run.status == registry.DEAD:
                     _delete(run.path)
     except OSError as error:
         return error.strerror or str(error)
-    with suppress(OSError):
-        root.rmdir()
     return ""
 
 
@@ -150,33 +144,6 @@ def _delete(path: Path) -> None:
         else:
             entry.unlink()
     path.rmdir()
-
-
-@contextmanager
-def locked() -> Iterator[Path]:
-    """One process at a time chooses a name and makes its directory in the place for runs.
-
-    Raises UnsupportedError where that is another user's, or others may write to it.
-    """
-    while True:
-        root = place.make()
-        try:
-            descriptor = os.open(
-                root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # the last run has just ended, and the place with it
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            found = os.fstat(descriptor)
-            if found.st_nlink == 0:
-                continue
-            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise UnsupportedError(f"{root} is not root's alone: somebody else can change what"
-                                       " is in it; look at it, then remove it")
-            yield root
-            return
-        finally:
-            os.close(descriptor)
 
 
 def _now() -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from calico_mn.delta import Delta
 from calico_mn.errors import KernelError
-from calico_mn.kernel import iptext, rtnetlink
+from calico_mn.kernel import encode, iptext
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
@@ -30,7 +30,7 @@ _GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 # Indexes that are asked for (tunl0, eth0) are small; the others begin above this.
 _FIRST_FREE_INDEX = 9
 
-_LOOPBACK_UP: Step = (rtnetlink.link(1, up=True), partial(str, "ip link set lo up"))
+_LOOPBACK_UP: Step = (encode.link(1, up=True), partial(str, "ip link set lo up"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,11 @@ def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: Tunn
         steps += _tunnel_steps(device, namespace, tunnel, ())
     index = namespace.index
     addresses = range(len(steps), len(steps) + len(change.addresses_added))
-    steps += [(rtnetlink.address(a, index(a.device)), partial(iptext.address, a))
+    steps += [(encode.address(a, index(a.device)), partial(iptext.address, a))
               for a in change.addresses_added]
-    steps += [(rtnetlink.neighbour(n, index(n.device)), partial(iptext.neighbour, n))
+    steps += [(encode.neighbour(n, index(n.device)), partial(iptext.neighbour, n))
               for n in change.neighbours_replaced]
-    steps += [(rtnetlink.route(r, index(r.device),
+    steps += [(encode.route(r, index(r.device),
                                hop_indexes=[index(hop.device) for hop in r.next_hops]),
                partial(iptext.route, r))
               for r in change.routes_replaced]
@@ -102,7 +102,7 @@ def plan(change: Delta, namespaces: Mapping[str, NetworkNamespace], tunnel: Tunn
 
 
 def _link_removal(device: Device, namespace: NetworkNamespace) -> Step:
-    return (rtnetlink.link_removal(namespace.index(device.name)),
+    return (encode.link_removal(namespace.index(device.name)),
             partial(iptext.link_removal, device))
 
 
@@ -110,13 +110,13 @@ def _removal_steps(change: Delta, namespace: NetworkNamespace) -> list[Step]:
     """What is on a device that somebody removed before us went with it."""
     known = {"": 0, **namespace.indexes}
     return [
-        *((rtnetlink.route(r, known[r.device], remove=True),
+        *((encode.route(r, known[r.device], remove=True),
            partial(iptext.route, r, remove=True))
           for r in change.routes_removed if r.devices <= known.keys()),
-        *((rtnetlink.neighbour(n, known[n.device], remove=True),
+        *((encode.neighbour(n, known[n.device], remove=True),
            partial(iptext.neighbour, n, remove=True))
           for n in change.neighbours_removed if n.device in known),
-        *((rtnetlink.address(a, known[a.device], remove=True),
+        *((encode.address(a, known[a.device], remove=True),
            partial(iptext.address, a, remove=True))
           for a in change.addresses_removed if a.device in known),
         *(_link_removal(device, namespace)
@@ -127,7 +127,7 @@ def _removal_steps(change: Delta, namespace: NetworkNamespace) -> list[Step]:
 def _tunnel_steps(device: Tunnel, namespace: NetworkNamespace, tunnel: TunnelBackend,
                   settings: Sequence[Sysctl]) -> list[Step]:
     say = partial(_joined, iptext.tunnel_changed, device)
-    messages = ([rtnetlink.link(namespace.index(device.name), up=device.up, mtu=device.mtu)]
+    messages = ([encode.link(namespace.index(device.name), up=device.up, mtu=device.mtu)]
                 if device.kind == VXLAN else tunnel.configure(namespace, device))
     return [*((message, say) for message in messages),
             *_sysctl_steps(namespace.index(device.name), settings)]
@@ -138,17 +138,17 @@ def _device_steps(device: Device, namespace: NetworkNamespace,
                   ) -> list[Step]:
     say = partial(_joined, iptext.device_added, device)
     if isinstance(device, Bridge):
-        return [(rtnetlink.bridge(device, _new_index(namespace, device.name)), say)]
+        return [(encode.bridge(device, _new_index(namespace, device.name)), say)]
     steps: list[Step] = []
     if isinstance(device, Tunnel):
         number = _new_index(namespace, device.name)
-        steps.append((rtnetlink.vxlan(device, number, namespace.index(device.uplink)), say))
+        steps.append((encode.vxlan(device, number, namespace.index(device.uplink)), say))
         return [*steps, *_sysctl_steps(number, settings, up=device.up)]
     if isinstance(device, Veth):
         peer = namespaces[device.peer.namespace]
         number = _new_index(namespace, device.name)
         peer_number = _new_index(peer, device.peer.name, device.peer.index)
-        steps.append((rtnetlink.veth(device, number, peer_number, peer.descriptor,
+        steps.append((encode.veth(device, number, peer_number, peer.descriptor,
                                      namespace.index(device.master)), say))
         shaping = device.shaping
     else:
@@ -156,7 +156,7 @@ def _device_steps(device: Device, namespace: NetworkNamespace,
         shaping = device.shaping
     steps += _sysctl_steps(number, settings, up=True)
     if shaping:
-        steps += [(message, say) for message in rtnetlink.shaping(shaping, number)]
+        steps += [(message, say) for message in encode.shaping(shaping, number)]
     return steps
 
 
@@ -169,8 +169,8 @@ def _sysctl_steps(index: int, items: Sequence[Sysctl], *, up: bool | None = None
     conf = {item.key: item.value for item in items if item.table == "conf"}
     steps: list[Step] = []
     if conf or up:
-        steps.append((rtnetlink.link(index, up=up, conf=conf), partial(_settings, items)))
-    steps += [(rtnetlink.proxy_delay(index, item.value), partial(iptext.sysctl, item))
+        steps.append((encode.link(index, up=up, conf=conf), partial(_settings, items)))
+    steps += [(encode.proxy_delay(index, item.value), partial(iptext.sysctl, item))
               for item in items if item.table == "neigh"]
     return steps
 

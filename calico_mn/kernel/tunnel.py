@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import place, rtnetlink
+from calico_mn.kernel import encode, place
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.present import Program
@@ -58,13 +58,13 @@ class KernelTunnel:
         path = Path("/proc/thread-self/net/dev")
         if f"{device.name}:" not in path.read_text(encoding="ascii"):
             with NetlinkSocket() as netlink:
-                netlink.request([rtnetlink.ipip(device.name)])
+                netlink.request([encode.ipip(device.name)])
         with NetlinkSocket() as netlink:
-            namespace.indexes.update(rtnetlink.device_indexes(netlink))
+            namespace.indexes.update(encode.device_indexes(netlink))
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
         """One message: MTU, queue length, up or down."""
-        return [rtnetlink.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
+        return [encode.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
                                txqueuelen=1000)]
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:

@@ -12,7 +12,7 @@ from calico_mn.errors import KernelError
 from calico_mn.kernel import iptext, reader
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.kernel.writer import KernelWriter
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned, Present, Program
 from calico_mn.repair import Done, Mend, Repair, lost, next_step, partners
 from calico_mn.state import IPIP, Namespace, Tunnel

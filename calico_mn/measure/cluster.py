@@ -97,7 +97,7 @@ def route_exchange(net: CalicoNet, node: Any) -> Measurement:
 
     Those are routes with proto bird, without the node's own black holes. Raises ToolError.
     """
-    return Measurement({SESSIONS: len(net.distributor.speaker(node.name).sessions),
+    return Measurement({SESSIONS: len(net.distributor.sessions(node.name)),
                         ROUTES: _bird_routes(node)})
 
 

@@ -16,8 +16,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.errors import ToolError
-from calico_mn.kernel.capture import Capture, CapturedPacket
+from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import own_programs, ping
 from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
@@ -25,7 +26,7 @@ from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Finished, Host, end, run, start
 from calico_mn.measure.tcp import RETRANSMITS
-from calico_mn.measure.wire import ICMP, IPIP, UPLINK
+from calico_mn.measure.wire import OUTER
 from calico_mn.state import Drop
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ _PINGS = 3
 _PING_INTERVAL_S = 0.02
 _GRACE_S = 10.0
 _LOOK_S = 0.002
-_MORE_OR_OFFSET = 0x3FFF
-_UNREACHABLE, _FRAGMENTATION_NEEDED = 3, 4
 _RECEIVED = re.compile(r"(\d+) received")
 
 
@@ -235,15 +234,16 @@ def _filtered(net: CalicoNet, nodes: Iterable[Host]) -> int:
 
 
 class _Watch:
-    """Captures at the source: IPIP that leaves its node, and ICMP that comes to the pod."""
+    """Captures at the source: encapsulated packets that leave its node, errors to the pod."""
 
     def __init__(self, net: CalicoNet, pair: Pair) -> None:
-        self._source = pair.source.ip
         self._stack = ExitStack()
         self.fragments = self.largest = self.frag_needed = 0
         try:
-            self._uplink = self._open(net, pair.source.node, UPLINK, IPIP)
-            self._pod = self._open(net, pair.source.name, "eth0", ICMP)
+            self._uplink = self._stack.enter_context(net.runtime.capture(
+                pair.source.node, UPLINK, CaptureFilter(OUTER)))
+            self._pod = self._stack.enter_context(net.runtime.capture(
+                pair.source.name, "eth0", CaptureFilter((Drop.FRAGMENTATION_NEEDED,))))
         except BaseException:
             self._stack.close()
             raise
@@ -255,22 +255,11 @@ class _Watch:
         self.drain()
         self._stack.close()
 
-    def _open(self, net: CalicoNet, name: str, device: str, protocol: int) -> Capture:
-        return self._stack.enter_context(net.runtime.capture(name, device, protocol))
-
     def drain(self) -> None:
         """Take note of the packets since the last call."""
-        for packet in self._uplink.read():
-            if packet.outgoing:
-                self.largest = max(self.largest, len(packet.data))
-                self.fragments += is_fragment(packet)
-        for packet in self._pod.read():
-            self.frag_needed += not packet.outgoing and packet.payload[:2] == bytes(
-                [_UNREACHABLE, _FRAGMENTATION_NEEDED])
-
-
-def is_fragment(packet: CapturedPacket) -> bool:
-    """Whether an IPIP packet is a fragment, or has one inside (RFC 791: MF, or an offset)."""
-    inner = packet.payload
-    return any(len(header) >= 8 and int.from_bytes(header[6:8], "big") & _MORE_OR_OFFSET
-               for header in (packet.data, inner))
+        for frame in self._uplink.read():
+            packet = frame.packet
+            if frame.outgoing and packet is not None:
+                self.largest = max(self.largest, len(frame.network))
+                self.fragments += packet.is_fragment
+        self.frag_needed += sum(not frame.outgoing for frame in self._pod.read())

@@ -13,7 +13,7 @@ from calico_mn.measure.cpu import CpuMeter
 from calico_mn.measure.metrics import Column, Measurement, Value, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host
-from calico_mn.measure.segments import wire_segments
+from calico_mn.measure.wire import wire_segments
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

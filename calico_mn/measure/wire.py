@@ -1,60 +1,66 @@
-"""What the wire shows: were these packets inside IPIP when they left the node?
+"""What the wire shows: which packets were encapsulated, and what a transfer's headers weigh.
 
-Nothing is deduced from the mode or from a routing table. AF_PACKET captures on the nodes'
-uplinks hold the ICMP echo requests themselves: with protocol 4 outside (RFC 2003) the pods'
-addresses are in the inner header, and without it they are in the only one.
+Nothing is deduced from a mode or from a routing table: captures on the nodes' uplinks hold the
+packets themselves. An encapsulated one has the pods' addresses in its inner header, a plain one
+in its only header.
+
+Between virtual devices, TCP travels uncut (GSO): one packet of up to 64 kB stands for dozens of
+segments. What a network card would send of it is computed from its own headers: the payload cut
+into pieces of ``gso_size``, every piece with all of the headers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from calico_mn.kernel.capture import Capture, CapturedPacket
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
+from calico_mn.errors import ToolError
+from calico_mn.kernel.capture import Capture, Frame
+from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, TCP
+from calico_mn.kernel.socketfilter import CaptureFilter
+from calico_mn.measure import iperf
 from calico_mn.measure.paths import SAME_NODE, Pair
+from calico_mn.state import PacketMatch
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
-UPLINK = "eth0"
-ICMP = 1
-IPIP = 4
-
-_ECHO_REQUEST = 8
-_SHORTEST_HEADER = 20
+#: what the outer packets of all encapsulations are
+OUTER = tuple(encapsulation.match for encapsulation in ENCAPSULATIONS)
+_ECHO_REQUESTS = CaptureFilter((PacketMatch(ICMP, ECHO_REQUEST),), OUTER)
+#: a transfer has more payload than this; a connection with less is there to control it
+_CONTROL_BYTES = 64 * 1024
+_EXPECTED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An echo request on a wire: from one pod to another, inside IPIP or as it is."""
+    """An echo request on a wire: from one pod to another, encapsulated or as it is."""
 
     source: str
     destination: str
     encapsulated: bool
 
 
-def sighting(packet: CapturedPacket) -> Sighting | None:
-    """What a packet tells; None for anything but a whole echo request, plain or inside IPIP."""
-    if len(packet.data) < _SHORTEST_HEADER:
+def sighting(frame: Frame) -> Sighting | None:
+    """What a frame tells; None for anything but a whole echo request, plain or encapsulated."""
+    packet = frame.packet
+    if packet is None or packet.transport is None or (
+            packet.transport.protocol, packet.transport.kind) != (ICMP, ECHO_REQUEST):
         return None
-    encapsulated = packet.protocol == IPIP
-    if encapsulated:
-        packet = CapturedPacket(packet.payload, packet.outgoing)
-        if len(packet.data) < _SHORTEST_HEADER or packet.data[0] >> 4 != 4:
-            return None
-    if packet.protocol != ICMP or packet.payload[:1] != bytes([_ECHO_REQUEST]):
-        return None
-    return Sighting(packet.source, packet.destination, encapsulated)
+    inner = packet.headers[-1]
+    return Sighting(inner.source, inner.destination, packet.encapsulated)
 
 
 class Wire:
     """Captures on the uplinks of ``nodes``, and what they have shown so far.
 
     Use it as a context manager. :meth:`drain` must be called now and then: a capture holds a
-    few hundred packets.
+    few thousand packets.
     """
 
     def __init__(self, net: CalicoNet, nodes: Iterable[str]) -> None:
@@ -63,9 +69,8 @@ class Wire:
         self._seen: dict[tuple[str, str], bool] = {}
         try:
             for node in nodes:
-                for protocol in (IPIP, ICMP):
-                    self._captures.append(self._stack.enter_context(
-                        net.runtime.capture(node, UPLINK, protocol)))
+                self._captures.append(self._stack.enter_context(
+                    net.runtime.capture(node, UPLINK, _ECHO_REQUESTS)))
         except BaseException:
             self._stack.close()
             raise
@@ -73,24 +78,144 @@ class Wire:
     def __enter__(self) -> Wire:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self._stack.close()
 
     def drain(self) -> None:
         """Take note of the packets since the last call."""
         for capture in self._captures:
-            for packet in capture.read():
-                seen = sighting(packet)
+            for frame in capture.read():
+                seen = sighting(frame)
                 if seen is not None:
                     key = (seen.source, seen.destination)
                     self._seen[key] = self._seen.get(key, False) or seen.encapsulated
 
     def encapsulated(self, pair: Pair) -> bool | None:
-        """Whether requests from source to destination were seen inside IPIP on any uplink.
+        """Whether requests from source to destination were seen encapsulated on any uplink.
 
         None: none was seen, neither so nor plainly. Between pods of one node none is to be
         seen, and the answer is False.
         """
         seen = self._seen.get((pair.source.ip, pair.destination.ip))
         return False if seen is None and pair.path == SAME_NODE else seen
+
+
+@dataclass(frozen=True, slots=True)
+class TcpPacket:
+    """A TCP packet as it was captured, before it is cut.
+
+    ``connection``: both addresses and both ports. ``headers``: bytes of all headers, Ethernet's
+    14 and the outer ones included. ``payload`` in bytes; ``gso_size`` 0: not to be cut.
+    """
+
+    connection: tuple[str, str, int, int]
+    encapsulated: bool
+    headers: int
+    payload: int
+    gso_size: int
+
+    @property
+    def count(self) -> int:
+        """The segments that go over a wire for it."""
+        return -(-self.payload // self.gso_size) if self.gso_size else 1
+
+    @property
+    def wire_bytes(self) -> int:
+        """The bytes of these segments, headers included."""
+        return self.payload + self.count * self.headers
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """One direction of a transfer on a wire: segments with payload, from the source pod.
+
+    Neither counted are segments without payload (SYN, FIN, and the ACKs of the other direction),
+    nor connections with less than 64 kB in all (iperf3's control connection). What was sent
+    again is counted again. ``wire_bytes`` begin with Ethernet's header of 14 bytes, without
+    preamble, frame check sequence and gap. ``mss``: payload of the largest segment.
+    ``full_segment``: its bytes on the wire. ``largest_segment``: bytes of the largest packet as
+    GSO handed it to the device, headers included. ``encapsulated``: all were encapsulated, or
+    none; None for some of each. ``dropped``: captured packets that were lost. If it is not 0,
+    the sums are too low.
+    """
+
+    payload_bytes: int
+    wire_bytes: int
+    wire_packets: int
+    mss: int
+    full_segment: int
+    largest_segment: int
+    encapsulated: bool | None
+    dropped: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is missing."""
+        return self.dropped == 0
+
+
+def tcp_packet(frame: Frame) -> TcpPacket | None:
+    """Read a frame's headers; None for anything but whole headers of TCP, plain or encapsulated.
+
+    The lengths come from the headers themselves and from the frame's. virtio_net_hdr's hdr_len
+    would not do: it is the linear part of the packet's memory (virtio_net_hdr_from_skb in Linux'
+    include/linux/virtio_net.h). Neither would IPv4's total length, which a packet beyond 64 kB
+    cannot have.
+    """
+    packet = frame.packet
+    if packet is None or packet.transport is None or packet.transport.protocol != TCP or (
+            not packet.header_bytes):
+        return None
+    inner, ports = packet.layers[-1].header, packet.transport
+    return TcpPacket(
+        (inner.source, inner.destination, ports.source_port, ports.destination_port),
+        packet.encapsulated, packet.header_bytes, frame.length - packet.header_bytes,
+        frame.gso_size)
+
+
+def add_up(frames: Iterable[Frame], dropped: int = 0) -> Segments:
+    """All data of the transfer's connections. Raises ToolError when there is none."""
+    by_connection: defaultdict[tuple[str, str, int, int], list[TcpPacket]] = defaultdict(list)
+    for frame in frames:
+        packet = tcp_packet(frame)
+        if packet is not None and packet.payload > 0:
+            by_connection[packet.connection].append(packet)
+    counted = [packet for packets in by_connection.values()
+               if sum(packet.payload for packet in packets) >= _CONTROL_BYTES
+               for packet in packets]
+    if not counted:
+        raise ToolError("no TCP transfer of 64 kB or more was seen on the wire")
+    largest = max(counted, key=lambda packet: min(packet.payload,
+                                                  packet.gso_size or packet.payload))
+    mss = min(largest.payload, largest.gso_size or largest.payload)
+    kinds = {packet.encapsulated for packet in counted}
+    return Segments(
+        sum(packet.payload for packet in counted), sum(packet.wire_bytes for packet in counted),
+        sum(packet.count for packet in counted), mss, mss + largest.headers,
+        max(packet.payload + packet.headers for packet in counted),
+        kinds.pop() if len(kinds) == 1 else None, dropped)
+
+
+def wire_segments(net: CalicoNet, pair: Pair, transfer: Callable[[], object] | int) -> Segments:
+    """Watch the source pod's TCP packets while ``transfer`` runs.
+
+    It is called, or it is an amount in bytes, which iperf3 then sends from the pair's source to
+    its destination. The place is the uplink of the source's node; between pods of one node, which
+    use no wire, the source's cali device. The capture costs CPU time: take speeds elsewhere. An
+    amount is what iperf3 writes; it stops with some of that still unsent, so a little less may be
+    seen.
+    Raises ToolError.
+    """
+    client, server = net[pair.source.name], net[pair.destination.name]
+    device = client.device if pair.path == SAME_NODE else UPLINK
+    capture = net.runtime.capture_bulk(pair.source.node, device, CaptureFilter(
+        (PacketMatch(TCP),), OUTER, source=pair.source.ip))
+    try:
+        if callable(transfer):
+            transfer()
+        else:
+            iperf.parse(iperf.answer(
+                client, server, iperf.client_argv(server.ip, amount=transfer), _EXPECTED_S))
+    finally:
+        frames, dropped = capture.finish()
+    return add_up(frames, dropped)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from typing import Any
 
 from calico_mn.model import Topology
 from calico_mn.text import one_line
+from calico_mn.topology.calico_kinds import NODE
 from calico_mn.topology.default_pool import add_default_pool
-from calico_mn.topology.documents import read_resources
-from calico_mn.topology.positions import MAX_BYTES, read_documents
+from calico_mn.topology.documents import KINDS, read_resources
+from calico_mn.topology.kubernetes_kinds import CONFIG_MAP, DEPLOYMENT, POD
+from calico_mn.topology.placement import place_pods
 from calico_mn.topology.problems import Report, TooManyProblemsError
-from calico_mn.topology.validate import build_topology
+from calico_mn.topology.rules import check_all
+from calico_mn.topology.schema import Resources
+from calico_mn.topology.underlay import ROUTERS, SUBNETS, UNDERLAY, assume_underlay
+from calico_mn.topology.yaml_tree import MAX_BYTES, read_documents
+
+# Each is a namespace, and each node has a route to each other node's blocks.
+MAX_HOSTS = 2_000
 
 _TOO_LARGE = f"is larger than {MAX_BYTES // 1_000_000} MB"
 _NAME_HINT = "name a topology file, such as topologies/article.yaml"
@@ -65,11 +74,48 @@ def parse_topology(
                             "topologies/article.yaml is an example to start from")
         raise report.error()
     try:
-        drafts = read_resources(report, documents)
-        add_default_pool(report, drafts, environ or {})
-        return build_topology(report, drafts)
+        resources = Resources()
+        read_resources(report, documents, resources)
+        add_default_pool(report, resources, environ or {})
+        return _build(report, resources)
     except TooManyProblemsError:
         raise report.error() from None
+
+
+def _build(report: Report, resources: Resources) -> Topology:
+    """Check everything; raises :class:`TopologyError` with all problems."""
+    nodes, underlay = resources.of(NODE), resources.single(UNDERLAY)
+    if not nodes and not report.failed:
+        report.add_for_file(
+            "there is no Node",
+            "add at least one of apiVersion projectcalico.org/v3; calicoctl get node -o yaml "
+            "prints them",
+        )
+    hosts = len(nodes)
+    if underlay:
+        hosts += len(underlay.entries(SUBNETS)) + len(underlay.entries(ROUTERS))
+    if hosts > MAX_HOSTS:
+        report.add_for_file(f"{hosts} nodes, subnets and routers are more than the {MAX_HOSTS} "
+                            "that one machine can hold", "use fewer of them")
+        raise report.error()
+    underlay = underlay or assume_underlay(report, nodes)
+    workloads = [pod for pod in resources.of(POD, DEPLOYMENT) if pod.has("name")]
+    pods = place_pods(report, workloads, nodes)
+    check_all(report, resources, underlay, workloads, len(pods))
+    if report.failed:
+        raise report.error()
+    config = resources.single(CONFIG_MAP)
+    attributes: dict[str, Any] = {}
+    for kind in KINDS.values():
+        models = tuple(resource.model for resource in resources.of(kind))
+        if kind.topology and not kind.single:
+            attributes[kind.topology] = models
+        elif kind.topology and models:
+            attributes[kind.topology] = models[0]
+    return Topology(
+        underlay=underlay.model, pods=tuple(pods),
+        veth_mtu=config.get("veth_mtu") if config else 0,
+        warnings=report.warnings(), source=report.file, **attributes)
 
 
 def _read(path: str | os.PathLike[str], report: Report) -> str:

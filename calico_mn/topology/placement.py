@@ -1,103 +1,94 @@
-"""Pods: Deployments become pods on nodes, and what fixed addresses and pool sizes allow."""
+"""Pods on nodes: Deployments become pods, and a topology is made over for other numbers of them.
+
+:func:`place_pods` is what the file asks for; :func:`scaled` puts any number of nodes and pods into
+a topology's subnets and pools, for experiments with clusters of many sizes. Pure.
+"""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
 
-from calico_mn.model import EncapsulationMode, Pod
-from calico_mn.topology import drafts as d
-from calico_mn.topology.networks import NetworkIndex
-from calico_mn.topology.problems import Mark, Report, count, quote
+from calico_mn.errors import CalicoMnError
+from calico_mn.model import Node, Pod, Subnet, Topology
+from calico_mn.text import join_some, quote
+from calico_mn.topology.problems import Report
+from calico_mn.topology.rules import Owners
+from calico_mn.topology.schema import Resource
 
 MAX_PODS = 20_000
 _MAX_NAME = 253
 
 
-def place_pods(report: Report, drafts: d.Drafts) -> list[Pod]:
+def place_pods(
+    report: Report, workloads: list[Resource[Pod]], nodes: list[Resource[Node]]
+) -> list[Pod]:
     """The pods in file order; pods of a Deployment without nodeName go to the nodes in turn."""
-    total = sum(pod.replicas.value if pod.replicas else 1 for pod in drafts.pods)
+    total = sum(workload.get("replicas", 1) for workload in workloads)
     if total > MAX_PODS:
-        largest = max(drafts.pods, key=lambda pod: pod.replicas.value if pod.replicas else 1)
+        largest = max(workloads, key=lambda workload: int(workload.get("replicas", 1)))
         report.add(f"{total} pods are more than the {MAX_PODS} that one machine can hold",
-                   largest.replicas.mark if largest.replicas else largest.name.mark,
-                   "use fewer replicas")
+                   largest.at("replicas", "name"), "use fewer replicas")
         return []
-    nodes = [node.name.value for node in drafts.nodes if node.name]
-    known_nodes = set(nodes)
-    all_named = len(nodes) == len(drafts.nodes)
-    marks: dict[str, Mark] = {}
+    names = [node.model.name for node in nodes if node.has("name")]
+    known_names = set(names)
+    complete = bool(names) and len(names) == len(nodes)
+    owners = Owners()
     pods = []
-    for draft in drafts.pods:
-        kind = "Deployment" if draft.replicas else "Pod"
-        title = f"{kind} {draft.namespace}/{draft.name.value}"
-        if draft.node and draft.node.value not in known_nodes and all_named and nodes:
-            report.add(f"{title} is on unknown node {quote(draft.node.value)}", draft.node.mark,
-                       report.guess(draft.node.value, nodes)
-                       or f"the file has {_some(nodes)}")
-        for turn, name in enumerate(_names(draft)):
-            node = draft.node.value if draft.node else nodes[turn % len(nodes)] if nodes else ""
-            pod = Pod(draft.namespace, name, node, draft.ip.value if draft.ip else None)
+    for workload in workloads:
+        template, replicas = workload.model, workload.get("replicas")
+        title = f"{'Pod' if replicas is None else 'Deployment'} {template.key}"
+        if workload.has("node") and template.node not in known_names and complete:
+            report.add(f"{title} is on unknown node {quote(template.node)}", workload.at("node"),
+                       report.did_you_mean(template.node, names)
+                       or f"the file has {join_some(names, 5)}")
+        for number in range(1 if replicas is None else replicas):
+            name = template.name if replicas is None else f"{template.name}-{number}"
+            node = template.node or (names[number % len(names)] if names else "")
+            pod = replace(template, name=name, node=node)
             if len(name) > _MAX_NAME:
-                report.add(f"{title} makes a pod name of {len(name)} characters", draft.name.mark,
-                           f"a name has at most {_MAX_NAME}; shorten it")
+                report.add(f"{title} makes a pod name of {len(name)} characters",
+                           workload.at("name"), f"a name has at most {_MAX_NAME}; shorten it")
                 break
-            if pod.key in marks:
-                report.add(f"duplicate pod {pod.key}", draft.name.mark,
-                           f"line {marks[pod.key].line} has it already")
+            earlier = owners.take(pod.key, title, workload.at("name"))
+            if earlier:
+                report.add(f"duplicate pod {pod.key}", workload.at("name"),
+                           f"line {earlier[1].line} has it already")
                 break
-            marks[pod.key] = draft.name.mark
             pods.append(pod)
     return pods
 
 
-def check_addresses(report: Report, drafts: d.Drafts, pods: int) -> None:
-    """Fixed addresses are in an enabled pool and taken once; pools have room for everybody.
+def scaled(topology: Topology, nodes: int, pods: int) -> Topology:
+    """``nodes`` nodes instead of the topology's, ``pods`` pods on each of them.
 
-    The count is a necessary condition only: who gets which block is decided by IPAM.
+    Subnets that have nodes get their share in turn. Raises CalicoMnError when their addresses do
+    not suffice for one node more: an experiment may want to add one.
     """
-    enabled = [pool for pool in drafts.pools if not pool.disabled]
-    complete = drafts.pools_given in (0, len(drafts.pools))
-    index = NetworkIndex((pool.cidr.value, pool.cidr) for pool in enabled)
-    taken: dict[IPv4Address, tuple[str, Mark]] = {}
-    for pod in drafts.pods:
-        if pod.ip is None or (pod.replicas and pod.replicas.value == 0):
-            continue
-        title = f"{pod.namespace}/{pod.name.value}"
-        address, mark = pod.ip.value, pod.ip.mark
-        if index.find(address) is None and complete:
-            report.add(f"pod {title} asks for {address}, which is in no enabled IPPool", mark,
-                       f"the pools are {_some([str(p.cidr.value) for p in enabled])}"
-                       if enabled else "add an IPPool")
-        if pod.replicas and pod.replicas.value > 1:
-            report.add(f"Deployment {title} asks for one address {address} for "
-                       f"{pod.replicas.value} pods", mark,
-                       "a fixed address goes with replicas: 1")
-        elif address in taken:
-            other, other_mark = taken[address]
-            report.add(f"pod {title} asks for {address}, which pod {other} has asked for", mark,
-                       f"the other one is in line {other_mark.line}")
-        taken.setdefault(address, (title, mark))
-    tunnelled = any(pool.ipip_mode is not EncapsulationMode.NEVER for pool in enabled)
-    tunnels = len(drafts.nodes) if tunnelled else 0
-    room = sum(pool.cidr.value.num_addresses for pool in enabled)
-    if pods and complete and pods + tunnels > room:
-        takers = count(pods, "pod") + (f" and {count(tunnels, 'tunnel')}" if tunnels else "")
-        what = (
-            f"no room for {takers} ({count(pods + tunnels, 'address')}): the enabled IPPools "
-            f"have {count(room, 'address')}"
-        )
-        if enabled:
-            report.add(what, enabled[0].cidr.mark, "use a larger pool, or fewer pods")
-        else:
-            report.add_for_file(what, "add an IPPool that is not disabled")
+    addresses = free_addresses(topology, nodes + 1)[:nodes]
+    made = tuple(Node(f"node{n}", address) for n, address in enumerate(addresses, 1))
+    return replace(topology, nodes=made, affinities=(), pods=tuple(
+        Pod("default", f"p{pod}-{node.name}", node.name)
+        for pod in range(1, pods + 1) for node in made))
 
 
-def _names(draft: d.PodDraft) -> list[str]:
-    if draft.replicas is None:
-        return [draft.name.value]
-    return [f"{draft.name.value}-{i}" for i in range(draft.replicas.value)]
+def free_addresses(topology: Topology, count: int) -> list[IPv4Interface]:
+    """Addresses for nodes in the subnets that have some, in turn, beside the routers'."""
+    taken = {interface.address for router in topology.underlay.routers
+             for interface in router.interfaces}
+    subnets = list(dict.fromkeys(subnet for node in topology.nodes
+                                 if (subnet := topology.subnet_of(node.address.ip))))
+    return [_address(subnets[n % len(subnets)], n // len(subnets), taken) for n in range(count)]
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+def _address(subnet: Subnet, number: int, taken: set[IPv4Address]) -> IPv4Interface:
+    occupied = sorted(int(address) - int(subnet.cidr.network_address) for address in taken
+                      if address in subnet.cidr)
+    offset = number + 1
+    for position in occupied:
+        offset += position <= offset
+    if offset >= subnet.cidr.num_addresses - 1:
+        raise CalicoMnError(f"{subnet.name} ({subnet.cidr}) has no address for a node number"
+                            f" {number + 1}: give the subnet a shorter prefix, or ask for fewer"
+                            " nodes")
+    return IPv4Interface(f"{subnet.cidr[offset]}/{subnet.cidr.prefixlen}")

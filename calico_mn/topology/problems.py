@@ -1,17 +1,16 @@
-"""Collecting what is wrong with a topology file, and what of it is left out.
+"""Collecting what is wrong with a topology file, and what of it is ignored.
 
-A :class:`Report` goes through the whole reading; nothing here knows YAML or Calico. Everything is
-bounded: a file of a million mistakes gives a list that a person can still scroll through.
+A :class:`Report` is passed through the whole reading; nothing here knows YAML or Calico. Everything
+is bounded: a file of a million mistakes gives a list that a person can still scroll through.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from calico_mn.errors import Problem, TopologyError
-from calico_mn.text import one_line
+from calico_mn.text import join_some, one_line, quote, suggest
 
 MAX_PROBLEMS = 500
 _MAX_LINE = 160
@@ -20,32 +19,13 @@ _MAX_COMPARISONS = 100_000
 
 
 class Mark(NamedTuple):
-    """A place in the file; both count from 1, and 0 means no place."""
+    """A position in the file; both count from 1, and 0 means none."""
 
     line: int
     column: int
 
 
-NOWHERE = Mark(0, 0)
-
-
-def quote(text: str, limit: int = 60) -> str:
-    """``text`` in double quotes, short, and safe to print."""
-    shown = text if len(text) <= limit else text[:limit] + "..."
-    return f'"{one_line(shown)}"'
-
-
-def listing(items: Iterable[str], limit: int = _MAX_NAMED) -> str:
-    """``a, b, c and 4 more``."""
-    names = list(items)
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def count(number: int, noun: str) -> str:
-    """``1 pod``, ``2 pods``, ``2 addresses``."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{ending}"
+NO_MARK = Mark(0, 0)
 
 
 class TooManyProblemsError(Exception):
@@ -89,37 +69,27 @@ class Report:
         """Add a problem that concerns the file as a whole."""
         self._problems[Problem(what, self.file, hint=hint)] = None
 
-    def guess(self, word: str, candidates: Iterable[str]) -> str:
-        """``did you mean "ipipMode"?``, or nothing when no candidate resembles ``word``."""
-        close = self.closest(word, candidates)
+    def suggest(self, word: str, known: Iterable[str]) -> str:
+        """The known name that ``word`` is probably a slip of, or nothing."""
+        names = list(known)
+        # The comparison is slow: a large file full of mistakes gets fewer hints.
+        self._comparisons += len(names)
+        return "" if self._comparisons > _MAX_COMPARISONS else suggest(word, names, cutoff=0.7)
+
+    def did_you_mean(self, word: str, known: Iterable[str]) -> str:
+        """``did you mean "ipipMode"?``, or nothing when no known name resembles ``word``."""
+        close = self.suggest(word, known)
         return f"did you mean {quote(close)}?" if close else ""
 
-    def closest(self, word: str, candidates: Iterable[str]) -> str:
-        """The candidate that resembles ``word``, or nothing."""
-        names = list(candidates)
-        # difflib is slow: a big file full of mistakes gets fewer hints.
-        self._comparisons += len(names)
-        if self._comparisons > _MAX_COMPARISONS:
-            return ""
-        same = [name for name in names if name.lower() == word.lower()]
-        if not same and len(word) <= 64:
-            lower = {name.lower(): name for name in names}
-            # Two letters that changed places are much of a short word, and little to difflib.
-            letters = sorted(word.lower())
-            close = [name for name in lower if sorted(name) == letters] or get_close_matches(
-                word.lower(), list(lower), n=1, cutoff=0.7)
-            same = [lower[name] for name in close[:1]]
-        return same[0] if same else ""
-
-    def leave_out_field(self, kind: str, field: str) -> None:
+    def ignore_field(self, kind: str, field: str) -> None:
         """Remember a field that Kubernetes or Calico know and that has no effect here."""
         self._fields.setdefault(kind, {})[one_line(field)] = None
 
-    def leave_out_kind(self, kind: str) -> None:
+    def ignore_kind(self, kind: str) -> None:
         """Remember a whole kind that has no effect here."""
         self._kinds[one_line(kind)] = None
 
-    def leave_out_pod(self, key: str, why: str) -> None:
+    def ignore_pod(self, key: str, why: str) -> None:
         """Remember a pod that is not emulated."""
         self._pods[f"{one_line(key)} ({why})"] = None
 
@@ -129,23 +99,23 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether any problem was found."""
+        """Whether there is any problem."""
         return bool(self._problems)
 
     def warnings(self) -> tuple[str, ...]:
         """One sentence for all that is known and not modelled, one for pods, then the others."""
-        parts = [f"{kind} {listing(fields)}" for kind, fields in self._fields.items()]
+        parts = [f"{kind} {join_some(fields, _MAX_NAMED)}" for kind, fields in self._fields.items()]
         if self._kinds:
-            parts.append(f"kinds {listing(self._kinds)}")
+            parts.append(f"kinds {join_some(self._kinds, _MAX_NAMED)}")
         sentences = []
         if parts:
             sentences.append(f"Not modelled yet, so left out: {'; '.join(parts)}.")
         if self._pods:
-            sentences.append(f"Pods left out: {listing(self._pods, 10)}.")
+            sentences.append(f"Pods left out: {join_some(self._pods, 10)}.")
         return (*sentences, *self._sentences)
 
     def error(self) -> TopologyError:
-        """The error that carries all problems in file order, those without a place last."""
+        """The error that carries all problems in file order, those without a position last."""
         problems = sorted(
             self._problems, key=lambda p: (p.line == 0, p.line, p.column)
         )

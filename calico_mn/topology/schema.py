@@ -1,265 +1,242 @@
-"""The schemas of the resources, as tables: field -> reader, or known and without effect here.
+"""What a schema is made of: tables of field names, each with what becomes of the field.
 
-Field names are those of Kubernetes (``k8s.io/api``) and Calico (``api/pkg/apis/projectcalico/v3``).
-A name in no table is a name that nobody knows, and an error.
+A :class:`Schema` is such a table, a model class, and the rules inside one object; a
+:class:`Kind` is the schema of a resource of one apiVersion::
+
+    {"spec": {"cidr": Field(network, "cidr"), "nodeSelector": Ignored()}}, IPPool
+                |             |        |
+      name in the file     reader   attribute of the model object
+
+Reading a mapping by its schema gives a :class:`Resource`: the model object, and the position of
+each of its fields for the rules between objects. :class:`Resources` holds all of a file.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, Generic, TypeVar, Union
 
 from calico_mn.topology import readers as r
-from calico_mn.topology.fields import KNOWN, REST, SILENT, UNKNOWN, Items, Known, Silent, Table
+from calico_mn.topology.problems import Mark, Report
 
-CALICO = "projectcalico.org/v3"
-CORE = "v1"
-APPS = "apps/v1"
-OURS = "calico-mn/v1"
+M = TypeVar("M")
+E = TypeVar("E")
 
-
-def known(names: str) -> dict[str, Known]:
-    """Table entries for the space-separated ``names``, all known and without effect."""
-    return dict.fromkeys(names.split(), KNOWN)
-
-
-def silent(names: str) -> dict[str, Silent]:
-    """Table entries for the space-separated ``names``, all accepted without a word."""
-    return dict.fromkeys(names.split(), SILENT)
-
-
-_ANNOTATIONS: Table = {
-    "cni.projectcalico.org/ipAddrs": r.ip_addrs,
-    "cni.projectcalico.org/podIP": r.pod_ip,
-    "cni.projectcalico.org/podIPs": SILENT,
-    "cni.projectcalico.org/containerID": SILENT,
-    **known(
-        "cni.projectcalico.org/ipv4pools cni.projectcalico.org/ipv6pools "
-        "cni.projectcalico.org/ipAddrsNoIpam cni.projectcalico.org/floatingIPs "
-        "cni.projectcalico.org/hwAddr cni.projectcalico.org/allowedSourcePrefixes "
-        "kubernetes.io/ingress-bandwidth kubernetes.io/egress-bandwidth"
-    ),
-    "cni.projectcalico.org/*": UNKNOWN,
-    REST: SILENT,
-}
-
-_HOUSEKEEPING: Table = silent(
-    "uid resourceVersion creationTimestamp deletionTimestamp deletionGracePeriodSeconds generation "
-    "generateName managedFields selfLink ownerReferences finalizers labels annotations clusterName"
-)
-
-_META: Table = {**_HOUSEKEEPING, "name": r.subdomain}
-_NAMESPACED: Table = {**_META, "namespace": r.label_name}
-
-
-def _resource(metadata: Table, **fields: object) -> Table:
-    """The table of a whole resource."""
-    table: dict[str, object] = {"apiVersion": r.text, "kind": r.text, "metadata": metadata}
-    return {**table, "status": SILENT, **fields}  # type: ignore[dict-item]
-
-
-_NODE = _resource(_META, spec={
-    "bgp": {
-        "ipv4Address": r.interface,
-        **known("asNumber ipv6Address ipv4IPIPTunnelAddr routeReflectorClusterID"),
-    },
-    **known(
-        "addresses orchRefs wireguard ipv4VXLANTunnelAddr ipv6VXLANTunnelAddr "
-        "vxlanTunnelMACAddr vxlanTunnelMACAddrV6"
-    ),
-})
-
-_MODE = r.one_of("Always", "CrossSubnet", "Never")
-
-_IPPOOL = _resource(_META, spec={
-    "cidr": r.network,
-    "blockSize": r.integer,
-    "ipipMode": _MODE,
-    "vxlanMode": _MODE,
-    "natOutgoing": r.boolean,
-    "disabled": r.boolean,
-    "nodeSelector": r.text,
-    "allowedUses": Known(("Workload", "Tunnel")),
-    "assignmentMode": Known(("Automatic",)),
-    "disableBGPExport": Known(("false",)),
-    "namespaceSelector": Known(("all()",)),
-    **known("ipip nat-outgoing"),
-})
-
-_BLOCK_AFFINITY = _resource(_META, spec={
-    "cidr": r.ipv4_network,
-    "node": r.subdomain,
-    "state": r.one_of("", "confirmed", "pending", "pendingDeletion"),
-    "deleted": r.boolean_or_text,
-    "type": Known(("host",)),
-})
-
-_IPAM_CONFIGURATION = _resource(_META, spec={
-    "strictAffinity": r.boolean,
-    "maxBlocksPerHost": r.integer,
-    "autoAllocateBlocks": r.boolean,
-    "kubeVirtVMAddressPersistence": KNOWN,
-})
-
-# Its other fields, about 150 and more in each release, are named in the warning.
-_FELIX_CONFIGURATION = _resource(_META, spec={"ipipMTU": r.integer, REST: KNOWN})
-
-_CONTAINER_FIELDS = known(
-    "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports "
-    "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
-    "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
-    "volumeDevices volumeMounts workingDir"
-)
-
-_POD_SPEC: Table = {
-    "nodeName": r.subdomain,
-    "hostNetwork": r.boolean,
-    **known(
-        "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig "
-        "dnsPolicy enableServiceLinks ephemeralContainers hostAliases hostIPC hostPID hostUsers "
-        "hostname hostnameOverride imagePullSecrets initContainers nodeSelector os overhead "
-        "preemptionPolicy priority priorityClassName readinessGates resourceClaims resources "
-        "restartPolicy runtimeClassName schedulerName schedulingGates securityContext "
-        "serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain "
-        "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef"
-    ),
-}
-
-_POD = _resource(
-    {**_NAMESPACED, "annotations": _ANNOTATIONS},
-    spec=_POD_SPEC,
-    status={"phase": r.text, REST: SILENT},
-)
-
-_DEPLOYMENT = _resource(_NAMESPACED, spec={
-    "replicas": r.integer,
-    "template": {
-        "metadata": {**_NAMESPACED, "annotations": _ANNOTATIONS},
-        "spec": _POD_SPEC,
-    },
-    **known(
-        "minReadySeconds paused progressDeadlineSeconds revisionHistoryLimit selector strategy"
-    ),
-})
-
-# Of calico-node only the environment has an effect, through Calico's default pool.
-_DAEMON_SET = _resource(_NAMESPACED, spec={
-    "template": {
-        "metadata": {**_NAMESPACED, "annotations": SILENT},
-        "spec": {
-            **_POD_SPEC,
-            "hostNetwork": SILENT,
-            "containers": Items({
-                **_CONTAINER_FIELDS,
-                "name": r.text,
-                "env": Items({
-                    "name": r.text,
-                    "value": r.text,
-                    "valueFrom": {REST: SILENT},
-                }),
-            }),
-        },
-    },
-    **known("minReadySeconds revisionHistoryLimit selector updateStrategy"),
-})
-
-_CONFIG_MAP = _resource(
-    _NAMESPACED,
-    data={"veth_mtu": r.mtu_text, REST: KNOWN},
-    binaryData=KNOWN,
-    immutable=KNOWN,
-)
-
-_LINK: Table = {"rate": r.rate, "delay": r.delay}
-
-_UNDERLAY: Table = {
-    "apiVersion": r.text,
-    "kind": r.text,
-    "metadata": {**_HOUSEKEEPING, "name": r.label_name},
-    "spec": {
-        "link": _LINK,
-        "subnets": Items({
-            "name": r.label_name, "cidr": r.ipv4_network, "mtu": r.integer, "link": _LINK,
-        }),
-        "routers": Items({
-            "name": r.label_name,
-            "podRoutes": r.boolean,
-            "multipathHash": r.integer,
-            "multipathHashFields": r.integer,
-            "interfaces": Items({"subnet": r.label_name, "address": r.address}),
-        }),
-    },
-}
-
-_NAME_HINT = "add metadata: {name: ...}"
+# The entry for all fields that a table does not name; "group/*" is that for names with a group.
+REST = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A modelled kind: its table, and for each required field the hint when it is missing."""
+class Field:
+    """A field with an effect: ``read`` gives the value of the attribute ``name``.
 
+    A name that the model class does not have is for the schema's own rules. ``required`` is the
+    hint for a file that lacks the field; without one the field is optional.
+    """
+
+    read: r.Reader
     name: str
-    api: str
+    required: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class List(Generic[M]):
+    """A list of mappings, each read by ``schema``; the attribute ``name`` is a tuple of objects.
+
+    ``required`` is as in :class:`Field`, ``empty`` the hint for a list that must not be empty.
+    """
+
+    schema: Schema[M]
+    name: str
+    required: str = ""
+    empty: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A field of Kubernetes or Calico without effect here.
+
+    A warning names it unless it holds ``default``.
+    """
+
+    default: tuple[str, ...] = ()
+
+
+class Special(Enum):
+    """Entries without details."""
+
+    #: bookkeeping of the API server: accepted without a warning
+    BOOKKEEPING = "bookkeeping"
+    #: for the rest of a group of names of which all are known: a mistake
+    UNKNOWN = "unknown"
+
+
+Entry = Union[Field, "List[Any]", Ignored, Special, "Table"]
+Table = AbstractMapping[str, Entry]
+
+
+@dataclass(frozen=True, eq=False)
+class Schema(Generic[M]):
+    """How a mapping becomes an object of ``model``.
+
+    ``check`` applies the rules inside one object before it is made, and may change its values;
+    when it returns False, the object has no effect.
+    """
+
     table: Table
-    required: dict[tuple[str, ...], str] = field(default_factory=dict)
+    model: type[M]
+    check: Callable[[Report, Resource[M]], bool] | None = None
+
+    @cached_property
+    def required(self) -> tuple[tuple[str, str], ...]:
+        """The path of each field that must be given, with its hint."""
+        return tuple(_required(self.table, ""))
 
 
-KINDS: dict[tuple[str, str], Kind] = {
-    (kind.api, kind.name): kind
-    for kind in (
-        Kind("Node", CALICO, _NODE, {
-            ("metadata", "name"): _NAME_HINT,
-            ("spec", "bgp", "ipv4Address"):
-                "add the node's address and prefix: spec: {bgp: {ipv4Address: 192.168.57.31/24}}",
-        }),
-        Kind("IPPool", CALICO, _IPPOOL, {
-            ("metadata", "name"): _NAME_HINT,
-            ("spec", "cidr"): "add the pool's range: spec: {cidr: 10.22.0.0/16}",
-        }),
-        Kind("BlockAffinity", CALICO, _BLOCK_AFFINITY, {
-            ("spec", "cidr"): "add the block, such as 10.22.138.0/26",
-            ("spec", "node"): "add the name of the node that has the block",
-        }),
-        Kind("IPAMConfiguration", CALICO, _IPAM_CONFIGURATION),
-        Kind("FelixConfiguration", CALICO, _FELIX_CONFIGURATION, {
-            ("metadata", "name"): "the one for all nodes is called default",
-        }),
-        Kind("Pod", CORE, _POD, {("metadata", "name"): _NAME_HINT}),
-        Kind("Deployment", APPS, _DEPLOYMENT, {("metadata", "name"): _NAME_HINT}),
-        Kind("DaemonSet", APPS, _DAEMON_SET),
-        Kind("ConfigMap", CORE, _CONFIG_MAP),
-        Kind("Underlay", OURS, _UNDERLAY, {
-            ("spec", "subnets"): "add subnets: a list of {name, cidr}",
-        }),
-    )
-}
+@dataclass(frozen=True, eq=False)
+class Kind(Schema[M]):
+    """The schema of a resource.
 
-# Kinds that exist and have no effect here.
-KNOWN_KINDS: dict[str, frozenset[str]] = {
-    api: frozenset(names.split())
-    for api, names in {
-        CALICO: "BGPConfiguration BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
-                "GlobalNetworkPolicy GlobalNetworkSet HostEndpoint "
-                "IPReservation KubeControllersConfiguration NetworkPolicy NetworkSet Profile "
-                "StagedGlobalNetworkPolicy StagedKubernetesNetworkPolicy StagedNetworkPolicy "
-                "Tier WorkloadEndpoint",
-        CORE: "Binding ComponentStatus Endpoints Event LimitRange Namespace Node PersistentVolume "
-              "PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota Secret "
-              "Service ServiceAccount",
-        APPS: "ControllerRevision ReplicaSet StatefulSet",
-        "admissionregistration.k8s.io/v1":
-            "MutatingWebhookConfiguration ValidatingWebhookConfiguration",
-        "apiextensions.k8s.io/v1": "CustomResourceDefinition",
-        "apiregistration.k8s.io/v1": "APIService",
-        "autoscaling/v1": "HorizontalPodAutoscaler",
-        "autoscaling/v2": "HorizontalPodAutoscaler",
-        "batch/v1": "CronJob Job",
-        "coordination.k8s.io/v1": "Lease",
-        "discovery.k8s.io/v1": "EndpointSlice",
-        "networking.k8s.io/v1": "Ingress IngressClass NetworkPolicy",
-        "operator.tigera.io/v1": "APIServer Goldmane Installation TigeraStatus Whisker",
-        "policy/v1": "PodDisruptionBudget",
-        "rbac.authorization.k8s.io/v1": "ClusterRole ClusterRoleBinding Role RoleBinding",
-        "scheduling.k8s.io/v1": "PriorityClass",
-        "storage.k8s.io/v1": "CSIDriver CSINode StorageClass VolumeAttachment",
-    }.items()
-}
+    ``topology`` is the attribute of :class:`calico_mn.model.Topology` that holds the objects, if
+    they go there as they are: a tuple, or the one object of a ``single`` kind, where ``single`` is
+    the hint for a second one. Resources with a name other than ``only``, where given, have no
+    effect.
+    """
+
+    api: str = ""
+    name: str = ""
+    topology: str = ""
+    single: str = ""
+    only: str = ""
+
+    @property
+    def title(self) -> str:
+        """The kind, with the name that has an effect."""
+        return f"{self.name} {self.only}".rstrip()
+
+
+@dataclass(slots=True)
+class Resource(Generic[M]):
+    """An object as read from a file, and the position of each of its fields.
+
+    A field that is missing or wrong has been reported; it has no position, and in ``model`` it is
+    the default, or None whatever its type says. Ask :meth:`has` before using it.
+    """
+
+    mark: Mark
+    values: dict[str, Any] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    # The position of all that the file says, right or wrong, by its path in the file. None is for
+    # a mapping that cannot be read, so that nothing below it counts as missing.
+    given: dict[str, Mark | None] = field(default_factory=dict)
+    model: M = field(init=False)
+
+    def has(self, *names: str) -> bool:
+        """Whether the attributes are given, and right."""
+        return all(name in self.marks for name in names)
+
+    def at(self, *names: str) -> Mark:
+        """The position of the first of the attributes that is given, or else of the object."""
+        return next((self.marks[name] for name in names if name in self.marks), self.mark)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of an attribute, or ``default`` when it is missing or wrong."""
+        return self.values.get(name, default)
+
+    def set(self, name: str, value: Any, mark: Mark) -> None:
+        """Set an attribute as if the file gave it at ``mark``."""
+        self.values[name], self.marks[name] = value, mark
+
+    def drop(self, name: str) -> None:
+        """Count an attribute as wrong, after the problem was reported."""
+        self.values.pop(name, None)
+        self.marks.pop(name, None)
+
+    def entries(self, field: List[E]) -> list[Resource[E]]:
+        """The entries of a list."""
+        entries: list[Resource[E]] = self.values.get(field.name, [])
+        return entries
+
+    def make(self, model: type[M]) -> Resource[M]:
+        """Make the object from the values."""
+        arguments: dict[str, Any] = {}
+        for attribute in dataclasses.fields(model):  # type: ignore[arg-type]
+            value = self.values.get(attribute.name)
+            if isinstance(value, list):
+                arguments[attribute.name] = tuple(entry.model for entry in value)
+            elif value is not None or (attribute.default is dataclasses.MISSING
+                                       and attribute.default_factory is dataclasses.MISSING):
+                arguments[attribute.name] = value
+        self.model = model(**arguments)
+        return self
+
+
+def made(model: type[M], mark: Mark, **values: Any) -> Resource[M]:
+    """An object that stands for what the file says at ``mark``, or for nothing in it."""
+    resource: Resource[M] = Resource(mark, values, dict.fromkeys(values, mark))
+    return resource.make(model)
+
+
+@dataclass(frozen=True, slots=True)
+class Unmodelled:
+    """The object of what has an effect and no place of its own in the model."""
+
+
+class Resources:
+    """All resources with an effect, in file order."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[Kind[Any], Resource[Any]]] = []
+
+    def add(self, report: Report, kind: Kind[M], resource: Resource[M]) -> None:
+        """Add a resource; a second one of a single kind is a problem."""
+        first = self.single(kind) if kind.single else None
+        if first:
+            report.add(f"a second {kind.title}", resource.mark,
+                       f"the first is in line {first.mark.line}; {kind.single}")
+        else:
+            self._all.append((kind, resource))
+
+    def of(self, *kinds: Kind[M]) -> list[Resource[M]]:
+        """The resources of these kinds."""
+        return [resource for kind, resource in self._all if kind in kinds]
+
+    def single(self, kind: Kind[M]) -> Resource[M] | None:
+        """The first resource of a kind."""
+        return next(iter(self.of(kind)), None)
+
+
+def resource_table(metadata: Table, **fields: Entry) -> Table:
+    """The table of a whole resource."""
+    return {"apiVersion": Field(r.text, "api"), "kind": Field(r.text, "kind"),
+            "metadata": metadata, "status": Special.BOOKKEEPING, **fields}
+
+
+def ignored(names: str) -> dict[str, Ignored]:
+    """Table entries for the space-separated ``names``, known and without effect."""
+    return dict.fromkeys(names.split(), Ignored())
+
+
+NAME_HINT = "add metadata: {name: ...}"
+BOOKKEEPING: Table = dict.fromkeys((
+    "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp",
+    "deletionGracePeriodSeconds", "generation", "generateName", "managedFields", "selfLink",
+    "ownerReferences", "finalizers", "labels", "annotations", "clusterName",
+), Special.BOOKKEEPING)
+META: Table = {**BOOKKEEPING, "name": Field(r.subdomain, "name")}
+NAMED: Table = {**META, "name": Field(r.subdomain, "name", NAME_HINT)}
+
+
+def _required(table: Table, path: str) -> Iterator[tuple[str, str]]:
+    for name, entry in table.items():
+        here = f"{path}.{name}" if path else name
+        if isinstance(entry, (Field, List)):
+            if entry.required:
+                yield here, entry.required
+        elif isinstance(entry, AbstractMapping):
+            yield from _required(entry, here)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from calico_mn.kernel.lookup import Answer, Query
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.trace import arp, drop
-from calico_mn.trace.follow import Sighting, Visit, quotes_outer_header, sort_frames, visits
+from calico_mn.trace.follow import Sighting, Visit, quoted_encapsulation, sort_frames, visits
 from calico_mn.trace.path_trace import (
     ERROR,
     FORWARD,
@@ -116,17 +116,18 @@ class _Analysis:
     def _closed_port(self, errors: Sequence[Leg]) -> Leg | None:
         """To UDP, "port unreachable" from the destination itself is the answer."""
         return next((dataclasses.replace(error, kind=REPLY) for error in errors
-                     if "port unreachable" in error.text
+                     if "port unreachable" in error.text and error.about == "inner"
                      and error.sender == self.recording.destination.address), None)
 
     def _error(self, sightings: Sequence[Sighting]) -> Leg:
         message = sightings[0].packet.transport
         assert message is not None
+        outer = quoted_encapsulation(sightings[0])
         text = f"ICMP {error_text(message)}"
         if (message.kind, message.code) == (UNREACHABLE, PORT_UNREACHABLE):
-            text += f" (port {self.recording.probe.port} is closed)"
-        about = "outer" if quotes_outer_header(sightings[0]) else "inner"
-        return self._leg(ERROR, sightings, text, about)
+            port = outer.match.port if outer else self.recording.probe.port
+            text += f" (port {port} is closed)"
+        return self._leg(ERROR, sightings, text, "outer" if outer else "inner")
 
     def _leg(self, kind: str, sightings: Sequence[Sighting], text: str, about: str = "") -> Leg:
         path, copies = visits(sightings, self.recording, self.start)
@@ -192,7 +193,8 @@ class _Analysis:
         if last.direction == OUT and last.tunnel is None:
             return
         inner = _last_routing(steps)
-        if last.direction == OUT and inner is not None:
+        # Without Ethernet the next hop is the outer destination; else the FDB has that.
+        if last.direction == OUT and last.macs is None and inner is not None:
             next_hop = inner.answer.gateway or last.layers[0].header.destination
             self._add_routing(visit.namespace, Query(next_hop), steps, outer=True)
         self._add_unresolved(visit.namespace, steps)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from calico_mn.kernel.sniffer import TO_OTHERS
+from calico_mn.kernel.capture import TO_OTHERS
 from calico_mn.trace.follow import ArpSighting
 from calico_mn.trace.path_trace import Neighbour
 from calico_mn.trace.recording import SWITCH, Recording

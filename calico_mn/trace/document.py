@@ -54,9 +54,8 @@ def _hop(hop: Hop) -> dict[str, Any]:
 
 def _step(step: Step) -> dict[str, Any]:
     if isinstance(step, Crossing):
-        macs = {"from": step.macs[0], "to": step.macs[1]} if step.macs else None
         return {"step": step.direction, "device": step.device, "mtu": step.mtu, "ttl": step.ttl,
-                "macs": macs, "fragments": step.fragments, "time": round(step.time, 3),
+                "macs": _macs(step.macs), "fragments": step.fragments, "time": round(step.time, 3),
                 "headers": [dataclasses.asdict(header) for header in step.headers]}
     if isinstance(step, Routing):
         answer = dataclasses.asdict(step.answer)
@@ -68,8 +67,14 @@ def _step(step: Step) -> dict[str, Any]:
                 "mac": step.mac, "state": step.state, "arp_requests": step.requests,
                 "asker": step.asker, "proxy": step.proxy, "heard_by": list(step.heard_by),
                 "answered_by": {"namespace": by[0], "device": by[1]} if by else None}
+    frame = {"vni": step.inner.vni, "macs": _macs(step.inner.macs)} if step.inner.macs else {}
     return {"step": "encapsulated" if step.added else "decapsulated",
-            "outer": dataclasses.asdict(step.outer), "inner": dataclasses.asdict(step.inner.header)}
+            "outer": dataclasses.asdict(step.outer), **frame,
+            "inner": dataclasses.asdict(step.inner.header)}
+
+
+def _macs(macs: tuple[str, str] | None) -> dict[str, str] | None:
+    return {"from": macs[0], "to": macs[1]} if macs else None
 
 
 def _drop(drop: DropReason) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.kernel.capture import TO_OTHERS, Frame
 from calico_mn.kernel.facts import DeviceFacts
 from calico_mn.kernel.packets import (
     ECHO_REPLY,
@@ -23,10 +24,8 @@ from calico_mn.kernel.packets import (
     Arp,
     Packet,
     Transport,
-    decode,
 )
-from calico_mn.kernel.sniffer import TO_OTHERS, Frame
-from calico_mn.trace.path_trace import FORWARD, IN, OUT, REPLY, Crossing
+from calico_mn.trace.path_trace import FORWARD, IN, OUT, REPLY, Crossing, encapsulation_of
 from calico_mn.trace.recording import SWITCH, Mark, Probe, Recording
 
 
@@ -92,7 +91,7 @@ def sort_frames(recording: Recording) -> SortedFrames:
     # Later fragments have no ports: they are known by the addresses and number of the first one.
     fragments: dict[tuple[str, str, int, int], str] = {}
     for namespace, frame in recording.frames:
-        packet = decode(frame.data, frame.ethernet)
+        packet = frame.packet
         if packet is None:
             continue
         if packet.arp is not None:
@@ -193,12 +192,12 @@ def _count_fragment(path: list[Visit], sighting: Sighting) -> None:
                 return
 
 
-def quotes_outer_header(sighting: Sighting) -> bool:
-    """Whether an ICMP error is about an outer header, also where only that one is quoted."""
+def quoted_encapsulation(sighting: Sighting) -> Encapsulation | None:
+    """Whose outer header an ICMP error is about, also where only that header is quoted."""
     quoted = sighting.packet.quoted
     if quoted is None:
-        return False
-    port = quoted.transport.destination_port if quoted.transport else None
-    return len(quoted.headers) > 1 or any(
-        encapsulation.match.protocol == quoted.headers[0].protocol
-        and encapsulation.match.port in (None, port) for encapsulation in ENCAPSULATIONS)
+        return None
+    if quoted.encapsulated:
+        return encapsulation_of(quoted.headers[0])
+    port = quoted.transport.destination_port if quoted.transport else 0
+    return encapsulation_of(quoted.headers[0], port)

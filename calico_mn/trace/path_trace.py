@@ -62,9 +62,10 @@ class Crossing:
         return of_device(self.device)
 
 
-def encapsulation_of(outer: Header) -> Encapsulation | None:
-    """The encapsulation that made an outer header."""
-    return next((e for e in ENCAPSULATIONS if e.match.protocol == outer.protocol), None)
+def encapsulation_of(outer: Header, port: int | None = None) -> Encapsulation | None:
+    """The encapsulation that made an outer header; ``port`` is UDP's, where it has to match."""
+    return next((e for e in ENCAPSULATIONS if e.match.protocol == outer.protocol
+                 and (port is None or e.match.port in (None, port))), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ class PathTrace:
     """All that is known of a probe. ``reply`` is None where no reply was seen.
 
     ``errors`` are ICMP messages about the probe or its reply. ``round_trip`` is in us, None
-    without an answer. ``tunnel`` is the tunnel's back end, ``kernel`` or ``ebpf``.
+    without an answer. ``tunnel`` is tunl0's back end, ``kernel`` or ``ebpf``.
     """
 
     source: Endpoint

@@ -1,6 +1,6 @@
 """Sending a probe through a running cluster while every namespace on its path is captured.
 
-    resolve names --> sniff everywhere --> send --> listen until all is quiet --> ask the kernel
+    resolve names --> capture everywhere --> send --> listen until all is quiet --> ask the kernel
 
 In go a cluster, two names and a probe; out comes a Recording, or the path trace made from it.
 With ``sender``, the only module that touches the cluster. It leaves behind what any packet leaves:
@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
+from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.errors import ClusterError, ToolError
 from calico_mn.kernel import facts, lookup, packetfilter
-from calico_mn.kernel.packets import PROTOCOLS
-from calico_mn.kernel.sniffer import Frame, Sniffer
+from calico_mn.kernel.capture import Capture, Frame
+from calico_mn.kernel.packets import ICMP, PROTOCOLS
+from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure.programs import Host, run
+from calico_mn.state import PacketMatch
 from calico_mn.trace import analysis
 from calico_mn.trace.arp import is_waiting
 from calico_mn.trace.drop_reasons import FILTER
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
 _MAX_SIZE = 65_535
-#: Frames are stamped a moment after the first sniffer asked for it (net_enable_timestamp()).
+#: Frames are stamped a moment after the first capture asked for it (net_enable_timestamp()).
 _STAMPING_S = 0.005
 #: How long nothing more must be seen before the packet counts as gone, without link delays.
 QUIET_S = 0.3
@@ -85,14 +88,14 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
         for name in kinds:
             net.runtime.inside(name, facts.forget_neighbours)
     delay = max((s.link.delay or 0.0 for s in net.topology.underlay.subnets), default=0.0)
-    with _sniffing(net, list(kinds), PROTOCOLS[packet.protocol]) as sniffers:
+    with _capturing(net, list(kinds), PROTOCOLS[packet.protocol]) as captures:
         before = {name: net.runtime.inside(name, facts.read) for name in kinds}
         mark = new_mark()
         time.sleep(_STAMPING_S)
         refused = net.runtime.inside(sender.name, send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
                               (), refused, net.tunnel)
-        frames = _listen(sniffers, recording, patience + 4 * delay / 1000)
+        frames = _listen(captures, recording, patience + 4 * delay / 1000)
         after = {name: net.runtime.inside(name, facts.read) for name in kinds}
     recording = dataclasses.replace(recording, after=after, frames=frames)
     _ask_routes(net, recording)
@@ -164,32 +167,35 @@ def _named_endpoint(net: CalicoNet, text: str, kinds: dict[str, str]) -> Endpoin
 # --- captures
 
 @contextmanager
-def _sniffing(net: CalicoNet, names: Sequence[str], protocol: int
-              ) -> Iterator[dict[str, Sniffer]]:
-    """A sniffer in each namespace while the block runs.
+def _capturing(net: CalicoNet, names: Sequence[str], protocol: int
+               ) -> Iterator[dict[str, Capture]]:
+    """A capture of all devices in each namespace while the block runs.
 
+    It takes what can tell of the probe: ARP, ICMP and the probe's protocol, also encapsulated.
     Closing one takes the kernel some 10 ms of waiting, so they are closed side by side.
     """
-    sniffers: dict[str, Sniffer] = {}
+    wanted = CaptureFilter(tuple(map(PacketMatch, {ICMP, protocol})),
+                           tuple(e.match for e in ENCAPSULATIONS), arp=True)
+    captures: dict[str, Capture] = {}
     try:
         for name in names:
-            sniffers[name] = net.runtime.inside(name, Sniffer, protocol)
-        yield sniffers
+            captures[name] = net.runtime.inside(name, lambda: Capture(wanted, stamped=True))
+        yield captures
     finally:
-        if sniffers:
-            with ThreadPoolExecutor(min(len(sniffers), _CLOSING_THREADS)) as pool:
-                list(pool.map(Sniffer.close, sniffers.values()))
+        if captures:
+            with ThreadPoolExecutor(min(len(captures), _CLOSING_THREADS)) as pool:
+                list(pool.map(Capture.close, captures.values()))
 
 
-def _listen(sniffers: dict[str, Sniffer], recording: Recording, patience: float
+def _listen(captures: dict[str, Capture], recording: Recording, patience: float
             ) -> tuple[tuple[str, Frame], ...]:
     """Gather frames until the reply is back, or no frame of the probe has come for a while."""
     frames: list[tuple[str, Frame]] = []
     poll = select.poll()
     names = {}
-    for name, sniffer in sniffers.items():
-        poll.register(sniffer.fileno(), select.POLLIN)
-        names[sniffer.fileno()] = name
+    for name, capture in captures.items():
+        poll.register(capture.fileno(), select.POLLIN)
+        names[capture.fileno()] = name
     started = last = time.monotonic()
     seen = 0
     while True:
@@ -197,7 +203,7 @@ def _listen(sniffers: dict[str, Sniffer], recording: Recording, patience: float
         now = time.monotonic()
         for descriptor, _event in poll.poll(20):
             name = names[descriptor]
-            frames += [(name, frame) for frame in sniffers[name].read()]
+            frames += [(name, frame) for frame in captures[name].read()]
         frames.sort(key=lambda item: item[1].time)
         by_role = sort_frames(dataclasses.replace(recording, frames=tuple(frames)))
         answers = [*by_role.reply, *(s for sightings in by_role.errors for s in sightings)]

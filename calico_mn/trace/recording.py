@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.facts import Facts
 from calico_mn.kernel.lookup import Answer, Query
-from calico_mn.kernel.sniffer import Frame
 
 POD, NODE, SWITCH, ROUTER = "pod", "node", "switch", "router"
 
@@ -75,7 +75,7 @@ class Recording:
     """One probe. ``kinds`` tells what each namespace is; ``frames`` are in order of time.
 
     ``cables`` maps each end of a veth pair to the other one. ``refused`` is the errno's name
-    where the source's own kernel did not accept the packet. ``tunnel`` is the tunnel's back end.
+    where the source's own kernel did not accept the packet. ``tunnel`` is tunl0's back end.
     ``answers`` are the kernel's answers to what the analysis asked, ``filters`` the rules that
     counted a second packet.
     """

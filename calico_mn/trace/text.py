@@ -218,6 +218,8 @@ def _header_change(step: HeaderChange) -> Iterator[Line]:
     yield _labelled(str(step.encapsulation), "an outer header is added" if step.added
                     else "the outer header is removed", OUTER)
     yield _labelled("", f"outer  {_header(step.outer)}", OUTER)
+    if step.inner.macs is not None:
+        yield _labelled("", f"VNI {step.inner.vni}  {' > '.join(step.inner.macs)}", OUTER)
     yield _labelled("", f"inner  {_header(step.inner.header)}", OUTER)
 
 

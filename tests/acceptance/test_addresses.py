@@ -19,7 +19,7 @@ from support.routes import addresses, devices, link, route_to, routes
 from support.topologies import TWO_SUBNETS, cluster, one_subnet, two_subnets
 
 from calico_mn.errors import ClusterError, IPAMError, KernelError
-from calico_mn.kernel.writer import KernelWriter
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.model import IPAMConfiguration
 
 pytestmark = pytest.mark.root

@@ -22,8 +22,10 @@ from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import KernelError, ToolError
+from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import reachability
 from calico_mn.measure.paths import endpoints, ordered_pairs
+from calico_mn.state import PacketMatch
 
 pytestmark = pytest.mark.root
 
@@ -204,4 +206,4 @@ def test_a_capture_on_a_device_that_is_gone_says_where(boot):
     net = boot(two_subnets("Always"))
     do(net, "node31", "ip link del eth0")
     with pytest.raises(KernelError, match="node31: eth0: capture: No such device"):
-        net.runtime.capture("node31", "eth0", 4)
+        net.runtime.capture("node31", "eth0", CaptureFilter((PacketMatch.IPIP,)))

@@ -10,7 +10,7 @@ from calico_mn.delta import delta
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.kernel.verifier import Verifier
-from calico_mn.kernel.writer import KernelWriter
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned
 from calico_mn.state import (
     VXLAN,

@@ -15,7 +15,7 @@ from support.streams import established
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn.errors import ClusterError, IPAMError, KernelError
-from calico_mn.kernel.writer import KernelWriter
+from calico_mn.kernel.write import KernelWriter
 
 pytestmark = pytest.mark.root
 

@@ -18,7 +18,6 @@ import pytest
 from support.patience import SLOWNESS
 
 from calico_mn.experiment.mtu_report import cases
-from calico_mn.kernel.capture import CapturedPacket
 from calico_mn.measure.path_mtu import (
     FRAGMENTS,
     HANGS,
@@ -27,7 +26,6 @@ from calico_mn.measure.path_mtu import (
     REFUSED,
     WORKS,
     Seen,
-    is_fragment,
 )
 from calico_mn.measure.readings import Reading, load_readings
 
@@ -59,23 +57,6 @@ def run(*arguments):
 ])
 def test_the_word_follows_from_what_was_seen(seen, word):
     assert seen.outcome == word
-
-
-def ipip(outer_fragment=0, inner_fragment=0):
-    def header(protocol, fragment):
-        return bytes([0x45, 0, 0, 40, 0, 0, *fragment.to_bytes(2, "big"), 64, protocol]) + bytes(10)
-    return CapturedPacket(header(4, outer_fragment) + header(6, inner_fragment), True)
-
-
-@pytest.mark.parametrize(("packet", "answer"), [
-    pytest.param(ipip(), False, id="whole"),
-    pytest.param(ipip(0x4000, 0x4000), False, id="DF"),
-    pytest.param(ipip(inner_fragment=0x2000), True, id="first fragment inside"),
-    pytest.param(ipip(inner_fragment=0x00B9), True, id="last fragment inside"),
-    pytest.param(ipip(0x2000), True, id="first fragment of the outer packet"),
-])
-def test_fragments_are_known_inside_and_outside(packet, answer):
-    assert is_fragment(packet) is answer
 
 
 def reading(order, outcome, pod=1500):

@@ -13,7 +13,7 @@ from calico_mn import CalicoNet, load_topology
 from calico_mn.experiment.scale import Computed, computed
 from calico_mn.experiment.scale_report import GROWTHS, formula, sizes_of
 from calico_mn.measure.readings import Reading, load_readings
-from calico_mn.topology.scaled import scaled
+from calico_mn.topology.placement import scaled
 
 from .conftest import ROOT
 

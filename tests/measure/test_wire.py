@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from calico_mn.kernel.capture import CapturedPacket
+from calico_mn.kernel.capture import OUTGOING, Frame
 from calico_mn.measure.wire import Sighting, sighting
 
 ECHO_REQUEST, ECHO_REPLY = b"\x08\0\0\0\0\1\0\1", b"\0\0\0\0\0\1\0\1"
@@ -34,4 +34,4 @@ PING = ip("10.0.0.1", "10.0.1.1", 1, ECHO_REQUEST)
     pytest.param(b"", None, id="empty"),
 ])
 def test_only_whole_echo_requests_are_seen(packet, seen):
-    assert sighting(CapturedPacket(packet, True)) == seen
+    assert sighting(Frame("tunl0", OUTGOING, False, 0, packet)) == seen

@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from calico_mn.kernel.capture import CapturedPacket
+from calico_mn.kernel.socketfilter import CaptureFilter
+from calico_mn.state import PacketMatch
 
 ICMP, IPIP = 1, 4
 ECHO_REQUEST, UNREACHABLE, FRAGMENTATION_NEEDED = 8, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedPacket:
+    """An IPv4 packet, from its IP header on, read by tests on their own (RFC 791).
+
+    ``outgoing``: it left through the device.
+    """
+
+    data: bytes
+    outgoing: bool
+
+    @property
+    def source(self) -> str:
+        """Source address."""
+        return socket.inet_ntoa(self.data[12:16])
+
+    @property
+    def destination(self) -> str:
+        """Destination address."""
+        return socket.inet_ntoa(self.data[16:20])
+
+    @property
+    def protocol(self) -> int:
+        """The IP protocol number; 4 is IPIP (RFC 2003)."""
+        return self.data[9]
+
+    @property
+    def ttl(self) -> int:
+        """Time to live."""
+        return self.data[8]
+
+    @property
+    def dont_fragment(self) -> bool:
+        """The DF flag."""
+        return bool(self.data[6] & 0x40)
+
+    @property
+    def payload(self) -> bytes:
+        """What follows the IP header."""
+        return self.data[(self.data[0] & 15) * 4:]
 
 
 @contextmanager
 def captured(net: Any, node: str, device: str, protocol: int) -> Iterator[list[CapturedPacket]]:
     """The packets that cross ``device`` while the block runs; filled when it ends."""
     found: list[CapturedPacket] = []
-    with net.runtime.capture(net[node].name, device, protocol) as capture:
+    wanted = CaptureFilter((PacketMatch(protocol),))
+    with net.runtime.capture(net[node].name, device, wanted) as capture:
         yield found
-        found += capture.read()
+        found += [CapturedPacket(frame.network, frame.outgoing) for frame in capture.read()]
 
 
 def ping(net: Any, source: str, destination: str, *options: str) -> tuple[str, int]:

@@ -17,10 +17,10 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import TopologyError
 from calico_mn.model import Topology
 from calico_mn.topology import load_topology, parse_topology
-from calico_mn.topology.fields import Items
-from calico_mn.topology.positions import MAX_BYTES
+from calico_mn.topology.documents import IGNORED_KINDS, KINDS
 from calico_mn.topology.problems import MAX_PROBLEMS
-from calico_mn.topology.schema import KINDS, KNOWN_KINDS
+from calico_mn.topology.schema import Field, List
+from calico_mn.topology.yaml_tree import MAX_BYTES
 
 
 def outcome(text: str) -> Topology | TopologyError:
@@ -39,7 +39,7 @@ def outcome(text: str) -> Topology | TopologyError:
 def field_names(table: Any) -> set[str]:
     names: set[str] = set()
     for name, entry in table.items():
-        inner = entry.table if isinstance(entry, Items) else entry
+        inner = entry.schema.table if isinstance(entry, List) else entry
         names |= {name} | (field_names(inner) if hasattr(inner, "items") else set())
     return names
 
@@ -63,11 +63,11 @@ def shaped(table: Any) -> st.SearchStrategy[Any]:
     """Mappings that mostly fit ``table``, with wrong values in between."""
     optional: dict[Any, st.SearchStrategy[Any]] = {}
     for name, entry in table.items():
-        if isinstance(entry, Items):
-            optional[name] = st.lists(shaped(entry.table), max_size=3) | SCALARS
+        if isinstance(entry, List):
+            optional[name] = st.lists(shaped(entry.schema.table), max_size=3) | SCALARS
         elif hasattr(entry, "items"):
             optional[name] = shaped(entry) | SCALARS
-        elif callable(entry):
+        elif isinstance(entry, Field):
             optional[name] = WORDS | SCALARS
     return st.fixed_dictionaries({}, optional=optional)
 
@@ -160,4 +160,4 @@ def test_problems_come_in_file_order() -> None:
 
 
 def test_each_kind_is_either_modelled_or_known() -> None:
-    assert not [key for key in KINDS if key[1] in KNOWN_KINDS.get(key[0], ())]
+    assert not [key for key in KINDS if key[1] in IGNORED_KINDS.get(key[0], ())]

@@ -15,7 +15,7 @@ from support.messages import assert_harmless
 
 from calico_mn.errors import TopologyError
 from calico_mn.topology import load_topology, read_topology
-from calico_mn.topology.positions import MAX_BYTES
+from calico_mn.topology.yaml_tree import MAX_BYTES
 
 ROOT = Path(__file__).parents[2]
 ARTICLE = ROOT / "topologies" / "article.yaml"

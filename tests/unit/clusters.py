@@ -12,6 +12,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.model import (
     BlockAffinity,
     EncapsulationMode,
+    FelixConfiguration,
     IPAMConfiguration,
     IPPool,
     Link,
@@ -76,7 +77,7 @@ def topology(*, underlay=None, nodes=(NODE31, NODE32, NODE33), pools=None, pods=
         underlay=underlay or two_racks(), nodes=tuple(nodes),
         pools=tuple(pools) if pools is not None else (pool("10.22.0.0/16", mode=mode),),
         pods=tuple(pods), affinities=tuple(affinities), ipam=ipam or IPAMConfiguration(),
-        veth_mtu=veth_mtu, ipip_mtu=ipip_mtu, source="test.yaml")
+        veth_mtu=veth_mtu, felix=FelixConfiguration(ipip_mtu), source="test.yaml")
 
 
 def pod(name, node_name, address=None, namespace="default"):

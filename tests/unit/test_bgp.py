@@ -1,13 +1,12 @@
-"""RIB, speakers and the full mesh: who learned what, and who was told."""
+"""The full mesh: which node learned what, and which nodes are named when that changes."""
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from calico_mn.bgp.distributor import Distributor
-from calico_mn.bgp.rib import Rib
-from calico_mn.bgp.speaker import Speaker, Update
+from calico_mn.bgp.engine import RouteEngine
+from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.errors import ClusterError
 
 from .clusters import ip, net
@@ -16,90 +15,38 @@ P, Q, R = net("10.22.138.0/26"), net("10.22.151.0/26"), net("10.22.200.7/32")
 A, B, C = ip("192.168.57.9"), ip("192.168.57.31"), ip("192.168.57.100")
 
 
-# --- the RIB
+def mesh(*nodes: str) -> RouteEngine:
+    engine = FullMesh()
+    for name, address in zip(nodes, (A, B, C), strict=False):
+        engine.add_node(name, address)
+    return engine
+
+
+def originate(engine, node, prefixes):
+    return engine.announce({node: prefixes})
+
 
 def test_the_lowest_router_id_wins_as_a_number_not_as_a_string():
-    rib = Rib()
-    assert rib.offer(C, P, C)
-    assert rib.offer(B, P, B), "31 is lower than 100"
-    assert rib.offer(A, P, A), "9 is lower than 31"
-    assert rib.best == {P: A}
-    assert not rib.offer(B, P, B)
+    engine = mesh("a", "b", "c")
+    engine.add_node("d", ip("192.168.57.200"))
+    assert originate(engine, "c", [P]) == {"a", "b", "d"}
+    assert engine.learned("d") == {P: C}
+    assert "d" in originate(engine, "b", [P]), "31 is lower than 100"
+    assert "d" in originate(engine, "a", [P]), "9 is lower than 31"
+    assert engine.learned("d") == {P: A}
+    assert originate(engine, "b", [P]) == frozenset()
 
 
 def test_the_best_path_changes_only_when_the_winner_goes():
-    rib = Rib()
-    for peer in (A, B, C):
-        rib.offer(peer, P, peer)
-    assert not rib.withdraw(C, P)
-    assert rib.best == {P: A}
-    assert rib.withdraw(A, P)
-    assert rib.best == {P: B}
-    assert rib.withdraw(B, P)
-    assert rib.best == {}
-
-
-@pytest.mark.parametrize("peer", [A, B])
-def test_withdrawing_what_was_never_offered_changes_nothing(peer):
-    rib = Rib()
-    rib.offer(A, P, A)
-    assert not rib.withdraw(peer, Q)
-    assert not rib.withdraw(B, P)
-    assert rib.best == {P: A}
-
-
-def test_the_rib_knows_what_a_peer_announces():
-    rib = Rib()
-    rib.offer(A, P, A)
-    rib.offer(B, P, B)
-    rib.offer(B, Q, B)
-    assert rib.from_peer(A) == (P,)
-    assert set(rib.from_peer(B)) == {P, Q}
-    assert rib.from_peer(C) == ()
-
-
-def test_a_next_hop_of_the_same_peer_may_change():
-    rib = Rib()
-    rib.offer(A, P, A)
-    assert rib.offer(A, P, C)
-    assert rib.best == {P: C}
-
-
-# --- speakers
-
-class Listener(Speaker):
-    """Writes down what it is told."""
-
-    def __init__(self, node, address):
-        super().__init__(node, address)
-        self.heard = []
-
-    def receive(self, sender, update):
-        self.heard.append(update)
-        return super().receive(sender, update)
-
-
-@pytest.fixture
-def pair():
-    speaker, listener = Speaker("a", A), Listener("b", B)
-    speaker.connect(listener)
-    listener.heard.clear()
-    return speaker, listener
-
-
-@pytest.mark.parametrize(("before", "after", "update"), [
-    pytest.param([], [P], Update((P,)), id="announce"),
-    pytest.param([P], [], Update((), (P,)), id="withdraw"),
-    pytest.param([P], [P, Q], Update((Q,)), id="one-more"),
-    pytest.param([P, Q], [Q, R], Update((R,), (P,)), id="both"),
-])
-def test_an_update_says_what_changed_and_no_more(pair, before, after, update):
-    speaker, listener = pair
-    speaker.originate(before)
-    listener.heard.clear()
-    assert speaker.originate(after) == {"b"}
-    assert listener.heard == [update]
-    assert listener.learned == {prefix: A for prefix in after}
+    engine = mesh("a", "b", "c")
+    engine.add_node("d", ip("192.168.57.200"))
+    engine.announce({name: [P] for name in "abc"})
+    assert originate(engine, "c", []) == {"c"}, "it sees what the others offer again"
+    assert engine.learned("d") == {P: A}
+    assert originate(engine, "a", []) == {"a", "c", "d"}
+    assert engine.learned("d") == {P: B}
+    assert originate(engine, "b", []) == {"a", "c", "d"}
+    assert engine.learned("d") == {}
 
 
 @pytest.mark.parametrize("again", [
@@ -107,124 +54,145 @@ def test_an_update_says_what_changed_and_no_more(pair, before, after, update):
     pytest.param([Q, P], id="other-order"),
     pytest.param([P, Q, P], id="repeated"),
 ])
-def test_nothing_is_said_when_nothing_changed(pair, again):
-    speaker, listener = pair
-    speaker.originate([P, Q])
-    listener.heard.clear()
-    assert speaker.originate(again) == frozenset()
-    assert listener.heard == []
+def test_nothing_changes_when_the_same_is_announced_again(again):
+    engine = mesh("a", "b")
+    originate(engine, "a", [P, Q])
+    assert originate(engine, "a", again) == frozenset()
 
 
-def test_a_node_does_not_learn_what_it_originates_itself(pair):
-    speaker, listener = pair
-    listener.originate([P])
-    assert speaker.learned == {P: B}
-    assert "a" in speaker.originate([P])
-    assert P not in speaker.learned
-    assert P not in listener.learned
-    assert "a" in speaker.originate([]), "what the other one offers is visible again"
-    assert speaker.learned == {P: B}
+def test_a_node_does_not_learn_what_it_originates_itself():
+    engine = mesh("a", "b")
+    originate(engine, "b", [P])
+    assert engine.learned("a") == {P: B}
+    assert "a" in originate(engine, "a", [P])
+    assert P not in engine.learned("a")
+    assert P not in engine.learned("b")
+    assert "a" in originate(engine, "a", []), "what the other one offers is visible again"
+    assert engine.learned("a") == {P: B}
 
 
-def test_what_was_learned_is_never_passed_on():
-    a, b, c = Speaker("a", A), Speaker("b", B), Speaker("c", C)
-    a.connect(b)
-    b.connect(c)
-    a.originate([P])
-    assert b.learned == {P: A}
-    assert c.learned == {}
+def test_many_announcements_in_one_call_are_as_many_calls():
+    one, many = mesh("a", "b", "c"), mesh("a", "b", "c")
+    announcements = {"a": [P], "b": [Q], "c": [R]}
+    assert one.announce(announcements) == {"a", "b", "c"}
+    for node, prefixes in announcements.items():
+        originate(many, node, prefixes)
+    for node in announcements:
+        assert one.learned(node) == many.learned(node)
 
 
-# --- the mesh
+def test_nodes_that_see_the_same_share_a_table_that_never_changes():
+    engine = mesh("a", "b", "c")
+    originate(engine, "a", [P])
+    table = engine.table("a")
+    assert table is engine.table("b")
+    engine.kill("c")
+    originate(engine, "b", [Q])
+    assert table == {P: A}
+    assert engine.table("a") is engine.table("b")
+    assert engine.table("c") == {P: A}
 
-def mesh(*nodes):
-    distributor = Distributor()
-    for name, address in zip(nodes, (A, B, C), strict=False):
-        distributor.add_node(name, address)
-    return distributor
+
+def test_what_each_node_heard_and_its_sessions_are_told():
+    engine = mesh("a", "b", "c")
+    engine.announce({"a": [P], "b": [Q]})
+    engine.kill("a")
+    engine.announce({"a": [R], "b": []})
+    engine.add_node("d", ip("192.168.57.200"))
+    assert engine.sessions("a") == ()
+    assert engine.sessions("b") == ("c", "d")
+    assert engine.originated("a") == (R,)
+    assert engine.heard("a", "b") == (Q,), "as when it died"
+    assert engine.heard("c", "a") == (P,)
+    assert engine.heard("c", "b") == ()
+    assert engine.heard("d", "a") == ()
+
 
 
 def test_a_newcomer_learns_everything_and_everybody_learns_from_it():
-    distributor = mesh("a", "b")
-    distributor.originate("a", [P])
-    distributor.originate("b", [Q])
-    distributor.add_node("c", C)
-    assert distributor.learned("c") == {P: A, Q: B}
-    assert distributor.originate("c", [R]) == {"a", "b"}
-    assert distributor.learned("a") == {Q: B, R: C}
+    engine = mesh("a", "b")
+    originate(engine, "a", [P])
+    originate(engine, "b", [Q])
+    engine.add_node("c", C)
+    assert engine.learned("c") == {P: A, Q: B}
+    assert originate(engine, "c", [R]) == {"a", "b"}
+    assert engine.learned("a") == {Q: B, R: C}
 
 
 def test_a_removed_nodes_prefixes_are_withdrawn_everywhere():
-    distributor = mesh("a", "b", "c")
-    distributor.originate("a", [P])
-    assert distributor.remove_node("a") == {"b", "c"}
-    assert distributor.learned("b") == distributor.learned("c") == {}
+    engine = mesh("a", "b", "c")
+    originate(engine, "a", [P])
+    assert engine.remove_node("a") == {"b", "c"}
+    assert engine.learned("b") == engine.learned("c") == {}
     with pytest.raises(ClusterError, match="no BGP speaker on a"):
-        distributor.learned("a")
+        engine.learned("a")
 
 
 def test_peers_keep_the_routes_of_a_dead_speaker_and_it_keeps_theirs():
-    distributor = mesh("a", "b")
-    distributor.originate("a", [P])
-    distributor.originate("b", [Q])
-    distributor.kill("a")
-    assert not distributor.is_alive("a")
-    assert distributor.is_alive("b")
-    assert distributor.learned("b") == {P: A}
-    assert distributor.learned("a") == {Q: B}
+    engine = mesh("a", "b")
+    originate(engine, "a", [P])
+    originate(engine, "b", [Q])
+    engine.kill("a")
+    assert not engine.is_alive("a")
+    assert engine.is_alive("b")
+    assert engine.learned("b") == {P: A}
+    assert engine.learned("a") == {Q: B}
 
 
 def test_a_dead_speaker_neither_tells_nor_hears():
-    distributor = mesh("a", "b")
-    distributor.originate("a", [P])
-    distributor.kill("a")
-    assert distributor.originate("a", [R]) == frozenset()
-    assert distributor.originate("b", [Q]) == frozenset()
-    assert distributor.learned("b") == {P: A}
-    assert distributor.learned("a") == {}
+    engine = mesh("a", "b")
+    originate(engine, "a", [P])
+    engine.kill("a")
+    assert originate(engine, "a", [R]) == frozenset()
+    assert originate(engine, "b", [Q]) == frozenset()
+    assert engine.learned("b") == {P: A}
+    assert engine.learned("a") == {}
 
 
 def test_a_restarted_speaker_and_its_peers_catch_up_in_both_directions():
-    distributor = mesh("a", "b")
-    distributor.originate("a", [P])
-    distributor.originate("b", [Q])
-    distributor.kill("a")
-    distributor.originate("a", [R])
-    distributor.originate("b", [])
-    assert distributor.restart("a") == {"a", "b"}
-    assert distributor.is_alive("a")
-    assert distributor.learned("a") == {}
-    assert distributor.learned("b") == {R: A}
+    engine = mesh("a", "b")
+    originate(engine, "a", [P])
+    originate(engine, "b", [Q])
+    engine.kill("a")
+    originate(engine, "a", [R])
+    originate(engine, "b", [])
+    assert engine.restart("a") == {"a", "b"}
+    assert engine.is_alive("a")
+    assert engine.learned("a") == {}
+    assert engine.learned("b") == {R: A}
 
 
 def test_a_restart_that_missed_nothing_changes_nothing():
-    distributor = mesh("a", "b")
-    distributor.originate("a", [P])
-    distributor.kill("a")
-    assert distributor.restart("a") == frozenset()
+    engine = mesh("a", "b")
+    originate(engine, "a", [P])
+    engine.kill("a")
+    assert engine.restart("a") == frozenset()
 
 
 def test_a_node_removed_while_its_speaker_was_dead_leaves_no_routes_behind():
-    distributor = mesh("a", "b")
-    distributor.originate("a", [P])
-    distributor.kill("a")
-    assert distributor.remove_node("a") == {"b"}
-    assert distributor.learned("b") == {}
+    engine = mesh("a", "b")
+    originate(engine, "a", [P])
+    engine.kill("a")
+    assert engine.remove_node("a") == {"b"}
+    assert engine.learned("b") == {}
 
 
 def test_a_restarted_speaker_forgets_nodes_that_were_removed_meanwhile():
-    distributor = mesh("a", "b")
-    distributor.originate("a", [P])
-    distributor.kill("b")
-    distributor.remove_node("a")
-    distributor.restart("b")
-    assert distributor.learned("b") == {}
+    engine = mesh("a", "b")
+    originate(engine, "a", [P])
+    engine.kill("b")
+    engine.remove_node("a")
+    engine.restart("b")
+    assert engine.learned("b") == {}
 
 
 @pytest.mark.parametrize("call", [
-    lambda d: d.learned("x"), lambda d: d.originate("x", []), lambda d: d.kill("x"),
+    lambda d: d.learned("x"), lambda d: d.announce({"x": []}), lambda d: d.kill("x"),
     lambda d: d.restart("x"), lambda d: d.is_alive("x"), lambda d: d.remove_node("x"),
-], ids=["learned", "originate", "kill", "restart", "is_alive", "remove_node"])
+    lambda d: d.table("x"), lambda d: d.originated("x"), lambda d: d.sessions("x"),
+    lambda d: d.heard("x", "a"),
+], ids=["learned", "announce", "kill", "restart", "is_alive", "remove_node", "table",
+        "originated", "sessions", "heard"])
 def test_an_unknown_node_is_named(call):
     with pytest.raises(ClusterError, match="no BGP speaker on x"):
         call(mesh("a"))
@@ -244,7 +212,7 @@ class Mesh(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.distributor = Distributor()
+        self.engine = FullMesh()
         self.originates = {}
         self.told = {}
         self.dead = set()
@@ -254,7 +222,7 @@ class Mesh(RuleBasedStateMachine):
         return [n for n in self.originates if n not in self.dead]
 
     def learned(self):
-        return {n: dict(self.distributor.learned(n)) for n in self.alive()}
+        return {n: dict(self.engine.learned(n)) for n in self.alive()}
 
     def compare(self, before, changed):
         after = self.learned()
@@ -264,7 +232,7 @@ class Mesh(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def add(self, name):
         if name not in self.originates:
-            self.distributor.add_node(name, ADDRESS[name])
+            self.engine.add_node(name, ADDRESS[name])
             self.originates[name] = self.told[name] = ()
 
     @precondition(lambda self: self.originates)
@@ -272,7 +240,7 @@ class Mesh(RuleBasedStateMachine):
     def originate(self, data, prefixes):
         name = data.draw(st.sampled_from(sorted(self.originates)))
         before = self.learned()
-        changed = self.distributor.originate(name, prefixes)
+        changed = originate(self.engine, name, prefixes)
         self.originates[name] = tuple(prefixes)
         if name not in self.dead:
             self.told[name] = tuple(prefixes)
@@ -282,7 +250,7 @@ class Mesh(RuleBasedStateMachine):
     @rule(data=st.data())
     def kill(self, data):
         name = data.draw(st.sampled_from(sorted(self.alive())))
-        self.distributor.kill(name)
+        self.engine.kill(name)
         self.dead.add(name)
         self.witness |= {(viewer, name) for viewer in self.alive()}
         self.witness = {(v, d) for v, d in self.witness if v != name}
@@ -292,7 +260,7 @@ class Mesh(RuleBasedStateMachine):
     def restart(self, data):
         name = data.draw(st.sampled_from(sorted(self.dead)))
         before = self.learned()
-        changed = self.distributor.restart(name)
+        changed = self.engine.restart(name)
         self.dead.discard(name)
         self.told[name] = self.originates[name]
         self.witness = {(v, d) for v, d in self.witness if d != name}
@@ -303,7 +271,7 @@ class Mesh(RuleBasedStateMachine):
     def remove(self, data):
         name = data.draw(st.sampled_from(sorted(self.originates)))
         before = self.learned()
-        changed = self.distributor.remove_node(name)
+        changed = self.engine.remove_node(name)
         del self.originates[name], self.told[name]
         self.dead.discard(name)
         self.witness = {(v, d) for v, d in self.witness if name not in (v, d)}
@@ -321,7 +289,7 @@ class Mesh(RuleBasedStateMachine):
                     if name not in self.dead or (viewer, name) in self.witness:
                         certain.setdefault(prefix, []).append(ADDRESS[name])
             own = set(self.originates[viewer])
-            learned = self.distributor.learned(viewer)
+            learned = self.engine.learned(viewer)
             assert set(certain) - own <= set(learned) <= set(possible) - own
             for prefix, hop in learned.items():
                 assert hop in possible[prefix]

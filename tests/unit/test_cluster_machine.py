@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from calico_mn.bgp.distributor import Distributor
+from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import delta
 from calico_mn.errors import IPAMError
@@ -30,24 +30,21 @@ class Life(RuleBasedStateMachine):
         self.cluster = Cluster(topology(
             pools=[pool("10.22.0.0/28", 30, mode), pool("10.33.0.0/30", 32, mode)], affinities=[],
             ipam=IPAMConfiguration(strict_affinity=strict)), 0)
-        self.bgp = Distributor()
+        self.bgp = FullMesh()
         self.states = {}
         for name, one in self.cluster.nodes.items():
             self.bgp.add_node(name, one.address.ip)
-        for name in self.cluster.nodes:
-            self.bgp.originate(name, self.cluster.originated(name))
+        self.bgp.announce({name: self.cluster.originated(name) for name in self.cluster.nodes})
         for name in self.cluster.nodes:
             self.states[name] = self.wanted(name)
         self.count = 0
 
     def wanted(self, name):
-        return self.cluster.node_state(name, self.bgp.learned(name))
+        return self.cluster.node_state(name, self.bgp.table(name))
 
     def refresh(self, names):
-        concerned = set(names)
-        for name in names:
-            concerned |= self.bgp.originate(name, self.cluster.originated(name))
-        for name in concerned:
+        for name in {*names, *self.bgp.announce(
+                {name: self.cluster.originated(name) for name in names})}:
             self.states[name] = self.wanted(name)
 
     @rule(data=st.data(), fixed=st.one_of(st.none(), st.sampled_from(

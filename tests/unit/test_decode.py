@@ -1,11 +1,11 @@
-"""What rtnetlink.py writes, read back: the same values, and the lines that ip prints for others."""
+"""What encode.py writes, read back: the same values, and the lines that ip prints for others."""
 
 import socket
 import struct
 
 import pytest
 
-from calico_mn.kernel import decode, rtnetlink
+from calico_mn.kernel import decode, encode
 from calico_mn.kernel.ebpf import attach
 from calico_mn.kernel.netlink import attribute, text, u32
 from calico_mn.present import Link, Program, Qdisc
@@ -31,7 +31,7 @@ NAMES = {index: name for name, index in INDEXES.items() if name}
         NextHop("192.168.57.1", "eth0"), NextHop("", "tunl0"))),
 ], ids=str)
 def test_a_route_comes_back_as_it_was_sent(route):
-    _kind, _flags, body = rtnetlink.route(
+    _kind, _flags, body = encode.route(
         route, INDEXES[route.device], hop_indexes=[INDEXES[h.device] for h in route.next_hops])
     assert decode.route(body, NAMES) == route
 
@@ -67,7 +67,7 @@ def test_routes_of_other_tables_are_passed_over(body):
 @pytest.mark.parametrize("address", ["192.168.57.31/24", "10.22.31.0/32"])
 def test_an_address_comes_back_as_it_was_sent(address):
     item = Address("eth0", address)
-    assert decode.address(rtnetlink.address(item, 3)[2], NAMES) == item
+    assert decode.address(encode.address(item, 3)[2], NAMES) == item
 
 
 @pytest.mark.parametrize(("shaping", "expected"), [
@@ -76,7 +76,7 @@ def test_an_address_comes_back_as_it_was_sent(address):
     (Shaping(40_000, 5), [Qdisc("eth0", "tbf", 40_000), Qdisc("eth0", "netem", 5)]),
 ])
 def test_shaping_comes_back_as_it_was_sent(shaping, expected):
-    messages = rtnetlink.shaping(shaping, 3)
+    messages = encode.shaping(shaping, 3)
     assert [decode.qdisc(body, NAMES) for _kind, _flags, body in messages] == expected
 
 

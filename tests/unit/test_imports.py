@@ -60,7 +60,7 @@ IN_ROOMS = [name for name in MODULES if room(name)]
 
 
 def test_there_is_something_to_look_at():
-    assert {"calico_mn.model", "calico_mn.calico.ipam", "calico_mn.kernel.writer"} <= set(MODULES)
+    assert {"calico_mn.model", "calico_mn.calico.ipam", "calico_mn.kernel.write"} <= set(MODULES)
     assert "calico_mn.delta" in set(imported("calico_mn.kernel.iptext"))
 
 

@@ -120,6 +120,19 @@ def test_fragments(fragment, offset, more, has_transport):
     assert (transport is not None) is has_transport
 
 
+@pytest.mark.parametrize(("outer", "inner", "answer"), [
+    pytest.param(0, 0, False, id="whole"),
+    pytest.param(0x4000, 0x4000, False, id="DF"),
+    pytest.param(0, 0x2000, True, id="first fragment inside"),
+    pytest.param(0, 0x00B9, True, id="last fragment inside"),
+    pytest.param(0x2000, 0, True, id="first fragment of the outer packet"),
+    pytest.param(0x00B9, 0, True, id="last fragment of the outer packet"),
+])
+def test_fragments_are_known_inside_and_outside(outer, inner, answer):
+    packet = ip(*OUTER, IPIP, ip(A, B, TCP, b"", fragment=inner), fragment=outer)
+    assert decode(packet, False).is_fragment is answer
+
+
 @pytest.mark.parametrize(("inner", "protocols"), [
     (ip(*OUTER, IPIP, PING), [IPIP, ICMP]), (VXLAN_PING[14:], [UDP, ICMP])],
     ids=["IPIP", "VXLAN"])

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import place, runs
+from calico_mn.kernel import place
 
 WHOLE = "         0          0 4294967295\n"
 
@@ -86,7 +86,7 @@ def test_what_belongs_to_somebody_else_is_passed_over_or_refused(machine, monkey
     assert place.find() == runtime / "calico-mn"
     place.make()
     os.chown(runtime / "calico-mn", 1000, 1000)
-    with pytest.raises(UnsupportedError, match=r"calico-mn is not root's alone"), runs.locked():
+    with pytest.raises(UnsupportedError, match=r"calico-mn is not root's alone"), place.locked():
         pass
     os.chown(runtime, 1000, 1000)
     assert place.find() is None
@@ -115,5 +115,44 @@ def test_of_two_that_were_made_at_once_all_use_the_first(machine, monkeypatch):
         return real(**options)
 
     monkeypatch.setattr(place.tempfile, "mkdtemp", both)
-    assert place.make() == other
-    assert list((root / "tmp").iterdir()) == [other]
+    with place.locked() as path:
+        assert path == other
+        assert list((root / "tmp").iterdir()) == [other]
+
+
+def test_a_place_that_stays_empty_is_removed_and_one_in_use_is_not(machine):
+    root = machine(WHOLE)
+    with place.locked() as path:
+        pass
+    assert not path.exists()
+    with place.locked() as path:
+        (path / "1-1").mkdir()
+    place.remove_if_empty(path)
+    assert list((root / "run").iterdir()) == [path]
+    (path / "1-1").rmdir()
+    place.remove_if_empty(path)
+    assert list((root / "run").iterdir()) == []
+
+
+def test_the_place_is_not_removed_while_another_process_has_its_lock(machine, monkeypatch):
+    machine(WHOLE)
+    monkeypatch.setattr(place, "_REMOVAL_WAIT_S", 0.05)
+    with place.locked() as path:
+        place.remove_if_empty(path)  # a lock of this process, but by another descriptor
+        assert path.exists()
+        (path / "1-1").mkdir()
+
+
+def test_a_place_that_vanishes_before_it_is_locked_is_made_again(machine, monkeypatch):
+    machine(WHOLE)
+    real, times = place._open, iter(range(3))
+
+    def late(path):
+        if next(times, None) is not None:
+            path.rmdir()
+        return real(path)
+
+    monkeypatch.setattr(place, "_open", late)
+    with place.locked() as path:
+        (path / "1-1").mkdir()
+    assert next(times, None) is None

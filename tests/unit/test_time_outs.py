@@ -13,7 +13,7 @@ RUNS = ("run", "call", "check_call", "check_output", "getoutput", "getstatusoutp
 #: without a time-out, and why that does no harm
 JUSTIFIED = {"control/daemon.py: os.waitpid": "a fork of our own that ends at once"}
 #: file -> what may start programs there
-STARTS = {"kernel/netns.py": "spawn, for whoever waits with a time-out"}
+STARTS = {"kernel/processes.py": "start, for callers that wait with a time-out"}
 
 
 def calls(path):

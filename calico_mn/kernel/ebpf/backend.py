@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from calico_mn.kernel import rtnetlink
+from calico_mn.kernel import encode
 from calico_mn.kernel.ebpf import attach, program, tun
 from calico_mn.kernel.netlink import Message
 from calico_mn.kernel.netns import NetworkNamespace
@@ -49,7 +49,7 @@ class EbpfTunnel:
     def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
         """MTU and state; the first time also the programs, on the device and on the uplink."""
         index = namespace.index(device.name)
-        change = rtnetlink.link(index, up=device.up, mtu=device.mtu, txqueuelen=1000)
+        change = encode.link(index, up=device.up, mtu=device.mtu, txqueuelen=1000)
         if namespace.tunnel_hooked:
             return [change]
         namespace.tunnel_hooked = True

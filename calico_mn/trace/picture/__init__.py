@@ -120,7 +120,9 @@ def _foot(trace: PathTrace, layout: Layout) -> list[str]:
     if layout.omitted:
         sentences.append(
             f"{plural(layout.omitted, 'namespace')} in the middle of the path left out.")
+    device = next((crossing.device for hop in layout.leg.hops for crossing in hop.crossings
+                   if crossing.tunnel and crossing.macs is None), "")
     sentences.append("Seen by captures in every namespace; routes are the kernel's answers right"
-                     f" after the packet. Tunnel back end: {trace.tunnel}.")
+                     " after the packet." + (f" {device}: {trace.tunnel}." if device else ""))
     return [text(MARGIN, FOOT_TOP + 34 + 30 * position, fitted(line, _ROOM, 19), "foot",
                  whole=line) for position, line in enumerate(sentences)]

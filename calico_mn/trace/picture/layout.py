@@ -147,7 +147,8 @@ def _outer(columns: tuple[Column, ...], gap: float, end: float | None) -> tuple[
     for column, hop in reached(columns):
         for change in hop.header_changes:
             if change.added:
-                added = (f"{change.encapsulation}: ", change.outer, column.middle)
+                vni = f", VNI {change.inner.vni}" if change.inner.vni is not None else ""
+                added = (f"{change.encapsulation}{vni}: ", change.outer, column.middle)
             elif added is not None:
                 bars.append(bar(*added, column.middle))
                 added = None

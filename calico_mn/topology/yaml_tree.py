@@ -1,8 +1,10 @@
-"""YAML text to trees that remember where each value stands. Knows nothing of Kubernetes.
+"""YAML text to trees whose values know their position. Knows nothing of Kubernetes.
 
-Values stay the strings that were written: whether ``no`` is a name or a truth value is decided by
-the field that holds it, not by YAML 1.1. The parser's events are counted as they come, so that
-neither depth nor aliases can make a small file big.
+In goes the text of a file, out come its documents as trees of :class:`Mapping`, :class:`Sequence`
+and :class:`Scalar`. Values stay the strings that were written: whether ``no`` is a name or a truth
+value is decided by the field that holds it, not by YAML 1.1. Trees are built from the parser's
+events with a stack of our own, and counted on the way, so that neither depth nor aliases can make a
+small file large (PyYAML's own composer is recursive, and does not count what aliases repeat).
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from calico_mn.topology.problems import Mark, Report, quote
+from calico_mn.text import quote
+from calico_mn.topology.problems import NO_MARK, Mark, Report
 
 MAX_BYTES = 10 * 1000 * 1000
 MAX_LINES = 500_000
@@ -27,7 +30,7 @@ _Loader: Any = yaml.CSafeLoader if _HAS_LIBYAML else yaml.SafeLoader
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-# Each %TAG line is compared with all earlier ones, and nobody needs them here.
+# The parser compares each %TAG line with all earlier ones, and no topology needs them.
 _TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
 _CONFLICT = re.compile("^<<<<<<< ", re.MULTILINE)
 # Those of str.splitlines() that _FORBIDDEN lets pass.
@@ -83,6 +86,15 @@ class Mapping:
 Tree = Scalar | Sequence | Mapping
 
 
+def describe(tree: Tree) -> str:
+    """What a tree is, for "not ..." in a message."""
+    if isinstance(tree, Mapping):
+        return "a mapping"
+    if isinstance(tree, Sequence):
+        return "a list"
+    return "nothing" if tree.is_null else quote(tree.text)
+
+
 class _StopReadingError(Exception):
     """The text cannot be read any further; the reason is in the report."""
 
@@ -101,7 +113,7 @@ def read_documents(text: str, report: Report) -> list[Tree] | None:
         pass
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
-        mark = Mark(where.line + 1, where.column + 1) if where else Mark(0, 0)
+        mark = Mark(where.line + 1, where.column + 1) if where else NO_MARK
         why = " ".join(str(part) for part in (error.context, error.problem) if part)
         began = error.context_mark
         report.add(f"not valid YAML: {why}", mark, _syntax_hint(

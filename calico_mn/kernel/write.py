@@ -18,7 +18,7 @@ from pathlib import Path
 
 from calico_mn.delta import Delta, creation
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel import iptext, limits, mender, rtnetlink
+from calico_mn.kernel import encode, iptext, limits, mender
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, plan
@@ -136,7 +136,7 @@ class KernelWriter:
         if self._fresh is None:
             self._fresh = self._thread.create("fresh")
             with NetlinkSocket() as netlink:
-                self._fresh.indexes = rtnetlink.device_indexes(netlink)
+                self._fresh.indexes = encode.device_indexes(netlink)
         self._refuse_unknown_shaping(states)
         for state in states:
             namespace = self._thread.create(state.name)
@@ -162,7 +162,7 @@ class KernelWriter:
         self._thread.enter(self._fresh)
         try:
             with NetlinkSocket() as netlink:
-                netlink.request(rtnetlink.shaping(Shaping(delay=1), 1))
+                netlink.request(encode.shaping(Shaping(delay=1), 1))
         except NetlinkError as error:
             if error.errno == errno.EEXIST:
                 return
@@ -186,7 +186,7 @@ class KernelWriter:
                 if change.devices_outdated or change.devices_added or change.devices_removed:
                     # Somebody may have made or removed devices by hand in the meantime.
                     # One that was renamed is still known by our name for it, too.
-                    found = rtnetlink.device_indexes(netlink)
+                    found = encode.device_indexes(netlink)
                     namespace.indexes = {
                         **{name: index for name, index in namespace.indexes.items()
                            if index in found.values()}, **found}
@@ -222,7 +222,7 @@ class KernelWriter:
     def _look_for_devices(self, namespace: NetworkNamespace) -> None:
         self._thread.enter(namespace)
         with NetlinkSocket() as netlink:
-            namespace.indexes = rtnetlink.device_indexes(netlink)
+            namespace.indexes = encode.device_indexes(netlink)
 
     def _write_sysctls(self, items: Iterable[Sysctl], namespace: NetworkNamespace, *,
                        fresh: bool) -> None:

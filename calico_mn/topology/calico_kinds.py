@@ -1,0 +1,159 @@
+"""The kinds of ``projectcalico.org/v3`` with an effect, and the rules inside one resource.
+
+Field names are those of ``api/pkg/apis/projectcalico/v3`` in Calico's source. A name in no table
+is not one of Calico's, and an error. The rules of an IPPool follow libcalico-go
+``lib/clientv3/ippool.go`` and the CEL rules in ``api/pkg/apis/projectcalico/v3/ippool.go``; those
+of the IPAM configuration ``lib/ipam/ipam.go``.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Network
+
+from calico_mn.model import (
+    BlockAffinity,
+    EncapsulationMode,
+    FelixConfiguration,
+    IPAMConfiguration,
+    IPPool,
+    Node,
+)
+from calico_mn.text import quote
+from calico_mn.topology import readers as r
+from calico_mn.topology.problems import Report
+from calico_mn.topology.schema import (
+    META,
+    NAMED,
+    REST,
+    Field,
+    Ignored,
+    Kind,
+    Resource,
+    ignored,
+    resource_table,
+)
+
+API = "projectcalico.org/v3"
+NO_VXLAN = "VXLAN is not emulated yet"
+NO_SELECTOR = "node selectors other than all() are not modelled yet"
+NEVER = EncapsulationMode.NEVER
+
+NODE = Kind(resource_table(NAMED, spec={
+    "bgp": {
+        "ipv4Address": Field(
+            r.interface, "address",
+            "add the node's address and prefix: spec: {bgp: {ipv4Address: 192.168.57.31/24}}"),
+        **ignored("asNumber ipv6Address ipv4IPIPTunnelAddr routeReflectorClusterID"),
+    },
+    **ignored("addresses orchRefs wireguard ipv4VXLANTunnelAddr ipv6VXLANTunnelAddr "
+              "vxlanTunnelMACAddr vxlanTunnelMACAddrV6"),
+}), Node, api=API, name="Node", topology="nodes")
+
+
+def _check_pool(report: Report, pool: Resource[IPPool]) -> bool:
+    ipip, vxlan = pool.get("ipip_mode", NEVER), pool.get("vxlan_mode", NEVER)
+    if vxlan is not NEVER and ipip is not NEVER:
+        report.add("IPPool spec.ipipMode and spec.vxlanMode cannot both be other than Never",
+                   pool.at("vxlan_mode"),
+                   "a pool has one encapsulation; set one of the two to Never")
+    elif vxlan is not NEVER:
+        report.add(f"IPPool spec.vxlanMode {vxlan}: {NO_VXLAN}", pool.at("vxlan_mode"),
+                   "set vxlanMode to Never and ipipMode to Always or CrossSubnet")
+    selector = pool.get("node_selector", "")
+    if selector not in ("", "all()"):
+        report.add(f"IPPool spec.nodeSelector {quote(selector)}: {NO_SELECTOR}",
+                   pool.at("node_selector"), "leave it out, so that the pool serves all nodes")
+    cidr = pool.get("cidr")
+    if isinstance(cidr, IPv6Network):
+        if ipip is not NEVER:
+            report.add("IPPool spec.ipipMode must be Never for an IPv6 pool", pool.at("ipip_mode"),
+                       f"IPIP carries IPv4 only; {r.NO_IPV6} anyway, so remove this pool")
+        else:
+            report.add(f"IPPool spec.cidr {quote(r.ipv6_text(cidr))}: {r.NO_IPV6}",
+                       pool.at("cidr"), "remove this pool")
+        pool.drop("cidr")
+    elif "spec.blockSize" in pool.given and not pool.has("block_size"):
+        pool.drop("cidr")  # Whether it is divided rightly cannot be known.
+    elif cidr and cidr.prefixlen > pool.get("block_size", 26) and not pool.get("disabled"):
+        report.add(
+            f"IPPool {cidr} is smaller than one block of /{pool.get('block_size', 26)}",
+            pool.at("block_size", "cidr"),
+            f"use a range of /{pool.get('block_size', 26)} or larger, or a blockSize of at least "
+            f"{max(20, cidr.prefixlen)}")
+    return True
+
+
+IP_POOL = Kind(resource_table(NAMED, spec={
+    "cidr": Field(r.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
+    "blockSize": Field(
+        r.integer(20, 32, "Calico's default is 26: blocks of 64 addresses"), "block_size"),
+    "ipipMode": Field(r.mode, "ipip_mode"),
+    "vxlanMode": Field(r.mode, "vxlan_mode"),
+    "natOutgoing": Field(r.boolean, "nat_outgoing"),
+    "disabled": Field(r.boolean, "disabled"),
+    "nodeSelector": Field(r.text, "node_selector"),
+    "allowedUses": Ignored(("Workload", "Tunnel")),
+    "assignmentMode": Ignored(("Automatic",)),
+    "disableBGPExport": Ignored(("false",)),
+    "namespaceSelector": Ignored(("all()",)),
+    **ignored("ipip nat-outgoing"),
+}), IPPool, _check_pool, api=API, name="IPPool", topology="pools")
+
+
+def _check_affinity(report: Report, affinity: Resource[BlockAffinity]) -> bool:
+    """Only a confirmed one is in force."""
+    state = "deleted" if affinity.get("deleted") else affinity.get("state", "")
+    if state not in ("", "confirmed"):
+        report.ignore_field("BlockAffinity", f"{affinity.get('cidr', '?')} ({state})")
+        return False
+    return True
+
+
+BLOCK_AFFINITY = Kind(resource_table(META, spec={
+    "cidr": Field(r.ipv4_network, "cidr", "add the block, such as 10.22.138.0/26"),
+    "node": Field(r.subdomain, "node", "add the name of the node that has the block"),
+    "state": Field(r.one_of("", "confirmed", "pending", "pendingDeletion"), "state"),
+    "deleted": Field(r.boolean_or_text, "deleted"),
+    "type": Ignored(("host",)),
+}), BlockAffinity, _check_affinity, api=API, name="BlockAffinity", topology="affinities")
+
+
+def _check_ipam(report: Report, ipam: Resource[IPAMConfiguration]) -> bool:
+    strict = ipam.get("strict_affinity", False)
+    if ipam.get("name", "default") != "default":
+        report.add(f"IPAMConfiguration must be named default, not {ipam.get('name')}",
+                   ipam.at("name"), "a cluster has one, and Calico looks for it under that name")
+    if ipam.get("max_blocks_per_host") and not strict:
+        report.add("IPAMConfiguration spec.maxBlocksPerHost needs strictAffinity",
+                   ipam.at("max_blocks_per_host"),
+                   "set strictAffinity to true; otherwise a node borrows beyond the limit")
+    if not ipam.get("auto_allocate", True):
+        report.add("IPAMConfiguration spec.autoAllocateBlocks false is not modelled yet",
+                   ipam.at("auto_allocate"), "leave it out" if strict else
+                   "leave it out; without strictAffinity, Calico refuses it, too")
+    return True
+
+
+IPAM_CONFIGURATION = Kind(resource_table(META, spec={
+    "strictAffinity": Field(r.boolean, "strict_affinity"),
+    "maxBlocksPerHost": Field(r.integer(0, 2**31 - 1, "0 means no limit"), "max_blocks_per_host"),
+    "autoAllocateBlocks": Field(r.boolean, "auto_allocate"),
+    "kubeVirtVMAddressPersistence": Ignored(),
+}), IPAMConfiguration, _check_ipam, api=API, name="IPAMConfiguration", topology="ipam",
+    single="a cluster has one")
+
+# Its other fields, about 150 and more in each release, are named in the warning.
+FELIX_CONFIGURATION = Kind(resource_table(
+    {**META, "name": Field(r.subdomain, "name", "the one for all nodes is called default")},
+    spec={"ipipMTU": Field(r.mtu("20 less than the uplink's"), "ipip_mtu"), REST: Ignored()},
+), FelixConfiguration, api=API, name="FelixConfiguration", topology="felix",
+    single="keep one of them", only="default")
+
+KINDS = (NODE, IP_POOL, BLOCK_AFFINITY, IPAM_CONFIGURATION, FELIX_CONFIGURATION)
+
+# Kinds that exist and have no effect here.
+IGNORED_KINDS = (
+    "BGPConfiguration BGPFilter BGPPeer CalicoNodeStatus ClusterInformation GlobalNetworkPolicy "
+    "GlobalNetworkSet HostEndpoint IPReservation KubeControllersConfiguration NetworkPolicy "
+    "NetworkSet Profile StagedGlobalNetworkPolicy StagedKubernetesNetworkPolicy "
+    "StagedNetworkPolicy Tier WorkloadEndpoint")

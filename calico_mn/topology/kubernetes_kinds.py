@@ -1,0 +1,195 @@
+"""The kinds of Kubernetes with an effect, and the rules inside one resource.
+
+Field names are those of ``k8s.io/api``. Of calico-node's DaemonSet only the environment has an
+effect, through Calico's default pool; of the ConfigMap calico-config the pods' MTU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from calico_mn.model import Pod
+from calico_mn.text import quote
+from calico_mn.topology import readers as r
+from calico_mn.topology.problems import Report
+from calico_mn.topology.schema import (
+    META,
+    NAMED,
+    REST,
+    Field,
+    Ignored,
+    Kind,
+    List,
+    Resource,
+    Schema,
+    Special,
+    Table,
+    Unmodelled,
+    ignored,
+    resource_table,
+)
+
+CORE = "v1"
+APPS = "apps/v1"
+
+ENVIRONMENT_PREFIX = "CALICO_IPV4POOL_"
+ENVIRONMENT_NAMES = (
+    *(ENVIRONMENT_PREFIX + name for name in (
+        "CIDR", "IPIP", "VXLAN", "BLOCK_SIZE", "NAT_OUTGOING", "NODE_SELECTOR",
+        "DISABLE_BGP_EXPORT",
+    )),
+    "NO_DEFAULT_POOLS",
+)
+
+
+_ANNOTATIONS: Table = {
+    "cni.projectcalico.org/ipAddrs": Field(r.ip_addrs, "ip"),
+    "cni.projectcalico.org/podIP": Field(r.pod_ip, "present_ip"),
+    "cni.projectcalico.org/podIPs": Special.BOOKKEEPING,
+    "cni.projectcalico.org/containerID": Special.BOOKKEEPING,
+    **ignored(
+        "cni.projectcalico.org/ipv4pools cni.projectcalico.org/ipv6pools "
+        "cni.projectcalico.org/ipAddrsNoIpam cni.projectcalico.org/floatingIPs "
+        "cni.projectcalico.org/hwAddr cni.projectcalico.org/allowedSourcePrefixes "
+        "kubernetes.io/ingress-bandwidth kubernetes.io/egress-bandwidth"
+    ),
+    "cni.projectcalico.org/*": Special.UNKNOWN,
+    REST: Special.BOOKKEEPING,
+}
+_NAMESPACE: Table = {"namespace": Field(r.label_name, "namespace")}
+_TEMPLATE_META: Table = {**META, **_NAMESPACE, "name": Field(r.subdomain, "template_name"),
+                         "namespace": Field(r.label_name, "template_namespace")}
+_POD_SPEC: Table = {
+    "nodeName": Field(r.subdomain, "node"),
+    "hostNetwork": Field(r.boolean, "host_network"),
+    **ignored(
+        "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig "
+        "dnsPolicy enableServiceLinks ephemeralContainers hostAliases hostIPC hostPID hostUsers "
+        "hostname hostnameOverride imagePullSecrets initContainers nodeSelector os overhead "
+        "preemptionPolicy priority priorityClassName readinessGates resourceClaims resources "
+        "restartPolicy runtimeClassName schedulerName schedulingGates securityContext "
+        "serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain "
+        "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef"
+    ),
+}
+_CONTAINER_FIELDS = ignored(
+    "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports "
+    "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
+    "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
+    "volumeDevices volumeMounts workingDir"
+)
+
+
+def _check_pod(report: Report, pod: Resource[Pod]) -> bool:
+    """A pod in the host's network, or one that has ended, has no address of its own."""
+    pod.values.setdefault("namespace", "default")
+    if not pod.has("ip") and pod.has("present_ip"):
+        pod.set("ip", pod.get("present_ip"), pod.at("present_ip"))
+    phase = "hostNetwork" if pod.get("host_network") else pod.get("phase")
+    if phase in ("hostNetwork", "Succeeded", "Failed"):
+        report.ignore_pod(f"{pod.get('namespace')}/{pod.get('name', '?')}", phase)
+        return False
+    return True
+
+
+POD = Kind(resource_table(
+    {**NAMED, **_NAMESPACE, "annotations": _ANNOTATIONS},
+    spec={**_POD_SPEC, "nodeName": Field(
+        r.subdomain, "node", "there is no scheduler here: add the name of the pod's node, or make "
+        "it a Deployment, whose pods go to the nodes in turn")},
+    status={"phase": Field(r.text, "phase"), REST: Special.BOOKKEEPING},
+), Pod, _check_pod, api=CORE, name="Pod")
+
+
+def _check_deployment(report: Report, deployment: Resource[Pod]) -> bool:
+    if deployment.has("name"):
+        deployment.values.setdefault("replicas", 1)
+    if deployment.get("host_network"):
+        report.ignore_pod(f"{deployment.get('namespace', 'default')}/"
+                          f"{deployment.get('name', '?')}-*", "hostNetwork")
+        return False
+    return _check_pod(report, deployment)
+
+
+# Its object is a pod of the template, without the number in its name.
+DEPLOYMENT = Kind(resource_table({**NAMED, **_NAMESPACE}, spec={
+    "replicas": Field(r.integer(0, 2**31 - 1, "0 means no pods"), "replicas"),
+    "template": {
+        "metadata": {**_TEMPLATE_META, "annotations": _ANNOTATIONS},
+        "spec": _POD_SPEC,
+    },
+    **ignored(
+        "minReadySeconds paused progressDeadlineSeconds revisionHistoryLimit selector strategy"
+    ),
+}), Pod, _check_deployment, api=APPS, name="Deployment")
+
+VARIABLES = List(Schema({
+    "name": Field(r.text, "name"),
+    "value": Field(r.text, "value"),
+    "valueFrom": {REST: Special.BOOKKEEPING},
+}, Unmodelled), "variables")
+CONTAINERS = List(Schema({
+    **_CONTAINER_FIELDS, "name": Field(r.text, "name"), "env": VARIABLES,
+}, Unmodelled), "containers")
+
+
+def _check_daemon_set(report: Report, daemon_set: Resource[Unmodelled]) -> bool:
+    for variable in environment(daemon_set):
+        name = variable.get("name", "")
+        if name not in ENVIRONMENT_NAMES:
+            if name.startswith(ENVIRONMENT_PREFIX):
+                report.add(f"unknown variable {quote(name)} in the env of calico-node",
+                           variable.at("name"), report.did_you_mean(name, ENVIRONMENT_NAMES))
+        elif "valueFrom" in variable.given:
+            report.add(f"{name} has no value here, only a reference", variable.at("name"),
+                       "write value: and the text that the reference stands for")
+    return True
+
+
+def environment(daemon_set: Resource[Unmodelled]) -> Iterator[Resource[Unmodelled]]:
+    """The variables of the container calico-node."""
+    for container in daemon_set.entries(CONTAINERS):
+        if container.get("name") == "calico-node":
+            yield from container.entries(VARIABLES)
+
+
+DAEMON_SET = Kind(resource_table({**META, **_NAMESPACE}, spec={
+    "template": {
+        "metadata": {**_TEMPLATE_META, "annotations": Special.BOOKKEEPING},
+        "spec": {**_POD_SPEC, "hostNetwork": Special.BOOKKEEPING, "containers": CONTAINERS},
+    },
+    **ignored("minReadySeconds revisionHistoryLimit selector updateStrategy"),
+}), Unmodelled, _check_daemon_set, api=APPS, name="DaemonSet", only="calico-node")
+
+CONFIG_MAP = Kind(resource_table(
+    {**META, **_NAMESPACE},
+    data={"veth_mtu": Field(r.mtu_text, "veth_mtu"), REST: Ignored()},
+    binaryData=Ignored(),
+    immutable=Ignored(),
+), Unmodelled, lambda _, config: config.has("veth_mtu"), api=CORE, name="ConfigMap",
+    single="keep one of them", only="calico-config")
+
+KINDS = (POD, DEPLOYMENT, DAEMON_SET, CONFIG_MAP)
+
+# Kinds that exist and have no effect here.
+IGNORED_KINDS = {
+    CORE: "Binding ComponentStatus Endpoints Event LimitRange Namespace Node PersistentVolume "
+          "PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota Secret Service "
+          "ServiceAccount",
+    APPS: "ControllerRevision ReplicaSet StatefulSet",
+    "admissionregistration.k8s.io/v1":
+        "MutatingWebhookConfiguration ValidatingWebhookConfiguration",
+    "apiextensions.k8s.io/v1": "CustomResourceDefinition",
+    "apiregistration.k8s.io/v1": "APIService",
+    "autoscaling/v1": "HorizontalPodAutoscaler",
+    "autoscaling/v2": "HorizontalPodAutoscaler",
+    "batch/v1": "CronJob Job",
+    "coordination.k8s.io/v1": "Lease",
+    "discovery.k8s.io/v1": "EndpointSlice",
+    "networking.k8s.io/v1": "Ingress IngressClass NetworkPolicy",
+    "operator.tigera.io/v1": "APIServer Goldmane Installation TigeraStatus Whisker",
+    "policy/v1": "PodDisruptionBudget",
+    "rbac.authorization.k8s.io/v1": "ClusterRole ClusterRoleBinding Role RoleBinding",
+    "scheduling.k8s.io/v1": "PriorityClass",
+    "storage.k8s.io/v1": "CSIDriver CSINode StorageClass VolumeAttachment",
+}
