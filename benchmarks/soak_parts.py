@@ -17,7 +17,7 @@ from clusters import Size, topology
 from rich.console import Console
 
 from calico_mn import CalicoNet
-from calico_mn.kernel import leftovers, place
+from calico_mn.kernel import cleanup, runtime_dir
 from calico_mn.measure import memory
 from calico_mn.model import EncapsulationMode
 
@@ -58,7 +58,7 @@ def kills(count: int, seed: int, out: Console) -> tuple[object, list[str]]:
             _kill_a_cleaner(chance.uniform(0, _CLEANER_S))
             cleaners += 1
         if number // len(_PHASES) % 2:
-            leftovers.remove_all()
+            cleanup.remove_all()
         else:
             with CalicoNet(topology(Size(1, 1))):
                 pass
@@ -129,8 +129,8 @@ def _left() -> list[tuple[str, str]]:
             if network not in namespaces:
                 namespaces.add(network)
                 found.append(("namespace", str(network)))
-    if place.MACHINE.exists():
-        found += [("directory", name) for name in os.listdir(place.MACHINE)]
+    if runtime_dir.MACHINE.exists():
+        found += [("directory", name) for name in os.listdir(runtime_dir.MACHINE)]
     if os.path.isdir("/sys/fs/bpf"):
         found += [("pinned program", name) for name in os.listdir("/sys/fs/bpf")
                   if "calico" in name]

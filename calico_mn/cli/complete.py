@@ -80,9 +80,9 @@ def _by_sudo(kind: str, run: str | None) -> list[str]:
     """Ask as root, if that needs no password now; never where nothing runs."""
     import subprocess
 
-    from calico_mn.kernel import place
+    from calico_mn.kernel import runtime_dir
 
-    if not place.MACHINE.exists():
+    if not runtime_dir.MACHINE.exists():
         return []
     command = ["sudo", "-n", sys.executable, "-P" if sys.version_info >= (3, 11) else "-s",
                os.path.abspath(sys.argv[0]), "_names", kind, *(["--run", run] if run else [])]

@@ -20,10 +20,10 @@ from calico_mn.difference import Difference
 from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import (
+    cleanup,
     encode,
     facts,
     flowhash,
-    leftovers,
     limits,
     packetfilter,
     processes,
@@ -63,7 +63,7 @@ class Runtime:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
         with ExitStack() as undo, limits.told("the run cannot begin"):
             #: what runs that were killed had left, and this one removed before it began
-            self.removed = leftovers.remove_before_start()
+            self.removed = cleanup.remove_before_start()
             # Ending a run takes a descriptor, also after a boot that failed for want of one.
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             undo.callback(os.close, self._reserve)

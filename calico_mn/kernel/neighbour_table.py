@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import neighbour_ledger, place, registry
+from calico_mn.kernel import neighbour_ledger, registry, runtime_dir
 from calico_mn.kernel.neighbour_ledger import Ledger
 from calico_mn.model import Topology
 
@@ -66,7 +66,7 @@ def raise_limit(topology: Topology, run: str) -> None:
 
     Raises UnsupportedError where it cannot be written.
     """
-    with place.locked():
+    with runtime_dir.locked():
         now = limit()
         if now is None:
             return
@@ -89,10 +89,10 @@ def give_back(run: str = "") -> tuple[int, int] | None:
     None if it stays. The last one gives back the machine's own; what somebody else has set
     meanwhile is left alone.
     """
-    root = place.find()
+    root = runtime_dir.find()
     if root is None or not (root / LEDGER).exists():
         return None
-    with suppress(OSError, ClusterError, UnsupportedError), place.locked():
+    with suppress(OSError, ClusterError, UnsupportedError), runtime_dir.locked():
         ledger, now = _read(), limit()
         if ledger is None or now is None:
             return None
@@ -117,7 +117,7 @@ def _living() -> set[str]:
 
 def _path() -> Path:
     """Where the ledger is, once the place for runs is there."""
-    return (place.find() or place.make()) / LEDGER
+    return (runtime_dir.find() or runtime_dir.make()) / LEDGER
 
 
 def _read() -> Ledger | None:

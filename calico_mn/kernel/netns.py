@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import KernelError, ToolError
-from calico_mn.kernel import limits, place, processes
+from calico_mn.kernel import limits, processes, runtime_dir
 
 Result = TypeVar("Result")
 
@@ -99,7 +99,7 @@ class NamespaceThread:
         # setns() into a mount namespace is refused while the root and current directory are
         # shared with other threads.
         _unshare(_CLONE_FS)
-        if place.is_user_namespace():
+        if runtime_dir.is_user_namespace():
             _own_mounts()
         self._home_mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -150,7 +150,7 @@ class NamespaceThread:
         ``directory`` is its current directory. Raises ToolError when it cannot be started.
 
         It outlives this process if that is killed, until the next start or clean-up on this
-        machine (:mod:`calico_mn.kernel.leftovers`). PR_SET_PDEATHSIG (prctl(2)) would be no
+        machine (:mod:`calico_mn.kernel.cleanup`). PR_SET_PDEATHSIG (prctl(2)) would be no
         remedy: only the program itself could ask for it, before it is run. Python's preexec_fn,
         which does so, copies this process's page tables where vfork(2) does not, and takes ten
         times as long; and what a program has started in turn, as a shell has its jobs, would
@@ -231,7 +231,7 @@ def _mount_sys() -> None:
     try:
         _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
     except KernelError as error:
-        if not place.is_user_namespace():
+        if not runtime_dir.is_user_namespace():
             raise
         _mount("tmpfs", "/sys", "tmpfs", _MS_NOSUID_NODEV_NOEXEC)
         Path("/sys/WHY-EMPTY").write_text(f"calico-mn: {error}: in this user namespace\n",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from calico_mn.kernel import place
+from calico_mn.kernel import runtime_dir
 from calico_mn.kernel.tunnel import kernel_reason
 
 _TIMEOUT_S = 10
@@ -69,13 +69,14 @@ def _root() -> Finding:
     if os.geteuid() != 0:
         return Finding("root", None, "not now: up and all about runs need it",
                        remedy="run with sudo to look at everything")
-    return Finding("root", True, "of a user namespace" if place.is_user_namespace() else "yes")
+    inside = runtime_dir.is_user_namespace()
+    return Finding("root", True, "of a user namespace" if inside else "yes")
 
 
 def _tunnel(kernel: Finding, ebpf: Finding) -> Finding:
     able = True if True in (kernel.ok, ebpf.ok) else None if None in (kernel.ok, ebpf.ok) else False
     detail = _able(kernel, ebpf)
-    if able is False and place.is_user_namespace():
+    if able is False and runtime_dir.is_user_namespace():
         return Finding("tunl0", able, detail, "all IPIP modes but Never", False,
                        "run it with sudo, in no user namespace")
     return Finding("tunl0", able, detail, "IPIP",

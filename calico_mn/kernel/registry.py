@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn.errors import ClusterError, NotFoundError
-from calico_mn.kernel import place, processes
+from calico_mn.kernel import processes, runtime_dir
 from calico_mn.text import is_label
 
 RECORD = "run.json"
@@ -104,7 +104,7 @@ def is_held(path: Path) -> bool:
 
 def runs() -> list[FoundRun]:
     """Every run on this machine, oldest first. Raises ClusterError if they cannot be read."""
-    root = place.find()
+    root = runtime_dir.find()
     if root is None:
         return []
     try:

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import limits, place, processes, registry
+from calico_mn.kernel import limits, processes, registry, runtime_dir
 
 LOG_FILE = "cni.log"
 
@@ -37,7 +37,7 @@ class LogEntry:
 
 
 class RunDirectory:
-    """``PID-N`` where runs are (:mod:`.place`): ``run.json`` and ``logs/NAME/cni.log``.
+    """``PID-N`` where runs are (:mod:`.runtime_dir`): ``run.json`` and ``logs/NAME/cni.log``.
 
     ``description`` goes into ``run.json``; its ``topology`` gives the run its name unless one is
     given. It is locked (flock(2)) as long as this process has it, which containers that share
@@ -57,7 +57,7 @@ class RunDirectory:
             "user_namespace": processes.user_namespace(), "locked": True, "started": _now(),
             **description}
         try:
-            with place.locked() as root:
+            with runtime_dir.locked() as root:
                 self.record["name"] = self.name = registry.new_name(
                     name, str(description.get("topology", "")), registry.runs())
                 # One of that name may be another container's, or a killed process's with our pid.
@@ -73,7 +73,7 @@ class RunDirectory:
                 (self.path / "logs").mkdir()
         except OSError as error:
             self.remove()
-            where = place.find() or "/tmp"
+            where = runtime_dir.find() or "/tmp"
             raise UnsupportedError(f"cannot make the run's directory below {where}:"
                                    f" {limits.explained(error.errno)}") from error
 
@@ -114,7 +114,7 @@ class RunDirectory:
         if self.path != Path():
             with suppress(OSError):
                 _delete(self.path)
-            place.remove_if_empty(self.path.parent)
+            runtime_dir.remove_if_empty(self.path.parent)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -127,7 +127,7 @@ def remove_dead(identity: str) -> str:
     could not be deleted, or ``""``.
     """
     try:
-        with place.locked():
+        with runtime_dir.locked():
             for run in registry.runs():
                 if run.identity == identity and run.status == registry.DEAD:
                     _delete(run.path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import encode, place
+from calico_mn.kernel import encode, runtime_dir
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.present import Program
@@ -147,7 +147,7 @@ def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
 
 
 def _neither(no_kernel: str, no_ebpf: str) -> str:
-    if place.is_user_namespace():
+    if runtime_dir.is_user_namespace():
         return ("this user namespace can make no tunl0: the ipip module is not loaded ('sudo"
                 " modprobe ipip' on the machine, where its kernel has it), and eBPF needs CAP_BPF"
                 " on the machine itself (so run it with sudo, in no user namespace)")

@@ -43,10 +43,10 @@ for _ in range(count):
 DIRECTORIES = """
 import os, random, sys, time
 from pathlib import Path
-from calico_mn.kernel import place, registry, runs
+from calico_mn.kernel import runtime_dir, registry, runs
 chance, count = random.Random(int(sys.argv[1])), int(sys.argv[2])
 if sys.argv[3:]:
-    place._is_machines, place._TEMPORARY = lambda: False, Path(sys.argv[3])
+    runtime_dir._is_machines, runtime_dir._TEMPORARY = lambda: False, Path(sys.argv[3])
     os.environ.pop("XDG_RUNTIME_DIR", None)
 for _ in range(count):
     run = runs.RunDirectory({"topology": "loop"})
@@ -62,7 +62,7 @@ LIMIT = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from calico_mn.kernel import leftovers, neighbour_table, place, runs
+from calico_mn.kernel import cleanup, neighbour_table, runtime_dir, runs
 from support.topologies import one_subnet
 OWNERS, NEED = 5, 20
 
@@ -76,7 +76,7 @@ neighbour_table.PATH = Limit(sys.argv[2])
 for _ in range(int(sys.argv[3])):
     run = runs.RunDirectory({})
     neighbour_table.raise_limit(one_subnet("Always"), run.identity)
-    with place.locked():
+    with runtime_dir.locked():
         ledger, now = neighbour_table._read(), neighbour_table.limit()
         assert ledger.needs[run.identity] == NEED and ledger.own == OWNERS, ledger
         assert now == ledger.target >= sum(ledger.needs.values()), (now, ledger)
@@ -84,7 +84,7 @@ for _ in range(int(sys.argv[3])):
     run.remove()
     time.sleep(0.001)
 if sys.argv[3] == "0":
-    leftovers.remove_all()
+    cleanup.remove_all()
 if sys.argv[4:]:
     assert neighbour_table.limit() == OWNERS, neighbour_table.limit()
 """
@@ -146,8 +146,8 @@ def test_nor_do_kills_clean_ups_and_lists_beside_them_disturb_it(tunnel):
 
 @pytest.mark.parametrize("place", ["/run", "/tmp"])
 def test_directories_of_runs_come_and_go_in_many_processes(tmp_path, place):
-    beside = [[sys.executable, "-c", "from calico_mn.kernel import leftovers, registry;"
-               " leftovers.remove_all(); registry.runs()"]] if place == "/run" else []
+    beside = [[sys.executable, "-c", "from calico_mn.kernel import cleanup, registry;"
+               " cleanup.remove_all(); registry.runs()"]] if place == "/run" else []
     where = [str(tmp_path)] if place == "/tmp" else []
     working = [[sys.executable, "-c", DIRECTORIES, str(seed), "150", *where] for seed in range(4)]
     assert complaints(working, beside=beside) == ""

@@ -21,7 +21,7 @@ from support.topologies import one_subnet
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import leftovers, place, processes, registry, runs
+from calico_mn.kernel import cleanup, processes, registry, runs, runtime_dir
 
 from .test_killed import killed_in, nothing_of
 
@@ -46,7 +46,7 @@ def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory in the place of /run/calico-mn."""
     directory = tmp_path / "calico-mn"
     directory.mkdir()
-    monkeypatch.setattr(place, "MACHINE", directory)
+    monkeypatch.setattr(runtime_dir, "MACHINE", directory)
     return directory
 
 
@@ -80,7 +80,7 @@ def test_nobody_is_killed_because_of_what_a_record_says(below, bystander, record
     if isinstance(record, dict):
         # The number in the record is read by nobody.
         directory(below, f"{NOBODY}-1", {**record, "pid": bystander.pid})
-    leftovers.remove_all()
+    cleanup.remove_all()
     assert bystander.poll() is None
     assert not (below / f"{NOBODY}-1").exists() or record == {"pid_namespace": 1}
     if path.exists():
@@ -109,7 +109,7 @@ def test_what_is_not_ours_below_run_stays(below, tmp_path):
     # Digits, but not the ones that we write.
     directory(below, "\u0664\u0665-1", {})
     before = sorted(below.rglob("*"))
-    assert registry.runs() == [] and leftovers.remove_all() == ()
+    assert registry.runs() == [] and cleanup.remove_all() == ()
     assert sorted(below.rglob("*")) == before and (elsewhere / registry.RECORD).exists()
 
 
@@ -117,7 +117,7 @@ def test_a_run_without_a_record_and_one_removed_half_way_are_removed(below):
     directory(below, f"{NOBODY}-1")  # killed between two system calls
     half = directory(below, f"{NOBODY}-2", {"name": "half"})
     (half / "logs").symlink_to("/etc")
-    assert {removed.identity for removed in leftovers.remove_all()} == {
+    assert {removed.identity for removed in cleanup.remove_all()} == {
         f"{NOBODY}-1", f"{NOBODY}-2"}
     assert not below.exists() and Path("/etc/passwd").exists()
 
@@ -151,7 +151,7 @@ def test_a_living_run_whose_record_was_spoilt_is_not_dead(below):
         (run.path / registry.RECORD).write_text(spoilt)
         (found,) = registry.runs()
         assert found.status != registry.DEAD
-    leftovers.remove_all()
+    cleanup.remove_all()
     assert run.path.exists()
     run.remove()
     assert not run.path.exists()
@@ -186,25 +186,25 @@ def test_containers_that_share_run_do_not_take_each_other_for_dead():
             ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c",
              CONTAINER], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout
-        return process, place.MACHINE / process.stdout.readline().strip()
+        return process, runtime_dir.MACHINE / process.stdout.readline().strip()
 
     (one, first), (other, second) = container(), container()
     try:
         assert first != second and first.name.startswith("1-") and second.name.startswith("1-")
-        leftovers.remove_all()
+        cleanup.remove_all()
         assert {run.path: run.status for run in registry.runs()
                 if run.path in (first, second)} == dict.fromkeys((first, second), "elsewhere")
         one.kill()
         one.communicate(timeout=10 * SLOWNESS)
         assert eventually(lambda: not registry.is_held(first))
         # Another one's clean-up may come before us.
-        leftovers.remove_all()
+        cleanup.remove_all()
         assert not first.exists() and second.exists()
     finally:
         for process in (one, other):
             process.kill()
             process.communicate(timeout=10 * SLOWNESS)
-        leftovers.remove_all()
+        cleanup.remove_all()
     assert not second.exists()
 
 
@@ -219,7 +219,7 @@ def test_programs_of_a_terminal_that_names_a_dead_run_live_on(tunnel):
         ["sleep", "1000"], ["unshare", "--mount", "sleep", "1000"])]
     try:
         assert eventually(lambda: all(processes.name_of(p.pid) == "sleep" for p in theirs))
-        leftovers.remove_all()
+        cleanup.remove_all()
         assert eventually(lambda: not machine.with_logs_of(pid))
         assert [process.poll() for process in theirs] == [None, None]
     finally:
@@ -234,10 +234,10 @@ def test_a_program_that_hid_the_logs_is_found_by_its_environment(tunnel):
         hidden = net["a"].popen(["unshare", "--mount", "sh", "-c",
                                  "umount -R /var/log; exec sleep 1000"])
         assert eventually(lambda: processes.name_of(hidden.pid) == "sleep")
-        homes = leftovers._homes()
+        homes = cleanup._homes()
         assert "/logs/" not in processes.mounts_of(hidden.pid)
-        assert leftovers._run_of(hidden.pid, homes) == net.runtime.directory.identity
-        assert leftovers._run_of(os.getpid(), homes) == ""
+        assert cleanup._run_of(hidden.pid, homes) == net.runtime.directory.identity
+        assert cleanup._run_of(os.getpid(), homes) == ""
 
 
 # --- at once

@@ -29,7 +29,7 @@ from support.topologies import one_subnet
 
 from calico_mn import CalicoNet, results
 from calico_mn.errors import ToolError
-from calico_mn.kernel import leftovers
+from calico_mn.kernel import cleanup
 
 pytestmark = pytest.mark.root
 
@@ -121,7 +121,7 @@ def test_cleaning_up_ends_only_programs_of_dead_runs(tunnel):
         # Keeps no run, and was started in one that lives.
         nested = net["a"].popen(["env", "-i", "sleep", "1000"])
         try:
-            leftovers.remove_all()
+            cleanup.remove_all()
             assert eventually(lambda: nothing_of(pid))
             assert [p.poll() for p in (bystander, inside, nested)] == [None] * 3
             assert net["a"].pexec(["ping", "-c1", "-W2", net["b"].ip])[2] == 0
@@ -138,7 +138,7 @@ def test_a_program_without_the_mark_is_found_by_its_mounts(tunnel):
         if unmarked:
             break
     assert unmarked
-    leftovers.remove_all()
+    cleanup.remove_all()
     assert eventually(lambda: not machine.with_logs_of(pid))
     assert all(not Path(f"/proc/{number}").exists() or _is_zombie(number) for number in unmarked)
 
@@ -148,10 +148,10 @@ def _is_zombie(pid: int) -> bool:
 
 
 def test_nothing_to_clean_up_is_found_in_no_time(tunnel):
-    leftovers.remove_all()
+    cleanup.remove_all()
     start = time.perf_counter()
     for _ in range(50):
-        leftovers.remove_before_start()
+        cleanup.remove_before_start()
     # Looking through all processes alone would take several times as long.
     assert (time.perf_counter() - start) / 50 < 0.02 * SLOWNESS
 
@@ -270,5 +270,5 @@ def test_results_written_before_a_kill_are_readable(untouched, tmp_path):
     lines = written.read_bytes().count(b"\n")
     found = results.load(output)
     assert len(found.readings) >= lines - 1 and not found.complete
-    leftovers.remove_all()
+    cleanup.remove_all()
     assert eventually(lambda: nothing_of(victim.pid))

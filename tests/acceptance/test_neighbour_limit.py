@@ -15,7 +15,7 @@ from support.patience import SLOWNESS, eventually
 from support.topologies import one_subnet
 
 from calico_mn import CalicoNet
-from calico_mn.kernel import neighbour_table, place, processes
+from calico_mn.kernel import neighbour_table, processes, runtime_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNERS = 5
@@ -56,4 +56,4 @@ def test_two_runs_raise_the_limit_one_is_killed_and_the_last_one_gives_it_back(l
         assert f"the neighbour-table limit is {own} again, from {both}" in done.stdout, done
         assert limit() == own
     assert limit() == OWNERS
-    assert not place.MACHINE.exists()
+    assert not runtime_dir.MACHINE.exists()

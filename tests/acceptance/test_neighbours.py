@@ -19,7 +19,7 @@ from support.patience import SLOWNESS, eventually
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
-from calico_mn.kernel import leftovers
+from calico_mn.kernel import cleanup
 
 from .test_killed import killed_in, nothing_of
 
@@ -133,13 +133,13 @@ def test_other_peoples_networks_are_not_touched(tunnel, command):
             net["a"].cmd("sleep 1000 &")
             assert foreign.works()
             net.set_ipip_mode("Never")
-            leftovers.remove_all()
+            cleanup.remove_all()
             assert foreign.works()
             expect_connectivity(net, full_mesh("a", "b"))
         assert foreign.works()
         # A run that was killed leaves programs, and somebody has them ended.
         killed = killed_in("change", 0)
-        leftovers.remove_all()
+        cleanup.remove_all()
         assert eventually(lambda: nothing_of(killed))
         assert foreign.works()
     finally:

@@ -23,7 +23,7 @@ from support.topologies import one_subnet
 
 from calico_mn import CalicoNet, results
 from calico_mn.errors import ToolError
-from calico_mn.kernel import leftovers
+from calico_mn.kernel import cleanup
 from calico_mn.measure import programs
 
 from .test_killed import EXPERIMENT, WORKER, nothing_of
@@ -98,7 +98,7 @@ def test_ctrl_c_again_and_again_while_a_cluster_stops_leaves_nothing_to_the_next
                 time.sleep(chance.uniform(0, 0.02))
                 process.send_signal(signal.SIGINT)
             process.communicate(timeout=30 * SLOWNESS)
-        leftovers.remove_all()
+        cleanup.remove_all()
         assert eventually(lambda pid=process.pid: nothing_of(pid))
 
 

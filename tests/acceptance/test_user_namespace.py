@@ -20,7 +20,7 @@ from support.machine import leftovers as left_by
 from support.patience import eventually
 from support.user_namespace import ROOT, SOMEBODY, UserNamespace, as_somebody, python_for
 
-from calico_mn.kernel import leftovers, place, processes
+from calico_mn.kernel import cleanup, processes, runtime_dir
 from calico_mn.kernel.tunnel import kernel_reason
 
 ARTICLE = str(ROOT / "topologies" / "article.yaml")
@@ -170,11 +170,11 @@ def test_runs_inside_and_the_machines_own_are_not_taken_for_one_another(inside, 
     """
     facts = inside.asked("up", "-d", "--mode", "Never", ARTICLE)
     program = int(inside.ok("exec", "node31", "--", "sh", "-c", "sleep 1000 >&- 2>&- & echo $!"))
-    monkeypatch.setattr(place, "MACHINE", tmp_path)
+    monkeypatch.setattr(runtime_dir, "MACHINE", tmp_path)
     dead = tmp_path / facts["run"]
     dead.mkdir()
     (dead / "run.json").write_text(json.dumps({"process_started": 1}))
-    removed = leftovers.remove_all()
+    removed = cleanup.remove_all()
     assert [(run.identity, run.programs) for run in removed] == [(facts["run"], ())]
     assert processes.name_of(program) == "sleep"
     own = tmp_path / f"{os.getpid()}-1"

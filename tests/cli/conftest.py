@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import place
+from calico_mn.kernel import runtime_dir
 from calico_mn.kernel.tunnel import choose
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ class Lab:
 
     @property
     def directory(self) -> Path:
-        return place.MACHINE / self.identity
+        return runtime_dir.MACHINE / self.identity
 
 
 def boot(name: str, *words: str, file: Path = LAB) -> Lab:

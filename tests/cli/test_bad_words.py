@@ -14,7 +14,7 @@ from support.messages import assert_harmless
 
 from calico_mn.cli import verbs
 from calico_mn.cli.main import main
-from calico_mn.kernel import place
+from calico_mn.kernel import runtime_dir
 
 from .conftest import LAB
 
@@ -69,7 +69,7 @@ CASES = [(verb, form) for verb, forms in FORMS.items() for form in forms]
 @pytest.fixture(autouse=True)
 def no_runs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here may reach a run, whosever it is."""
-    monkeypatch.setattr(place, "MACHINE", tmp_path_factory.mktemp("none"))
+    monkeypatch.setattr(runtime_dir, "MACHINE", tmp_path_factory.mktemp("none"))
     monkeypatch.delenv("CALICO_MN_RUN", raising=False)
 
 

@@ -12,7 +12,7 @@ from support.nobody import NOBODY, SUDO, attempted, home
 from support.patience import eventually
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import place, processes, registry, runs
+from calico_mn.kernel import processes, registry, runs, runtime_dir
 
 from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
 
@@ -33,7 +33,7 @@ def open_handed():
 
 def test_a_runs_directory_is_roots_alone(open_handed, own):
     run = own("modes")
-    assert (mode(place.MACHINE), place.MACHINE.stat().st_uid) == (0o755, 0)
+    assert (mode(runtime_dir.MACHINE), runtime_dir.MACHINE.stat().st_uid) == (0o755, 0)
     assert (mode(run.directory), run.directory.stat().st_uid) == (0o700, 0)
     assert mode(run.directory / registry.SOCKET) == 0o600
 
@@ -47,11 +47,11 @@ def test_a_runs_directory_is_roots_alone(open_handed, own):
             lambda: (run.directory / registry.RECORD).read_text(),
             lambda: (run.directory / "daemon.log").read_text(),
             lambda: os.listdir(run.directory / "logs"),
-            lambda: (place.MACHINE / "1-1").mkdir(),
-            lambda: (place.MACHINE / "1-1").symlink_to("/etc"),
-            lambda: (place.MACHINE / "neighbour-limit.json").write_text("{}"),
-            lambda: run.directory.rename(place.MACHINE / "9-9"),
-            lambda: place.MACHINE.rename("/run/other")):
+            lambda: (runtime_dir.MACHINE / "1-1").mkdir(),
+            lambda: (runtime_dir.MACHINE / "1-1").symlink_to("/etc"),
+            lambda: (runtime_dir.MACHINE / "neighbour-limit.json").write_text("{}"),
+            lambda: run.directory.rename(runtime_dir.MACHINE / "9-9"),
+            lambda: runtime_dir.MACHINE.rename("/run/other")):
         assert attempted(act) == "PermissionError", act
 
 
@@ -64,7 +64,7 @@ def test_a_directory_of_runs_that_others_can_change_is_not_used(tmp_path, monkey
     directory = tmp_path / "runs"
     directory.mkdir()
     spoil(directory)
-    monkeypatch.setattr(place, "MACHINE", directory)
+    monkeypatch.setattr(runtime_dir, "MACHINE", directory)
     with pytest.raises(UnsupportedError, match=r"is not root's alone|Not a directory"):
         runs.RunDirectory({"topology": ""})
 

@@ -21,7 +21,7 @@ from support.patience import eventually
 
 from calico_mn import CalicoNet
 from calico_mn.emulation.plan import plan
-from calico_mn.kernel import place, processes, registry
+from calico_mn.kernel import processes, registry, runtime_dir
 from calico_mn.topology import load_topology
 
 from .conftest import LAB, OWN, PROGRAM, ROOT, TUNNEL, calico_mn, environment
@@ -175,7 +175,7 @@ def test_what_is_no_request_is_answered_or_hung_up_on_and_does_no_harm(lab):
 
 
 def test_a_pid_that_another_process_has_now_is_not_taken_for_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(place, "MACHINE", tmp_path)
+    monkeypatch.setattr(runtime_dir, "MACHINE", tmp_path)
     own_pid = os.getpid()
     for number, started in enumerate((processes.start_time(own_pid), 1), 1):
         path = tmp_path / f"{own_pid}-{number}"

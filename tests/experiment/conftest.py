@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.patience import SLOWNESS
 
-from calico_mn.kernel import place
+from calico_mn.kernel import runtime_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "experiments" / "ipip_modes.py"
@@ -77,7 +77,7 @@ def key_of(reading):
 
 def left_behind(pid):
     """What is left of the run of a process: its directory, and processes that carry its mark."""
-    found = [str(path) for path in place.MACHINE.glob(f"{pid}-*")]
+    found = [str(path) for path in runtime_dir.MACHINE.glob(f"{pid}-*")]
     mark = f"CALICO_MN_RUN={pid}-".encode()
     for entry in os.listdir("/proc"):
         if entry.isdigit():

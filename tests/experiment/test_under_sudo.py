@@ -20,7 +20,7 @@ from support.patience import SLOWNESS, eventually
 
 from calico_mn import results
 from calico_mn.experiment import record
-from calico_mn.kernel import leftovers
+from calico_mn.kernel import cleanup
 
 from .conftest import ROOT, command, left_behind, run, topology
 
@@ -58,7 +58,7 @@ def test_killed_at_any_moment_nothing_of_roots_is_left_and_it_goes_on(theirs, pr
             process.send_signal(signal.SIGKILL)
             process.wait()
         assert roots(theirs) == []
-    leftovers.remove_all()
+    cleanup.remove_all()
     last = max((theirs / "results").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     known = results.load(last).readings
     assert attempted(lambda: (last / "run.json").read_text()) == "done"

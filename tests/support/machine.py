@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from calico_mn.kernel import place
+from calico_mn.kernel import runtime_dir
 
 # Counters and clocks below /proc/sys/net, which change by themselves.
 _RESTLESS = ("nf_conntrack_count", "stable_secret", "nf_conntrack_buckets")
@@ -114,7 +114,7 @@ def processes_of_runs(daemon: int = 0) -> dict[int, str]:
 def run_directories(daemon: int = 0) -> list[str]:
     """What the runs of this process, or of ``daemon``, have below /run."""
     with suppress(FileNotFoundError):
-        return [name for name in os.listdir(place.MACHINE)
+        return [name for name in os.listdir(runtime_dir.MACHINE)
                 if name.startswith(f"{daemon or os.getpid()}-")]
     return []
 
@@ -137,7 +137,7 @@ def leftovers(daemon: int = 0) -> list[str]:
     """What is left of the runs of this process, or of ``daemon``; nothing, when all have stopped.
     """
     return [*(f"process {pid} ({name})" for pid, name in processes_of_runs(daemon).items()),
-            *(f"{place.MACHINE}/{name}" for name in run_directories(daemon))]
+            *(f"{runtime_dir.MACHINE}/{name}" for name in run_directories(daemon))]
 
 
 def with_logs_of(daemon: int) -> dict[int, str]:

@@ -12,7 +12,7 @@ from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import leftovers, neighbour_table, place, runs
+from calico_mn.kernel import cleanup, neighbour_table, runs, runtime_dir
 from calico_mn.kernel.neighbour_ledger import joined, left
 
 
@@ -92,7 +92,7 @@ def table(tmp_path, monkeypatch):
     path = tmp_path / "gc_thresh3"
     path.write_text("5\n")
     monkeypatch.setattr(neighbour_table, "PATH", path)
-    monkeypatch.setattr(place, "MACHINE", tmp_path / "runs")
+    monkeypatch.setattr(runtime_dir, "MACHINE", tmp_path / "runs")
     return path
 
 
@@ -142,7 +142,7 @@ def test_it_is_raised_and_given_back_and_nothing_is_left(table, ledger):
     assert neighbour_table.give_back(one.identity) == (20, 5)
     assert table.read_text() == "5\n" and not ledger.exists()
     one.remove()
-    assert not place.MACHINE.exists()
+    assert not runtime_dir.MACHINE.exists()
 
 
 def test_what_it_was_is_on_disk_before_it_is_written(table, ledger, monkeypatch):
@@ -157,7 +157,7 @@ def test_what_it_was_is_on_disk_before_it_is_written(table, ledger, monkeypatch)
 
 
 def test_after_a_kill_whoever_starts_or_cleans_up_gives_it_back(table, ledger):
-    for clean in (leftovers.remove_all, leftovers.remove_before_start):
+    for clean in (cleanup.remove_all, cleanup.remove_before_start):
         killed = dead()
         neighbour_table.raise_limit(one_subnet("Always"), killed.identity)
         assert table.read_text() == "20\n"
@@ -173,14 +173,14 @@ def test_the_other_run_keeps_what_it_needs(table, ledger):
     assert table.read_text() == "40\n"
     neighbour_table.give_back(one.identity)
     assert table.read_text() == "20\n" and ledger.exists()
-    assert leftovers.remove_before_start() == ()
+    assert cleanup.remove_before_start() == ()
     neighbour_table.give_back(other.identity)
     assert table.read_text() == "5\n" and not ledger.exists()
 
 
 def test_without_a_ledger_nothing_is_done(table):
     assert neighbour_table.give_back("1-1") is None
-    assert not place.MACHINE.exists()
+    assert not runtime_dir.MACHINE.exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"own": 1}', '{"own": 1, "needs": [], "ours": []}',

@@ -176,9 +176,9 @@ def _is_file(subject: str) -> bool:
 
 def _needs_root(options: argparse.Namespace) -> bool:
     """Where there are no runs, a name that is no file is a mistake for anybody."""
-    from calico_mn.kernel import place
+    from calico_mn.kernel import runtime_dir
 
-    return not _is_file(options.subject) and place.MACHINE.exists()
+    return not _is_file(options.subject) and runtime_dir.MACHINE.exists()
 
 
 def _of_file(options: argparse.Namespace, form: str) -> str:

@@ -179,9 +179,9 @@ def _asked(run: FoundRun, held: ExitStack) -> int:
 # --- cleanup
 
 def _cleanup(options: argparse.Namespace) -> int:
-    from calico_mn.kernel import leftovers
+    from calico_mn.kernel import cleanup
 
-    found = leftovers.remove_all()
+    found = cleanup.remove_all()
     status = FAILED if any(removed.kept for removed in found) else OK
     if options.json:
         print_json([dataclasses.asdict(removed) for removed in found])

@@ -19,7 +19,7 @@ from calico_mn.text import join, plural
 
 if TYPE_CHECKING:
     from calico_mn.control.daemon import Daemon
-    from calico_mn.kernel.leftovers import Removed
+    from calico_mn.kernel.cleanup import Removed
     from calico_mn.model import Topology
 
 GROUP = "runs"
@@ -42,7 +42,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 
 def _up(options: argparse.Namespace) -> int:
-    from calico_mn.kernel import leftovers, registry
+    from calico_mn.kernel import cleanup, registry
     from calico_mn.topology import read_topology
 
     if options.json and not options.detach:
@@ -50,7 +50,7 @@ def _up(options: argparse.Namespace) -> int:
     topology, text = read_topology(options.file)
     for warning in topology.warnings:
         complain(f"calico-mn: {warning}")
-    for removed in leftovers.remove_all():
+    for removed in cleanup.remove_all():
         complain(f"calico-mn: {removal(removed)}")
     # A taken name is refused here at once, and again where it counts.
     registry.new_name(options.name or "", options.file, registry.runs())
@@ -61,7 +61,7 @@ def _up(options: argparse.Namespace) -> int:
 
 def removal(removed: Removed) -> str:
     """What was removed of a dead run, in a line."""
-    from calico_mn.kernel import place
+    from calico_mn.kernel import runtime_dir
 
     programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
     text = (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
@@ -70,7 +70,7 @@ def removal(removed: Removed) -> str:
         before, now = removed.neighbour_limit
         text += f"; the neighbour-table limit is {now:,} again, from {before:,}"
     if removed.kept:
-        text += f"; but {place.find()}/{removed.identity} cannot be removed: {removed.kept}"
+        text += f"; but {runtime_dir.find()}/{removed.identity} cannot be removed: {removed.kept}"
     return text
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from calico_mn.kernel import neighbour_table, place, processes, registry, runs
+from calico_mn.kernel import neighbour_table, processes, registry, runs, runtime_dir
 from calico_mn.kernel.netns import LOGS_SEEN, MARK
 
 # Programs may start others while they are being ended; and one that ends by itself while it is
@@ -86,10 +86,10 @@ def remove_all() -> tuple[Removed, ...]:
 
 def _dead() -> dict[str, registry.FoundRun]:
     """The dead runs; no run is half-way through making its directory meanwhile."""
-    root = place.find()
+    root = runtime_dir.find()
     if root is None or not root.exists():
         return {}
-    with place.locked():
+    with runtime_dir.locked():
         found = registry.runs()
     return {run.identity: run for run in found if run.status == registry.DEAD}
 
