@@ -1,7 +1,13 @@
 """Wanted state minus present state: the changes that bring one namespace from one to the other.
 
-Pure. What is in neither state is nobody's business here: routes and addresses that somebody
-added by hand are neither seen nor removed.
+Every change in the kernel is a :class:`Delta`, wherever it comes from::
+
+    a boot      creation(wanted)         wanted minus nothing
+    a change    delta(before, wanted)    wanted minus what was written before
+    a repair    repair.next_deltas()     wanted minus what was read
+
+Pure. What is in neither state is left alone: routes and addresses that were added by hand are
+neither seen nor removed.
 """
 
 from __future__ import annotations
@@ -10,6 +16,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from calico_mn.present import Link, Program
 from calico_mn.state import (
     Address,
     Device,
@@ -19,6 +26,8 @@ from calico_mn.state import (
     Route,
     Sysctl,
     Tunnel,
+    Veth,
+    VethEnd,
 )
 
 Item = TypeVar("Item", bound=Hashable)
@@ -29,14 +38,22 @@ class Delta:
     """The changes for one namespace, in the order in which a packet in flight survives them.
 
     New devices, sysctls and addresses come before the routes that use them; what became
-    superfluous goes after the routes that used it. Only a device that is made anew under its old
-    name goes first (``devices_outdated``). ``routes_replaced`` holds new routes and
-    routes whose destination exists with other attributes: the kernel swaps those in one step.
+    superfluous goes after the routes that used it. Only what is in the way of a new device goes
+    first (``devices_outdated``). ``routes_replaced`` holds new routes and routes whose destination
+    exists with other attributes: the kernel swaps those in one step.
+
+    Repairs alone have the following. ``devices_renamed``: each device as it is called now, with
+    its name. ``links_changed``: each device as it should be, and as it is. ``devices_reshaped``
+    get their queueing disciplines again, and ``programs`` are attached again.
     """
 
     namespace: str
-    devices_outdated: tuple[Device, ...] = ()
+    devices_outdated: tuple[Device | Link, ...] = ()
+    devices_renamed: tuple[tuple[Link, str], ...] = ()
     devices_added: tuple[Device, ...] = ()
+    links_changed: tuple[tuple[Link, Link], ...] = ()
+    devices_reshaped: tuple[Veth | VethEnd, ...] = ()
+    programs: tuple[Program, ...] = ()
     tunnels_changed: tuple[Tunnel, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     addresses_added: tuple[Address, ...] = ()
@@ -56,21 +73,14 @@ _CHANGES = tuple(field.name for field in fields(Delta) if field.name != "namespa
 
 def creation(wanted: Namespace) -> Delta:
     """The delta against an empty namespace."""
-    return Delta(
-        wanted.name,
-        devices_added=wanted.devices,
-        sysctls=wanted.sysctls,
-        addresses_added=wanted.addresses,
-        neighbours_replaced=wanted.neighbour_entries,
-        routes_replaced=wanted.routes,
-    )
+    return delta(Namespace(wanted.name), wanted)
 
 
 def delta(present: Namespace, wanted: Namespace) -> Delta:
     """What brings a namespace from ``present`` to ``wanted``.
 
     A tunnel keeps its identity when its MTU or its administrative state changes. Every other
-    device that differs is removed and made anew, and so are the addresses and routes on it.
+    device that differs is removed and made again, and so are the addresses and routes on it.
     """
     old_devices = {device.name: device for device in present.devices}
     new_devices = {device.name: device for device in wanted.devices}
@@ -78,16 +88,15 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
         device for name, device in new_devices.items()
         if isinstance(device, Tunnel) and isinstance(old := old_devices.get(name), Tunnel)
         and device != old and device.identity == old.identity)
-    kept = {tunnel.name for tunnel in tunnels}
+    lasting = {tunnel.name for tunnel in tunnels}
     added = tuple(device for name, device in new_devices.items()
-                  if name not in kept and device != old_devices.get(name))
+                  if name not in lasting and device != old_devices.get(name))
     removed = tuple(device for name, device in old_devices.items()
-                    if name not in kept and device != new_devices.get(name))
+                    if name not in lasting and device != new_devices.get(name))
     gone = {device.name for device in removed}
-
-    routes = {route.destination: route for route in wanted.routes}
-    old_routes = {route.destination: route for route in present.routes
-                  if not route.devices & gone}
+    replaced, outdated_routes = _routes(
+        [route for route in present.routes if not route.devices & gone] if gone
+        else present.routes, wanted.routes)
     return Delta(
         wanted.name,
         devices_outdated=tuple(device for device in removed if device.name in new_devices),
@@ -99,12 +108,10 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
         neighbours_replaced=_missing(
             wanted.neighbour_entries,
             (n for n in present.neighbour_entries if n.device not in gone)),
-        routes_replaced=tuple(
-            route for route in wanted.routes if old_routes.get(route.destination) != route),
-        routes_removed=tuple(
-            route for destination, route in old_routes.items() if destination not in routes),
-        neighbours_removed=tuple(n for n in outdated(
-            present.neighbour_entries, wanted.neighbour_entries)
+        routes_replaced=replaced,
+        routes_removed=outdated_routes,
+        neighbours_removed=tuple(
+            n for n in outdated(present.neighbour_entries, wanted.neighbour_entries)
             if n.device not in gone),
         addresses_removed=tuple(
             a for a in _missing(present.addresses, wanted.addresses) if a.device not in gone),
@@ -112,13 +119,13 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
     )
 
 
-def anew(change: Delta, wanted: Namespace, missed: Iterable[Delta]) -> Delta:
+def full_delta(change: Delta, wanted: Namespace, unapplied: Iterable[Delta]) -> Delta:
     """``change``, and besides all that a namespace in which changes failed should hold anyway.
 
     What is there already is written once more, which does no harm, but devices are not made
-    anew. ``missed`` are the changes that failed: what they should have removed is removed.
+    again. ``unapplied`` are the changes that failed: what they should have removed is removed.
     """
-    changes = (*missed, change)
+    changes = (*unapplied, change)
     routes = {route.destination for route in wanted.routes}
     devices = {device.name for device in wanted.devices}
     return Delta(
@@ -130,14 +137,15 @@ def anew(change: Delta, wanted: Namespace, missed: Iterable[Delta]) -> Delta:
         addresses_added=wanted.addresses,
         neighbours_replaced=wanted.neighbour_entries,
         routes_replaced=wanted.routes,
-        routes_removed=tuple({r.destination: r for one in changes for r in one.routes_removed
-                              if r.destination not in routes}.values()),
+        routes_removed=tuple({route.destination: route for item in changes
+                              for route in item.routes_removed
+                              if route.destination not in routes}.values()),
         neighbours_removed=outdated(
-            dict.fromkeys(n for one in changes for n in one.neighbours_removed),
+            dict.fromkeys(n for item in changes for n in item.neighbours_removed),
             wanted.neighbour_entries),
         addresses_removed=tuple(dict.fromkeys(
-            a for one in changes for a in one.addresses_removed if a not in wanted.addresses)),
-        devices_removed=tuple({d.name: d for one in changes for d in one.devices_removed
+            a for item in changes for a in item.addresses_removed if a not in wanted.addresses)),
+        devices_removed=tuple({d.name: d for item in changes for d in item.devices_removed
                                if d.name not in devices}.values()),
     )
 
@@ -154,6 +162,18 @@ def outdated(items: Iterable[NeighbourEntry], wanted: Iterable[NeighbourEntry]
 
 def _key(item: NeighbourEntry) -> tuple[str, str]:
     return item.device, item.address if isinstance(item, Neighbour) else item.mac
+
+
+def _routes(present: Iterable[Route], wanted: Iterable[Route]
+            ) -> tuple[tuple[Route, ...], tuple[Route, ...]]:
+    """The routes to write and those to remove. Most are the same object in both states."""
+    old = {route.destination: route for route in present}
+    replaced = []
+    for route in wanted:
+        before = old.pop(route.destination, None)
+        if before is not route and before != route:
+            replaced.append(route)
+    return tuple(replaced), tuple(old.values())
 
 
 def _missing(items: Iterable[Item], others: Iterable[Item]) -> tuple[Item, ...]:

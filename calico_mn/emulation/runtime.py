@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from calico_mn.delta import Delta, anew, delta
+from calico_mn.delta import Delta, delta, full_delta
 from calico_mn.difference import Difference
 from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
@@ -33,10 +33,10 @@ from calico_mn.kernel import (
 from calico_mn.kernel.capture import BulkCapture, Capture
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, environment
+from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.kernel.verifier import Verifier
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
@@ -77,7 +77,7 @@ class Runtime:
         self._log_of: dict[str, str] = {}
         self._unwritten: dict[str, list[LogEntry]] = {}
         self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
-        self._verifier = Verifier(self._thread, self._writer, self.tunnel)
+        self._reconciler = Reconciler(self._thread, self._writer, self.tunnel)
         # Held from a change in the kernel until the states say so too: who verifies meanwhile,
         # in another thread, would see a difference that is none.
         self._changing = threading.RLock()
@@ -129,13 +129,13 @@ class Runtime:
     def verify(self, names: Collection[str], owned: Mapping[str, Owned]) -> tuple[Difference, ...]:
         """What differs in these namespaces from what they should hold."""
         with self._changing:
-            return self._verifier.differences(self.states, names, owned)
+            return self._reconciler.differences(self.states, names, owned)
 
     def repair(self, names: Collection[str], owned: Mapping[str, Owned]) -> Repair:
         """Bring these namespaces back to what they should hold, as far as the kernel lets us."""
         with self._changing:
             try:
-                done = self._verifier.repair(self.states, names, owned)
+                done = self._reconciler.repair(self.states, names, owned)
             finally:
                 self._write_logs()
             for name in {*names} - {difference.namespace for difference in done.remaining}:
@@ -154,10 +154,10 @@ class Runtime:
             changes = {name: change for name, state in wanted.items()
                        if (change := delta(self.states[name], state)) or name in behind}
             due = {name: change if name not in behind
-                   else anew(change, wanted[name], self._missed[name])
+                   else full_delta(change, wanted[name], self._missed[name])
                    for name, change in changes.items()}
             try:
-                failures = self._writer.attempt(due.values(), behind)
+                failures = self._writer.apply_best_effort(due.values(), behind)
             finally:
                 self._write_logs()
             self.states.update(wanted)

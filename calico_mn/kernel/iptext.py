@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from calico_mn.delta import Delta
 from calico_mn.kernel import encode
 from calico_mn.present import Link, Program
-from calico_mn.repair import Mend
 from calico_mn.state import (
     VXLAN,
     Address,
@@ -102,35 +101,45 @@ def route(item: Route, *, remove: bool = False) -> str:
     return f"ip route {'del' if remove else 'replace'} {item}"
 
 
-def link_removal(device: Device) -> str:
+def link_removal(device: Device | Link) -> str:
     """``ip link del``."""
     return f"ip link del {device.name}"
 
 
 def commands(change: Delta) -> list[str]:
     """All commands of a delta, in the order in which the writer carries them out."""
-    own = [item for item in change.sysctls if item.device in ("", "all", "default")]
     of_device: dict[str, list[Sysctl]] = {}
+    lines = []
     for item in change.sysctls:
-        if item.device not in ("", "all", "default"):
+        if item.device in ("", "all", "default"):
+            lines.append(sysctl(item))
+        else:
             of_device.setdefault(item.device, []).append(item)
-    found = [sysctl(item) for item in own]
-    found += [link_removal(device) for device in change.devices_outdated]
+    lines += [link_removal(device) for device in change.devices_outdated]
+    for link, name in change.devices_renamed:
+        lines += [f"ip link set {link.name} down", f"ip link set {link.name} name {name}"]
+        if link.up:
+            lines.append(f"ip link set {name} up")
     for device in change.devices_added:
-        found += device_added(device)
-        found += [sysctl(item) for item in of_device.pop(device.name, ())]
+        lines += device_added(device)
+        lines += [sysctl(item) for item in of_device.pop(device.name, ())]
+    lines += [link_changed(wanted, present) for wanted, present in change.links_changed]
+    for end in change.devices_reshaped:
+        lines += [f"tc qdisc del dev {end.name} root", *shaping(end.name, end.shaping)]
+    for program in change.programs:
+        lines += program_attached(program)
     for items in of_device.values():
-        found += [sysctl(item) for item in items]
+        lines += [sysctl(item) for item in items]
     for tunnel in change.tunnels_changed:
-        found += tunnel_changed(tunnel)
-    found += [address(item) for item in change.addresses_added]
-    found += [neighbour(item) for item in change.neighbours_replaced]
-    found += [route(item) for item in change.routes_replaced]
-    found += [route(item, remove=True) for item in change.routes_removed]
-    found += [neighbour(item, remove=True) for item in change.neighbours_removed]
-    found += [address(item, remove=True) for item in change.addresses_removed]
-    found += [link_removal(device) for device in change.devices_removed]
-    return found
+        lines += tunnel_changed(tunnel)
+    lines += [address(item) for item in change.addresses_added]
+    lines += [neighbour(item) for item in change.neighbours_replaced]
+    lines += [route(item) for item in change.routes_replaced]
+    lines += [route(item, remove=True) for item in change.routes_removed]
+    lines += [neighbour(item, remove=True) for item in change.neighbours_removed]
+    lines += [address(item, remove=True) for item in change.addresses_removed]
+    lines += [link_removal(device) for device in change.devices_removed]
+    return lines
 
 
 def link_changed(wanted: Link, found: Link) -> str:
@@ -154,18 +163,3 @@ def program_attached(item: Program) -> list[str]:
     return [f"tc qdisc replace dev {item.device} clsact",
             f"tc filter replace dev {item.device} {item.direction} prio 1 handle 1 bpf"
             f" direct-action object-file ipip.bpf.o section {item.name}"]
-
-
-def mended(change: Mend) -> list[str]:
-    """All commands of a repair's step, in their order."""
-    found = [f"ip link del {name}" for name in change.removed]
-    for link, name in change.renamed:
-        found += [f"ip link set {link.name} down", f"ip link set {link.name} name {name}"]
-        if link.up:
-            found.append(f"ip link set {name} up")
-    found += [link_changed(wanted, present) for wanted, present in change.changed]
-    for device in change.reshaped:
-        found += [f"tc qdisc del dev {device.name} root", *shaping(device.name, device.shaping)]
-    for item in change.programs:
-        found += program_attached(item)
-    return [*found, *commands(change.delta)] if change.delta else found

@@ -1,8 +1,10 @@
 """The one writer: carries deltas out in the kernel, each namespace's changes in one go.
 
-It takes :class:`calico_mn.delta.Delta` and knows nothing of what the changes are for. What is
-sent is planned in :mod:`calico_mn.kernel.steps`; the same changes as text are in
-:mod:`calico_mn.kernel.iptext`.
+In go :class:`~calico_mn.delta.Delta` objects, those of a boot, a change or a repair alike; what
+comes out is the kernel's new state, and each change as commands for the log::
+
+    Delta --steps--> Plan (messages) --netlink--> kernel
+      +----iptext---> commands --------journal--> log of the node
 """
 
 from __future__ import annotations
@@ -13,17 +15,15 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from calico_mn.delta import Delta, creation
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel import encode, iptext, limits, mender
+from calico_mn.kernel import encode, iptext, limits
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
-from calico_mn.kernel.steps import Plan, plan
+from calico_mn.kernel.steps import Plan, Planner
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.repair import Mend
 from calico_mn.state import IPIP, Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
 
 #: called after each change with the namespace's name and the commands that it amounts to
@@ -63,9 +63,10 @@ class KernelWriter:
         before the namespace that holds the :class:`VethEnd`.
         """
         self._settle()
+        planner = Planner(self.namespaces, self._tunnel)
         sent: deque[tuple[list[Plan], Future[None]]] = deque()
         for start in range(0, len(states), _CHUNK):
-            plans = [plan(creation(state), self.namespaces, self._tunnel, fresh=True)
+            plans = [planner.plan(creation(state), fresh=True)
                      for state in states[start:start + _CHUNK]]
             sent.append((plans, self._thread.submit(self._send, plans)))
             if len(sent) > _CHUNKS_AHEAD:
@@ -79,23 +80,19 @@ class KernelWriter:
             self._journal(item.change.namespace, iptext.commands(item.change))
 
     def apply(self, deltas: Iterable[Delta]) -> None:
-        """Carry out changes in namespaces that exist."""
+        """Carry out changes in namespaces that exist. Raises KernelError at the first failure."""
         self._settle()
         self._thread.call(self._apply, [change for change in deltas if change])
 
-    def mend(self, change: Mend) -> None:
-        """Carry out one step of a repair. Raises KernelError."""
-        self._settle()
-        self._thread.call(self._mend, change)
-
-    def attempt(self, deltas: Iterable[Delta], behind: Collection[str] = ()
-                ) -> dict[str, KernelError]:
+    def apply_best_effort(self, deltas: Iterable[Delta], out_of_sync: Collection[str] = ()
+                          ) -> dict[str, KernelError]:
         """As :meth:`apply`, but goes on after a change that fails; what failed, by namespace.
 
-        In namespaces that are ``behind`` the devices may be others than we made.
+        In namespaces that are ``out_of_sync`` the devices may be others than we made.
         """
         self._settle()
-        return self._thread.call(self._attempt, [change for change in deltas if change], behind)
+        return self._thread.call(self._apply_best_effort, [change for change in deltas if change],
+                                 out_of_sync)
 
     def _settle(self) -> None:
         """Wait for the namespaces that are being made. Raises what went wrong."""
@@ -177,44 +174,35 @@ class KernelWriter:
             with NetlinkSocket() as netlink:
                 item.send(netlink)
 
-    def _apply(self, changes: Sequence[Delta]) -> None:
+    def _apply(self, changes: Iterable[Delta], planner: Planner | None = None) -> None:
+        planner = planner or Planner(self.namespaces, self._tunnel)
         for change in changes:
             namespace = self.namespaces[change.namespace]
             self._thread.enter(namespace)
             self._write_sysctls(change.sysctls, namespace, fresh=False)
             with NetlinkSocket() as netlink:
                 if change.devices_outdated or change.devices_added or change.devices_removed:
-                    # Somebody may have made or removed devices by hand in the meantime.
+                    # Devices may have been made or removed by hand in the meantime.
                     # One that was renamed is still known by our name for it, too.
-                    found = encode.device_indexes(netlink)
+                    present = encode.device_indexes(netlink)
                     namespace.indexes = {
                         **{name: index for name, index in namespace.indexes.items()
-                           if index in found.values()}, **found}
+                           if index in present.values()}, **present}
                 for device in change.devices_added:
                     if isinstance(device, Tunnel) and device.kind == IPIP:
                         self._tunnel.create(namespace, device)
-                plan(change, self.namespaces, self._tunnel).send(netlink)
+                planner.plan(change).send(netlink)
             self._journal(change.namespace, iptext.commands(change))
 
-    def _mend(self, change: Mend) -> None:
-        namespace = self.namespaces[change.namespace]
-        self._thread.enter(namespace)
-        with NetlinkSocket() as netlink:
-            mender.send(change, namespace, self._tunnel, netlink)
-        commands = iptext.mended(replace(change, delta=None))
-        if commands:
-            self._journal(change.namespace, commands)
-        if change.delta:
-            self._apply([change.delta])
-
-    def _attempt(self, changes: Sequence[Delta], behind: Collection[str]
-                 ) -> dict[str, KernelError]:
+    def _apply_best_effort(self, changes: Sequence[Delta], out_of_sync: Collection[str]
+                           ) -> dict[str, KernelError]:
+        planner = Planner(self.namespaces, self._tunnel)
         failures: dict[str, KernelError] = {}
         for change in changes:
             try:
-                if change.namespace in behind:
+                if change.namespace in out_of_sync:
                     self._look_for_devices(self.namespaces[change.namespace])
-                self._apply([change])
+                self._apply([change], planner)
             except KernelError as error:
                 failures[change.namespace] = error
         return failures

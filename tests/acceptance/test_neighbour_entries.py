@@ -8,8 +8,8 @@ import pytest
 
 from calico_mn.delta import delta
 from calico_mn.kernel.netns import NamespaceThread
+from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.tunnel import NoTunnel
-from calico_mn.kernel.verifier import Verifier
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned
 from calico_mn.state import (
@@ -45,7 +45,7 @@ class Pair:
 
     thread: NamespaceThread
     writer: KernelWriter
-    verifier: Verifier
+    reconciler: Reconciler
     states: dict[str, Namespace]
 
     def bring_to(self, wanted: Namespace) -> None:
@@ -53,7 +53,7 @@ class Pair:
         self.states[wanted.name] = wanted
 
     def differences(self) -> list[str]:
-        return [line for item in self.verifier.differences(self.states, list(self.states), OWNED)
+        return [line for item in self.reconciler.differences(self.states, list(self.states), OWNED)
                 for line in item.lines]
 
     def run(self, *command: str) -> str:
@@ -70,7 +70,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     try:
         writer.create(list(states.values()), dict.fromkeys(states, tmp_path))
         writer.fill(list(states.values()))
-        yield Pair(thread, writer, Verifier(thread, writer, tunnel), states)
+        yield Pair(thread, writer, Reconciler(thread, writer, tunnel), states)
     finally:
         writer.close()
         thread.close()
@@ -146,7 +146,7 @@ def test_what_was_changed_by_hand_is_seen_and_repaired(pair, command, difference
     pair.run(*command)
     if difference is not None:
         assert pair.differences() == difference
-    repaired = pair.verifier.repair(pair.states, list(pair.states), OWNED)
+    repaired = pair.reconciler.repair(pair.states, list(pair.states), OWNED)
     assert repaired.found
     assert repaired.remaining == ()
     assert repaired.failures == ()
@@ -163,5 +163,5 @@ def test_a_vxlan_device_with_another_vni_is_made_again(pair):
         f" nolearning mtu 1450 txqueuelen 1000 address {DEVICE.mac} up",
         "+ link vxlan.calico type vxlan id 1 local 192.168.57.1 dev eth0 dstport 4789"
         f" nolearning mtu 1450 txqueuelen 1000 address {DEVICE.mac} up"]
-    assert pair.verifier.repair(pair.states, ["here"], OWNED).remaining == ()
+    assert pair.reconciler.repair(pair.states, ["here"], OWNED).remaining == ()
     assert pair.differences() == []

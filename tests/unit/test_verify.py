@@ -11,7 +11,7 @@ from calico_mn.difference import Difference, compare, diff
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, IPPool
 from calico_mn.present import Link, Present
-from calico_mn.repair import lost, next_step, partners
+from calico_mn.repair import lost_devices, next_deltas, veth_ends
 from calico_mn.state import (
     Address,
     Bridge,
@@ -110,8 +110,8 @@ def test_a_renamed_device_is_known_by_its_index_and_keeps_what_hangs_on_it():
     (item,) = found(present, indexes={"tunl0": 2, "eth0": 3, "cali1": 4})
     assert (item.kind, item.subject) == ("changed", "device")
     assert [x.kind for x in found(present)] == ["missing", "changed"], "without the index"
-    (step,) = next_step(STATES, (item,), partners(STATES))
-    assert iptext.mended(step) == ["ip link set lost down", "ip link set lost name cali1",
+    (step,) = next_deltas(STATES, (item,), veth_ends(STATES))
+    assert iptext.commands(step) == ["ip link set lost down", "ip link set lost name cali1",
                                    "ip link set cali1 up"]
 
 
@@ -119,7 +119,7 @@ def test_a_namespace_that_cannot_be_read_is_one_difference():
     (item,) = found(Present("node", failure="the namespace is gone"))
     assert (item.kind, item.subject) == ("unreadable", "namespace")
     assert diff((item,)) == ["node:", "  ! the namespace is gone"]
-    assert next_step(STATES, (item,), partners(STATES)) == []
+    assert next_deltas(STATES, (item,), veth_ends(STATES)) == []
 
 
 def without(state, *names):
@@ -132,39 +132,39 @@ def without(state, *names):
 
 def test_a_lost_veth_is_made_by_its_maker_first_and_filled_last():
     differences = (*found(without(NODE, "eth0")), *found(without(SWITCH, "node"), SWITCH))
-    assert lost(differences) == {("node", "eth0"), ("rack", "node")}
-    steps = next_step(STATES, differences, partners(STATES))
+    assert lost_devices(differences) == {("node", "eth0"), ("rack", "node")}
+    steps = next_deltas(STATES, differences, veth_ends(STATES))
     assert [step.namespace for step in steps] == ["rack", "node"]
-    assert iptext.mended(steps[0])[0] == (
+    assert iptext.commands(steps[0])[0] == (
         "ip link add node mtu 1500 txqueuelen 1000 type veth peer name eth0 mtu 1500 netns node")
     links_are_back = tuple(x for x in differences if x.subject != "device")
-    (step,) = next_step(STATES, links_are_back, partners(STATES))
-    assert iptext.mended(step) == ["ip address add 192.168.57.31/24 dev eth0"]
+    (step,) = next_deltas(STATES, links_are_back, veth_ends(STATES))
+    assert iptext.commands(step) == ["ip address add 192.168.57.31/24 dev eth0"]
 
 
 def test_the_other_end_of_a_lost_veth_goes_first():
     differences = found(without(NODE, "cali1"))
-    (step,) = next_step(STATES, differences, partners(STATES))
-    assert (step.namespace, iptext.mended(step)) == ("pod", ["ip link del eth0"])
+    (step,) = next_deltas(STATES, differences, veth_ends(STATES))
+    assert (step.namespace, iptext.commands(step)) == ("pod", ["ip link del eth0"])
 
 
 def test_a_device_of_another_kind_makes_way():
     present = as_wanted(NODE)
     links = tuple(replace(link, kind="bridge") if link.name == "tunl0" else link
                   for link in present.links)
-    (step,) = next_step(STATES, found(replace(present, links=links)), partners(STATES))
-    assert iptext.mended(step) == ["ip link del tunl0"]
+    (step,) = next_deltas(STATES, found(replace(present, links=links)), veth_ends(STATES))
+    assert iptext.commands(step) == ["ip link del tunl0"]
 
 
 def test_a_lost_veth_whose_other_namespace_is_gone_is_left():
     gone = Difference("pod", failure="the namespace is gone")
     differences = (*found(without(NODE, "cali1")), gone)
-    assert next_step(STATES, differences, partners(STATES)) == []
+    assert next_deltas(STATES, differences, veth_ends(STATES)) == []
 
 
 def test_what_was_given_up_is_not_tried_again():
     differences = found(without(NODE, "tunl0"))
-    assert next_step(STATES, differences, partners(STATES), {"node"}) == []
+    assert next_deltas(STATES, differences, veth_ends(STATES), {"node"}) == []
 
 
 @pytest.mark.parametrize(("address", "route"), [

@@ -1,28 +1,35 @@
-"""Compares namespaces with their wanted states, and brings them back to these.
+"""Reads namespaces, compares them with their wanted states, and repairs what differs.
 
-What is wanted, and what is whose, is the caller's to say.
+In go the wanted states and what is ours in each namespace; out come the differences, or the
+repair: what was found, done and left. Reading and writing are this room's, the comparison and the
+deltas of a repair are pure (:mod:`calico_mn.difference`, :mod:`calico_mn.repair`)::
+
+    kernel --read--> Present --compare--> differences --next_deltas--> Delta --write--> kernel
+       ^                                                                                  |
+       +-------------------------- read again after each step ----------------------------+
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from calico_mn.delta import Delta
 from calico_mn.difference import Difference, compare
 from calico_mn.errors import KernelError
-from calico_mn.kernel import iptext, reader
+from calico_mn.kernel import iptext, read
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.tunnel import TunnelBackend
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned, Present, Program
-from calico_mn.repair import Done, Mend, Repair, lost, next_step, partners
+from calico_mn.repair import Done, Repair, lost_devices, next_deltas, veth_ends
 from calico_mn.state import IPIP, Namespace, Tunnel
 
-# Clearing, making, setting right, filling: a second time over for what one step brings to light.
+# Removing, creating, correcting, populating: a second time over for what one step brings to light.
 _MOST_STEPS = 8
 
 
-class Verifier:
-    """The kernel's side of verify; the namespaces are the writer's."""
+class Reconciler:
+    """Verifies and repairs the namespaces of a writer."""
 
     def __init__(self, thread: NamespaceThread, writer: KernelWriter, tunnel: TunnelBackend
                  ) -> None:
@@ -39,56 +46,56 @@ class Verifier:
                owned: Mapping[str, Owned]) -> Repair:
         """Bring ``names`` back, and the namespaces that have the other end of a veth lost there.
 
-        What cannot be mended is left, with its reason, and does not stop the rest.
+        What cannot be repaired is left, with its reason, and does not stop the rest.
         """
-        pairs = partners(states)
+        ends = veth_ends(states)
         first = self._compare(states, self._read(states, names), owned)
         affected = {item.namespace for item in first} | {
-            pairs[end][0] for end in lost(first) if end in pairs}
+            ends[end][0] for end in lost_devices(first) if end in ends}
         presents = self._read(states, affected)
-        found = self._compare(states, presents, owned)
+        remaining = self._compare(states, presents, owned)
         done: list[Done] = []
         failures: list[str] = []
         given_up: set[str] = set()
         for _step in range(_MOST_STEPS):
-            steps = next_step(states, found, pairs, given_up)
-            if not steps:
+            deltas = next_deltas(states, remaining, ends, given_up)
+            if not deltas:
                 break
-            if not any(step.renamed for step in steps):
+            if not any(change.devices_renamed for change in deltas):
                 # New devices get the indexes that the old ones have left.
                 self._remember_indexes(presents, given_up)
-            for step in steps:
-                if step.namespace not in given_up:
-                    self._carry_out(step, done, failures, given_up)
+            for change in deltas:
+                if change.namespace not in given_up:
+                    self._carry_out(change, done, failures, given_up)
             presents = self._read(states, affected)
-            before, found = found, self._compare(states, presents, owned)
-            if found == before:
+            before, remaining = remaining, self._compare(states, presents, owned)
+            if remaining == before:
                 break
         self._remember_indexes(presents, given_up)
-        return Repair(first, tuple(done), found, tuple(failures))
+        return Repair(first, tuple(done), remaining, tuple(failures))
 
-    def _carry_out(self, step: Mend, done: list[Done], failures: list[str], given_up: set[str]
-                   ) -> None:
+    def _carry_out(self, change: Delta, done: list[Done], failures: list[str],
+                   given_up: set[str]) -> None:
         try:
-            self._writer.mend(step)
+            self._writer.apply([change])
         except KernelError as error:
             failures.append(str(error))
-            given_up.add(step.namespace)
+            given_up.add(change.namespace)
             return
-        done.append(Done(step.namespace, tuple(iptext.mended(step))))
+        done.append(Done(change.namespace, tuple(iptext.commands(change))))
 
     def _read(self, states: Mapping[str, Namespace], names: Collection[str]) -> list[Present]:
         wanted = [state for name, state in states.items() if name in names]
         return self._thread.call(self._read_all, wanted)
 
     def _read_all(self, wanted: Collection[Namespace]) -> list[Present]:
-        found = []
+        presents = []
         for state in wanted:
             namespace = self._writer.namespaces.get(state.name)
-            found.append(Present(state.name, failure="the namespace is gone") if namespace is None
-                         else reader.present(self._thread, namespace, state,
-                                             self._programs(state)))
-        return found
+            presents.append(
+                Present(state.name, failure="the namespace is gone") if namespace is None
+                else read.present(self._thread, namespace, state, self._programs(state)))
+        return presents
 
     def _programs(self, state: Namespace) -> tuple[Program, ...]:
         return tuple(program for device in state.devices if isinstance(device, Tunnel)
