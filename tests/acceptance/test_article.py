@@ -20,6 +20,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.article import normal
 from support.packets import ping
 from support.patience import SLOWNESS, eventually
 from support.topologies import two_subnets
@@ -29,7 +30,6 @@ from calico_mn.calico.cni import host_device
 from calico_mn.topology import parse_topology
 from calico_mn.walkthrough import article
 from calico_mn.walkthrough.article import BACKEND, BACKEND_DEVICE, BACKEND_IP
-from calico_mn.walkthrough.compare import normal
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 
