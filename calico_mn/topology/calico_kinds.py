@@ -34,8 +34,6 @@ from calico_mn.topology.schema import (
 )
 
 API = "projectcalico.org/v3"
-NO_VXLAN = "VXLAN is not emulated yet"
-NO_SELECTOR = "node selectors other than all() are not modelled yet"
 NEVER = EncapsulationMode.NEVER
 
 NODE = Kind(resource_table(NAMED, spec={
@@ -50,36 +48,37 @@ NODE = Kind(resource_table(NAMED, spec={
 }), Node, api=API, name="Node", topology="nodes")
 
 
-def _check_pool(report: Report, pool: Resource[IPPool]) -> bool:
+def check_pool(report: Report, pool: Resource[IPPool]) -> bool:
+    """The rules of one pool, whichever fields or variables describe it."""
     ipip, vxlan = pool.get("ipip_mode", NEVER), pool.get("vxlan_mode", NEVER)
     if vxlan is not NEVER and ipip is not NEVER:
-        report.add("IPPool spec.ipipMode and spec.vxlanMode cannot both be other than Never",
-                   pool.at("vxlan_mode"),
+        report.add(f"{pool.labels['ipip_mode']} and {pool.labels['vxlan_mode']} cannot both be "
+                   "other than Never", pool.at("vxlan_mode"),
                    "a pool has one encapsulation; set one of the two to Never")
     elif vxlan is not NEVER:
-        report.add(f"IPPool spec.vxlanMode {vxlan}: {NO_VXLAN}", pool.at("vxlan_mode"),
-                   "set vxlanMode to Never and ipipMode to Always or CrossSubnet")
+        report.add(f"{pool.labels['vxlan_mode']} {vxlan}: VXLAN is not emulated yet",
+                   pool.at("vxlan_mode"), "set it to Never")
     selector = pool.get("node_selector", "")
     if selector not in ("", "all()"):
-        report.add(f"IPPool spec.nodeSelector {quote(selector)}: {NO_SELECTOR}",
-                   pool.at("node_selector"), "leave it out, so that the pool serves all nodes")
-    cidr = pool.get("cidr")
+        report.add(f"{pool.labels['node_selector']} {quote(selector)}: node selectors other than "
+                   "all() are not modelled yet", pool.at("node_selector"),
+                   "leave it out, so that the pool serves all nodes")
+    cidr, size = pool.get("cidr"), pool.get("block_size", 26)
     if isinstance(cidr, IPv6Network):
         if ipip is not NEVER:
-            report.add("IPPool spec.ipipMode must be Never for an IPv6 pool", pool.at("ipip_mode"),
+            report.add(f"{pool.labels['ipip_mode']} must be Never for an IPv6 pool",
+                       pool.at("ipip_mode"),
                        f"IPIP carries IPv4 only; {r.NO_IPV6} anyway, so remove this pool")
         else:
-            report.add(f"IPPool spec.cidr {quote(r.ipv6_text(cidr))}: {r.NO_IPV6}",
-                       pool.at("cidr"), "remove this pool")
-        pool.drop("cidr")
-    elif "spec.blockSize" in pool.given and not pool.has("block_size"):
-        pool.drop("cidr")  # Whether it is divided rightly cannot be known.
-    elif cidr and cidr.prefixlen > pool.get("block_size", 26) and not pool.get("disabled"):
-        report.add(
-            f"IPPool {cidr} is smaller than one block of /{pool.get('block_size', 26)}",
-            pool.at("block_size", "cidr"),
-            f"use a range of /{pool.get('block_size', 26)} or larger, or a blockSize of at least "
-            f"{max(20, cidr.prefixlen)}")
+            report.add(f"{pool.labels['cidr']} {quote(r.ipv6_text(cidr))}: {r.NO_IPV6}",
+                       pool.at("cidr"), "remove this pool, or use a range such as 10.22.0.0/16")
+        pool.refuse("cidr")
+    elif "block_size" in pool.wrong:
+        pool.refuse("cidr")  # Which blocks it has cannot be known.
+    elif cidr and cidr.prefixlen > size and not pool.get("disabled"):
+        report.add(f"{pool.labels['cidr']} {cidr} is smaller than one block of /{size}",
+                   pool.at("block_size", "cidr"), f"use a range of /{size} or larger, or a block "
+                   f"size of at least {max(20, cidr.prefixlen)}")
     return True
 
 
@@ -97,7 +96,7 @@ IP_POOL = Kind(resource_table(NAMED, spec={
     "disableBGPExport": Ignored(("false",)),
     "namespaceSelector": Ignored(("all()",)),
     **ignored("ipip nat-outgoing"),
-}), IPPool, _check_pool, api=API, name="IPPool", topology="pools")
+}), IPPool, check_pool, api=API, name="IPPool", topology="pools")
 
 
 def _check_affinity(report: Report, affinity: Resource[BlockAffinity]) -> bool:

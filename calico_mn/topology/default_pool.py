@@ -1,7 +1,8 @@
-"""Calico's default pool, made from ``CALICO_IPV4POOL_*`` when the file has no IPPool.
+"""Calico's default pool: what calico-node makes from ``CALICO_IPV4POOL_*`` when there is no IPPool.
 
+The variables are those of calico-node's DaemonSet in the file, and otherwise those of the process.
 The rules are those of calico-node's start-up (``node/pkg/lifecycle/startup/startup.go``): names of
-modes in any case, a bad value is fatal there and a problem here.
+modes in any case; a bad value is fatal there and a problem here.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network
 
 from calico_mn.model import EncapsulationMode, IPPool
-from calico_mn.text import join_some, quote
-from calico_mn.topology import calico_kinds, kubernetes_kinds
-from calico_mn.topology.calico_kinds import NEVER
-from calico_mn.topology.kubernetes_kinds import ENVIRONMENT_PREFIX
-from calico_mn.topology.problems import NO_MARK, Mark, Report
-from calico_mn.topology.readers import parse_network
-from calico_mn.topology.schema import Resources, made
+from calico_mn.text import join_some, quote, suggest
+from calico_mn.topology import readers as r
+from calico_mn.topology.calico_kinds import IP_POOL, NEVER, check_pool
+from calico_mn.topology.kubernetes_kinds import APPS, NAMESPACE, POD_SPEC, TEMPLATE_META
+from calico_mn.topology.problems import NO_MARK, Report
+from calico_mn.topology.schema import (
+    META,
+    REST,
+    Field,
+    Kind,
+    List,
+    Resource,
+    Resources,
+    Special,
+    Unmodelled,
+    ignored,
+    resource_table,
+)
+from calico_mn.topology.yaml_tree import Scalar, Tree
 
-POOL_NAME = "default-ipv4-ippool"
-DEFAULT_CIDR = "192.168.0.0/16"
-
+_PREFIX = "CALICO_IPV4POOL_"
 _MODES = {
-    "": NEVER,
     "off": NEVER,
     "never": NEVER,
     "crosssubnet": EncapsulationMode.CROSS_SUBNET,
@@ -36,102 +46,117 @@ _BOOLEANS = {
 }
 
 
+def _mode(tree: Tree) -> EncapsulationMode:
+    word = r.text(tree)
+    if word.lower() in _MODES:
+        return _MODES[word.lower()]
+    close = suggest(word, ("Always", "CrossSubnet", "Never"), cutoff=0.7)
+    raise r.InvalidValueError(f"is {quote(word)}", f"did you mean {quote(close)}?" if close else
+                              "use Always, CrossSubnet or Never")
+
+
+def _boolean(tree: Tree) -> bool:
+    word = r.text(tree)
+    if word in _BOOLEANS:
+        return _BOOLEANS[word]
+    raise r.InvalidValueError(f"is {quote(word)}", "use true or false")
+
+
+def _block_size(tree: Tree) -> int:
+    word = r.text(tree)
+    if word in map(str, range(20, 33)):
+        return int(word)
+    raise r.InvalidValueError(f"is {quote(word)}", "use a number from 20 to 32")
+
+
+# The variables, each with the attribute of the pool that it sets; empty ones set nothing.
+VARIABLES = {
+    _PREFIX + "CIDR": Field(r.network, "cidr"),
+    _PREFIX + "IPIP": Field(_mode, "ipip_mode"),
+    _PREFIX + "VXLAN": Field(_mode, "vxlan_mode"),
+    _PREFIX + "BLOCK_SIZE": Field(_block_size, "block_size"),
+    _PREFIX + "NAT_OUTGOING": Field(_boolean, "nat_outgoing"),
+    _PREFIX + "NODE_SELECTOR": Field(r.text, "node_selector"),
+    _PREFIX + "DISABLE_BGP_EXPORT": Field(_boolean, "disable_bgp_export"),
+    "NO_DEFAULT_POOLS": Field(_boolean, "no_default_pools"),
+}
+
+_ENV = List({
+    "name": Field(r.text, "name"),
+    "value": Field(r.text, "value"),
+    "valueFrom": {REST: Special.BOOKKEEPING},
+}, Unmodelled, name="env")
+_CONTAINERS = List({
+    **ignored(
+        "args command envFrom image imagePullPolicy lifecycle livenessProbe ports "
+        "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
+        "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
+        "volumeDevices volumeMounts workingDir"
+    ),
+    "name": Field(r.text, "name"),
+    "env": _ENV,
+}, Unmodelled, name="containers")
+
+
+def _check_daemon_set(report: Report, daemon_set: Resource[Unmodelled]) -> bool:
+    """Take the variables of the container calico-node, and put them into ``environment``."""
+    environment: dict[str, Scalar] = {}
+    for container in daemon_set.entries(_CONTAINERS):
+        for variable in container.entries(_ENV) if container.get("name") == "calico-node" else ():
+            name = variable.get("name", "")
+            if name not in VARIABLES:
+                if name.startswith(_PREFIX):
+                    report.add(f"unknown variable {quote(name)} in the env of calico-node",
+                               variable.at("name"), report.did_you_mean(name, VARIABLES))
+            elif "valueFrom" in variable.given:
+                report.add(f"{name} has no value here, only a reference", variable.at("name"),
+                           "write value: and the text that the reference stands for")
+            else:
+                environment[name] = Scalar(variable.get("value", ""), False,
+                                           variable.at("value", "name"))
+    daemon_set.values["environment"] = environment
+    return True
+
+
+DAEMON_SET = Kind(resource_table({**META, **NAMESPACE}, spec={
+    "template": {
+        "metadata": {**TEMPLATE_META, "annotations": Special.BOOKKEEPING},
+        "spec": {**POD_SPEC, "hostNetwork": Special.BOOKKEEPING, "containers": _CONTAINERS},
+    },
+    **ignored("minReadySeconds revisionHistoryLimit selector updateStrategy"),
+}), Unmodelled, _check_daemon_set, api=APPS, name="DaemonSet", only="calico-node")
+
+
 def add_default_pool(report: Report, resources: Resources, environ: Mapping[str, str]) -> None:
     """Add the default pool when the file has none; variables in the file win over ``environ``."""
-    variables = _Variables(report, resources, environ)
-    if resources.of(calico_kinds.IP_POOL):
-        if variables.in_file:
+    in_file: dict[str, Scalar] = {}
+    for daemon_set in resources.of(DAEMON_SET):
+        in_file.update(daemon_set.get("environment"))
+    if resources.of(IP_POOL):
+        if in_file:
             report.warn(
-                f"{join_some(variables.in_file, 40)} in calico-node's env has no effect: the file "
-                "has an IPPool, and Calico reads these variables only when there is none."
+                f"{join_some(in_file, 40)} in calico-node's env has no effect: the file has an "
+                "IPPool, and Calico reads these variables only when there is none."
             )
         return
-    if variables.boolean("NO_DEFAULT_POOLS", False):
-        if variables.get(ENVIRONMENT_PREFIX + "CIDR"):
-            variables.refuse("NO_DEFAULT_POOLS", "cannot be true when CALICO_IPV4POOL_CIDR is set",
-                             "unset one of the two")
+    pool: Resource[IPPool] = Resource(NO_MARK)
+    pool.set("name", "default-ipv4-ippool", NO_MARK)
+    pool.set("nat_outgoing", True, NO_MARK)
+    for name, field in VARIABLES.items():
+        value = in_file.get(name) or Scalar(environ.get(name, ""), False, NO_MARK)
+        if value.text:
+            pool.read(report, field, value,
+                      name if name in in_file else f"environment variable {name}")
+    if pool.get("no_default_pools"):
+        if pool.has("cidr"):
+            report.add(f"{pool.labels['no_default_pools']} cannot be true when {_PREFIX}CIDR is "
+                       "set", pool.at("no_default_pools"), "unset one of the two")
         return
-    ipip, vxlan = variables.mode("IPIP"), variables.mode("VXLAN")
-    if vxlan is not NEVER and ipip is not NEVER:
-        variables.refuse("CALICO_IPV4POOL_VXLAN", "and CALICO_IPV4POOL_IPIP cannot both be other "
-                         "than Never", "a pool has one encapsulation")
-    elif vxlan is not NEVER:
-        variables.refuse("CALICO_IPV4POOL_VXLAN", f"is {vxlan}: {calico_kinds.NO_VXLAN}",
-                         "set it to Never")
-    selector = variables.get("CALICO_IPV4POOL_NODE_SELECTOR")
-    if selector not in ("", "all()"):
-        variables.refuse("CALICO_IPV4POOL_NODE_SELECTOR",
-                         f"is {quote(selector)}: {calico_kinds.NO_SELECTOR}", "unset it")
-    if variables.boolean("CALICO_IPV4POOL_DISABLE_BGP_EXPORT", False):
-        report.ignore_field("variable", "CALICO_IPV4POOL_DISABLE_BGP_EXPORT")
-    nat = variables.boolean("CALICO_IPV4POOL_NAT_OUTGOING", True)
-    block_size, cidr = variables.block_size(), variables.cidr()
-    if cidr is None:
-        return
-    if cidr.prefixlen > block_size:
-        variables.refuse("CALICO_IPV4POOL_CIDR",
-                         f"{cidr} is smaller than one block of /{block_size}",
-                         "use a larger range, or a larger CALICO_IPV4POOL_BLOCK_SIZE")
-    resources.add(report, calico_kinds.IP_POOL, made(
-        IPPool, variables.mark(ENVIRONMENT_PREFIX + "CIDR"), name=POOL_NAME, cidr=cidr,
-        block_size=block_size, ipip_mode=ipip, nat_outgoing=nat,
-        cidr_hint="this is Calico's default pool, which a file without an IPPool gets: add one, or "
-        "set CALICO_IPV4POOL_CIDR to another range"))
-
-
-class _Variables:
-    """The variables, in the file or in the environment; problems name the variable."""
-
-    def __init__(self, report: Report, resources: Resources, environ: Mapping[str, str]) -> None:
-        self.in_file: dict[str, tuple[str, Mark]] = {}
-        self._report = report
-        self._environ = environ
-        for daemon_set in resources.of(kubernetes_kinds.DAEMON_SET):
-            for variable in kubernetes_kinds.environment(daemon_set):
-                name = variable.get("name", "")
-                if name in kubernetes_kinds.ENVIRONMENT_NAMES and "valueFrom" not in variable.given:
-                    self.in_file[name] = variable.get("value", ""), variable.at("value", "name")
-
-    def get(self, name: str) -> str:
-        return self.in_file[name][0] if name in self.in_file else self._environ.get(name, "")
-
-    def mark(self, name: str) -> Mark:
-        return self.in_file[name][1] if name in self.in_file else NO_MARK
-
-    def label(self, name: str) -> str:
-        return name if name in self.in_file else f"environment variable {name}"
-
-    def refuse(self, name: str, what: str, hint: str) -> None:
-        self._report.add(f"{self.label(name)} {what}", self.mark(name), hint)
-
-    def mode(self, short: str) -> EncapsulationMode:
-        name = ENVIRONMENT_PREFIX + short
-        value = self.get(name)
-        mode = _MODES.get(value.lower())
-        if mode is None:
-            hint = self._report.did_you_mean(value, ("Always", "CrossSubnet", "Never"))
-            self.refuse(name, f"is {quote(value)}", hint or "use Always, CrossSubnet or Never")
-        return mode or NEVER
-
-    def boolean(self, name: str, default: bool) -> bool:
-        value = self.get(name)
-        if value and value not in _BOOLEANS:
-            self.refuse(name, f"is {quote(value)}", "use true or false")
-        return _BOOLEANS.get(value, default)
-
-    def block_size(self) -> int:
-        name = ENVIRONMENT_PREFIX + "BLOCK_SIZE"
-        value = self.get(name) or "26"
-        if value in map(str, range(20, 33)):
-            return int(value)
-        self.refuse(name, f"is {quote(value)}", "use a number from 20 to 32")
-        return 26
-
-    def cidr(self) -> IPv4Network | None:
-        name = ENVIRONMENT_PREFIX + "CIDR"
-        network = parse_network(self._report, self.get(name) or DEFAULT_CIDR, self.mark(name),
-                                self.label(name))
-        if network is not None and not isinstance(network, IPv4Network):
-            self.refuse(name, f"{network} is not an IPv4 range", "use one such as 10.22.0.0/16")
-            return None
-        return network
+    if pool.get("disable_bgp_export"):
+        report.ignore_field("variable", f"{_PREFIX}DISABLE_BGP_EXPORT")
+    if "cidr" not in pool.labels:
+        pool.set("cidr", IPv4Network("192.168.0.0/16"), NO_MARK)
+    pool.values["cidr_hint"] = ("this is Calico's default pool, which a file without an IPPool "
+                                f"gets: add one, or set {_PREFIX}CIDR to another range")
+    check_pool(report, pool)
+    resources.add(report, IP_POOL, pool.make(IPPool))

@@ -12,7 +12,7 @@ from collections.abc import Mapping as AbstractMapping
 from typing import Any
 
 from calico_mn.text import join_some, quote
-from calico_mn.topology import calico_kinds, kubernetes_kinds, underlay
+from calico_mn.topology import calico_kinds, default_pool, kubernetes_kinds, underlay
 from calico_mn.topology.problems import Mark, Report
 from calico_mn.topology.schema import (
     REST,
@@ -33,7 +33,8 @@ from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, descri
 _API_HINT = "add for example apiVersion: projectcalico.org/v3"
 KINDS: dict[tuple[str, str], Kind[Any]] = {
     (kind.api, kind.name): kind
-    for kind in (*calico_kinds.KINDS, *kubernetes_kinds.KINDS, underlay.UNDERLAY)}
+    for kind in (*calico_kinds.KINDS, *kubernetes_kinds.KINDS, default_pool.DAEMON_SET,
+                 underlay.UNDERLAY)}
 # Kinds that exist and have no effect here.
 IGNORED_KINDS = {
     api: names.split() for api, names in {
@@ -199,9 +200,7 @@ def _read_entry(
     label = _label(kind, path)
     if isinstance(entry, Field):
         resource.given[path] = value.mark
-        content = entry.read(report, value, label)
-        if content is not None:
-            resource.set(entry.name, content, value.mark)
+        resource.read(report, entry, value, label)
     elif isinstance(entry, Ignored):
         if not _is_default(value, entry.default):
             report.ignore_field(kind, path)
@@ -211,7 +210,7 @@ def _read_entry(
             report.add(f"{label} must be a list, not {describe(value)}", value.mark,
                        "begin each entry with a dash")
             return
-        entries = [read_mapping(report, item, entry.schema, f"{label}[{i}]")
+        entries = [read_mapping(report, item, entry, f"{label}[{i}]")
                    for i, item in enumerate(value.items)]
         resource.set(entry.name, [item for item in entries if item is not None], value.mark)
         if entry.empty and not entries:

@@ -1,15 +1,13 @@
 """The kinds of Kubernetes with an effect, and the rules inside one resource.
 
-Field names are those of ``k8s.io/api``. Of calico-node's DaemonSet only the environment has an
-effect, through Calico's default pool; of the ConfigMap calico-config the pods' MTU.
+Field names are those of ``k8s.io/api``. Of the ConfigMap calico-config only the pods' MTU has an
+effect. calico-node's DaemonSet is with what it describes, in
+:mod:`calico_mn.topology.default_pool`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from calico_mn.model import Pod
-from calico_mn.text import quote
 from calico_mn.topology import readers as r
 from calico_mn.topology.problems import Report
 from calico_mn.topology.schema import (
@@ -19,9 +17,7 @@ from calico_mn.topology.schema import (
     Field,
     Ignored,
     Kind,
-    List,
     Resource,
-    Schema,
     Special,
     Table,
     Unmodelled,
@@ -31,16 +27,6 @@ from calico_mn.topology.schema import (
 
 CORE = "v1"
 APPS = "apps/v1"
-
-ENVIRONMENT_PREFIX = "CALICO_IPV4POOL_"
-ENVIRONMENT_NAMES = (
-    *(ENVIRONMENT_PREFIX + name for name in (
-        "CIDR", "IPIP", "VXLAN", "BLOCK_SIZE", "NAT_OUTGOING", "NODE_SELECTOR",
-        "DISABLE_BGP_EXPORT",
-    )),
-    "NO_DEFAULT_POOLS",
-)
-
 
 _ANNOTATIONS: Table = {
     "cni.projectcalico.org/ipAddrs": Field(r.ip_addrs, "ip"),
@@ -56,10 +42,10 @@ _ANNOTATIONS: Table = {
     "cni.projectcalico.org/*": Special.UNKNOWN,
     REST: Special.BOOKKEEPING,
 }
-_NAMESPACE: Table = {"namespace": Field(r.label_name, "namespace")}
-_TEMPLATE_META: Table = {**META, **_NAMESPACE, "name": Field(r.subdomain, "template_name"),
-                         "namespace": Field(r.label_name, "template_namespace")}
-_POD_SPEC: Table = {
+NAMESPACE: Table = {"namespace": Field(r.label, "namespace")}
+TEMPLATE_META: Table = {**META, **NAMESPACE, "name": Field(r.subdomain, "template_name"),
+                         "namespace": Field(r.label, "template_namespace")}
+POD_SPEC: Table = {
     "nodeName": Field(r.subdomain, "node"),
     "hostNetwork": Field(r.boolean, "host_network"),
     **ignored(
@@ -72,12 +58,6 @@ _POD_SPEC: Table = {
         "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef"
     ),
 }
-_CONTAINER_FIELDS = ignored(
-    "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports "
-    "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
-    "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
-    "volumeDevices volumeMounts workingDir"
-)
 
 
 def _check_pod(report: Report, pod: Resource[Pod]) -> bool:
@@ -93,8 +73,8 @@ def _check_pod(report: Report, pod: Resource[Pod]) -> bool:
 
 
 POD = Kind(resource_table(
-    {**NAMED, **_NAMESPACE, "annotations": _ANNOTATIONS},
-    spec={**_POD_SPEC, "nodeName": Field(
+    {**NAMED, **NAMESPACE, "annotations": _ANNOTATIONS},
+    spec={**POD_SPEC, "nodeName": Field(
         r.subdomain, "node", "there is no scheduler here: add the name of the pod's node, or make "
         "it a Deployment, whose pods go to the nodes in turn")},
     status={"phase": Field(r.text, "phase"), REST: Special.BOOKKEEPING},
@@ -112,64 +92,26 @@ def _check_deployment(report: Report, deployment: Resource[Pod]) -> bool:
 
 
 # Its object is a pod of the template, without the number in its name.
-DEPLOYMENT = Kind(resource_table({**NAMED, **_NAMESPACE}, spec={
+DEPLOYMENT = Kind(resource_table({**NAMED, **NAMESPACE}, spec={
     "replicas": Field(r.integer(0, 2**31 - 1, "0 means no pods"), "replicas"),
     "template": {
-        "metadata": {**_TEMPLATE_META, "annotations": _ANNOTATIONS},
-        "spec": _POD_SPEC,
+        "metadata": {**TEMPLATE_META, "annotations": _ANNOTATIONS},
+        "spec": POD_SPEC,
     },
     **ignored(
         "minReadySeconds paused progressDeadlineSeconds revisionHistoryLimit selector strategy"
     ),
 }), Pod, _check_deployment, api=APPS, name="Deployment")
 
-VARIABLES = List(Schema({
-    "name": Field(r.text, "name"),
-    "value": Field(r.text, "value"),
-    "valueFrom": {REST: Special.BOOKKEEPING},
-}, Unmodelled), "variables")
-CONTAINERS = List(Schema({
-    **_CONTAINER_FIELDS, "name": Field(r.text, "name"), "env": VARIABLES,
-}, Unmodelled), "containers")
-
-
-def _check_daemon_set(report: Report, daemon_set: Resource[Unmodelled]) -> bool:
-    for variable in environment(daemon_set):
-        name = variable.get("name", "")
-        if name not in ENVIRONMENT_NAMES:
-            if name.startswith(ENVIRONMENT_PREFIX):
-                report.add(f"unknown variable {quote(name)} in the env of calico-node",
-                           variable.at("name"), report.did_you_mean(name, ENVIRONMENT_NAMES))
-        elif "valueFrom" in variable.given:
-            report.add(f"{name} has no value here, only a reference", variable.at("name"),
-                       "write value: and the text that the reference stands for")
-    return True
-
-
-def environment(daemon_set: Resource[Unmodelled]) -> Iterator[Resource[Unmodelled]]:
-    """The variables of the container calico-node."""
-    for container in daemon_set.entries(CONTAINERS):
-        if container.get("name") == "calico-node":
-            yield from container.entries(VARIABLES)
-
-
-DAEMON_SET = Kind(resource_table({**META, **_NAMESPACE}, spec={
-    "template": {
-        "metadata": {**_TEMPLATE_META, "annotations": Special.BOOKKEEPING},
-        "spec": {**_POD_SPEC, "hostNetwork": Special.BOOKKEEPING, "containers": CONTAINERS},
-    },
-    **ignored("minReadySeconds revisionHistoryLimit selector updateStrategy"),
-}), Unmodelled, _check_daemon_set, api=APPS, name="DaemonSet", only="calico-node")
-
 CONFIG_MAP = Kind(resource_table(
-    {**META, **_NAMESPACE},
+    {**META, **NAMESPACE},
     data={"veth_mtu": Field(r.mtu_text, "veth_mtu"), REST: Ignored()},
     binaryData=Ignored(),
     immutable=Ignored(),
 ), Unmodelled, lambda _, config: config.has("veth_mtu"), api=CORE, name="ConfigMap",
     single="keep one of them", only="calico-config")
 
-KINDS = (POD, DEPLOYMENT, DAEMON_SET, CONFIG_MAP)
+KINDS = (POD, DEPLOYMENT, CONFIG_MAP)
 
 # Kinds that exist and have no effect here.
 IGNORED_KINDS = {

@@ -1,4 +1,4 @@
-"""Readers of single values: a scalar as written -> a typed value, or a reported problem and None.
+"""Readers of single values: a scalar as written -> a typed value, or :class:`InvalidValueError`.
 
 Only what can be seen from the value alone is checked here. Rules inside one object are with its
 schema, rules between objects in :mod:`calico_mn.topology.rules`.
@@ -20,12 +20,8 @@ from ipaddress import (
 from typing import Any
 
 from calico_mn.model import EncapsulationMode
-from calico_mn.text import is_label, is_subdomain, quote
-from calico_mn.topology.problems import Mark, Report
+from calico_mn.text import is_label, is_subdomain, quote, suggest
 from calico_mn.topology.yaml_tree import Scalar, Tree, describe
-
-# A reader turns a tree into a value, or reports why it cannot and returns None.
-Reader = Callable[[Report, Tree, str], Any]
 
 NO_IPV6 = "IPv6 is not emulated yet"
 # RFC 791; the length of an IPv4 packet has 16 bits.
@@ -35,47 +31,52 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _HUGE = re.compile(r"-?[1-9][0-9]{18,}")
 _CIDR = re.compile(r"([0-9.]{7,15})/(0|[1-9][0-9]?)")
 _QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
-_RATES = {"bit": 1e-6, "kbit": 1e-3, "mbit": 1.0, "gbit": 1e3}
-_DELAYS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+Reader = Callable[[Tree], Any]
+
+
+class InvalidValueError(Exception):
+    """A value that its field cannot have. ``what`` follows the field's name in the message."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
 
 
 # --- words, names and truth values
 
-def text(report: Report, tree: Tree, label: str, hint: str = "write one value only") -> str | None:
+def text(tree: Tree, hint: str = "write one value only") -> str:
     """Any scalar, as it is written: ``no`` and ``1:30`` are words here."""
     if isinstance(tree, Scalar):
         return tree.text
-    report.add(f"{label} must be text, not {describe(tree)}", tree.mark, hint)
-    return None
+    raise InvalidValueError(f"must be text, not {describe(tree)}", hint)
 
 
-def boolean(report: Report, tree: Tree, label: str) -> bool | None:
+def boolean(tree: Tree) -> bool:
     """``true`` or ``false``; the other spellings of YAML 1.1 are refused."""
-    word = tree.text if isinstance(tree, Scalar) and tree.plain else ""
-    if word in ("true", "True", "TRUE", "false", "False", "FALSE"):
-        return word.lower() == "true"
-    report.add(f"{label} must be true or false, not {describe(tree)}", tree.mark,
-               "write true or false, without quotes")
-    return None
+    if isinstance(tree, Scalar) and tree.plain and tree.text in (
+            "true", "True", "TRUE", "false", "False", "FALSE"):
+        return tree.text.lower() == "true"
+    raise InvalidValueError(f"must be true or false, not {describe(tree)}",
+                            "write true or false, without quotes")
 
 
-def boolean_or_text(report: Report, tree: Tree, label: str) -> bool | None:
+def boolean_or_text(tree: Tree) -> bool:
     """As :func:`boolean`; also in quotes, as the ``crd.projectcalico.org`` API stores it."""
-    if isinstance(tree, Scalar):
-        tree = Scalar(tree.text, True, tree.mark)
-    return boolean(report, tree, label)
+    return boolean(Scalar(tree.text, True, tree.mark) if isinstance(tree, Scalar) else tree)
 
 
-def one_of(*choices: str) -> Reader:
+def one_of(*choices: str) -> Callable[[Tree], str]:
     """A reader that accepts one of ``choices``, spelled exactly so."""
 
-    def read(report: Report, tree: Tree, label: str) -> str | None:
+    def read(tree: Tree) -> str:
         if isinstance(tree, Scalar) and tree.text in choices:
             return tree.text
-        hint = report.did_you_mean(tree.text, choices) if isinstance(tree, Scalar) else ""
-        report.add(f"{label} must be one of {', '.join(filter(None, choices))}, not "
-                   f"{describe(tree)}", tree.mark, hint)
-        return None
+        close = suggest(tree.text, choices, cutoff=0.7) if isinstance(tree, Scalar) else ""
+        raise InvalidValueError(
+            f"must be one of {', '.join(filter(None, choices))}, not {describe(tree)}",
+            f"did you mean {quote(close)}?" if close else "")
 
     return read
 
@@ -83,92 +84,70 @@ def one_of(*choices: str) -> Reader:
 _read_mode = one_of(*(mode.value for mode in EncapsulationMode))
 
 
-def mode(report: Report, tree: Tree, label: str) -> EncapsulationMode | None:
+def mode(tree: Tree) -> EncapsulationMode:
     """A pool's encapsulation mode."""
-    word = _read_mode(report, tree, label)
-    return None if word is None else EncapsulationMode(word)
+    return EncapsulationMode(_read_mode(tree))
 
 
-def subdomain(report: Report, tree: Tree, label: str) -> str | None:
+def subdomain(tree: Tree) -> str:
     """A name of a Kubernetes object (RFC 1123 subdomain, at most 253 characters)."""
-    return _name(report, tree, label, is_subdomain,
+    return _name(tree, is_subdomain,
                  "a name has lower-case letters, digits, '-' and '.', begins and ends with a "
                  "letter or digit, and is at most 253 characters long, 63 between dots")
 
 
-def label_name(report: Report, tree: Tree, label: str) -> str | None:
+def label(tree: Tree) -> str:
     """A namespace, or a name in the underlay (RFC 1123 label, at most 63 characters)."""
-    return _name(report, tree, label, is_label,
+    return _name(tree, is_label,
                  "it has lower-case letters, digits and '-', begins and ends with a letter or "
                  "digit, and is at most 63 characters long")
 
 
-def _name(
-    report: Report, tree: Tree, label: str, is_valid: Callable[[str], bool], hint: str
-) -> str | None:
+def _name(tree: Tree, is_valid: Callable[[str], bool], hint: str) -> str:
     if not isinstance(tree, Scalar):
-        report.add(f"{label} must be a name, not {describe(tree)}", tree.mark, hint)
-    elif is_valid(tree.text):
-        return tree.text
-    else:
-        report.add(f"{label} {describe(tree)} is not a valid name", tree.mark, hint)
-    return None
+        raise InvalidValueError(f"must be a name, not {describe(tree)}", hint)
+    if not is_valid(tree.text):
+        raise InvalidValueError(f"{describe(tree)} is not a valid name", hint)
+    return tree.text
 
 
 # --- numbers
 
-def integer(low: int, high: int, hint: str) -> Reader:
+def integer(low: int, high: int, hint: str) -> Callable[[Tree], int]:
     """A reader of an integer from ``low`` to ``high``."""
 
-    def read(report: Report, tree: Tree, label: str) -> int | None:
-        value = _decimal(report, tree, label)
-        if value is None or low <= value <= high:
+    def read(tree: Tree) -> int:
+        value = _decimal(tree)
+        if low <= value <= high:
             return value
-        report.add(f"{label} {value} is not between {low} and {high}", tree.mark, hint)
-        return None
+        raise InvalidValueError(f"{value} is not between {low} and {high}", hint)
 
     return read
 
 
-def mtu(automatic: str) -> Reader:
-    """A reader of an MTU in bytes; 0 stands for the automatic choice, which the hint explains."""
+def mtu(automatic: str) -> Callable[[Tree], int]:
+    """A reader of an MTU in bytes; 0 is the automatic choice, which the hint explains."""
 
-    def read(report: Report, tree: Tree, label: str) -> int | None:
-        value = _decimal(report, tree, label)
-        if value is None or value == 0 or MIN_MTU <= value <= MAX_MTU:
+    def read(tree: Tree) -> int:
+        value = _decimal(tree)
+        if value == 0 or MIN_MTU <= value <= MAX_MTU:
             return value
-        report.add(f"{label} {value} is not an MTU", tree.mark,
-                   f"bytes from {MIN_MTU} to {MAX_MTU}, or 0 for the automatic choice: {automatic}")
-        return None
+        raise InvalidValueError(f"{value} is not an MTU", f"bytes from {MIN_MTU} to {MAX_MTU}, or "
+                                f"0 for the automatic choice: {automatic}")
 
     return read
 
 
-def mtu_text(report: Report, tree: Tree, label: str) -> int | None:
-    """``veth_mtu``: a number of bytes in a ConfigMap's string; 0 means automatic."""
-    word = text(report, tree, label)
-    if word is None:
-        return None
+def mtu_text(tree: Tree) -> int:
+    """``veth_mtu``: a number of bytes in a ConfigMap's string; 0 is the automatic choice."""
+    word = text(tree)
     if _INTEGER.fullmatch(word) and (int(word) == 0 or MIN_MTU <= int(word) <= MAX_MTU):
         return int(word)
-    report.add(f"{label} {quote(word)} is not an MTU", tree.mark,
-               f'bytes from {MIN_MTU} to {MAX_MTU} as text, or "0" for the automatic choice')
-    return None
+    raise InvalidValueError(f"{quote(word)} is not an MTU", f"bytes from {MIN_MTU} to {MAX_MTU} as "
+                            'text, or "0" for the automatic choice')
 
 
-def rate(report: Report, tree: Tree, label: str) -> float | None:
-    """A bit rate such as ``100Mbit``, in Mbit/s."""
-    return _quantity(report, tree, label, _RATES, (1e-3, 1e6), "a rate such as 100Mbit",
-                     "a number and bit, Kbit, Mbit or Gbit, between 1Kbit and 1000Gbit")
-
-
-def delay(report: Report, tree: Tree, label: str) -> float | None:
-    """A time such as ``1ms``, in milliseconds."""
-    return _quantity(report, tree, label, _DELAYS, (1e-3, 1e4), "a delay such as 1ms",
-                     "a number and us, ms or s, between 1us and 10s; leave it out for none")
-
-
-def _decimal(report: Report, tree: Tree, label: str) -> int | None:
+def _decimal(tree: Tree) -> int:
     hint = "write decimal digits only, without leading zeros"
     if isinstance(tree, Scalar) and _INTEGER.fullmatch(tree.text):
         if tree.plain:
@@ -176,71 +155,97 @@ def _decimal(report: Report, tree: Tree, label: str) -> int | None:
         hint = "remove the quotes"
     elif isinstance(tree, Scalar) and _HUGE.fullmatch(tree.text):
         hint = "no field takes a number of that size"
-    report.add(f"{label} must be a whole number, not {describe(tree)}", tree.mark, hint)
-    return None
+    raise InvalidValueError(f"must be a whole number, not {describe(tree)}", hint)
+
+
+def rate(tree: Tree) -> float:
+    """A bit rate such as ``100Mbit``, in Mbit/s."""
+    return _quantity(tree, {"bit": 1e-6, "kbit": 1e-3, "mbit": 1.0, "gbit": 1e3}, (1e-3, 1e6),
+                     "a rate such as 100Mbit",
+                     "a number and bit, Kbit, Mbit or Gbit, between 1Kbit and 1000Gbit")
+
+
+def delay(tree: Tree) -> float:
+    """A time such as ``1ms``, in milliseconds."""
+    return _quantity(tree, {"us": 1e-3, "ms": 1.0, "s": 1e3}, (1e-3, 1e4), "a delay such as 1ms",
+                     "a number and us, ms or s, between 1us and 10s; leave it out for none")
 
 
 def _quantity(
-    report: Report, tree: Tree, label: str, units: dict[str, float],
-    bounds: tuple[float, float], what: str, hint: str,
-) -> float | None:
+    tree: Tree, units: dict[str, float], bounds: tuple[float, float], what: str, hint: str
+) -> float:
     match = _QUANTITY.fullmatch(tree.text) if isinstance(tree, Scalar) else None
     if match and match.group(2).lower() in units:
         value = round(float(match.group(1)) * units[match.group(2).lower()], 9)
         if bounds[0] <= value <= bounds[1]:
             return value
-    report.add(f"{label} must be {what}, not {describe(tree)}", tree.mark, hint)
-    return None
+    raise InvalidValueError(f"must be {what}, not {describe(tree)}", hint)
 
 
 # --- addresses
 
-def address(report: Report, tree: Tree, label: str) -> IPv4Address | None:
+def address(tree: Tree) -> IPv4Address:
     """An IPv4 address without a prefix length."""
-    word = text(report, tree, label)
-    if word is None:
-        return None
-    value = _address(word)
-    if value is None:
-        hint = "write it as 192.168.57.1"
-        if _CIDR.fullmatch(word):
-            hint = "leave out the prefix length; the subnet has it"
-        report.add(f"{label} {quote(word)} is not an IPv4 address", tree.mark,
-                   NO_IPV6 if _is_ipv6(word) else hint)
-    return value
+    word = text(tree)
+    hint = "write it as 192.168.57.1"
+    if _CIDR.fullmatch(word):
+        hint = "leave out the prefix length; the subnet has it"
+    return _require(_address(word), word, f"{quote(word)} is not an IPv4 address", hint)
 
 
-def interface(report: Report, tree: Tree, label: str) -> IPv4Interface | None:
+def interface(tree: Tree) -> IPv4Interface:
     """A node's address with its prefix; without one it is a /32, as Calico reads it.
 
     Source: confd's ``network_v4``, libcalico-go
     ``lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go``.
     """
-    word = text(report, tree, label)
-    if word is None:
-        return None
-    host, _, length = word.partition("/")
-    value = _address(host)
-    valid = "/" not in word or (_CIDR.fullmatch(word) is not None and int(length) <= 32)
-    if value is None or not valid:
-        report.add(f"{label} {quote(word)} is not an IPv4 address with a prefix", tree.mark,
-                   NO_IPV6 if _is_ipv6(host) else "write it as 192.168.57.31/24")
-        return None
+    word = text(tree)
+    host, slash, length = word.partition("/")
+    valid = not slash or (_CIDR.fullmatch(word) is not None and int(length) <= 32)
+    value = _require(_address(host) if valid else None, host,
+                     f"{quote(word)} is not an IPv4 address with a prefix",
+                     "write it as 192.168.57.31/24")
     return IPv4Interface(f"{value}/{length or 32}")
 
 
-def network(report: Report, tree: Tree, label: str) -> IPv4Network | IPv6Network | None:
+def ip_addrs(tree: Tree) -> IPv4Address:
+    """The annotation ``cni.projectcalico.org/ipAddrs``: a JSON list of one IPv4 address.
+
+    Source: cni-plugin ``pkg/k8s/k8s.go``.
+    """
+    hint = """write it as '["10.22.151.11"]'"""
+    word = text(tree, f"{hint}, in quotes: it is JSON inside a text")
+    try:
+        items = json.loads(word) if len(word) <= 1000 else None
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise InvalidValueError(f"{quote(word)} is not a JSON list of addresses", hint)
+    return _require(_address(items[0]) if len(items) == 1 else None,
+                    next(filter(_is_ipv6, items), ""),
+                    f"{quote(word)} must hold exactly one IPv4 address", hint)
+
+
+def pod_ip(tree: Tree) -> IPv4Address | None:
+    """The annotation ``cni.projectcalico.org/podIP`` of a running pod, ``10.22.151.11/32``."""
+    word = text(tree)
+    if not word:
+        return None  # Calico empties it when the pod has ended.
+    host, _, length = word.partition("/")
+    return _require(_address(host) if length in ("", "32") else None, host,
+                    f"{quote(word)} is not a pod's address", "write it as 10.22.151.11/32")
+
+
+def network(tree: Tree) -> IPv4Network | IPv6Network:
     """A prefix with no host bits set."""
-    word = text(report, tree, label)
-    return None if word is None else parse_network(report, word, tree.mark, label)
+    return parse_network(text(tree))
 
 
-def ipv4_network(report: Report, tree: Tree, label: str) -> IPv4Network | None:
+def ipv4_network(tree: Tree) -> IPv4Network:
     """An IPv4 prefix with no host bits set."""
-    value = network(report, tree, label)
+    value = network(tree)
     if isinstance(value, IPv6Network):
-        report.add(f"{label} {ipv6_text(value)} is an IPv6 prefix", tree.mark, NO_IPV6)
-        return None
+        raise InvalidValueError(f"{ipv6_text(value)} is an IPv6 prefix", NO_IPV6)
     return value
 
 
@@ -250,64 +255,29 @@ def ipv6_text(network: IPv6Network) -> str:
     return str(network) if mapped is None else f"::ffff:{mapped}/{network.prefixlen}"
 
 
-def parse_network(
-    report: Report, word: str, mark: Mark, label: str
-) -> IPv4Network | IPv6Network | None:
-    """The prefix that ``word`` at ``mark`` spells."""
-    value: IPv4Network | IPv6Network
+def parse_network(word: str) -> IPv4Network | IPv6Network:
+    """The prefix that ``word`` spells; raises :class:`InvalidValueError`."""
     match = _CIDR.fullmatch(word)
     try:
         if match and _address(match.group(1)) and int(match.group(2)) <= 32:
             value = IPv4Network(word, strict=False)
         elif _is_ipv6(word.partition("/")[0]) and "/" in word:
-            value = IPv6Network(word, strict=False)
+            return IPv6Network(word, strict=False)
         else:
             raise ValueError
     except ValueError:
-        report.add(f"{label} {quote(word)} is not an address range", mark,
-                   "write it as 10.22.0.0/16")
-        return None
-    if str(value.network_address) != word.partition("/")[0] and value.version == 4:
-        report.add(f"{label} {word} has address bits set behind its prefix", mark,
-                   f"write {value}, or another prefix length")
-        return None
+        raise InvalidValueError(f"{quote(word)} is not an address range",
+                                "write it as 10.22.0.0/16") from None
+    if str(value.network_address) != word.partition("/")[0]:
+        raise InvalidValueError(f"{word} has address bits set behind its prefix",
+                                f"write {value}, or another prefix length")
     return value
 
 
-def ip_addrs(report: Report, tree: Tree, label: str) -> IPv4Address | None:
-    """The annotation ``cni.projectcalico.org/ipAddrs``: a JSON list of one IPv4 address.
-
-    Source: cni-plugin ``pkg/k8s/k8s.go``.
-    """
-    hint = """write it as '["10.22.151.11"]'"""
-    word = text(report, tree, label, f"{hint}, in quotes: it is JSON inside a text")
-    if word is None:
-        return None
-    try:
-        items = json.loads(word) if len(word) <= 1000 else None
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        report.add(f"{label} {quote(word)} is not a JSON list of addresses", tree.mark, hint)
-        return None
-    value = _address(items[0]) if len(items) == 1 else None
+def _require(value: IPv4Address | None, word: str, what: str, hint: str) -> IPv4Address:
+    """``value``, unless there is none; ``word`` may be an IPv6 address instead."""
     if value is None:
-        report.add(f"{label} {quote(word)} must hold exactly one IPv4 address", tree.mark,
-                   NO_IPV6 if any(map(_is_ipv6, items)) else hint)
-    return value
-
-
-def pod_ip(report: Report, tree: Tree, label: str) -> IPv4Address | None:
-    """The annotation ``cni.projectcalico.org/podIP`` of a running pod, ``10.22.151.11/32``."""
-    word = text(report, tree, label)
-    if not word:
-        return None  # Calico empties it when the pod has ended.
-    host, _, length = word.partition("/")
-    value = _address(host)
-    if value is None or length not in ("", "32"):
-        report.add(f"{label} {quote(word)} is not a pod's address", tree.mark,
-                   NO_IPV6 if _is_ipv6(host) else "write it as 10.22.151.11/32")
-        return None
+        raise InvalidValueError(what, NO_IPV6 if _is_ipv6(word) else hint)
     return value
 
 

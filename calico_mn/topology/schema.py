@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar, Union
 
 from calico_mn.topology import readers as r
 from calico_mn.topology.problems import Mark, Report
+from calico_mn.topology.yaml_tree import Tree
 
 M = TypeVar("M")
 E = TypeVar("E")
@@ -35,33 +36,20 @@ REST = "*"
 class Field:
     """A field with an effect: ``read`` gives the value of the attribute ``name``.
 
-    A name that the model class does not have is for the schema's own rules. ``required`` is the
+    A name that the model class does not have is for the schema's own rules. ``missing`` is the
     hint for a file that lacks the field; without one the field is optional.
     """
 
     read: r.Reader
     name: str
-    required: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class List(Generic[M]):
-    """A list of mappings, each read by ``schema``; the attribute ``name`` is a tuple of objects.
-
-    ``required`` is as in :class:`Field`, ``empty`` the hint for a list that must not be empty.
-    """
-
-    schema: Schema[M]
-    name: str
-    required: str = ""
-    empty: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A field of Kubernetes or Calico without effect here.
+    """A field of Kubernetes or Calico without effect here: a warning names it.
 
-    A warning names it unless it holds ``default``.
+    It does not when the field holds ``default``.
     """
 
     default: tuple[str, ...] = ()
@@ -99,6 +87,18 @@ class Schema(Generic[M]):
 
 
 @dataclass(frozen=True, eq=False)
+class List(Schema[M]):
+    """A list of mappings: the attribute ``name`` is a tuple of their objects.
+
+    ``missing`` is as in :class:`Field`, ``empty`` the hint for a list that must not be empty.
+    """
+
+    name: str = ""
+    missing: str = ""
+    empty: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Kind(Schema[M]):
     """The schema of a resource.
 
@@ -131,6 +131,9 @@ class Resource(Generic[M]):
     mark: Mark
     values: dict[str, Any] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    # The attributes that the file gives wrongly.
+    wrong: set[str] = field(default_factory=set)
     # The position of all that the file says, right or wrong, by its path in the file. None is for
     # a mapping that cannot be read, so that nothing below it counts as missing.
     given: dict[str, Mark | None] = field(default_factory=dict)
@@ -148,14 +151,27 @@ class Resource(Generic[M]):
         """The value of an attribute, or ``default`` when it is missing or wrong."""
         return self.values.get(name, default)
 
+    def read(self, report: Report, field: Field, tree: Tree, label: str) -> None:
+        """Set an attribute from the file; ``label`` names its field in messages."""
+        self.labels[field.name] = label
+        try:
+            value = field.read(tree)
+        except r.InvalidValueError as error:
+            report.add(f"{label} {error.what}", tree.mark, error.hint)
+            self.wrong.add(field.name)
+            return
+        if value is not None:
+            self.set(field.name, value, tree.mark)
+
     def set(self, name: str, value: Any, mark: Mark) -> None:
         """Set an attribute as if the file gave it at ``mark``."""
         self.values[name], self.marks[name] = value, mark
 
-    def drop(self, name: str) -> None:
+    def refuse(self, name: str) -> None:
         """Count an attribute as wrong, after the problem was reported."""
         self.values.pop(name, None)
         self.marks.pop(name, None)
+        self.wrong.add(name)
 
     def entries(self, field: List[E]) -> list[Resource[E]]:
         """The entries of a list."""
@@ -236,7 +252,7 @@ def _required(table: Table, path: str) -> Iterator[tuple[str, str]]:
     for name, entry in table.items():
         here = f"{path}.{name}" if path else name
         if isinstance(entry, (Field, List)):
-            if entry.required:
-                yield here, entry.required
+            if entry.missing:
+                yield here, entry.missing
         elif isinstance(entry, AbstractMapping):
             yield from _required(entry, here)

@@ -24,7 +24,6 @@ from calico_mn.topology.schema import (
     Kind,
     List,
     Resource,
-    Schema,
     Table,
     made,
     resource_table,
@@ -39,14 +38,14 @@ _SUBNET_HINT = "for example {name: rack-a, cidr: 192.168.57.0/24}"
 _ROUTER_HINT = "for example {name: r1, interfaces: [{subnet: rack-a, address: 192.168.57.1}]}"
 _INTERFACE_HINT = "for example {subnet: rack-a, address: 192.168.57.1}"
 
-SUBNETS = List(Schema({
-    "name": Field(r.label_name, "name", _SUBNET_HINT),
+SUBNETS = List({
+    "name": Field(r.label, "name", _SUBNET_HINT),
     "cidr": Field(r.ipv4_network, "cidr", _SUBNET_HINT),
     "mtu": Field(r.integer(88, r.MAX_MTU,
                            "IPv4 needs 68 bytes, and the IPIP header takes 20 more"), "mtu"),
     "link": _LINK,
-}, Subnet), "subnets", "add subnets: a list of {name, cidr}",
-    "add at least one subnet: {name: rack-a, cidr: 192.168.57.0/24}")
+}, Subnet, name="subnets", missing="add subnets: a list of {name, cidr}",
+    empty="add at least one subnet: {name: rack-a, cidr: 192.168.57.0/24}")
 
 
 def _check_router(report: Report, router: Resource[Router]) -> bool:
@@ -54,20 +53,20 @@ def _check_router(report: Report, router: Resource[Router]) -> bool:
     if fields is None:
         router.values["multipath_hash"] = MultipathHash(policy)
         return True
-    if policy != 3 and (router.has("policy") or "multipathHash" not in router.given):
+    if policy != 3 and "policy" not in router.wrong:
         report.add("router multipathHashFields counts only with multipathHash: 3",
                    router.at("fields"), "add multipathHash: 3, or take the fields out")
     router.values["multipath_hash"] = MultipathHash(policy, fields)
     return True
 
 
-INTERFACES = List(Schema({
-    "subnet": Field(r.label_name, "subnet", _INTERFACE_HINT),
+INTERFACES = List({
+    "subnet": Field(r.label, "subnet", _INTERFACE_HINT),
     "address": Field(r.address, "address", _INTERFACE_HINT),
-}, RouterInterface), "interfaces", _ROUTER_HINT,
-    "add interfaces: [{subnet: rack-a, address: 192.168.57.1}]")
-ROUTERS = List(Schema({
-    "name": Field(r.label_name, "name", _ROUTER_HINT),
+}, RouterInterface, name="interfaces", missing=_ROUTER_HINT,
+    empty="add interfaces: [{subnet: rack-a, address: 192.168.57.1}]")
+ROUTERS = List({
+    "name": Field(r.label, "name", _ROUTER_HINT),
     "podRoutes": Field(r.boolean, "pod_routes"),
     "multipathHash": Field(r.integer(
         0, 3, "0: outer addresses, 1: and ports, 2: inner addresses, 3: multipathHashFields"),
@@ -76,7 +75,7 @@ ROUTERS = List(Schema({
         1, MAX_HASH_FIELDS, f"a sum of bits; {INNER_FLOW} are the inner addresses, protocol and "
         "ports"), "fields"),
     "interfaces": INTERFACES,
-}, Router, _check_router), "routers")
+}, Router, _check_router, name="routers")
 
 
 def _check_underlay(report: Report, underlay: Resource[Underlay]) -> bool:
@@ -88,7 +87,7 @@ def _check_underlay(report: Report, underlay: Resource[Underlay]) -> bool:
 
 
 UNDERLAY = Kind(resource_table(
-    {**BOOKKEEPING, "name": Field(r.label_name, "name")},
+    {**BOOKKEEPING, "name": Field(r.label, "name")},
     spec={"link": _LINK, "subnets": SUBNETS, "routers": ROUTERS},
 ), Underlay, _check_underlay, api=API, name="Underlay",
     single="put all subnets and routers into one")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +26,7 @@ _IP_COMMANDS = {
     "IPv6 rules": "ip -6 rule show",
     "qdiscs": "tc qdisc show",
     "named namespaces": "ip netns list",
-    "nftables": "nft --stateless list ruleset",
+    "nftables": "nft list ruleset",
     "iptables": "iptables-save",
 }
 
@@ -37,13 +36,15 @@ def snapshot() -> dict[str, str]:
     found = {}
     for what, command in _IP_COMMANDS.items():
         with suppress(FileNotFoundError):
-            done = subprocess.run(command.split(), capture_output=True, text=True, timeout=60,
+            done = subprocess.run(command.split(), capture_output=True, text=True, timeout=30,
                                   check=False)
             found[what] = done.stdout
     found["addresses"] = _without_lifetimes(found["addresses"])
     found["IPv6 routes"] = _without_expiry(found["IPv6 routes"])
-    if "iptables" in found:
-        found["iptables"] = _without_counters(found["iptables"])
+    for what in ("nftables", "iptables"):
+        if what in found:
+            found[what] = "\n".join(line for line in found[what].splitlines()
+                                    if not line.startswith("#"))
     found.update(sysctls())
     return found
 
@@ -62,13 +63,9 @@ def sysctls() -> dict[str, str]:
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """What changed, each with its old and its new value.
-
-    What only one of them tells is no change: a program was installed meanwhile, or a kernel module
-    brought its sysctls. A new device brings some, too, and is itself seen among the links.
-    """
-    return [f"{what}:\n- {before[what]}\n+ {after[what]}"
-            for what in sorted(before.keys() & after.keys()) if before[what] != after[what]]
+    """What changed, each with its old and its new value."""
+    return [f"{what}:\n- {before.get(what)}\n+ {after.get(what)}"
+            for what in sorted({*before, *after}) if before.get(what) != after.get(what)]
 
 
 def _without_lifetimes(text: str) -> str:
@@ -78,12 +75,6 @@ def _without_lifetimes(text: str) -> str:
             for key in ("valid_life_time", "preferred_life_time"):
                 address.pop(key, None)
     return json.dumps(interfaces, indent=1)
-
-
-def _without_counters(text: str) -> str:
-    """Chains count what passes, and comments tell the time."""
-    return "\n".join(re.sub(r"\[\d+:\d+\]", "", line) for line in text.splitlines()
-                     if not line.startswith("#"))
 
 
 def _without_expiry(text: str) -> str:

@@ -39,7 +39,7 @@ def outcome(text: str) -> Topology | TopologyError:
 def field_names(table: Any) -> set[str]:
     names: set[str] = set()
     for name, entry in table.items():
-        inner = entry.schema.table if isinstance(entry, List) else entry
+        inner = entry.table if isinstance(entry, List) else entry
         names |= {name} | (field_names(inner) if hasattr(inner, "items") else set())
     return names
 
@@ -64,7 +64,7 @@ def shaped(table: Any) -> st.SearchStrategy[Any]:
     optional: dict[Any, st.SearchStrategy[Any]] = {}
     for name, entry in table.items():
         if isinstance(entry, List):
-            optional[name] = st.lists(shaped(entry.schema.table), max_size=3) | SCALARS
+            optional[name] = st.lists(shaped(entry.table), max_size=3) | SCALARS
         elif hasattr(entry, "items"):
             optional[name] = shaped(entry) | SCALARS
         elif isinstance(entry, Field):
