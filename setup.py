@@ -20,7 +20,7 @@ setup(
         "mininet>=2.3.0.dev6",
         "pyyaml",
         "rich",
-        "matplotlib",
+        "matplotlib>=3.8",
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "hypothesis", "mypy", "ruff", "types-PyYAML"],

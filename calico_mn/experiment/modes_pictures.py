@@ -10,9 +10,8 @@ from calico_mn.measure.readings import Reading, Sample
 from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report import physics
 from calico_mn.report.document import Figure
-from calico_mn.report.plots.comparison import Group, comparison
-from calico_mn.report.plots.deviation import Limited, deviation
-from calico_mn.report.plots.distribution import Curve, distribution
+from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
+from calico_mn.report.plots.lines import Curve, distribution
 from calico_mn.report.plots.stacks import Stack, stacks
 from calico_mn.report.summary import Row, Summary, What, places_of
 

@@ -12,8 +12,8 @@ from calico_mn.experiment.scale import INSTRUMENT, Computed, computed
 from calico_mn.measure.fits import plane
 from calico_mn.measure.readings import Reading
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
-from calico_mn.report.plots.layout import number
 from calico_mn.report.plots.lines import Line, growth, lines
+from calico_mn.text import number
 
 
 @dataclass(frozen=True, eq=False)

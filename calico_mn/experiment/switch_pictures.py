@@ -9,8 +9,7 @@ from calico_mn.experiment.switch import ALL, DIES, LIVES, ONE, ONLY_FROM
 from calico_mn.experiment.switch_outcomes import Change, Outcomes, value_of
 from calico_mn.measure.paths import PATHS
 from calico_mn.report.document import BAD, GOOD, MIXED, Figure
-from calico_mn.report.plots.grid import grid
-from calico_mn.report.plots.timeline import Losses, timeline
+from calico_mn.report.plots.grid import Losses, grid, timeline
 
 
 def pictures(found: Outcomes) -> Iterator[Figure]:

@@ -143,7 +143,7 @@ def test_results_are_read_without_root(tmp_path, read_only):
 
 
 def test_pictures_are_drawn_without_a_home(read_only):
-    code = ("from calico_mn.report.plots import engine; engine.load()\n"
+    code = ("from calico_mn.report.plots import canvas; canvas.load_matplotlib()\n"
             "import sys; print('matplotlib' in sys.modules)")
     is_silent([sys.executable, "-c", code], "True", read_only)
 

@@ -14,7 +14,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.model import EncapsulationMode, Pod
 from calico_mn.report import palette, svg
 from calico_mn.report.drawing import draw, picture, ways
-from calico_mn.report.plots.looks import looks
+from calico_mn.report.palette import series_styles as looks
 from calico_mn.topology import load_topology
 
 ALWAYS, CROSS_SUBNET, NEVER = EncapsulationMode

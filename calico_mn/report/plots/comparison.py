@@ -1,34 +1,47 @@
-"""Samples of a quantity by group and series: every sample a dot, the medians, their intervals."""
+"""Samples in rows: a quantity by group and series from 0, or its deviation from a computed value.
+
+Every sample is a dot, a stroke is the median, numbers stand at the right.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
 
 from calico_mn.report.document import Figure
-from calico_mn.report.plots.engine import styled
-from calico_mn.report.plots.layout import checked, demand, number, span, unit_for
-from calico_mn.report.plots.lettering import (
+from calico_mn.report.palette import INK, SeriesStyle, lighten, series_styles
+from calico_mn.report.plots.canvas import (
     HEAD,
     LABEL,
-    LEADING,
+    NAMES,
     SMALL,
-    column,
-    text_height,
+    Axes,
+    Sheet,
+    base_line,
+    beside,
+    dots,
+    row_heights,
+    rows,
+    scale,
+    styled,
     text_width,
     wrapped,
 )
-from calico_mn.report.plots.looks import FAINT, INK, Look, looks, paled
-from calico_mn.report.plots.samples import dots, stroke
-from calico_mn.report.plots.scales import base_line, even_ticks, scale_below
-from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
+from calico_mn.report.plots.samples import (
+    check_finite,
+    check_not_empty,
+    minus,
+    tick,
+    unit_for,
+)
+from calico_mn.text import number
 
 #: groups whose medians differ by more than this factor get an axis each
 FAR_APART = 4.0
 
-_ROW, _HEADING, _SCALE = 31.0, 21.0, 34.0
+_ROW = 31.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,7 @@ class Group:
     """The samples of ``series`` (a mode) in the group ``label`` (a path class).
 
     ``interval`` holds their true median. ``hatched`` marks what the picture's lead explains, for
-    example that packets travel inside IPIP; ``remark`` is written after the series' name.
+    example that packets travel inside a tunnel; ``remark`` is written after the series' name.
     Without values it is shown as not measured.
     """
 
@@ -47,43 +60,23 @@ class Group:
     hatched: bool = False
     remark: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it is called in the picture."""
+        return f"{self.series}, {self.remark}" if self.remark else self.series
 
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """A path's groups: ``factor`` makes ``unit`` of the values' own; ``farthest`` is in that."""
+    @property
+    def farthest(self) -> float:
+        """The largest number that is drawn of it."""
+        return max((0.0, *self.values, *(self.interval or (0.0, 0.0))))
 
-    label: str
-    groups: tuple[Group, ...]
-    factor: float
-    unit: str
-    farthest: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Sizes in points, texts in lines; the panels in ``scaled`` have numbers below them."""
-
-    left: float
-    width: float
-    names: dict[Group, str]
-    heads: dict[_Panel, str]
-    scaled: Sequence[_Panel]
-
-    def bar(self, group: Group) -> float:
-        """What a group takes."""
-        return max(_ROW, text_height(self.names[group], LABEL) + 4)
-
-    def bars(self, panel: _Panel) -> float:
-        """What a panel's groups take."""
-        return sum(map(self.bar, panel.groups))
-
-    def head(self, panel: _Panel) -> float:
-        """What a panel's heading takes."""
-        return _HEADING - HEAD * LEADING + text_height(self.heads[panel], HEAD)
-
-    def height(self, panel: _Panel) -> float:
-        """What all of a panel takes."""
-        return self.head(panel) + self.bars(panel) + (_SCALE if panel in self.scaled else 0) + 9
+    def in_unit(self, factor: float) -> tuple[str, str]:
+        """Its median, and its interval in words; or that it was not measured."""
+        if not self.values:
+            return "", "not\nmeasured"
+        low, high = self.interval or (0.0, 0.0)
+        return (number(statistics.median(self.values) * factor),
+                f"{number(low * factor)} to {number(high * factor)}" if self.interval else "")
 
 
 @styled
@@ -95,141 +88,140 @@ def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence
     ``unit`` is that of the values; larger ones are shown in a larger unit. ``hatched`` says what
     hatching means. Raises ValueError if no group has a value.
     """
-    demand((value for group in groups for value in group.values), title)
+    check_not_empty(chain.from_iterable(group.values for group in groups), title)
     for group in groups:
-        checked(group.values + (group.interval or ()), f"{group.label}, {group.series}")
-    panels, shared = _panels(groups, unit)
-    plan = _plan(groups, panels, shared)
-    lead = _lead(groups, interval, hatched)
-    sheet = Sheet(title, sum(map(plan.height, panels)),
-                  lead if shared else f"{lead} Each axis is of its own length.", note)
-    styles, top = looks(group.series for group in groups), 0.0
-    for panel in panels:
-        _panel(sheet, plan, panel, styles, top, quantity)
-        top += plan.height(panel)
-    return sheet.finish(name, title, _alt(quantity, panels), caption)
+        check_finite(group.values + (group.interval or ()), f"{group.label}, {group.series}")
+    panels = {label: [group for group in groups if group.label == label]
+              for label in dict.fromkeys(group.label for group in groups)}
+    medians = {label: [statistics.median(group.values) for group in panel if group.values]
+               for label, panel in panels.items()}
+    all_medians = list(chain.from_iterable(medians.values()))
+    shared = len(panels) == 1 or max(all_medians) <= FAR_APART * min(all_medians) > 0
+    units = {label: unit_for(all_medians if shared else medians[label], unit) for label in panels}
+    numbers = {group: group.in_unit(units[group.label][0]) for group in groups}
+    room = _room(numbers.values())
+    heights = {label: row_heights([_row_name(group.name) for group in panel], _ROW)
+               for label, panel in panels.items()}
+    lead = "A dot is a sample, the tall stroke their median" + (
+        f", the line below the dots the {interval}" if any(g.interval for g in groups) else ""
+        ) + "." + (f" Hatched: {hatched}." if hatched else "") + (
+        "" if shared else " Each axis is of its own length.")
+    sheet = Sheet(title, [sum(each) for each in heights.values()], lead=lead, note=note,
+                  sharex=shared)
+    styles = series_styles(group.series for group in groups)
+    for axes, (label, panel) in zip(sheet.axes, panels.items(), strict=True):
+        factor, larger = units[label]
+        sheet.head(axes, label, f"median, {larger}")
+        middles = rows(axes, [_row_name(group.name) for group in panel], heights[label],
+                       [styles[group.series].text for group in panel])
+        for group, middle in zip(panel, middles, strict=True):
+            beside(axes, middle, room, *numbers[group], colour=styles[group.series].text)
+            if group.values:
+                _bar(axes, group, middle, factor, styles[group.series])
+        farthest = max(group.farthest for group in (groups if shared else panel))
+        axes.set_xlim(0, farthest * factor * 1.04 or 1)
+        base_line(axes)
+        last = not shared or axes is sheet.axes[-1]
+        scale(axes, f"{quantity}, {larger}" if last else "")
+    parts = (f"{label}: " + ", ".join(
+        f"{group.name} {numbers[group][0] or 'not measured'}" for group in panel)
+        + f" {units[label][1]}" for label, panel in panels.items())
+    return sheet.finish(name, title, f"{quantity}, medians. {'; '.join(parts)}.", caption)
 
 
-def _plan(groups: Sequence[Group], panels: Sequence[_Panel], shared: bool) -> _Plan:
-    names = column([_name(group) for group in groups], 118, LABEL, bold=True)
-    numbers = max(max(text_width(_median(group, panel.factor), HEAD, True),
-                      text_width(_interval(group, panel.factor), SMALL))
-                  for panel in panels for group in panel.groups)
-    left = MARGIN + names + 8
-    return _Plan(
-        left, WIDTH - MARGIN - numbers - 8 - left,
-        {group: wrapped(_name(group), names, LABEL, bold=True) for group in groups},
-        {panel: wrapped(panel.label, WIDTH - 2 * MARGIN - 100, HEAD, bold=True)
-         for panel in panels},
-        panels[-1:] if shared else panels)
+def _row_name(text: str) -> str:
+    return wrapped(text, NAMES, LABEL, bold=True)
 
 
-def _panel(sheet: Sheet, plan: _Plan, panel: _Panel, styles: dict[str, Look], top: float,
-           quantity: str) -> None:
-    """A heading, a bar for each group, and a scale if this panel has one."""
-    sheet.write(MARGIN, top, plan.heads[panel], HEAD, bold=True)
-    sheet.write(WIDTH - MARGIN, top + 2, f"median, {panel.unit}", SMALL, colour=FAINT,
-                align="right")
-    top += plan.head(panel)
-    axes = sheet.axes(plan.left, top, plan.width, plan.bars(panel))
-    axes.set_xlim(0, panel.farthest * panel.factor * 1.04 or 1)
-    axes.set_ylim(plan.bars(panel), 0)
-    at = 0.0
-    for group in panel.groups:
-        look, middle = styles[group.series], at + plan.bar(group) / 2
-        sheet.write(plan.left - 8, top + middle, plan.names[group], bold=True, colour=look.text,
-                    align="right", middle=True)
-        _row(axes, group, look, middle, panel.factor)
-        _numbers(sheet, group, top + middle, panel.factor, look)
-        at += plan.bar(group)
-    base_line(axes)
-    scaled = panel in plan.scaled
-    scale_below(axes, even_ticks(*axes.get_xlim()), f"{quantity}, {panel.unit}" if scaled else "")
-    if not scaled:
-        axes.tick_params(labelbottom=False)
+def _room(numbers: Iterable[tuple[str, str]]) -> float:
+    """Points for the numbers at the right and the gap before them."""
+    return 8 + max(max(text_width(strong, HEAD, bold=True), text_width(faint, SMALL))
+                   for strong, faint in numbers)
 
 
-def _panels(groups: Sequence[Group], unit: str) -> tuple[list[_Panel], bool]:
-    """A panel for each label, and whether one axis serves all."""
-    by_label: dict[str, list[Group]] = {}
-    for group in groups:
-        by_label.setdefault(group.label, []).append(group)
-    medians = {label: [statistics.median(group.values) for group in found if group.values]
-               for label, found in by_label.items()}
-    every = [value for values in medians.values() for value in values]
-    shared = (min(every) > 0 and max(every) / min(every) <= FAR_APART) or len(by_label) == 1
-    farthest = {label: max((max(*group.values, *(group.interval or ()), 0.0)
-                            for group in found if group.values), default=0.0)
-                for label, found in by_label.items()}
-    panels = []
-    for label, found in by_label.items():
-        factor, larger = unit_for(every if shared else medians[label], unit)
-        panels.append(_Panel(label, tuple(found), factor, larger,
-                             max(farthest.values()) if shared else farthest[label]))
-    return panels, shared
-
-
-def _name(group: Group) -> str:
-    return f"{group.series}, {group.remark}" if group.remark else group.series
-
-
-def _lead(groups: Sequence[Group], interval: str, hatched: str) -> str:
-    told = "A dot is a sample, the tall stroke their median"
-    if any(group.interval for group in groups):
-        told += f", the line below the dots the {interval}"
-    return told + "." + (f" Hatched: {hatched}." if hatched else "")
-
-
-def _median(group: Group, factor: float) -> str:
-    return number(statistics.median(group.values) * factor) if group.values else "not"
-
-
-def _interval(group: Group, factor: float) -> str:
-    if not group.values:
-        return "measured"
-    if group.interval is None:
-        return ""
-    return span(group.interval[0] * factor, group.interval[1] * factor)
-
-
-def _numbers(sheet: Sheet, group: Group, middle: float, factor: float, look: Look) -> None:
-    """The median, and below it its interval, in a column at the right."""
-    right = WIDTH - MARGIN
-    if not group.values:
-        sheet.write(right, middle, "not\nmeasured", SMALL, colour=FAINT, align="right",
-                    middle=True)
-        return
-    below = _interval(group, factor)
-    sheet.write(right, middle - (6 if below else 0), _median(group, factor), HEAD, bold=True,
-                colour=look.text, align="right", middle=True)
-    if below:
-        sheet.write(right, middle + 7, below, SMALL, colour=FAINT, align="right", middle=True)
-
-
-def _row(axes: Any, group: Group, look: Look, middle: float, factor: float) -> None:
-    if not group.values:
-        return
+def _bar(axes: Axes, group: Group, middle: float, factor: float, style: SeriesStyle) -> None:
     median = statistics.median(group.values) * factor
-    axes.barh(middle, median, height=25, color=look.colour, alpha=0.17, linewidth=0)
+    axes.barh(middle, median, height=25, color=style.colour, alpha=0.17, linewidth=0)
     if group.hatched:
-        # Opaque: in SVG a transparent hatch would be so twice.
+        # A bar of its own with opaque lines: the hatch of a transparent bar does not show in SVG.
         axes.barh(middle, median, height=25, facecolor="none", hatch="////", linewidth=0,
-                  edgecolor=paled(look.colour, 0.5))
-    stroke(axes, median, middle, look, 12.5)
+                  edgecolor=lighten(style.colour, 0.5))
+    axes.vlines(median, middle - 12.5, middle + 12.5, color=style.colour, linewidth=2.4)
     # The interval's line needs the room below.
-    dots(axes, [value * factor for value in group.values], middle, look, size=4.6,
+    dots(axes, [value * factor for value in group.values], middle, style, size=4.6,
          lowest=4.0 if group.interval else 9.0)
     if group.interval:
         low, high = (value * factor for value in group.interval)
-        axes.plot([low, high], [middle + 9.2] * 2, color=INK, linewidth=1.3)
-        for end in (low, high):
-            axes.plot([end, end], [middle + 7, middle + 11.4], color=INK, linewidth=1.3)
+        centre = (low + high) / 2
+        axes.errorbar(centre, middle + 9.2, xerr=(high - low) / 2, fmt="none", ecolor=INK,
+                      elinewidth=1.3, capsize=2.2, capthick=1.3)
 
 
-def _alt(quantity: str, panels: Sequence[_Panel]) -> str:
-    parts = []
-    for panel in panels:
-        each = ", ".join(f"{_name(group)} {_median(group, panel.factor)}" if group.values
-                         else f"{_name(group)} not measured" for group in panel.groups)
-        parts.append(f"{panel.label}: {each} {panel.unit}")
-    return f"{quantity}, medians. " + "; ".join(parts) + "."
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """The samples of ``series`` (a mode) on ``label`` (a path), and what is ``computed`` for it.
+
+    All in the unit given to :func:`deviation`.
+    """
+
+    label: str
+    series: str
+    values: tuple[float, ...]
+    computed: float
+
+    def percent_off(self, value: float) -> float:
+        """By how much a value differs from the computed one."""
+        return 100 * (value / self.computed - 1)
+
+    @property
+    def in_words(self) -> tuple[str, str]:
+        """The median's deviation, and both numbers with four digits: three would hide it."""
+        median = statistics.median(self.values)
+        return (minus(f"{self.percent_off(median):+.2f} %"),
+                f"{number(median, 4)} of {number(self.computed, 4)}")
+
+
+@styled
+def deviation(name: str, title: str, quantity: str, unit: str, limited: Sequence[Limited], *,
+              tolerance: float = 0.005, note: str = "", caption: str = "") -> Figure:
+    """Dots of every sample and a stroke for the median, around the line of the computed value.
+
+    The axis is in percent of that value: what 0.5 % are would not be seen otherwise.
+    ``tolerance`` is the part by which a median may differ. Raises ValueError without a value, or
+    for a computed value that is not positive.
+    """
+    limited = [row for row in limited if row.values]
+    check_not_empty(limited, title)
+    for row in limited:
+        check_finite((*row.values, row.computed), f"{row.label}, {row.series}")
+        if row.computed <= 0:
+            raise ValueError(f"{row.label}, {row.series}: no share of {row.computed} can be taken")
+    panels = {label: [row for row in limited if row.label == label]
+              for label in dict.fromkeys(row.label for row in limited)}
+    heights = {label: row_heights([_row_name(row.series) for row in panel], _ROW)
+               for label, panel in panels.items()}
+    sheet = Sheet(title, [sum(each) for each in heights.values()], note=note, sharex=True,
+                  lead=f"The line at 0 is the computed limit, the band \u00b1{100 * tolerance:g} %"
+                       " around it. A dot is a sample, the stroke their median.")
+    styles = series_styles(row.series for row in limited)
+    room = _room(row.in_words for row in limited)
+    farthest = 1.08 * max(200 * tolerance, *(
+        abs(row.percent_off(value)) for row in limited for value in row.values))
+    for axes, (label, panel) in zip(sheet.axes, panels.items(), strict=True):
+        sheet.head(axes, label, unit if axes is sheet.axes[0] else "")
+        middles = rows(axes, [_row_name(row.series) for row in panel], heights[label],
+                       [styles[row.series].text for row in panel])
+        axes.axvspan(-100 * tolerance, 100 * tolerance, color="black", alpha=0.08, linewidth=0)
+        axes.axvline(0, color=INK, linewidth=1.2)
+        for row, middle in zip(panel, middles, strict=True):
+            style = styles[row.series]
+            axes.vlines(row.percent_off(statistics.median(row.values)), middle - 12, middle + 12,
+                        color=style.colour, linewidth=2.4)
+            dots(axes, [row.percent_off(value) for value in row.values], middle, style, size=5)
+            beside(axes, middle, room, *row.in_words, colour=style.text)
+        axes.set_xlim(-farthest, farthest)
+        scale(axes, f"{quantity}, percent off the computed limit"
+              if axes is sheet.axes[-1] else "", ticks=4, text=lambda x: minus(f"{tick(x)} %"))
+    parts = (f"{row.label}, {row.series}: {', '.join(row.in_words)} {unit}" for row in limited)
+    return sheet.finish(name, title, f"{quantity}, median off the computed limit."
+                                     f" {'; '.join(parts)}.", caption)

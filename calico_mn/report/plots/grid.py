@@ -1,4 +1,4 @@
-"""A word and a tone for each cell of rows by columns, as of sizes by paths."""
+"""What happened in each case: a word for each cell of rows by columns, losses on a line of time."""
 
 from __future__ import annotations
 
@@ -6,149 +6,176 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
-from calico_mn.report.plots.engine import styled
-from calico_mn.report.plots.layout import demand
-from calico_mn.report.plots.lettering import LABEL, SMALL, column, text_height, text_width, wrapped
-from calico_mn.report.plots.looks import FAINT, INK, TONES
-from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
+from calico_mn.report.palette import FAINT, INK, TONES, VERMILION, readable
+from calico_mn.report.plots.canvas import (
+    LABEL,
+    MARGIN,
+    NAMES,
+    SMALL,
+    WIDTH,
+    Axes,
+    Sheet,
+    beside,
+    row_heights,
+    rows,
+    scale,
+    styled,
+    text_height,
+    text_width,
+    wrapped,
+)
+from calico_mn.report.plots.samples import check_finite, check_not_empty
+from calico_mn.text import number
 
 #: points; narrower columns cannot be read on a phone: the rest goes below
-_NARROWEST, _LEAST, _GAP = 54.0, 26.0, 2.5
+_NARROWEST = 54.0
 #: points that rows' names may take: at least, and where the columns leave it
-_NAMES, _NAMES_MOST = 96.0, 140.0
-#: points below each block of columns
-_APART = 10.0
+_ROW_NAMES, _ROW_NAMES_MOST = 96.0, 140.0
 
 #: (word, tone): tones are those of :mod:`calico_mn.report.document`
 Verdict = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Sizes in points, texts in lines. ``blocks`` of columns stand below each other."""
-
-    left: float
-    wide: float
-    blocks: tuple[tuple[str, ...], ...]
-    names: dict[str, str]
-    heads: dict[str, str]
-    texts: dict[tuple[str, str], str]
-    heights: dict[str, float]
-
-    def head(self, block: Sequence[str]) -> float:
-        """What a block's headings take."""
-        return max(text_height(self.heads[head], SMALL) for head in block) + 4
-
-    @property
-    def rows(self) -> float:
-        """What all rows of a block take."""
-        return sum(self.heights.values())
-
-
 @styled
-def grid(name: str, title: str, rows: Sequence[str], columns: Sequence[str],
+def grid(name: str, title: str, row_names: Sequence[str], columns: Sequence[str],
          cells: Mapping[tuple[str, str], Verdict], *, row_heading: str = "",
          column_heading: str = "", note: str = "", caption: str = "") -> Figure:
     """``cells`` by (row, column); one that is missing is shown as not tested.
 
-    Raises ValueError without a cell, for a cell of no row or column, or for an unknown tone.
+    Columns that find no room beside each other stand in blocks below each other. Raises ValueError
+    without a cell, for a cell of no row or column, or for an unknown tone.
     """
-    demand(cells, title)
+    check_not_empty(cells, title)
     for where, (word, tone) in cells.items():
-        if where[0] not in rows or where[1] not in columns:
+        if where[0] not in row_names or where[1] not in columns:
             raise ValueError(f"{title}: the cell {where} is in none of the rows and columns")
         if tone not in TONES:
             raise ValueError(f"{title}: {word} has the unknown tone {tone!r}")
-    plan = _plan(rows, columns, cells, row_heading)
-    above = text_height(column_heading, SMALL) + (3 if column_heading else 0)
-    sheet = Sheet(title, above + sum(plan.head(block) + plan.rows + _APART
-                                     for block in plan.blocks), note=note)
-    if column_heading:
-        sheet.write(plan.left, 0, column_heading, SMALL, colour=FAINT)
-    top = above
-    for block in plan.blocks:
-        _heads(sheet, plan, block, top + plan.head(block) - 4, row_heading)
-        _block(sheet, plan, block, top + plan.head(block), cells)
-        top += plan.head(block) + plan.rows + _APART
+    # Headings may stand in several lines, the verdicts in cells had better not.
+    longest = max(*(text_width(part, SMALL, True) for head in columns for part in head.split()),
+                  *(text_width(_signed(verdict), SMALL) for verdict in cells.values()))
+    spare = WIDTH - 2 * MARGIN - 10 - max(_NARROWEST, longest + 8) * len(columns)
+    names_room = min(min(_ROW_NAMES_MOST, max(_ROW_NAMES, spare)),
+                     max(text_width(text, LABEL, True) for text in (*row_names, row_heading)))
+    room = WIDTH - 2 * MARGIN - names_room - 10
+    most = max(1, int(room / _NARROWEST))
+    # As many in each block, so that the last does not stand alone.
+    across = -(-len(columns) // -(-len(columns) // most))
+    blocks = [columns[n:n + across] for n in range(0, len(columns), across)]
+    inside = room / across - 8
+    names = [wrapped(row, names_room, LABEL, bold=True) for row in row_names]
+    texts = {(row, head): _text(cells.get((row, head)), inside)
+             for row in row_names for head in columns}
+    heights = [max(height, *(text_height(texts[row, head], SMALL) + 8 for head in columns))
+               for row, height in zip(row_names, row_heights(names, 26), strict=True)]
+    sheet = Sheet(title, [sum(heights)] * len(blocks), note=note)
+    for axes, block in zip(sheet.axes, blocks, strict=True):
+        middles = rows(axes, names, heights, [INK] * len(names))
+        _block(axes, block, across, heights, [
+            [TONES[cells[row, head][1]][0] if (row, head) in cells else "white" for head in block]
+            for row in row_names])
+        axes.set_xticks(range(len(block)), [
+            wrapped(head, inside, SMALL, bold=True) for head in block], fontweight="bold",
+            color=INK)
+        axes.annotate(wrapped(row_heading, names_room, SMALL), (0, 1), (-10, 4), ha="right",
+                      xycoords="axes fraction", textcoords="offset points", fontsize=SMALL,
+                      color=FAINT)
+        for row, middle in zip(row_names, middles, strict=True):
+            for place, head in enumerate(block):
+                axes.text(place, middle, texts[row, head], fontsize=SMALL, ha="center",
+                          va="center", linespacing=1.15,
+                          color=INK if (row, head) in cells else FAINT)
+    sheet.axes[0].set_xlabel(column_heading, loc="left", labelpad=7)
     told = "; ".join(f"{row}: " + ", ".join(
         f"{head} {cells[row, head][0]}" for head in columns if (row, head) in cells)
-        for row in rows)
+        for row in row_names)
     return sheet.finish(name, title, f"{title}. {told}.", caption)
 
 
-def _plan(rows: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[str, str], Verdict],
-          row_heading: str) -> _Plan:
-    # Headings may stand in several lines, the verdicts in cells had better not.
-    longest = max(*(text_width(part, SMALL, True) for head in columns for part in head.split()),
-                  *(text_width(_word(verdict), SMALL) for verdict in cells.values()))
-    needed = max(_NARROWEST, longest + _GAP + 6)
-    spare = WIDTH - 2 * MARGIN - 10 - needed * len(columns)
-    room = column([*rows, row_heading], min(_NAMES_MOST, max(_NAMES, spare)), LABEL, bold=True)
-    left = MARGIN + room + 10
-    across = max(1, int((WIDTH - MARGIN - left) / _NARROWEST))
-    # As many in each block, so that the last does not stand alone.
-    blocks = -(-len(columns) // across)
-    across = -(-len(columns) // blocks)
-    wide = (WIDTH - MARGIN - left) / across
-    inside = wide - _GAP - 6
-    names = {row: wrapped(row, room, LABEL, bold=True) for row in rows}
-    texts = {(row, head): _words(cells.get((row, head)), inside)
-             for row in rows for head in columns}
-    heights = {row: max(_LEAST, text_height(names[row], LABEL) + 6,
-                        *(text_height(texts[row, head], SMALL) + 8 for head in columns))
-               for row in rows}
-    return _Plan(left, wide, tuple(tuple(columns[n:n + across])
-                                   for n in range(0, len(columns), across)),
-                 names, {head: wrapped(head, inside, SMALL, bold=True) for head in columns},
-                 texts, heights)
+def _block(axes: Axes, block: Sequence[str], across: int, heights: Sequence[float],
+           colours: Sequence[Sequence[str]]) -> None:
+    """The cells' backgrounds in axes that have room for so many columns."""
+    from matplotlib.colors import ListedColormap
+    flat = [colour for row in colours for colour in row]
+    number_of = {colour: n for n, colour in enumerate(dict.fromkeys(flat))}
+    axes.pcolormesh([n - 0.5 for n in range(len(block) + 1)],
+                    [sum(heights[:n]) for n in range(len(heights) + 1)],
+                    [[number_of[colour] for colour in row] for row in colours],
+                    cmap=ListedColormap(list(number_of)), vmin=-0.5, vmax=len(number_of) - 0.5,
+                    edgecolors="white", linewidth=2.5)
+    axes.set_xlim(-0.5, across - 0.5)
+    axes.grid(visible=False)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
 
 
-def _heads(sheet: Sheet, plan: _Plan, block: Sequence[str], bottom: float, row_heading: str
-           ) -> None:
-    """The columns' names, and at the left what the rows are, all ending at ``bottom``."""
-    if row_heading:
-        sheet.write(plan.left - 10, bottom - text_height(row_heading, SMALL), row_heading, SMALL,
-                    colour=FAINT, align="right")
-    for place, head in enumerate(block):
-        text = plan.heads[head]
-        sheet.write(plan.left + (place + 0.5) * plan.wide, bottom - text_height(text, SMALL),
-                    text, SMALL, bold=True, align="center")
-
-
-def _block(sheet: Sheet, plan: _Plan, block: Sequence[str], top: float,
-           cells: Mapping[tuple[str, str], Verdict]) -> None:
-    """Every row's name, and its cells in the block's columns."""
-    axes = sheet.axes(plan.left, top, plan.wide * len(block), plan.rows)
-    axes.set_xlim(0, plan.wide * len(block))
-    axes.set_ylim(plan.rows, 0)
-    at = 0.0
-    for row, height in plan.heights.items():
-        middle = at + height / 2
-        sheet.write(plan.left - 10, top + middle, plan.names[row], bold=True, align="right",
-                    middle=True)
-        for place, head in enumerate(block):
-            known = (row, head) in cells
-            if known:
-                axes.barh(middle, plan.wide - _GAP, left=place * plan.wide + _GAP / 2,
-                          height=height - _GAP, linewidth=0, color=TONES[cells[row, head][1]][0])
-            sheet.write(plan.left + (place + 0.5) * plan.wide, top + middle,
-                        plan.texts[row, head], SMALL, colour=INK if known else FAINT,
-                        align="center", middle=True)
-        at += height
-
-
-def _word(verdict: Verdict) -> str:
+def _signed(verdict: Verdict) -> str:
     """The word behind its tone's sign."""
-    word, tone = verdict
-    sign = TONES[tone][1]
-    return f"{sign} {word}" if sign else word
+    return f"{TONES[verdict[1]][1]} {verdict[0]}".strip()
 
 
-def _words(verdict: Verdict | None, room: float) -> str:
+def _text(verdict: Verdict | None, room: float) -> str:
+    """A cell's text in lines; a sign that has no room beside the word stands above it."""
     if verdict is None:
         return wrapped("not tested", room, SMALL)
-    together, sign = _word(verdict), TONES[verdict[1]][1]
-    # A sign alone on a line stands above the whole word.
+    together, sign = _signed(verdict), TONES[verdict[1]][1]
     if sign and text_width(together, SMALL) > room:
         return f"{sign}\n{wrapped(verdict[0], room, SMALL)}"
     return wrapped(together, room, SMALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """A case: when each lost packet was sent, in ms since the event; ``sent`` packets in all."""
+
+    label: str
+    lost: tuple[float, ...]
+    sent: int | None = None
+
+    @property
+    def in_words(self) -> tuple[str, str]:
+        """How many were lost, and of how many."""
+        return (f"{len(self.lost):,} lost" if self.lost else "none lost",
+                f"of {self.sent:,}" if self.sent is not None else "")
+
+
+@styled
+def timeline(name: str, title: str, event: str, cases: Sequence[Losses], *,
+             window: tuple[float, float] | None = None, note: str = "",
+             caption: str = "") -> Figure:
+    """Strokes at the lost packets; ``event`` ("mode changed") is at 0.
+
+    ``window`` is the time that was watched, in ms; losses outside it are shown nevertheless.
+    A row without losses says so. Raises ValueError without a row.
+    """
+    check_not_empty(cases, title)
+    for case in cases:
+        check_finite((*case.lost, *(window or ())), case.label)
+    names = [wrapped(case.label, NAMES, LABEL) for case in cases]
+    heights = row_heights(names, 30)
+    sheet = Sheet(title, [sum(heights)], note=note,
+                  lead="A stroke is a lost packet, at the time at which it was sent; the bar"
+                       " reaches from the first to the last.")
+    (axes,) = sheet.axes
+    middles = rows(axes, names, heights, [INK] * len(names), bold=False)
+    axes.grid(visible=True, axis="y")
+    room = 10 + max(text_width(text, LABEL, bold=True) for case in cases for text in case.in_words)
+    for case, middle in zip(cases, middles, strict=True):
+        if case.lost:
+            axes.barh(middle, max(case.lost) - min(case.lost), left=min(case.lost), height=13,
+                      color=VERMILION, alpha=0.2, linewidth=0)
+        beside(axes, middle, room, *case.in_words, size=LABEL, bold=bool(case.lost),
+               colour=readable(VERMILION) if case.lost else FAINT)
+    axes.eventplot([case.lost for case in cases], lineoffsets=middles, linelengths=16,
+                   linewidths=1.0, colors=VERMILION)
+    times = [time for case in cases for time in case.lost] + [0.0, *(window or ())]
+    margin = (max(times) - min(times)) * 0.03 or 1.0
+    axes.set_xlim(min(times) - margin, max(times) + margin)
+    axes.axvline(0, color=INK, linewidth=1.2)
+    axes.annotate(wrapped(event, 200, SMALL), (0, 1), (-2, 4), ha="left", fontsize=SMALL,
+                  xycoords=axes.get_xaxis_transform(), textcoords="offset points")
+    scale(axes, f"ms since {event}")
+    told = "; ".join(f"{case.label}: {' '.join(case.in_words)}".rstrip() + (
+        f" from {number(min(case.lost))} to {number(max(case.lost))} ms" if case.lost else "")
+        for case in cases)
+    return sheet.finish(name, title, f"Packets lost since {event}. {told}.", caption)

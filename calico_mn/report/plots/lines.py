@@ -1,34 +1,47 @@
-"""A quantity over a size, and over a count with a fitted line; each line named at its end."""
+"""Curves: a quantity over a size, over a count with a fitted line, and how samples are distributed.
+
+Each line over a size is named at its end; distributions have their numbers in a table below.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from calico_mn.measure import fits
 from calico_mn.report.document import Figure
-from calico_mn.report.plots.engine import styled
-from calico_mn.report.plots.layout import (
-    checked,
-    demand,
+from calico_mn.report.palette import FAINT, RULE, SeriesStyle, series_styles
+from calico_mn.report.plots.canvas import (
+    LABEL,
+    SMALL,
+    Axes,
+    Sheet,
     log_ticks,
-    number,
+    scale,
+    styled,
+    text_height,
+    text_width,
+    wrapped,
+)
+from calico_mn.report.plots.samples import (
+    check_finite,
+    check_not_empty,
+    minus,
+    quantile,
     small_unit_for,
-    spread_apart,
     tick,
     unit_for,
 )
-from calico_mn.report.plots.lettering import LABEL, SMALL, column, text_height, text_width, wrapped
-from calico_mn.report.plots.looks import FAINT, RULE, Look, looks
-from calico_mn.report.plots.scales import even_ticks, scale_below, scale_left
-from calico_mn.report.plots.sheet import MARGIN, WIDTH, Sheet
+from calico_mn.text import number
 
-#: values that differ by more than this factor get a logarithmic axis
-_LONG = 60.0
-_SIZES_LONG = 8.0
-_PLOT, _SCALE, _LEADER, _HEAD = 230.0, 38.0, 16.0, 16.0
+#: values, or sizes, that differ by more than this factor get a logarithmic axis
+_LONG, _SIZES_LONG = 60.0, 8.0
+#: points: a plot's height, its end labels and the room for lines to them
+_HEIGHT, _LABELS, _LEADER = 230.0, 128.0, 16.0
+
+#: line styles besides a solid line
+_DASHES = (0, (3.2, 1.6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +59,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
+    """A line in the picture's unit: samples, what is drawn through them, words at its end."""
+
     line: Line
-    name: str
-    below: str
-    fitted: fits.Line | None
-    end: tuple[float, float]
+    samples: tuple[tuple[float, float], ...]
+    through: tuple[tuple[float, float], ...]
+    words: str
+    fitted: bool = False
 
 
 @styled
@@ -76,136 +91,330 @@ def growth(name: str, title: str, quantity: str, unit: str, count: str, each: st
 def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Sequence[Line],
           each: str | None, note: str, caption: str) -> Figure:
     series = [line for line in series if any(values for _, values in line.points)]
-    demand(series, title)
+    check_not_empty(series, title)
     for line in series:
-        checked((value for x, values in line.points for value in (x, *values)), line.series)
+        check_finite((value for x, values in line.points for value in (x, *values)), line.series)
     factor, larger = unit_for([statistics.median(values) for line in series
                                for _, values in line.points if values], unit)
-    points = {line: _points(line, factor) for line in series}
-    drawn = [_drawn(line, points[line], each, larger) for line in series]
-    styles = looks(line.series for line in series)
-
-    room = column([one.name for one in drawn], 128, LABEL, bold=True)
-    room = max(room, column([one.below for one in drawn], 128, SMALL))
-    names = [wrapped(one.name, room, LABEL, bold=True) for one in drawn]
-    belows = [wrapped(one.below, room, SMALL) if one.below else "" for one in drawn]
-    sizes = [text_height(text, LABEL) + text_height(below, SMALL) + 4
-             for text, below in zip(names, belows, strict=True)]
-    height = max(_PLOT, sum(sizes))
-
-    lead = ("A dot is a sample, the line the least squares fit to all of them." if each
-            else "A dot is a sample, the line joins their medians.")
-    sheet = Sheet(title, _HEAD + height + _SCALE, lead, note)
-    sheet.write(MARGIN, 0, f"{quantity}, {larger}", SMALL, colour=FAINT)
-    axes, left = _axes(sheet, height, room, size, points.values(), logarithms=each is None)
-    ends = []
+    drawn = [_drawn(line, factor, larger, each) for line in series]
+    styles = series_styles(line.series for line in series)
+    room = min(_LABELS, max(max(text_width(one.line.series, LABEL, bold=True),
+                                text_width(one.words, SMALL)) for one in drawn))
+    labels = [(wrapped(one.line.series, room, LABEL, bold=True),
+               "\n".join(wrapped(words, room, SMALL) for words in one.words.split("\n")))
+              for one in drawn]
+    heights = [text_height(head, LABEL) + text_height(below, SMALL) + 4 for head, below in labels]
+    sheet = Sheet(title, [max(_HEIGHT, sum(heights))], note=note, right=room + _LEADER, lead=(
+        "A dot is a sample, the line the least squares fit to all of them." if each
+        else "A dot is a sample, the line joins their medians."))
+    (axes,) = sheet.axes
+    sheet.head(axes, f"{quantity}, {larger}", size=SMALL)
+    _scales(axes, drawn, size, logarithms=each is None)
     for one in drawn:
-        _line(axes, one, points[one.line], styles[one.line.series])
-        ends.append(tuple(axes.transData.transform(one.end)))
-    frame = axes.get_window_extent()
-    places = spread_apart([frame.y1 - y for _, y in ends], sizes, 0, height)
-    for one, text, below, tall, end, place in zip(drawn, names, belows, sizes, ends, places,
-                                                  strict=True):
-        look = styles[one.line.series]
-        axes.annotate("", (frame.x1 + _LEADER - 2, frame.y1 - place), end,
-                      xycoords="figure points", textcoords="figure points", annotation_clip=False,
-                      arrowprops={"arrowstyle": "-", "color": look.colour, "linewidth": 0.8,
-                                  "shrinkA": 3, "shrinkB": 0})
-        x, y = left + frame.width + _LEADER, _HEAD + place - tall / 2 + 2
-        sheet.write(x, y, text, bold=True, colour=look.text)
-        if below:
-            sheet.write(x, y + text_height(text, LABEL), below, SMALL, colour=FAINT)
-    return sheet.finish(name, title, _alt(quantity, larger, size, drawn, points), caption)
+        _line(axes, one, styles[one.line.series])
+    sheet.settle()
+    frame = axes.bbox
+    ends = [frame.y1 - axes.transData.transform(one.through[-1])[1] for one in drawn]
+    tops = _apart([end - height / 2 for end, height in zip(ends, heights, strict=True)], heights,
+                  frame.height)
+    for one, (head, below), top, height in zip(drawn, labels, tops, heights, strict=True):
+        style = styles[one.line.series]
+        place = {"xycoords": "axes points", "annotation_clip": False}
+        axes.annotate("", one.through[-1], (frame.width + _LEADER - 2,
+                                            frame.height - top - height / 2),
+                      xycoords="data", textcoords="axes points", annotation_clip=False,
+                      arrowprops={"arrowstyle": "-", "color": style.colour, "linewidth": 0.8,
+                                  "shrinkA": 0, "shrinkB": 3})
+        corner = frame.width + _LEADER, frame.height - top - 2
+        axes.annotate(head, corner, fontsize=LABEL, fontweight="bold", color=style.text, va="top",
+                      linespacing=1.15, **place)
+        axes.annotate(below, (corner[0], corner[1] - text_height(head, LABEL)), fontsize=SMALL,
+                      color=FAINT, va="top", linespacing=1.15, **place)
+    return sheet.finish(name, title, f"{quantity} in {larger} over {size}. "
+                                     f"{'; '.join(map(_in_words, drawn))}.", caption)
 
 
-def _points(line: Line, factor: float) -> list[tuple[float, float]]:
-    return [(x, value * factor) for x, values in sorted(line.points) for value in values]
-
-
-def _medians(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    by_x: dict[float, list[float]] = {}
-    for x, y in points:
-        by_x.setdefault(x, []).append(y)
-    return [(x, statistics.median(ys)) for x, ys in sorted(by_x.items())]
-
-
-def _drawn(line: Line, points: Sequence[tuple[float, float]], each: str | None, unit: str
-           ) -> _Drawn:
-    last = _medians(points)[-1]
+def _drawn(line: Line, factor: float, unit: str, each: str | None) -> _Drawn:
+    samples = tuple((x, value * factor) for x, values in sorted(line.points) for value in values)
+    medians = tuple((x, statistics.median(values) * factor)
+                    for x, values in sorted(line.points) if values)
     if each is None:
-        return _Drawn(line, line.series, f"{number(last[1])} {unit}", None, last)
-    found = fits.line(points)
-    if found is None:
-        return _Drawn(line, line.series, "one count only: no line to fit", None, last)
-    return _Drawn(line, line.series, formula(found, unit, each), found,
-                  (last[0], found.at(last[0])))
+        return _Drawn(line, samples, medians, f"{number(medians[-1][1])} {unit}")
+    fitted = fits.line(samples)
+    if fitted is None:
+        return _Drawn(line, samples, medians, "one count only: no line to fit")
+    return _Drawn(line, samples, tuple((x, fitted.at(x)) for x in (medians[0][0], medians[-1][0])),
+                  _formula(fitted, unit, each), fitted=True)
 
 
-def formula(found: fits.Line, unit: str, each: str) -> str:
+def _formula(fitted: fits.Line, unit: str, each: str) -> str:
     """The line in words, with R2 where it says something."""
-    sign = "+" if found.slope >= 0 else "\u2212"
-    factor, small = small_unit_for(found.slope, unit)
-    start = f"{number(found.intercept)} {unit}".replace("-", "\u2212")
-    text = f"{start}\n{sign} {number(abs(found.slope) * factor)} {small} per {each}"
-    if found.r2 is None:
-        return text
-    return f"{text}\nR\u00b2 = {found.r2:.4f}"
+    factor, small = small_unit_for(fitted.slope, unit)
+    text = (minus(f"{number(fitted.intercept)} {unit}")
+            + f"\n{'+' if fitted.slope >= 0 else minus('-')} {number(abs(fitted.slope) * factor)}"
+            f" {small} per {each}")
+    return text if fitted.r2 is None else f"{text}\nR\u00b2 = {fitted.r2:.4f}"
 
 
-def _axes(sheet: Sheet, height: float, room: float, size: str,
-          series: Any, logarithms: bool) -> tuple[Any, float]:
-    every = [point for points in series for point in points]
-    xs, ys = sorted({x for x, _ in every}), [y for _, y in every]
-    low, high = min(ys), max(ys)
-    tall = logarithms and low > 0 and high / low > _LONG
-    if tall:
-        bottom, top = low / 1.3, high * 1.3
-        ticks = log_ticks(bottom, top)
-    else:
-        bottom, top = min(0.0, low * 1.08), max(0.0, high * 1.08) or 1.0
-        ticks = even_ticks(bottom, top)
-    left = MARGIN + max((text_width(number(value), SMALL) for value in ticks), default=0.0) + 8
-    axes = sheet.axes(left, _HEAD, WIDTH - MARGIN - room - _LEADER - left, height)
-    if tall:
+def _in_words(one: _Drawn) -> str:
+    if one.fitted:
+        first, *rest = one.words.split("\n")
+        return f"{one.line.series}: {', '.join([' '.join([first, rest[0]]), *rest[1:]])}"
+    return f"{one.line.series}: " + ", ".join(f"{number(y)} at {tick(x)}" for x, y in one.through)
+
+
+def _scales(axes: Axes, drawn: Sequence[_Drawn], size: str, logarithms: bool) -> None:
+    """Both axes; ``logarithms`` where numbers differ very much."""
+    from matplotlib.ticker import MaxNLocator
+    ys = [y for one in drawn for _, y in one.samples]
+    xs = sorted({x for one in drawn for x, _ in one.samples})
+    if logarithms and min(ys) > 0 and max(ys) / min(ys) > _LONG:
         axes.set_yscale("log")
-    axes.set_ylim(bottom, top)
+        axes.set_ylim(min(ys) / 1.3, max(ys) * 1.3)
+        log_ticks(axes.yaxis, min(ys), max(ys))
+    else:
+        axes.set_ylim(min(0.0, min(ys) * 1.08), max(0.0, max(ys) * 1.08) or 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(lambda value, _: tick(value))
     if logarithms and xs[0] > 0 and xs[-1] / xs[0] >= _SIZES_LONG:
         axes.set_xscale("log")
         axes.set_xlim(xs[0] / 1.12, xs[-1] * 1.12)
     else:
         margin = (xs[-1] - xs[0]) * 0.05 or abs(xs[0]) * 0.5 or 1
         axes.set_xlim(xs[0] - margin, xs[-1] + margin)
-    scale_below(axes, xs if logarithms else _counts(xs), size)
-    scale_left(axes, ticks)
-    return axes, left
+    axes.minorticks_off()
+    scale(axes, size)
+    if logarithms or len(xs) <= 6:
+        axes.set_xticks(_with_room(axes, xs))
 
 
-def _counts(xs: Sequence[float]) -> Sequence[float]:
-    return xs if len(xs) <= 6 else even_ticks(xs[0], xs[-1])
+def _with_room(axes: Axes, xs: Sequence[float]) -> list[float]:
+    """Those of the sizes whose numbers have room beside each other, the first always."""
+    shares = axes.transAxes.inverted().transform(axes.transData.transform([(x, 1) for x in xs]))
+    shown, right = [], -1.0
+    for x, (share, _) in zip(xs, shares, strict=True):
+        half = (text_width(tick(x), SMALL) / 2 + 4) / 200
+        if share - half >= right:
+            shown.append(x)
+            right = share + half
+    return shown
 
 
-def _line(axes: Any, one: _Drawn, points: Sequence[tuple[float, float]], look: Look) -> None:
-    through = _medians(points)
-    if one.fitted:
-        through = [(x, one.fitted.at(x)) for x, _ in (through[0], through[-1])]
-    axes.plot([x for x, _ in through], [y for _, y in through], color=look.colour, linewidth=1.7,
-              linestyle=(0, (3.2, 1.6)) if one.line.dashed else "-")
-    axes.plot([x for x, _ in points], [y for _, y in points], look.marker, color=look.colour,
-              markersize=5, markerfacecolor="white" if one.line.dashed else look.colour,
-              markeredgecolor=look.colour if one.line.dashed else "white",
-              markeredgewidth=1.1 if one.line.dashed else 0.6, clip_on=False, linestyle="none")
-    if one.fitted and any(y < 0 for _, y in through):
+def _line(axes: Axes, one: _Drawn, style: SeriesStyle) -> None:
+    xs, ys = zip(*one.through, strict=True)
+    axes.plot(xs, ys, color=style.colour, linestyle=_DASHES if one.line.dashed else "-")
+    xs, ys = zip(*one.samples, strict=True)
+    axes.plot(xs, ys, style.marker, color=style.colour, markersize=5, clip_on=False,
+              markerfacecolor="white" if one.line.dashed else style.colour,
+              markeredgecolor=style.colour if one.line.dashed else "white",
+              markeredgewidth=1.1 if one.line.dashed else 0.6)
+    if one.fitted and min(y for _, y in one.through) < 0:
         axes.axhline(0, color=RULE, linewidth=1)
 
 
-def _alt(quantity: str, unit: str, size: str, drawn: Sequence[_Drawn],
-         points: Mapping[Line, Sequence[tuple[float, float]]]) -> str:
-    parts = []
-    for one in drawn:
-        if one.fitted:
-            parts.append(f"{one.name}: {one.below}".replace("\n+", " +")
-                         .replace("\n\u2212", " \u2212").replace("\n", ", "))
-        else:
-            each = ", ".join(f"{number(y)} at {tick(x)}" for x, y in _medians(points[one.line]))
-            parts.append(f"{one.name}: {each}")
-    return f"{quantity} in {unit} over {size}. " + "; ".join(parts) + "."
+def _apart(wanted: Sequence[float], heights: Sequence[float], room: float) -> list[float]:
+    """Tops of labels near where they are wanted, in that order, without overlap, within room."""
+    order = sorted(range(len(wanted)), key=lambda n: wanted[n] + heights[n] / 2)
+    tops = list(wanted)
+    low = 0.0
+    for n in order:
+        tops[n] = low = max(low, tops[n])
+        low += heights[n]
+    for n in reversed(order):
+        tops[n] = min(room - heights[n], tops[n])
+        room = tops[n]
+    return tops
+
+
+# --- distributions
+
+#: samples that differ by more than this factor get a logarithmic axis
+_WIDE = 12.0
+#: an axis ends at the largest p99 times this, where samples lie beyond
+_PAST_P99 = 1.3
+#: with fewer samples than this the 99th percentile is but the largest of them
+_ENOUGH = 100
+#: points: a plot's height, the table's heads, its columns, its names and what stands before them
+_PLOT, _HEADS, _COLUMN, _NAMES, _SWATCH = 132.0, 13.0, 62.0, 180.0, 26.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The samples of ``series`` (a mode) in ``panel`` (a path), unloaded or under load."""
+
+    panel: str
+    series: str
+    values: tuple[float, ...]
+    loaded: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in the picture."""
+        return f"{self.series}, under load" if self.loaded else self.series
+
+    @property
+    def label(self) -> str:
+        """Its name in the table, in lines."""
+        return wrapped(self.name, _NAMES, LABEL)
+
+    @property
+    def height(self) -> float:
+        """Points that it takes in the table."""
+        return text_height(self.label, LABEL) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """A path's curves in a unit of its own; the axis ends at ``end``, ``beyond`` says what is past.
+
+    ``numbers`` are each curve's p50 and p99.
+    """
+
+    curves: tuple[Curve, ...]
+    unit: str
+    low: float
+    end: float
+    beyond: str
+    numbers: Mapping[Curve, tuple[float, float]]
+
+    @property
+    def table(self) -> float:
+        """Points of its table."""
+        return _HEADS + sum(curve.height for curve in self.curves)
+
+    def in_words(self, label: str) -> str:
+        """The panel for those who do not see it."""
+        each = ", ".join(f"{curve.name} p50 {number(p50)} and {_tail(self.curves)} {number(p99)}"
+                         for curve, (p50, p99) in self.numbers.items())
+        return f"{label}, {self.unit}: {each}" + (
+            f" ({self.beyond.rstrip('.')})" if self.beyond else "")
+
+
+@styled
+def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequence[Curve], *,
+                 note: str = "", caption: str = "") -> Figure:
+    """Empirical cumulative distributions, a panel for each path, with their numbers below.
+
+    The x axis is logarithmic where a panel's samples differ widely. It ends a little after the
+    largest p99, and says how many samples lie beyond and how far. Curves without values are left
+    out. Raises ValueError if none has any.
+    """
+    curves = [curve for curve in curves if curve.values]
+    check_not_empty(curves, title)
+    for curve in curves:
+        check_finite(curve.values, f"{curve.panel}, {curve.name}")
+    styles = series_styles(curve.series for curve in curves)
+    panels = {label: _panel([curve for curve in curves if curve.panel == label], unit)
+              for label in dict.fromkeys(curve.panel for curve in curves)}
+    heights = [height for panel in panels.values() for height in (_PLOT, panel.table)]
+    sheet = Sheet(title, heights, note=note, lead=(
+        "Height: the share of samples that took no longer."
+        + (" Solid: unloaded; dashed: under load." if any(c.loaded for c in curves) else "")
+        + f" Filled mark: p50, half of the samples; hollow: {_tail(curves)}."))
+    for n, (label, panel) in enumerate(panels.items()):
+        sheet.head(sheet.axes[2 * n], label)
+        _ecdf(sheet.axes[2 * n], panel, styles, f"{quantity}, {panel.unit}")
+        _table(sheet.axes[2 * n + 1], panel, styles)
+    sheet.settle()
+    for axes, panel in zip(sheet.axes[::2], panels.values(), strict=True):
+        _name(axes, panel, styles)
+    told = "; ".join(panel.in_words(label) for label, panel in panels.items())
+    return sheet.finish(name, title, f"{quantity}, cumulative distributions. {told}.", caption)
+
+
+def _panel(curves: Sequence[Curve], unit: str) -> _Panel:
+    factor, larger = unit_for([quantile(curve.values, 0.5) for curve in curves], unit)
+    curves = [Curve(curve.panel, curve.series, tuple(factor * value for value in curve.values),
+                    curve.loaded) for curve in curves]
+    values = [value for curve in curves for value in curve.values]
+    numbers = {curve: (quantile(curve.values, 0.5), quantile(curve.values, 0.99))
+               for curve in curves}
+    end = max(p99 for _, p99 in numbers.values()) * _PAST_P99
+    past = sum(value > end for value in values)
+    return _Panel(tuple(curves), larger, min(values), end if past else max(values), (
+        f"Beyond the axis: {past:,} of {len(values):,} samples, up to {number(max(values))}"
+        f" {larger}.") if past else "", numbers)
+
+
+def _tail(curves: Sequence[Curve]) -> str:
+    return "p99" if min(len(curve.values) for curve in curves) >= _ENOUGH else "p99 or the largest"
+
+
+def _ecdf(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle], label: str) -> None:
+    # An axis that leaves samples out ends where it says; else there is some air after the last.
+    air = 0.0 if panel.beyond else 1.0
+    scale(axes, f"{label}\n{panel.beyond}".strip())
+    if panel.low > 0 and panel.end / panel.low > _WIDE:
+        axes.set_xscale("log")
+        axes.set_xlim(panel.low / 1.15, panel.end * (1 + 0.15 * air))
+        log_ticks(axes.xaxis, panel.low, panel.end)
+    else:
+        axes.set_xlim(min(0.0, panel.low * 1.05), panel.end * (1 + 0.06 * air) or 1)
+    axes.set_ylim(0, 1.04)
+    for curve in panel.curves:
+        style = styles[curve.series]
+        # Not compress=True: matplotlib 3.11 then gives equal samples the rank of their first.
+        axes.ecdf(curve.values, color=style.colour, linestyle=_DASHES if curve.loaded else "-")
+        for share, x, hollow in zip((0.5, 0.99), panel.numbers[curve], (False, True), strict=True):
+            axes.plot(x, share, style.marker, markersize=6.5, color=style.colour, zorder=4,
+                      clip_on=False, markerfacecolor="white" if hollow else style.colour,
+                      markeredgecolor=style.colour if hollow else "white",
+                      markeredgewidth=1.5 if hollow else 0.8)
+    axes.set_yticks((0, 0.5, 0.99), ("0 %", "50 %", "99 %"))
+
+
+def _name(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -> None:
+    """Each series' name beside its curve where there is room; the table below has them all."""
+    from matplotlib.cbook import pts_to_poststep
+    from matplotlib.path import Path
+    from matplotlib.transforms import Bbox
+    curves = [axes.transData.transform_path(Path(pts_to_poststep(*line.get_data()).T))
+              for line in axes.lines if len(line.get_xdata()) > 1]
+    taken: list[Bbox] = []
+
+    def is_free(box: Bbox) -> bool:
+        return (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0
+                and not any(map(box.overlaps, taken))
+                and not any(curve.intersects_bbox(box, filled=False) for curve in curves))
+
+    for curve in {curve.series: curve for curve in reversed(panel.curves)}.values():
+        width = text_width(curve.series, SMALL) + 8
+        spots = (axes.transData.transform((quantile(curve.values, share), share))
+                 for share in (0.5, 0.4, 0.62, 0.3, 0.75, 0.2, 0.86, 0.1))
+        box = next(filter(is_free, (Bbox.from_bounds(left, y - 6, width, 12) for x, y in spots
+                                    for left in (x + 4, x - 4 - width))), None)
+        if box:
+            taken.append(box)
+            axes.annotate(curve.series, (box.x0 + 4, (box.y0 + box.y1) / 2), va="center",
+                          xycoords="figure points", fontsize=SMALL,
+                          color=styles[curve.series].text)
+
+
+def _table(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -> None:
+    """Each curve's line, name, p50 and p99."""
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(panel.table, 0)
+    tail = "p99" if _tail(panel.curves) == "p99" else "largest"
+    column = max(_COLUMN, 10 + max(text_width(number(p99), LABEL) for _, p99 in
+                                   panel.numbers.values()))
+    _cells(axes, _HEADS - 2, column, (panel.unit, "p50", tail), FAINT, SMALL)
+    top = _HEADS
+    for curve, numbers in panel.numbers.items():
+        style, middle = styles[curve.series], top + LABEL * 0.62
+        axes.plot((0, 0.065), (middle, middle), color=style.colour,
+                  linestyle=_DASHES if curve.loaded else "-")
+        axes.plot(0.0325, middle, style.marker, color=style.colour, markersize=6.5,
+                  markeredgecolor="white", markeredgewidth=0.8)
+        _cells(axes, top + LABEL, column, (curve.label, *map(number, numbers)), style.text, LABEL)
+        top += curve.height
+
+
+def _cells(axes: Axes, base: float, column: float, texts: Sequence[str], colour: str, size: float
+           ) -> None:
+    """A name, p50 and p99, the first line of each standing on ``base``."""
+    for text, x, offset in zip(texts, (0, 1, 1), (_SWATCH, -column, 0), strict=True):
+        axes.annotate(text, (x, base), (offset, size * 0.93), fontsize=size, color=colour,
+                      xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="top",
+                      ha="right" if x else "left", linespacing=1.15,
+                      fontweight="bold" if offset < 0 and size == LABEL else "normal")
