@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from calico_mn.kernel.lookup import Answer, Query
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
-from calico_mn.trace import arp, drop
-from calico_mn.trace.follow import Sighting, Visit, quoted_encapsulation, sort_frames, visits
+from calico_mn.trace import drop, follow
+from calico_mn.trace.follow import Sighting, Visit
 from calico_mn.trace.path_trace import (
     ERROR,
     FORWARD,
@@ -51,7 +51,7 @@ class _Analysis:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.missing: dict[tuple[str, Query], None] = {}
-        self.frames = sort_frames(recording)
+        self.frames = follow.sort_frames(recording)
         self.start = min((sighting.frame.time for sighting in
                           (*self.frames.forward, *self.frames.reply)), default=0)
 
@@ -122,7 +122,7 @@ class _Analysis:
     def _error(self, sightings: Sequence[Sighting]) -> Leg:
         message = sightings[0].packet.transport
         assert message is not None
-        outer = quoted_encapsulation(sightings[0])
+        outer = follow.quoted_encapsulation(sightings[0])
         text = f"ICMP {error_text(message)}"
         if (message.kind, message.code) == (UNREACHABLE, PORT_UNREACHABLE):
             port = outer.match.port if outer else self.recording.probe.port
@@ -130,7 +130,7 @@ class _Analysis:
         return self._leg(ERROR, sightings, text, "outer" if outer else "inner")
 
     def _leg(self, kind: str, sightings: Sequence[Sighting], text: str, about: str = "") -> Leg:
-        path, copies = visits(sightings, self.recording, self.start)
+        path, copies = follow.visits(sightings, self.recording, self.start)
         header = sightings[0].packet.headers[-1]
         last = path[-1] if path else None
         arrived = bool(
@@ -183,8 +183,8 @@ class _Analysis:
         if crossing.macs is not None and routing is not None:
             next_hop = routing.answer.gateway or routing.query.destination
             sent = self.start + int(crossing.time * 1000) + 1
-            steps.append(arp.neighbour(self.recording, self.frames.arp, namespace, crossing.device,
-                                       next_hop, crossing.macs[1], sent))
+            steps.append(follow.neighbour(self.recording, self.frames.arp, namespace,
+                                          crossing.device, next_hop, crossing.macs[1], sent))
         steps.append(crossing)
 
     def _stop(self, visit: Visit, steps: list[Step]) -> None:
@@ -208,10 +208,10 @@ class _Analysis:
         routing = _last_routing(steps)
         if routing is None or not routing.answer.device or routing.answer.kind != "unicast":
             return
-        neighbour = arp.neighbour(
+        neighbour = follow.neighbour(
             self.recording, self.frames.arp, namespace, routing.answer.device,
             routing.answer.gateway or routing.query.destination)
-        if arp.is_unresolved(neighbour):
+        if follow.is_unresolved(neighbour):
             steps.append(neighbour)
 
 

@@ -158,14 +158,13 @@ class _Diagnosis:
                               " and does not forward")
         if cause == causes.NO_ROUTE:
             return self._no_route(routing)
-        if cause == causes.BLACKHOLE:
-            return self._drop(cause, answer.line, f"{self.namespace} drops it silently: no route"
-                              f" more specific than '{answer.line}' matches {query.destination}")
-        if cause in (causes.UNREACHABLE, causes.PROHIBIT):
-            return self._drop(cause, answer.line,
-                              f"{self.namespace} refuses it by '{answer.line}'")
-        return self._drop(cause, answer.line or answer.error, f"{self.namespace} does not send to"
-                          f" {query.destination}: {answer.error}")
+        refusal = f"{self.namespace} refuses it by '{answer.line}'"
+        reasons = {
+            causes.BLACKHOLE: f"{self.namespace} drops it silently: no route more specific than"
+                              f" '{answer.line}' matches {query.destination}",
+            causes.UNREACHABLE: refusal, causes.PROHIBIT: refusal}
+        return self._drop(cause, answer.line or answer.error, reasons.get(
+            cause, f"{self.namespace} does not send to {query.destination}: {answer.error}"))
 
     def _no_route(self, routing: Routing) -> DropReason:
         query = routing.query

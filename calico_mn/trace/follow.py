@@ -1,15 +1,17 @@
-"""From captured frames to the path of a packet through the namespaces. Pure.
+"""From captured frames to the path of a packet through the namespaces, and to its ARP. Pure.
 
-    frames --> sort_frames --> forward, reply, errors, ARP --> visits --> devices crossed, in order
+    frames --> sort_frames --> forward, reply, errors --> visits --> devices crossed, in order
+                           \\-> ARP --> neighbour --> how a host knew a MAC address
 
 A switch that does not know a MAC address yet floods the frame: the copies that reach hosts to
-which it is not addressed are kept apart from the path.
+which it is not addressed are kept apart from the path. How a host knew the MAC address of a next
+hop is in its neighbour table before and after the packet, or in ARP requests and replies.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import Encapsulation
@@ -22,11 +24,25 @@ from calico_mn.kernel.packets import (
     PROTOCOLS,
     TCP,
     Arp,
+    Header,
     Packet,
     Transport,
 )
-from calico_mn.trace.path_trace import FORWARD, IN, OUT, REPLY, Crossing, encapsulation_of
+from calico_mn.trace.path_trace import (
+    FORWARD,
+    IN,
+    OUT,
+    REPLY,
+    Crossing,
+    Neighbour,
+    encapsulation_of,
+)
 from calico_mn.trace.recording import SWITCH, Mark, Probe, Recording
+
+#: operations of ARP
+_REQUEST, _REPLY = 1, 2
+#: source, destination, identification and protocol of a fragmented packet
+_Fragment = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +104,39 @@ def sort_frames(recording: Recording) -> SortedFrames:
     legs: dict[str, list[Sighting]] = {FORWARD: [], REPLY: []}
     errors: dict[tuple[object, ...], list[Sighting]] = {}
     arp: list[ArpSighting] = []
-    # Later fragments have no ports: they are known by the addresses and number of the first one.
-    fragments: dict[tuple[str, str, int, int], str] = {}
+    fragments: dict[_Fragment, str] = {}
     for namespace, frame in recording.frames:
         packet = frame.packet
         if packet is None:
             continue
         if packet.arp is not None:
             arp.append(ArpSighting(namespace, frame, packet.arp))
-            continue
-        sighting = Sighting(namespace, frame, packet)
-        if packet.quoted is not None and packet.transport is not None:
+        elif packet.quoted is not None and packet.transport is not None:
             if role(packet.quoted, recording.probe, recording.mark):
-                last, message = packet.headers[-1], packet.transport
-                error = (message.kind, message.code, last.source, last.destination)
-                errors.setdefault(error, []).append(sighting)
-            continue
-        keys = [(h.source, h.destination, h.identification, h.protocol) for h in packet.headers]
-        kind = role(packet, recording.probe, recording.mark)
-        if not kind and any(header.offset for header in packet.headers):
-            kind = next((fragments[key] for key in keys if key in fragments), "")
-        if kind:
-            fragments.update((key, kind) for key, header in zip(keys, packet.headers, strict=True)
-                             if header.is_fragment)
-            legs[kind].append(sighting)
+                error = (packet.transport.kind, packet.transport.code,
+                         packet.headers[-1].source, packet.headers[-1].destination)
+                errors.setdefault(error, []).append(Sighting(namespace, frame, packet))
+        else:
+            kind = role(packet, recording.probe, recording.mark) or _fragment_role(
+                packet, fragments)
+            if kind:
+                fragments |= {_fragment(header): kind for header in packet.headers
+                              if header.is_fragment}
+                legs[kind].append(Sighting(namespace, frame, packet))
     return SortedFrames(tuple(legs[FORWARD]), tuple(legs[REPLY]),
                         tuple(tuple(sightings) for sightings in errors.values()), tuple(arp))
+
+
+def _fragment(header: Header) -> _Fragment:
+    """What the fragments of one packet have in common (RFC 791, section 3.2)."""
+    return header.source, header.destination, header.identification, header.protocol
+
+
+def _fragment_role(packet: Packet, known: Mapping[_Fragment, str]) -> str:
+    """The role of a later fragment, which has no ports: that of the first one."""
+    if not any(header.offset for header in packet.headers):
+        return ""
+    return next((known[key] for key in map(_fragment, packet.headers) if key in known), "")
 
 
 def visits(sightings: Sequence[Sighting], recording: Recording, start: int
@@ -201,3 +224,76 @@ def quoted_encapsulation(sighting: Sighting) -> Encapsulation | None:
         return encapsulation_of(quoted.headers[0])
     port = quoted.transport.destination_port if quoted.transport else 0
     return encapsulation_of(quoted.headers[0], port)
+
+
+# --- ARP (RFC 826)
+
+def neighbour(recording: Recording, arp: Sequence[ArpSighting], namespace: str, device: str,
+              address: str, frame_mac: str = "", sent: int | None = None) -> Neighbour:
+    """How ``namespace`` knew, or did not know, the MAC address of ``address`` on ``device``.
+
+    ``frame_mac`` is the MAC address that the frame carried, ``sent`` its time in ns: a request
+    after that was not made for this frame.
+    """
+    requests = _requests(arp, namespace, device, address, sent)
+    after = recording.after[namespace].neighbour(device, address)
+    before = recording.before[namespace].neighbour(device, address)
+    entry = after if requests else before or after
+    mac = frame_mac or (entry.mac if entry else "")
+    state = entry.state if entry else ""
+    if not requests:
+        return Neighbour(device, address, mac, state)
+    request = requests[0]
+    reply = _reply(recording, arp, request)
+    answered_by = (reply.namespace, reply.frame.device) if reply else None
+    return Neighbour(
+        device, address, mac, state, len(requests), request.arp.sender, answered_by,
+        proxy=reply is not None and not recording.after[reply.namespace].owns(address),
+        heard_by=_listeners(recording, arp, request, reply.namespace if reply else ""))
+
+
+def _requests(arp: Sequence[ArpSighting], namespace: str, device: str, address: str,
+              sent: int | None) -> list[ArpSighting]:
+    """The requests for an address that a host sent out of a device, up to the time ``sent``."""
+    return [sighting for sighting in arp
+            if sighting.arp.operation == _REQUEST and sighting.arp.target == address
+            and (sighting.namespace, sighting.frame.device) == (namespace, device)
+            and sighting.frame.outgoing and (sent is None or sighting.frame.time <= sent)]
+
+
+def _reply(recording: Recording, arp: Sequence[ArpSighting], request: ArpSighting
+           ) -> ArpSighting | None:
+    """The first reply to a request, where the answering host sent it."""
+    return next((sighting for sighting in arp
+                 if sighting.arp.operation == _REPLY and sighting.frame.outgoing
+                 and sighting.arp.sender == request.arp.target
+                 and sighting.arp.target == request.arp.sender
+                 and sighting.frame.time >= request.frame.time
+                 and recording.kinds[sighting.namespace] != SWITCH), None)
+
+
+def _listeners(recording: Recording, arp: Sequence[ArpSighting], request: ArpSighting,
+               answering: str) -> tuple[str, ...]:
+    """The hosts, besides the asking and the answering one, that received a request."""
+    return tuple(dict.fromkeys(
+        sighting.namespace for sighting in arp
+        if sighting.arp == request.arp and not sighting.frame.outgoing
+        and sighting.namespace not in (request.namespace, answering)
+        and sighting.frame.kind != TO_OTHERS and recording.kinds[sighting.namespace] != SWITCH))
+
+
+def is_unresolved(neighbour: Neighbour) -> bool:
+    """There was no reply, or the entry shows that none came in time."""
+    return neighbour.answered_by is None and (
+        neighbour.state in ("INCOMPLETE", "FAILED")
+        or (neighbour.requests > 0 and not neighbour.mac))
+
+
+def is_waiting(arp: Sequence[ArpSighting], kinds: Mapping[str, str]) -> bool:
+    """Whether a host still waits for an ARP reply."""
+    requests = {(sighting.arp.sender, sighting.arp.target) for sighting in arp
+                if sighting.arp.operation == _REQUEST and sighting.frame.outgoing
+                and kinds[sighting.namespace] != SWITCH}
+    replies = {(sighting.arp.target, sighting.arp.sender) for sighting in arp
+               if sighting.arp.operation == _REPLY}
+    return bool(requests - replies)

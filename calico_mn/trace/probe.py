@@ -27,9 +27,8 @@ from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure.programs import Host, run
 from calico_mn.state import PacketMatch
 from calico_mn.trace import analysis
-from calico_mn.trace.arp import is_waiting
 from calico_mn.trace.drop_reasons import FILTER
-from calico_mn.trace.follow import sort_frames
+from calico_mn.trace.follow import is_waiting, sort_frames
 from calico_mn.trace.path_trace import PathTrace
 from calico_mn.trace.recording import (
     NODE,

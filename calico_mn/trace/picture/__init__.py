@@ -19,7 +19,7 @@ from html import escape
 from calico_mn.report import palette
 from calico_mn.report.svg import MONO, SANS, element, fitted, text, width
 from calico_mn.text import plural, wrap
-from calico_mn.trace.path_trace import REPLY, Leg, PathTrace
+from calico_mn.trace.path_trace import REPLY, DropReason, Leg, PathTrace
 from calico_mn.trace.picture import parts
 from calico_mn.trace.picture.layout import FOOT_TOP, HEIGHT, MARGIN, WIDTH, Layout, arrange
 from calico_mn.trace.text import encapsulation, headline, namespaces, packet, verdict
@@ -104,14 +104,7 @@ def _foot(trace: PathTrace, layout: Layout) -> list[str]:
     """Why it was dropped and what shows that; else the other leg, and how all this is known."""
     drop = layout.drop or (trace.drop if trace.reply is None else None)
     if drop is not None:
-        lines = [(line, "reason") for line in wrap(drop.reason, _ROOM - 40,
-                                                   measure=lambda line: width(line, 21))]
-        lines += [(fitted(line, _ROOM - 40, 18), "evidence") for line in drop.evidence[1:]]
-        return [
-            element("rect", x=MARGIN, y=FOOT_TOP, width=_ROOM, height=HEIGHT - FOOT_TOP - 14,
-                    rx=12, class_="panel"),
-            *(text(MARGIN + 20, FOOT_TOP + 31 + 27 * position, line, class_)
-              for position, (line, class_) in enumerate(lines[:3]))]
+        return _drop(drop)
     sentences = []
     other = trace.forward if layout.leg is trace.reply else trace.reply
     if other is not None:
@@ -126,3 +119,15 @@ def _foot(trace: PathTrace, layout: Layout) -> list[str]:
                      " after the packet." + (f" {device}: {trace.tunnel}." if device else ""))
     return [text(MARGIN, FOOT_TOP + 34 + 30 * position, fitted(line, _ROOM, 19), "foot",
                  whole=line) for position, line in enumerate(sentences)]
+
+
+def _drop(drop: DropReason) -> list[str]:
+    """A panel with the reason and the evidence; the first piece is the last sighting, drawn."""
+    room = _ROOM - 40
+    lines = [(line, "reason") for line in wrap(drop.reason, room,
+                                               measure=lambda line: width(line, 21))]
+    lines += [(fitted(line, room, 18), "evidence") for line in drop.evidence[1:]]
+    return [element("rect", x=MARGIN, y=FOOT_TOP, width=_ROOM, height=HEIGHT - FOOT_TOP - 14,
+                    rx=12, class_="panel"),
+            *(text(MARGIN + 20, FOOT_TOP + 31 + 27 * position, line, class_)
+              for position, (line, class_) in enumerate(lines[:3]))]
