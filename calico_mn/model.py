@@ -97,10 +97,12 @@ class Node:
     ``address`` is ``spec.bgp.ipv4Address``. Its prefix length is what CrossSubnet compares with
     and may differ from the subnet's: an address given without one is a /32
     (libcalico-go/lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go).
+    ``vxlan_mac`` is ``spec.vxlanTunnelMACAddr``, empty where Felix chooses.
     """
 
     name: str
     address: IPv4Interface
+    vxlan_mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class IPPool:
     ipip_mode: EncapsulationMode = EncapsulationMode.NEVER
     nat_outgoing: bool = False
     disabled: bool = False
+    vxlan_mode: EncapsulationMode = EncapsulationMode.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +138,12 @@ class IPAMConfiguration:
 class FelixConfiguration:
     """``projectcalico.org/v3`` FelixConfiguration ``default``: what all nodes' Felix is told.
 
-    ``ipip_mtu`` is the MTU of tunl0 in bytes, 0 for Calico's automatic choice.
+    ``ipip_mtu`` and ``vxlan_mtu`` are the MTUs of tunl0 and vxlan.calico in bytes, 0 for Calico's
+    automatic choice.
     """
 
     ipip_mtu: int = 0
+    vxlan_mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)

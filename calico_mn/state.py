@@ -20,6 +20,8 @@ PROTO_KERNEL = "kernel"
 PROTO_BOOT = "boot"
 PROTO_STATIC = "static"
 PROTO_BIRD = "bird"
+#: felix/dataplane/linux: DeviceRouteProtocol unless that is boot, then this number
+PROTO_FELIX = "80"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +283,9 @@ class PacketMatch:
 
     A filter loses the packets that match (its public name there is ``Drop``), a capture takes
     them. ``icmp_code`` None means every code of the type; ``port`` is the destination port, in
-    both directions the same for VXLAN (RFC 7348). ``Drop.IPIP`` and ``Drop.FRAGMENTATION_NEEDED``
-    (RFC 792: type 3, code 4) are ready-made. Raises ClusterError for what no packet can have.
+    both directions the same for VXLAN (RFC 7348). ``Drop.IPIP``, ``Drop.VXLAN`` and
+    ``Drop.FRAGMENTATION_NEEDED`` (RFC 792: type 3, code 4) are ready-made. Raises ClusterError for
+    what no packet can have.
     """
 
     protocol: int
@@ -291,6 +294,7 @@ class PacketMatch:
     port: int | None = None
 
     IPIP: ClassVar[PacketMatch]
+    VXLAN: ClassVar[PacketMatch]
     FRAGMENTATION_NEEDED: ClassVar[PacketMatch]
 
     def __post_init__(self) -> None:
@@ -319,6 +323,7 @@ class PacketMatch:
 
 
 PacketMatch.IPIP = PacketMatch(PROTOCOL_IPIP)
+PacketMatch.VXLAN = PacketMatch(PROTOCOL_UDP, port=4789)
 PacketMatch.FRAGMENTATION_NEEDED = PacketMatch(PROTOCOL_ICMP, 3, 4)
 
 #: what a filter loses: the name of the Python surface

@@ -128,6 +128,13 @@ def wrap(text: str, width: float, indent: str = "", *, first: str | None = None,
     return [*lines, line.rstrip()]
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of columns with three blanks between, as kubectl prints them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows]
+
+
 # --- names of Kubernetes; those that pass are safe as names of files, too
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"

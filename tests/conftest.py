@@ -83,6 +83,6 @@ def machine_is_left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
     before = machine.snapshot()
     yield
     # The kernel finishes the end of a namespace in the background.
-    eventually(lambda: machine.snapshot() == before, seconds=2, pause=0.2)
+    eventually(lambda: not machine.differences(before, machine.snapshot()), seconds=10, pause=0.2)
     changed = machine.differences(before, machine.snapshot())
     assert not changed, "the tests changed this machine's own network:\n" + "\n".join(changed)

@@ -6,20 +6,24 @@ out is :mod:`calico_mn.emulation`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico import cni, felix
+from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.encapsulation import (
+    ENCAPSULATIONS,
     IPIP,
     UPLINK,
+    VXLAN,
+    Encapsulation,
+    Peer,
+    PoolMode,
     format_prefix,
-    own_block_route,
 )
 from calico_mn.calico.ipam import IPAM
-from calico_mn.calico.remote_routes import RemoteRoutes, Table
+from calico_mn.calico.remote_routes import NO_DATASTORE, Datastore, RemoteRoutes, Table, mode_in
 from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.model import (
@@ -34,8 +38,6 @@ from calico_mn.model import (
 )
 from calico_mn.state import Address, Device, Namespace, Route, Sysctl
 from calico_mn.text import is_label, is_subdomain
-
-NEVER = EncapsulationMode.NEVER
 
 
 class Cluster:
@@ -56,9 +58,11 @@ class Cluster:
         self._addresses: set[IPv4Address] = set()
         self.endpoints: dict[str, WorkloadEndpoint] = {}
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
-        self._modes: dict[str, Mapping[str, EncapsulationMode]] = {}
-        self._tunnels_up: set[str] = set()
-        self._remote_routes = RemoteRoutes()
+        self._tunnels = TunnelAddresses(topology.pools, self.ipam)
+        self._bird_routes = RemoteRoutes()
+        self._felix_routes = RemoteRoutes(is_felix=True)
+        self._datastore = self._datastore_before = NO_DATASTORE
+        self._datastore_is_current = False
         self.has_tunnels = True
         #: what routers were told after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
@@ -66,7 +70,6 @@ class Cluster:
                                   for router in topology.underlay.routers
                                   for foot in router.interfaces}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
-        self._pool_modes = {pool.name: pool.ipip_mode for pool in topology.pools}
         #: (subnet or node, device in it) -> who has it
         self._devices: dict[tuple[str, str], str] = {}
         try:
@@ -99,13 +102,14 @@ class Cluster:
         port = port_name(node.name)
         self._take_device(subnet.name, port, node.name)
         try:
-            self._set_modes(node.name, self._pool_modes)
+            self._tunnels.add_node(node.name)
         except IPAMError:
             del self._devices[subnet.name, port]
             raise
         self.nodes[node.name] = node
         self._addresses.add(node.address.ip)
         self._on_node[node.name] = {}
+        self._datastore_is_current = False
 
     def delete_node(self, name: str) -> None:
         """Forget a node that has no pods, with its blocks and its tunnel address."""
@@ -113,13 +117,13 @@ class Cluster:
         if self._on_node[name]:
             pods = ", ".join(self._on_node[name])
             raise ClusterError(f"{name} still runs {pods}: delete those first")
-        self.ipam.release(IPIP.handle_of(name))
+        self._tunnels.delete_node(name)
         self.ipam.release_affinity(name)
-        self._tunnels_up.discard(name)
+        self._datastore_is_current = False
         node = self.nodes[name]
         self._addresses.discard(node.address.ip)
         del self._devices[self.fabric.subnet_of(node).name, port_name(name)]
-        del self.nodes[name], self._on_node[name], self._modes[name]
+        del self.nodes[name], self._on_node[name]
 
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:
         """Give a pod its address and its MTU, which it keeps whatever changes later."""
@@ -144,10 +148,14 @@ class Cluster:
             address = self.ipam.assign_ip(pod.node, pod.key, pod.ip)
         else:
             address = self.ipam.assign(pod.node, pod.key)
-        mtu = felix.pod_mtu(self.fabric.subnet_of(node).mtu, self._modes[pod.node].values(),
-                            self.topology.veth_mtu, self.topology.ipip_mtu)
+        uplink_mtu = self.fabric.subnet_of(node).mtu
+        modes = self._tunnels.modes(pod.node).values()
+        mtu = felix.pod_mtu(uplink_mtu, (
+            mode.in_force.mtu(uplink_mtu, mode.in_force.configured_mtu(self.topology))
+            for mode in modes if mode.is_on), self.topology.veth_mtu)
         endpoint = WorkloadEndpoint(pod.namespace, pod.name, pod.node, address, mtu)
         self.endpoints[pod.key] = self._on_node[pod.node][pod.key] = endpoint
+        self._datastore_is_current = False
         return endpoint
 
     def _take_device(self, place: str, device: str, owner: str) -> None:
@@ -163,42 +171,19 @@ class Cluster:
         del self.endpoints[key], self._on_node[endpoint.node][key]
         del self._devices[endpoint.node, endpoint.device]
         self.ipam.release(key)
+        self._datastore_is_current = False
         return endpoint
 
-    def set_mode(self, mode: EncapsulationMode, node: str | None = None) -> None:
+    def set_mode(self, mode: EncapsulationMode, node: str | None = None,
+                 encapsulation: Encapsulation | None = None) -> None:
         """Put every pool into ``mode``, as all nodes see it or as one node alone does.
 
-        Raises IPAMError when no address is left for a tunnel; the modes are then as before.
+        Without ``encapsulation`` each pool keeps its own. Raises IPAMError when no address is
+        left for a tunnel; the modes are then as before.
         """
-        modes = {pool.name: mode for pool in self.topology.pools}
-        before = self._modes.copy()
-        names = list(self.nodes) if node is None else [self.node(node).name]
-        try:
-            for name in names:
-                self._set_modes(name, modes)
-        except IPAMError:
-            for name in names:
-                self._set_modes(name, before[name])
-            raise
-        if node is None:
-            self._pool_modes = modes
-
-    def _set_modes(self, node: str, modes: Mapping[str, EncapsulationMode]) -> None:
-        """How a node sees the pools' modes, and the tunnel address that follows from it.
-
-        node/pkg/allocateip gives a tunnel address while an enabled pool has IPIP, and takes it
-        back otherwise.
-        """
-        self._modes[node] = modes
-        handle = IPIP.handle_of(node)
-        pools = [pool for pool in self.topology.pools
-                 if modes[pool.name] is not NEVER and not pool.disabled]
-        if not pools:
-            self.ipam.release(handle)
-        elif self.ipam.allocation(handle) is None:
-            self.ipam.assign(node, handle, pools)
-        if any(mode is not NEVER for mode in modes.values()):
-            self._tunnels_up.add(node)
+        self._tunnels.set_mode(mode, encapsulation,
+                               None if node is None else self.node(node).name)
+        self._datastore_is_current = False
 
     # --- what is
 
@@ -221,23 +206,32 @@ class Cluster:
         """The pods of a node, oldest first."""
         return tuple(self._on_node[node].values())
 
-    def mode(self, node: str, pool: IPPool) -> EncapsulationMode:
+    def mode(self, node: str, pool: IPPool) -> PoolMode:
         """A pool's mode as a node sees it."""
-        return self._modes[node][pool.name]
+        return self._tunnels.modes(node)[pool.name]
 
-    def mode_of_pool(self, pool: IPPool) -> EncapsulationMode:
+    def mode_of_pool(self, pool: IPPool) -> PoolMode:
         """A pool's mode as the cluster has it; single nodes may see another."""
-        return self._pool_modes[pool.name]
+        return self._tunnels.modes()[pool.name]
 
-    @property
-    def uses_ipip(self) -> bool:
-        """Whether any node sees a pool with IPIP."""
-        return any(mode is not NEVER for modes in self._modes.values() for mode in modes.values())
+    def uses(self, encapsulation: Encapsulation) -> bool:
+        """Whether any node sees a pool with this encapsulation."""
+        return self._tunnels.uses(encapsulation)
 
-    def tunnel_address(self, node: str) -> IPv4Address | None:
-        """The address on a node's tunl0, None while it has none."""
-        allocation = self.ipam.allocation(IPIP.handle_of(node))
-        return allocation.address if allocation else None
+    def would_use(self, encapsulation: Encapsulation, wanted: Encapsulation | None) -> bool:
+        """Whether any pool has this encapsulation once all have ``wanted``; None: their own."""
+        return any((wanted or self.mode_of_pool(pool).encapsulation) is encapsulation
+                   for pool in self.topology.pools)
+
+    def tunnel_address(self, node: str, encapsulation: Encapsulation = IPIP
+                       ) -> IPv4Address | None:
+        """The address of a node's tunnel device, None while it has none."""
+        return self._tunnels.address(node, encapsulation)
+
+    def tunnel_addresses(self, node: str) -> dict[Encapsulation, IPv4Address]:
+        """The addresses of a node's tunnel devices."""
+        return {encapsulation: address for encapsulation in ENCAPSULATIONS
+                if (address := self._tunnels.address(node, encapsulation)) is not None}
 
     def originated(self, node: str) -> tuple[IPv4Network, ...]:
         """What a node announces: its blocks, and as /32 what it uses outside of them.
@@ -251,8 +245,25 @@ class Cluster:
 
     def _has(self, node: str, address: IPv4Address) -> bool:
         """Whether a node uses an address; BIRD knows a /32 block, without blackhole, by that."""
-        return address == self.tunnel_address(node) or any(
+        return address in self.tunnel_addresses(node).values() or any(
             endpoint.address == address for endpoint in self._on_node[node].values())
+
+    def datastore(self) -> Datastore:
+        """What every Felix hears, empty in a cluster without VXLAN; equal ones are the same."""
+        if not self._datastore_is_current:
+            heard = Datastore.of({
+                Peer(node.address.ip, node.name, self.tunnel_address(node.name, VXLAN),
+                     VXLAN.tunnel_mac(node)): self.originated(node.name)
+                for node in self.nodes.values()}) if self.uses(VXLAN) else NO_DATASTORE
+            if heard != self._datastore:
+                self._datastore = heard
+            self._datastore_is_current = True
+        return self._datastore
+
+    def datastore_changed(self) -> bool:
+        """Whether Felix may write something else than when this was last asked."""
+        before, self._datastore_before = self._datastore_before, self.datastore()
+        return before is not self._datastore_before
 
     # --- wanted states
 
@@ -262,21 +273,27 @@ class Cluster:
         ``table`` may hold the node's own prefixes; it must not change once it was passed here.
         """
         node = self.nodes[name]
-        subnet = self.fabric.subnet_of(node)
+        subnet, network = self.fabric.subnet_of(node), self.fabric.node_network(node)
+        seen = self._tunnels.modes(name)
+        modes = tuple((pool.cidr, seen[pool.name]) for pool in self.topology.pools)
+        tunnels = self.tunnel_addresses(name)
         devices: list[Device] = [uplink(subnet)]
         if self.has_tunnels:
-            devices.insert(0, IPIP.tunnel(
-                subnet.mtu, name in self._tunnels_up, self.topology.ipip_mtu))
-        addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}")]
-        tunnel = self.tunnel_address(name)
-        if tunnel is not None:
-            addresses.append(Address(IPIP.device, f"{tunnel}/32"))
+            devices.insert(0, IPIP.tunnel(subnet.mtu, self._tunnels.has_used_ipip(name),
+                                          IPIP.configured_mtu(self.topology)))
+        datastore = NO_DATASTORE
+        if VXLAN in tunnels:
+            devices.append(VXLAN.tunnel(node, subnet.mtu, VXLAN.configured_mtu(self.topology)))
+            datastore = self.datastore()
+        addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}"),
+                     *(Address(encapsulation.device, f"{address}/32")
+                       for encapsulation, address in tunnels.items())]
         sysctls: list[Sysctl] = list(felix.node_sysctls(self.rp_filter))
         routes: list[Route] = []
-        gateway = self.fabric.gateway(subnet)
-        if gateway is not None:
-            routes.append(Route("default", via=str(gateway), device=UPLINK))
-        routes += self._block_routes(name)
+        if network.gateway is not None:
+            routes.append(Route("default", via=str(network.gateway), device=UPLINK))
+        routes += (route for block in self.ipam.blocks(name)
+                   if (route := mode_in(modes, block).in_force.block_route(block)))
         for endpoint in self._on_node[name].values():
             side = cni.host_side(endpoint, self.rp_filter)
             devices.append(side.device)
@@ -285,17 +302,13 @@ class Cluster:
         # A dead peer may still announce what has moved here: BIRD leaves alien routes alone.
         local = {route.destination for route in routes}
         local.update(map(format_prefix, self.originated(name)))
-        modes = tuple((pool.cidr, self._modes[name][pool.name]) for pool in self.topology.pools)
-        routes += [
-            route for route in self._remote_routes.of(table, modes, self.fabric.node_network(node))
-            if route.destination not in local]
-        return Namespace(name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls))
-
-    def _block_routes(self, node: str) -> Iterator[Route]:
-        for block in self.ipam.blocks(node):
-            route = own_block_route(block)
-            if route is not None:
-                yield route
+        routes += [route for route in (*self._bird_routes.of(table, modes, network),
+                                       *self._felix_routes.of(datastore.table, modes, network))
+                   if route.destination not in local]
+        return Namespace(
+            name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
+            tuple(entry for peer, entry in datastore.neighbours.items() if peer != name),
+            tuple(entry for peer, entry in datastore.fdb.items() if peer != name))
 
     def pod_state(self, key: str) -> Namespace:
         """What a pod's namespace should hold."""

@@ -1,26 +1,44 @@
 """Encapsulation: what Calico puts around a packet between nodes, and what that asks of Linux.
 
-An :class:`Encapsulation` is the one place that knows an encapsulation's names, device, header and
-routes; captures, filters, arithmetic, traces and reports ask it. In go a pool's mode, how a node
-sees the underlay, and the next hop of a prefix; out come the tunnel device and the kernel route::
+An :class:`Encapsulation` is the one place that knows an encapsulation's names, device, headers,
+routes and neighbours; captures, filters, arithmetic, traces and reports ask it. In go a pool's
+mode, how a node sees the underlay, and the node that has a prefix; out come the tunnel device and
+the kernel route::
 
-    pool's mode --> is_tunnelled? --yes--> the encapsulation's route (onlink, over its device)
+    pool's mode --> is_tunnelled? --yes--> encapsulation.tunnel_route (onlink, over its device)
                           |
-                          no ------------> the plain route over the uplink
+                          no ------------> encapsulation.direct_route (over the uplink)
 
-IPIP's routes are what BIRD's filter ``calico_kernel_programming`` makes (confd's
-``bird_ipam.cfg.template``), with the mode of the pool that the prefix lies in.
+IPIP's routes, and those without encapsulation, are what BIRD's filter
+``calico_kernel_programming`` makes (confd's ``bird_ipam.cfg.template``); that filter rejects what
+lies in a VXLAN pool, where Felix programs the routes (``felix/dataplane/linux/vxlan_mgr.go``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.model import EncapsulationMode, IPPool, Topology
-from calico_mn.state import PROTO_BIRD, Drop, Route, Tunnel
+from calico_mn import state
+from calico_mn.errors import ClusterError
+from calico_mn.model import EncapsulationMode, IPPool, Node, Topology
+from calico_mn.state import (
+    PROTO_BIRD,
+    PROTO_BOOT,
+    PROTO_FELIX,
+    FdbEntry,
+    Neighbour,
+    PacketMatch,
+    Route,
+    Tunnel,
+)
 
 UPLINK = "eth0"
+#: IANA reserves protocol 255, so no packet has it
+_NO_PACKET = PacketMatch(255)
+NEVER = EncapsulationMode.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +54,56 @@ class NodeNetwork:
     connected: IPv4Network
     gateway: IPv4Address | None
 
+    def gateway_to(self, address: IPv4Address) -> IPv4Address | None:
+        """The router, or ``address`` itself where it is a neighbour; None without a way."""
+        return address if address in self.connected else self.gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another node: its address in the underlay, and that of its tunnel device if it has one."""
+
+    address: IPv4Address
+    name: str = ""
+    tunnel_address: IPv4Address | None = None
+    tunnel_mac: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Encapsulation:
-    """One way to carry a pod's packet between nodes inside another packet.
+    """No encapsulation, and the questions that every encapsulation answers.
 
     ``name`` is how reports and traces call it; ``mode_field`` is the IPPool's field with its mode
-    and ``mtu_field`` FelixConfiguration's with its device's MTU. ``overhead`` is the size of the
-    outer headers in bytes, from the outer IP header on; ``match`` selects the outer packets.
-    ``tunnel_handle`` begins the IPAM handle of a node's tunnel address
-    (node/pkg/allocateip/allocateip.go).
+    and ``mtu_field`` FelixConfiguration's with its device's MTU. ``overhead`` is the size in
+    bytes of what stands before the inner IP header, from the outer IP header on. ``match`` selects
+    the outer packets. ``handle`` begins the IPAM handle of a node's tunnel address
+    (node/pkg/allocateip/allocateip.go). ``is_felix`` says that Felix programs the routes and not
+    BIRD, so that they do not depend on BGP.
     """
 
-    name: str
-    mode_field: str
-    mtu_field: str
-    device: str
-    overhead: int
-    match: Drop
-    tunnel_handle: str
+    name: str = "none"
+    mode_field: str = ""
+    mtu_field: str = ""
+    device: str = UPLINK
+    overhead: int = 0
+    match: PacketMatch = _NO_PACKET
+    handle: str = ""
+    is_felix: bool = False
 
     def __str__(self) -> str:
         return self.name
 
     def mode_of(self, pool: IPPool) -> EncapsulationMode:
         """When a pool's traffic is encapsulated in this way."""
-        return pool.ipip_mode
+        return NEVER
+
+    def of_pool(self, pool: IPPool, mode: EncapsulationMode) -> IPPool:
+        """The pool with this encapsulation in ``mode``, and with no other."""
+        return replace(pool, ipip_mode=NEVER, vxlan_mode=NEVER)
 
     def configured_mtu(self, topology: Topology) -> int:
         """The device's MTU in bytes as FelixConfiguration sets it, 0 for the automatic choice."""
-        return topology.ipip_mtu
+        return 0
 
     def mtu(self, uplink_mtu: int, configured: int = 0) -> int:
         """The device's MTU in bytes: ``configured``, or what the uplink leaves inside the header.
@@ -74,26 +112,142 @@ class Encapsulation:
         """
         return configured or uplink_mtu - self.overhead
 
-    def tunnel(self, uplink_mtu: int, up: bool, configured_mtu: int = 0) -> Tunnel:
-        """The tunnel device of a node."""
-        return Tunnel(self.device, self.mtu(uplink_mtu, configured_mtu), UPLINK, up)
-
     def handle_of(self, node: str) -> str:
         """The IPAM handle under which a node holds its tunnel address."""
-        return f"{self.tunnel_handle}{node}"
+        return f"{self.handle}{node}"
 
-    def tunnel_route(self, prefix: str, next_hop: IPv4Address) -> Route:
-        """The route to a prefix of another node through the tunnel."""
-        return Route(prefix, via=str(next_hop), device=self.device, protocol=PROTO_BIRD,
+    def tunnel_mac(self, node: Node) -> str:
+        """The MAC of the node's tunnel device, empty where the device has none."""
+        return ""
+
+    def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
+        """The route to a peer's prefix through the tunnel, None as long as there can be none."""
+        raise NotImplementedError(f"{self.name} has no tunnel")
+
+    def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
+        """The route over the uplink.
+
+        A next hop that the node cannot resolve makes the prefix unreachable, whatever the mode
+        (bird's recursive gateway).
+        """
+        if gateway is None:
+            return Route(prefix, protocol=PROTO_BIRD, kind="unreachable")
+        return Route(prefix, via=str(gateway), device=UPLINK, protocol=PROTO_BIRD)
+
+    def block_route(self, block: IPv4Network) -> Route | None:
+        """The blackhole that catches the unused addresses of a node's own block.
+
+        From ``bird_aggr.cfg.template``. A block of a single address gets none: it would hide the
+        pod itself.
+        """
+        if block.prefixlen == 32:
+            return None
+        return Route(str(block), protocol=PROTO_FELIX if self.is_felix else PROTO_BIRD,
+                     kind="blackhole")
+
+    def neighbours(self, peers: Iterable[Peer]) -> tuple[Neighbour, ...]:
+        """The permanent neighbours that the tunnel device needs."""
+        return ()
+
+    def fdb(self, peers: Iterable[Peer]) -> tuple[FdbEntry, ...]:
+        """The permanent forwarding entries that the tunnel device needs."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ipip(Encapsulation):
+    """RFC 2003: the outer header is an IPv4 header without options."""
+
+    def mode_of(self, pool: IPPool) -> EncapsulationMode:
+        return pool.ipip_mode
+
+    def of_pool(self, pool: IPPool, mode: EncapsulationMode) -> IPPool:
+        return replace(pool, ipip_mode=mode, vxlan_mode=NEVER)
+
+    def configured_mtu(self, topology: Topology) -> int:
+        return topology.felix.ipip_mtu
+
+    def tunnel(self, uplink_mtu: int, up: bool, configured_mtu: int = 0) -> Tunnel:
+        """A node's tunl0. Felix brings it up when IPIP is on and does not take it down again."""
+        return Tunnel(self.device, self.mtu(uplink_mtu, configured_mtu), UPLINK, up)
+
+    def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
+        return Route(prefix, via=str(peer.address), device=self.device, protocol=PROTO_BIRD,
                      onlink=True)
 
+    def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
+        return NONE.direct_route(prefix, peer, gateway)
 
-#: RFC 2003. The outer header is an IPv4 header without options.
-IPIP = Encapsulation(
+
+@dataclass(frozen=True, slots=True)
+class _Vxlan(Encapsulation):
+    """RFC 7348 as ``felix/dataplane/linux/vxlan_mgr.go`` uses it: one VNI, nothing learned.
+
+    The headers are IPv4, UDP, VXLAN and Ethernet. Every peer's VTEP is a neighbour with a MAC, and
+    that MAC is mapped to the peer's address in the underlay. Felix's routes of the device carry
+    its DeviceRouteProtocol, 3 (boot), and those beside it 80.
+    """
+
+    vni: int = 4096
+    port: int = 4789
+
+    def mode_of(self, pool: IPPool) -> EncapsulationMode:
+        return pool.vxlan_mode
+
+    def of_pool(self, pool: IPPool, mode: EncapsulationMode) -> IPPool:
+        return replace(pool, ipip_mode=NEVER, vxlan_mode=mode)
+
+    def configured_mtu(self, topology: Topology) -> int:
+        return topology.felix.vxlan_mtu
+
+    def tunnel_mac(self, node: Node) -> str:
+        """As Felix derives it: ``f`` and five bytes of SHA-1 of the name.
+
+        From ``vtepMACForHost`` in felix/calc/vxlan_resolver.go; ``spec.vxlanTunnelMACAddr`` of
+        the Node comes first.
+        """
+        if node.vxlan_mac:
+            return node.vxlan_mac
+        digest = hashlib.sha1(node.name.encode(), usedforsecurity=False).digest()
+        return ":".join(f"{byte:02x}" for byte in b"f" + digest[:5])
+
+    def tunnel(self, node: Node, uplink_mtu: int, configured_mtu: int = 0) -> Tunnel:
+        """A node's vxlan.calico. Felix deletes it when VXLAN is off."""
+        return Tunnel(self.device, self.mtu(uplink_mtu, configured_mtu), UPLINK, kind=state.VXLAN,
+                      vni=self.vni, port=self.port, local=str(node.address.ip),
+                      mac=self.tunnel_mac(node))
+
+    def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
+        """None until the peer has a VTEP: Felix leaves such a route out."""
+        if peer.tunnel_address is None:
+            return None
+        return Route(prefix, via=str(peer.tunnel_address), device=self.device,
+                     protocol=PROTO_BOOT, onlink=True)
+
+    def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
+        """To a node of the own subnet, which Felix takes for a neighbour without a look."""
+        return Route(prefix, via=str(peer.address), device=UPLINK, protocol=PROTO_FELIX,
+                     onlink=True)
+
+    def neighbours(self, peers: Iterable[Peer]) -> tuple[Neighbour, ...]:
+        return tuple(Neighbour(self.device, str(peer.tunnel_address), peer.tunnel_mac)
+                     for peer in peers if peer.tunnel_address is not None)
+
+    def fdb(self, peers: Iterable[Peer]) -> tuple[FdbEntry, ...]:
+        return tuple(FdbEntry(self.device, peer.tunnel_mac, str(peer.address))
+                     for peer in peers if peer.tunnel_address is not None)
+
+
+NONE = Encapsulation()
+IPIP = _Ipip(
     name="IPIP", mode_field="ipipMode", mtu_field="ipipMTU", device="tunl0", overhead=20,
-    match=Drop.IPIP, tunnel_handle="ipip-tunnel-addr-")
+    match=PacketMatch.IPIP, handle="ipip-tunnel-addr-")
+VXLAN = _Vxlan(
+    name="VXLAN", mode_field="vxlanMode", mtu_field="vxlanMTU", device="vxlan.calico", overhead=50,
+    match=PacketMatch.VXLAN, handle="vxlan-tunnel-addr-", is_felix=True)
 
-ENCAPSULATIONS = (IPIP,)
+#: those that put a header on, in the order in which tunnel addresses are allocated
+ENCAPSULATIONS: tuple[Encapsulation, ...] = (IPIP, VXLAN)
 
 
 def of_device(device: str) -> Encapsulation | None:
@@ -101,44 +255,72 @@ def of_device(device: str) -> Encapsulation | None:
     return next((e for e in ENCAPSULATIONS if e.device == device), None)
 
 
-def is_tunnelled(mode: EncapsulationMode, node: NodeNetwork, next_hop: IPv4Address) -> bool:
-    """Whether traffic to ``next_hop`` gets an outer header.
+def named(name: str) -> Encapsulation:
+    """An encapsulation by its name, upper or lower case. Raises ClusterError."""
+    try:
+        return next(e for e in ENCAPSULATIONS if e.name.lower() == name.lower())
+    except StopIteration:
+        known = ", ".join(map(str, ENCAPSULATIONS))
+        raise ClusterError(f"there is no encapsulation {name!r}; encapsulations: {known}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMode:
+    """How a pool's traffic is encapsulated, and when."""
+
+    encapsulation: Encapsulation
+    mode: EncapsulationMode
+
+    @classmethod
+    def of(cls, pool: IPPool) -> PoolMode:
+        """As the pool says; one that says Never to all counts as IPIP's, in Never."""
+        return next((cls(e, e.mode_of(pool)) for e in ENCAPSULATIONS
+                     if e.mode_of(pool) is not NEVER), cls(IPIP, NEVER))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any of the pool's traffic is encapsulated."""
+        return self.mode is not NEVER
+
+    def __str__(self) -> str:
+        """``Always`` and the like; of another encapsulation than IPIP with its name."""
+        return f"{self.mode}" if self.in_force in (NONE, IPIP) else f"{self.mode} ({self.in_force})"
+
+    @property
+    def fields(self) -> dict[str, EncapsulationMode]:
+        """The IPPool's fields, ``ipipMode`` and ``vxlanMode``, with their values."""
+        return {e.mode_field: self.mode if e is self.in_force else NEVER for e in ENCAPSULATIONS}
+
+    @property
+    def in_force(self) -> Encapsulation:
+        """The encapsulation, or NONE in mode Never."""
+        return self.encapsulation if self.is_on else NONE
+
+
+def is_tunnelled(mode: EncapsulationMode, node: NodeNetwork, address: IPv4Address) -> bool:
+    """Whether traffic to the node with ``address`` gets an outer header.
 
     CrossSubnet asks whether the *local* node's prefix contains the remote address; the remote
     prefix plays no part (felix/calc/l3_route_resolver.go does the same), so a node whose
     address is a /32 tunnels to every other node.
     """
     if mode is EncapsulationMode.CROSS_SUBNET:
-        return next_hop not in node.own_subnet
+        return address not in node.own_subnet
     return mode is EncapsulationMode.ALWAYS
 
 
-def remote_route(prefix: str, next_hop: IPv4Address, mode: EncapsulationMode,
-                 node: NodeNetwork, encapsulation: Encapsulation = IPIP) -> Route:
-    """The kernel route for a prefix of another node, ``prefix`` as iproute2 prints it.
+def remote_route(prefix: str, peer: Peer, pool: PoolMode, node: NodeNetwork) -> Route | None:
+    """The kernel route to a prefix of another node, ``prefix`` as iproute2 prints it.
 
-    A next hop that the node cannot resolve makes the prefix unreachable, in every mode
-    (bird's recursive gateway).
+    None where there is no route, because the peer has no VTEP yet.
     """
-    if next_hop in node.connected:
-        gateway: IPv4Address | None = next_hop
-    else:
-        gateway = node.gateway
-    if gateway is None:
-        return Route(prefix, protocol=PROTO_BIRD, kind="unreachable")
-    if is_tunnelled(mode, node, next_hop):
-        return encapsulation.tunnel_route(prefix, next_hop)
-    return Route(prefix, via=str(gateway), device=UPLINK, protocol=PROTO_BIRD)
-
-
-def own_block_route(block: IPv4Network) -> Route | None:
-    """The blackhole that catches a block's unused addresses (``bird_aggr.cfg.template``).
-
-    A block of a single address gets none: it would hide the pod itself.
-    """
-    if block.prefixlen == 32:
-        return None
-    return Route(str(block), protocol=PROTO_BIRD, kind="blackhole")
+    gateway = node.gateway_to(peer.address)
+    encapsulation = pool.in_force
+    if gateway is None and not encapsulation.is_felix:
+        return NONE.direct_route(prefix, peer, None)
+    if is_tunnelled(pool.mode, node, peer.address):
+        return encapsulation.tunnel_route(prefix, peer)
+    return encapsulation.direct_route(prefix, peer, gateway)
 
 
 def format_prefix(prefix: IPv4Network) -> str:

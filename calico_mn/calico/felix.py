@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico_mn.calico.encapsulation import IPIP
-from calico_mn.model import EncapsulationMode
 from calico_mn.state import Sysctl
 
 
-def pod_mtu(uplink_mtu: int, modes: Iterable[EncapsulationMode], configured: int = 0,
-            ipip_mtu: int = 0) -> int:
-    """The MTU of a new pod's veth in bytes; ``configured`` 0 means automatic: that of tunl0.
+def pod_mtu(uplink_mtu: int, tunnel_mtus: Iterable[int], configured: int = 0) -> int:
+    """The MTU of a new pod's veth in bytes; ``configured`` 0 means automatic.
 
-    Any pool with IPIP makes room for the outer header, also one with CrossSubnet, whose
-    traffic is partly not encapsulated.
+    Then it is the smallest MTU of the tunnel devices in use (``determinePodMTU``): any pool with
+    an encapsulation makes room for its header, also one with CrossSubnet, whose traffic is partly
+    not encapsulated. Without a tunnel it is the uplink's.
     """
-    if configured:
-        return configured
-    ipip = any(mode is not EncapsulationMode.NEVER for mode in modes)
-    return IPIP.mtu(uplink_mtu, ipip_mtu) if ipip else uplink_mtu
+    return configured or min(tunnel_mtus, default=uplink_mtu)
 
 
 def node_sysctls(rp_filter: int) -> tuple[Sysctl, ...]:

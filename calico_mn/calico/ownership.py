@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.model import IPPool
 from calico_mn.present import Owned
-from calico_mn.state import PROTO_BIRD
+from calico_mn.state import PROTO_BIRD, PROTO_FELIX
 
 #: FELIX_INTERFACEPREFIX
 WORKLOAD_PREFIX = "cali"
@@ -17,8 +17,10 @@ def of_node(pools: Iterable[IPPool]) -> Owned:
     """Routes on workload devices (felix/routetable/route_table.go), tunl0's addresses but one.
 
     The latter is felix/dataplane/linux/ipip_mgr.go; routes of BIRD's protocol number belong to
-    its kernel protocol, and so does what is inside the pools as a blackhole. Devices with the
-    workloads' prefix are the CNI plug-in's, which removes one that is in its way.
+    its kernel protocol, those of number 80 to Felix, and so does what is inside the pools as a
+    blackhole. Devices with the workloads' prefix are the CNI plug-in's, which removes one that
+    is in its way; vxlan.calico and all that is on it is Felix's (vxlan_mgr.go), which deletes it
+    when VXLAN is off.
     """
-    return Owned((WORKLOAD_PREFIX,), frozenset({IPIP.device}), frozenset({PROTO_BIRD}),
-                 tuple(str(pool.cidr) for pool in pools))
+    return Owned((WORKLOAD_PREFIX, VXLAN.device), frozenset({IPIP.device, VXLAN.device}),
+                 frozenset({PROTO_BIRD, PROTO_FELIX}), tuple(str(pool.cidr) for pool in pools))

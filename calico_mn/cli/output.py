@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from calico_mn.errors import ClusterError
 from calico_mn.experiment.invoker import writing
-from calico_mn.text import escape_control, one_line
+from calico_mn.text import aligned, escape_control, one_line
 
 #: kubectl's word for what is not there
 NONE = "<none>"
@@ -61,10 +61,7 @@ def cell(value: object) -> str:
 
 def columns(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Columns as kubectl prints them: three blanks between, headers in capitals."""
-    texts = [list(headers), *([cell(value) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return ["   ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-            for line in texts]
+    return aligned([headers, *([cell(value) for value in row] for row in rows)])
 
 
 def box(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()

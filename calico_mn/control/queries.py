@@ -22,7 +22,7 @@ def status(job: Job) -> dict[str, Any]:
     cluster = net.cluster
     record = net.runtime.directory.record
     pools = [{"name": pool.name, "cidr": str(pool.cidr), "disabled": pool.disabled,
-              "ipipMode": str(cluster.mode_of_pool(pool)),
+              **{field: str(mode) for field, mode in cluster.mode_of_pool(pool).fields.items()},
               "nodes": {node: str(mode) for node in cluster.nodes
                         if (mode := cluster.mode(node, pool)) != cluster.mode_of_pool(pool)}}
              for pool in cluster.topology.pools]

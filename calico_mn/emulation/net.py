@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.encapsulation import IPIP, UPLINK
+from calico_mn.calico.encapsulation import IPIP, UPLINK, VXLAN, Encapsulation, named
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
 from calico_mn.emulation import plan
@@ -125,7 +126,7 @@ class CalicoNet(VerifyingMininet):
             return
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
-            "version": __version__}, self._name_wanted, needs_tunnel=self.cluster.uses_ipip)
+            "version": __version__}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP))
         self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
         try:
             if self._raise_neighbour_limit:
@@ -178,7 +179,7 @@ class CalicoNet(VerifyingMininet):
         routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
                   *(r for r in before.routes if r.protocol == PROTO_BIRD
                     and (has_tunnel or IPIP.device not in r.devices)))
-        return Namespace(name, state.devices, state.addresses, routes, state.sysctls)
+        return replace(state, routes=routes)
 
     def refresh(self, names: Iterable[str]) -> tuple[Delta, ...]:
         """Announce what these nodes have now, and bring every node concerned up to date.
@@ -193,6 +194,8 @@ class CalicoNet(VerifyingMininet):
         changed = self.distributor.announce(
             {name: self.cluster.originated(name) for name in announcing})
         concerned = dict.fromkeys((*announcing, *sorted(changed)))
+        if self.cluster.datastore_changed():
+            concerned.update(dict.fromkeys(self.cluster.nodes))
         return [*(self._node_state(name) for name in concerned), *self._router_states()]
 
     def _router_states(self) -> list[Namespace]:
@@ -209,22 +212,38 @@ class CalicoNet(VerifyingMininet):
 
     def set_ipip_mode(self, mode: EncapsulationMode | str, node: str | None = None
                       ) -> tuple[Delta, ...]:
-        """Change the pools' ipipMode while traffic flows; the changes that it took.
+        """Set every pool's ipipMode, and its vxlanMode to Never; see :meth:`set_mode`."""
+        return self.set_mode(mode, node, IPIP)
 
-        With ``node`` that node alone follows, as happens where calico-node is stuck on the
-        others. Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an
-        unknown mode or node, IPAMError when no address is left for a tunnel, UnsupportedError for
-        IPIP in a cluster that booted without, where no tunl0 can be had; then nothing changes.
+    def set_vxlan_mode(self, mode: EncapsulationMode | str, node: str | None = None
+                       ) -> tuple[Delta, ...]:
+        """Set every pool's vxlanMode, and its ipipMode to Never; see :meth:`set_mode`."""
+        return self.set_mode(mode, node, VXLAN)
+
+    def set_mode(self, mode: EncapsulationMode | str, node: str | None = None,
+                 encapsulation: Encapsulation | str | None = None) -> tuple[Delta, ...]:
+        """Change the pools' mode while traffic flows; the changes that it took.
+
+        ``encapsulation`` is ``IPIP`` or ``VXLAN``; without it each pool keeps its own. With
+        ``node`` that node alone follows, as happens where calico-node is stuck on the others.
+        Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an unknown
+        mode, encapsulation or node, IPAMError when no address is left for a tunnel,
+        UnsupportedError for IPIP in a cluster that booted without, where no tunl0 can be had; then
+        nothing changes.
         """
+        if isinstance(encapsulation, str):
+            encapsulation = named(encapsulation)
         try:
             wanted = EncapsulationMode(mode)
         except ValueError:
             known = ", ".join(EncapsulationMode)
-            raise ClusterError(f"there is no IPIP mode {mode!r}; modes: {known}") from None
+            kind = f"{encapsulation} mode" if encapsulation else "mode"
+            raise ClusterError(f"there is no {kind} {mode!r}; modes: {known}") from None
         tunnel = self._runtime.tunnel if self._runtime else None
-        if isinstance(tunnel, NoTunnel) and wanted is not EncapsulationMode.NEVER:
+        if (isinstance(tunnel, NoTunnel) and wanted is not EncapsulationMode.NEVER
+                and self.cluster.would_use(IPIP, encapsulation)):
             raise UnsupportedError(f"no IPIP mode {wanted} here, since {tunnel.reason}")
-        self.cluster.set_mode(wanted, node)
+        self.cluster.set_mode(wanted, node, encapsulation)
         if self._runtime is None:
             return ()
         return self.refresh([node] if node else list(self.cluster.nodes))

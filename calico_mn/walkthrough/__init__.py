@@ -1,6 +1,9 @@
 """The article's story replayed on a running cluster, and its lines compared with real ones.
 
-``article`` holds the article's lines, ``compare`` the rules by which they are compared with real
-output, ``chapters`` the steps with their texts in two languages, ``replay`` runs them,
-``text`` and ``document`` render the results, and ``command`` prints them.
+    chapters (data) --replay, on clusters by roles--> results --compare--> verdicts
+                                                         |
+                                                text, document: a terminal's lines, JSON
+
+``article`` holds the article's lines, ``step`` the vocabulary, ``compare`` the rules by which
+lines are compared. The walk-through uses the article's own words: tunl0, IPIP.
 """

@@ -6,53 +6,20 @@ Each rule names one thing that cannot be equal on two machines, and nothing else
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from difflib import get_close_matches
 
-from calico_mn.walkthrough.language import Text
-
-#: verdicts on a line of the article: it was printed; it was, but for what is named; this tunnel
-#: back end cannot print it; it was not printed
-AGREES, NAMED, ABSENT, DIFFERS = "agrees", "named", "absent", "differs"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing that may differ: ``apply`` takes it out of a line; ``backend`` is its only one."""
-
-    key: str
-    apply: Callable[[str], str]
-    says: Text
-    backend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """Lines of the article. ``absent``: back end -> why it cannot print them."""
-
-    text: str
-    absent: Mapping[str, Text] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the article, the real one (None: there is none), and what differs, by rule."""
-
-    article: str
-    real: str | None
-    verdict: str
-    differences: tuple[Rule, ...] = ()
-    reason: Text | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The article's lines in their order, and the real lines that are none of them."""
-
-    lines: tuple[Line, ...] = ()
-    others: tuple[str, ...] = ()
-
+from calico_mn.walkthrough.step import (
+    ABSENT,
+    AGREES,
+    DIFFERS,
+    NAMED,
+    Comparison,
+    Line,
+    Quote,
+    Rule,
+    Text,
+)
 
 # --- the rules
 
@@ -151,13 +118,6 @@ POD_COLUMNS = Rule("pod-columns", _pod_columns, Text(
     "这里没有 API server：名字、IP 和节点取自模拟器自己的记录，其余各列没有意义"))
 
 
-def normal(text: str, *, tunnel: str = "kernel") -> list[str]:
-    """The lines of ``text`` by the common rules; ``tunnel`` is the back end that printed it."""
-    rules = _of_backend(RULES, tunnel)
-    lines = [_applied(rules, line) for line in text.replace("\r", "").splitlines()]
-    return [line for line in lines if line]
-
-
 def compare(quotes: Sequence[Quote], real: str, *, tunnel: str = "kernel",
             more: Sequence[Rule] = ()) -> Comparison:
     """Each line of the quotes with the real line that it is, in order.
@@ -165,48 +125,50 @@ def compare(quotes: Sequence[Quote], real: str, *, tunnel: str = "kernel",
     ``more`` are rules of this step alone; they go before the common ones. A line that is not
     there is shown beside the one that looks most like it.
     """
-    rules = _of_backend((*more, *RULES), tunnel)
+    rules = of_backend((*more, *RULES), tunnel)
     printed = [line.rstrip() for line in real.replace("\r", "").splitlines() if line.strip()]
-    settled = [_applied(rules, line) for line in printed]
-    found: list[Line] = []
+    applied = [apply(rules, line) for line in printed]
+    lines: list[Line] = []
     taken: set[int] = set()
-    place = 0
+    start = 0
     for quote in quotes:
         for text in filter(None, map(str.rstrip, quote.text.splitlines())):
-            wanted = _applied(rules, text)
-            at = next((n for n in range(place, len(settled)) if settled[n] == wanted), None)
+            wanted = apply(rules, text)
+            at = next((n for n in range(start, len(applied)) if applied[n] == wanted), None)
             if at is not None:
-                place = at + 1
+                start = at + 1
                 taken.add(at)
                 needed = _needed(rules, text, printed[at])
-                found.append(Line(text, printed[at], NAMED if needed else AGREES, needed))
+                lines.append(Line(text, printed[at], NAMED if needed else AGREES, needed))
             elif tunnel in quote.absent:
-                found.append(Line(text, None, ABSENT, reason=quote.absent[tunnel]))
+                lines.append(Line(text, None, ABSENT, reason=quote.absent[tunnel]))
             else:
                 near = get_close_matches(text, [line for n, line in enumerate(printed)
                                                 if n not in taken], 1)
-                found.append(Line(text, near[0] if near else None, DIFFERS))
+                lines.append(Line(text, near[0] if near else None, DIFFERS))
     others = tuple(line for n, line in enumerate(printed) if n not in taken)
-    return Comparison(tuple(found), others)
+    return Comparison(tuple(lines), others)
 
 
-def _of_backend(rules: Sequence[Rule], tunnel: str) -> tuple[Rule, ...]:
+def of_backend(rules: Sequence[Rule], tunnel: str) -> tuple[Rule, ...]:
+    """The rules that hold for a tunnel back end."""
     return tuple(rule for rule in rules if rule.backend in ("", tunnel))
 
 
-def _applied(rules: Sequence[Rule], line: str) -> str:
+def apply(rules: Sequence[Rule], line: str) -> str:
+    """The line as all rules leave it."""
     for rule in rules:
         line = rule.apply(line)
     return line
 
 
-def _needed(rules: Sequence[Rule], one: str, other: str) -> tuple[Rule, ...]:
+def _needed(rules: Sequence[Rule], article: str, real: str) -> tuple[Rule, ...]:
     """The rules without which the two lines would not be equal."""
-    if one == other:
+    if article == real:
         return ()
-    kept = list(rules)
+    needed = list(rules)
     for rule in rules:
-        rest = [r for r in kept if r is not rule]
-        if _applied(rest, one) == _applied(rest, other):
-            kept = rest
-    return tuple(kept)
+        rest = [r for r in needed if r is not rule]
+        if apply(rest, article) == apply(rest, real):
+            needed = rest
+    return tuple(needed)

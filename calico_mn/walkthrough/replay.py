@@ -13,15 +13,17 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
+from calico_mn.delta import Delta
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ToolError
+from calico_mn.kernel import iptext
 from calico_mn.measure.programs import end, start
 from calico_mn.model import Topology
-from calico_mn.walkthrough import library
+from calico_mn.text import aligned
+from calico_mn.topology import parse_topology
 from calico_mn.walkthrough.compare import compare
-from calico_mn.walkthrough.result import Result
 from calico_mn.walkthrough.roles import clusters, roles
-from calico_mn.walkthrough.step import LIBRARY, Chapter, Typed
+from calico_mn.walkthrough.step import LIBRARY, Chapter, Result, Typed
 
 #: what a command may take, in seconds; also on a machine that is many times slower
 TIMEOUT_S = 30.0
@@ -64,7 +66,7 @@ def play(net: CalicoNet, chapter: Chapter, position: int = 1, done: int = 0
     for number, step in enumerate(chapter.steps, done + 1):
         meanwhile = ""
         if step.typed.place == LIBRARY:
-            output = library.ACTIONS[step.action](net, step.argument)
+            output = ACTIONS[step.action](net, step.argument)
         elif step.meanwhile:
             output, meanwhile = _listen(net, names, step.typed, step.meanwhile)
         else:
@@ -133,3 +135,56 @@ def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         _kill(process)
     end(process)
+
+
+# --- steps of the library: changes of the cluster, and questions about it
+
+_NO_POOL = """
+apiVersion: calico-mn/v1
+kind: Underlay
+metadata: {name: one}
+spec: {subnets: [{name: hosts, cidr: 192.168.57.0/24}]}
+---
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: node31}
+spec: {bgp: {ipv4Address: 192.168.57.31/24}}
+"""
+
+
+def _pods(net: CalicoNet, namespace: str) -> str:
+    """Name, address and node's address of a namespace's pods."""
+    rows = [("NAME", "IP", "NODE")]
+    for endpoint in net.cluster.endpoints.values():
+        space, _, name = endpoint.key.partition("/")
+        if space == namespace:
+            rows.append((name, str(endpoint.address),
+                         str(net.cluster.nodes[endpoint.node].address.ip)))
+    return "\n".join(aligned(rows)) + "\n"
+
+
+def _mode(net: CalicoNet, mode: str) -> str:
+    """The commands that the change amounted to, node by node."""
+    return _commands(net.set_ipip_mode(mode))
+
+
+def _pod_routes(net: CalicoNet, _argument: str) -> str:
+    return _commands(net.set_pod_routes(True))
+
+
+def _commands(changes: tuple[Delta, ...]) -> str:
+    return "".join(f"{change.namespace}: {command}\n" for change in changes
+                   for command in iptext.commands(change))
+
+
+def _default(_net: CalicoNet, value: str) -> str:
+    """The mode of the pool that Calico makes where there is none."""
+    environ = {"CALICO_IPV4POOL_CIDR": "10.22.0.0/16"}
+    if value:
+        environ["CALICO_IPV4POOL_IPIP"] = value
+    pool, = parse_topology(_NO_POOL, environ=environ).pools
+    return f"ipipMode: {pool.ipip_mode}\n"
+
+
+#: name -> the function that makes the call; it gets the cluster and the step's argument
+ACTIONS = {"pods": _pods, "mode": _mode, "pod-routes": _pod_routes, "default": _default}

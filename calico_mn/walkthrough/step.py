@@ -1,19 +1,81 @@
-"""The vocabulary of the story: chapters of steps, and what each step must show. Pure."""
+"""The vocabulary of the story: texts, chapters of steps, what each must show, and what it showed.
+
+    Chapter --of--> Step: Typed command, Text, Quotes of the article with Rules, Expects
+    played on a cluster --> Result: output, Comparison with the quotes, which Expects hold
+
+Pure data.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from calico_mn.walkthrough.compare import Quote, Rule
-from calico_mn.walkthrough.language import Text
+#: as ``--lang`` takes them
+LANGUAGES = ("en", "zh")
 
-#: where commands are typed: parts that nodes and pods of the cluster play
+#: where commands are typed: roles that nodes and pods of the cluster have
 NODE31, NODE32, NODE33 = "node31", "node32", "node33"
 BACKEND, FRONTEND, ELSEWHERE, ROUTER = "backend", "frontend", "elsewhere", "router"
 #: not a host: a change of the cluster, or a question about it, by the library
 LIBRARY = "library"
+
+#: the clusters that chapters play on
+AS_IT_IS, AUTOMATIC_MTU, TWO_SUBNETS = "as it is", "automatic MTU", "two subnets"
+
+#: verdicts on a line of the article: it was printed; it was, but for what is named; this tunnel
+#: back end cannot print it; it was not printed
+AGREES, NAMED, ABSENT, DIFFERS = "agrees", "named", "absent", "differs"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The same said in English and in Chinese; paragraphs are parted by an empty line."""
+
+    en: str
+    zh: str
+
+    def of(self, language: str) -> str:
+        """The text in a language. Raises KeyError for an unknown one."""
+        return {"en": self.en, "zh": self.zh}[language]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that may differ: ``apply`` takes it out of a line; ``backend``: only there."""
+
+    key: str
+    apply: Callable[[str], str]
+    says: Text
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Lines of the article. ``absent``: back end -> why it cannot print them."""
+
+    text: str
+    absent: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the article, the real one (None: there is none), and what differs, by rule."""
+
+    article: str
+    real: str | None
+    verdict: str
+    differences: tuple[Rule, ...] = ()
+    reason: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The article's lines in their order, and the real lines that are none of them."""
+
+    lines: tuple[Line, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +107,9 @@ class Same:
 
     def holds(self, output: str, before: Mapping[str, str]) -> bool:
         """Whether both are there and the same."""
-        here = re.search(self.pattern, output, re.MULTILINE)
+        this = re.search(self.pattern, output, re.MULTILINE)
         other = re.search(self.there, before.get(self.step, ""), re.MULTILINE)
-        return bool(here and other and here.group(1) == other.group(1))
+        return bool(this and other and this.group(1) == other.group(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +155,6 @@ class Step:
     argument: str = ""
 
 
-#: the clusters that chapters play on
-AS_IT_IS, AUTOMATIC_MTU, TWO_SUBNETS = "as it is", "automatic MTU", "two subnets"
-
-
 @dataclass(frozen=True, slots=True)
 class Chapter:
     """Steps that belong together and need no other chapter.
@@ -108,3 +166,28 @@ class Chapter:
     steps: tuple[Step, ...]
     cluster: str = AS_IT_IS
     spoils: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A step of a chapter, both counted from 1, and what was found.
+
+    ``at`` and ``meanwhile_at`` are the names of the nodes or pods where commands were typed,
+    ``output`` and ``meanwhile`` what these printed; ``expects`` tells what held.
+    """
+
+    chapter: int
+    number: int
+    step: Step
+    at: str
+    meanwhile_at: str
+    output: str
+    meanwhile: str
+    comparison: Comparison
+    expects: tuple[tuple[Expect | Same, bool], ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all that must match did."""
+        return (all(held for _, held in self.expects)
+                and all(line.verdict != DIFFERS for line in self.comparison.lines))

@@ -5,18 +5,72 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from calico_mn.walkthrough import words
-from calico_mn.walkthrough.compare import ABSENT, AGREES, DIFFERS, Line
-from calico_mn.walkthrough.result import Result
-from calico_mn.walkthrough.step import LIBRARY, Chapter, Typed
-from calico_mn.walkthrough.summary import Summary
-from calico_mn.walkthrough.width import columns, wrap
+from calico_mn.text import columns, wrap
+from calico_mn.walkthrough.document import Summary
+from calico_mn.walkthrough.step import (
+    ABSENT,
+    AGREES,
+    DIFFERS,
+    LIBRARY,
+    Chapter,
+    Line,
+    Result,
+    Text,
+    Typed,
+)
 
-#: what a line is about; a terminal may give each its own look
+#: styles of lines; a terminal may give each its own colour
 TITLE, COMMAND, SAME, NAMED, BAD, WRONG, FAINT, PLAIN = (
     "title", "command", "same", "named", "bad", "wrong", "faint", "plain")
 
 _IN = "  "
+
+
+class Words:
+    """The renderer's own words."""
+
+    TITLE = Text("The article's walk through Calico's IPIP mode, typed again: {source}",
+                 "跟着文章重走一遍 Calico 的 IPIP 模式：{source}")
+    TUNNEL = Text("tunl0 by the back end \"{tunnel}\"; routes as up to Calico v3.25",
+                  "tunl0 由后端“{tunnel}”提供；路由格式与 Calico v3.25 及以前一致")
+    LEGEND = Text(
+        "=  as the article shows it    ~  but for what is named below    +  not in the article\n"
+        "-  cannot be shown here       !  differs",
+        "=  与文章一致    ~  除下面列出的差异外一致    +  文章中没有\n"
+        "-  此处无法显示  !  不一致")
+    CHAPTER = Text("Chapter {number}  {title}", "第 {number} 章  {title}")
+    ARTICLE_TYPES = Text("the article types: ", "文章输入的是：")
+    MEANWHILE = Text("meanwhile on ", "同时在 ")
+    ARTICLE_SHOWS = Text("article", "文章")
+    BECAUSE = Text("differs", "差异")
+    MISSING = Text("(nothing like it was printed)", "（没有类似的输出）")
+    OK = Text("ok", "对")
+    NOT_OK = Text("NO", "错")
+    WRONG = Text("Wrong or misleading in the article ({code}): ",
+                 "文章有误或易误解之处（{code}）：")
+    FACT = Text("In fact: ", "实际上：")
+    CLUSTER = Text("cluster", "集群")
+    NEXT = Text("Enter for the next step ", "按回车继续 ")
+
+    SUMMARY = Text("Summary", "小结")
+    COMMANDS = Text("{commands} commands, {calls} changes or questions by the library",
+                    "输入命令 {commands} 条，调用库 {calls} 次")
+    LINES = Text(
+        "{lines} lines of the article: {agree} agree, {named} agree after naming what differs,"
+        " {absent} cannot be shown with this back end, {differ} differ",
+        "文章的输出 {lines} 行：{agree} 行一致，{named} 行除列出的差异外一致，"
+        "{absent} 行在此后端下无法显示，{differ} 行不一致")
+    NO_LINES = Text("the article shows no lines here", "文章在这里没有给出输出")
+    CHECKS = Text("{held} of {checks} further checks hold", "其他检查 {checks} 项，{held} 项成立")
+    TOLD = Text("Not to be seen here: ", "此处无法演示：")
+    PLACES = Text(
+        "{places} places where the article is wrong or misleads: {codes}",
+        "文章有误或易误解之处 {places} 处：{codes}")
+    PARTLY = Text("of these, a part is told and cannot be seen on this cluster: {told}",
+                  "其中有一部分只作说明，在这个集群上无法演示：{told}")
+    NO_PLACES = Text("no statement of the article was tested", "没有检验文章的论断")
+    FAILED = Text("Not as it must be: {steps}", "与预期不符的步骤：{steps}")
+    GOOD = Text("All that must match did.", "该一致的全部一致。")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +96,15 @@ class Renderer:
 
     def heading(self, source: str, tunnel: str) -> Iterator[Styled]:
         """What this is, on what it runs, and what the marks mean."""
-        yield Styled(words.TITLE.of(self._language).format(source=source), TITLE)
-        yield Styled(_IN + words.TUNNEL.of(self._language).format(tunnel=tunnel), FAINT)
-        for line in words.LEGEND.of(self._language).splitlines():
+        yield Styled(Words.TITLE.of(self._language).format(source=source), TITLE)
+        yield Styled(_IN + Words.TUNNEL.of(self._language).format(tunnel=tunnel), FAINT)
+        for line in Words.LEGEND.of(self._language).splitlines():
             yield Styled(_IN + line, FAINT)
 
     def chapter(self, number: int, chapter: Chapter) -> Iterator[Styled]:
         """A chapter's title."""
         yield Styled("")
-        title = words.CHAPTER.of(self._language).format(
+        title = Words.CHAPTER.of(self._language).format(
             number=number, title=chapter.title.of(self._language))
         yield Styled(title, TITLE)
 
@@ -63,22 +117,22 @@ class Renderer:
         yield Styled("")
         yield Styled(_IN + self._prompt(step.typed, result.at), COMMAND)
         if step.article:
-            yield Styled(_IN + words.ARTICLE_TYPES.of(self._language) + step.article, FAINT)
+            yield Styled(_IN + Words.ARTICLE_TYPES.of(self._language) + step.article, FAINT)
         if step.meanwhile:
-            yield Styled(_IN + words.MEANWHILE.of(self._language)
+            yield Styled(_IN + Words.MEANWHILE.of(self._language)
                          + self._prompt(step.meanwhile, result.meanwhile_at), COMMAND)
         yield from self._compared(result) if step.quotes else self._plain(result)
         for expect, held in result.expects:
-            mark = (words.OK if held else words.NOT_OK).of(self._language)
+            mark = (Words.OK if held else Words.NOT_OK).of(self._language)
             yield from self._wrapped(expect.says.of(self._language), f"{_IN}{mark}  ", " " * 6,
                                      SAME if held else BAD)
         if step.wrong:
-            label = words.WRONG.of(self._language).format(code=step.wrong.code)
+            label = Words.WRONG.of(self._language).format(code=step.wrong.code)
             yield from self._wrapped(label + step.wrong.claim.of(self._language), _IN, _IN, WRONG)
-            yield from self._wrapped(words.FACT.of(self._language)
+            yield from self._wrapped(Words.FACT.of(self._language)
                                      + step.wrong.fact.of(self._language), _IN, _IN)
             if step.wrong.told:
-                yield from self._wrapped(words.TOLD.of(self._language)
+                yield from self._wrapped(Words.TOLD.of(self._language)
                                          + step.wrong.told.of(self._language), _IN, _IN, FAINT)
 
     def summary(self, found: Summary) -> Iterator[Styled]:
@@ -89,28 +143,28 @@ class Renderer:
                   "places": len(found.wrong), "codes": ", ".join(found.wrong),
                   "told": ", ".join(found.told)}
         yield Styled("")
-        yield Styled(words.SUMMARY.of(self._language), TITLE)
-        places = words.PLACES if found.wrong else words.NO_PLACES
-        lines = words.LINES if found.lines else words.NO_LINES
-        partly = (words.PARTLY,) if found.told else ()
-        for text in (words.COMMANDS, lines, words.CHECKS, places, *partly):
+        yield Styled(Words.SUMMARY.of(self._language), TITLE)
+        places = Words.PLACES if found.wrong else Words.NO_PLACES
+        lines = Words.LINES if found.lines else Words.NO_LINES
+        partly = (Words.PARTLY,) if found.told else ()
+        for text in (Words.COMMANDS, lines, Words.CHECKS, places, *partly):
             yield from self._wrapped(text.of(self._language).format(**counts), _IN, _IN + _IN)
         if found.ok:
-            yield Styled(_IN + words.GOOD.of(self._language), SAME)
+            yield Styled(_IN + Words.GOOD.of(self._language), SAME)
         else:
             steps = ", ".join(map(str, found.failed))
-            yield Styled(_IN + words.FAILED.of(self._language).format(steps=steps), BAD)
+            yield Styled(_IN + Words.FAILED.of(self._language).format(steps=steps), BAD)
 
     # --- parts of a step
 
     def _prompt(self, typed: Typed, name: str) -> str:
         if typed.place == LIBRARY:
-            return f"{words.CLUSTER.of(self._language)}: {typed.command}"
+            return f"{Words.CLUSTER.of(self._language)}: {typed.command}"
         sign = ":/# " if "/" in name else "# "
         return f"{name.rpartition('/')[2]}{sign}{typed.command}"
 
     def _wrapped(self, text: str, first: str, rest: str, style: str = PLAIN) -> Iterator[Styled]:
-        for line in wrap(text, self._width, first, rest):
+        for line in wrap(text, self._width, rest, first=first):
             yield Styled(line, style)
 
     @staticmethod
@@ -136,20 +190,20 @@ class Renderer:
         rules = {rule.key: rule for line in result.comparison.lines for rule in line.differences}
         reasons = {line.reason.of(self._language): "" for line in result.comparison.lines
                    if line.reason}
-        label = words.BECAUSE.of(self._language)
+        label = Words.BECAUSE.of(self._language)
         for text in (*(rule.says.of(self._language) for key, rule in rules.items()
                        if key != "blanks" or len(rules) == 1), *reasons):
             first = f"{_IN}  {label}: "
             yield from self._wrapped(text, first, " " * columns(first), FAINT)
 
     def _line(self, line: Line) -> Iterator[Styled]:
-        article = words.ARTICLE_SHOWS.of(self._language)
+        article = Words.ARTICLE_SHOWS.of(self._language)
         if line.verdict == AGREES:
             yield Styled(f"{_IN}= {line.real}", SAME)
         elif line.verdict == ABSENT:
             yield Styled(f"{_IN}- {article}: {line.article}", NAMED)
         elif line.verdict == DIFFERS:
-            yield Styled(f"{_IN}! {line.real or words.MISSING.of(self._language)}", BAD)
+            yield Styled(f"{_IN}! {line.real or Words.MISSING.of(self._language)}", BAD)
             yield Styled(f"{_IN}  {article}: {line.article}", BAD)
         else:
             yield Styled(f"{_IN}~ {line.real}", NAMED)

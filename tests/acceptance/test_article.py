@@ -20,6 +20,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.article import normal
 from support.packets import ping
 from support.patience import SLOWNESS, eventually
 from support.topologies import two_subnets
@@ -29,7 +30,6 @@ from calico_mn.calico.cni import host_device
 from calico_mn.topology import parse_topology
 from calico_mn.walkthrough import article
 from calico_mn.walkthrough.article import BACKEND, BACKEND_DEVICE, BACKEND_IP
-from calico_mn.walkthrough.compare import normal
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 
@@ -97,7 +97,7 @@ def test_l10_tcpdump_on_tunl0_sees_the_inner_packets_of_a_ping_from_the_host(net
     heard = dump.stderr.readline()
     assert normal(heard) == normal(article.TCPDUMP_BANNER)
     assert "2 received" in net["node31"].cmd("ping -c 2 -i 0.2 10.22.151.11")
-    out, _ = dump.communicate(timeout=10 * SLOWNESS)
+    out, _ = dump.communicate(timeout=60 * SLOWNESS)
     # The article's ping was typed on the host, as its prompt and its source address say.
     assert normal(out) == normal(article.TCPDUMP)
 
@@ -108,7 +108,7 @@ def test_l10_a_pods_own_ping_is_seen_with_the_pods_address(net):
         "tcpdump --immediate-mode -eni tunl0 -nnvv -c 2", shell=True, text=True)
     dump.stderr.readline()
     ping(net, pod.name, BACKEND_IP)
-    out, _ = dump.communicate(timeout=10 * SLOWNESS)
+    out, _ = dump.communicate(timeout=60 * SLOWNESS)
     assert f"{pod.ip} > {BACKEND_IP}: ICMP echo request" in out
 
 
@@ -119,7 +119,7 @@ def test_l11_tunl0_has_the_first_address_of_the_nodes_block_and_mtu_1480(net):
 
 def test_l12_ip_a_in_the_pod(net):
     # Duplicate address detection takes the pod's link-local address a second or two.
-    assert eventually(lambda: "tentative" not in net[BACKEND].cmd("ip a"), seconds=5)
+    assert eventually(lambda: "tentative" not in net[BACKEND].cmd("ip a"))
     shown = net[BACKEND].cmd("ip a")
     pod_tunl0 = block(shown, "tunl0")
     if net.tunnel == "kernel":
@@ -154,7 +154,7 @@ def test_l16_the_uplink_carries_ipip_with_the_inner_ttl_and_df(net):
         "tcpdump --immediate-mode -nn -v -c 2 -i eth0 ip proto 4", shell=True, text=True)
     dump.stderr.readline()
     assert ping(net, "node31", BACKEND_IP, "-t", "33")[1] == 0
-    out, _ = dump.communicate(timeout=10 * SLOWNESS)
+    out, _ = dump.communicate(timeout=60 * SLOWNESS)
     outer, inner = out.splitlines()[:2]
     assert "192.168.57.31 > 192.168.57.32: " in out, out
     assert "10.22.138.0 > 10.22.151.11: ICMP echo request" in out, out

@@ -35,7 +35,7 @@ NEIGHBOURS = {"a": {"b"}, "b": {"a"}, "c": set()}
 def unfiltered(family: str) -> str:
     """Why this kernel cannot filter in ``family``, asked in a namespace that ends with it."""
     asked = subprocess.run(["unshare", "-n", "nft", "add", "table", family, "t"],
-                           capture_output=True, text=True, timeout=30, check=False)
+                           capture_output=True, text=True, timeout=60, check=False)
     return "" if asked.returncode == 0 else (
         f"nft cannot filter in family {family} here: {' '.join(asked.stderr.split())[:120]}")
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 from support import connectivity
+from support.article import normal
 from support.connectivity import Connectivity, expect_connectivity, full_mesh
 
 from calico_mn.walkthrough.article import IP_ROUTE, POD_NEIGH, POD_TUNL0, TUNL0
-from calico_mn.walkthrough.compare import normal
 
 
 class FakeNode(SimpleNamespace):

@@ -65,7 +65,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     yield process
     process.kill()
-    process.wait(5)
+    process.wait(60)
 
 
 # --- records and directories
@@ -163,7 +163,7 @@ def test_where_proc_hides_a_process_it_does_not_count_as_dead(below, bystander, 
     monkeypatch.setattr(processes, "_stat", lambda pid: None)
     assert [run.status for run in registry.runs()] == [registry.PRIVATE]
     bystander.kill()
-    bystander.wait(5)
+    bystander.wait(60)
     assert [run.status for run in registry.runs()] == [registry.DEAD]
 
 
@@ -195,7 +195,7 @@ def test_containers_that_share_run_do_not_take_each_other_for_dead():
         assert {run.path: run.status for run in registry.runs()
                 if run.path in (first, second)} == dict.fromkeys((first, second), "elsewhere")
         one.kill()
-        one.communicate(timeout=10 * SLOWNESS)
+        one.communicate(timeout=60 * SLOWNESS)
         assert eventually(lambda: not registry.is_held(first))
         # Another one's clean-up may come before us.
         cleanup.remove_all()
@@ -203,7 +203,7 @@ def test_containers_that_share_run_do_not_take_each_other_for_dead():
     finally:
         for process in (one, other):
             process.kill()
-            process.communicate(timeout=10 * SLOWNESS)
+            process.communicate(timeout=60 * SLOWNESS)
         cleanup.remove_all()
     assert not second.exists()
 
@@ -225,7 +225,7 @@ def test_programs_of_a_terminal_that_names_a_dead_run_live_on(tunnel):
     finally:
         for process in theirs:
             process.kill()
-            process.wait(5)
+            process.wait(60)
     assert eventually(lambda: nothing_of(pid))
 
 

@@ -63,17 +63,19 @@ MOMENTS = [*LENGTH, "boot", "change"]
 @pytest.fixture
 def untouched(tunnel: str) -> Iterator[None]:
     """The machine's network, mounts and pinned eBPF objects are after the test as before it."""
-    def seen() -> tuple[dict[str, str], str, list[str]]:
-        pinned = Path("/sys/fs/bpf")
-        return (machine.snapshot(), Path("/proc/self/mounts").read_text(),
-                sorted(os.listdir(pinned)) if pinned.is_dir() else [])
+    def pinned() -> list[str]:
+        directory = Path("/sys/fs/bpf")
+        return sorted(os.listdir(directory)) if directory.is_dir() else []
 
-    before = seen()
+    def mounts() -> str:
+        return Path("/proc/self/mounts").read_text()
+
+    before = machine.snapshot(), mounts(), pinned()
     yield
-    eventually(lambda: seen() == before, seconds=2, pause=0.2)
-    after = seen()
-    assert machine.differences(before[0], after[0]) == []
-    assert after[1:] == before[1:]
+    eventually(lambda: not machine.differences(before[0], machine.snapshot())
+               and (mounts(), pinned()) == before[1:], seconds=10, pause=0.2)
+    assert machine.differences(before[0], machine.snapshot()) == []
+    assert (mounts(), pinned()) == before[1:]
 
 
 def killed_in(phase: str, delay: float) -> int:
@@ -171,7 +173,7 @@ def test_a_closed_terminal_ends_a_cluster_in_the_foreground(untouched):
         said += part
     assert machine.run_directories(pid)
     os.close(terminal)
-    assert eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, 10)
+    assert eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
     assert eventually(lambda: nothing_of(pid))
 
 

@@ -32,7 +32,7 @@ def test_a6_both_sided_change_keeps_established_connections(boot):
             assert near.goes_on(), f"a-b broke in {mode}"
             if mode != "Never":
                 # Never has no way across r1: the connection waits, and goes on afterwards.
-                assert far.goes_on(seconds=20), f"a-c broke in {mode}"
+                assert far.goes_on(), f"a-c broke in {mode}"
 
 
 def test_a6_the_very_next_packet_takes_the_new_path(boot):
@@ -81,7 +81,7 @@ def test_a6_ip_monitor_sees_one_replaced_route_and_no_gap(boot):
         marked("replace")
         return bool(select_line(monitor, 0.3))
 
-    assert eventually(heard, seconds=5, pause=0)
+    assert eventually(heard, pause=0)
     net.set_ipip_mode("CrossSubnet")
     marked("del")
     lines = []

@@ -59,7 +59,7 @@ class Pair:
     def run(self, *command: str) -> str:
         process = self.thread.call(self.thread.spawn, self.writer.namespaces["here"], command, "/",
                                    stdout=-1, text=True)
-        return process.communicate(timeout=10)[0]
+        return process.communicate(timeout=60)[0]
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_two_runs_raise_the_limit_one_is_killed_and_the_last_one_gives_it_back(l
     command = [sys.executable, "-m", "calico_mn"]
     up = subprocess.run([*command, "up", "--detach", "--json", "--tunnel", tunnel,
                          "--raise-neighbour-limit", topology], cwd=ROOT, text=True,
-                        capture_output=True, timeout=30 * SLOWNESS, check=False)
+                        capture_output=True, timeout=60 * SLOWNESS, check=False)
     assert (up.returncode, up.stderr) == (0, "")
     first = json.loads(up.stdout)
     raised = limit()
@@ -51,7 +51,7 @@ def test_two_runs_raise_the_limit_one_is_killed_and_the_last_one_gives_it_back(l
         os.kill(first["pid"], signal.SIGKILL)
         assert eventually(lambda: processes.start_time(first["pid"]) is None)
         done = subprocess.run([*command, "cleanup"], cwd=ROOT, text=True, capture_output=True,
-                              timeout=30 * SLOWNESS, check=False)
+                              timeout=60 * SLOWNESS, check=False)
         own = both - raised
         assert f"the neighbour-table limit is {own} again, from {both}" in done.stdout, done
         assert limit() == own

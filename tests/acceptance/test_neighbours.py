@@ -83,7 +83,7 @@ class Foreign:
 
     def end(self) -> int:
         try:
-            self.process.communicate(timeout=20 * SLOWNESS)
+            self.process.communicate(timeout=60 * SLOWNESS)
         finally:
             self.process.kill()
         return self.process.returncode

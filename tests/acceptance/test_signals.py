@@ -58,10 +58,10 @@ def test_an_experiment_goes_on_after_a_stop_and_reports_when_its_terminal_is_clo
         time.sleep(0.5)
         before = readings(output)
         os.kill(pid, signal.SIGCONT)
-        assert eventually(lambda: more_than(before), 30)
+        assert eventually(lambda: more_than(before))
         os.close(terminal)
         assert eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                          is not None, 30)
+                          is not None)
     finally:  # nothing to what has ended, which is still to be waited for
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)
@@ -97,7 +97,7 @@ def test_ctrl_c_again_and_again_while_a_cluster_stops_leaves_nothing_to_the_next
             for _ in range(3):
                 time.sleep(chance.uniform(0, 0.02))
                 process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30 * SLOWNESS)
+            process.communicate(timeout=60 * SLOWNESS)
         cleanup.remove_all()
         assert eventually(lambda pid=process.pid: nothing_of(pid))
 

@@ -27,7 +27,7 @@ def kernel_has_netem() -> bool:
     """Asked of the kernel itself, in a namespace that ends with the question."""
     done = subprocess.run(
         ["unshare", "-n", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"],
-        capture_output=True, timeout=30, check=False)
+        capture_output=True, timeout=60, check=False)
     return done.returncode == 0
 
 
@@ -37,7 +37,7 @@ def mbit_per_second(net, client, server, seconds=1) -> float:
     assert "listening" in serving.stdout.readline() + serving.stdout.readline()
     out, err, status = net[client].pexec(
         ["iperf3", "-c", net[server].ip, "-t", str(seconds), "-J"])
-    serving.wait(10 * SLOWNESS)
+    serving.wait(60 * SLOWNESS)
     assert status == 0, out + err
     return float(json.loads(out)["end"]["sum_received"]["bits_per_second"]) / 1e6
 

@@ -271,14 +271,15 @@ def test_places_are_verified_and_repaired_by_name(boot):
 def test_what_cannot_be_repaired_is_said_and_the_rest_is_repaired(boot):
     net = boot(two_subnets("Always"))
     namespace = net.runtime._writer.namespaces["default/a"]
-    os.close(namespace.descriptor)
-    namespace.descriptor = -1
+    # Held by the test: the kernel ends a namespace in the background, and its veth on node31 goes.
+    held, namespace.descriptor = namespace.descriptor, -1
     run(net, "node32", "ip route del 10.22.33.0/26")
     assert lines(net.verify()) == ["node32:", f"- {TO_C}", "default/a:",
                                    "! the namespace is gone"]
     repaired = net.repair()
     assert lines(repaired.remaining) == ["default/a:", "! the namespace is gone"]
     assert [done.namespace for done in repaired.done] == ["node32"]
+    os.close(held)
 
 
 def test_a_repair_that_the_kernel_refuses_is_told_with_its_command(boot):
@@ -343,14 +344,14 @@ def test_watching_tells_what_appears_and_what_disappears(boot):
         thread.start()
         try:
             run(net, "node31", "ip route del 10.22.32.0/26")
-            assert eventually(lambda: len(seen) == 1, seconds=1)
+            assert eventually(lambda: len(seen) == 1)
             assert lines(seen[0].appeared) == ["node31:", f"- {TO_B}"]
             net.set_ipip_mode("CrossSubnet")
             net.set_ipip_mode("Always")
             net.repair()
-            assert eventually(lambda: len(seen) == 2, seconds=1)
+            assert eventually(lambda: len(seen) == 2)
             run(net, "node32", "sysctl -qw net.ipv4.conf.eth0.rp_filter=1")
-            assert eventually(lambda: len(seen) == 3, seconds=1)
+            assert eventually(lambda: len(seen) == 3)
             assert lines(seen[1].disappeared) == ["node31:", f"- {TO_B}"]
             assert [item.namespace for item in seen[2].appeared] == ["node32"]
         finally:
@@ -368,7 +369,7 @@ def test_watching_follows_pods_that_come_and_go(boot):
         watch._due = 0
         assert not watch.look()
         run(net, "late", "ip route del default")
-        assert watch.wait(1)
+        assert watch.wait(60)
         assert lines(watch.look().appeared) == ["default/late:",
                                                 "- default via 169.254.1.1 dev eth0"]
         net.delete_pod(pod.name)

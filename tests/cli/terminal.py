@@ -12,7 +12,7 @@ import termios
 import time
 from contextlib import suppress
 
-from support.patience import SLOWNESS, eventually
+from support.patience import PATIENCE_S, SLOWNESS, eventually
 
 from .conftest import ROOT, environment
 
@@ -47,7 +47,7 @@ class Terminal:
     def type(self, text):
         os.write(self.descriptor, text.encode())
 
-    def shows(self, text, seconds=10):
+    def shows(self, text, seconds=PATIENCE_S):
         """Whether ``text`` appears after what was seen before."""
         deadline = time.monotonic() + seconds * SLOWNESS
         while text not in self.seen:
@@ -61,7 +61,7 @@ class Terminal:
         self.seen = self.seen.partition(text)[2]
         return True
 
-    def status(self, seconds=10):
+    def status(self, seconds=PATIENCE_S):
         """The exit status."""
         assert eventually(lambda: os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG
                                             | os.WNOWAIT) is not None, seconds)

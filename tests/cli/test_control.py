@@ -82,7 +82,7 @@ def test_one_piece_of_work_is_done_after_the_other(monkeypatch):
 
     def first(_job):
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         order.append("first")
 
     monkeypatch.setitem(dispatching._operations, "first", first)
@@ -91,7 +91,7 @@ def test_one_piece_of_work_is_done_after_the_other(monkeypatch):
     threads = [threading.Thread(target=dispatcher.perform, args=(name, Job(None), {}))
                for name in ("first", "second")]
     threads[0].start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     threads[1].start()
     go_on.set()
     for thread in threads:
@@ -121,7 +121,7 @@ def test_when_a_run_ends_long_work_is_told_and_nothing_more_begins(monkeypatch):
 
     worker = threading.Thread(target=work)
     worker.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     with dispatcher.closing():
         worker.join(10)
         assert ended == ["the run is ending"]

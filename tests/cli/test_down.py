@@ -12,7 +12,7 @@ import subprocess, sys
 from calico_mn.cli.main import main
 from calico_mn.kernel.runs import RunDirectory
 
-subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True, timeout=10)
+subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True, timeout=60)
 tunnel, lab = sys.argv[1:]
 for name in ("one", "two"):
     assert main(["up", "--detach", "--tunnel", tunnel, "--name", name, lab]) == 0

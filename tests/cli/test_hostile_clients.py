@@ -137,7 +137,7 @@ def test_descriptors_that_nobody_asked_for_are_not_kept(number, path):
         time.sleep(0.1)
         assert descriptors() <= before + 4
     os.close(null)
-    assert eventually(lambda: descriptors() <= before, seconds=5)
+    assert eventually(lambda: descriptors() <= before)
 
 
 def test_a_slow_writer_keeps_nobody_waiting_and_is_left(path):
@@ -176,8 +176,8 @@ def test_clients_that_vanish_leave_nothing(path):
         with connected(path) as client:
             client.sendall((b"", b'{"ver', GOOD, b'{"verb": "steps"}\n', b'{"verb": "big"}\n')[
                 number % 5])
-    assert eventually(lambda: descriptors() <= before, seconds=10)
-    assert eventually(lambda: threading.active_count() <= threads, seconds=10)
+    assert eventually(lambda: descriptors() <= before)
+    assert eventually(lambda: threading.active_count() <= threads)
     assert is_well(path)
 
 

@@ -89,14 +89,14 @@ def test_a_capture_is_text_or_a_file(lab, tmp_path):
         process = subprocess.Popen(
             [*PROGRAM, "capture", *words], cwd=ROOT, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, env=environment(CALICO_MN_RUN=lab.identity))
-        assert eventually(lambda: processes.name_of(process.pid) == "tcpdump", 10)
+        assert eventually(lambda: processes.name_of(process.pid) == "tcpdump")
         heard = ""
         while "listening on" not in heard:
             line = process.stderr.readline()
             assert line, heard
             heard += line
         lab.ok("exec", "a", "--", "ping", "-c1", "-W2", "10.22.32.1")
-        out, _err = process.communicate(timeout=20)
+        out, _err = process.communicate(timeout=60)
         assert process.returncode == 0
         return out
 

@@ -85,10 +85,10 @@ def written(run, verb: str, file: Path, **changes: str) -> str:
         [*PROGRAM, *writes(verb, file)], cwd=ROOT, stderr=subprocess.PIPE, text=True,
         env=environment(CALICO_MN_RUN=run.identity, **changes))
     eventually(lambda: process.poll() is not None
-               or processes.name_of(process.pid) == "tcpdump", 10)
+               or processes.name_of(process.pid) == "tcpdump")
     if process.poll() is None:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         return ""
     return process.communicate()[1]
 

@@ -170,7 +170,7 @@ def typed(tmp_path: Path):
     sudo.chmod(0o755)
 
     def paste(line: str) -> list[str]:
-        done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=30,
+        done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60,
                               env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
         return done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
 

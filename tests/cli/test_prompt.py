@@ -118,8 +118,8 @@ def test_ctrl_c_gets_one_out_of_mininets_own_prompt_when_a_shell_has_ended(machi
 def test_closing_the_terminal_ends_the_run(prompt):
     (run,) = listed()
     prompt.close()
-    assert eventually(lambda: not Path(run["directory"]).exists(), 10)
-    assert eventually(lambda: not listed(), 10)
+    assert eventually(lambda: not Path(run["directory"]).exists())
+    assert eventually(lambda: not listed())
 
 
 def test_a_signal_ends_it_cleanly_also_while_a_node_works(prompt):

@@ -115,7 +115,7 @@ def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(own, lab):
     run = own("killed")
     sleeper = subprocess.Popen([*PROGRAM, "exec", "--run", run.name, "a", "--", "sleep", "1000"],
                                cwd=ROOT, env=environment())
-    assert eventually(lambda: processes.name_of(sleeper.pid) == "sleep", 10)
+    assert eventually(lambda: processes.name_of(sleeper.pid) == "sleep")
     os.kill(run.pid, signal.SIGKILL)
     assert eventually(lambda: processes.start_time(run.pid) is None)
     if not run.directory.exists():
@@ -125,7 +125,7 @@ def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(own, lab):
     assert done.returncode == 3 and "is dead" in done.stderr and "cleanup" in done.stderr
     said = calico_mn("cleanup").stdout
     assert f"run {run.name} ({run.identity})" in said and f"sleep ({sleeper.pid})" in said
-    assert sleeper.wait(5) == -signal.SIGKILL
+    assert sleeper.wait(60) == -signal.SIGKILL
     assert not run.directory.exists() and run.name not in listed()
     assert lab.ok("exec", "a", "--", "echo", "here") == "here\n"
 
@@ -147,9 +147,9 @@ def test_down_ends_programs_of_other_terminals(own):
     run = own("busy")
     program = subprocess.Popen([*PROGRAM, "exec", "--run", run.name, "a", "--", "sleep", "1000"],
                                cwd=ROOT, env=environment())
-    assert eventually(lambda: processes.name_of(program.pid) == "sleep", 10)
+    assert eventually(lambda: processes.name_of(program.pid) == "sleep")
     assert run("down").returncode == 0
-    assert program.wait(5) < 0
+    assert program.wait(60) < 0
 
 
 def test_a_program_of_its_own_is_listed_and_takes_no_requests(machine_can):

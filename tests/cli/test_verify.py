@@ -57,7 +57,7 @@ def test_watching_goes_on_beside_other_requests(own):
         assert second["appeared"] == []
         assert [item["namespace"] for item in second["disappeared"]] == ["node31"]
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(10) == 130
+        assert watching.wait(60) == 130
     finally:
         watching.kill()
         watching.wait()
@@ -73,7 +73,7 @@ def test_a_watch_ends_with_its_run(own):
         run.ok("exec", *FAULTS[0])
         assert "appeared" in watching.stdout.readline()
         calico_mn("down", run.identity)
-        _out, err = watching.communicate(timeout=20)
+        _out, err = watching.communicate(timeout=60)
         assert watching.returncode != 0
         assert len(err.splitlines()) == 1, err
     finally:

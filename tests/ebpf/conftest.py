@@ -82,12 +82,12 @@ class Netns:
             raise OSError(ctypes.get_errno(), "unshare")
 
     def call(self, function, *arguments):
-        return self._pool.submit(function, *arguments).result(timeout=30)
+        return self._pool.submit(function, *arguments).result(timeout=60)
 
     def run(self, *argv):
         """The output of a program; its failure fails the test."""
         done = self.call(lambda: subprocess.run(
-            argv, capture_output=True, text=True, timeout=20, check=False))
+            argv, capture_output=True, text=True, timeout=60, check=False))
         assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -66,7 +66,7 @@ def run(*arguments):
 def finished(tmp_path_factory):
     for family in ("ip", "bridge"):
         asked = subprocess.run(["unshare", "-n", "nft", "add", "table", family, "t"],
-                               capture_output=True, text=True, timeout=30, check=False)
+                               capture_output=True, text=True, timeout=60, check=False)
         if asked.returncode:
             pytest.skip(f"nft cannot filter in family {family} here: {asked.stderr.strip()[:120]}")
     directory = tmp_path_factory.mktemp("blocked")

@@ -244,7 +244,7 @@ def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path,
         process.send_signal(number)
         time.sleep(0.05)
         process.send_signal(number)  # an impatient person
-        out, err = process.communicate(timeout=30 * SLOWNESS)
+        out, err = process.communicate(timeout=60 * SLOWNESS)
     finally:
         process.kill()
         process.wait()

@@ -46,7 +46,7 @@ def cut_short(directory, number, moment):
         assert eventually(lambda: written.exists() and AFTER[moment] in written.read_text(),
                           60, pause=0.005)
         process.send_signal(number)
-        process.wait(30 * SLOWNESS)
+        process.wait(60 * SLOWNESS)
     finally:
         process.kill()
         process.wait()

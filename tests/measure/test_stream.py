@@ -77,7 +77,7 @@ def test_on_a_healthy_path_every_packet_arrives_once(net):
 @pytest.mark.root
 def test_each_direction_is_known_by_itself(net):
     asked = subprocess.run(["unshare", "-n", "nft", "add", "table", "ip", "t"],
-                           capture_output=True, text=True, timeout=30, check=False)
+                           capture_output=True, text=True, timeout=60, check=False)
     if asked.returncode:
         pytest.skip(f"nft cannot filter in family ip here: {asked.stderr.strip()[:120]}")
     with net.dropping("b", Drop(17), hooks="input"):

@@ -99,5 +99,5 @@ def _ping(net: Any, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str],
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for source, destination in batch}
         for pair, process in running.items():
-            answers[pair] = process.wait(timeout=10 * SLOWNESS) == 0
+            answers[pair] = process.wait(timeout=60 * SLOWNESS) == 0
     return answers

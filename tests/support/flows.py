@@ -20,7 +20,7 @@ for _ in range(count):
             sender.connect((address, port))
             sender.send(b"x" * 100)
     else:
-        with socket.create_connection((address, port), timeout=30) as sender:
+        with socket.create_connection((address, port), timeout=60) as sender:
             sender.sendall(b"x" * 100)
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ _IP_COMMANDS = {
     "IPv6 rules": "ip -6 rule show",
     "qdiscs": "tc qdisc show",
     "named namespaces": "ip netns list",
-    "nftables": "nft list ruleset",
+    "nftables": "nft --stateless list ruleset",
     "iptables": "iptables-save",
 }
 
@@ -36,15 +37,13 @@ def snapshot() -> dict[str, str]:
     found = {}
     for what, command in _IP_COMMANDS.items():
         with suppress(FileNotFoundError):
-            done = subprocess.run(command.split(), capture_output=True, text=True, timeout=30,
+            done = subprocess.run(command.split(), capture_output=True, text=True, timeout=60,
                                   check=False)
             found[what] = done.stdout
     found["addresses"] = _without_lifetimes(found["addresses"])
     found["IPv6 routes"] = _without_expiry(found["IPv6 routes"])
-    for what in ("nftables", "iptables"):
-        if what in found:
-            found[what] = "\n".join(line for line in found[what].splitlines()
-                                    if not line.startswith("#"))
+    if "iptables" in found:
+        found["iptables"] = _without_counters(found["iptables"])
     found.update(sysctls())
     return found
 
@@ -63,9 +62,13 @@ def sysctls() -> dict[str, str]:
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """What changed, each with its old and its new value."""
-    return [f"{what}:\n- {before.get(what)}\n+ {after.get(what)}"
-            for what in sorted({*before, *after}) if before.get(what) != after.get(what)]
+    """What changed, each with its old and its new value.
+
+    What only one of them tells is no change: a program was installed meanwhile, or a kernel module
+    brought its sysctls. A new device brings some, too, and is itself seen among the links.
+    """
+    return [f"{what}:\n- {before[what]}\n+ {after[what]}"
+            for what in sorted(before.keys() & after.keys()) if before[what] != after[what]]
 
 
 def _without_lifetimes(text: str) -> str:
@@ -75,6 +78,12 @@ def _without_lifetimes(text: str) -> str:
             for key in ("valid_life_time", "preferred_life_time"):
                 address.pop(key, None)
     return json.dumps(interfaces, indent=1)
+
+
+def _without_counters(text: str) -> str:
+    """Chains count what passes, and comments tell the time."""
+    return "\n".join(re.sub(r"\[\d+:\d+\]", "", line) for line in text.splitlines()
+                     if not line.startswith("#"))
 
 
 def _without_expiry(text: str) -> str:

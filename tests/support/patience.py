@@ -10,7 +10,11 @@ from collections.abc import Callable
 SLOWNESS = 6 if os.environ.get("IN_UML") else 1
 
 
-def eventually(check: Callable[[], bool], seconds: float = 3, pause: float = 0.02) -> bool:
+#: for what is certain to come: a busy machine may take its time, and a quiet one loses none
+PATIENCE_S = 60.0
+
+
+def eventually(check: Callable[[], bool], seconds: float = PATIENCE_S, pause: float = 0.02) -> bool:
     """Whether ``check`` comes true within ``seconds`` (of a machine of normal speed)."""
     deadline = time.monotonic() + seconds * SLOWNESS
     while not check():

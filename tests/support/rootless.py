@@ -22,7 +22,7 @@ def prefix() -> list[str]:
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare (util-linux) to run something without root")
     refused = subprocess.run(["unshare", "-U", "true"], capture_output=True, text=True,
-                             timeout=30, check=False).stderr.strip()
+                             timeout=60, check=False).stderr.strip()
     if refused:
         pytest.skip(f"this machine allows no user namespaces: {refused}")
     return ["unshare", "-U"]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.patience import eventually
+from support.patience import PATIENCE_S, eventually
 
 ECHO = str(Path(__file__).with_name("echo.py"))
 
@@ -29,7 +29,7 @@ class Stream:
         for line in self._process.stdout:
             self.echoed = int(line)
 
-    def goes_on(self, echoes: int = 3, seconds: float = 5) -> bool:
+    def goes_on(self, echoes: int = 3, seconds: float = PATIENCE_S) -> bool:
         """Whether more echoes arrive, on the connection that was made at the beginning."""
         goal = self.echoed + echoes
         return eventually(lambda: self.echoed >= goal, seconds)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from calico_mn.calico.encapsulation import IPIP, Encapsulation
 from calico_mn.model import (
     BlockAffinity,
     EncapsulationMode,
@@ -56,6 +57,7 @@ def cluster(
     pool: str = "10.22.0.0/16",
     link: Link | None = None,
     ipam: IPAMConfiguration | None = None,
+    encapsulation: Encapsulation = IPIP,
 ) -> Topology:
     """Nodes on the subnets of the drawing above, as many of those as the nodes need."""
     addresses = {name: IPv4Interface(address) for name, address in nodes.items()}
@@ -69,7 +71,8 @@ def cluster(
     return Topology(
         Underlay(subnets, routers),
         tuple(Node(name, address) for name, address in addresses.items()),
-        (IPPool("pool", IPv4Network(pool), block_size, EncapsulationMode(mode)),),
+        (encapsulation.of_pool(IPPool("pool", IPv4Network(pool), block_size),
+                               EncapsulationMode(mode)),),
         tuple(pod(text) for text in pods),
         tuple(BlockAffinity(node, IPv4Network(cidr)) for node, cidr in pinned.items()
               if node in addresses),

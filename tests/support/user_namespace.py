@@ -36,7 +36,7 @@ def python_for(*user: str) -> str:
         tried = subprocess.run(
             [*user, "sh", "-c", '"$@"', "sh", candidate, "-c",
              "import calico_mn.emulation.net, calico_mn.topology.load"],
-            env=environment(), cwd="/", capture_output=True, timeout=20 * SLOWNESS, check=False)
+            env=environment(), cwd="/", capture_output=True, timeout=60 * SLOWNESS, check=False)
         if tried.returncode == 0:
             return candidate
     return ""

@@ -63,7 +63,7 @@ def inside():
             for command in (f"link add {first} type veth peer {second}",
                             f"link set {first} addrgenmode none up",
                             f"link set {second} addrgenmode none up"):
-                subprocess.run(["ip", *command.split()], check=True, timeout=10)
+                subprocess.run(["ip", *command.split()], check=True, timeout=60)
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(enter).result()

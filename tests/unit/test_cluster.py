@@ -60,7 +60,7 @@ def test_one_node_alone_may_change_its_mode():
     assert routes(made, "node32", {BLOCK31: ip("192.168.57.31")})[-1] == (
         "10.22.138.0/26 via 192.168.57.31 dev tunl0 proto bird onlink")
     (one,) = made.topology.pools
-    assert (made.mode("node31", one), made.mode("node32", one)) == (NEVER, ALWAYS)
+    assert (made.mode("node31", one).mode, made.mode("node32", one).mode) == (NEVER, ALWAYS)
 
 
 def test_a_newcomer_takes_the_clusters_mode_and_not_that_of_a_stray_node():
@@ -68,7 +68,7 @@ def test_a_newcomer_takes_the_clusters_mode_and_not_that_of_a_stray_node():
     made.set_mode(CROSS)
     made.set_mode(NEVER, "node31")
     made.add_node(node("late", "192.168.57.44/24"))
-    assert made.mode("late", made.topology.pools[0]) is CROSS
+    assert made.mode("late", made.topology.pools[0]).mode is CROSS
 
 
 @pytest.mark.parametrize("name", ["", "node99"])
@@ -76,7 +76,7 @@ def test_the_mode_of_an_unknown_node_is_refused_and_nothing_changes(name):
     made = cluster()
     with pytest.raises(ClusterError, match="there is no node"):
         made.set_mode(NEVER, name)
-    assert all(made.mode(n, made.topology.pools[0]) is ALWAYS for n in made.nodes)
+    assert all(made.mode(n, made.topology.pools[0]).mode is ALWAYS for n in made.nodes)
 
 
 def test_each_prefix_follows_the_mode_of_its_own_pool():
@@ -143,7 +143,7 @@ def test_when_no_address_is_left_for_a_tunnel_the_modes_are_as_before():
     with pytest.raises(IPAMError, match="ipip-tunnel-addr-node33"):
         made.set_mode(ALWAYS)
     for name in made.nodes:
-        assert made.mode(name, made.topology.pools[0]) is NEVER
+        assert made.mode(name, made.topology.pools[0]).mode is NEVER
         assert made.tunnel_address(name) is None
 
 

@@ -1,19 +1,27 @@
 """Which route Always, CrossSubnet and Never make of a prefix of another node."""
 
+from dataclasses import replace
+
 import pytest
 
 from calico_mn.calico.encapsulation import (
     IPIP,
+    NONE,
+    VXLAN,
     NodeNetwork,
+    Peer,
+    PoolMode,
     format_prefix,
     is_tunnelled,
-    own_block_route,
+    named,
+    of_device,
     remote_route,
 )
+from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.state import Tunnel
 
-from .clusters import ALWAYS, CROSS, MODES, NEVER, ip, net
+from .clusters import ALWAYS, CROSS, MODES, NEVER, ip, net, node
 
 RACK_A, GATEWAY = net("192.168.57.0/24"), ip("192.168.57.1")
 A = NodeNetwork(RACK_A, RACK_A, GATEWAY)
@@ -51,12 +59,71 @@ UNREACHABLE = f"unreachable {BLOCK} proto bird"
     pytest.param(A_WITHOUT_DEFAULT_ROUTE, C, NEVER, UNREACHABLE, id="no-default-across-Never"),
 ])
 def test_the_route_to_a_remote_block_is_calicos_letter_for_letter(node, next_hop, mode, line):
-    assert str(remote_route(BLOCK, next_hop, mode, node)) == line
+    assert str(remote_route(BLOCK, Peer(next_hop), PoolMode(IPIP, mode), node)) == line
+
+
+VTEP = ip("10.22.151.0")
+VXLAN_TO_PEER = f"{BLOCK} via 10.22.151.0 dev vxlan.calico onlink"
+
+
+@pytest.mark.parametrize(("node", "address", "mode", "line"), [
+    pytest.param(A, B, ALWAYS, VXLAN_TO_PEER, id="same-subnet-Always"),
+    pytest.param(A, B, CROSS, f"{BLOCK} via 192.168.57.32 dev eth0 proto 80 onlink",
+                 id="same-subnet-CrossSubnet"),
+    pytest.param(A, B, NEVER, DIRECT_TO_B, id="same-subnet-Never-is-BIRDs"),
+    pytest.param(A, C, ALWAYS, VXLAN_TO_PEER, id="across-Always"),
+    pytest.param(A, C, CROSS, VXLAN_TO_PEER, id="across-CrossSubnet"),
+    pytest.param(A, C, NEVER, BY_ROUTER, id="across-Never-is-BIRDs"),
+    pytest.param(A_AS_SLASH_32, B, CROSS, VXLAN_TO_PEER, id="slash32-same-CrossSubnet"),
+    pytest.param(A_WITHOUT_DEFAULT_ROUTE, C, ALWAYS, VXLAN_TO_PEER,
+                 id="no-default-across-Always-Felix-does-not-ask"),
+])
+def test_vxlan_goes_through_the_vtep_or_straight_to_a_node_of_the_subnet(
+        node, address, mode, line):
+    assert str(remote_route(BLOCK, Peer(address, "b", VTEP), PoolMode(VXLAN, mode), node)) == line
+
+
+def test_to_a_peer_without_a_vtep_there_is_no_vxlan_route():
+    assert remote_route(BLOCK, Peer(B), PoolMode(VXLAN, ALWAYS), A) is None
+    assert VXLAN.neighbours([Peer(B)]) == () == VXLAN.fdb([Peer(B)])
+
+
+def test_felix_blackholes_the_own_blocks_of_vxlan_pools():
+    assert str(VXLAN.block_route(net("10.22.138.0/26"))) == "blackhole 10.22.138.0/26 proto 80"
+    assert VXLAN.block_route(net("10.22.138.7/32")) is None
+
+
+@pytest.mark.parametrize(("name", "mac"), [
+    # printf NAME | sha1sum
+    pytest.param("node31", "66:31:03:c6:ad:c8", id="node31"),
+    pytest.param("node32", "66:d3:29:11:7b:69", id="node32"),
+])
+def test_a_vteps_mac_is_made_from_the_nodes_name(name, mac):
+    assert VXLAN.tunnel_mac(node(name, "192.168.57.31/24")) == mac
+
+
+def test_a_vteps_mac_may_be_configured():
+    chosen = replace(node("node31", "192.168.57.31/24"), vxlan_mac="66:00:00:00:00:01")
+    assert VXLAN.tunnel_mac(chosen) == "66:00:00:00:00:01"
+
+
+@pytest.mark.parametrize(("name", "found"), [
+    pytest.param("IPIP", IPIP, id="IPIP"), pytest.param("vxlan", VXLAN, id="lower-case")])
+def test_encapsulations_have_names(name, found):
+    assert named(name) is found
+    assert of_device(found.device) is found
+
+
+def test_an_unknown_encapsulation_is_told_with_those_that_exist():
+    with pytest.raises(ClusterError, match="'GRE'; encapsulations: IPIP, VXLAN"):
+        named("GRE")
+    assert of_device("gre0") is None
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_a_borrowed_address_has_the_route_of_a_block(mode):
-    block, single = (str(remote_route(p, B, mode, A)) for p in (BLOCK, "10.22.151.11"))
+    block, single = (str(remote_route(prefix, Peer(B), PoolMode(IPIP, mode), A))
+                     for prefix in (BLOCK, "10.22.151.11"))
     assert single == block.replace(BLOCK, "10.22.151.11")
 
 
@@ -68,10 +135,10 @@ def test_crosssubnet_looks_at_the_local_prefix_only_so_the_two_ends_may_disagree
 
 
 def test_a_tunnel_is_never_used_where_the_mode_says_never_and_always_where_it_says_always():
-    for node in (A, A_AS_SLASH_32, A_AS_SLASH_16, A_WITHOUT_DEFAULT_ROUTE):
+    for network in (A, A_AS_SLASH_32, A_AS_SLASH_16, A_WITHOUT_DEFAULT_ROUTE):
         for next_hop in (B, C):
-            assert is_tunnelled(ALWAYS, node, next_hop)
-            assert not is_tunnelled(NEVER, node, next_hop)
+            assert is_tunnelled(ALWAYS, network, next_hop)
+            assert not is_tunnelled(NEVER, network, next_hop)
 
 
 @pytest.mark.parametrize(("block", "line"), [
@@ -80,11 +147,11 @@ def test_a_tunnel_is_never_used_where_the_mode_says_never_and_always_where_it_sa
     pytest.param("10.22.128.0/20", "blackhole 10.22.128.0/20 proto bird", id="largest"),
 ])
 def test_a_nodes_own_block_is_a_blackhole(block, line):
-    assert str(own_block_route(net(block))) == line
+    assert str(NONE.block_route(net(block))) == line
 
 
 def test_a_block_of_a_single_address_has_no_blackhole():
-    assert own_block_route(net("10.22.138.7/32")) is None
+    assert NONE.block_route(net("10.22.138.7/32")) is None
 
 
 @pytest.mark.parametrize(("prefix", "text"), [
@@ -110,3 +177,14 @@ def test_modes_are_spelled_as_calico_spells_them(word):
 def test_tunl0_leaves_room_for_the_outer_header(uplink, mtu):
     assert IPIP.mtu(uplink) == mtu
     assert IPIP.tunnel(uplink, True) == Tunnel("tunl0", mtu, "eth0", True)
+
+
+@pytest.mark.parametrize(("uplink", "mtu"), [
+    pytest.param(1500, 1450, id="ethernet"),
+    pytest.param(9000, 8950, id="jumbo"),
+])
+def test_vxlan_calico_leaves_room_for_ip_udp_vxlan_and_ethernet(uplink, mtu):
+    device = VXLAN.tunnel(node("node31", "192.168.57.31/24"), uplink)
+    assert device == Tunnel("vxlan.calico", mtu, "eth0", kind="vxlan", vni=4096, port=4789,
+                            local="192.168.57.31", mac=VXLAN.tunnel_mac(
+                                node("node31", "192.168.57.31/24")))

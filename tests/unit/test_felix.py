@@ -4,27 +4,21 @@ import pytest
 
 from calico_mn.calico import felix
 
-from .clusters import ALWAYS, CROSS, NEVER
 
-
-@pytest.mark.parametrize(("uplink", "modes", "configured", "mtu"), [
-    pytest.param(1500, [ALWAYS], 0, 1480, id="Always"),
-    pytest.param(1500, [CROSS], 0, 1480, id="CrossSubnet-counts-as-IPIP"),
-    pytest.param(1500, [NEVER], 0, 1500, id="Never"),
-    pytest.param(1500, [], 0, 1500, id="no-pool"),
-    pytest.param(1500, [NEVER, CROSS], 0, 1480, id="any-pool-with-IPIP"),
-    pytest.param(1400, [ALWAYS], 0, 1380, id="smaller-uplink"),
-    pytest.param(1400, [NEVER], 0, 1400, id="smaller-uplink-Never"),
-    pytest.param(1500, [ALWAYS], 1500, 1500, id="configured-as-in-the-article"),
-    pytest.param(1500, [ALWAYS], 1300, 1300, id="configured-smaller"),
-    pytest.param(1500, [NEVER], 1440, 1440, id="configured-Never"),
+@pytest.mark.parametrize(("uplink", "tunnels", "configured", "mtu"), [
+    pytest.param(1500, [1480], 0, 1480, id="IPIP"),
+    pytest.param(1500, [1450], 0, 1450, id="VXLAN"),
+    pytest.param(1500, [1480, 1450], 0, 1450, id="the-smallest-of-the-tunnels"),
+    pytest.param(1500, [], 0, 1500, id="no-tunnel"),
+    pytest.param(1400, [1380], 0, 1380, id="smaller-uplink"),
+    pytest.param(1400, [], 0, 1400, id="smaller-uplink-no-tunnel"),
+    pytest.param(1400, [1480], 0, 1480, id="the-uplink-does-not-bound-what-is-configured"),
+    pytest.param(1500, [1480], 1500, 1500, id="configured-as-in-the-article"),
+    pytest.param(1500, [1480], 1300, 1300, id="configured-smaller"),
+    pytest.param(1500, [], 1440, 1440, id="configured-without-a-tunnel"),
 ])
-def test_a_pods_mtu(uplink, modes, configured, mtu):
-    assert felix.pod_mtu(uplink, modes, configured) == mtu
-
-
-def test_modes_may_come_from_an_iterator():
-    assert felix.pod_mtu(1500, iter([NEVER, ALWAYS])) == 1480
+def test_a_pods_mtu(uplink, tunnels, configured, mtu):
+    assert felix.pod_mtu(uplink, iter(tunnels), configured) == mtu
 
 
 @pytest.mark.parametrize("rp_filter", [0, 1, 2])

@@ -16,7 +16,7 @@ from calico_mn.walkthrough.compare import (
     Quote,
     compare,
 )
-from calico_mn.walkthrough.language import Text
+from calico_mn.walkthrough.step import Text
 
 HEAD = article.HOST_SIDE.splitlines()[0]
 DEVICE = article.TUNL0.splitlines()[0]

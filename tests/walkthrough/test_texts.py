@@ -8,12 +8,12 @@ import string
 
 import pytest
 
-from calico_mn.walkthrough import compare, words
+from calico_mn.text import columns, wrap
+from calico_mn.walkthrough import compare
 from calico_mn.walkthrough.chapters import CHAPTERS
-from calico_mn.walkthrough.language import LANGUAGES, Text
-from calico_mn.walkthrough.library import ACTIONS
-from calico_mn.walkthrough.step import LIBRARY, Same
-from calico_mn.walkthrough.width import columns, wrap
+from calico_mn.walkthrough.replay import ACTIONS
+from calico_mn.walkthrough.step import LANGUAGES, LIBRARY, Same, Text
+from calico_mn.walkthrough.text import Words
 
 STEPS = [(number, step) for number, chapter in enumerate(CHAPTERS, 1) for step in chapter.steps]
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -37,7 +37,7 @@ def texts(value, place):
 ALL = [
     *texts(CHAPTERS, "chapters"),
     *texts((*compare.RULES, compare.BARE_INDEX, compare.TENTATIVE, compare.POD_COLUMNS), "rules"),
-    *(found for name, value in vars(words).items() for found in texts(value, f"words.{name}")),
+    *(found for name, value in vars(Words).items() for found in texts(value, f"words.{name}")),
 ]
 
 
@@ -58,7 +58,7 @@ def test_both_languages_fill_in_the_same():
     def fields(text):
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
-    for name, value in vars(words).items():
+    for name, value in vars(Words).items():
         if isinstance(value, Text):
             assert fields(value.en) == fields(value.zh), name
 
@@ -86,7 +86,7 @@ def test_explanations_fit_and_lose_nothing(language, width):
     for place, text in ALL:
         if place == "words.LEGEND":
             continue
-        lines = wrap(text.of(language), width, "  1. ", "     ")
+        lines = wrap(text.of(language), width, "     ", first="  1. ")
         assert max(map(columns, lines)) <= width, place
         said = "".join("".join(lines).split())
         assert said == "1." + "".join(text.of(language).split()), place

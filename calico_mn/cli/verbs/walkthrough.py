@@ -13,11 +13,11 @@ from calico_mn.cli.complete import FILES, completes
 from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
 from calico_mn.errors import FAILED
-from calico_mn.walkthrough.language import LANGUAGES
+from calico_mn.walkthrough.step import LANGUAGES
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
-    from calico_mn.walkthrough.result import Result
+    from calico_mn.walkthrough.step import Result
     from calico_mn.walkthrough.text import Lines
 
 GROUP = "to learn"
@@ -43,9 +43,8 @@ def _add(parser: argparse.ArgumentParser) -> None:
 def _walkthrough(options: argparse.Namespace) -> int:
     from calico_mn.topology import load_topology
     from calico_mn.walkthrough.chapters import CHAPTERS
-    from calico_mn.walkthrough.document import document
+    from calico_mn.walkthrough.document import document, summarise
     from calico_mn.walkthrough.replay import replay
-    from calico_mn.walkthrough.summary import summarise
 
     chapters = list(enumerate(CHAPTERS, 1))
     if options.list:
@@ -120,10 +119,10 @@ class _Show:
             sys.stdout.flush()
 
     def _wait(self) -> None:
-        from calico_mn.walkthrough import words
+        from calico_mn.walkthrough.text import Words
 
         try:
-            input(f"\n{words.NEXT.of(self._options.lang)}")
+            input(f"\n{Words.NEXT.of(self._options.lang)}")
         except EOFError:
             self._pauses = False
 

@@ -1,11 +1,22 @@
-"""The article's MTUs: pods with 1500 behind a tunl0 of 1480."""
+"""Pods of 1500 bytes behind a tunnel of 1480, and with the MTU that Calico chooses."""
 
 from __future__ import annotations
 
-from calico_mn.walkthrough.language import Text
-from calico_mn.walkthrough.step import FRONTEND, NODE32, Chapter, Expect, Step, Typed, Wrong
+from calico_mn.walkthrough.step import (
+                       AUTOMATIC_MTU,
+                       FRONTEND,
+                       NODE32,
+                       Chapter,
+                       Expect,
+                       Step,
+                       Text,
+                       Typed,
+                       Wrong,
+)
 
-CHAPTER = Chapter(Text("A pod's 1500 bytes and a tunnel's 1480",
+# --- the article's MTUs: pods with 1500 behind a tunl0 of 1480
+
+MTU = Chapter(Text("A pod's 1500 bytes and a tunnel's 1480",
                        "Pod 的 1500 字节与隧道的 1480 字节"), (
     Step(
         "df", Typed(FRONTEND, "ip route flush cache; ping -c 1 -M do -s 1472 10.22.151.11"), Text(
@@ -57,3 +68,25 @@ CHAPTER = Chapter(Text("A pod's 1500 bytes and a tunnel's 1480",
                 "以及第二个分片，各自装在一个外层包里")),
         )),
 ))
+
+# --- the same cluster with the MTU that Calico chooses by itself
+
+AUTOMATIC = Chapter(Text("With the MTU that Calico chooses", "换成 Calico 自动选择的 MTU"), (
+    Step(
+        "link", Typed(FRONTEND, "ip link show eth0"), Text(
+            "The same cluster again, but for veth_mtu: \"0\" in the ConfigMap calico-config, which"
+            " lets Calico choose.",
+            "同样的集群，只把 ConfigMap calico-config 里的 veth_mtu 设为“0”，由 Calico 自己选择。"),
+        expects=(Expect("mtu 1480 ", Text(
+            "the pod's eth0 has 1480, as much as tunl0",
+            "Pod 的 eth0 是 1480，与 tunl0 相同")),)),
+    Step(
+        "fits", Typed(FRONTEND, "ping -c 1 -M do -s 1452 10.22.151.11"), Text(
+            "Its largest packet, with DF:", "它能发的最大的包，带 DF："),
+        expects=(
+            Expect("1 packets transmitted, 1 received", Text(
+                "arrives at once", "一次就到")),
+            Expect("Frag needed", Text("and nobody has to be told anything",
+                                       "也没有任何 ICMP 差错"), absent=True),
+        )),
+), cluster=AUTOMATIC_MTU)

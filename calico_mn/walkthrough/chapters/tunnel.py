@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from calico_mn.walkthrough import article
-from calico_mn.walkthrough.compare import Quote
-from calico_mn.walkthrough.language import Text
 from calico_mn.walkthrough.step import (
     FRONTEND,
     NODE31,
     NODE32,
     Chapter,
     Expect,
+    Quote,
     Step,
+    Text,
     Typed,
     Wrong,
 )
 
+# --- the way to another node: the block's route, tunl0, and what the wire carries
+
 _LISTEN = "tcpdump -eni tunl0  -nnvv -c 4 | grep 10.22.151.11"
 _ARTICLE_LISTEN = "tcpdump -eni tunl0  -nnvv | grep 10.22.151.11"
 
-CHAPTER = Chapter(Text("To another node, through tunl0", "经过 tunl0 到另一个节点"), (
+TUNNEL = Chapter(Text("To another node, through tunl0", "经过 tunl0 到另一个节点"), (
     Step(
         "routes", Typed(NODE31, "ip route"), Text(
             "On the other node the back end is not a route of its own: BIRD has learned the whole"

@@ -1,0 +1,98 @@
+"""Tunnel addresses: how each node sees the pools' modes, and which addresses follow from that.
+
+What ``calico-node -allocate-tunnel-addrs`` does (node/pkg/allocateip/allocateip.go): while an
+enabled pool has an encapsulation, every node holds an address for that encapsulation's device, and
+gives it back otherwise. In go the pools with their modes and changes of those; addresses are taken
+from, and returned to, IPAM. A node that is stuck sees other modes than the cluster has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, Encapsulation, PoolMode
+from calico_mn.calico.ipam import IPAM
+from calico_mn.errors import IPAMError
+from calico_mn.model import EncapsulationMode, IPPool
+
+#: pool name -> its mode
+Modes = Mapping[str, PoolMode]
+
+
+class TunnelAddresses:
+    """The pools' modes as each node sees them, and the nodes' tunnel addresses."""
+
+    def __init__(self, pools: Iterable[IPPool], ipam: IPAM) -> None:
+        self._pools = tuple(pools)
+        self._ipam = ipam
+        self._cluster: Modes = {pool.name: PoolMode.of(pool) for pool in self._pools}
+        self._nodes: dict[str, Modes] = {}
+        self._ipip_used: set[str] = set()
+
+    def add_node(self, node: str) -> None:
+        """Let a node see the cluster's modes. Raises IPAMError when no address is left for it."""
+        try:
+            self._see(node, self._cluster)
+        except IPAMError:
+            self.delete_node(node)
+            raise
+
+    def delete_node(self, node: str) -> None:
+        """Forget a node and give its addresses back."""
+        for encapsulation in ENCAPSULATIONS:
+            self._ipam.release(encapsulation.handle_of(node))
+        self._nodes.pop(node, None)
+        self._ipip_used.discard(node)
+
+    def set_mode(self, mode: EncapsulationMode, encapsulation: Encapsulation | None = None,
+                 node: str | None = None) -> None:
+        """Put every pool into ``mode``, as all nodes see it or as one node alone does.
+
+        Without ``encapsulation`` each pool keeps its own. Raises IPAMError when no address is
+        left for a tunnel; the modes are then as before.
+        """
+        modes = {name: PoolMode(encapsulation or pool.encapsulation, mode)
+                 for name, pool in self._cluster.items()}
+        before = self._nodes.copy()
+        nodes = list(self._nodes) if node is None else [node]
+        try:
+            for name in nodes:
+                self._see(name, modes)
+        except IPAMError:
+            for name in nodes:
+                self._see(name, before[name])
+            raise
+        if node is None:
+            self._cluster = modes
+
+    def _see(self, node: str, modes: Modes) -> None:
+        self._nodes[node] = modes
+        for encapsulation in ENCAPSULATIONS:
+            handle = encapsulation.handle_of(node)
+            pools = [pool for pool in self._pools
+                     if modes[pool.name].in_force is encapsulation and not pool.disabled]
+            if not pools:
+                self._ipam.release(handle)
+            elif self._ipam.allocation(handle) is None:
+                self._ipam.assign(node, handle, pools)
+        if any(mode.in_force is IPIP for mode in modes.values()):
+            self._ipip_used.add(node)
+
+    def address(self, node: str, encapsulation: Encapsulation) -> IPv4Address | None:
+        """The address of a node's tunnel device, None while it has none."""
+        allocation = self._ipam.allocation(encapsulation.handle_of(node))
+        return allocation.address if allocation else None
+
+    def modes(self, node: str | None = None) -> Modes:
+        """The pools' modes as a node sees them, or as the cluster has them."""
+        return self._cluster if node is None else self._nodes[node]
+
+    def has_used_ipip(self, node: str) -> bool:
+        """Whether Felix has ever brought the node's tunl0 up: it does not take it down again."""
+        return node in self._ipip_used
+
+    def uses(self, encapsulation: Encapsulation) -> bool:
+        """Whether any node sees a pool with this encapsulation."""
+        return any(mode.in_force is encapsulation
+                   for modes in self._nodes.values() for mode in modes.values())
