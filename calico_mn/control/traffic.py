@@ -36,7 +36,7 @@ def trace(job: Job, source: str, destination: str, probe: dict[str, Any] | None 
           cold: bool = False, full: bool = False, drawing: bool = False) -> dict[str, Any]:
     """The path trace as a document, as lines of text with their styles, and as SVG if asked for."""
     path = follow(job.net, source, destination, _probe(probe or {}), cold=cold)
-    return {"journey": document.document(path),
+    return {"path": document.document(path),
             "lines": [[line.text, line.style] for line in text.lines(path, full_reply=full)],
             "picture": picture.picture(path) if drawing else ""}
 

@@ -69,8 +69,8 @@ def _pingall(options: argparse.Namespace, session: Session) -> int:
 # --- trace
 
 def _add_trace(parser: argparse.ArgumentParser) -> None:
-    for name, what in (("source", "who sends: a pod, node or router, or its address"),
-                       ("destination", "to whom: the same, or an address of nobody")):
+    for name, what in (("source", "the sender: a pod, node or router, or its address"),
+                       ("destination", "the receiver: the same, or an unassigned address")):
         completes(parser.add_argument(name, metavar=name[0].upper(), help=what), PLACES)
     parser.add_argument("--protocol", choices=("icmp", "udp", "tcp"), default="icmp",
                         help="an echo request, a datagram or a SYN (default: icmp)")
@@ -80,9 +80,9 @@ def _add_trace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ttl", type=whole, default=64, help="time to live (default: 64)")
     parser.add_argument("--no-df", action="store_true", help="let routers fragment it")
     parser.add_argument("--cold", action="store_true",
-                        help="forget all neighbours first: every ARP question is seen")
-    parser.add_argument("--full", action="store_true", help="tell the way back in full, too")
-    parser.add_argument("--svg", metavar="FILE", help="also draw the journey as a slide")
+                        help="forget all neighbours first: every ARP request is seen")
+    parser.add_argument("--full", action="store_true", help="show every step of the reply, too")
+    parser.add_argument("--svg", metavar="FILE", help="also draw the path as a slide")
 
 
 def _trace(options: argparse.Namespace, session: Session) -> int:
@@ -94,11 +94,11 @@ def _trace(options: argparse.Namespace, session: Session) -> int:
     if options.svg:
         write_file(options.svg, found["picture"])
     if options.json:
-        print_json(found["journey"])
+        print_json(found["path"])
     else:
         for text, style in found["lines"]:
             say(paint(text, style))
-    return OK if found["journey"]["answered"] else FAILED
+    return OK if found["path"]["answered"] else FAILED
 
 
 VERBS = {
@@ -117,14 +117,14 @@ VERBS = {
         nothing, ask=_pingall, json=True,
         status="0 all answered, 1 a pair did not"),
     "trace": Verb(
-        "trace", GROUP, "follow one packet through every namespace, and its answer",
-        "Sends one packet from A to B while every namespace captures, and tells its journey: "
-        "routes, ARP, the outer header put on and taken off, and where and why it died if it did "
-        "(docs/trace.md).",
+        "trace", GROUP, "follow one packet through every namespace, and its reply",
+        "Sends one packet from A to B while every namespace captures, and shows its path: routes, "
+        "ARP, the outer header that is added and removed, and where and why it was dropped, if it "
+        "was (docs/trace.md).",
         _add_trace, ask=_trace, json=True, prompt=True,
         examples=(("calico-mn trace web-0 web-2", "pod to pod"),
-                  ("calico-mn trace --cold client-a 10.22.108.60", "to an address of nobody"),
-                  ("calico-mn trace web-0 web-2 --svg way.svg", "drawn, too"),
+                  ("calico-mn trace --cold client-a 10.22.108.60", "to an unassigned address"),
+                  ("calico-mn trace web-0 web-2 --svg path.svg", "drawn, too"),
                   ("calico-mn trace web-0 web-2 --protocol tcp --port 80", "a SYN")),
         status="0 answered, 1 not"),
 }
