@@ -165,7 +165,7 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A line of ``ip route`` in the main table.
+    """A line of ``ip route``.
 
     ``destination`` is ``default``, a prefix, or a host address without ``/32``.
     ``kind`` is ``unicast``, ``blackhole`` or ``unreachable``; ``scope`` ``global`` or ``link``.
@@ -187,6 +187,7 @@ class Route:
     metric: int = 0
     source: str = ""
     extra: str = ""
+    table: str = "main"
 
     @property
     def devices(self) -> frozenset[str]:
@@ -204,6 +205,8 @@ class Route:
             words += ["via", self.via]
         if self.device:
             words += ["dev", self.device]
+        if self.table != "main":
+            words += ["table", self.table]
         if self.protocol != PROTO_BOOT:
             words += ["proto", self.protocol]
         if self.scope != "global":

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from ipaddress import IPv4Network
 from typing import Any
 
 from calico_mn.calico import encapsulation
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
-from calico_mn.errors import ToolError
-from calico_mn.measure import programs
-
-_TIMEOUT_S = 10
+from calico_mn.state import PROTO_BOOT, Route
 
 
 @operation("status")
@@ -136,21 +132,14 @@ def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
     meaning = _Meaning(net)
     rows = []
     for name in job.names(places) or [node.name for node in net.nodes]:
-        command = ["ip", "-j", "route", "show"]
-        done = programs.run(net[name], command, _TIMEOUT_S)
-        try:
-            lines = json.loads(done.out or "[]")
-        except ValueError:
-            raise ToolError(f"{name}: {' '.join(command)}: {done.err.strip() or done.out}"
-                            ) from None
-        for line in lines:
-            hops = line.get("nexthops") or [line]
+        for route in net.runtime.kernel_routes(name):
+            hops = route.next_hops or (route,)
             rows += [{
-                "place": name, "destination": line["dst"], "type": line.get("type", "unicast"),
-                "gateway": hop.get("gateway"), "device": hop.get("dev"),
-                "protocol": line.get("protocol"), "scope": line.get("scope"),
-                "onlink": "onlink" in [*line.get("flags", ()), *hop.get("flags", ())],
-                "meaning": meaning.of(name, line)} for hop in hops]
+                "place": name, "destination": route.destination, "type": route.kind,
+                "gateway": hop.via or None, "device": hop.device or None,
+                "protocol": None if route.protocol == PROTO_BOOT else route.protocol,
+                "scope": None if route.scope == "global" else route.scope,
+                "onlink": route.onlink, "meaning": meaning.of(name, route)} for hop in hops]
     return rows
 
 
@@ -167,9 +156,9 @@ class _Meaning:
                          if (address := cluster.tunnel_address(node))}
         self._subnets = {str(subnet.cidr): subnet.name for subnet in net.topology.underlay.subnets}
 
-    def of(self, place: str, line: dict[str, Any]) -> str:
+    def of(self, place: str, route: Route) -> str:
         """In a few words; empty for what the cluster does not know."""
-        destination = line["dst"]
+        destination = route.destination
         if destination == "default":
             return "default gateway"
         if destination in self._subnets:
@@ -182,7 +171,7 @@ class _Meaning:
             node = self._blocks[destination]
             if node == place:
                 return "own block"
-            tunnel = encapsulation.of_device(line.get("dev", ""))
+            tunnel = encapsulation.of_device(route.device)
             how = "" if place not in self._net.cluster.nodes else (
                 f", in {tunnel}" if tunnel else ", direct")
             return f"block of {node}{how}"

@@ -21,26 +21,23 @@ from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import (
     cleanup,
-    encode,
     facts,
     flowhash,
     limits,
     packetfilter,
     processes,
-    routes,
+    read,
     tunnel,
 )
 from calico_mn.kernel.capture import BulkCapture, Capture
-from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, environment
 from calico_mn.kernel.reconcile import Reconciler
-from calico_mn.kernel.routes import KernelRoute
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
-from calico_mn.state import IPIP, Bridge, Drop, Filter, Namespace, Tunnel
+from calico_mn.state import IPIP, Bridge, Drop, Filter, Namespace, Route, Tunnel
 
 Result = TypeVar("Result")
 
@@ -290,18 +287,9 @@ class Runtime:
             if erase else [f"tc qdisc del dev {device} clsact"])])
         self._write_logs()
 
-    def kernel_routes(self, name: str) -> tuple[KernelRoute, ...]:
+    def kernel_routes(self, name: str) -> tuple[Route, ...]:
         """The main routing table of a namespace as the kernel has it now."""
-        namespace = self._writer.namespaces[name]
-
-        def job() -> tuple[KernelRoute, ...]:
-            self._thread.enter(namespace)
-            with NetlinkSocket() as netlink:
-                names = {index: name for name, index in
-                         encode.device_indexes(netlink).items()}
-                return routes.main_table(netlink, names)
-
-        return self._thread.call(job)
+        return self.inside(name, read.main_table)
 
     def has_tunnel(self, name: str) -> bool:
         """Whether there is a tunl0 of ours in a namespace."""

@@ -16,12 +16,11 @@ from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.experiment.common import facts, some
 from calico_mn.experiment.options import whole_numbers
 from calico_mn.experiment.run import Run
-from calico_mn.kernel.routes import KernelRoute
 from calico_mn.measure import memory, ping
 from calico_mn.measure.metrics import Value
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
-from calico_mn.state import PROTO_BIRD
+from calico_mn.state import PROTO_BIRD, Route
 from calico_mn.topology.placement import free_addresses, scaled
 
 INSTRUMENT = "life"
@@ -171,7 +170,7 @@ def expect_answer(net: CalicoNet) -> None:
         raise ToolError(f"{last.name} does not answer {first.name}")
 
 
-def _remote(table: Iterable[KernelRoute]) -> dict[str, KernelRoute]:
+def _remote(table: Iterable[Route]) -> dict[str, Route]:
     """Those to other nodes' blocks, by destination."""
     return {route.destination: route for route in table
             if route.protocol == PROTO_BIRD and route.kind == "unicast"}

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from calico_mn.errors import KernelError
 from calico_mn.kernel import decode
-from calico_mn.kernel.encode import (
-    RTM_GETADDR,
-    RTM_GETLINK,
-    RTM_GETNEIGH,
-    RTM_GETQDISC,
-    RTM_GETROUTE,
-    RTM_GETTFILTER,
-)
+from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, u32
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.present import Present, Program, expected_qdiscs, expected_sysctls
-from calico_mn.state import VXLAN, Namespace, Sysctl, Tunnel
+from calico_mn.state import VXLAN, Namespace, Route, Sysctl, Tunnel
 
-# IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS: counters are half of the answer, and unused.
-_LINKS = bytes(16) + u32(29, 1 << 3)
-_ADDRESSES = struct.pack("=BBBBI", socket.AF_INET, 0, 0, 0, 0)
-_ROUTES = struct.pack("=BBBBBBBBI", socket.AF_INET, *(0,) * 8)
-_NEIGHBOURS = struct.pack("=BxxxiHBB", socket.AF_INET, 0, 0, 0, 0)
-_FDB = struct.pack("=BxxxiHBB", 7, 0, 0, 0, 0)  # AF_BRIDGE
+# Counters are half of the answer, and unused.
+_LINKS = rt.DUMP_LINKS[1] + u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
 _PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
-_tcmsg = struct.Struct("=BxxxiIII").pack
+
+
+def device_indexes(netlink: NetlinkSocket) -> dict[str, int]:
+    """Name -> index of all devices in the socket's namespace."""
+    return {name: index
+            for index, name in decode.names(netlink.dump(rt.RTM_GETLINK, _LINKS)).items()}
+
+
+def main_table() -> tuple[Route, ...]:
+    """The routes of the main table in the namespace in which this thread is."""
+    with NetlinkSocket() as netlink:
+        names = decode.names(netlink.dump(rt.RTM_GETLINK, _LINKS))
+        return decode.routes(netlink.dump(*rt.DUMP_ROUTES), names)
 
 
 def present(thread: NamespaceThread, namespace: NetworkNamespace, wanted: Namespace,
@@ -52,33 +51,37 @@ def present(thread: NamespaceThread, namespace: NetworkNamespace, wanted: Namesp
 def _read(wanted: Namespace, programs: Sequence[Program], recorded: Mapping[str, int]
           ) -> Present:
     with NetlinkSocket() as netlink:
-        links, settings = decode.links(netlink.dump(RTM_GETLINK, _LINKS))
+        devices = decode.devices(netlink.dump(rt.RTM_GETLINK, _LINKS))
+        links = tuple(device.link for device in devices)
         names = {link.index: link.name for link in links}
         # A device that was renamed still has its programs, under its index.
         indexes = {**recorded, **{link.name: link.index for link in links}}
-        routes = [decode.route(body, names) for body in netlink.dump(RTM_GETROUTE, _ROUTES)]
         shaped = any(expected_qdiscs(device) for device in wanted.devices)
         qdiscs = [decode.qdisc(body, names)
-                  for body in (netlink.dump(RTM_GETQDISC, _tcmsg(0, 0, 0, 0, 0)) if shaped else ())]
+                  for body in (netlink.dump(*rt.DUMP_QDISCS) if shaped else ())]
         has_vxlan = any(isinstance(d, Tunnel) and d.kind == VXLAN for d in wanted.devices)
-        neighbours = netlink.dump(RTM_GETNEIGH, _NEIGHBOURS) if has_vxlan else ()
-        fdb = netlink.dump(RTM_GETNEIGH, _FDB) if has_vxlan else ()
+        neighbours = [decode.neighbour(body, names)
+                      for body in (netlink.dump(*rt.DUMP_NEIGHBOURS) if has_vxlan else ())]
+        fdb = netlink.dump(*rt.DUMP_FDB) if has_vxlan else ()
+        settings = {f"net/ipv4/conf/{device.link.name}/{key}": value
+                    for device in devices for key, value in device.settings.items()}
         return Present(
-            wanted.name, tuple(links), tuple(q for q in qdiscs if q),
-            tuple(decode.address(body, names) for body in netlink.dump(RTM_GETADDR, _ADDRESSES)),
-            _sysctls(expected_sysctls(wanted), settings), tuple(r for r in routes if r),
+            wanted.name, links, tuple(q for q in qdiscs if q),
+            tuple(decode.address(body, names) for body in netlink.dump(*rt.DUMP_ADDRESSES)),
+            _sysctls(expected_sysctls(wanted), settings),
+            decode.routes(netlink.dump(*rt.DUMP_ROUTES), names),
             frozenset(found for program in programs if program.device in indexes
                       for found in _programs(netlink, program, indexes, names)),
-            tuple(n for body in neighbours if (n := decode.neighbour(body, names))),
+            tuple(n[0] for n in neighbours if n and n[0].mac and n[1] == "PERMANENT"),
             tuple(e for body in fdb if (e := decode.fdb_entry(body, names))))
 
 
 def _programs(netlink: NetlinkSocket, wanted: Program, indexes: Mapping[str, int],
               names: Mapping[int, str]) -> list[Program]:
     """All programs where ``wanted`` should be; none where there is no clsact qdisc."""
-    request = _tcmsg(0, indexes[wanted.device], 0, _PARENTS[wanted.direction], 0)
+    request = rt.TC_HEADER.pack(0, indexes[wanted.device], 0, _PARENTS[wanted.direction], 0)
     try:
-        bodies = netlink.dump(RTM_GETTFILTER, request)
+        bodies = netlink.dump(rt.RTM_GETTFILTER, request)
     except NetlinkError:
         return []
     return [found for body in bodies if (found := decode.program(body, names))]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import encode, runtime_dir
+from calico_mn.kernel import encode, read, runtime_dir
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.present import Program
@@ -60,7 +60,7 @@ class KernelTunnel:
             with NetlinkSocket() as netlink:
                 netlink.request([encode.ipip(device.name)])
         with NetlinkSocket() as netlink:
-            namespace.indexes.update(encode.device_indexes(netlink))
+            namespace.indexes.update(read.device_indexes(netlink))
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
         """One message: MTU, queue length, up or down."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from calico_mn.delta import Delta, creation
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel import encode, iptext, limits
+from calico_mn.kernel import encode, iptext, limits, read
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, Planner
@@ -133,7 +133,7 @@ class KernelWriter:
         if self._fresh is None:
             self._fresh = self._thread.create("fresh")
             with NetlinkSocket() as netlink:
-                self._fresh.indexes = encode.device_indexes(netlink)
+                self._fresh.indexes = read.device_indexes(netlink)
         self._refuse_unknown_shaping(states)
         for state in states:
             namespace = self._thread.create(state.name)
@@ -184,7 +184,7 @@ class KernelWriter:
                 if change.devices_outdated or change.devices_added or change.devices_removed:
                     # Devices may have been made or removed by hand in the meantime.
                     # One that was renamed is still known by our name for it, too.
-                    present = encode.device_indexes(netlink)
+                    present = read.device_indexes(netlink)
                     namespace.indexes = {
                         **{name: index for name, index in namespace.indexes.items()
                            if index in present.values()}, **present}
@@ -210,7 +210,7 @@ class KernelWriter:
     def _look_for_devices(self, namespace: NetworkNamespace) -> None:
         self._thread.enter(namespace)
         with NetlinkSocket() as netlink:
-            namespace.indexes = encode.device_indexes(netlink)
+            namespace.indexes = read.device_indexes(netlink)
 
     def _write_sysctls(self, items: Iterable[Sysctl], namespace: NetworkNamespace, *,
                        fresh: bool) -> None:

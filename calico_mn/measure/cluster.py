@@ -6,18 +6,16 @@ counts of routes, sessions and dropped packets, read from the kernel or from the
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.calico.encapsulation import UPLINK, Encapsulation
+from calico_mn.calico.encapsulation import UPLINK, Encapsulation, format_prefix
 from calico_mn.errors import ToolError
-from calico_mn.kernel.routes import KernelRoute
 from calico_mn.measure.metrics import Measurement, Value, metric
-from calico_mn.measure.programs import Host, run
 from calico_mn.model import EncapsulationMode
-from calico_mn.state import PROTO_BIRD, Drop
+from calico_mn.state import PROTO_BIRD, Drop, Route
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -34,7 +32,6 @@ ROUTES_CHANGED = metric("routes_changed", "routes", "routes that a mode change r
 SESSIONS = metric("sessions", "sessions", "route sessions established", more_is_better=True)
 DROPPED = metric("dropped", "packets", "packets that the fabric dropped")
 
-_IP_TIMEOUT_S = 10.0
 
 
 def milliseconds_since(start: float) -> float:
@@ -78,7 +75,8 @@ def join(net: CalicoNet, name: str, address: str) -> dict[str, Value]:
     added = net.add_node(name, address)
     convergence = milliseconds_since(start)
     for node in net.nodes:
-        wanted = {block for other in net.nodes if other is not node for block in other.blocks}
+        wanted = {format_prefix(IPv4Network(block))
+                  for other in net.nodes if other is not node for block in other.blocks}
         missing = wanted - _remote(net.runtime.kernel_routes(node.name)).keys()
         if missing:
             raise ToolError(f"{node.name}: no route to {', '.join(sorted(missing))} after"
@@ -86,7 +84,7 @@ def join(net: CalicoNet, name: str, address: str) -> dict[str, Value]:
     return {CONVERGENCE: convergence}
 
 
-def _remote(table: Iterable[KernelRoute]) -> dict[str, KernelRoute]:
+def _remote(table: Iterable[Route]) -> dict[str, Route]:
     """Those to other nodes' blocks, by destination."""
     return {route.destination: route for route in table
             if route.protocol == PROTO_BIRD and route.kind == "unicast"}
@@ -95,18 +93,12 @@ def _remote(table: Iterable[KernelRoute]) -> dict[str, KernelRoute]:
 def route_exchange(net: CalicoNet, node: Any) -> Measurement:
     """A node's sessions that are up, and the routes in its kernel that BIRD would have written.
 
-    Those are routes with proto bird, without the node's own black holes. Raises ToolError.
+    Those are routes with proto bird, without the node's own black holes.
     """
+    by_bird = [route for route in net.runtime.kernel_routes(node.name)
+               if route.protocol == PROTO_BIRD and route.kind != "blackhole"]
     return Measurement({SESSIONS: len(net.distributor.sessions(node.name)),
-                        ROUTES: _bird_routes(node)})
-
-
-def _bird_routes(node: Host) -> int:
-    finished = run(node, ["ip", "-j", "route", "show", "proto", PROTO_BIRD], _IP_TIMEOUT_S)
-    try:
-        return sum(route.get("type") != "blackhole" for route in json.loads(finished.out or "[]"))
-    except ValueError:
-        raise ToolError(f"{node.name}: ip route: {finished.err.strip()}") from None
+                        ROUTES: len(by_bird)})
 
 
 def dropped(net: CalicoNet, device: Any, match: Drop) -> Measurement:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from calico_mn.kernel.lookup import Answer, Query
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
+from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace import drop, follow
 from calico_mn.trace.follow import Sighting, Visit
 from calico_mn.trace.path_trace import (

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from calico_mn.kernel.lookup import Answer, Query
+from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace import drop_reasons as causes
 from calico_mn.trace.path_trace import (
     OUT,

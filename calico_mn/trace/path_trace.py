@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, of_device
-from calico_mn.kernel.lookup import Answer, Query
 from calico_mn.kernel.packets import Header, Layer
+from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace.recording import Endpoint, Probe
 
 IN, OUT = "in", "out"

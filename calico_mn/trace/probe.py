@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.errors import ClusterError, ToolError
-from calico_mn.kernel import facts, lookup, packetfilter
+from calico_mn.kernel import facts, packetfilter
 from calico_mn.kernel.capture import Capture, Frame
 from calico_mn.kernel.packets import ICMP, PROTOCOLS
+from calico_mn.kernel.route_get import route_get
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure.programs import Host, run
 from calico_mn.state import PacketMatch
@@ -227,7 +228,7 @@ def _ask_routes(net: CalicoNet, recording: Recording) -> None:
         if not missing:
             return
         for name, query in missing:
-            recording.answers[name, query] = net.runtime.inside(name, lookup.ask, query)
+            recording.answers[name, query] = net.runtime.inside(name, route_get, query)
 
 
 def _ask_filters(net: CalicoNet, recording: Recording) -> Recording:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.facts import Facts
-from calico_mn.kernel.lookup import Answer, Query
+from calico_mn.kernel.route_get import Answer, Query
 
 POD, NODE, SWITCH, ROUTER = "pod", "node", "switch", "router"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.facts import DeviceFacts, Facts, NeighbourFacts
-from calico_mn.kernel.lookup import Answer, Query
+from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace.recording import Endpoint, FilterCounter, Mark, Probe, Recording
 from calico_mn.trace.text import lines
 

@@ -9,7 +9,7 @@ from calico_mn.kernel import decode, encode
 from calico_mn.kernel.ebpf import attach
 from calico_mn.kernel.netlink import attribute, text, u32
 from calico_mn.present import Link, Program, Qdisc
-from calico_mn.state import Address, NextHop, Route, Shaping
+from calico_mn.state import Address, FdbEntry, Neighbour, NextHop, Route, Shaping
 
 INDEXES = {"": 0, "tunl0": 2, "eth0": 3, "cali1": 9}
 NAMES = {index: name for name, index in INDEXES.items() if name}
@@ -61,13 +61,40 @@ def test_what_we_never_send_of_a_route_is_seen_too(body, line):
     pytest.param(dumped_route(flags=0x200), id="cached"),
 ])
 def test_routes_of_other_tables_are_passed_over(body):
-    assert decode.route(body, NAMES) is None
+    assert decode.routes([body], NAMES) == ()
+
+
+@pytest.mark.parametrize(("body", "line"), [
+    (dumped_route(table=255), "192.0.2.1 dev eth0 table local scope link"),
+    (dumped_route(u32(15, 1000)), "192.0.2.1 dev eth0 table 1000 scope link"),
+    (dumped_route(flags=16), "192.0.2.1 dev eth0 scope link linkdown")])
+def test_a_route_says_its_table_and_state(body, line):
+    assert str(decode.route(body, NAMES, with_state=True)) == line
 
 
 @pytest.mark.parametrize("address", ["192.168.57.31/24", "10.22.31.0/32"])
 def test_an_address_comes_back_as_it_was_sent(address):
     item = Address("eth0", address)
     assert decode.address(encode.address(item, 3)[2], NAMES) == item
+
+
+@pytest.mark.parametrize(("state", "mac", "expected"), [
+    (0x80, "66:00:0a:16:20:00", "PERMANENT"), (0x02, "66:00:0a:16:20:00", "REACHABLE"),
+    (0x01, "", "INCOMPLETE"), (0x40, "66:00:0a:16:20:00", None)])
+def test_a_neighbour_and_its_state(state, mac, expected):
+    body = struct.pack("=BxxxiHBB", socket.AF_INET, 3, state, 0, 1) + attribute(
+        1, socket.inet_aton("10.22.32.0")) + (attribute(2, bytes.fromhex(mac.replace(":", "")))
+                                              if mac else b"")
+    assert decode.neighbour(body, NAMES) == (
+        expected and (Neighbour("eth0", "10.22.32.0", mac), expected))
+
+
+def test_neighbours_and_fdb_entries_come_back_as_they_were_sent():
+    neighbour = Neighbour("tunl0", "10.22.32.0", "66:00:0a:16:20:00")
+    assert decode.neighbour(encode.neighbour(neighbour, 2)[2], NAMES) == (neighbour, "PERMANENT")
+    entry = FdbEntry("tunl0", "66:00:0a:16:20:00", "192.168.57.32")
+    assert decode.fdb_entry(encode.neighbour(entry, 2)[2], NAMES) == entry
+    assert decode.fdb_entry(encode.neighbour(neighbour, 2)[2], NAMES) is None
 
 
 @pytest.mark.parametrize(("shaping", "expected"), [
@@ -103,12 +130,14 @@ def dumped_link(index, name, kind, *, up, master=0, conf=()):
 def test_devices_with_masters_and_their_settings():
     conf = [0] * 26
     conf[0], conf[2], conf[7] = 1, 1, 2  # IPV4_DEVCONF_FORWARDING, _PROXY_ARP, _RP_FILTER
-    links, settings = decode.links([
+    devices = decode.devices([
         dumped_link(9, "port", "veth", up=True, master=4, conf=conf),
         dumped_link(4, "br0", "bridge", up=False)])
+    links = [device.link for device in devices]
     assert links == [Link("port", "veth", 1480, True, 7, "ee:ee:ee:ee:ee:ee", "br0"),
                      Link("br0", "bridge", 1480, False, 7, "ee:ee:ee:ee:ee:ee")]
     assert [link.index for link in links] == [9, 4]
-    assert {path: value for path, value in settings.items() if value} == {
-        "net/ipv4/conf/port/forwarding": 1, "net/ipv4/conf/port/proxy_arp": 1,
-        "net/ipv4/conf/port/rp_filter": 2}
+    assert {key: value for key, value in devices[0].settings.items() if value} == {
+        "forwarding": 1, "proxy_arp": 1, "rp_filter": 2}
+    assert not any(devices[1].settings.values())
+    assert [device.carrier for device in devices] == [False, False]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from calico_mn.kernel import encode
+from calico_mn.kernel import encode, rtnetlink
 from calico_mn.state import (
     Address,
     Bridge,
@@ -148,7 +148,7 @@ def test_a_devices_sysctls_ride_in_a_link_message():
     ("accept_local", 23), ("route_localnet", 26),
 ])
 def test_the_numbers_of_the_per_device_settings_are_those_of_linux_ip_h(key, number):
-    assert encode.DEVCONF[key] == number
+    assert rtnetlink.DEVCONF[key] == number
 
 
 def test_a_device_is_deleted_by_its_index():

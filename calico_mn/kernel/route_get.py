@@ -1,0 +1,111 @@
+"""Asking the kernel which route a packet takes, as ``ip route get`` does. Changes nothing.
+
+RTM_GETROUTE with RTA_IIF goes through the same code as a packet that comes in by that device,
+source validation included (inet_rtm_getroute() in net/ipv4/route.c); with RTM_F_FIB_MATCH the
+answer is the matched line of the table instead of its result. For what ends a packet
+(blackhole, prohibit) the kernel answers with an error only, so the line is then looked up in a
+dump of the tables, in the order of ``ip rule``'s default.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from calico_mn.kernel import decode
+from calico_mn.kernel import rtnetlink as rt
+from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, attribute, attributes, u32
+from calico_mn.state import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """``ip route get DESTINATION [from SOURCE] [iif DEVICE]``."""
+
+    destination: str
+    source: str = ""
+    device: str = ""
+
+    def __str__(self) -> str:
+        words = ["ip route get", self.destination]
+        words += ["from", self.source] if self.source else []
+        words += ["iif", self.device] if self.device else []
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the kernel said.
+
+    ``line`` is the matched route as ``ip route`` prints it, empty if there is none. ``kind`` is
+    the route's (``unicast``, ``local``, ``blackhole``, ...). ``error`` is the errno's name, such
+    as ``EXDEV`` where source validation refuses. ``mtu`` 0 means the device's; ``learned`` that
+    the kernel was told it by an ICMP error (an exception of the route, RFC 1191).
+    """
+
+    line: str = ""
+    kind: str = ""
+    table: str = ""
+    gateway: str = ""
+    device: str = ""
+    source: str = ""
+    mtu: int = 0
+    learned: bool = False
+    error: str = ""
+
+
+def route_get(query: Query) -> Answer:
+    """The kernel's answer in the namespace in which this thread is."""
+    with NetlinkSocket() as netlink:
+        names = decode.names(netlink.dump(*rt.DUMP_LINKS))
+        try:
+            result = netlink.get(rt.RTM_GETROUTE, _question(query, names, 0))
+        except NetlinkError as refusal:
+            name = errno.errorcode.get(refusal.errno, str(refusal.errno))
+            route = _longest_match(netlink, query.destination, names)
+            return (Answer(str(route), route.kind, route.table, error=name) if route
+                    else Answer(error=name))
+        try:
+            match = netlink.get(rt.RTM_GETROUTE, _question(query, names, rt.RTM_F_FIB_MATCH))
+        except NetlinkError:
+            match = result
+    matched = decode.route(match, names, with_state=True)
+    taken = decode.route(result, names)
+    cache = attributes(result[rt.ROUTE_HEADER.size:]).get(rt.RTA_CACHEINFO)
+    return Answer(
+        str(matched), matched.kind, matched.table, taken.via, taken.device, taken.source,
+        taken.mtu,
+        # rta_expires is set where the MTU is a learned one.
+        cache is not None and struct.unpack_from("=IIi", cache)[2] != 0)
+
+
+def _question(query: Query, names: dict[int, str], flags: int) -> bytes:
+    body = rt.ROUTE_HEADER.pack(socket.AF_INET, 32, 32 if query.source else 0, 0, 0, 0, 0, 0,
+                                flags | rt.RTM_F_LOOKUP_TABLE)
+    body += attribute(rt.RTA_DST, socket.inet_aton(query.destination))
+    if query.source:
+        body += attribute(rt.RTA_SRC, socket.inet_aton(query.source))
+    if query.device:
+        # A device that is gone has no index; -1 makes the kernel say so.
+        index = next((i for i, name in names.items() if name == query.device), 0x7FFFFFFF)
+        body += u32(rt.RTA_IIF, index)
+    return body
+
+
+def _longest_match(netlink: NetlinkSocket, destination: str, names: dict[int, str]
+                   ) -> Route | None:
+    """The best route of the first table that has one for the address."""
+    address = IPv4Address(destination)
+    matching = []
+    for body in netlink.dump(*rt.DUMP_ROUTES):
+        _family, length, *_rest, flags = rt.ROUTE_HEADER.unpack_from(body)
+        inside = attributes(body[rt.ROUTE_HEADER.size:])
+        if not flags & rt.RTM_F_CLONED and address in IPv4Network(
+                (inside.get(rt.RTA_DST, bytes(4)), length)):
+            route = decode.route(body, names, with_state=True)
+            if route.table in rt.TABLES:
+                matching.append((rt.TABLES[route.table], length, -route.metric, route))
+    return max(matching, key=lambda ranked: ranked[:3])[3] if matching else None
