@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from calico_mn.calico.encapsulation import named
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference, line
@@ -26,11 +27,20 @@ def commands(changes: Iterable[Delta]) -> list[dict[str, Any]]:
 
 
 @operation("mode")
-def mode(job: Job, mode: str, node: str | None = None) -> dict[str, Any]:
-    """Change the IPIP mode, of one node alone or of the cluster."""
+def mode(job: Job, mode: str, node: str | None = None, encapsulation: str | None = None
+         ) -> dict[str, Any]:
+    """Change the pools' mode, of one node alone or of the cluster.
+
+    Without ``encapsulation`` each pool keeps its own.
+    """
     if node is not None:
         job.require_node(node, ": only nodes have a mode")
-    return {"mode": mode, "node": node, "changes": commands(job.net.set_ipip_mode(mode, node))}
+    cluster = job.net.cluster
+    names = {str(named(encapsulation))} if encapsulation else {
+        str(cluster.mode_of_pool(pool).encapsulation) for pool in cluster.topology.pools}
+    changes = job.net.set_mode(mode, node, encapsulation)
+    return {"mode": mode, "node": node, "encapsulations": sorted(names),
+            "changes": commands(changes)}
 
 
 @operation("pod-add")

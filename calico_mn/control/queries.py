@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.calico import encapsulation
+from calico_mn.calico.encapsulation import IPIP, of_device
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.state import PROTO_BOOT, Route
@@ -19,6 +19,7 @@ def status(job: Job) -> dict[str, Any]:
     record = net.runtime.directory.record
     pools = [{"name": pool.name, "cidr": str(pool.cidr), "disabled": pool.disabled,
               **{field: str(mode) for field, mode in cluster.mode_of_pool(pool).fields.items()},
+              "mode": str(cluster.mode_of_pool(pool)),
               "nodes": {node: str(mode) for node in cluster.nodes
                         if (mode := cluster.mode(node, pool)) != cluster.mode_of_pool(pool)}}
              for pool in cluster.topology.pools]
@@ -51,10 +52,11 @@ def nodes(job: Job) -> list[dict[str, Any]]:
     cluster = job.net.cluster
     rows = []
     for name, node in cluster.nodes.items():
-        tunnel = cluster.tunnel_address(name)
+        tunnels = {encapsulation.device: str(address)
+                   for encapsulation, address in cluster.tunnel_addresses(name).items()}
         rows.append({
             "name": name, "ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
-            "tunnelAddress": str(tunnel) if tunnel else None,
+            "tunnelAddress": tunnels.get(IPIP.device), "tunnelAddresses": tunnels,
             "blocks": [str(block) for block in cluster.ipam.blocks(name)],
             "pods": len(cluster.pods_on(name))})
     return rows
@@ -152,8 +154,9 @@ class _Meaning:
         self._pods = {str(pod.address): pod for pod in cluster.endpoints.values()}
         self._blocks = {str(IPv4Network(block)): node for node in cluster.nodes
                         for block in cluster.ipam.blocks(node)}
-        self._tunnels = {str(address): node for node in cluster.nodes
-                         if (address := cluster.tunnel_address(node))}
+        self._tunnels = {str(address): f"{encapsulation.device} of {node}"
+                         for node in cluster.nodes
+                         for encapsulation, address in cluster.tunnel_addresses(node).items()}
         self._subnets = {str(subnet.cidr): subnet.name for subnet in net.topology.underlay.subnets}
 
     def of(self, place: str, route: Route) -> str:
@@ -171,10 +174,8 @@ class _Meaning:
             node = self._blocks[destination]
             if node == place:
                 return "own block"
-            tunnel = encapsulation.of_device(route.device)
+            tunnel = of_device(route.device)
             how = "" if place not in self._net.cluster.nodes else (
                 f", in {tunnel}" if tunnel else ", direct")
             return f"block of {node}{how}"
-        if destination in self._tunnels:
-            return f"{encapsulation.IPIP.device} of {self._tunnels[destination]}"
-        return ""
+        return self._tunnels.get(destination, "")

@@ -55,5 +55,5 @@ def graph(job: Job, form: str, mode: str | None = None) -> str:
     if form not in pictures.FORMS:
         raise ClusterError(f"a picture is {', '.join(pictures.FORMS)}, not {form!r}")
     if mode is not None and mode not in list(EncapsulationMode):
-        raise ClusterError(f"there is no IPIP mode {mode!r}")
+        raise ClusterError(f"there is no mode {mode!r}")
     return pictures.graph(job.net.cluster, form, mode)

@@ -41,7 +41,8 @@ def test_a_run_is_found_on_disk_and_told_about(lab):
     status = lab.json("status")
     assert (status["nodes"], status["pods"], status["routers"]) == (3, 3, 1)
     assert status["pools"] == [{"name": "pool", "cidr": "10.22.0.0/16", "disabled": False,
-                                "ipipMode": "Always", "nodes": {}}]
+                                "ipipMode": "Always", "vxlanMode": "Never", "mode": "Always",
+                                "nodes": {}}]
     text = lab.ok("status")
     assert "3 nodes, 3 pods, 1 router, 2 subnets" in text
     assert "pool 10.22.0.0/16: Always\n" in text

@@ -26,7 +26,8 @@ def test_a_table(lab, golden, words):
 def test_the_same_as_json(lab):
     assert lab.json("nodes")[2] == {
         "name": "node33", "ipv4": "192.168.58.33/24", "subnet": "rack-b",
-        "tunnelAddress": "10.22.33.0", "blocks": ["10.22.33.0/26"], "pods": 1}
+        "tunnelAddress": "10.22.33.0", "tunnelAddresses": {"tunl0": "10.22.33.0"},
+        "blocks": ["10.22.33.0/26"], "pods": 1}
     assert lab.json("pods")[0] == {
         "namespace": "default", "name": "a", "ip": "10.22.31.1", "node": "node31",
         "interface": "caliacd53aa4120", "mtu": 1480}
@@ -63,6 +64,20 @@ def test_a_mode_is_changed_live_and_what_changed_is_told(own):
                           (["Never", "--node", "node99"], 3)):
         done = run("mode", *words)
         assert done.returncode == status and done.stderr.count("\n") == 1
+
+
+def test_from_ipip_to_vxlan_and_back(own):
+    run = own("vxlan")
+    told = run.ok("mode", "Always", "--encapsulation", "vxlan")
+    assert told.endswith("all pools: VXLAN Always, 33 changes\n")
+    assert "pool 10.22.0.0/16: Always (VXLAN)" in run.ok("status")
+    assert run.json("nodes")[0]["tunnelAddresses"] == {"vxlan.calico": "10.22.31.2"}
+    assert run.ok("nodes").splitlines()[0].split()[3:5] == ["TUNL0", "VXLAN.CALICO"]
+    assert "block of node32, in VXLAN" in run.ok("routes", "node31")
+    assert run.ok("mode", "CrossSubnet").endswith("all pools: VXLAN CrossSubnet, 2 changes\n")
+    assert run.ok("verify") == "all is as it should be\n"
+    assert "all pools: IPIP Always" in run.ok("mode", "Always", "--encapsulation", "ipip")
+    assert "vxlan" not in run.ok("routes")
 
 
 def test_pods_come_and_go(own):

@@ -23,20 +23,23 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("--node", metavar="NODE",
                                   help="this node alone: the mixed state of a stuck calico-node"),
               NODES)
+    parser.add_argument("--encapsulation", choices=("ipip", "vxlan"),
+                        help="of the pools from now on (default: each keeps its own)")
 
 
 def _mode(options: argparse.Namespace, session: Session) -> int:
-    found = session.ask("mode", mode=options.mode, node=options.node)
+    answer = session.ask("mode", mode=options.mode, node=options.node,
+                         encapsulation=options.encapsulation)
     if options.json:
-        print_json(found)
+        print_json(answer)
         return OK
-    for change in found["changes"]:
+    for change in answer["changes"]:
         say(paint(f"# {change['namespace']}", "place"))
         for command in change["commands"]:
             say(command)
     where = f"{options.node} alone" if options.node else "all pools"
-    total = sum(len(change["commands"]) for change in found["changes"])
-    say(f"{where}: IPIP {options.mode}, {plural(total, 'change')}")
+    total = sum(len(change["commands"]) for change in answer["changes"])
+    say(f"{where}: {join(answer['encapsulations'])} {options.mode}, {plural(total, 'change')}")
     return OK
 
 
@@ -56,14 +59,13 @@ def _add_pod(parser: argparse.ArgumentParser) -> None:
 
 def _pod(options: argparse.Namespace, session: Session) -> int:
     if options.action == "add":
-        found = session.ask("pod-add", pod=options.pod, node=options.node, ip=options.ip)
-        text = (f"pod {found['pod']} runs on {found['node']}: {found['ip']},"
-                f" {found['interface']}")
+        pod = session.ask("pod-add", pod=options.pod, node=options.node, ip=options.ip)
+        text = f"pod {pod['pod']} runs on {pod['node']}: {pod['ip']}, {pod['interface']}"
     else:
-        found = session.ask("pod-delete", pod=options.pod)
-        text = f"pod {found['pod']} is gone, {found['ip']} is free"
+        pod = session.ask("pod-delete", pod=options.pod)
+        text = f"pod {pod['pod']} is gone, {pod['ip']} is free"
     if options.json:
-        print_json(found)
+        print_json(pod)
     else:
         say(text)
     return OK
@@ -72,11 +74,12 @@ def _pod(options: argparse.Namespace, session: Session) -> int:
 VERBS = {
     "mode": Verb(
         "mode", GROUP, "change the IPIP mode while traffic flows",
-        "Changes the ipipMode of all pools on the running cluster, for all nodes or for one alone, "
-        "and prints what changed in each namespace. Only what differs is touched; connections "
-        "live on.",
+        "Changes the ipipMode (or vxlanMode) of all pools on the running cluster, for all nodes or "
+        "for one alone, and prints what changed in each namespace. Only what differs is touched; "
+        "connections live on.",
         _add_mode, ask=_mode, json=True, prompt=True,
         examples=(("calico-mn mode CrossSubnet", "the whole cluster"),
+                  ("calico-mn mode Always --encapsulation vxlan", "VXLAN instead of IPIP"),
                   ("calico-mn mode Never --node node31", "one node alone"))),
     "pod": Verb(
         "pod", GROUP, "pod add, pod delete: pods come and go",

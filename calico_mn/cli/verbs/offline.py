@@ -86,7 +86,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
-    add_mode(parser, "boot in this IPIP mode")
+    add_mode(parser, "boot in this mode")
     completes(parser.add_argument(
         "--node", metavar="NAME", action="append", default=[],
         help="only this node, pod, router or subnet; may be given again"), NODES)

@@ -92,7 +92,7 @@ def _status(options: argparse.Namespace) -> int:
     ]
     for pool in found["pools"]:
         others = "".join(f"; {node} alone: {mode}" for node, mode in pool["nodes"].items())
-        facts.append(("pool", f"{pool['name']} {pool['cidr']}: {pool['ipipMode']}{others}"
+        facts.append(("pool", f"{pool['name']} {pool['cidr']}: {pool['mode']}{others}"
                               f"{' (disabled)' if pool['disabled'] else ''}"))
     if found["podRoutes"]:
         facts.append(("pod routes", f"known to {', '.join(found['podRoutes'])}"))

@@ -25,13 +25,16 @@ GROUP = "what a run has"
 
 
 def _nodes(options: argparse.Namespace, session: Session) -> int:
-    found = session.ask("nodes")
+    nodes = session.ask("nodes")
     if options.json:
-        print_json(found)
+        print_json(nodes)
         return OK
-    show(columns(("NAME", "IPV4", "SUBNET", "TUNL0", "BLOCKS", "PODS"), [
-        (node["name"], node["ipv4"], node["subnet"], node["tunnelAddress"], node["blocks"],
-         node["pods"]) for node in found]))
+    tunnels = ["tunl0", *sorted({device for node in nodes for device in node["tunnelAddresses"]}
+                                - {"tunl0"})]
+    show(columns(("NAME", "IPV4", "SUBNET", *map(str.upper, tunnels), "BLOCKS", "PODS"), [
+        (node["name"], node["ipv4"], node["subnet"],
+         *(node["tunnelAddresses"].get(device) for device in tunnels), node["blocks"],
+         node["pods"]) for node in nodes]))
     return OK
 
 

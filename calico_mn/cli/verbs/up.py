@@ -29,7 +29,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     parser.add_argument("--name", metavar="RUN", type=named,
                         help="what to call the run (default: the file's name)")
-    add_mode(parser, "boot in this IPIP mode instead of the file's")
+    add_mode(parser, "boot in this mode instead of the file's")
     parser.add_argument("-d", "--detach", action="store_true",
                         help="boot in the background, until 'calico-mn down'")
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
@@ -83,7 +83,7 @@ def _daemon(options: argparse.Namespace, topology: Topology, text: str) -> Daemo
                     raise_neighbour_limit=options.raise_neighbour_limit)
     _warn(net.warnings)
     if options.mode:
-        net.set_ipip_mode(options.mode)
+        net.set_mode(options.mode)
     return Daemon(net, text.encode())
 
 
@@ -104,16 +104,28 @@ def _kept(options: argparse.Namespace, topology: Topology, text: str) -> Iterato
 
 def _facts(daemon: Daemon) -> dict[str, Any]:
     """What a person or a script wants to know of a run that has just booted."""
+    from calico_mn.calico.encapsulation import ENCAPSULATIONS
+
     net, directory = daemon.net, daemon.net.runtime.directory
-    modes = {str(net.cluster.mode_of_pool(pool)) for pool in net.cluster.topology.pools}
+    modes = [net.cluster.mode_of_pool(pool).fields for pool in net.cluster.topology.pools]
     return {"name": directory.name, "run": directory.identity, "pid": os.getpid(),
-            "nodes": len(net.nodes), "pods": len(net.pods), "ipipModes": sorted(modes),
+            "nodes": len(net.nodes), "pods": len(net.pods),
+            **{f"{e.mode_field}s": sorted({str(pool[e.mode_field]) for pool in modes})
+               for e in ENCAPSULATIONS},
             "tunnel": net.tunnel}
+
+
+def _modes(facts: dict[str, Any]) -> str:
+    """The modes of each encapsulation in use; of IPIP also where it is not."""
+    from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP
+
+    return ", ".join(f"{e} {join(modes)}" for e in ENCAPSULATIONS
+                     if (modes := facts[f"{e.mode_field}s"]) not in ([], ["Never"]) or e is IPIP)
 
 
 def _headline(facts: dict[str, Any]) -> str:
     return (f"{paint(facts['name'], 'title')} is up: {plural(facts['nodes'], 'node')},"
-            f" {plural(facts['pods'], 'pod')}, IPIP {join(facts['ipipModes'])},"
+            f" {plural(facts['pods'], 'pod')}, {_modes(facts)},"
             + (" no tunl0" if facts["tunnel"] == "none" else f" tunl0 by {facts['tunnel']}"))
 
 
