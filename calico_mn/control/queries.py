@@ -32,7 +32,7 @@ def status(job: Job) -> dict[str, Any]:
         "podRoutes": sorted(cluster.pod_routers),
         "deadSpeakers": [node for node in cluster.nodes if not net.distributor.is_alive(node)],
         "filters": {name: [str(drop) for drop in drops]
-                    for name, drops in net.runtime.filters.items() if drops},
+                    for name, drops in net.filters.present.items() if drops},
         "directory": str(net.runtime.directory.path),
     }
 

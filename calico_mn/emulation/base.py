@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.emulation.mininet import CLI, Mininet, error, numCores
 from calico_mn.emulation.node import FabricRouter, K8sNode, NamespaceNode, Pod, SubnetSwitch
+from calico_mn.emulation.runtime import Runtime
+from calico_mn.errors import ClusterError
 
 # Mininet's CLI takes a node's name from the start of the line, up to the first character that
 # cannot be in a Python name; pods are called sit/web, nodes often k8s-1.
 CLI.identchars += "/-."
+
+#: one of the cluster's nodes, pods, routers or switches, or its name
+Place = str | NamespaceNode
+Places = Place | Iterable[Place]
 
 
 class LightMininet(Mininet):
@@ -47,7 +55,37 @@ class LightMininet(Mininet):
             term.kill()
         self.terms.clear()
 
-    def _register(self, node: NamespaceNode, table: list[Any]) -> None:
+    @property
+    @abstractmethod
+    def runtime(self) -> Runtime:
+        """The run behind the cluster."""
+
+    def names_of(self, places: Places) -> list[str]:
+        """The names of places. Raises ClusterError for an unknown one."""
+        items = [places] if isinstance(places, (str, NamespaceNode)) else places
+        try:
+            return [self[item].name if isinstance(item, str) else item.name for item in items]
+        except KeyError as error:
+            raise ClusterError(str(error.args[0])) from None
+
+    def connect(self, end: DeviceIntf, other: DeviceIntf) -> None:
+        """Enter the link between two devices."""
+        self.links.append(DeviceLink(end, other))
+
+    def detach(self, name: str) -> None:
+        """End a node's shell, and take it and its links out of the tables."""
+        node = self.nameToNode.pop(name)
+        node.terminate()
+        self.hosts.remove(node)
+        for intf in list(node.intfs.values()):
+            if intf.link is not None:
+                self.links.remove(intf.link)
+                intf.link.detach()
+        self.nodes = [other for other in self.nodes if other is not node]
+        self.pods = [other for other in self.pods if other is not node]
+
+    def register(self, node: NamespaceNode, table: list[Any]) -> None:
+        """Enter a node into one of Mininet's lists, and under its name."""
         table.append(node)
         self.nameToNode[node.name] = node
 

@@ -1,35 +1,34 @@
-"""Packet filters on a running cluster: what a switch, router, node or pod loses on purpose."""
+"""Packet filters on a running cluster: what a switch, router, node or pod loses on purpose.
+
+In go places, kinds of packets and hooks; out come nftables rules in the places' namespaces, and how
+many packets they lost. The net has one :class:`Filters` as ``net.filters``.
+"""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from calico_mn.emulation.base import LightMininet
-from calico_mn.emulation.node import NamespaceNode
-from calico_mn.emulation.runtime import Runtime
+from calico_mn.emulation.base import LightMininet, Place, Places
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
-from calico_mn.state import PROTOCOL_IPIP, Drop, Filter, Hook
+from calico_mn.kernel import packetfilter
+from calico_mn.state import PROTOCOL_IPIP, Bridge, Drop, Filter, Hook
 
-#: one of the cluster's nodes, pods, routers or switches, or its name
-Place = str | NamespaceNode
-Places = Place | Iterable[Place]
 Drops = Drop | Iterable[Drop]
 
 EVERY_HOOK = frozenset(Hook)
 
 
-class FilteringMininet(LightMininet):
-    """The part of :class:`calico_mn.CalicoNet` that filters packets."""
+class Filters:
+    """The filters of a cluster. ``present`` is what is filtered now, by place."""
 
-    @property
-    @abstractmethod
-    def runtime(self) -> Runtime:
-        """The run behind the cluster."""
+    def __init__(self, net: LightMininet) -> None:
+        self._net = net
+        self.present: dict[str, Filter] = {}
 
-    def set_filter(self, places: Places, drops: Drops = (), *,
-                   hooks: Iterable[Hook | str] = EVERY_HOOK) -> None:
+    def set(self, places: Places, drops: Drops = (), *,
+            hooks: Iterable[Hook | str] = EVERY_HOOK) -> None:
         """Let these places lose packets of these kinds, and no others; () lets all pass again.
 
         ``hooks`` narrows it to what enters a place (``input``), crosses it (``forward``) or is
@@ -39,62 +38,84 @@ class FilteringMininet(LightMininet):
         Raises ClusterError for an unknown place, UnsupportedError where nft or the kernel cannot
         do it. Then nothing has changed.
         """
-        wanted = self._filter(drops, hooks)
-        self._apply({name: wanted for name in self._names(places)})
+        wanted = _filter(drops, hooks)
+        self._apply(dict.fromkeys(self._net.names_of(places), wanted))
 
     @contextmanager
     def dropping(self, places: Places, *drops: Drop, hooks: Iterable[Hook | str] = EVERY_HOOK
                  ) -> Iterator[None]:
         """Let places lose packets of these kinds as well, until the block ends."""
-        before = {name: self._present(name) for name in self._names(places)}
-        extra = self._filter(drops, hooks)
+        before = {name: self.present.get(name, {}) for name in self._net.names_of(places)}
+        extra = _filter(drops, hooks)
         self._apply({name: {**present, **extra} for name, present in before.items()})
         try:
             yield
         finally:
-            if self.runtime.is_open:
+            if self._net.runtime.is_open:
                 self._apply({name: present for name, present in before.items()
-                             if name in self.runtime.states})
+                             if name in self._net.runtime.states})
 
     def dropped(self, place: Place) -> dict[Drop, int]:
         """How many packets of each kind this place has lost since that filter was set."""
-        (name,) = self._names(place)
-        return self.runtime.dropped(name)
+        (name,) = self._net.names_of(place)
+        present = self.present.get(name)
+        if not present:
+            return {}
+        return packetfilter.counts(self._nft(name, packetfilter.LIST_COUNTERS), present)
 
-    def _present(self, name: str) -> Filter:
-        return self.runtime.filters.get(name, {})
-
-    def _filter(self, drops: Drops, hooks: Iterable[Hook | str]) -> Filter:
-        try:
-            wanted = frozenset(map(Hook, [hooks] if isinstance(hooks, str) else hooks))
-        except ValueError as error:
-            raise ClusterError(f"{error}; hooks: {', '.join(Hook)}") from None
-        return {drop: wanted for drop in ([drops] if isinstance(drops, Drop) else drops)}
-
-    def _names(self, places: Places) -> list[str]:
-        items = [places] if isinstance(places, (str, NamespaceNode)) else places
-        try:
-            return [self[item].name if isinstance(item, str) else item.name for item in items]
-        except KeyError as error:
-            raise ClusterError(str(error.args[0])) from None
+    def forget(self, names: Iterable[str]) -> None:
+        """These namespaces are gone, and their filters with them."""
+        for name in names:
+            self.present.pop(name, None)
 
     def _apply(self, filters: Mapping[str, Filter]) -> None:
-        before = {name: self._present(name) for name in filters}
+        before = {name: self.present.get(name, {}) for name in filters}
         for name, wanted in filters.items():
             self._refuse_unseen(name, wanted)
         try:
             for name, wanted in filters.items():
-                self.runtime.filter(name, wanted)
+                self._write(name, wanted)
         except BaseException:
             for name, present in before.items():
                 with suppress(CalicoMnError):
-                    self.runtime.filter(name, present)
+                    self._write(name, present)
             raise
 
+    def _write(self, name: str, wanted: Filter) -> None:
+        """Lose packets in a namespace as ``wanted`` says, and no others.
+
+        Raises UnsupportedError without nft or what it needs of the kernel, KernelError when the
+        kernel refuses the rules; then all is as before.
+        """
+        runtime = self._net.runtime
+        is_switch = any(isinstance(device, Bridge) for device in runtime.states[name].devices)
+        lines = packetfilter.change(self.present.get(name, {}), wanted, is_switch=is_switch)
+        if not lines:
+            return
+        self._nft(name, packetfilter.APPLY, "\n".join(lines) + "\n")
+        self.present[name] = dict(wanted)
+        runtime.logs.note(name, [f"nft '{line}'" for line in lines])
+        runtime.logs.flush()
+
+    def _nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
+        packetfilter.require_nft()
+        return packetfilter.finish(name, self._net.runtime.spawn(
+            name, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
+
     def _refuse_unseen(self, name: str, wanted: Filter) -> None:
-        """A filter that cannot see the packets that it is for would be a lie."""
+        """A filter that cannot see the packets that it is for would count and lose none."""
         tunnelled = any(drop.protocol == PROTOCOL_IPIP for drop in wanted)
-        if tunnelled and self.runtime.tunnel.name == "ebpf" and self.runtime.has_tunnel(name):
+        runtime = self._net.runtime
+        if tunnelled and runtime.tunnel.name == "ebpf" and runtime.has_tunnel(name):
             raise UnsupportedError(
                 f"{name}: with the ebpf tunnel a node's own IPIP packets pass none of its hooks;"
                 " filter them in its switch or in a router")
+
+
+def _filter(drops: Drops, hooks: Iterable[Hook | str]) -> Filter:
+    try:
+        wanted = frozenset(map(Hook, [hooks] if isinstance(hooks, str) else hooks))
+    except ValueError as error:
+        raise ClusterError(f"{error}; hooks: {', '.join(Hook)}") from None
+    return {drop: wanted for drop in ([drops] if isinstance(drops, Drop) else drops)}

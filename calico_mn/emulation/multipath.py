@@ -1,30 +1,33 @@
-"""Equal ways through the fabric: what routers look at to choose one of them."""
+"""Equal ways through the fabric: what routers look at to choose one of them.
+
+The net has one :class:`Multipath` as ``net.multipath``.
+"""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import Delta
-from calico_mn.emulation.filters import FilteringMininet, Places
+from calico_mn.emulation.base import LightMininet, Places
 from calico_mn.errors import ClusterError
-from calico_mn.model import OUTER_FIELDS, MultipathHash
+from calico_mn.kernel import flowhash
+from calico_mn.model import MultipathHash
 from calico_mn.state import Namespace
 
 
-class MultipathMininet(FilteringMininet):
-    """The part of :class:`calico_mn.CalicoNet` that is about routers with several equal ways."""
+class Multipath:
+    """The routers with several equal ways. ``router_states`` says what they should hold."""
 
-    cluster: Cluster
+    def __init__(self, net: LightMininet, cluster: Cluster,
+                 router_states: Callable[[], list[Namespace]]) -> None:
+        self._net = net
+        self._cluster = cluster
+        self._router_states = router_states
+        self._without_flow_hashes: set[str] = set()
 
-    @abstractmethod
-    def _router_states(self) -> list[Namespace]:
-        """What the routers' namespaces should hold."""
-
-    def set_multipath_hash(self, policy: int, fields: int = OUTER_FIELDS,
-                           routers: Places | None = None) -> tuple[Delta, ...]:
+    def set_hash(self, policy: int, fields: int, routers: Places | None) -> tuple[Delta, ...]:
         """Change what routers (all of them unless named) choose a way by, while traffic flows.
 
         ``policy`` and ``fields`` are as in :class:`calico_mn.model.MultipathHash`. Returns the
@@ -35,17 +38,17 @@ class MultipathMininet(FilteringMininet):
             raise ClusterError(f"there is no multipath hash policy {policy} with fields"
                                f" {fields:#06x}: policies are 0 to 3, fields 1 to 0x0fff")
         chosen = self._router_names(routers)
-        before = dict(self.cluster.multipath_hashes)
-        self.cluster.multipath_hashes.update(
+        before = dict(self._cluster.multipath_hashes)
+        self._cluster.multipath_hashes.update(
             dict.fromkeys(chosen, MultipathHash(policy, fields)))
         try:
-            return self.runtime.change(self._router_states())
+            return self._net.runtime.writer.change(self._router_states())
         except BaseException:
-            self.cluster.multipath_hashes = before
+            self._cluster.multipath_hashes = before
             raise
 
     @contextmanager
-    def forgetting_flow_hashes(self, routers: Places | None = None) -> Iterator[None]:
+    def without_flow_hashes(self, routers: Places | None) -> Iterator[None]:
         """Let routers (all unless named) see packets as they would come from a real cable.
 
         Between namespaces a packet keeps the hash of the socket that sent it, through tunnels
@@ -55,20 +58,34 @@ class MultipathMininet(FilteringMininet):
         erased: list[str] = []
         try:
             for name in self._router_names(routers):
-                if name not in self.runtime.without_flow_hashes:
-                    self.runtime.erase_flow_hashes(name, True)
+                if name not in self._without_flow_hashes:
+                    self._erase(name, True)
                     erased.append(name)
             yield
         finally:
-            if self.runtime.is_open:
+            if self._net.runtime.is_open:
                 for name in erased:
-                    self.runtime.erase_flow_hashes(name, False)
+                    self._erase(name, False)
+
+    def _erase(self, name: str, erase: bool) -> None:
+        """Let a router's devices forget flow hashes, or keep them again; see kernel.flowhash."""
+        runtime = self._net.runtime
+        namespace = runtime.namespace(name)
+        devices = [device.name for device in runtime.states[name].devices]
+        indexes = [namespace.index(device) for device in devices]
+        runtime.inside(name, flowhash.forget if erase else flowhash.remember, indexes)
+        (self._without_flow_hashes.add if erase else self._without_flow_hashes.discard)(name)
+        program = "ingress bpf da forget/flow_hash"
+        runtime.logs.note(name, [line for device in devices for line in (
+            [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {program}"]
+            if erase else [f"tc qdisc del dev {device} clsact"])])
+        runtime.logs.flush()
 
     def _router_names(self, routers: Places | None) -> list[str]:
-        known = [router.name for router in self.routers]
+        known = [router.name for router in self._net.routers]
         if routers is None:
             return known
-        names = self._names(routers)
+        names = self._net.names_of(routers)
         for name in names:
             if name not in known:
                 raise ClusterError(f"{name} is no router; routers: {', '.join(known) or 'none'}")

@@ -7,11 +7,8 @@ written is decided elsewhere.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -20,36 +17,26 @@ from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.encapsulation import IPIP, UPLINK, VXLAN, Encapsulation, named
-from calico_mn.calico.underlay import port_name
+from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, named
 from calico_mn.delta import Delta
+from calico_mn.difference import Difference
 from calico_mn.emulation import plan
-from calico_mn.emulation.link import DeviceIntf, DeviceLink
-from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
-from calico_mn.emulation.runtime import Runtime
-from calico_mn.emulation.verification import VerifyingMininet
-from calico_mn.errors import ClusterError, KernelError, UnsupportedError
+from calico_mn.emulation.base import LightMininet, Place, Places
+from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
+from calico_mn.emulation.membership import Membership
+from calico_mn.emulation.multipath import Multipath
+from calico_mn.emulation.node import K8sNode, Pod
+from calico_mn.emulation.runtime import Runtime, no_garbage_collection
+from calico_mn.emulation.verification import Verifier, Watch
+from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.kernel import neighbour_table
 from calico_mn.kernel.tunnel import NoTunnel
-from calico_mn.model import EncapsulationMode, Node, Topology
-from calico_mn.model import Pod as PodModel
-from calico_mn.state import PROTO_BIRD, Namespace
+from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
+from calico_mn.repair import Repair
+from calico_mn.state import Drop, Hook, Namespace
 
 
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A boot makes many objects that all stay: looking through them again and again is in vain."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-class CalicoNet(VerifyingMininet):
+class CalicoNet(LightMininet):
     """An emulated Calico cluster, and a Mininet with all that Mininet offers.
 
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
@@ -79,6 +66,10 @@ class CalicoNet(VerifyingMininet):
         self._controlled = controlled
         self._raise_neighbour_limit = raise_neighbour_limit
         self._runtime: Runtime | None = None
+        self.membership = Membership(self)
+        self.filters = Filters(self)
+        self.multipath = Multipath(self, self.cluster, self._router_states)
+        self.verifier = Verifier(self, topology)
 
     def __enter__(self) -> CalicoNet:
         self.start()
@@ -131,7 +122,7 @@ class CalicoNet(VerifyingMininet):
         try:
             if self._raise_neighbour_limit:
                 neighbour_table.raise_limit(self.topology, self._runtime.directory.identity)
-            with _no_garbage_collection():
+            with no_garbage_collection():
                 self._boot(self._runtime)
         except BaseException:
             self.stop()
@@ -145,12 +136,8 @@ class CalicoNet(VerifyingMininet):
         runtime.create(pods, {key: e.node for key, e in cluster.endpoints.items()})
         hosts = plan.host_states(cluster, self.distributor)
         runtime.create(hosts)
-        self._add_fabric()
-        for name in cluster.nodes:
-            self._attach_node(name)
-        for key in cluster.endpoints:
-            self._attach_pod(key)
-        runtime.fill([*hosts, *pods])
+        self.membership.attach_all()
+        runtime.writer.fill([*hosts, *pods])
 
     def stop(self) -> None:
         """End everything: programs, namespaces, the run's directory. Twice does no harm."""
@@ -165,38 +152,17 @@ class CalicoNet(VerifyingMininet):
 
     # --- what runs
 
-    def _node_state(self, name: str) -> Namespace:
-        """A node's wanted state. With its speaker dead, the routes between nodes stay.
-
-        Those over tunl0 go when Felix takes tunl0's address: with a device's last address the
-        kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
-        """
-        state = self.cluster.node_state(name, self.distributor.table(name))
-        before = self._runtime.states.get(name) if self._runtime else None
-        if before is None or self.distributor.is_alive(name):
-            return state
-        has_tunnel = self.cluster.tunnel_address(name) is not None
-        routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
-                  *(r for r in before.routes if r.protocol == PROTO_BIRD
-                    and (has_tunnel or IPIP.device not in r.devices)))
-        return replace(state, routes=routes)
-
-    def refresh(self, names: Iterable[str]) -> tuple[Delta, ...]:
+    def reconcile(self, names: Iterable[str]) -> tuple[Delta, ...]:
         """Announce what these nodes have now, and bring every node concerned up to date.
 
         A place that is damaged holds up no other: KernelError is raised when all is done.
         """
-        return self.runtime.follow(self._concerned(names))
+        return self.runtime.writer.apply(self.concerned(names))
 
-    def _concerned(self, names: Iterable[str]) -> list[Namespace]:
+    def concerned(self, names: Iterable[str]) -> list[Namespace]:
         """The states after an announcement: of these nodes, of all that hear it, of routers."""
-        announcing = list(names)
-        changed = self.distributor.announce(
-            {name: self.cluster.originated(name) for name in announcing})
-        concerned = dict.fromkeys((*announcing, *sorted(changed)))
-        if self.cluster.datastore_changed():
-            concerned.update(dict.fromkeys(self.cluster.nodes))
-        return [*(self._node_state(name) for name in concerned), *self._router_states()]
+        return [*plan.announced(self.cluster, self.distributor, names, self.runtime.states),
+                *self._router_states()]
 
     def _router_states(self) -> list[Namespace]:
         return [self.cluster.router_state(router) for router in self.topology.underlay.routers]
@@ -208,7 +174,7 @@ class CalicoNet(VerifyingMininet):
         """
         self.cluster.pod_routers = {router.name for router in self.topology.underlay.routers
                                     if enabled or router.pod_routes}
-        return self.runtime.follow(self._router_states())
+        return self.runtime.writer.apply(self._router_states())
 
     def set_ipip_mode(self, mode: EncapsulationMode | str, node: str | None = None
                       ) -> tuple[Delta, ...]:
@@ -246,7 +212,9 @@ class CalicoNet(VerifyingMininet):
         self.cluster.set_mode(wanted, node, encapsulation)
         if self._runtime is None:
             return ()
-        return self.refresh([node] if node else list(self.cluster.nodes))
+        return self.reconcile([node] if node else list(self.cluster.nodes))
+
+    # --- pods, nodes, speakers
 
     def add_pod(self, *, namespace: str = "default", name: str, node: str, ip: str | None = None
                 ) -> Pod:
@@ -255,94 +223,25 @@ class CalicoNet(VerifyingMininet):
         So too for KernelError that names the pod or its node; where another place is damaged,
         the error names that, and the pod runs all the same.
         """
-        runtime = self.runtime
-        try:
-            address = IPv4Address(ip) if ip else None
-        except AddressValueError as wrong:
-            raise ClusterError(f"{namespace}/{name}: {wrong}") from None
-        endpoint = self.cluster.add_pod(PodModel(namespace, name, node, address))
-        state = self.cluster.pod_state(endpoint.key)
-        own, *others = self._concerned([node])
-        try:
-            runtime.create([state], {endpoint.key: node})
-            runtime.change([own])
-            runtime.fill([state])
-        except BaseException:
-            self.cluster.delete_pod(endpoint.key)
-            with suppress(KernelError):
-                self.refresh([node])
-            runtime.discard([endpoint.key])
-            raise
-        pod = self._attach_pod(endpoint.key)
-        runtime.follow(others)
-        return pod
+        return self.membership.add_pod(namespace, name, node, ip)
 
     def delete_pod(self, key: str) -> None:
         """End a pod and what runs in it.
 
         Raises KernelError where its node is damaged; the pod is gone then all the same.
         """
-        runtime = self.runtime
-        endpoint = self._forget_pod(key)
-        try:
-            self.refresh([endpoint.node])
-        finally:
-            runtime.discard([key])
-
-    def _forget_pod(self, key: str) -> WorkloadEndpoint:
-        endpoint = self.cluster.delete_pod(key)
-        self._detach(key)
-        self.pods = [pod for pod in self.pods if pod.name != key]
-        return endpoint
+        self.membership.delete_pod(key)
 
     def add_node(self, name: str, address: str) -> K8sNode:
         """Join one more node; ``address`` with its prefix length. Raises ClusterError."""
-        if name in self.nameToNode:
-            raise ClusterError(f"{name} is in use already")
-        try:
-            node = Node(name, IPv4Interface(address))
-        except (AddressValueError, NetmaskValueError) as wrong:
-            raise ClusterError(f"{name}: {wrong}") from None
-        runtime = self.runtime
-        subnet = self.cluster.fabric.subnet_of(node)
-        self.cluster.add_node(node)
-        self.distributor.add_node(name, node.address.ip)
-        try:
-            changed = self.distributor.announce({name: self.cluster.originated(name)})
-            state = self._node_state(name)
-            runtime.create([state])
-            runtime.change([self.cluster.subnet_state(subnet)])
-            runtime.fill([state])
-        except BaseException:
-            with suppress(KernelError):
-                self._forget_node(node)
-            runtime.discard([name])
-            raise
-        joined = self._attach_node(name)
-        self.refresh(sorted(changed - {name}))
-        return joined
+        return self.membership.add_node(name, address)
 
     def delete_node(self, name: str) -> None:
         """Take a node out of the cluster, with its pods.
 
         Raises KernelError where another node is damaged; this one is gone then all the same.
         """
-        runtime = self.runtime
-        node = self.cluster.node(name)
-        ended = [self._forget_pod(endpoint.key).key for endpoint in self.cluster.pods_on(name)]
-        self._detach(name)
-        self.nodes = [other for other in self.nodes if other.name != name]
-        try:
-            self._forget_node(node)
-        finally:
-            runtime.discard([*ended, name])
-
-    def _forget_node(self, node: Node) -> None:
-        """Take a node out of the bookkeeping, out of the others' routes, and off its switch."""
-        changed = self.distributor.remove_node(node.name)
-        self.cluster.delete_node(node.name)
-        switch = self.cluster.subnet_state(self.cluster.fabric.subnet_of(node))
-        self.runtime.follow([*self._concerned(sorted(changed - {node.name})), switch])
+        self.membership.delete_node(name)
 
     def kill_speaker(self, node: str) -> None:
         """Let a node's route distributor die: routes stay as they are, there and at its peers."""
@@ -351,57 +250,50 @@ class CalicoNet(VerifyingMininet):
     def restart_speaker(self, node: str) -> tuple[Delta, ...]:
         """Bring a dead distributor back; it catches up with what it missed."""
         changed = self.distributor.restart(node)
-        return self.refresh([node, *sorted(changed - {node})])
+        return self.reconcile([node, *sorted(changed - {node})])
 
     def save_logs(self, directory: Path) -> None:
         """Copy the logs of what was wired when, one directory per node."""
         self.runtime.save_logs(directory)
 
-    # --- Mininet's tables
+    # --- components, by the names of the Python surface
 
-    def _link(self, one: DeviceIntf, other: DeviceIntf) -> None:
-        self.links.append(DeviceLink(one, other))
+    def set_filter(self, places: Places, drops: Drops = (), *,
+                   hooks: Iterable[Hook | str] = EVERY_HOOK) -> None:
+        """See :meth:`.filters.Filters.set`."""
+        self.filters.set(places, drops, hooks=hooks)
 
-    def _add_fabric(self) -> None:
-        for subnet in self.topology.underlay.subnets:
-            self._register(SubnetSwitch(subnet.name, self.runtime.spawn), self.switches)
-        for router in self.topology.underlay.routers:
-            node = FabricRouter(router.name, self.runtime.spawn)
-            self.routers.append(node)
-            self._register(node, self.hosts)
-            for position, foot in enumerate(router.interfaces):
-                switch = self.nameToNode[foot.subnet]
-                self._link(DeviceIntf(f"eth{position}", node, str(foot.address)),
-                           DeviceIntf(port_name(router.name), switch))
+    def dropping(self, places: Places, *drops: Drop, hooks: Iterable[Hook | str] = EVERY_HOOK
+                 ) -> AbstractContextManager[None]:
+        """See :meth:`.filters.Filters.dropping`."""
+        return self.filters.dropping(places, *drops, hooks=hooks)
 
-    def _attach_node(self, name: str) -> K8sNode:
-        model = self.cluster.nodes[name]
+    def dropped(self, place: Place) -> dict[Drop, int]:
+        """See :meth:`.filters.Filters.dropped`."""
+        return self.filters.dropped(place)
 
-        def blocks() -> tuple[str, ...]:
-            return tuple(str(block) for block in self.cluster.ipam.blocks(name))
+    def set_multipath_hash(self, policy: int, fields: int = OUTER_FIELDS,
+                           routers: Places | None = None) -> tuple[Delta, ...]:
+        """See :meth:`.multipath.Multipath.set_hash`."""
+        return self.multipath.set_hash(policy, fields, routers)
 
-        node = K8sNode(name, self.runtime.spawn, str(model.address.ip), blocks)
-        self.nodes.append(node)
-        self._register(node, self.hosts)
-        subnet = self.cluster.fabric.subnet_of(model)
-        self._link(DeviceIntf(UPLINK, node, node.address, subnet.cidr.prefixlen),
-                   DeviceIntf(port_name(name), self.nameToNode[subnet.name]))
-        return node
+    def forgetting_flow_hashes(self, routers: Places | None = None
+                               ) -> AbstractContextManager[None]:
+        """See :meth:`.multipath.Multipath.without_flow_hashes`."""
+        return self.multipath.without_flow_hashes(routers)
 
-    def _attach_pod(self, key: str) -> Pod:
-        endpoint = self.cluster.endpoints[key]
-        pod = Pod(key, self.runtime.spawn, str(endpoint.address), endpoint.node, endpoint.device)
-        self.pods.append(pod)
-        self._register(pod, self.hosts)
-        self._link(DeviceIntf("eth0", pod, pod.ip),
-                   DeviceIntf(pod.device, self.nameToNode[pod.node]))
-        return pod
+    def verify(self, places: Places | None = None) -> tuple[Difference, ...]:
+        """See :meth:`.verification.Verifier.verify`."""
+        return self.verifier.verify(places)
 
-    def _detach(self, name: str) -> None:
-        node = self.nameToNode.pop(name)
-        node.terminate()
-        self.hosts.remove(node)
-        for intf in list(node.intfs.values()):
-            if intf.link is not None:
-                self.links.remove(intf.link)
-                intf.link.detach()
+    def repair(self, places: Places | None = None) -> Repair:
+        """See :meth:`.verification.Verifier.repair`."""
+        return self.verifier.repair(places)
+
+    def changed_by_hand(self) -> tuple[str, ...]:
+        """See :meth:`.verification.Verifier.changed_by_hand`."""
+        return self.verifier.changed_by_hand()
+
+    def watch(self) -> Watch:
+        """See :meth:`.verification.Verifier.watch`."""
+        return self.verifier.watch()

@@ -1,20 +1,22 @@
-"""What a boot makes, as states, in the order in which it makes them. Pure.
+"""What a boot makes and what a change concerns, as states in the order of their making. Pure.
 
-:class:`calico_mn.CalicoNet` boots from these very functions; as commands they are what
-``calico-mn plan`` prints.
+In go the cluster and the route engine; out come the states of the namespaces. What
+:class:`calico_mn.CalicoNet` boots from is, as commands, what ``calico-mn plan`` prints.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.delta import creation
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
-from calico_mn.state import Namespace
+from calico_mn.state import PROTO_BIRD, Namespace
 
 SWITCH, ROUTER, NODE, POD = "switch", "router", "node", "pod"
 
@@ -44,6 +46,37 @@ def host_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
 def pod_states(cluster: Cluster) -> list[Namespace]:
     """The pods. A node makes both ends of their veths, so nodes are filled before them."""
     return [cluster.pod_state(key) for key in cluster.endpoints]
+
+
+def announced(cluster: Cluster, engine: RouteEngine, names: Iterable[str],
+              before: Mapping[str, Namespace]) -> list[Namespace]:
+    """The states after these nodes announced what they have: theirs, and of all that hear it.
+
+    ``before`` has the states until now.
+    """
+    announcing = list(names)
+    changed = engine.announce({name: cluster.originated(name) for name in announcing})
+    concerned = dict.fromkeys((*announcing, *sorted(changed)))
+    if cluster.datastore_changed():
+        concerned.update(dict.fromkeys(cluster.nodes))
+    return [node_state(cluster, engine, name, before.get(name)) for name in concerned]
+
+
+def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespace | None
+               ) -> Namespace:
+    """A node's wanted state. With its speaker dead, the routes between nodes stay.
+
+    Those over tunl0 go when Felix takes tunl0's address: with a device's last address the
+    kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
+    """
+    state = cluster.node_state(name, engine.table(name))
+    if before is None or engine.is_alive(name):
+        return state
+    has_tunnel = cluster.tunnel_address(name) is not None
+    routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
+              *(r for r in before.routes if r.protocol == PROTO_BIRD
+                and (has_tunnel or IPIP.device not in r.devices)))
+    return replace(state, routes=routes)
 
 
 def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: int = 2

@@ -1,43 +1,30 @@
-"""A running cluster in the kernel: states written, programs started, everything ended again.
+"""A running cluster in the kernel: its namespaces, programs and directory, ended again together.
 
 Knows namespaces and states, not Mininet and not Calico. :class:`Runtime` is what is left to
-clean up after a Ctrl-C, so all that must end is known to it.
+clean up after a Ctrl-C, so all that must end is known to it. What the namespaces hold is its
+``writer``'s to change and its ``reconciler``'s to verify and repair.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from calico_mn.delta import Delta, delta, full_delta
-from calico_mn.difference import Difference
-from calico_mn.emulation.damage import damage
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import (
-    cleanup,
-    facts,
-    flowhash,
-    limits,
-    packetfilter,
-    processes,
-    read,
-    tunnel,
-)
+from calico_mn.kernel import cleanup, limits, processes, read, tunnel
 from calico_mn.kernel.capture import BulkCapture, Capture
-from calico_mn.kernel.netns import NamespaceThread, environment
+from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace, environment
 from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.runs import LogEntry, RunDirectory
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.kernel.write import KernelWriter
-from calico_mn.present import Owned
-from calico_mn.repair import Repair
-from calico_mn.state import IPIP, Bridge, Drop, Filter, Namespace, Route, Tunnel
+from calico_mn.state import IPIP, Namespace, Route, Tunnel
 
 Result = TypeVar("Result")
 
@@ -49,6 +36,47 @@ def _named(name: str) -> Iterator[None]:
         yield
     except KernelError as error:
         raise KernelError(f"{name}: {error}") from error
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """A boot makes many objects that all stay: looking through them again and again finds
+    nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class NodeLogs:
+    """What was done in each namespace, as commands, in the log of its node.
+
+    Implements :class:`calico_mn.kernel.write.Journal`.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self._log_of: dict[str, str] = {}
+        self._unwritten: dict[str, list[LogEntry]] = {}
+
+    def directory_of(self, name: str, owner: str) -> Path:
+        """Where the log of ``name`` is, that of ``owner`` (a pod's node)."""
+        self._log_of[name] = owner
+        return self._directory.log_directory(owner)
+
+    def note(self, name: str, commands: Sequence[str]) -> None:
+        """Remember what was done in a namespace just now."""
+        self._unwritten.setdefault(self._log_of[name], []).append(LogEntry(name, commands))
+
+    def flush(self) -> None:
+        """Append what was noted to the logs, one file after the other."""
+        entries, self._unwritten = self._unwritten, {}
+        for owner, items in entries.items():
+            with suppress(OSError):
+                self._directory.write(owner, items)
 
 
 class Runtime:
@@ -71,19 +99,15 @@ class Runtime:
                 "removed": [run.identity for run in self.removed]}, name)
             undo.pop_all()
         self._thread = NamespaceThread()
-        self._log_of: dict[str, str] = {}
-        self._unwritten: dict[str, list[LogEntry]] = {}
-        self._writer = KernelWriter(self._thread, self.tunnel, self._journal)
-        self._reconciler = Reconciler(self._thread, self._writer, self.tunnel)
-        # Held from a change in the kernel until the states say so too: who verifies meanwhile,
-        # in another thread, would see a difference that is none.
-        self._changing = threading.RLock()
-        self.states: dict[str, Namespace] = {}
-        self.filters: dict[str, Filter] = {}
-        #: what failed in places that are behind, oldest first
-        self._missed: dict[str, tuple[Delta, ...]] = {}
-        self.without_flow_hashes: set[str] = set()
+        self.logs = NodeLogs(self.directory)
+        self.writer = KernelWriter(self._thread, self.tunnel, self.logs)
+        self.reconciler = Reconciler(self._thread, self.writer, self.tunnel)
         self.is_open = True
+
+    @property
+    def states(self) -> Mapping[str, Namespace]:
+        """What each namespace should hold."""
+        return self.writer.states
 
     def create(self, states: Sequence[Namespace], log_of: Mapping[str, str] | None = None
                ) -> None:
@@ -91,119 +115,26 @@ class Runtime:
 
         ``log_of`` names whose log tells of a namespace (a pod's node).
         """
-        logs = {}
-        for state in states:
-            owner = (log_of or {}).get(state.name, state.name)
-            self._log_of[state.name] = owner
-            logs[state.name] = self.directory.log_directory(owner)
-        self._writer.create(states, logs)
-
-    def fill(self, states: Sequence[Namespace]) -> None:
-        """Put what the states say into namespaces that were just created."""
-        with self._changing:
-            try:
-                self._writer.fill(states)
-            finally:
-                self._write_logs()
-            self.states.update((state.name, state) for state in states)
-
-    def change(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
-        """Bring filled namespaces to new states, all or none; the changes that it took."""
-        wanted = list(states)
-        with self._changing:
-            changes = tuple(change for state in wanted
-                            if (change := delta(self.states[state.name], state)))
-            try:
-                self._writer.apply(changes)
-            except BaseException:
-                self._undo(wanted)
-                raise
-            finally:
-                self._write_logs()
-            self.states.update((state.name, state) for state in wanted)
-        return changes
-
-    def verify(self, names: Collection[str], owned: Mapping[str, Owned]) -> tuple[Difference, ...]:
-        """What differs in these namespaces from what they should hold."""
-        with self._changing:
-            return self._reconciler.differences(self.states, names, owned)
-
-    def repair(self, names: Collection[str], owned: Mapping[str, Owned]) -> Repair:
-        """Bring these namespaces back to what they should hold, as far as the kernel lets us."""
-        with self._changing:
-            try:
-                done = self._reconciler.repair(self.states, names, owned)
-            finally:
-                self._write_logs()
-            for name in {*names} - {difference.namespace for difference in done.remaining}:
-                self._missed.pop(name, None)
-            return done
-
-    def follow(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
-        """As :meth:`change`, but a place that fails holds up no other, and is behind from then on.
-
-        The states count as wanted everywhere. A place that is behind is written as a whole at
-        its next change here. Raises KernelError at the end, for all that failed.
-        """
-        wanted = {state.name: state for state in states}
-        with self._changing:
-            behind = self._missed.keys() & wanted.keys()
-            changes = {name: change for name, state in wanted.items()
-                       if (change := delta(self.states[name], state)) or name in behind}
-            due = {name: change if name not in behind
-                   else full_delta(change, wanted[name], self._missed[name])
-                   for name, change in changes.items()}
-            try:
-                failures = self._writer.apply_best_effort(due.values(), behind)
-            finally:
-                self._write_logs()
-            self.states.update(wanted)
-            for name in due:
-                missed = self._missed.pop(name, ())
-                if name in failures:
-                    self._missed[name] = (*missed, changes[name])
-        if failures:
-            raise KernelError(self._told(failures))
-        return tuple(due.values())
-
-    def _told(self, failures: Mapping[str, KernelError]) -> str:
-        """What happened to whom, what is broken there, and what to do."""
-        lines = []
-        for name, error in failures.items():
-            broken = self.damage(name)
-            lines.append(f"{error}" + (f" ({', '.join(broken)})" if broken else ""))
-        lines.append(f"Everything else is up to date. To mend {', '.join(failures)}: calico-mn"
-                     " verify --repair (net.repair() in Python); or mend it by hand and ask for the"
-                     " same again.")
-        return "\n".join(lines)
-
-    def damage(self, name: str) -> list[str]:
-        """What a person broke in a namespace, in a few words; see :mod:`.damage`."""
-        return damage(self.inside(name, facts.read), self.states[name])
-
-    def _undo(self, wanted: Iterable[Namespace]) -> None:
-        """Take back a change that failed half-way, as far as the kernel lets us."""
-        for state in wanted:
-            with suppress(KernelError):
-                self._writer.apply([delta(state, self.states[state.name])])
+        self.writer.create(states, {
+            state.name: self.logs.directory_of(
+                state.name, (log_of or {}).get(state.name, state.name)) for state in states})
 
     def discard(self, names: Sequence[str]) -> None:
         """End namespaces and the programs in them."""
-        inodes = {self._writer.namespaces[name].inode for name in names
-                  if name in self._writer.namespaces}
-        with self._changing:
-            for name in names:
-                self.states.pop(name, None)
-                self.filters.pop(name, None)
-                self._missed.pop(name, None)
-        processes.end_in_namespaces(inodes)
-        self._writer.discard(names)
+        processes.end_in_namespaces({self.writer.namespaces[name].inode for name in names
+                                     if name in self.writer.namespaces})
+        self.writer.discard(names)
+
+    def namespace(self, name: str) -> NetworkNamespace:
+        """A namespace's handle. Raises ClusterError if it is gone."""
+        namespace = self.writer.namespaces.get(name)
+        if not self.is_open or namespace is None:
+            raise ClusterError(f"{name} is not running")
+        return namespace
 
     def spawn(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program in a namespace. Raises ToolError, or ClusterError if it is gone."""
-        namespace = self._writer.namespaces.get(name)
-        if not self.is_open or namespace is None:
-            raise ClusterError(f"{name} is not running")
+        namespace = self.namespace(name)
         directory = options.pop("cwd", None) or os.getcwd()
         marked = environment(self.directory.identity, options.pop("env", None))
         return self._thread.call(
@@ -211,9 +142,7 @@ class Runtime:
 
     def open(self, name: str) -> tuple[int, int]:
         """New descriptors of a namespace and its mounts; whoever gets them closes them."""
-        namespace = self._writer.namespaces.get(name)
-        if not self.is_open or namespace is None:
-            raise ClusterError(f"{name} is not running")
+        namespace = self.namespace(name)
         return self._thread.call(self._thread.open, namespace)
 
     def capture(self, name: str, device: str, wanted: CaptureFilter) -> Capture:
@@ -234,58 +163,13 @@ class Runtime:
         Sockets that it opens belong to the namespace, and /proc/thread-self/net is its own.
         Raises ClusterError if the namespace is gone.
         """
-        namespace = self._writer.namespaces.get(name)
-        if not self.is_open or namespace is None:
-            raise ClusterError(f"{name} is not running")
+        namespace = self.namespace(name)
 
         def entered() -> Result:
             self._thread.enter(namespace)
             return job(*args)
 
         return self._thread.call(entered)
-
-    def filter(self, name: str, wanted: Filter) -> None:
-        """Lose packets in a namespace as ``wanted`` says, and no others.
-
-        Raises UnsupportedError without nft or what it needs of the kernel, KernelError when the
-        kernel refuses the rules; then all is as before.
-        """
-        is_switch = any(isinstance(device, Bridge) for device in self.states[name].devices)
-        lines = packetfilter.change(self.filters.get(name, {}), wanted, is_switch=is_switch)
-        if not lines:
-            return
-        self._nft(name, packetfilter.APPLY, "\n".join(lines) + "\n")
-        self.filters[name] = dict(wanted)
-        self._journal(name, [f"nft '{line}'" for line in lines])
-        self._write_logs()
-
-    def dropped(self, name: str) -> dict[Drop, int]:
-        """How many packets of each kind a namespace's filter has lost."""
-        present = self.filters.get(name)
-        if not present:
-            return {}
-        return packetfilter.counts(self._nft(name, packetfilter.LIST_COUNTERS), present)
-
-    def erase_flow_hashes(self, name: str, erase: bool) -> None:
-        """Let a namespace's devices forget flow hashes, or keep them again; see kernel.flowhash.
-
-        Only for a namespace without programs of the tunnel's. Raises UnsupportedError.
-        """
-        namespace = self._writer.namespaces[name]
-        devices = [device.name for device in self.states[name].devices]
-        indexes = [namespace.index(device) for device in devices]
-
-        def job() -> None:
-            self._thread.enter(namespace)
-            (flowhash.forget if erase else flowhash.remember)(indexes)
-
-        self._thread.call(job)
-        (self.without_flow_hashes.add if erase else self.without_flow_hashes.discard)(name)
-        program = "ingress bpf da forget/flow_hash" if erase else ""
-        self._journal(name, [line for device in devices for line in (
-            [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {program}"]
-            if erase else [f"tc qdisc del dev {device} clsact"])])
-        self._write_logs()
 
     def kernel_routes(self, name: str) -> tuple[Route, ...]:
         """The main routing table of a namespace as the kernel has it now."""
@@ -295,12 +179,6 @@ class Runtime:
         """Whether there is a tunl0 of ours in a namespace."""
         return any(isinstance(device, Tunnel) and device.kind == IPIP
                    for device in self.states[name].devices)
-
-    def _nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
-        packetfilter.require_nft()
-        return packetfilter.finish(name, self.spawn(
-            name, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
 
     def save_logs(self, directory: Path) -> None:
         """Copy the nodes' logs, which disappear with the run. Raises KernelError if it cannot."""
@@ -315,13 +193,13 @@ class Runtime:
         if not self.is_open:
             return
         self.is_open = False
-        inodes = {n.inode for n in self._writer.namespaces.values()}
+        inodes = {n.inode for n in self.writer.namespaces.values()}
         with ExitStack() as last_to_first:
             # Each is done whatever becomes of those before it.
             last_to_first.callback(self.directory.remove)
             last_to_first.callback(self._thread.close)
             last_to_first.callback(self._thread.call, self.tunnel.close)
-            last_to_first.callback(self._writer.close)
+            last_to_first.callback(self.writer.close)
             last_to_first.callback(processes.end_in_namespaces, inodes)
             last_to_first.callback(processes.end, self._thread.processes)
             last_to_first.callback(os.close, self._reserve)
@@ -331,14 +209,3 @@ class Runtime:
         """Jobs that still wait in the thread would take the descriptor that was kept for ending."""
         with suppress(KernelError):
             self._thread.call(os.getpid)
-
-    def _journal(self, name: str, commands: Sequence[str]) -> None:
-        self._unwritten.setdefault(self._log_of[name], []).append(
-            LogEntry(name, commands))
-
-    def _write_logs(self) -> None:
-        """Append what happened to the logs, one file after the other."""
-        entries, self._unwritten = self._unwritten, {}
-        for owner, items in entries.items():
-            with suppress(OSError):
-                self.directory.write(owner, items)

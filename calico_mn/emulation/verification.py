@@ -1,28 +1,48 @@
-"""Whether a running cluster still is what it should be, and bringing it back."""
+"""Whether a running cluster still is what it should be, bringing it back, and following it.
+
+The net has one :class:`Verifier` as ``net.verifier``. A :class:`Watch` tells differences from the
+wanted state as they appear and disappear: notifications say where to look; a look at everything
+from time to time finds what the kernel does not tell (some sysctls), and namespaces that came or
+went.
+"""
 
 from __future__ import annotations
 
+import select
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
 from calico_mn.calico import ownership
 from calico_mn.difference import Difference
-from calico_mn.emulation.filters import Places
-from calico_mn.emulation.multipath import MultipathMininet
-from calico_mn.emulation.watch import Watch
+from calico_mn.emulation.base import LightMininet, Places
+from calico_mn.errors import ClusterError, KernelError
+from calico_mn.kernel.notifications import Notifications
+from calico_mn.model import Topology
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
 
 #: how many things of a place are named in a sentence
 _CLAUSES = 3
+#: how long it must be quiet before a look, and how long a look waits for quiet at most, seconds
+_QUIET_S, _PATIENCE_S = 0.05, 0.3
 
 
-class VerifyingMininet(MultipathMininet):
-    """The part of :class:`calico_mn.CalicoNet` that compares the kernel with what is wanted."""
+class Verifier:
+    """Compares the kernel with what is wanted; knows what in a node's namespace is Calico's."""
+
+    def __init__(self, net: LightMininet, topology: Topology) -> None:
+        self._net = net
+        self._topology = topology
 
     def verify(self, places: Places | None = None) -> tuple[Difference, ...]:
         """What differs between the wanted state and the kernel's, in these places or in all.
 
         Empty when all is well. Raises ClusterError for an unknown place.
         """
-        return self.runtime.verify(self._chosen(places), self._owned())
+        return self._net.runtime.reconciler.differences(self._chosen(places), self._owned())
 
     def repair(self, places: Places | None = None) -> Repair:
         """Bring these places, or all, back to the wanted state; what that took.
@@ -30,7 +50,7 @@ class VerifyingMininet(MultipathMininet):
         A veth has two ends: where one was lost, the place at the other end is repaired as well.
         What cannot be repaired does not stop the rest: see ``remaining`` and ``failures``.
         """
-        return self.runtime.repair(self._chosen(places), self._owned())
+        return self._net.runtime.reconciler.repair(self._chosen(places), self._owned())
 
     def changed_by_hand(self) -> tuple[str, ...]:
         """What is not as wanted, in a few words by place: ``node31: eth0 is down``.
@@ -40,15 +60,138 @@ class VerifyingMininet(MultipathMininet):
         by_place: dict[str, list[str]] = {}
         for difference in self.verify():
             by_place.setdefault(difference.namespace, []).append(difference.clause)
-        return tuple(f"{place}: {', '.join((self.runtime.damage(place) or clauses)[:_CLAUSES])}"
+        diagnose = self._net.runtime.writer.diagnose
+        return tuple(f"{place}: {', '.join((diagnose(place) or clauses)[:_CLAUSES])}"
                      for place, clauses in by_place.items())
 
     def watch(self) -> Watch:
-        """Begin to follow the kernel's notifications; see :class:`.watch.Watch`."""
-        return Watch(lambda: list(self.runtime.states), self.runtime.inside, self.verify)
+        """Begin to follow the kernel's notifications; see :class:`.verification.Watch`."""
+        runtime = self._net.runtime
+        return Watch(lambda: list(self._net.runtime.states), runtime.inside, self.verify)
 
     def _chosen(self, places: Places | None) -> list[str]:
-        return list(self.runtime.states) if places is None else self._names(places)
+        return (list(self._net.runtime.states) if places is None
+                else self._net.names_of(places))
 
     def _owned(self) -> dict[str, Owned]:
-        return dict.fromkeys(self.cluster.nodes, ownership.of_node(self.topology.pools))
+        owned = ownership.of_node(self._topology.pools)
+        return dict.fromkeys((node.name for node in self._net.nodes), owned)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs since the last look, and what no longer does."""
+
+    appeared: tuple[Difference, ...] = ()
+    disappeared: tuple[Difference, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.appeared or self.disappeared)
+
+
+class Watch:
+    """Notifications of all namespaces of a cluster.
+
+    :meth:`wait` and :meth:`look` are two, so that whoever keeps others from changing the cluster
+    meanwhile needs to do so for the look alone. ``interval``: seconds between looks at all.
+    """
+
+    def __init__(self, names: Callable[[], list[str]], inside: Callable[..., Any],
+                 verify: Callable[[list[str]], Sequence[Difference]], interval: float = 5) -> None:
+        self._names = names
+        self._inside = inside
+        self._verify = verify
+        self._interval = interval
+        self._poll = select.epoll()
+        self._sockets: dict[str, Notifications] = {}
+        self._of: dict[int, str] = {}
+        self._dirty: set[str] = set()
+        self._known: dict[str, tuple[Difference, ...]] = {}
+        self._due = 0.0
+        self._follow()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+        self._poll.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most ``seconds`` for a reason to look; whether there is one.
+
+        When something happens, it waits a little longer, until it is over.
+        """
+        deadline = time.monotonic() + seconds
+        if not self._dirty:
+            self._listen(max(0.0, min(deadline, self._due) - time.monotonic()))
+        patience = time.monotonic() + _PATIENCE_S
+        while self._dirty and time.monotonic() < patience:
+            if not self._listen(_QUIET_S):
+                break
+        return bool(self._dirty) or time.monotonic() >= self._due
+
+    def look(self) -> Change:
+        """Verify where something happened, or everywhere when it is time; what is new."""
+        if time.monotonic() >= self._due:
+            self._follow()
+            self._dirty = set(self._sockets)
+            self._due = time.monotonic() + self._interval
+        dirty, self._dirty = self._dirty & set(self._names()), set()
+        found: dict[str, list[Difference]] = {name: [] for name in dirty}
+        for item in self._verify(list(dirty)):
+            found[item.namespace].append(item)
+        appeared: list[Difference] = []
+        disappeared: list[Difference] = []
+        for name, items in found.items():
+            before = self._known.get(name, ())
+            appeared += (item for item in items if item not in before)
+            disappeared += (item for item in before if item not in items)
+            self._known[name] = tuple(items)
+        return Change(tuple(appeared), tuple(disappeared))
+
+    def follow(self, on_change: Callable[[Change], None], stop: Callable[[], bool]) -> None:
+        """Call ``on_change`` with each change until ``stop`` says so, which is asked every 0.2 s.
+
+        Ends too when the cluster is stopped.
+        """
+        with suppress(ClusterError):
+            while not stop():
+                if self.wait(0.2) and (change := self.look()):
+                    on_change(change)
+
+    def _listen(self, seconds: float) -> bool:
+        """Wait for notifications; whether any came. Their namespaces are to be looked at."""
+        some = False
+        for descriptor, _events in self._poll.poll(seconds):
+            name = self._of[descriptor]
+            with suppress(KernelError):
+                self._sockets[name].drain()
+            self._dirty.add(name)
+            some = True
+        return some
+
+    def _follow(self) -> None:
+        """Listen in namespaces that are new, and no more in those that are gone."""
+        names = self._names()
+        for name in set(self._sockets) - set(names):
+            sock = self._sockets.pop(name)
+            self._of.pop(sock.fileno(), None)
+            self._poll.unregister(sock.fileno())
+            sock.close()
+            self._known.pop(name, None)
+        for name in names:
+            if name not in self._sockets:
+                try:
+                    sock = self._inside(name, Notifications)
+                except (ClusterError, KernelError, OSError):
+                    continue
+                self._sockets[name] = sock
+                self._of[sock.fileno()] = name
+                self._poll.register(sock.fileno(), select.EPOLLIN)

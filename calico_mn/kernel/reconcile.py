@@ -37,23 +37,34 @@ class Reconciler:
         self._writer = writer
         self._tunnel = tunnel
 
-    def differences(self, states: Mapping[str, Namespace], names: Collection[str],
-                    owned: Mapping[str, Owned]) -> tuple[Difference, ...]:
-        """What differs in ``names``, in the order of ``states``."""
-        return self._compare(states, self._read(states, names), owned)
+    def differences(self, names: Collection[str], owned: Mapping[str, Owned]
+                    ) -> tuple[Difference, ...]:
+        """What differs in ``names``, in the order in which the writer has its states."""
+        with self._writer.changing:
+            return self._compare(self._read(names), owned)
 
-    def repair(self, states: Mapping[str, Namespace], names: Collection[str],
-               owned: Mapping[str, Owned]) -> Repair:
+    def repair(self, names: Collection[str], owned: Mapping[str, Owned]) -> Repair:
         """Bring ``names`` back, and the namespaces that have the other end of a veth lost there.
 
         What cannot be repaired is left, with its reason, and does not stop the rest.
         """
+        with self._writer.changing:
+            try:
+                repair = self._repair(names, owned)
+            finally:
+                self._writer.flush()
+            for name in {*names} - {difference.namespace for difference in repair.remaining}:
+                self._writer.unapplied.pop(name, None)
+            return repair
+
+    def _repair(self, names: Collection[str], owned: Mapping[str, Owned]) -> Repair:
+        states = self._writer.states
         ends = veth_ends(states)
-        first = self._compare(states, self._read(states, names), owned)
+        first = self._compare(self._read(names), owned)
         affected = {item.namespace for item in first} | {
             ends[end][0] for end in lost_devices(first) if end in ends}
-        presents = self._read(states, affected)
-        remaining = self._compare(states, presents, owned)
+        presents = self._read(affected)
+        remaining = self._compare(presents, owned)
         done: list[Done] = []
         failures: list[str] = []
         given_up: set[str] = set()
@@ -67,8 +78,8 @@ class Reconciler:
             for change in deltas:
                 if change.namespace not in given_up:
                     self._carry_out(change, done, failures, given_up)
-            presents = self._read(states, affected)
-            before, remaining = remaining, self._compare(states, presents, owned)
+            presents = self._read(affected)
+            before, remaining = remaining, self._compare(presents, owned)
             if remaining == before:
                 break
         self._remember_indexes(presents, given_up)
@@ -77,15 +88,15 @@ class Reconciler:
     def _carry_out(self, change: Delta, done: list[Done], failures: list[str],
                    given_up: set[str]) -> None:
         try:
-            self._writer.apply([change])
+            self._writer.write([change])
         except KernelError as error:
             failures.append(str(error))
             given_up.add(change.namespace)
             return
         done.append(Done(change.namespace, tuple(iptext.commands(change))))
 
-    def _read(self, states: Mapping[str, Namespace], names: Collection[str]) -> list[Present]:
-        wanted = [state for name, state in states.items() if name in names]
+    def _read(self, names: Collection[str]) -> list[Present]:
+        wanted = [state for name, state in self._writer.states.items() if name in names]
         return self._thread.call(self._read_all, wanted)
 
     def _read_all(self, wanted: Collection[Namespace]) -> list[Present]:
@@ -102,12 +113,12 @@ class Reconciler:
                      and device.kind == IPIP
                      for program in self._tunnel.programs(device))
 
-    def _compare(self, states: Mapping[str, Namespace], presents: Collection[Present],
-                 owned: Mapping[str, Owned]) -> tuple[Difference, ...]:
+    def _compare(self, presents: Collection[Present], owned: Mapping[str, Owned]
+                 ) -> tuple[Difference, ...]:
         nothing = Owned()
         return tuple(
             item for present in presents
-            for state in (states[present.name],)
+            for state in (self._writer.states[present.name],)
             for item in compare(
                 state, present, owned.get(present.name, nothing),
                 tunnel_kind=self._tunnel.kind, programs=self._programs(state),

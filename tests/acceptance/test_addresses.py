@@ -224,7 +224,7 @@ def test_a23_delete_succeeds_where_somebody_removed_the_device_before(boot):
     expect_connectivity(net, full_mesh("a", "b"))
 
 
-@pytest.mark.parametrize("step", ["create", "fill", "apply"])
+@pytest.mark.parametrize("step", ["create", "fill", "change"])
 def test_a23_when_wiring_fails_the_address_is_given_back_and_nothing_stays(boot, monkeypatch, step):
     net = boot(one_subnet("Always"))
     before = {node: routes(net, node) for node in ("node31", "node32")}

@@ -20,12 +20,13 @@ from support.routes import routes
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
-from calico_mn.emulation.runtime import Runtime
+from calico_mn.emulation.membership import Membership
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.runs import RunDirectory
 from calico_mn.kernel.steps import Plan
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.model import Topology
 
 pytestmark = pytest.mark.root
@@ -126,8 +127,8 @@ def test_an_exception_inside_with_cleans_up_and_is_passed_on(tunnel, nothing_is_
     (Plan, "send", 0),
     (NetlinkSocket, "attempt", 2),
     (RunDirectory, "log_directory", 1),
-    (Runtime, "fill", 0),
-    (CalicoNet, "_attach_pod", 1),
+    (KernelWriter, "fill", 0),
+    (Membership, "attach_pod", 1),
 ])  # fmt: skip
 @pytest.mark.parametrize("error", [KernelError("made to fail"), KeyboardInterrupt()], ids=repr)
 def test_a_boot_that_fails_in_the_middle_leaves_nothing(

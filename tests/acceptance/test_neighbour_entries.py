@@ -1,12 +1,11 @@
 """Neighbours, FDB entries and VXLAN devices of a state: made, read back, changed, repaired."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from calico_mn.delta import delta
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.tunnel import NoTunnel
@@ -39,6 +38,16 @@ HERE = Namespace(
     neighbours=(NEIGHBOUR,), fdb=(FDB,))
 
 
+class NoJournal:
+    """Tells nothing to anyone."""
+
+    def note(self, name: str, commands: Sequence[str]) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
 @dataclass
 class Pair:
     """Two namespaces with a cable between them."""
@@ -46,14 +55,12 @@ class Pair:
     thread: NamespaceThread
     writer: KernelWriter
     reconciler: Reconciler
-    states: dict[str, Namespace]
 
     def bring_to(self, wanted: Namespace) -> None:
-        self.writer.apply([delta(self.states[wanted.name], wanted)])
-        self.states[wanted.name] = wanted
+        self.writer.change([wanted])
 
     def differences(self) -> list[str]:
-        return [line for item in self.reconciler.differences(self.states, list(self.states), OWNED)
+        return [line for item in self.reconciler.differences(list(self.writer.states), OWNED)
                 for line in item.lines]
 
     def run(self, *command: str) -> str:
@@ -65,12 +72,11 @@ class Pair:
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
     thread, tunnel = NamespaceThread(), NoTunnel("there is none in this test")
-    writer = KernelWriter(thread, tunnel, lambda name, commands: None)
-    states = {state.name: state for state in (FAR, HERE)}
+    writer = KernelWriter(thread, tunnel, NoJournal())
     try:
-        writer.create(list(states.values()), dict.fromkeys(states, tmp_path))
-        writer.fill(list(states.values()))
-        yield Pair(thread, writer, Reconciler(thread, writer, tunnel), states)
+        writer.create([FAR, HERE], {"far": tmp_path, "here": tmp_path})
+        writer.fill([FAR, HERE])
+        yield Pair(thread, writer, Reconciler(thread, writer, tunnel))
     finally:
         writer.close()
         thread.close()
@@ -146,7 +152,7 @@ def test_what_was_changed_by_hand_is_seen_and_repaired(pair, command, difference
     pair.run(*command)
     if difference is not None:
         assert pair.differences() == difference
-    repaired = pair.reconciler.repair(pair.states, list(pair.states), OWNED)
+    repaired = pair.reconciler.repair(list(pair.writer.states), OWNED)
     assert repaired.found
     assert repaired.remaining == ()
     assert repaired.failures == ()
@@ -163,5 +169,5 @@ def test_a_vxlan_device_with_another_vni_is_made_again(pair):
         f" nolearning mtu 1450 txqueuelen 1000 address {DEVICE.mac} up",
         "+ link vxlan.calico type vxlan id 1 local 192.168.57.1 dev eth0 dstport 4789"
         f" nolearning mtu 1450 txqueuelen 1000 address {DEVICE.mac} up"]
-    assert pair.reconciler.repair(pair.states, ["here"], OWNED).remaining == ()
+    assert pair.reconciler.repair(["here"], OWNED).remaining == ()
     assert pair.differences() == []

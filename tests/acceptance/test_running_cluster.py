@@ -164,7 +164,7 @@ def test_a_mode_change_covers_pods_and_nodes_that_came_later(boot):
     expect_connectivity(net, full_mesh("a", "b", "c", "d"))
 
 
-@pytest.mark.parametrize("step", ["create", "fill", "apply"])
+@pytest.mark.parametrize("step", ["create", "fill", "change"])
 def test_a_node_whose_wiring_fails_leaves_nothing_and_may_be_added_again(boot, monkeypatch, step):
     net = boot(one_subnet("Always"))
     before = {name: routes(net, name) for name in ("node31", "node32")}

@@ -270,7 +270,7 @@ def test_places_are_verified_and_repaired_by_name(boot):
 
 def test_what_cannot_be_repaired_is_said_and_the_rest_is_repaired(boot):
     net = boot(two_subnets("Always"))
-    namespace = net.runtime._writer.namespaces["default/a"]
+    namespace = net.runtime.writer.namespaces["default/a"]
     # Held by the test: the kernel ends a namespace in the background, and its veth on node31 goes.
     held, namespace.descriptor = namespace.descriptor, -1
     run(net, "node32", "ip route del 10.22.33.0/26")

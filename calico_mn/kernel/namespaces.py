@@ -1,0 +1,157 @@
+"""A cluster's namespaces, from their birth to their end: what is theirs before any device arrives.
+
+In go wanted states and the log directories; out come empty namespaces that have their sysctls, and
+their tunl0 (down), since both must be there before the devices. What else a state says is
+:mod:`calico_mn.kernel.write`'s business.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+
+from calico_mn.errors import KernelError, UnsupportedError
+from calico_mn.kernel import encode, iptext, limits, read
+from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
+from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
+from calico_mn.kernel.tunnel import TunnelBackend
+from calico_mn.state import IPIP, Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
+
+
+class Namespaces:
+    """Makes namespaces in the background, and lets go of them. ``by_name`` has those there are."""
+
+    def __init__(self, thread: NamespaceThread, tunnel: TunnelBackend) -> None:
+        self._thread = thread
+        self._tunnel = tunnel
+        self._inherited: dict[str, int | None] = {}
+        self._fresh: NetworkNamespace | None = None
+        self._ipv6 = Path("/proc/sys/net/ipv6").exists()
+        self._creating: list[Future[None]] = []
+        self.by_name: dict[str, NetworkNamespace] = {}
+
+    def create(self, states: Sequence[Namespace], logs: Mapping[str, Path]) -> None:
+        """Begin to make the namespaces of ``states``: with sysctls and tunnels (down) only.
+
+        ``logs`` holds for each the directory that its programs see as the CNI plug-in's log
+        directory. Returns at once; what fails is raised by :meth:`settle`.
+        """
+        self._allow_descriptors(len(self.by_name) + len(states))
+        self._creating.append(self._thread.submit(self._create, states, logs))
+
+    def settle(self) -> None:
+        """Wait for the namespaces that are being made. Raises what went wrong."""
+        while self._creating:
+            self._creating.pop(0).result()
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Let go of namespaces; what is in them ends with them."""
+        for future in self._creating:
+            future.exception()
+        namespaces = [self.by_name.pop(name) for name in names if name in self.by_name]
+        self._thread.call(self._discard, namespaces)
+
+    def close(self) -> None:
+        """Let go of all namespaces."""
+        self.discard([])
+        self.discard(list(self.by_name))
+        if self._fresh is not None:
+            self._thread.call(self._discard, [self._fresh])
+            self._fresh = None
+
+    @staticmethod
+    def _allow_descriptors(namespaces: int) -> None:
+        """A namespace is a descriptor, a running shell two more: raise our own soft limit."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 4 * namespaces + 512
+        if soft < wanted:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+    # What follows runs in the namespace thread.
+
+    def write_sysctls(self, items: Iterable[Sysctl], namespace: NetworkNamespace, *,
+                      fresh: bool = False) -> None:
+        """Those that no link message can set; in a fresh namespace only where it matters.
+
+        On a kernel without IPv6 its settings are left out. Raises KernelError.
+        """
+        for item in items:
+            if item.device not in ("", "all", "default"):
+                continue
+            if item.family == "ipv6" and not self._ipv6:
+                continue
+            if fresh and self._inherited_value(item, namespace) == item.value:
+                continue
+            _write_sysctl(item, namespace)
+
+    def _discard(self, namespaces: Sequence[NetworkNamespace]) -> None:
+        for namespace in namespaces:
+            self._thread.discard(namespace)
+
+    def _create(self, states: Sequence[Namespace], logs: Mapping[str, Path]) -> None:
+        if self._fresh is None:
+            self._fresh = self._thread.create("fresh")
+            with NetlinkSocket() as netlink:
+                self._fresh.indexes = read.device_indexes(netlink)
+        self._refuse_unknown_shaping(states)
+        for state in states:
+            namespace = self._thread.create(state.name)
+            namespace.indexes.update(self._fresh.indexes)
+            namespace.logs = logs[state.name]
+            self.by_name[state.name] = namespace
+            # Before any device arrives: devices copy their settings from "default".
+            self.write_sysctls(state.sysctls, namespace, fresh=True)
+            for device in state.devices:
+                if isinstance(device, Tunnel) and device.kind == IPIP:
+                    # First of all devices: the kernel looks for a source address in the order
+                    # in which devices were registered, and a Calico host has its tunl0 early.
+                    self._tunnel.create(namespace, device)
+
+    def _refuse_unknown_shaping(self, states: Sequence[Namespace]) -> None:
+        """Try a delay on the loopback device of a namespace that is used for nothing else."""
+        assert self._fresh is not None
+        delays = (device.name for state in states for device in state.devices
+                  if isinstance(device, (Veth, VethEnd)) and device.shaping
+                  and device.shaping.delay)
+        if next(delays, None) is None:
+            return
+        self._thread.enter(self._fresh)
+        try:
+            with NetlinkSocket() as netlink:
+                netlink.request(encode.shaping(Shaping(delay=1), 1))
+        except NetlinkError as error:
+            if error.errno == errno.EEXIST:
+                return
+            raise UnsupportedError(
+                "this kernel has no netem, which the underlay's link delay needs (module"
+                f" sch_netem): {error.reason}; take 'delay' out of the topology, or use a kernel"
+                " that has it") from error
+
+    def _inherited_value(self, item: Sysctl, namespace: NetworkNamespace) -> int | None:
+        """What a new namespace has: IPv4 settings are copied from the machine's own one.
+
+        None for a setting that this kernel does not have: the attempt to write it will say so.
+        """
+        if item.path not in self._inherited:
+            assert self._fresh is not None
+            self._thread.enter(self._fresh)
+            self._inherited[item.path] = None
+            with suppress(FileNotFoundError), open(f"/proc/sys/{item.path}",
+                                                   encoding="ascii") as file:
+                self._inherited[item.path] = int(file.read())
+            self._thread.enter(namespace)
+        return self._inherited[item.path]
+
+
+def _write_sysctl(item: Sysctl, namespace: NetworkNamespace) -> None:
+    try:
+        with open(f"/proc/sys/{item.path}", "w", encoding="ascii") as file:
+            file.write(str(item.value))
+    except OSError as error:
+        raise KernelError(f"{namespace.name}: {iptext.sysctl(item)}:"
+                          f" {limits.explained(error.errno)}") from error
