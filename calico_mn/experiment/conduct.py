@@ -23,7 +23,7 @@ from calico_mn.experiment.invoker import writing
 from calico_mn.experiment.options import Usual
 from calico_mn.experiment.output import output_directory
 from calico_mn.experiment.run import Run
-from calico_mn.measure.noise import StealTime
+from calico_mn.measure.cpu import StealTime
 from calico_mn.measure.readings import FORMAT, ReadingLog
 from calico_mn.model import Topology
 from calico_mn.report import drawing, terminal

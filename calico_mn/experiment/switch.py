@@ -12,7 +12,8 @@ from calico_mn.errors import ClusterError
 from calico_mn.experiment import options
 from calico_mn.experiment.common import facts, some
 from calico_mn.experiment.run import Run
-from calico_mn.measure import paths, rpfilter, stream
+from calico_mn.measure import paths, stream
+from calico_mn.measure.cluster import reverse_path_drops
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import CROSS_SUBNET, SAME_NODE, Pair
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
@@ -166,7 +167,7 @@ def watch(plan: Plan, trial: Trial) -> Iterator[tuple[str, dict[str, Value], Mea
     net.set_ipip_mode(EncapsulationMode.ALWAYS)
     net.set_ipip_mode(trial.text("before"))
     net.set_pod_routes(NEVER in (trial["before"], trial["after"]))
-    counts = {node.name: rpfilter.reverse_path_drops(node) for node in net.nodes}
+    counts = {node.name: reverse_path_drops(net, node.name) for node in net.nodes}
     with stream.streams(net, plan.pairs, rate=plan.run.options.own.packets,
                         longest=effort.duration + _SPARE_S) as running:
         time.sleep(plan.before_s)
@@ -182,7 +183,7 @@ def watch(plan: Plan, trial: Trial) -> Iterator[tuple[str, dict[str, Value], Mea
                _taken(flow, running.began, begin, changed, until))
     for name, count in counts.items():
         yield (COUNTER, {"node": name},
-               Measurement({"rp_dropped": rpfilter.reverse_path_drops(net[name]) - count}))
+               Measurement({"rp_dropped": reverse_path_drops(net, name) - count}))
 
 
 def _taken(flow: stream.Flow, began: int, begin: int, changed: int, until: int) -> Measurement:

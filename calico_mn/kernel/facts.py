@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from calico_mn.kernel import decode
 from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import NetlinkSocket, attribute, attributes
+from calico_mn.kernel.proc import protocol_counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +109,3 @@ def forget_neighbours() -> None:
         netlink.attempt([
             (rt.RTM_DELNEIGH, 0, header + attribute(rt.NDA_DST, inside[rt.NDA_DST]))
             for header, inside in known if rt.NDA_DST in inside])
-
-
-def protocol_counters() -> dict[str, int]:
-    """``Ip.InDiscards``, ``TcpExt.IPReversePathFilter`` and so on, since the namespace was made.
-
-    /proc/net/snmp and /proc/net/netstat have a line of names and one of numbers for each group.
-    """
-    counters: dict[str, int] = {}
-    for name in ("snmp", "netstat"):
-        with open(f"/proc/thread-self/net/{name}", encoding="ascii") as file:
-            lines = file.read().splitlines()
-        for names, values in zip(lines[::2], lines[1::2], strict=False):
-            protocol, *keys = names.split()
-            counters.update((f"{protocol.rstrip(':')}.{key}", int(value))
-                            for key, value in zip(keys, values.split()[1:], strict=False))
-    return counters

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.calico.encapsulation import UPLINK, Encapsulation, format_prefix
 from calico_mn.errors import ToolError
+from calico_mn.kernel.proc import protocol_counters
 from calico_mn.measure.metrics import Measurement, Value, metric
 from calico_mn.model import EncapsulationMode
 from calico_mn.state import PROTO_BIRD, Drop, Route
@@ -31,7 +32,10 @@ ROUTES_REMOTE = metric("routes_remote", "routes", "routes to other nodes' blocks
 ROUTES_CHANGED = metric("routes_changed", "routes", "routes that a mode change replaced")
 SESSIONS = metric("sessions", "sessions", "route sessions established", more_is_better=True)
 DROPPED = metric("dropped", "packets", "packets that the fabric dropped")
+RP_DROPPED = metric("rp_dropped", "packets",
+                    "packets that a node's reverse path filter dropped", more_is_better=False)
 
+_RP_FILTER = "TcpExt.IPReversePathFilter"
 
 
 def milliseconds_since(start: float) -> float:
@@ -105,3 +109,15 @@ def dropped(net: CalicoNet, device: Any, match: Drop) -> Measurement:
     """What a switch or router has dropped of the matching packets, and whether it has a filter."""
     counts = net.dropped(device)
     return Measurement({DROPPED: counts.get(match, 0)}, seen={"filters": match in counts})
+
+
+def reverse_path_drops(net: CalicoNet, name: str) -> int:
+    """Packets since a namespace was made that failed its reverse path filter (rp_filter).
+
+    The counter is LINUX_MIB_IPRPFILTER (net/ipv4/route.c, net/ipv4/ip_input.c); a namespace has
+    its own. Raises ToolError when the kernel does not show it.
+    """
+    counters = net.runtime.inside(name, protocol_counters)
+    if _RP_FILTER not in counters:
+        raise ToolError(f"{name}: /proc/net/netstat shows no {_RP_FILTER}")
+    return counters[_RP_FILTER]

@@ -7,21 +7,19 @@ hold everything else that runs as well: measure on a machine that does nothing e
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from types import TracebackType
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import procstat
-from calico_mn.measure.procstat import TICK_S, Ticks
+from calico_mn.kernel import proc
+from calico_mn.kernel.proc import TICK_S, CpuTicks
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Seconds of CPU time over all CPUs: raw, nothing is subtracted.
 
-    ``user_s`` with nice, ``softirq_s`` with hard interrupts, ``idle_s`` with iowait; ``wall_s``
-    is the time on the clock. Each class comes in steps of 10 ms (USER_HZ, :data:`.TICK_S`).
+    ``user_s`` with nice, ``softirq_s`` with hard interrupts. Each class comes in steps of 10 ms
+    (USER_HZ, :data:`.TICK_S`).
 
     How true they are depends on the kernel. With CONFIG_TICK_CPU_ACCOUNTING, what a CPU is doing
     at its timer tick (CONFIG_HZ of them a second) gets the whole tick: a sample, good to a few
@@ -34,24 +32,11 @@ class Cost:
     user_s: float
     system_s: float
     softirq_s: float
-    steal_s: float
-    idle_s: float
-    wall_s: float
 
     @property
     def total_s(self) -> float:
         """All that was worked: user, system and softirq. Stolen time is not work."""
         return round(self.user_s + self.system_s + self.softirq_s, 6)
-
-    @property
-    def busy(self) -> float:
-        """The share of all CPU time that was not idle, 0 to 1; stolen time is not idle."""
-        wanted = self.total_s + self.steal_s
-        return wanted / (wanted + self.idle_s) if wanted else 0.0
-
-    def per_gigabyte(self, payload: int) -> float:
-        """Seconds of CPU time for 10^9 bytes, when ``payload`` bytes were moved."""
-        return self.total_s / payload * 1e9
 
     def per_packet(self, packets: float) -> float:
         """Microseconds of CPU time a packet.
@@ -70,14 +55,11 @@ class CpuMeter:
     def __enter__(self) -> CpuMeter:
         self._cost: Cost | None = None
         self._begin = _now()
-        self._clock = time.monotonic()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        wall = time.monotonic() - self._clock
+    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
         if kind is None:
-            self._cost = cost(self._begin, _now(), wall)
+            self._cost = cost(self._begin, _now())
 
     @property
     def cost(self) -> Cost:
@@ -87,19 +69,36 @@ class CpuMeter:
         return self._cost
 
 
-def cost(begin: Ticks, end: Ticks, wall: float) -> Cost:
-    """The difference between two readings, ``wall`` seconds apart."""
+class StealTime:
+    """CPU time that other machines took from this one, counted from when this is made.
+
+    A hypervisor that runs another machine on a CPU which this one wanted counts that as steal
+    time (proc(5), /proc/stat).
+    """
+
+    def __init__(self) -> None:
+        self._begin = proc.cpu_ticks()
+
+    def share(self) -> float | None:
+        """Stolen so far by what was wanted, 0 to 1; None where the kernel does not tell."""
+        end = proc.cpu_ticks()
+        if self._begin is None or end is None:
+            return None
+        wanted = end.wanted - self._begin.wanted
+        return max(0, end.steal - self._begin.steal) / wanted if wanted > 0 else 0.0
+
+
+def cost(begin: CpuTicks, end: CpuTicks) -> Cost:
+    """The difference between two readings; a counter that ran backwards counts as nothing."""
     def seconds(*classes: str) -> float:
-        # idle and iowait may run backwards by a tick (proc(5)).
         ticks: int = sum(getattr(end, name) - getattr(begin, name) for name in classes)
         return round(max(0, ticks) * TICK_S, 6)
 
-    return Cost(seconds("user", "nice"), seconds("system"), seconds("irq", "softirq"),
-                seconds("steal"), seconds("idle", "iowait"), round(wall, 6))
+    return Cost(seconds("user", "nice"), seconds("system"), seconds("irq", "softirq"))
 
 
-def _now() -> Ticks:
-    ticks = procstat.read()
+def _now() -> CpuTicks:
+    ticks = proc.cpu_ticks()
     if ticks is None:
         raise ToolError("/proc/stat has no line 'cpu' with eight classes of time")
     return ticks

@@ -95,5 +95,4 @@ def test_no_route_to_the_server_is_an_error_and_leaves_nothing(net):
 def test_the_cpu_time_of_a_transfer(net):
     with cpu.CpuMeter() as meter:
         iperf.transfer(net["a"], net["b"], duration=1, rate=0)
-    assert meter.cost.total_s > 0 and 0 < meter.cost.busy <= 1
-    assert meter.cost.wall_s >= 1
+    assert meter.cost.total_s > 0
