@@ -13,6 +13,7 @@ from calico_mn.kernel import decode
 from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import NetlinkSocket, attribute, attributes
 from calico_mn.kernel.proc import protocol_counters
+from calico_mn.state import VXLAN, FdbEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Facts:
     """One namespace. ``counters`` holds those that are not 0, such as ``Ip.FragFails``.
 
     ``rp_filter`` is that of ``conf/all``: the larger one of it and the device's counts
-    (Documentation/networking/ip-sysctl).
+    (Documentation/networking/ip-sysctl). ``fdb`` are the forwarding entries of VXLAN devices.
     """
 
     devices: tuple[DeviceFacts, ...] = ()
@@ -57,6 +58,7 @@ class Facts:
     neighbours: tuple[NeighbourFacts, ...] = ()
     rp_filter: int = 0
     counters: dict[str, int] = field(default_factory=dict)
+    fdb: tuple[FdbEntry, ...] = ()
 
     def device(self, name: str) -> DeviceFacts | None:
         """A device by its name."""
@@ -66,6 +68,11 @@ class Facts:
         """The entry for an address on a device."""
         return next((n for n in self.neighbours
                      if n.device == device and n.address == address), None)
+
+    def tunnel_destination(self, device: str, mac: str) -> str:
+        """The outer address of frames that a VXLAN device sends to ``mac``; "" without an entry."""
+        return next((entry.destination for entry in self.fdb
+                     if (entry.device, entry.mac) == (device, mac)), "")
 
     def owns(self, address: str) -> bool:
         """Whether the address is one of the namespace's own."""
@@ -78,6 +85,8 @@ def read() -> Facts:
         devices = decode.devices(netlink.dump(*rt.DUMP_LINKS))
         addresses = netlink.dump(*rt.DUMP_ADDRESSES)
         neighbours = netlink.dump(*rt.DUMP_NEIGHBOURS)
+        has_vxlan = any(device.link.kind == VXLAN for device in devices)
+        fdb = netlink.dump(*rt.DUMP_FDB) if has_vxlan else ()
     names = {device.link.index: device.link.name for device in devices}
     counters = {**protocol_counters(), **{
         f"{device.link.name}.{name}": value
@@ -90,7 +99,8 @@ def read() -> Facts:
               for address in (decode.address(body, names) for body in addresses)),
         tuple(NeighbourFacts(known[0].device, known[0].address, known[0].mac, known[1])
               for known in (decode.neighbour(body, names) for body in neighbours) if known),
-        rp_filter, {name: value for name, value in counters.items() if value})
+        rp_filter, {name: value for name, value in counters.items() if value},
+        tuple(entry for body in fdb if (entry := decode.fdb_entry(body, names))))
 
 
 def _device(device: decode.Device) -> DeviceFacts:
@@ -101,11 +111,15 @@ def _device(device: decode.Device) -> DeviceFacts:
 
 
 def forget_neighbours() -> None:
-    """Remove what the namespace knows about its neighbours, so that it must ask again."""
+    """Remove what the namespace has learned about its neighbours, so that it must ask again.
+
+    Permanent entries stay: they were configured, as those of a VXLAN device are.
+    """
     size = rt.NEIGHBOUR_HEADER.size
     with NetlinkSocket() as netlink:
         known = [(body[:size], attributes(body[size:]))
-                 for body in netlink.dump(*rt.DUMP_NEIGHBOURS)]
+                 for body in netlink.dump(*rt.DUMP_NEIGHBOURS)
+                 if not rt.NEIGHBOUR_HEADER.unpack_from(body)[2] & rt.NUD_PERMANENT]
         netlink.attempt([
             (rt.RTM_DELNEIGH, 0, header + attribute(rt.NDA_DST, inside[rt.NDA_DST]))
             for header, inside in known if rt.NDA_DST in inside])

@@ -193,10 +193,14 @@ class _Analysis:
         if last.direction == OUT and last.tunnel is None:
             return
         inner = _last_routing(steps)
-        # Without Ethernet the next hop is the outer destination; else the FDB has that.
-        if last.direction == OUT and last.macs is None and inner is not None:
-            next_hop = inner.answer.gateway or last.layers[0].header.destination
-            self._add_routing(visit.namespace, Query(next_hop), steps, outer=True)
+        if last.direction == OUT and inner is not None:
+            # The outer destination: of tunl0 the next hop, of a VXLAN device what its FDB has.
+            outer = (inner.answer.gateway or last.layers[0].header.destination
+                     if last.macs is None else
+                     self.recording.after[visit.namespace].tunnel_destination(
+                         last.device, last.macs[1]))
+            if outer:
+                self._add_routing(visit.namespace, Query(outer), steps, outer=True)
         self._add_unresolved(visit.namespace, steps)
 
     def _add_routing(self, namespace: str, query: Query, steps: list[Step], *,

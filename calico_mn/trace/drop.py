@@ -110,6 +110,13 @@ class _Diagnosis:
             return self._drop(
                 causes.WRONG_MAC, f"frame to {last.macs[1]}", f"it reached {name}, but with a MAC"
                 f" address ({last.macs[1]}) that is not {device}'s ({end.mac if end else '?'})")
+        length = last.layers[0].header.length
+        if 0 < last.mtu < length and last.fragments == 1:
+            # As tunl0 by eBPF does where its MTU is too large; is_skb_forwardable().
+            return self._drop(
+                causes.TOO_BIG, f"MTU {last.mtu} of {last.device}",
+                f"{length} bytes left {self.namespace} by {last.device}, more than its MTU"
+                f" {last.mtu}", f"{device} of {name} refused them")
         return self._drop(
             causes.LOST, f"cable {self.namespace}:{last.device} - {name}:{device}",
             f"it left {self.namespace} by {last.device} and never came in by {device} of {name}",
@@ -229,14 +236,19 @@ class _Diagnosis:
                           f" {self.namespace}, which would have had to forward it")
 
     def _too_big(self, answer: Answer) -> DropReason | None:
-        header = self.crossing.layers[0].header if self.crossing else None
-        mtu = self._mtu(answer)
-        # Where the packet waits in the tunnel device, it is the outer packet that has to fit.
-        if header is None or not header.dont_fragment or not 0 < mtu < header.length:
+        crossing = self.crossing
+        # VXLAN's outer header has no DF: what does not fit is fragmented.
+        if crossing is None or (self.leaving and crossing.macs is not None):
+            return None
+        header, mtu = crossing.layers[0].header, self._mtu(answer)
+        # Where the packet is in the tunnel device, it is the outer packet that has to fit.
+        length = header.length + (crossing.tunnel.overhead
+                                  if self.leaving and crossing.tunnel else 0)
+        if not header.dont_fragment or not 0 < mtu < length:
             return None
         return self._drop(causes.TOO_BIG, f"MTU {mtu} of {answer.device}",
-                          f"{header.length} bytes with DF do not fit MTU {mtu} of {answer.device}"
-                          f" on {self.namespace}")
+                          f"{length} bytes with DF do not fit MTU {mtu} of {answer.device} on"
+                          f" {self.namespace}")
 
     def _device_down(self, answer: Answer) -> DropReason | None:
         device = self.facts.device(answer.device)
@@ -278,7 +290,12 @@ class _Diagnosis:
     def _not_encapsulated(self, answer: Answer) -> DropReason | None:
         if self.crossing is None or not self.leaving:
             return None
-        return self._drop(causes.NOT_ENCAPSULATED, answer.line, f"{self.crossing.device} of"
+        device, macs = self.crossing.device, self.crossing.macs
+        if macs is not None and not self.facts.tunnel_destination(device, macs[1]):
+            return self._drop(causes.NOT_ENCAPSULATED, f"bridge fdb: none for {macs[1]}",
+                              f"{device} of {self.namespace} has no forwarding entry for {macs[1]},"
+                              " and so no outer destination")
+        return self._drop(causes.NOT_ENCAPSULATED, answer.line, f"{device} of"
                           f" {self.namespace} accepted it, and no packet with an outer header came"
                           " out", "dropped inside the tunnel device")
 

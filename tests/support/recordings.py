@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.facts import DeviceFacts, Facts, NeighbourFacts
 from calico_mn.kernel.route_get import Answer, Query
+from calico_mn.state import FdbEntry
 from calico_mn.trace.recording import Endpoint, FilterCounter, Mark, Probe, Recording
 from calico_mn.trace.text import lines
 
@@ -51,4 +52,5 @@ def _facts(data):
     return Facts(tuple(DeviceFacts(**device) for device in data["devices"]),
                  tuple((device, address) for device, address in data["addresses"]),
                  tuple(NeighbourFacts(**neighbour) for neighbour in data["neighbours"]),
-                 data["rp_filter"], dict(data["counters"]))
+                 data["rp_filter"], dict(data["counters"]),
+                 tuple(FdbEntry(**entry) for entry in data.get("fdb", ())))

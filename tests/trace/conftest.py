@@ -13,7 +13,7 @@ from support.recordings import from_json
 
 from calico_mn.calico import encapsulation
 from calico_mn.state import PROTOCOL_UDP, PacketMatch
-from calico_mn.trace import path_trace
+from calico_mn.trace import path_trace, probe
 
 HERE = Path(__file__).parent
 
@@ -26,7 +26,8 @@ def vxlan(monkeypatch):
             encapsulation.IPIP, name="VXLAN", device="vxlan.calico", overhead=50,
             match=PacketMatch(PROTOCOL_UDP, port=4789)))
         monkeypatch.setattr(encapsulation, "ENCAPSULATIONS", known)
-        monkeypatch.setattr(path_trace, "ENCAPSULATIONS", known)
+        for module in (path_trace, probe):
+            monkeypatch.setattr(module, "ENCAPSULATIONS", known)
 
 
 @pytest.fixture

@@ -95,6 +95,44 @@ IN_UML = ("always-two-subnets", "unassigned", "too-big-for-tunl0", "ttl-2-in-the
           "one-sided-rp-filter")
 
 
+VTEPS = {"node31": ("192.168.57.31", "10.22.31.60", "66:31:31:31:31:31", "10.22.31.0/26"),
+         "node33": ("192.168.58.33", "10.22.33.60", "66:33:33:33:33:33", "10.22.33.0/26")}
+
+
+def vxlan_by_hand(*broken):
+    """What Felix's vxlan_mgr.go sets up between two nodes; then the lines that break it."""
+    def set_up(net):
+        for name, (address, vtep, mac, _block) in VTEPS.items():
+            (peer, peer_vtep, peer_mac, block), = (VTEPS[other] for other in VTEPS if other != name)
+            for line in (
+                    f"ip link add vxlan.calico type vxlan id 4096 dstport 4789 local {address}"
+                    " dev eth0 nolearning", f"ip link set vxlan.calico address {mac} mtu 1450 up",
+                    f"ip address add {vtep}/32 dev vxlan.calico",
+                    f"ip neigh replace {peer_vtep} lladdr {peer_mac} dev vxlan.calico"
+                    " nud permanent",
+                    f"bridge fdb append {peer_mac} dev vxlan.calico dst {peer} self permanent",
+                    f"ip route replace {block} via {peer_vtep} dev vxlan.calico onlink"):
+                assert net[name].pexec(line.split())[2] == 0, line
+        for name, line in broken:
+            assert net[name].pexec(line.split())[2] == 0, line
+    return set_up
+
+
+CASES |= {
+    "vxlan": Case(two_subnets("Never"), "a", "c", before=vxlan_by_hand()),
+    "vxlan-without-fdb": Case(
+        two_subnets("Never"), "a", "c", "not-encapsulated", "node31", before=vxlan_by_hand(
+            ("node31", "bridge fdb del 66:33:33:33:33:33 dev vxlan.calico"
+                       " dst 192.168.58.33 self"))),
+    "vxlan-down": Case(
+        two_subnets("Never"), "a", "c", "not-decapsulated", "node33", before=vxlan_by_hand(
+            ("node33", "ip link set vxlan.calico down"))),
+    "vxlan-router-down": Case(
+        two_subnets("Never"), "a", "c", "no-neighbour", "node31", before=vxlan_by_hand(
+            ("r1", "ip link set eth0 down"))),
+}
+
+
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.ipip) if name in IN_UML else name for name in CASES])
 def test_the_text_of_a_path(boot, golden, settled, name):
@@ -136,6 +174,14 @@ def test_a_learned_path_mtu_is_told_by_the_second_packet(boot):
     assert [error.text for error in first.errors] == ["ICMP fragmentation needed, MTU 1480"]
     assert (second.drop.namespace, second.drop.cause) == ("default/a", "too-big")
     assert second.drop.by == "path MTU 1480, learned from an ICMP error"
+
+
+def test_the_outer_packet_has_to_fit_the_uplink(boot):
+    net = boot(two_subnets("Always", veth_mtu=1500))
+    net["node31"].pexec(["ip", "link", "set", "tunl0", "mtu", "1500"])
+    drop = trace(net, "a", "c", Probe(size=1490), patience=PATIENCE).drop
+    assert (drop.cause, drop.namespace, drop.by) == ("too-big", "node31", "MTU 1500 of eth0")
+    assert drop.reason.startswith("1510 bytes ")
 
 
 def test_a_trace_of_a_small_cluster_is_quick(boot):
