@@ -171,7 +171,9 @@ def _routes(present: Iterable[Route], wanted: Iterable[Route]
     replaced = []
     for route in wanted:
         before = old.pop(route.destination, None)
-        if before is not route and before != route:
+        # Devices are compared first: of what a change of mode replaces nothing else need be.
+        if before is not route and (before is None or before.device != route.device
+                                    or before != route):
             replaced.append(route)
     return tuple(replaced), tuple(old.values())
 

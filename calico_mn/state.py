@@ -9,7 +9,7 @@ compared with, and printed next to, what ``ip`` shows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
@@ -188,6 +188,7 @@ class Route:
     source: str = ""
     extra: str = ""
     table: str = "main"
+    _line: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def devices(self) -> frozenset[str]:
@@ -198,8 +199,13 @@ class Route:
         """The line as iproute2 prints it, without the trailing blank.
 
         Of several next hops each is a line of its own there; here they follow, as ``ip route
-        replace`` takes them.
+        replace`` takes them. Many nodes share a route, and so its line is made once.
         """
+        if not self._line:
+            object.__setattr__(self, "_line", self._format())
+        return self._line
+
+    def _format(self) -> str:
         words = [self.destination] if self.kind == "unicast" else [self.kind, self.destination]
         if self.via:
             words += ["via", self.via]

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -74,16 +75,11 @@ class KernelWriter:
         with self.changing:
             self._owner.settle()
             planner = Planner(self.namespaces, self._tunnel)
-            sent: deque[tuple[list[Plan], Future[None]]] = deque()
             try:
-                for start in range(0, len(states), _CHUNK):
-                    plans = [planner.plan(creation(state), fresh=True)
-                             for state in states[start:start + _CHUNK]]
-                    sent.append((plans, self._thread.submit(self._send, plans)))
-                    if len(sent) > _CHUNKS_AHEAD:
-                        self._finish(*sent.popleft())
-                while sent:
-                    self._finish(*sent.popleft())
+                for _plan, error in self._pipeline(planner.plan(creation(state), fresh=True)
+                                                   for state in states):
+                    if error is not None:
+                        raise error
             finally:
                 self._journal.flush()
             self.states.update((state.name, state) for state in states)
@@ -126,7 +122,7 @@ class KernelWriter:
                    else full_delta(change, wanted[name], self.unapplied[name])
                    for name, change in changes.items()}
             try:
-                failures = self._thread.call(self._write_each, list(due.values()), out_of_sync)
+                failures = self._write_each(list(due.values()), out_of_sync)
             finally:
                 self._journal.flush()
             self.states.update(wanted)
@@ -168,10 +164,41 @@ class KernelWriter:
         """Let go of all namespaces."""
         self._owner.close()
 
-    def _finish(self, plans: Sequence[Plan], sending: Future[None]) -> None:
-        sending.result()
-        for item in plans:
-            self._journal.note(item.change.namespace, iptext.commands(item.change))
+    def _write_each(self, changes: Sequence[Delta], out_of_sync: Collection[str]
+                    ) -> dict[str, KernelError]:
+        """Go on after a change that fails; what failed, by namespace."""
+        if out_of_sync or any(_touches_devices(change) for change in changes):
+            return self._thread.call(self._write_one_by_one, changes, out_of_sync)
+        planner = Planner(self.namespaces, self._tunnel)
+        failures: dict[str, KernelError] = {}
+
+        def plans() -> Iterator[Plan]:
+            for change in changes:
+                try:
+                    yield planner.plan(change)
+                except KernelError as error:
+                    failures[change.namespace] = error
+
+        failures.update((plan.namespace.name, error) for plan, error in self._pipeline(plans())
+                        if error is not None)
+        return failures
+
+    def _pipeline(self, plans: Iterator[Plan]) -> Iterator[tuple[Plan, KernelError | None]]:
+        """Have plans sent while the next ones are made; each with what went wrong, if anything."""
+        sent: deque[tuple[list[Plan], Future[list[KernelError | None]]]] = deque()
+        while chunk := list(islice(plans, _CHUNK)):
+            sent.append((chunk, self._thread.submit(self._send, chunk)))
+            if len(sent) > _CHUNKS_AHEAD:
+                yield from self._finish(*sent.popleft())
+        while sent:
+            yield from self._finish(*sent.popleft())
+
+    def _finish(self, plans: Sequence[Plan], sending: Future[list[KernelError | None]]
+                ) -> Iterator[tuple[Plan, KernelError | None]]:
+        for plan, error in zip(plans, sending.result(), strict=True):
+            if error is None:
+                self._journal.note(plan.namespace.name, iptext.commands(plan.change))
+            yield plan, error
 
     def _explain(self, failures: Mapping[str, KernelError]) -> str:
         """What happened where, what is broken there, and what to do."""
@@ -190,11 +217,17 @@ class KernelWriter:
         self._thread.enter(namespace)
         return facts.read()
 
-    def _send(self, plans: Sequence[Plan]) -> None:
-        for item in plans:
-            self._thread.enter(item.namespace)
-            with NetlinkSocket() as netlink:
-                item.send(netlink)
+    def _send(self, plans: Sequence[Plan]) -> list[KernelError | None]:
+        outcomes: list[KernelError | None] = []
+        for plan in plans:
+            try:
+                self._thread.enter(plan.namespace)
+                with NetlinkSocket() as netlink:
+                    plan.send(netlink)
+                outcomes.append(None)
+            except KernelError as error:
+                outcomes.append(error)
+        return outcomes
 
     def _write(self, changes: Iterable[Delta], planner: Planner | None = None) -> None:
         planner = planner or Planner(self.namespaces, self._tunnel)
@@ -216,9 +249,9 @@ class KernelWriter:
                 planner.plan(change).send(netlink)
             self._journal.note(change.namespace, iptext.commands(change))
 
-    def _write_each(self, changes: Sequence[Delta], out_of_sync: Collection[str]
-                    ) -> dict[str, KernelError]:
-        """Go on after a change that fails; what failed, by namespace.
+    def _write_one_by_one(self, changes: Sequence[Delta], out_of_sync: Collection[str]
+                          ) -> dict[str, KernelError]:
+        """As :meth:`_write_each`, with what must be looked up before a plan can be made.
 
         In namespaces that are ``out_of_sync`` the devices may be others than we made.
         """
@@ -235,6 +268,12 @@ class KernelWriter:
             except KernelError as error:
                 failures[change.namespace] = error
         return failures
+
+
+def _touches_devices(change: Delta) -> bool:
+    """Whether devices or sysctls must be seen to before the change can be planned."""
+    return bool(change.devices_outdated or change.devices_added or change.devices_removed
+                or change.devices_renamed or change.sysctls)
 
 
 def _broken(snapshot: facts.Facts, wanted: Namespace) -> list[str]:
