@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -25,9 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--record", action="store_true", help="write golden files anew instead of comparing"
     )
+    parser.addoption(
+        "--order", metavar="reversed|random[:SEED]", help="run tests in another order than usual:"
+        " files, and tests within each file; whether one disturbs those after it shows only then")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.order == "random":
+        config.option.order = f"random:{random.randrange(1 << 32)}"  # workers get the same
     if hasattr(config, "workerinput"):
         from support.turns import Turns
 
@@ -47,9 +53,24 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["turns"] = node.config.stash[_TURNS]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_report_header(config: pytest.Config) -> str | None:
+    return f"order of tests: --order {config.option.order}" if config.option.order else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next(
         (place for place, start in enumerate(_LONG) if item.nodeid.startswith(start)), len(_LONG)))
+    order, _, seed = (config.option.order or "").partition(":")
+    if order == "reversed":
+        items.reverse()
+    elif order == "random":
+        chance = random.Random(seed)
+        files = list(dict.fromkeys(item.path for item in items))
+        chance.shuffle(items)
+        chance.shuffle(files)
+        items.sort(key=lambda item: files.index(item.path))
+    elif order:
+        raise pytest.UsageError(f"--order {order}: it is reversed, random or random:SEED")
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

@@ -123,4 +123,4 @@ def test_the_refusal_of_a_delay_comes_before_anything_is_wired(tunnel, monkeypat
     begun = time.monotonic()
     with pytest.raises(UnsupportedError, match="delay"):
         CalicoNet(one_subnet("Always", link=Link(delay=1)), tunnel=tunnel).start()
-    assert time.monotonic() - begun < 5 * SLOWNESS
+    assert time.monotonic() - begun < 60 * SLOWNESS

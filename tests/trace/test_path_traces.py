@@ -187,9 +187,12 @@ def test_the_outer_packet_has_to_fit_the_uplink(boot):
 def test_a_trace_of_a_small_cluster_is_quick(boot):
     net = boot(two_subnets("Always"))
     trace(net, "a", "c")
-    begun = time.monotonic()
-    assert trace(net, "a", "c").answered
-    assert time.monotonic() - begun < 1 * SLOWNESS
+    durations = []
+    for _ in range(3):  # a busy machine may stop it at any time
+        begun = time.monotonic()
+        assert trace(net, "a", "c").answered
+        durations.append(time.monotonic() - begun)
+    assert min(durations) < 1 * SLOWNESS
 
 
 @pytest.mark.parametrize("arguments, words", [
