@@ -1,6 +1,6 @@
 """What every command line of ours shares: a parser, and the command that asks for root again.
 
-The parser's messages are safe to print whatever was typed; :func:`sudo_command` gives a command
+The parser's messages escape control characters; :func:`sudo_command` gives a command
 ready to paste into a shell. Imports nothing that Pythons which are too old for the rest cannot
 read.
 """

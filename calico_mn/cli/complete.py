@@ -51,7 +51,7 @@ def script(shell: str) -> str:
 
 
 def candidates(kind: str, prefix: str, run: str | None) -> Sequence[str]:
-    """Values of a kind that begin with ``prefix``; none, whatever goes wrong."""
+    """Values of a kind that begin with ``prefix``; none when an error occurs."""
     with suppress(Exception):
         if kind == FILES:
             from argcomplete.completers import FilesCompleter

@@ -120,7 +120,7 @@ def read(verb: Verb, given: Sequence[str], *, at_prompt: bool = False
          ) -> argparse.Namespace | None:
     """The verb's options; None when its help was printed instead. Raises UsageError.
 
-    Of a verb that takes a program, all after ``--`` is the program's, whatever it looks like.
+    Of a verb that takes a program, everything after ``--`` is the program's.
     """
     words, command = list(given), []
     if verb.command and "--" in words:

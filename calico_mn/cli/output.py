@@ -119,7 +119,7 @@ class Progress:
 def open_file(path: str) -> int:
     """A file to write, opened as the user who called sudo, who then owns it.
 
-    Root without sudo follows no symbolic link that lies in somebody else's directory.
+    Root without sudo follows no symbolic link in a directory of another user.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:

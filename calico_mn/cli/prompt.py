@@ -126,7 +126,7 @@ class _Batch(Prompt):
 
     @classmethod
     def initReadline(cls) -> None:  # noqa: N802
-        """Nobody types."""
+        """There is no keyboard."""
 
 
 @contextlib.contextmanager

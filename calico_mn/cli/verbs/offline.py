@@ -149,7 +149,7 @@ def _graph(options: argparse.Namespace) -> int:
 
 
 def _print(picture: str) -> None:
-    """To standard output as to a file: in UTF-8, whatever the terminal's encoding is."""
+    """Print a picture in UTF-8, as in a file, also where the terminal has another encoding."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.flush()
         sys.stdout.buffer.write(picture.encode())
@@ -175,7 +175,7 @@ def _is_file(subject: str) -> bool:
 
 
 def _needs_root(options: argparse.Namespace) -> bool:
-    """Where there are no runs, a name that is no file is a mistake for anybody."""
+    """Where there are no runs, a name that is no file is a mistake for every user."""
     from calico_mn.kernel import runtime_dir
 
     return not _is_file(options.subject) and runtime_dir.MACHINE.exists()

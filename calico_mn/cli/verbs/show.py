@@ -226,8 +226,8 @@ VERBS = {
         nothing, ask=_pods, json=True, prompt=True),
     "routes": Verb(
         "routes", GROUP, "the kernel's routes, and what each is for",
-        "Reads the main routing tables from the kernel, so that what somebody changed by hand "
-        "shows, too; WHAT is said of what the cluster knows.",
+        "Reads the main routing tables from the kernel, so that changes by hand are listed, "
+        "too; WHAT names what the cluster knows.",
         _add_routes, ask=_routes, json=True, prompt=True,
         examples=(("calico-mn routes", "of all nodes"),
                   ("calico-mn routes node31 r1", "of a node and a router"))),

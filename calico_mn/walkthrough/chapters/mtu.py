@@ -86,7 +86,7 @@ AUTOMATIC = Chapter(Text("With the MTU that Calico chooses", "换成 Calico 自�
         expects=(
             Expect("1 packets transmitted, 1 received", Text(
                 "arrives at once", "一次就到")),
-            Expect("Frag needed", Text("and nobody has to be told anything",
+            Expect("Frag needed", Text("and no ICMP error is needed",
                                        "也没有任何 ICMP 差错"), absent=True),
         )),
 ), cluster=AUTOMATIC_MTU)

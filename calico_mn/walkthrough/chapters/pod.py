@@ -148,11 +148,11 @@ INSIDE = Chapter(Text("Inside the pod", "进入 Pod 内部"), (
                  "唯一的直连路由指向 169.254.1.1。"))),
 ))
 
-# --- the gateway that exists nowhere: proxy ARP, and what it needs
+# --- the gateway that no device has: proxy ARP, and what it needs
 
 _DEVICE = article.BACKEND_DEVICE
 
-GATEWAY = Chapter(Text("The gateway that nobody has", "不存在的网关 169.254.1.1"), (
+GATEWAY = Chapter(Text("The gateway that does not exist", "不存在的网关 169.254.1.1"), (
     Step(
         "neighbours", Typed(
             BACKEND, "ip neigh flush all; ping -q -c 1 10.22.138.1 > /dev/null; ip neigh"), Text(
@@ -232,7 +232,7 @@ GATEWAY = Chapter(Text("The gateway that nobody has", "不存在的网关 169.25
         "still-on", Typed(NODE32, f"cat /proc/sys/net/ipv4/conf/{_DEVICE}/proxy_arp"), Text(
             "And proxy ARP? It never changed.", "那代理 ARP 呢？它一直没变。"),
         quotes=(Quote(article.PROXY_ARP),),
-        expects=(Expect("^1$", Text("on, and yet nobody answers", "开着，却没有人应答")),),
+        expects=(Expect("^1$", Text("on, and yet there is no answer", "开着，却没有人应答")),),
         wrong=Wrong(
             "E9", Text("Switching proxy ARP on is what makes the node answer.",
                        "打开代理 ARP，节点就会应答。"),

@@ -26,8 +26,8 @@ TUNNEL = Chapter(Text("To another node, through tunl0", "经过 tunl0 到另一�
         "routes", Typed(NODE31, "ip route"), Text(
             "On the other node the back end is not a route of its own: BIRD has learned the whole"
             " block 10.22.151.0/26 by BGP, with node32 as next hop and tunl0 as device. The"
-            " node's own block is a blackhole, so that addresses nobody has lead nowhere; its own"
-            " pods' routes are longer and win.",
+            " node's own block is a blackhole, which drops packets to unused addresses; the routes"
+            " of its own pods are longer and win.",
             "在另一个节点上，后端 Pod 没有单独的路由：BIRD 通过 BGP 学到整个地址块 10.22.151.0/26，"
             "下一跳是 node32，出口是 tunl0。本节点自己的地址块是一条 blackhole 路由，"
             "没人使用的地址到此为止；本节点 Pod 的路由前缀更长，因此优先。"),
