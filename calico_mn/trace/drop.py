@@ -48,7 +48,8 @@ class _Diagnosis:
         self.facts = recording.after[self.namespace]
         self.crossing = self.hop.crossings[-1] if self.hop.crossings else None
         self.leaving = self.crossing is not None and self.crossing.direction == OUT
-        self.routing = self.hop.routings[-1] if self.hop.routings else None
+        self.routing = next((step for step in reversed(self.hop.steps)
+                             if isinstance(step, Routing)), None)
         self.evidence: list[str] = []
 
     def reason(self) -> DropReason:

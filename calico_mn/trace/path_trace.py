@@ -137,11 +137,6 @@ class Hop:
         return tuple(step for step in self.steps if isinstance(step, HeaderChange))
 
     @property
-    def routings(self) -> tuple[Routing, ...]:
-        """The routes, in order."""
-        return tuple(step for step in self.steps if isinstance(step, Routing))
-
-    @property
     def tunnel(self) -> Encapsulation | None:
         """The encapsulation through whose tunnel device the packet went here."""
         return next((tunnel for tunnel in (

@@ -42,7 +42,7 @@ from calico_mn.trace.recording import (
     Probe,
     Recording,
 )
-from calico_mn.trace.sender import min_size, new_mark, send
+from calico_mn.trace.sender import MIN_SIZE, new_mark, send
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -110,7 +110,7 @@ def _checked(probe: Probe) -> Probe:
         raise ClusterError(f"a probe is {', '.join(PROTOCOLS)}, not {probe.protocol!r}")
     if probe.protocol != "icmp" and not 0 < probe.port < 65536:
         raise ClusterError(f"a {name} probe needs a port, 1 to 65535")
-    smallest = min_size(probe.protocol)
+    smallest = MIN_SIZE[probe.protocol]
     if not smallest <= probe.size <= _MAX_SIZE:
         raise ClusterError(
             f"a packet with {name} has {smallest} to {_MAX_SIZE} bytes, not {probe.size}")

@@ -15,13 +15,10 @@ from calico_mn.kernel.packets import ECHO_REQUEST, PROTOCOLS
 from calico_mn.trace.recording import Mark, Probe
 
 _IP_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 0, 2
-_HEADERS = {"icmp": 28, "udp": 28, "tcp": 40}
 _SYN = 0x02
 
-
-def min_size(protocol: str) -> int:
-    """The shortest packet of a protocol in bytes, IPv4 header included."""
-    return _HEADERS[protocol]
+#: the shortest packet of a protocol in bytes, IPv4 header included
+MIN_SIZE = {"icmp": 28, "udp": 28, "tcp": 40}
 
 
 def new_mark() -> Mark:
@@ -46,7 +43,7 @@ def send(probe: Probe, mark: Mark, destination: str) -> str:
 
 
 def _message(probe: Probe, mark: Mark, source: str, destination: str) -> bytes:
-    length = probe.size - _HEADERS[probe.protocol]
+    length = probe.size - MIN_SIZE[probe.protocol]
     payload = (mark.token + bytes(index & 0xFF for index in range(max(0, length))))[:length]
     if probe.protocol == "icmp":
         return _icmp(mark, payload)

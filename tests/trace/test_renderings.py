@@ -111,6 +111,14 @@ def test_no_text_of_the_picture_leaves_the_slide_or_touches_another(recording, n
                     or other[3] <= top), f"{words!r} over {other[4]!r}"
 
 
+def test_a_long_path_is_drawn_without_its_middle(recording):
+    path = analysis.path_trace(recording("always"))
+    forward = dataclasses.replace(path.forward, hops=path.forward.hops * 3)
+    svg = picture(dataclasses.replace(path, forward=forward))
+    assert "Left out in the middle of the path: 8 namespaces." in svg
+    assert svg.count('class="card') == 13
+
+
 SIZES = {"title": 34, "sub": 22, "good": 22, "bad": 22, "kind": 16, "foot": 19, "reason": 21,
          "evidence": 18}
 BOLD = {"title", "good", "bad", "header", "on"}

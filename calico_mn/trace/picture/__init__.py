@@ -112,7 +112,7 @@ def _foot(trace: PathTrace, layout: Layout) -> list[str]:
         sentences.append(f"{name}, {encapsulation(other)}: {namespaces(other)}")
     if layout.omitted:
         sentences.append(
-            f"{plural(layout.omitted, 'namespace')} in the middle of the path left out.")
+            f"Left out in the middle of the path: {plural(layout.omitted, 'namespace')}.")
     device = next((crossing.device for hop in layout.leg.hops for crossing in hop.crossings
                    if crossing.tunnel and crossing.macs is None), "")
     sentences.append("Seen by captures in every namespace; routes are the kernel's answers right"
