@@ -196,3 +196,18 @@ def _multipath_sysctls(router: Router, routes: Iterable[Route]) -> Iterator[Sysc
         yield Sysctl("fib_multipath_hash_policy", chosen.policy)
         if chosen.policy == 3 or chosen.fields != OUTER_FIELDS:
             yield Sysctl("fib_multipath_hash_fields", chosen.fields)
+
+
+def neighbour_entries(topology: Topology) -> int:
+    """The neighbour entries of a cluster in which every pod and node talks to all others.
+
+    Two for each pod (it knows its gateway, its node knows it), and on each subnet one for each pair
+    of nodes or routers, in either direction.
+    """
+    count = 2 * len(topology.pods)
+    for subnet in topology.underlay.subnets:
+        members = sum(node.address.ip in subnet.cidr for node in topology.nodes) + sum(
+            interface.subnet == subnet.name for router in topology.underlay.routers
+            for interface in router.interfaces)
+        count += members * (members - 1)
+    return count

@@ -12,7 +12,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import Delta
 from calico_mn.emulation.base import LightMininet, Places
 from calico_mn.errors import ClusterError
-from calico_mn.kernel import flowhash
+from calico_mn.kernel.ebpf import flow_hash
 from calico_mn.model import MultipathHash
 from calico_mn.state import Namespace
 
@@ -55,30 +55,30 @@ class Multipath:
         too, and policy 1 uses it: flows spread that look alike on the wire. Inside the block
         each router forgets it on receiving. Raises UnsupportedError where the kernel cannot.
         """
-        erased: list[str] = []
+        cleared: list[str] = []
         try:
             for name in self._router_names(routers):
                 if name not in self._without_flow_hashes:
-                    self._erase(name, True)
-                    erased.append(name)
+                    self._clear_flow_hashes(name, True)
+                    cleared.append(name)
             yield
         finally:
             if self._net.runtime.is_open:
-                for name in erased:
-                    self._erase(name, False)
+                for name in cleared:
+                    self._clear_flow_hashes(name, False)
 
-    def _erase(self, name: str, erase: bool) -> None:
-        """Let a router's devices forget flow hashes, or keep them again; see kernel.flowhash."""
+    def _clear_flow_hashes(self, name: str, clear: bool) -> None:
+        """Let a router's devices clear flow hashes, or keep them; see kernel.ebpf.flow_hash."""
         runtime = self._net.runtime
         namespace = runtime.namespace(name)
         devices = [device.name for device in runtime.states[name].devices]
         indexes = [namespace.index(device) for device in devices]
-        runtime.inside(name, flowhash.forget if erase else flowhash.remember, indexes)
-        (self._without_flow_hashes.add if erase else self._without_flow_hashes.discard)(name)
+        runtime.inside(name, flow_hash.clear if clear else flow_hash.keep, indexes)
+        (self._without_flow_hashes.add if clear else self._without_flow_hashes.discard)(name)
         program = "ingress bpf da forget/flow_hash"
         runtime.logs.note(name, [line for device in devices for line in (
             [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {program}"]
-            if erase else [f"tc qdisc del dev {device} clsact"])])
+            if clear else [f"tc qdisc del dev {device} clsact"])])
         runtime.logs.flush()
 
     def _router_names(self, routers: Places | None) -> list[str]:

@@ -18,6 +18,7 @@ from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, named
+from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
 from calico_mn.emulation import plan
@@ -29,7 +30,7 @@ from calico_mn.emulation.node import K8sNode, Pod
 from calico_mn.emulation.runtime import Runtime, no_garbage_collection
 from calico_mn.emulation.verification import Verifier, Watch
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import neighbour_table
+from calico_mn.kernel import neighbour_quota
 from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.repair import Repair
@@ -101,7 +102,8 @@ class CalicoNet(LightMininet):
 
         After :meth:`start` also that it has no tunnels, where that is so.
         """
-        told = None if self._raise_neighbour_limit else neighbour_table.warning(self.topology)
+        told = None if self._raise_neighbour_limit else neighbour_quota.warning(
+            neighbour_entries(self.topology))
         runtime = self._runtime
         lacking = (f"IPIP mode Never only, since {runtime.tunnel.reason}"
                    if runtime is not None and isinstance(runtime.tunnel, NoTunnel) else None)
@@ -121,7 +123,8 @@ class CalicoNet(LightMininet):
         self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
         try:
             if self._raise_neighbour_limit:
-                neighbour_table.raise_limit(self.topology, self._runtime.directory.identity)
+                neighbour_quota.raise_limit(neighbour_entries(self.topology),
+                                            self._runtime.directory.identity)
             with no_garbage_collection():
                 self._boot(self._runtime)
         except BaseException:
@@ -147,7 +150,7 @@ class CalicoNet(LightMininet):
         for node in self.nameToNode.values():
             node.terminate()
         if self._raise_neighbour_limit and self._runtime.is_open:
-            neighbour_table.give_back(self._runtime.directory.identity)
+            neighbour_quota.restore_limit(self._runtime.directory.identity)
         self._runtime.close()
 
     # --- what runs

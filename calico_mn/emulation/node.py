@@ -19,7 +19,7 @@ from typing import Any
 
 from calico_mn.emulation.mininet import Node
 from calico_mn.errors import ToolError
-from calico_mn.kernel import limits
+from calico_mn.kernel import processes
 
 #: starts a program in the namespace of the named node: (name, argv, Popen options)
 Spawn = Callable[..., "subprocess.Popen[Any]"]
@@ -113,8 +113,8 @@ class NamespaceNode(Node):
             raise
         except OSError as error:
             # Python says of a terminal that cannot be had that there are none, without a number.
-            reason = limits.explained(error.errno) if error.errno else (
-                f"{limits.explained(errno.EMFILE)}; or all terminals of the machine are taken, see"
+            reason = processes.explain(error.errno) if error.errno else (
+                f"{processes.explain(errno.EMFILE)}; or all terminals of the machine are taken, see"
                 " /proc/sys/kernel/pty")
             raise ToolError(f"{self.name}: no shell can be started: {reason}") from error
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import cleanup, limits, processes, read, tunnel
+from calico_mn.kernel import cleanup, processes, read, tunnel
 from calico_mn.kernel.capture import BulkCapture, Capture
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace, environment
 from calico_mn.kernel.reconcile import Reconciler
@@ -86,7 +86,7 @@ class Runtime:
                  needs_tunnel: bool = True) -> None:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
-        with ExitStack() as undo, limits.told("the run cannot begin"):
+        with ExitStack() as undo, processes.limits_explained("the run cannot begin"):
             #: what runs that were killed had left, and this one removed before it began
             self.removed = cleanup.remove_before_start()
             # Ending a run takes a descriptor, also after a boot that failed for want of one.

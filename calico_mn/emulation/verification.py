@@ -19,7 +19,7 @@ from calico_mn.calico import ownership
 from calico_mn.difference import Difference
 from calico_mn.emulation.base import LightMininet, Places
 from calico_mn.errors import ClusterError, KernelError
-from calico_mn.kernel.notifications import Notifications
+from calico_mn.kernel.netlink import Notifications
 from calico_mn.model import Topology
 from calico_mn.present import Owned
 from calico_mn.repair import Repair

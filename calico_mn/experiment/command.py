@@ -8,7 +8,7 @@ from collections.abc import Callable
 from calico_mn import streams
 from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
 from calico_mn.experiment.interruption import INTERRUPTED, ignore_signals
-from calico_mn.kernel import limits
+from calico_mn.kernel import processes
 from calico_mn.streams import complain
 
 
@@ -33,7 +33,7 @@ def exit_status(main: Callable[[], int]) -> int:
     except OSError as error:
         # A full disk, a results directory that was removed, a reader of our output that is gone.
         streams.redirect_to_null(sys.stdout)
-        if limits.is_met(error.errno):
+        if processes.is_limit(error.errno):
             complain(f"{error.filename or 'the results cannot be written'}: {error.strerror}. What"
                      " was written before is readable; once that is seen to, --resume goes on.")
         else:

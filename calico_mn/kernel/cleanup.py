@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from calico_mn.kernel import neighbour_table, processes, registry, runs, runtime_dir
+from calico_mn.kernel import neighbour_quota, processes, registry, runs, runtime_dir
 from calico_mn.kernel.netns import LOGS_SEEN, MARK
 
 # Programs may start others while they are being ended; and one that ends by itself while it is
@@ -51,7 +51,7 @@ def remove_before_start() -> tuple[Removed, ...]:
     """As :func:`remove_all`, if a dead run's directory is there; else it costs next to nothing."""
     if any(run.status == registry.DEAD for run in registry.runs()):
         return remove_all()
-    neighbour_table.give_back()
+    neighbour_quota.restore_limit()
     return ()
 
 
@@ -72,7 +72,7 @@ def remove_all() -> tuple[Removed, ...]:
             break
         processes.kill_by_id({pid: partial(_belongs_to, pid, identity)
                               for identity, found in programs.items() for pid, _name in found})
-    given_back = neighbour_table.give_back()
+    given_back = neighbour_quota.restore_limit()
     names = {identity: run.name for identity, run in dead.items()}
     kept = {identity: runs.remove_dead(identity) for identity in dead}
     removed = [Removed(names.get(identity, identity), identity,

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel import encode, iptext, limits, read
+from calico_mn.kernel import encode, iptext, processes, read
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
@@ -154,4 +154,4 @@ def _write_sysctl(item: Sysctl, namespace: NetworkNamespace) -> None:
             file.write(str(item.value))
     except OSError as error:
         raise KernelError(f"{namespace.name}: {iptext.sysctl(item)}:"
-                          f" {limits.explained(error.errno)}") from error
+                          f" {processes.explain(error.errno)}") from error

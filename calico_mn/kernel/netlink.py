@@ -24,7 +24,9 @@ NLM_F_DUMP = 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
-_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
+# RTNLGRP_LINK, _TC, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF of linux/rtnetlink.h.
+_CHANGES = (1, 4, 5, 7, 24)
 
 # The kernel answers inside send(), so a reply that is not there after this long never comes.
 _REPLY_TIMEOUT_S = 10
@@ -199,3 +201,49 @@ class NetlinkSocket:
             length, kind, flags, sequence, _port = _message_header.unpack_from(data, offset)
             yield kind, flags, sequence, data[offset + 16:offset + length]
             offset += (length + 3) & ~3
+
+
+class Notifications:
+    """The kernel's notifications of one namespace: that something changed, not what.
+
+    A socket in the namespace of the thread that makes it; for poll() by ``fileno()``. A message
+    may get lost when many come at once (ENOBUFS), so that what changed is better read than
+    listened to. Of sysctls, RTNLGRP_IPV4_NETCONF reports forwarding, rp_filter, proxy_neigh
+    (proxy_arp) and a few more (inet_netconf_notify_devconf).
+    """
+
+    __slots__ = ("_socket",)
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+            socket.NETLINK_ROUTE)
+        try:
+            # Without an address of its own it would count as the kernel, and hear nothing.
+            self._socket.bind((0, 0))
+            for group in _CHANGES:
+                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        except OSError as error:
+            self._socket.close()
+            raise KernelError(f"no notifications by rtnetlink: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        """The descriptor, -1 when closed."""
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Take all messages that wait; whether there were any, or some were lost."""
+        some = False
+        while True:
+            try:
+                self._socket.recv(65536)
+            except BlockingIOError:
+                return some
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError(f"rtnetlink: {error.strerror}") from error
+            some = True
+
+    def close(self) -> None:
+        """Close the socket; closing twice does no harm."""
+        self._socket.close()

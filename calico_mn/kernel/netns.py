@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import KernelError, ToolError
-from calico_mn.kernel import limits, processes, runtime_dir
+from calico_mn.kernel import processes, runtime_dir
 
 Result = TypeVar("Result")
 
@@ -41,7 +41,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def _check(result: int, action: str) -> None:
     if result:
         number = ctypes.get_errno()
-        raise KernelError(f"{action}: {limits.explained(number)}")
+        raise KernelError(f"{action}: {processes.explain(number)}")
 
 
 def _unshare(flags: int) -> None:
@@ -113,7 +113,7 @@ class NamespaceThread:
 
     def submit(self, job: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
         """Have ``job`` run in the thread after those that wait there, without waiting for it."""
-        with limits.told("the run's thread cannot be started"):
+        with processes.limits_explained("the run's thread cannot be started"):
             return self._pool.submit(_within_limits, job, *args, **kwargs)
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class NamespaceThread:
             process = processes.start(command, cwd=directory, **options)
         except OSError as error:
             raise ToolError(
-                f"{namespace.name}: cannot run {command[0]}: {limits.explained(error.errno)}"
+                f"{namespace.name}: cannot run {command[0]}: {processes.explain(error.errno)}"
                 ) from error
         finally:
             _setns(self._home_mounts, _CLONE_NEWNS)
@@ -239,7 +239,7 @@ def _mount_sys() -> None:
 
 
 def _within_limits(job: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    with limits.told("the kernel gives no more"):
+    with processes.limits_explained("the kernel gives no more"):
         return job(*args, **kwargs)
 
 

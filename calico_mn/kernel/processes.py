@@ -1,17 +1,21 @@
-"""Starting programs, looking at processes, and ending what we started: by its id, never by a name.
+"""Processes: start programs, look at them, end what we started (by its id, never by a name), and
+explain a limit of the process, its user or the machine that was reached.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from calico_mn.errors import KernelError
 
 _GRACE_S = 1.0
 _TERMINAL_GRACE_S = 0.5
@@ -19,6 +23,16 @@ _TERMINAL_GRACE_S = 0.5
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 _RESTORED = sum(1 << number - 1 for number in _IGNORED_BY_PYTHON)
 _RESETTABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+#: error numbers of a limit that was reached, and what to do about it
+_REMEDIES = {
+    errno.EMFILE: "raise this shell's limit by 'ulimit -n 65536' (a namespace takes up to four)",
+    errno.ENFILE: "the whole machine has too many files open: see /proc/sys/fs/file-nr",
+    errno.EAGAIN: "no process or thread could be started: see 'ulimit -u' and the pids limit of"
+                  " the container or service that this runs in",
+    errno.ENOMEM: "end something else, or take a smaller cluster",
+    errno.ENOSPC: "either a file system is full, or there are as many namespaces as"
+                  " /proc/sys/user/max_net_namespaces and max_mnt_namespaces allow",
+}
 _INHERITED = re.compile(rb"^Sig(?:Blk|Ign):\t([0-9a-f]+)$", re.M)
 
 
@@ -238,3 +252,30 @@ def _inside(inodes: Collection[int]) -> list[int]:
             if os.stat(f"/proc/{entry}/ns/net").st_ino in inodes:
                 found.append(int(entry))
     return found
+
+
+def is_limit(number: int | None) -> bool:
+    """Whether an error number means that a limit was reached, not that the request was wrong."""
+    return number in _REMEDIES
+
+
+def explain(number: int | None) -> str:
+    """The kernel's text for an error number, and what to do where it means a reached limit."""
+    remedy = _REMEDIES.get(number or 0, "")
+    return os.strerror(number or 0) + (f"; {remedy}" if remedy else "")
+
+
+@contextmanager
+def limits_explained(action: str) -> Iterator[None]:
+    """Raise KernelError, which names ``action``, for a limit that is reached inside."""
+    try:
+        yield
+    except OSError as error:
+        if not is_limit(error.errno):
+            raise
+        raise KernelError(f"{action}: {explain(error.errno)}") from error
+    except RuntimeError as error:
+        # Only its text tells the one that threading raises from others.
+        if "start new thread" not in str(error):
+            raise
+        raise KernelError(f"{action}: {explain(errno.EAGAIN)}") from error

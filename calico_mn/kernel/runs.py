@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import limits, processes, registry, runtime_dir
+from calico_mn.kernel import processes, registry, runtime_dir
 
 LOG_FILE = "cni.log"
 
@@ -75,7 +75,7 @@ class RunDirectory:
             self.remove()
             where = runtime_dir.find() or "/tmp"
             raise UnsupportedError(f"cannot make the run's directory below {where}:"
-                                   f" {limits.explained(error.errno)}") from error
+                                   f" {processes.explain(error.errno)}") from error
 
     @property
     def identity(self) -> str:

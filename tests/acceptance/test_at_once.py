@@ -62,7 +62,8 @@ LIMIT = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from calico_mn.kernel import cleanup, neighbour_table, runtime_dir, runs
+from calico_mn.calico.underlay import neighbour_entries
+from calico_mn.kernel import cleanup, neighbour_quota, runtime_dir, runs
 from support.topologies import one_subnet
 OWNERS, NEED = 5, 20
 
@@ -72,21 +73,21 @@ class Limit(type(Path())):
         Path(beside).write_text(text)
         beside.replace(self)
 
-neighbour_table.PATH = Limit(sys.argv[2])
+neighbour_quota.PATH = Limit(sys.argv[2])
 for _ in range(int(sys.argv[3])):
     run = runs.RunDirectory({})
-    neighbour_table.raise_limit(one_subnet("Always"), run.identity)
+    neighbour_quota.raise_limit(neighbour_entries(one_subnet("Always")), run.identity)
     with runtime_dir.locked():
-        ledger, now = neighbour_table._read(), neighbour_table.limit()
+        ledger, now = neighbour_quota._read(), neighbour_quota.limit()
         assert ledger.needs[run.identity] == NEED and ledger.own == OWNERS, ledger
         assert now == ledger.target >= sum(ledger.needs.values()), (now, ledger)
-    neighbour_table.give_back(run.identity)
+    neighbour_quota.restore_limit(run.identity)
     run.remove()
     time.sleep(0.001)
 if sys.argv[3] == "0":
     cleanup.remove_all()
 if sys.argv[4:]:
-    assert neighbour_table.limit() == OWNERS, neighbour_table.limit()
+    assert neighbour_quota.limit() == OWNERS, neighbour_quota.limit()
 """
 #: Starts the processes of "working", and beside them, until those end, some of "beside" to their
 #: end and some of "victims" to be killed. Prints what each of those but the victims complained

@@ -15,7 +15,7 @@ from support.patience import SLOWNESS, eventually
 from support.topologies import one_subnet
 
 from calico_mn import CalicoNet
-from calico_mn.kernel import neighbour_table, processes, runtime_dir
+from calico_mn.kernel import neighbour_quota, processes, runtime_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNERS = 5
@@ -29,10 +29,10 @@ pytestmark = [
 @pytest.fixture
 def limit():
     """What the limit is; this machine's owner sets it to OWNERS."""
-    before = neighbour_table.PATH.read_text()
-    neighbour_table.PATH.write_text(f"{OWNERS}\n")
-    yield neighbour_table.limit
-    neighbour_table.PATH.write_text(before)
+    before = neighbour_quota.PATH.read_text()
+    neighbour_quota.PATH.write_text(f"{OWNERS}\n")
+    yield neighbour_quota.limit
+    neighbour_quota.PATH.write_text(before)
 
 
 def test_two_runs_raise_the_limit_one_is_killed_and_the_last_one_gives_it_back(limit, tunnel):

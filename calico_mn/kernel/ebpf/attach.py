@@ -7,11 +7,10 @@ Layouts are those of ``include/uapi/linux/{rtnetlink,pkt_sched,pkt_cls,if_link}.
 from __future__ import annotations
 
 import socket
-import struct
 
+from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, attribute, text, u32
 
-_RTM_NEWLINK, _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER = 16, 36, 37, 44
 _IFF_MULTICAST = 0x1000
 
 _TC_H_ROOT, _TC_H_CLSACT = 0xFFFFFFFF, 0xFFFFFFF1
@@ -26,8 +25,6 @@ _TCA_BPF_FLAG_ACT_DIRECT = 1
 _PRIORITY, _HANDLE = 1, 1
 _ETH_P_ALL = 3
 
-_tcmsg = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
-_ifinfomsg = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
 
 def clsact(ifindex: int, *, replace: bool = False) -> Message:
@@ -41,8 +38,8 @@ def clsact(ifindex: int, *, replace: bool = False) -> Message:
 
 def clsact_removal(ifindex: int) -> Message:
     """``tc qdisc del dev DEVICE clsact``, with all programs that are attached there."""
-    return _RTM_DELQDISC, 0, (
-        _tcmsg.pack(socket.AF_UNSPEC, ifindex, _CLSACT_HANDLE, _TC_H_CLSACT, 0))
+    return rt.RTM_DELQDISC, 0, (
+        rt.TC_HEADER.pack(socket.AF_UNSPEC, ifindex, _CLSACT_HANDLE, _TC_H_CLSACT, 0))
 
 
 def noqueue(ifindex: int) -> Message:
@@ -52,7 +49,7 @@ def noqueue(ifindex: int) -> Message:
 
 def without_multicast(ifindex: int) -> Message:
     """``ip link set DEVICE multicast off``: the kernel's tunl0 does not carry that flag."""
-    return _RTM_NEWLINK, 0, _ifinfomsg.pack(
+    return rt.RTM_NEWLINK, 0, rt.LINK_HEADER.pack(
         socket.AF_UNSPEC, 0, ifindex, 0, _IFF_MULTICAST)
 
 
@@ -72,8 +69,8 @@ def egress(ifindex: int, program: int, name: str, *, replace: bool = False) -> M
 
 
 def _qdisc(ifindex: int, parent: int, handle: int, kind: str) -> Message:
-    return _RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, (
-        _tcmsg.pack(socket.AF_UNSPEC, ifindex, handle, parent, 0) + text(_TCA_KIND, kind))
+    return rt.RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, (
+        rt.TC_HEADER.pack(socket.AF_UNSPEC, ifindex, handle, parent, 0) + text(_TCA_KIND, kind))
 
 
 def _filter(ifindex: int, parent: int, program: int, name: str, replace: bool) -> Message:
@@ -81,6 +78,6 @@ def _filter(ifindex: int, parent: int, program: int, name: str, replace: bool) -
     info = _PRIORITY << 16 | socket.htons(_ETH_P_ALL)
     options = (u32(_TCA_BPF_FD, program) + text(_TCA_BPF_NAME, name)
                + u32(_TCA_BPF_FLAGS, _TCA_BPF_FLAG_ACT_DIRECT))
-    return _RTM_NEWTFILTER, NLM_F_CREATE | (0 if replace else NLM_F_EXCL), (
-        _tcmsg.pack(socket.AF_UNSPEC, ifindex, _HANDLE, parent, info)
+    return rt.RTM_NEWTFILTER, NLM_F_CREATE | (0 if replace else NLM_F_EXCL), (
+        rt.TC_HEADER.pack(socket.AF_UNSPEC, ifindex, _HANDLE, parent, info)
         + text(_TCA_KIND, "bpf") + attribute(_TCA_OPTIONS, options))

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
-from calico_mn.kernel import limits
+from calico_mn.kernel import processes
 from calico_mn.kernel.ebpf import attach, elf, tun
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 
@@ -33,8 +33,8 @@ INGRESS = "underlay/ingress"
 #: The index of tunl0 in every namespace: TUNL0_IFINDEX in ipip.bpf.c.
 TUNL0_INDEX = 2
 
-#: the name that ``tc filter show`` prints for :func:`load_hash_eraser`'s program
-HASH_ERASER = "forget/flow_hash"
+#: the name that ``tc filter show`` prints for :func:`load_clear_flow_hash`'s program
+CLEAR_FLOW_HASH = "forget/flow_hash"
 
 _PROBE = "helpers/probe"
 _SET_HASH_INVALID = 41  # BPF_FUNC_set_hash_invalid
@@ -75,7 +75,7 @@ def load_drop_filter() -> int:
     return _load(_SOCKET_FILTER, r0_is_0 + leave, "drop all")
 
 
-def load_hash_eraser() -> int:
+def load_clear_flow_hash() -> int:
     """The program that makes the kernel forget a packet's flow hash (bpf_set_hash_invalid).
 
     Belongs to clsact ingress. It leaves r1, the packet, as the helper's argument, and ends with
@@ -85,7 +85,7 @@ def load_hash_eraser() -> int:
         _instruction.pack(0x85, 0, 0, _SET_HASH_INVALID),  # BPF_JMP | BPF_CALL
         _instruction.pack(0xB7, 0, 0, -1),  # r0 = TC_ACT_UNSPEC
         _instruction.pack(0x95, 0, 0, 0),  # BPF_JMP | BPF_EXIT
-    )), HASH_ERASER)
+    )), CLEAR_FLOW_HASH)
 
 
 @functools.cache
@@ -141,7 +141,7 @@ def _load(kind: int, instructions: bytes, name: str) -> int:
                 " eBPF programs; a container must be privileged") from error
         if error.errno == errno.ENOSYS:
             raise UnsupportedError("this kernel was built without bpf(2)") from error
-        if limits.is_met(error.errno):
+        if processes.is_limit(error.errno):
             raise
         reason = error.strerror
     # The log is asked for only after a failure: writing it makes loading several times slower.
@@ -191,7 +191,7 @@ def _reason() -> str | None:
                 " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, built in or as modules that"
                 " this machine can load")
     except OSError as error:
-        return f"the eBPF programs cannot be tried: {limits.explained(error.errno)}"
+        return f"the eBPF programs cannot be tried: {processes.explain(error.errno)}"
     except CalicoMnError as error:
         return str(error)
     finally:

@@ -11,9 +11,12 @@ import pytest
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
+from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import cleanup, neighbour_table, runs, runtime_dir
-from calico_mn.kernel.neighbour_ledger import joined, left
+from calico_mn.kernel import cleanup, neighbour_quota, runs, runtime_dir
+from calico_mn.kernel.neighbour_quota import release, reserve
+
+NEEDED = neighbour_entries(one_subnet("Always"))
 
 
 @pytest.mark.parametrize(("topology", "count"), [
@@ -23,7 +26,7 @@ from calico_mn.kernel.neighbour_ledger import joined, left
     pytest.param(two_subnets("Always"), 2 * 3 + 3 * 2 + 2 * 1, id="two subnets"),
 ])
 def test_expected_entries(topology, count):
-    assert neighbour_table.expected(topology) == count
+    assert neighbour_entries(topology) == count
 
 
 # --- the decision: in which order runs come, go and are killed, and what the limit is then
@@ -68,7 +71,7 @@ def test_the_limit_follows_from_who_needs_it(story):
         rest = "".join(rest)
         if what in "+*":
             run, need = rest[0], int(rest[1:])
-            ledger = joined(ledger, limit, run, need, living)
+            ledger = reserve(ledger, limit, run, need, living)
             if what == "+":
                 living.add(run)
                 limit, ledger = ledger.target, ledger.written()
@@ -77,7 +80,7 @@ def test_the_limit_follows_from_who_needs_it(story):
         else:
             living.discard(rest)
             if what != "!":
-                ledger = left(ledger, limit, living)
+                ledger = release(ledger, limit, living)
             if what not in "!~":
                 limit, ledger = ledger.target, ledger.written()
         assert limit == wanted, f"after {step}: {ledger}"
@@ -91,14 +94,14 @@ def table(tmp_path, monkeypatch):
     """A file in the place of the limit, and another place for runs."""
     path = tmp_path / "gc_thresh3"
     path.write_text("5\n")
-    monkeypatch.setattr(neighbour_table, "PATH", path)
+    monkeypatch.setattr(neighbour_quota, "PATH", path)
     monkeypatch.setattr(runtime_dir, "MACHINE", tmp_path / "runs")
     return path
 
 
 @pytest.fixture
 def ledger(tmp_path):
-    return tmp_path / "runs" / neighbour_table.LEDGER
+    return tmp_path / "runs" / neighbour_quota.LEDGER
 
 
 def run(**record):
@@ -116,7 +119,7 @@ def dead():
 
 
 def test_the_warning_names_the_command_and_the_option(table):
-    said = neighbour_table.warning(one_subnet("Always"))
+    said = neighbour_quota.warning(NEEDED)
     assert "sudo sysctl -w net.ipv4.neigh.default.gc_thresh3=20" in said and "allows 5" in said
     assert "--raise-neighbour-limit" in said
     assert table.read_text() == "5\n"
@@ -125,7 +128,7 @@ def test_the_warning_names_the_command_and_the_option(table):
 @pytest.mark.parametrize("content", ["10\n", "nonsense", None])
 def test_no_warning_where_it_suffices_or_cannot_be_told(table, content):
     table.unlink() if content is None else table.write_text(content)
-    assert neighbour_table.warning(one_subnet("Always")) is None
+    assert neighbour_quota.warning(NEEDED) is None
 
 
 def test_a_cluster_tells_its_warning_unless_it_may_raise_the_limit(table):
@@ -136,10 +139,10 @@ def test_a_cluster_tells_its_warning_unless_it_may_raise_the_limit(table):
 
 def test_it_is_raised_and_given_back_and_nothing_is_left(table, ledger):
     one = run()
-    neighbour_table.raise_limit(one_subnet("Always"), one.identity)
+    neighbour_quota.raise_limit(NEEDED, one.identity)
     assert table.read_text() == "20\n"
     assert ledger.stat().st_mode & 0o777 == 0o600
-    assert neighbour_table.give_back(one.identity) == (20, 5)
+    assert neighbour_quota.restore_limit(one.identity) == (20, 5)
     assert table.read_text() == "5\n" and not ledger.exists()
     one.remove()
     assert not runtime_dir.MACHINE.exists()
@@ -152,14 +155,14 @@ def test_what_it_was_is_on_disk_before_it_is_written(table, ledger, monkeypatch)
         seen.append((json.loads(ledger.read_text()), text))
 
     monkeypatch.setattr(type(table), "write_text", write)
-    neighbour_table.raise_limit(one_subnet("Always"), one.identity)
+    neighbour_quota.raise_limit(NEEDED, one.identity)
     assert seen == [({"own": 5, "needs": {one.identity: 20}, "ours": [5, 20]}, "20\n")]
 
 
 def test_after_a_kill_whoever_starts_or_cleans_up_gives_it_back(table, ledger):
     for clean in (cleanup.remove_all, cleanup.remove_before_start):
         killed = dead()
-        neighbour_table.raise_limit(one_subnet("Always"), killed.identity)
+        neighbour_quota.raise_limit(NEEDED, killed.identity)
         assert table.read_text() == "20\n"
         (removed,) = clean()
         assert (removed.identity, removed.neighbour_limit) == (killed.identity, (20, 5))
@@ -169,17 +172,17 @@ def test_after_a_kill_whoever_starts_or_cleans_up_gives_it_back(table, ledger):
 def test_the_other_run_keeps_what_it_needs(table, ledger):
     one, other = run(), run()
     for each in (one, other):
-        neighbour_table.raise_limit(one_subnet("Always"), each.identity)
+        neighbour_quota.raise_limit(NEEDED, each.identity)
     assert table.read_text() == "40\n"
-    neighbour_table.give_back(one.identity)
+    neighbour_quota.restore_limit(one.identity)
     assert table.read_text() == "20\n" and ledger.exists()
     assert cleanup.remove_before_start() == ()
-    neighbour_table.give_back(other.identity)
+    neighbour_quota.restore_limit(other.identity)
     assert table.read_text() == "5\n" and not ledger.exists()
 
 
 def test_without_a_ledger_nothing_is_done(table):
-    assert neighbour_table.give_back("1-1") is None
+    assert neighbour_quota.restore_limit("1-1") is None
     assert not runtime_dir.MACHINE.exists()
 
 
@@ -188,10 +191,10 @@ def test_without_a_ledger_nothing_is_done(table):
 def test_a_ledger_that_makes_no_sense_changes_nothing(table, ledger, text):
     one = run()
     ledger.write_text(text)
-    assert neighbour_table.give_back(one.identity) is None
+    assert neighbour_quota.restore_limit(one.identity) is None
     assert table.read_text() == "5\n"
-    neighbour_table.raise_limit(one_subnet("Always"), one.identity)
-    assert neighbour_table.give_back(one.identity) == (20, 5)
+    neighbour_quota.raise_limit(NEEDED, one.identity)
+    assert neighbour_quota.restore_limit(one.identity) == (20, 5)
 
 
 def test_what_cannot_be_written_is_said_and_not_remembered(table, ledger, monkeypatch):
@@ -201,6 +204,6 @@ def test_what_cannot_be_written_is_said_and_not_remembered(table, ledger, monkey
     one = run()
     monkeypatch.setattr(type(table), "write_text", refuse)
     with pytest.raises(UnsupportedError, match="from 5 to 20: Operation not permitted; leave out"):
-        neighbour_table.raise_limit(one_subnet("Always"), one.identity)
+        neighbour_quota.raise_limit(NEEDED, one.identity)
     assert not ledger.exists()
 

@@ -1,4 +1,4 @@
-"""Devices that forget the flow hash of what they receive, as a cable between machines does.
+"""Clear the flow hash of the packets that a device receives, as a cable between machines does.
 
 A packet that one machine sends carries, beside its bytes, the hash of the socket that it came
 from (skb->hash with l4_hash). Encapsulation keeps it, and so does a veth, and a router with
@@ -16,19 +16,19 @@ from calico_mn.kernel.ebpf import attach, program
 from calico_mn.kernel.netlink import NetlinkSocket
 
 
-def forget(indexes: Sequence[int]) -> None:
+def clear(indexes: Sequence[int]) -> None:
     """Attach the program to devices of the namespace that the calling thread is in.
 
     Raises UnsupportedError where the kernel cannot; then none of them has it.
     """
-    descriptor = program.load_hash_eraser()
+    descriptor = program.load_clear_flow_hash()
     try:
         with NetlinkSocket() as netlink:
-            places = netlink.attempt([attach.clsact(index) for index in indexes])
-            taken = {error.index for error in places}
+            refused = netlink.attempt([attach.clsact(index) for index in indexes])
+            taken = {error.index for error in refused}
             ours = [index for position, index in enumerate(indexes) if position not in taken]
-            failures = places or netlink.attempt(
-                [attach.ingress(index, descriptor, program.HASH_ERASER) for index in indexes])
+            failures = refused or netlink.attempt(
+                [attach.ingress(index, descriptor, program.CLEAR_FLOW_HASH) for index in indexes])
             if failures:
                 netlink.attempt([attach.clsact_removal(index) for index in ours])
                 raise UnsupportedError(
@@ -39,7 +39,7 @@ def forget(indexes: Sequence[int]) -> None:
         os.close(descriptor)
 
 
-def remember(indexes: Sequence[int]) -> None:
-    """Take the program away again; where somebody has done so already nothing happens."""
+def keep(indexes: Sequence[int]) -> None:
+    """Take the program away again; where it is gone already nothing happens."""
     with NetlinkSocket() as netlink:
         netlink.attempt([attach.clsact_removal(index) for index in indexes])
