@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,23 +10,7 @@ import pytest
 from acceptance.conftest import boot, tunnel  # noqa: F401
 from support.recordings import from_json
 
-from calico_mn.calico import encapsulation
-from calico_mn.state import PROTOCOL_UDP, PacketMatch
-from calico_mn.trace import path_trace, probe
-
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def vxlan(monkeypatch):
-    """VXLAN is known to the analysis, whether or not clusters can have it."""
-    if encapsulation.of_device("vxlan.calico") is None:
-        known = (*encapsulation.ENCAPSULATIONS, dataclasses.replace(
-            encapsulation.IPIP, name="VXLAN", device="vxlan.calico", overhead=50,
-            match=PacketMatch(PROTOCOL_UDP, port=4789)))
-        monkeypatch.setattr(encapsulation, "ENCAPSULATIONS", known)
-        for module in (path_trace, probe):
-            monkeypatch.setattr(module, "ENCAPSULATIONS", known)
 
 
 @pytest.fixture

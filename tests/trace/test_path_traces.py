@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from ipaddress import IPv4Interface
 
 import pytest
 from support.patience import SLOWNESS
@@ -18,7 +19,9 @@ from support.recordings import text
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import Drop
+from calico_mn.calico import encapsulation
 from calico_mn.errors import ClusterError
+from calico_mn.model import Node
 from calico_mn.trace import analysis
 from calico_mn.trace.probe import record, trace
 from calico_mn.trace.recording import Probe
@@ -95,41 +98,33 @@ IN_UML = ("always-two-subnets", "unassigned", "too-big-for-tunl0", "ttl-2-in-the
           "one-sided-rp-filter")
 
 
-VTEPS = {"node31": ("192.168.57.31", "10.22.31.60", "66:31:31:31:31:31", "10.22.31.0/26"),
-         "node33": ("192.168.58.33", "10.22.33.60", "66:33:33:33:33:33", "10.22.33.0/26")}
+def vxlan(mode, *broken):
+    """Change to VXLAN; then run the command ``broken`` in a namespace: its name and the words."""
+    def change(net):
+        net.set_vxlan_mode(mode)
+        if broken:
+            name, line = broken
+            assert net[name].pexec(line.format(**MACS).split())[2] == 0, line
+    return change
 
 
-def vxlan_by_hand(*broken):
-    """What Felix's vxlan_mgr.go sets up between two nodes; then the lines that break it."""
-    def set_up(net):
-        for name, (address, vtep, mac, _block) in VTEPS.items():
-            (peer, peer_vtep, peer_mac, block), = (VTEPS[other] for other in VTEPS if other != name)
-            for line in (
-                    f"ip link add vxlan.calico type vxlan id 4096 dstport 4789 local {address}"
-                    " dev eth0 nolearning", f"ip link set vxlan.calico address {mac} mtu 1450 up",
-                    f"ip address add {vtep}/32 dev vxlan.calico",
-                    f"ip neigh replace {peer_vtep} lladdr {peer_mac} dev vxlan.calico"
-                    " nud permanent",
-                    f"bridge fdb append {peer_mac} dev vxlan.calico dst {peer} self permanent",
-                    f"ip route replace {block} via {peer_vtep} dev vxlan.calico onlink"):
-                assert net[name].pexec(line.split())[2] == 0, line
-        for name, line in broken:
-            assert net[name].pexec(line.split())[2] == 0, line
-    return set_up
-
-
+MACS = {name: encapsulation.VXLAN.tunnel_mac(Node(name, IPv4Interface("192.168.57.31/24")))
+        for name in ("node31", "node32", "node33")}
 CASES |= {
-    "vxlan": Case(two_subnets("Never"), "a", "c", before=vxlan_by_hand()),
+    "vxlan-one-subnet": Case(one_subnet("Never"), "a", "b", before=vxlan("Always")),
+    "vxlan-two-subnets": Case(two_subnets("Never"), "a", "c", before=vxlan("Always")),
+    "vxlan-cross-subnet-near": Case(two_subnets("Never"), "a", "b", before=vxlan("CrossSubnet")),
+    "vxlan-cross-subnet-far": Case(two_subnets("Never"), "a", "c", before=vxlan("CrossSubnet")),
     "vxlan-without-fdb": Case(
-        two_subnets("Never"), "a", "c", "not-encapsulated", "node31", before=vxlan_by_hand(
-            ("node31", "bridge fdb del 66:33:33:33:33:33 dev vxlan.calico"
-                       " dst 192.168.58.33 self"))),
+        two_subnets("Never"), "a", "c", "not-encapsulated", "node31", before=vxlan(
+            "Always", "node31",
+            "bridge fdb del {node33} dev vxlan.calico dst 192.168.58.33 self")),
     "vxlan-down": Case(
-        two_subnets("Never"), "a", "c", "not-decapsulated", "node33", before=vxlan_by_hand(
-            ("node33", "ip link set vxlan.calico down"))),
+        two_subnets("Never"), "a", "c", "not-decapsulated", "node33", before=vxlan(
+            "Always", "node33", "ip link set vxlan.calico down")),
     "vxlan-router-down": Case(
-        two_subnets("Never"), "a", "c", "no-neighbour", "node31", before=vxlan_by_hand(
-            ("r1", "ip link set eth0 down"))),
+        two_subnets("Never"), "a", "c", "no-neighbour", "node31", before=vxlan(
+            "Always", "r1", "ip link set eth0 down")),
 }
 
 

@@ -54,7 +54,7 @@ def test_headers_go_on_and_off_and_arp_is_told(recording):
 def test_a_vxlan_header_has_a_vni_and_the_addresses_of_an_inner_frame(recording):
     path = analysis.path_trace(recording("vxlan"))
     added, removed = (step for hop in path.forward.hops for step in hop.header_changes)
-    macs = ("66:31:31:31:31:31", "66:33:33:33:33:33")
+    macs = ("66:31:03:c6:ad:c8", "66:b8:17:ba:9e:10")
     assert (added.encapsulation.name, added.inner.vni, added.inner.macs) == ("VXLAN", 4096, macs)
     assert (added.outer.ttl, added.outer.length, removed.outer.ttl) == (64, 84 + 50, 63)
     steps = [step for hop in document(path)["there"]["hops"] for step in hop["steps"]]
