@@ -112,9 +112,9 @@ def prompt(dispatcher: Dispatcher) -> None:
     lines = sys.stdin.read().splitlines()
     reading, writing = os.pipe()
     with os.fdopen(reading) as silence, os.fdopen(writing, "w"):
-        there = _Batch(dispatcher, stdin=silence)
+        batch = _Batch(dispatcher, stdin=silence)
         for line in lines:
-            if there.onecmd(there.precmd(line)):
+            if batch.onecmd(batch.precmd(line)):
                 return
 
 

@@ -135,24 +135,24 @@ class Renderer:
                 yield from self._wrapped(Words.TOLD.of(self._language)
                                          + step.wrong.told.of(self._language), _IN, _IN, FAINT)
 
-    def summary(self, found: Summary) -> Iterator[Styled]:
+    def summary(self, summary: Summary) -> Iterator[Styled]:
         """What it came to."""
-        counts = {"commands": found.commands, "calls": found.calls, "lines": found.lines,
-                  "agree": found.agree, "named": found.named, "absent": found.absent,
-                  "differ": found.differ, "checks": found.checks, "held": found.held,
-                  "places": len(found.wrong), "codes": ", ".join(found.wrong),
-                  "told": ", ".join(found.told)}
+        counts = {"commands": summary.commands, "calls": summary.calls, "lines": summary.lines,
+                  "agree": summary.agree, "named": summary.named, "absent": summary.absent,
+                  "differ": summary.differ, "checks": summary.checks, "held": summary.held,
+                  "places": len(summary.wrong), "codes": ", ".join(summary.wrong),
+                  "told": ", ".join(summary.told)}
         yield Styled("")
         yield Styled(Words.SUMMARY.of(self._language), TITLE)
-        places = Words.PLACES if found.wrong else Words.NO_PLACES
-        lines = Words.LINES if found.lines else Words.NO_LINES
-        partly = (Words.PARTLY,) if found.told else ()
+        places = Words.PLACES if summary.wrong else Words.NO_PLACES
+        lines = Words.LINES if summary.lines else Words.NO_LINES
+        partly = (Words.PARTLY,) if summary.told else ()
         for text in (Words.COMMANDS, lines, Words.CHECKS, places, *partly):
             yield from self._wrapped(text.of(self._language).format(**counts), _IN, _IN + _IN)
-        if found.ok:
+        if summary.ok:
             yield Styled(_IN + Words.GOOD.of(self._language), SAME)
         else:
-            steps = ", ".join(map(str, found.failed))
+            steps = ", ".join(map(str, summary.failed))
             yield Styled(_IN + Words.FAILED.of(self._language).format(steps=steps), BAD)
 
     # --- parts of a step

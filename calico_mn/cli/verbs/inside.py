@@ -41,11 +41,11 @@ def become(session: Session, place: str, command: Sequence[str],
     """Go into a place and become a program there; exit with 126 or 127 where that cannot be."""
     from calico_mn.kernel import netns
 
-    found, network, mounts = _remote(session).enter(place)
+    facts, network, mounts = _remote(session).enter(place)
     try:
-        netns.become(network, mounts, command, netns.environment(found["run"], extra))
+        netns.become(network, mounts, command, netns.environment(facts["run"], extra))
     except OSError as error:
-        complain(f"calico-mn: {found['name']}: cannot run {command[0]}: {error.strerror}")
+        complain(f"calico-mn: {facts['name']}: cannot run {command[0]}: {error.strerror}")
         sys.exit(_NO_SUCH_PROGRAM if isinstance(error, FileNotFoundError) else _CANNOT_RUN)
     raise AssertionError("unreachable: the process is another program")
 

@@ -47,15 +47,15 @@ def _facts(run: FoundRun) -> dict[str, Any]:
 def _list(options: argparse.Namespace) -> int:
     from calico_mn.kernel import registry
 
-    found = [_facts(run) for run in registry.runs()]
+    runs = [_facts(run) for run in registry.runs()]
     if options.json:
-        print_json(found)
-    elif not found:
+        print_json(runs)
+    elif not runs:
         say("nothing is running")
     else:
         show(columns(("NAME", "STATUS", "AGE", "PID", "RUN", "TUNNEL", "TOPOLOGY"), [
             (run["name"], run["status"], age(run["started"] or ""), run["pid"], run["run"],
-             run["tunnel"], shown_path(run["topology"] or "")) for run in found]))
+             run["tunnel"], shown_path(run["topology"] or "")) for run in runs]))
     return OK
 
 
@@ -77,30 +77,30 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _status(options: argparse.Namespace) -> int:
     from calico_mn.control.session import remote
 
-    found = remote(options.name).ask("status")
+    status = remote(options.name).ask("status")
     if options.json:
-        print_json(found)
+        print_json(status)
         return OK
     facts = [
-        ("run", f"{found['name']} ({found['run']}), pid {found['pid']},"
-                f" up for {age(found['started'])}"),
-        ("topology", shown_path(found["topology"]) or "from Python"),
-        ("cluster", ", ".join(plural(found[what], what[:-1])
+        ("run", f"{status['name']} ({status['run']}), pid {status['pid']},"
+                f" up for {age(status['started'])}"),
+        ("topology", shown_path(status["topology"]) or "from Python"),
+        ("cluster", ", ".join(plural(status[what], what[:-1])
                               for what in ("nodes", "pods", "routers", "subnets"))),
-        ("tunl0", found["tunnel"]), ("routes by", found["routeEngine"]),
-        ("profile", found["profile"]),
+        ("tunl0", status["tunnel"]), ("routes by", status["routeEngine"]),
+        ("profile", status["profile"]),
     ]
-    for pool in found["pools"]:
+    for pool in status["pools"]:
         others = "".join(f"; {node} alone: {mode}" for node, mode in pool["nodes"].items())
         facts.append(("pool", f"{pool['name']} {pool['cidr']}: {pool['mode']}{others}"
                               f"{' (disabled)' if pool['disabled'] else ''}"))
-    if found["podRoutes"]:
-        facts.append(("pod routes", f"known to {', '.join(found['podRoutes'])}"))
-    if found["deadSpeakers"]:
-        facts.append(("no routes by", f"{', '.join(found['deadSpeakers'])}: speaker dead"))
+    if status["podRoutes"]:
+        facts.append(("pod routes", f"known to {', '.join(status['podRoutes'])}"))
+    if status["deadSpeakers"]:
+        facts.append(("no routes by", f"{', '.join(status['deadSpeakers'])}: speaker dead"))
     facts += [("lost at", f"{place}: {', '.join(drops)}")
-              for place, drops in found["filters"].items()]
-    facts.append(("files", found["directory"]))
+              for place, drops in status["filters"].items()]
+    facts.append(("files", status["directory"]))
     width = max(len(name) for name, _ in facts)
     for name, fact in facts:
         say(f"{paint(name.ljust(width), 'faint')}  {fact}")
@@ -122,12 +122,12 @@ def _add_down(parser: argparse.ArgumentParser) -> None:
 
 
 def _down(options: argparse.Namespace) -> int:
-    found = _wanted(options)
+    runs = _wanted(options)
     failures: list[CalicoMnError] = []
     with ExitStack() as held:
         ending = []
         # All are asked before the first is waited for, so that they end side by side.
-        for run in found:
+        for run in runs:
             try:
                 ending.append((run, _asked(run, held)))
             except CalicoMnError as error:
@@ -139,7 +139,7 @@ def _down(options: argparse.Namespace) -> int:
                 failures.append(ToolError(
                     f"run {run.name} did not end within {_ENDING_S} s: see {run.path}/daemon.log;"
                     f" after 'kill -9 {run.pid}', 'calico-mn cleanup' removes what is left"))
-    if len(found) == 1 and failures:
+    if len(runs) == 1 and failures:
         raise failures[0]
     for failure in failures:
         complain(f"calico-mn: {failure}")
@@ -152,14 +152,14 @@ def _wanted(options: argparse.Namespace) -> list[FoundRun]:
 
     if not options.all:
         names = options.names or [os.environ.get("CALICO_MN_RUN", "")]
-        found = [registry.find(name) for name in names]
-        return list({run.identity: run for run in found}.values())
+        runs = [registry.find(name) for name in names]
+        return list({run.identity: run for run in runs}.values())
     if options.names:
         raise UsageError("calico-mn down: --all takes no names (see 'calico-mn down --help')")
-    found = [run for run in registry.runs() if run.status == registry.RUNNING]
-    if not found:
+    runs = [run for run in registry.runs() if run.status == registry.RUNNING]
+    if not runs:
         say("nothing is running")
-    return found
+    return runs
 
 
 def _asked(run: FoundRun, held: ExitStack) -> int:
@@ -181,14 +181,14 @@ def _asked(run: FoundRun, held: ExitStack) -> int:
 def _cleanup(options: argparse.Namespace) -> int:
     from calico_mn.kernel import cleanup
 
-    found = cleanup.remove_all()
-    status = FAILED if any(removed.kept for removed in found) else OK
+    removals = cleanup.remove_all()
+    status = FAILED if any(removed.kept for removed in removals) else OK
     if options.json:
-        print_json([dataclasses.asdict(removed) for removed in found])
+        print_json([dataclasses.asdict(removed) for removed in removals])
         return status
-    for removed in found:
+    for removed in removals:
         say(removal(removed))
-    if not found:
+    if not removals:
         say("nothing to clean up")
     return status
 

@@ -39,13 +39,13 @@ def _nodes(options: argparse.Namespace, session: Session) -> int:
 
 
 def _pods(options: argparse.Namespace, session: Session) -> int:
-    found = session.ask("pods")
+    pods = session.ask("pods")
     if options.json:
-        print_json(found)
-    elif found:
+        print_json(pods)
+    elif pods:
         show(columns(("NAMESPACE", "NAME", "IP", "NODE", "INTERFACE", "MTU"), [
             (pod["namespace"], pod["name"], pod["ip"], pod["node"], pod["interface"], pod["mtu"])
-            for pod in found]))
+            for pod in pods]))
     else:
         say("no pods")
     return OK
@@ -59,31 +59,31 @@ def _add_routes(parser: argparse.ArgumentParser) -> None:
 
 
 def _routes(options: argparse.Namespace, session: Session) -> int:
-    found = session.ask("routes", places=options.place)
+    routes = session.ask("routes", places=options.place)
     if options.json:
-        print_json(found)
+        print_json(routes)
         return OK
     show(columns(("NODE", "DESTINATION", "GATEWAY", "IFACE", "PROTO", "FLAGS", "WHAT"), [
         (route["place"], route["destination"], route["gateway"], route["device"],
-         route["protocol"], _flags(route), route["meaning"]) for route in found]))
+         route["protocol"], _flags(route), route["meaning"]) for route in routes]))
     return OK
 
 
 def _flags(route: dict[str, Any]) -> str:
-    words = [] if route["type"] == "unicast" else [route["type"]]
-    words += [f"scope-{route['scope']}"] if route["scope"] else []
-    return ",".join([*words, *(["onlink"] if route["onlink"] else [])])
+    flags = [] if route["type"] == "unicast" else [route["type"]]
+    flags += [f"scope-{route['scope']}"] if route["scope"] else []
+    return ",".join([*flags, *(["onlink"] if route["onlink"] else [])])
 
 
 # --- blocks
 
 def _blocks(options: argparse.Namespace, session: Session) -> int:
-    found = session.ask("blocks")
+    pools = session.ask("blocks")
     if options.json:
-        print_json(found)
+        print_json(pools)
         return OK
     rows = []
-    for pool in found:
+    for pool in pools:
         rows.append(("IP Pool", pool["cidr"], None, *_fill(pool)))
         rows += [("Block", block["cidr"], block["node"], *_fill(block))
                  for block in pool["blocks"]]
@@ -92,8 +92,8 @@ def _blocks(options: argparse.Namespace, session: Session) -> int:
     return OK
 
 
-def _fill(one: dict[str, Any]) -> tuple[int, str, str]:
-    total, used = one["total"], one["used"]
+def _fill(usage: dict[str, Any]) -> tuple[int, str, str]:
+    total, used = usage["total"], usage["used"]
     percent = round(100 * used / total)
     return total, f"{used} ({percent}%)", f"{total - used} ({100 - percent}%)"
 
@@ -106,11 +106,11 @@ def _add_bgp(parser: argparse.ArgumentParser) -> None:
 
 
 def _bgp(options: argparse.Namespace, session: Session) -> int:
-    found = session.ask("bgp", node=options.node)
+    speakers = session.ask("bgp", node=options.node)
     if options.json:
-        print_json(found)
+        print_json(speakers)
         return OK
-    for number, speaker in enumerate(found):
+    for number, speaker in enumerate(speakers):
         if number:
             say()
         alive = "" if speaker["alive"] else ": its route distributor is dead, routes stay"
@@ -143,14 +143,14 @@ def _verify(options: argparse.Namespace, session: Session) -> int:
         return _watch(options, session)
     if options.repair:
         return _repair(options, session)
-    found = session.ask("verify", places=options.places)
+    differences = session.ask("verify", places=options.places)
     if options.json:
-        print_json(found)
-    elif found:
-        _show(found)
+        print_json(differences)
+    elif differences:
+        _show(differences)
     else:
         say("all is as it should be")
-    return FAILED if found else OK
+    return FAILED if differences else OK
 
 
 def _repair(options: argparse.Namespace, session: Session) -> int:
@@ -180,7 +180,7 @@ def _repair(options: argparse.Namespace, session: Session) -> int:
 
 
 def _watch(options: argparse.Namespace, session: Session) -> int:
-    def told(change: dict[str, list[_Facts]]) -> None:
+    def report(change: dict[str, list[_Facts]]) -> None:
         if not any(change.values()):
             return
         now = time.strftime("%H:%M:%S")
@@ -194,16 +194,16 @@ def _watch(options: argparse.Namespace, session: Session) -> int:
         sys.stdout.flush()
 
     try:
-        session.ask("watch", progress=told, places=options.places)
+        session.ask("watch", progress=report, places=options.places)
     except KeyboardInterrupt:
         return OK if session.is_local else INTERRUPTED
     return OK
 
 
-def _show(found: Iterable[_Facts]) -> None:
+def _show(differences: Iterable[_Facts]) -> None:
     """Lines with - for what is missing and + for what is there instead, by namespace."""
     before = ""
-    for item in found:
+    for item in differences:
         if item["namespace"] != before:
             say(f"{paint(item['namespace'], 'place')}:")
             before = item["namespace"]

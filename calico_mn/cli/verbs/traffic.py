@@ -46,24 +46,24 @@ def _ping(options: argparse.Namespace, session: Session) -> int:
 
 def _pingall(options: argparse.Namespace, session: Session) -> int:
     with Progress("pings") as progress:
-        found = session.ask("pingall", progress=progress)
-    reached = sum(pair["reached"] for pair in found["pairs"])
+        answer = session.ask("pingall", progress=progress)
+    reached = sum(pair["reached"] for pair in answer["pairs"])
     if options.json:
-        print_json({**found, "reached": reached})
+        print_json({**answer, "reached": reached})
     else:
         from calico_mn.measure.paths import Endpoint
         from calico_mn.report import matrix
 
         marks = {(pair["source"], pair["destination"]):
                  matrix.mark(pair["reached"], pair["encapsulated"])
-                 for pair in found["pairs"]}
-        drawn = matrix.drawn({"": marks}, [Endpoint(**pod) for pod in found["pods"]])
+                 for pair in answer["pairs"]}
+        drawn = matrix.drawn({"": marks}, [Endpoint(**pod) for pod in answer["pods"]])
         width = max(map(len, drawn.labels))
         say(f"{paint(drawn.legend, 'faint')}   (rows send)")
         for label, line in zip(["", *drawn.labels], drawn.grids[0].lines, strict=True):
             say(f"{paint(label.ljust(width), 'faint')}   {line}".rstrip())
-        say(f"{reached} of {len(found['pairs'])} pairs")
-    return OK if reached == len(found["pairs"]) else FAILED
+        say(f"{reached} of {len(answer['pairs'])} pairs")
+    return OK if reached == len(answer["pairs"]) else FAILED
 
 
 # --- trace
@@ -86,19 +86,19 @@ def _add_trace(parser: argparse.ArgumentParser) -> None:
 
 
 def _trace(options: argparse.Namespace, session: Session) -> int:
-    found = session.ask(
+    answer = session.ask(
         "trace", source=options.source, destination=options.destination, cold=options.cold,
         full=options.full, drawing=bool(options.svg),
         probe={"protocol": options.protocol, "size": options.size, "df": not options.no_df,
                "ttl": options.ttl, "port": options.port})
     if options.svg:
-        write_file(options.svg, found["picture"])
+        write_file(options.svg, answer["picture"])
     if options.json:
-        print_json(found["path"])
+        print_json(answer["path"])
     else:
-        for text, style in found["lines"]:
+        for text, style in answer["lines"]:
             say(paint(text, style))
-    return OK if found["path"]["answered"] else FAILED
+    return OK if answer["path"]["answered"] else FAILED
 
 
 VERBS = {

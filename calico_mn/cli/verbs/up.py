@@ -96,9 +96,9 @@ def _warn(warnings: Iterable[str]) -> None:
 def _kept(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Daemon]:
     """A run that is kept, and what there is to say of it only since it has booted."""
     daemon = _daemon(options, topology, text)
-    told = daemon.net.warnings
+    before = daemon.net.warnings
     with daemon:
-        _warn(warning for warning in daemon.net.warnings if warning not in told)
+        _warn(warning for warning in daemon.net.warnings if warning not in before)
         yield daemon
 
 
@@ -158,10 +158,10 @@ def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int
         except CalicoMnError as error:
             say_first(json.dumps(protocol.error(error)).encode())
 
-    pid, words = detached(work)
-    if not words:
+    pid, message = detached(work)
+    if not message:
         raise ToolError(f"the run's process (pid {pid}) ended while it was booting")
-    facts = json.loads(words)
+    facts = json.loads(message)
     if "error" in facts:
         raise protocol.problem(facts)
     if options.json:

@@ -63,19 +63,19 @@ def _walkthrough(options: argparse.Namespace) -> int:
     with closing(replay(topology, chapters, tunnel=options.tunnel, booted=show.booted)) as steps:
         for result in steps:
             show.step(result)
-    found = summarise(show.results)
+    summary = summarise(show.results)
     if options.json:
-        print_json(document(topology.source, show.tunnel, options.lang, show.results, found))
+        print_json(document(topology.source, show.tunnel, options.lang, show.results, summary))
     else:
-        show.lines(show.renderer.summary(found))
-    return OK if found.ok else FAILED
+        show.lines(show.renderer.summary(summary))
+    return OK if summary.ok else FAILED
 
 
 def _article() -> Path:
     """The file in the current directory, or in the checkout that this program belongs to."""
-    for place in (Path(), Path(__file__).resolve().parents[3]):
-        if (place / _FILE).is_file():
-            return place / _FILE
+    for directory in (Path(), Path(__file__).resolve().parents[3]):
+        if (directory / _FILE).is_file():
+            return directory / _FILE
     raise UsageError(f"calico-mn walkthrough: there is no {_FILE} here; name the file")
 
 
