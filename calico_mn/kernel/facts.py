@@ -37,7 +37,7 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True)
 class NeighbourFacts:
-    """A line of ``ip neigh``; ``mac`` is empty while nobody has answered."""
+    """A line of ``ip neigh``; ``mac`` is empty while there is no answer."""
 
     device: str
     address: str

@@ -56,7 +56,7 @@ def _step(step: Step) -> dict[str, Any]:
     if isinstance(step, Crossing):
         return {"step": step.direction, "device": step.device, "mtu": step.mtu, "ttl": step.ttl,
                 "macs": _macs(step.macs), "fragments": step.fragments, "time": round(step.time, 3),
-                "headers": [dataclasses.asdict(header) for header in step.headers]}
+                "headers": [dataclasses.asdict(layer.header) for layer in step.layers]}
     if isinstance(step, Routing):
         answer = dataclasses.asdict(step.answer)
         return {"step": "route", "asked": str(step.query), "outer": step.outer,

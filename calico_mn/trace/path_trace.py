@@ -37,11 +37,6 @@ class Crossing:
     fragments: int = 1
 
     @property
-    def headers(self) -> tuple[Header, ...]:
-        """The IPv4 headers, the outer one first."""
-        return tuple(layer.header for layer in self.layers)
-
-    @property
     def macs(self) -> tuple[str, str] | None:
         """The frame's sender and receiver, None on a device without Ethernet headers."""
         return self.layers[0].macs

@@ -128,10 +128,10 @@ def _inner(columns: tuple[Column, ...], gap: float, end: float | None) -> Bar | 
     crossings = [c for _column, hop in reached(columns) for c in hop.crossings]
     if not crossings:
         return None
-    ttls = tuple((x, crossing.headers[-1].ttl) for x, crossing in _between(columns, gap))
+    ttls = tuple((x, crossing.layers[-1].header.ttl) for x, crossing in _between(columns, gap))
     left = columns[0].left
     right = reached(columns)[-1][0].right if end is None else max(end, left + 120)
-    return Bar(crossings[0].headers[-1], "", left, right, ttls)
+    return Bar(crossings[0].layers[-1].header, "", left, right, ttls)
 
 
 def _outer(columns: tuple[Column, ...], gap: float, end: float | None) -> tuple[Bar, ...]:
