@@ -98,7 +98,7 @@ static unsigned block(int node, int n)
 }
 /* The first address of a node's first block is its tunnel's, as Calico gives it. */
 static unsigned pod_address(int node, int pod) { return block(node, 0) + 1 + pod; }
-static unsigned subnet(int rack) { return 192u << 24 | 168u << 16 | rack << 8; }
+static unsigned subnet(int rack) { return 192u << 24 | 168u << 16 | 4 * rack << 8; }
 static unsigned gateway(int rack) { return subnet(rack) + 1; }
 static unsigned node_address(int node) { return subnet(node % RACKS) + 10 + node / RACKS; }
 
@@ -379,7 +379,7 @@ static void fill_router(void)
 	start_filling(router_namespace);
 	for (rack = 0; rack < RACKS; rack++) {
 		link_up(UPLINK + rack);
-		address(UPLINK + rack, gateway(rack), 24);
+		address(UPLINK + rack, gateway(rack), 22);
 	}
 	filled();
 }
@@ -391,7 +391,7 @@ static void fill_node(int node)
 
 	start_filling(node_namespace[node]);
 	link_up(UPLINK);
-	address(UPLINK, node_address(node), 24);
+	address(UPLINK, node_address(node), 22);
 	route(0, 0, gateway(rack), UPLINK, RTPROT_BOOT);
 	for (n = 0; n < blocks_per_node(); n++)
 		route(block(node, n), 26, 0, 0, PROTO_BIRD);

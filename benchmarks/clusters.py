@@ -20,7 +20,8 @@ from calico_mn.model import (
 RACKS = 2
 _POOL = IPv4Network("10.22.0.0/16")
 _BLOCK_SIZE = 26
-_NODES_PER_RACK = 240
+#: a /22 less the router and a few; 1,000 nodes fill half of the pool's blocks
+_NODES_PER_RACK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,12 @@ class Size:
 def topology(size: Size, mode: EncapsulationMode = EncapsulationMode.ALWAYS, racks: int = RACKS
              ) -> Topology:
     """``size`` as a topology: node I in rack I modulo ``racks``, pod P on node P modulo N."""
-    cidrs = [IPv4Network(f"192.168.{rack}.0/24") for rack in range(racks)]
+    cidrs = [IPv4Network(f"192.168.{4 * rack}.0/22") for rack in range(racks)]
     subnets = tuple(Subnet(f"rack{rack}", cidr) for rack, cidr in enumerate(cidrs))
     router = Router("r1", tuple(RouterInterface(f"rack{rack}", IPv4Address(int(cidr[1])))
                                 for rack, cidr in enumerate(cidrs)))
     nodes = tuple(
-        Node(f"node{n}", IPv4Interface(f"{cidrs[n % racks][10 + n // racks]}/24"))
+        Node(f"node{n}", IPv4Interface(f"{cidrs[n % racks][10 + n // racks]}/22"))
         for n in range(size.nodes))
     pods = tuple(Pod("default", f"p{p}", f"node{p % size.nodes}") for p in range(size.all_pods))
     pool = IPPool("pool", _POOL, _BLOCK_SIZE, mode)

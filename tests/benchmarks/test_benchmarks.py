@@ -160,8 +160,8 @@ def test_soak_kills_looks_and_counts(run: Run) -> None:
 
 @pytest.mark.parametrize(("argument", "message"), [
     pytest.param("20", "'20' is no size", id="no x"),
-    pytest.param("0x5", "0x5: from 1 to 480 nodes", id="no nodes"),
-    pytest.param("4x0", "4x0: from 1 to 480 nodes, at least 1 pod", id="no pods"),
+    pytest.param("0x5", "0x5: from 1 to 1000 nodes", id="no nodes"),
+    pytest.param("4x0", "4x0: from 1 to 1000 nodes, at least 1 pod", id="no pods"),
     pytest.param("480x200", "480x200: does not fit into 10.22.0.0/16", id="too many blocks"),
     pytest.param("4x10,axb", "'axb' is no size", id="second of two"),
 ])
