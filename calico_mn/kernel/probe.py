@@ -154,27 +154,45 @@ def _has_module(name: str) -> bool:
 
 
 def _tool(name: str) -> Finding:
-    package, words, purpose, needed = _TOOLS[name]
-    path = shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+    package, _words, purpose, needed = _TOOLS[name]
+    path = _path_of(name)
     if path is None:
         return Finding(name, False, "not installed", purpose, needed,
                        f"./install.sh, or: apt-get install {package}")
-    return Finding(name, True, _version([path, *words]) or path, purpose, needed)
+    return Finding(name, True, program_version(name) or path, purpose, needed)
 
 
-def _version(command: list[str]) -> str:
-    """The first line that a program prints about itself."""
+def _package(name: str) -> Finding:
+    version = package_version(name)
+    if version is None:
+        return Finding(name, False, "not installed", "a Python package", remedy="./install.sh")
+    return Finding(name, True, version, "a Python package")
+
+
+def _path_of(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def program_version(name: str) -> str | None:
+    """What one of the programs that calico_mn uses prints as its version; None if nothing."""
+    path = _path_of(name)
+    return first_line([path, *_TOOLS[name][1]]) if path else None
+
+
+def package_version(name: str) -> str | None:
+    """A Python package's version; None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def first_line(command: list[str]) -> str | None:
+    """The first line that a program prints, on standard error if not on its output."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S,
                               stdin=subprocess.DEVNULL, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return None
     lines = (done.stdout or done.stderr).strip().splitlines()
-    return lines[0].strip() if lines else ""
-
-
-def _package(name: str) -> Finding:
-    try:
-        return Finding(name, True, metadata.version(name), "a Python package")
-    except metadata.PackageNotFoundError:
-        return Finding(name, False, "not installed", "a Python package", remedy="./install.sh")
+    return lines[0].strip() if lines else None

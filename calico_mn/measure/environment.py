@@ -1,45 +1,45 @@
-"""What a result depends on besides the modes: machine, programs, offloads, MTUs."""
+"""What a result depends on besides its factors: machine, programs, cluster, offloads, MTUs.
+
+In goes a running cluster; out comes a record for ``run.json``, in which what cannot be found out
+is None.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calico_mn import __version__
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
-from calico_mn.measure import iperf, source
-from calico_mn.measure.programs import Host, run
+from calico_mn.kernel import facts, probe
+from calico_mn.measure import iperf, offloads, source
+from calico_mn.measure.programs import Host
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
-_TIMEOUT_S = 10.0
-
 #: ethtool's name -> ours; the offloads that change what a TCP stream costs
-OFFLOADS = {
-    "tcp-segmentation-offload": "tso",
-    "generic-segmentation-offload": "gso",
-    "generic-receive-offload": "gro",
-    "tx-checksumming": "tx-checksumming",
-}
+OFFLOADS = {**{name: short for short, name in offloads.SWITCHES.items()},
+            "tx-checksumming": "tx-checksumming"}
+_CPU = Path("/sys/devices/system/cpu")
 
 
 def collect(net: CalicoNet) -> dict[str, Any]:
-    """Everything, ready for JSON. What cannot be found out is None."""
+    """Everything, ready for JSON."""
     pod = net.pods[0]
     node = net[pod.node]
-    in_node = ("eth0", "tunl0", pod.device)
+    mtus = {device.name: device.mtu for device in net.runtime.inside(node.name, facts.read).devices}
+    tunnels = [e.device for e in ENCAPSULATIONS if e.device in mtus]
+    in_pod = net.runtime.inside(pod.name, facts.read).device("eth0")
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": _machine(),
-        "versions": _versions(pod),
+        "versions": _versions(),
         "cluster": {
             "topology": net.topology.source,
             "topology_sha256": _digest(net.topology.source),
@@ -52,24 +52,18 @@ def collect(net: CalicoNet) -> dict[str, Any]:
         },
         "network": {
             "seen_at": {"node": node.name, "pod": pod.name},
-            "tcp_congestion_control": _sysctl(pod, "net.ipv4.tcp_congestion_control"),
-            "mtu": {"pod eth0": _mtus(pod).get("eth0"),
-                    **{f"node {name}": _mtus(node).get(name) for name in ("eth0", "tunl0")}},
+            "tcp_congestion_control": net.runtime.inside(
+                pod.name, _line, Path("/proc/sys/net/ipv4/tcp_congestion_control")),
+            "default_qdisc": _line(Path("/proc/sys/net/core/default_qdisc")),
+            "mtu": {"pod eth0": in_pod.mtu if in_pod else None,
+                    **{f"node {name}": mtus.get(name) for name in (UPLINK, *tunnels)}},
             "offloads": {
                 "pod eth0": _offloads(pod, "eth0"),
-                **{f"node {_kind(name)}": _offloads(node, name) for name in in_node}},
+                **{f"node {name}": _offloads(node, name) for name in (UPLINK, *tunnels)},
+                # The full name of a pod's veth differs from pod to pod.
+                "node cali": _offloads(node, pod.device)},
         },
     }
-
-
-def parse_offloads(output: str) -> dict[str, bool]:
-    """The offloads that matter, from what ``ethtool -k`` prints."""
-    found = {}
-    for line in output.splitlines():
-        name, _, value = line.partition(":")
-        if name in OFFLOADS:
-            found[OFFLOADS[name]] = value.split()[:1] == ["on"]
-    return found
 
 
 def parse_cpu_model(cpuinfo: str) -> str | None:
@@ -82,69 +76,51 @@ def parse_cpu_model(cpuinfo: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
+    """The machine; how fast a CPU runs depends on its governor, turbo and mitigations."""
+    no_turbo, boost = _line(_CPU / "intel_pstate/no_turbo"), _line(_CPU / "cpufreq/boost")
     return {
         "kernel": platform.release(),
         "architecture": platform.machine(),
         "cpu": parse_cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8")),
         "cpus": len(os.sched_getaffinity(0)),
         "load_average": [round(load, 2) for load in os.getloadavg()],
+        "virtualisation": probe.first_line(["systemd-detect-virt"]),
+        "governor": _line(_CPU / "cpu0/cpufreq/scaling_governor"),
+        "turbo": no_turbo == "0" if no_turbo else boost == "1" if boost else None,
+        "mitigations": {path.name: _line(path)
+                        for path in sorted(_CPU.glob("vulnerabilities/*"))},
     }
 
 
-def _versions(host: Host) -> dict[str, str | bool | None]:
-    iperf3 = _first_line(host, ["iperf3", "--version"])
+def _versions() -> dict[str, str | bool | None]:
+    iperf3 = probe.program_version("iperf3")
     return {
         "calico_mn": __version__,
         "calico_mn_source": source.digest(),
         "python": platform.python_version(),
-        "mininet": _distribution("mininet"),
+        "mininet": probe.package_version("mininet"),
         "iperf3": iperf3,
         "iperf3_threads": iperf.threads(iperf3),
-        "iproute2": _first_line(host, ["ip", "-V"]),
-        "ping": _first_line(host, ["ping", "-V"]),
+        "iproute2": probe.program_version("ip"),
+        "ping": probe.program_version("ping"),
     }
 
 
-def _distribution(name: str) -> str | None:
+def _line(path: Path) -> str | None:
+    """A file's first line; None where it cannot be read or is empty."""
     try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
+        return next(iter(path.read_text(encoding="utf-8").splitlines()), None)
+    except OSError:
         return None
 
 
-def _answer(host: Host, argv: Sequence[str]) -> str:
-    """What a program prints, empty when it is not there or fails: the record then lacks it."""
-    try:
-        finished = run(host, argv, _TIMEOUT_S)
-    except ToolError:
-        return ""
-    return finished.out if finished.status == 0 else ""
-
-
-def _first_line(host: Host, argv: Sequence[str]) -> str | None:
-    lines = _answer(host, argv).splitlines()
-    return lines[0].strip() if lines else None
-
-
-def _sysctl(host: Host, name: str) -> str | None:
-    return _first_line(host, ["sysctl", "-n", name])
-
-
-def _mtus(host: Host) -> Mapping[str, int]:
-    try:
-        links = json.loads(_answer(host, ["ip", "-j", "link", "show"]))
-    except ValueError:
-        return {}
-    return {link["ifname"]: link["mtu"] for link in links if "mtu" in link}
-
-
 def _offloads(host: Host, device: str) -> dict[str, bool] | None:
-    return parse_offloads(_answer(host, ["ethtool", "-k", device])) or None
-
-
-def _kind(device: str) -> str:
-    """``cali`` for the pod's veth, whose full name differs from pod to pod."""
-    return "cali" if device.startswith("cali") else device
+    try:
+        features = offloads.features(host, device)
+    except ToolError:
+        return None
+    return {short: features[name].on for name, short in OFFLOADS.items()
+            if name in features} or None
 
 
 def _digest(path: str) -> str | None:

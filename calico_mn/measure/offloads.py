@@ -13,13 +13,14 @@ Which single features an ethtool name stands for is the kernel's to say
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
+from calico_mn.kernel import facts
 from calico_mn.measure.programs import Host, ending, run
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
     with ExitStack() as stack:
         done = []
         for host in [net[name] for name in names]:
-            for device in _devices(host):
-                before = _features(host, device)
+            for device in _devices(net, host):
+                before = features(host, device)
                 stack.callback(_restore, host, device, before)
                 done.append(_switch(host, device, before, wanted, enabled))
         yield tuple(done)
@@ -86,7 +87,7 @@ def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
 
 def parse(output: str) -> dict[str, Feature]:
     """All features that ``ethtool -k`` prints."""
-    found: dict[str, Feature] = {}
+    decoded: dict[str, Feature] = {}
     above = ""
     for line in output.splitlines()[1:]:
         name, _, value = line.partition(":")
@@ -95,10 +96,10 @@ def parse(output: str) -> dict[str, Feature]:
             continue
         if not line.startswith("\t"):
             above = name
-        elif above in found:
-            found[above] = replace(found[above], group=True)
-        found[name.strip()] = Feature(words[0] == "on", "[fixed]" in words)
-    return found
+        elif above in decoded:
+            decoded[above] = replace(decoded[above], group=True)
+        decoded[name.strip()] = Feature(words[0] == "on", "[fixed]" in words)
+    return decoded
 
 
 def to_switch(features: Mapping[str, Feature], switches: Iterable[str], enabled: bool
@@ -133,7 +134,7 @@ def _switch(host: Host, device: str, before: Mapping[str, Feature], switches: tu
     words = to_switch(before, switches, enabled)
     if words:
         _ethtool(host, ["-K", device, *words])
-    after = _features(host, device) if words else before
+    after = features(host, device) if words else before
     return Switched(
         host.name, device,
         {name: after[name].on for name in before if after[name].on is not before[name].on},
@@ -142,35 +143,31 @@ def _switch(host: Host, device: str, before: Mapping[str, Feature], switches: tu
 
 
 def _restore(host: Host, device: str, before: Mapping[str, Feature]) -> None:
-    words = to_restore(before, _features(host, device))
+    words = to_restore(before, features(host, device))
     if words:
         _ethtool(host, ["-K", device, *words])
-    left = [name for name, feature in _features(host, device).items() if before[name] != feature]
+    left = [name for name, feature in features(host, device).items() if before[name] != feature]
     if left:
         raise ToolError(f"{host.name}: {device}: could not be put back to what it was:"
                         f" {', '.join(left)}")
 
 
-def _features(host: Host, device: str) -> dict[str, Feature]:
+def features(host: Host, device: str) -> dict[str, Feature]:
+    """All features of a device. Raises ToolError when ethtool is not there or fails."""
     return parse(_ethtool(host, ["-k", device]))
 
 
 def _ethtool(host: Host, words: list[str]) -> str:
-    return _output(host, ["ethtool", *words])
-
-
-def _devices(host: Host) -> list[str]:
-    try:
-        links = json.loads(_output(host, ["ip", "-j", "link", "show"]))
-    except ValueError:
-        raise ToolError(f"{host.name}: ip -j link show: unreadable answer") from None
-    return [link["ifname"] for link in links
-            if link["ifname"] in ("eth0", "tunl0") or link["ifname"].startswith("cali")]
-
-
-def _output(host: Host, argv: list[str]) -> str:
+    argv = ["ethtool", *words]
     finished = run(host, argv, _TIMEOUT_S)
     if finished.status:
         reason = finished.err.strip() or ending(finished.status)
         raise ToolError(f"{host.name}: {' '.join(argv)}: {reason}")
     return finished.out
+
+
+def _devices(net: CalicoNet, host: Host) -> list[str]:
+    """A pod's eth0; a node's uplink, tunnels and cali devices."""
+    ours = (UPLINK, *(encapsulation.device for encapsulation in ENCAPSULATIONS))
+    return [device.name for device in net.runtime.inside(host.name, facts.read).devices
+            if device.name in ours or device.name.startswith("cali")]

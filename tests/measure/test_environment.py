@@ -1,7 +1,8 @@
 import pytest
 
-from calico_mn.measure import iperf
-from calico_mn.measure.environment import parse_cpu_model, parse_offloads
+from calico_mn.errors import ToolError
+from calico_mn.measure import environment, iperf, offloads
+from calico_mn.measure.environment import parse_cpu_model
 
 ETHTOOL = """Features for eth0:
 rx-checksumming: on
@@ -14,13 +15,21 @@ generic-receive-offload: off [fixed]
 """
 
 
-def test_the_offloads_that_matter():
-    assert parse_offloads(ETHTOOL) == {
-        "tx-checksumming": True, "tso": False, "gso": True, "gro": False}
+@pytest.mark.parametrize(("output", "known"), [
+    (ETHTOOL, {"tx-checksumming": True, "tso": False, "gso": True, "gro": False}), ("", None)],
+    ids=["those that matter", "no answer"])
+def test_offloads(monkeypatch, output, known):
+    monkeypatch.setattr(environment.offloads, "features",
+                        lambda _host, _device: offloads.parse(output))
+    assert environment._offloads(None, "eth0") == known
 
 
-def test_no_answer_gives_no_offloads():
-    assert parse_offloads("") == {}
+def test_offloads_without_ethtool(monkeypatch):
+    def refuse(_host, _device):
+        raise ToolError("no ethtool")
+
+    monkeypatch.setattr(environment.offloads, "features", refuse)
+    assert environment._offloads(None, "eth0") is None
 
 
 def test_cpu_model():

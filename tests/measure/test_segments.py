@@ -187,7 +187,7 @@ def test_every_feature_is_put_back_after_an_exception(net):
 
     def features():
         return {(name, device): net[name].pexec("ethtool", "-k", device)[0]
-                for name in names for device in offloads._devices(net[name])}
+                for name in names for device in offloads._devices(net, net[name])}
 
     before = features()
     with (pytest.raises(ZeroDivisionError),
