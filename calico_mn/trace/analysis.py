@@ -147,7 +147,7 @@ class _Analysis:
     def _hop(self, visit: Visit, kind: str, *, dropped: bool) -> Hop:
         host = self.recording.kinds[visit.namespace]
         if host == SWITCH:
-            return Hop(visit.namespace, host, visit.crossings)
+            return Hop(visit.namespace, host, tuple(visit.crossings))
         steps: list[Step] = []
         before: Crossing | None = None
         for crossing in visit.crossings:

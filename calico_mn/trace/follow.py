@@ -63,12 +63,12 @@ class ArpSighting:
     arp: Arp
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Visit:
     """The devices that a packet crossed in one namespace, before it left for the next one."""
 
     namespace: str
-    crossings: tuple[Crossing, ...]
+    crossings: list[Crossing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _fragment_role(packet: Packet, known: Mapping[_Fragment, str]) -> str:
 
 
 def visits(sightings: Sequence[Sighting], recording: Recording, start: int
-           ) -> tuple[tuple[Visit, ...], tuple[str, ...]]:
+           ) -> tuple[list[Visit], tuple[str, ...]]:
     """The path through the namespaces, and the hosts that got a copy from a flooding switch.
 
     ``start`` is when the packet was first seen, ns.
@@ -160,10 +160,10 @@ def visits(sightings: Sequence[Sighting], recording: Recording, start: int
             continue
         crossing = _crossing(sighting, recording, start)
         if path and path[-1].namespace == namespace and not _is_back(path[-1], crossing):
-            path[-1] = Visit(namespace, (*path[-1].crossings, crossing))
+            path[-1].crossings.append(crossing)
         else:
-            path.append(Visit(namespace, (crossing,)))
-    return tuple(path), tuple(copies)
+            path.append(Visit(namespace, [crossing]))
+    return path, tuple(copies)
 
 
 def _crossing(sighting: Sighting, recording: Recording, start: int) -> Crossing:
@@ -204,14 +204,12 @@ def _is_on_path(sighting: Sighting, sightings: Iterable[Sighting], recording: Re
 def _count_fragment(path: list[Visit], sighting: Sighting) -> None:
     """Add a later fragment to the crossing of the first one: it takes the same path."""
     port = (sighting.frame.device, OUT if sighting.frame.outgoing else IN)
-    for position in range(len(path) - 1, -1, -1):
-        if path[position].namespace != sighting.namespace:
-            continue
-        crossings = list(path[position].crossings)
-        for index, crossing in enumerate(crossings):
-            if (crossing.device, crossing.direction) == port:
-                crossings[index] = dataclasses.replace(crossing, fragments=crossing.fragments + 1)
-                path[position] = Visit(sighting.namespace, tuple(crossings))
+    for visit in reversed(path):
+        for index, crossing in enumerate(visit.crossings):
+            if visit.namespace == sighting.namespace and (
+                    crossing.device, crossing.direction) == port:
+                visit.crossings[index] = dataclasses.replace(
+                    crossing, fragments=crossing.fragments + 1)
                 return
 
 
