@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from calico_mn.errors import ClusterError
-from calico_mn.experiment.invoker import writing
 from calico_mn.text import aligned, escape_control, one_line
 
 #: kubectl's word for what is not there
@@ -121,6 +120,8 @@ def open_file(path: str) -> int:
 
     Root without sudo follows no symbolic link in a directory of another user.
     """
+    from calico_mn.experiment.invoker import writing
+
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
         with writing(Path(path)):
@@ -148,6 +149,8 @@ def write_file(path: str, text: str) -> None:
             file.write(text)
     except OSError as error:
         if not was_there:
+            from calico_mn.experiment.invoker import writing
+
             with writing(Path(path)):
                 os.unlink(path)  # half of it is of no use
         raise ClusterError(f"cannot write {one_line(path)}: {error.strerror}") from None

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import select
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import RUNS, completes
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 def age(started: str) -> str:
     """How long ago that was, in kubectl's way: 42s, 5m, 3h, 2d."""
+    from datetime import datetime, timezone
+
     try:
         seconds = (datetime.now(timezone.utc) - datetime.fromisoformat(started)).total_seconds()
     except ValueError:

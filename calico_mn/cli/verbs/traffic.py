@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import PLACES, completes
@@ -31,6 +30,8 @@ def _add_ping(parser: argparse.ArgumentParser) -> None:
 
 
 def _ping(options: argparse.Namespace, session: Session) -> int:
+    from ipaddress import AddressValueError, IPv4Address
+
     try:
         address = str(IPv4Address(options.target))
     except AddressValueError:

@@ -13,7 +13,6 @@ from calico_mn.cli.complete import FILES, completes
 from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
 from calico_mn.errors import FAILED
-from calico_mn.walkthrough.step import LANGUAGES
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -29,6 +28,8 @@ _STYLES = {"title": "title", "command": "place", "same": "good", "named": "outer
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
+    from calico_mn.walkthrough.step import LANGUAGES
+
     completes(parser.add_argument("file", metavar="FILE", nargs="?", type=named,
                                   help=f"the article's cluster (default: {_FILE})"), FILES)
     parser.add_argument("--lang", choices=LANGUAGES, default=LANGUAGES[0],
