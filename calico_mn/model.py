@@ -139,11 +139,12 @@ class FelixConfiguration:
     """``projectcalico.org/v3`` FelixConfiguration ``default``: what all nodes' Felix is told.
 
     ``ipip_mtu`` and ``vxlan_mtu`` are the MTUs of tunl0 and vxlan.calico in bytes, 0 for Calico's
-    automatic choice.
+    automatic choice; ``vxlan_vni`` is the VXLAN network identifier.
     """
 
     ipip_mtu: int = 0
     vxlan_mtu: int = 0
+    vxlan_vni: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,8 @@ class Cluster:
                                           IPIP.configured_mtu(self.topology)))
         datastore = NO_DATASTORE
         if VXLAN in tunnels:
-            devices.append(VXLAN.tunnel(node, subnet.mtu, VXLAN.configured_mtu(self.topology)))
+            devices.append(VXLAN.tunnel(node, subnet.mtu, VXLAN.configured_mtu(self.topology),
+                                        self.topology.felix.vxlan_vni))
             datastore = self.datastore()
         addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}"),
                      *(Address(encapsulation.device, f"{address}/32")

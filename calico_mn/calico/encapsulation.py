@@ -211,10 +211,11 @@ class _Vxlan(Encapsulation):
         digest = hashlib.sha1(node.name.encode(), usedforsecurity=False).digest()
         return ":".join(f"{byte:02x}" for byte in b"f" + digest[:5])
 
-    def tunnel(self, node: Node, uplink_mtu: int, configured_mtu: int = 0) -> Tunnel:
-        """A node's vxlan.calico. Felix deletes it when VXLAN is off."""
+    def tunnel(self, node: Node, uplink_mtu: int, configured_mtu: int = 0,
+               vni: int = 0) -> Tunnel:
+        """A node's vxlan.calico, ``vni`` 0 for Calico's. Felix deletes it when VXLAN is off."""
         return Tunnel(self.device, self.mtu(uplink_mtu, configured_mtu), UPLINK, kind=state.VXLAN,
-                      vni=self.vni, port=self.port, local=str(node.address.ip),
+                      vni=vni or self.vni, port=self.port, local=str(node.address.ip),
                       mac=self.tunnel_mac(node))
 
     def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:

@@ -43,8 +43,9 @@ NODE = Kind(resource_table(NAMED, spec={
             "add the node's address and prefix: spec: {bgp: {ipv4Address: 192.168.57.31/24}}"),
         **ignored("asNumber ipv6Address ipv4IPIPTunnelAddr routeReflectorClusterID"),
     },
+    "vxlanTunnelMACAddr": Field(r.mac, "vxlan_mac"),
     **ignored("addresses orchRefs wireguard ipv4VXLANTunnelAddr ipv6VXLANTunnelAddr "
-              "vxlanTunnelMACAddr vxlanTunnelMACAddrV6"),
+              "vxlanTunnelMACAddrV6"),
 }), Node, api=API, name="Node", topology="nodes")
 
 
@@ -55,9 +56,6 @@ def check_pool(report: Report, pool: Resource[IPPool]) -> bool:
         report.add(f"{pool.labels['ipip_mode']} and {pool.labels['vxlan_mode']} cannot both be "
                    "other than Never", pool.at("vxlan_mode"),
                    "a pool has one encapsulation; set one of the two to Never")
-    elif vxlan is not NEVER:
-        report.add(f"{pool.labels['vxlan_mode']} {vxlan}: VXLAN is not emulated yet",
-                   pool.at("vxlan_mode"), "set it to Never")
     selector = pool.get("node_selector", "")
     if selector not in ("", "all()"):
         report.add(f"{pool.labels['node_selector']} {quote(selector)}: node selectors other than "
@@ -141,11 +139,27 @@ IPAM_CONFIGURATION = Kind(resource_table(META, spec={
 }), IPAMConfiguration, _check_ipam, api=API, name="IPAMConfiguration", topology="ipam",
     single="a cluster has one")
 
+
+def _check_felix(report: Report, felix: Resource[FelixConfiguration]) -> bool:
+    port = felix.get("vxlan_port", 4789)
+    if port != 4789:
+        report.warn(f"FelixConfiguration spec.vxlanPort {port} has no effect: VXLAN uses UDP port "
+                    "4789 here.")
+    return True
+
+
 # Its other fields, about 150 and more in each release, are named in the warning.
 FELIX_CONFIGURATION = Kind(resource_table(
     {**META, "name": Field(r.subdomain, "name", "the one for all nodes is called default")},
-    spec={"ipipMTU": Field(r.mtu("20 less than the uplink's"), "ipip_mtu"), REST: Ignored()},
-), FelixConfiguration, api=API, name="FelixConfiguration", topology="felix",
+    spec={
+        "ipipMTU": Field(r.mtu("20 less than the uplink's"), "ipip_mtu"),
+        "vxlanMTU": Field(r.mtu("50 less than the uplink's"), "vxlan_mtu"),
+        "vxlanVNI": Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
+        "vxlanPort": Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
+        "vxlanEnabled": Field(r.boolean, "vxlan_enabled"),
+        REST: Ignored(),
+    },
+), FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
     single="keep one of them", only="default")
 
 KINDS = (NODE, IP_POOL, BLOCK_AFFINITY, IPAM_CONFIGURATION, FELIX_CONFIGURATION)

@@ -30,6 +30,7 @@ MIN_MTU, MAX_MTU = 68, 65535
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _HUGE = re.compile(r"-?[1-9][0-9]{18,}")
 _CIDR = re.compile(r"([0-9.]{7,15})/(0|[1-9][0-9]?)")
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 
 Reader = Callable[[Tree], Any]
@@ -109,6 +110,15 @@ def _name(tree: Tree, is_valid: Callable[[str], bool], hint: str) -> str:
     if not is_valid(tree.text):
         raise InvalidValueError(f"{describe(tree)} is not a valid name", hint)
     return tree.text
+
+
+def mac(tree: Tree) -> str:
+    """The MAC address of a device: six bytes, not those of a group, in lower case."""
+    word = text(tree)
+    if _MAC.fullmatch(word) and not int(word[:2], 16) & 1 and word.strip("0:"):
+        return word.lower()
+    raise InvalidValueError(f"{quote(word)} is not a device's MAC address",
+                            "write it as 66:4e:3b:22:0a:91; the first byte is even")
 
 
 # --- numbers

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from calico_mn.model import EncapsulationMode, IPPool, Node, Pod, Underlay
 from calico_mn.text import join_some, plural, quote
-from calico_mn.topology.calico_kinds import BLOCK_AFFINITY, IP_POOL, NODE
+from calico_mn.topology.calico_kinds import BLOCK_AFFINITY, FELIX_CONFIGURATION, IP_POOL, NODE
 from calico_mn.topology.networks import NetworkIndex, overlapping, reserved
 from calico_mn.topology.problems import Mark, Report
+from calico_mn.topology.readers import MIN_MTU
 from calico_mn.topology.schema import Resource, Resources
 from calico_mn.topology.underlay import INTERFACES, ROUTERS, SUBNETS
 
@@ -43,6 +44,7 @@ def check_all(
     _check_ranges(report, pools, underlay)
     _check_nodes(report, nodes, underlay, _check_routers(report, underlay))
     _check_affinities(report, resources)
+    _check_vxlan(report, resources, underlay)
     _check_pod_addresses(report, pools, workloads)
     _check_room(report, pools, pods, len(nodes))
 
@@ -187,6 +189,33 @@ def _title(what: str, item: Resource[Any]) -> str:
     return f"{what} {quote(item.get('name'))}" if item.has("name") else what
 
 
+def _check_vxlan(report: Report, resources: Resources, underlay: Resource[Underlay]) -> None:
+    """VTEPs have MACs of their own, and VXLAN's headers leave room for IPv4."""
+    owners = Owners()
+    for node in resources.of(NODE):
+        if node.has("vxlan_mac"):
+            mark = node.at("vxlan_mac")
+            earlier = owners.take(node.model.vxlan_mac, _title("node", node), mark)
+            if earlier:
+                report.add(f"{_title('node', node)} has the VXLAN MAC address "
+                           f"{node.model.vxlan_mac}, which {earlier[0]} has, too", mark,
+                           f"the other one is in line {earlier[1].line}")
+    used = any(pool.vxlan_mode is not EncapsulationMode.NEVER
+               for pool in _enabled(resources.of(IP_POOL)))
+    felix = resources.single(FELIX_CONFIGURATION)
+    enabled = felix.get("vxlan_enabled", used) if felix else used
+    if enabled != used:
+        report.warn(f"FelixConfiguration spec.vxlanEnabled {str(enabled).lower()} has no effect: "
+                    "VXLAN is on where an IPPool says so, which is Calico's automatic choice.")
+    if not used or (felix and felix.get("vxlan_mtu")):
+        return
+    for subnet in underlay.entries(SUBNETS):
+        if subnet.model.mtu < MIN_MTU + 50:
+            report.add(f"{_title('subnet', subnet)} has MTU {subnet.model.mtu}, and with VXLAN's "
+                       f"headers IPv4 needs {MIN_MTU + 50}", subnet.at("mtu"),
+                       "use a larger mtu, or an IPPool without vxlanMode")
+
+
 # --- blocks and addresses of pods
 
 def _check_affinities(report: Report, resources: Resources) -> None:
@@ -252,8 +281,9 @@ def _check_room(report: Report, pools: list[Resource[IPPool]], pods: int, nodes:
     The count is a necessary condition only: which node gets which block is decided by IPAM.
     """
     enabled = _enabled(pools)
-    tunnelled = any(pool.ipip_mode is not EncapsulationMode.NEVER for pool in enabled)
-    tunnels = nodes if tunnelled else 0
+    never = EncapsulationMode.NEVER
+    tunnels = nodes * (any(pool.ipip_mode is not never for pool in enabled)
+                       + any(pool.vxlan_mode is not never for pool in enabled))
     room = sum(pool.cidr.num_addresses for pool in enabled)
     if not pods or not _is_complete(pools) or pods + tunnels <= room:
         return

@@ -39,6 +39,14 @@ def test_modes_are_read_in_any_case(word: str, mode: str) -> None:
     assert pool(IPIP=word).ipip_mode == EncapsulationMode(mode)
 
 
+@pytest.mark.parametrize(("word", "mode"), [
+    ("off", "Never"), ("cross-subnet", "CrossSubnet"), ("ALWAYS", "Always"),
+])
+def test_the_default_pool_may_be_one_of_vxlan(word: str, mode: str) -> None:
+    made = pool(VXLAN=word)
+    assert (made.ipip_mode, made.vxlan_mode) == (EncapsulationMode.NEVER, EncapsulationMode(mode))
+
+
 @pytest.mark.parametrize(("name", "value", "attribute", "expected"), [
     ("CIDR", "10.22.0.0/16", "cidr", "10.22.0.0/16"),
     ("BLOCK_SIZE", "28", "block_size", "28"),
@@ -50,7 +58,7 @@ def test_a_variable_sets_its_field(name: str, value: str, attribute: str, expect
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("IPIP", "sometimes"), ("VXLAN", "Always"), ("CIDR", "10.22.0.1/16"), ("CIDR", "none"),
+    ("IPIP", "sometimes"), ("VXLAN", "sometimes"), ("CIDR", "10.22.0.1/16"), ("CIDR", "none"),
     ("BLOCK_SIZE", "33"), ("BLOCK_SIZE", "x"), ("NAT_OUTGOING", "yes"),
     ("NODE_SELECTOR", "has(x)"), ("IPIP", "\udcff\x1b"),
 ])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from calico_mn.errors import TopologyError
 from calico_mn.model import EncapsulationMode, IPAMConfiguration, Link, Topology
 from calico_mn.topology import load_topology, parse_topology
 
@@ -212,6 +213,73 @@ def test_a_felix_configuration_gives_tunl0s_mtu() -> None:
     assert topology.warnings[0] == (
         "Not modelled yet, so left out: FelixConfiguration spec.bpfEnabled; "
         "kinds FelixConfiguration (other than default).")
+
+
+VXLAN = """
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: v}
+spec: {cidr: 10.23.0.0/16, ipipMode: Never, vxlanMode: CrossSubnet}
+---
+"""
+FELIX = ("apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {{name: default}}\n"
+         "spec: {{{}}}\n---\n")
+
+
+def test_a_cluster_may_have_an_ipip_and_a_vxlan_pool() -> None:
+    text = NODE + POOL.replace("0.0/16}", "0.0/16, ipipMode: Always, vxlanMode: Never}") + VXLAN
+    pools = parse_topology(text).pools
+    assert [(pool.ipip_mode.value, pool.vxlan_mode.value) for pool in pools] == [
+        ("Always", "Never"), ("Never", "CrossSubnet")]
+
+
+def test_a_felix_configuration_gives_vxlans_mtu_and_vni() -> None:
+    felix = parse_topology(NODE + VXLAN + FELIX.format("vxlanMTU: 1400, vxlanVNI: 7")).felix
+    assert (felix.vxlan_mtu, felix.vxlan_vni, felix.ipip_mtu) == (1400, 7, 0)
+    assert parse_topology(NODE + VXLAN).felix.vxlan_vni == 4096
+
+
+@pytest.mark.parametrize(("pool", "fields", "warning"), [
+    pytest.param(VXLAN, "vxlanPort: 4789, vxlanEnabled: true", "", id="as-it-is"),
+    pytest.param(POOL, "vxlanEnabled: false", "", id="off-without-a-pool"),
+    pytest.param(VXLAN, "vxlanPort: 8472", "spec.vxlanPort 8472 has no effect: VXLAN uses UDP port"
+                 " 4789 here.", id="other-port"),
+    pytest.param(VXLAN, "vxlanEnabled: false", "spec.vxlanEnabled false has no effect: VXLAN is on "
+                 "where an IPPool says so, which is Calico's automatic choice.", id="off"),
+    pytest.param(POOL, "vxlanEnabled: true", "spec.vxlanEnabled true has no effect: VXLAN is on "
+                 "where an IPPool says so, which is Calico's automatic choice.", id="on"),
+])
+def test_what_felix_is_told_about_vxlan_in_vain_is_said(
+    pool: str, fields: str, warning: str
+) -> None:
+    warnings = [w for w in parse_topology(NODE + pool + FELIX.format(fields)).warnings
+                if "Felix" in w]
+    assert warnings == ([f"FelixConfiguration {warning}"] if warning else [])
+
+
+def test_a_node_may_name_the_mac_of_its_vtep() -> None:
+    text = NODE.replace("bgp:", 'vxlanTunnelMACAddr: "66:4E:3B:22:0A:91", bgp:', 1) + VXLAN
+    assert [node.vxlan_mac for node in parse_topology(text).nodes] == ["66:4e:3b:22:0a:91", ""]
+
+
+def test_a_small_subnet_carries_vxlan_when_felix_says_how() -> None:
+    underlay = ("{apiVersion: calico-mn/v1, kind: Underlay, spec: {subnets: "
+                "[{name: a, cidr: 192.168.57.0/24, mtu: 100}]}}\n---\n")
+    assert parse_topology(NODE + VXLAN + FELIX.format("vxlanMTU: 68") + underlay).felix
+
+
+def test_two_nodes_with_one_alias_for_their_metadata_are_duplicates() -> None:
+    listed = """
+apiVersion: v1
+kind: List
+items:
+  - {apiVersion: projectcalico.org/v3, kind: Node, metadata: &m {name: n},
+     spec: {bgp: {ipv4Address: 192.168.57.41/24}}}
+  - {apiVersion: projectcalico.org/v3, kind: Node, metadata: *m,
+     spec: {bgp: {ipv4Address: 192.168.57.42/24}}}
+"""
+    with pytest.raises(TopologyError, match='duplicate Node name "n"'):
+        parse_topology(listed)
 
 
 def test_output_of_calicoctl_and_kubectl_can_be_pasted() -> None:
