@@ -82,6 +82,12 @@ def route_get(query: Query) -> Answer:
         cache is not None and struct.unpack_from("=IIi", cache)[2] != 0)
 
 
+def flush_learned_routes() -> None:
+    """Forget every learned path MTU and redirect of the namespace (``ip route flush cache``)."""
+    with open("/proc/sys/net/ipv4/route/flush", "w", encoding="ascii") as file:
+        file.write("-1")
+
+
 def _question(query: Query, names: dict[int, str], flags: int) -> bytes:
     body = rt.ROUTE_HEADER.pack(socket.AF_INET, 32, 32 if query.source else 0, 0, 0, 0, 0, 0,
                                 flags | rt.RTM_F_LOOKUP_TABLE)

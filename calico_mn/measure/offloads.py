@@ -38,7 +38,7 @@ SWITCHES = {
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A line of ``ethtool -k``; what is ``fixed`` nobody can switch.
+    """A line of ``ethtool -k``; what is ``fixed`` cannot be switched.
 
     A ``group`` stands for the indented lines that follow it.
     """

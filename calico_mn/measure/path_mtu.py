@@ -7,7 +7,6 @@ messages that came to it, and what left its node through the uplink.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
@@ -18,13 +17,14 @@ from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.errors import ToolError
+from calico_mn.kernel.route_get import Query, flush_learned_routes, route_get
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import own_programs, ping
 from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Finished, Host, end, run, start
+from calico_mn.measure.programs import Finished, Host, end, start
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import OUTER
 from calico_mn.state import Drop
@@ -140,26 +140,28 @@ class Seen:
 def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: float) -> Seen:
     """Send one probe. ``patience``: seconds without any progress after which it hangs.
 
-    What the pods and their nodes have learned of paths before is forgotten first
-    (``ip route flush cache``). Raises ToolError when a program fails.
+    What the pods and their nodes have learned of paths before is forgotten first. Raises ToolError
+    when a program fails.
     """
     client, server = net[pair.source.name], net[pair.destination.name]
     nodes = [net[end.node] for end in (pair.source, pair.destination)]
     for host in (client, server, *nodes):
-        _answer(host, ["ip", "route", "flush", "cache"])
+        net.runtime.inside(host.name, flush_learned_routes)
     before = _filtered(net, nodes)
     with _Watch(net, pair) as watch:
         if probe.program == "ping":
             size = (probe.size or pod_mtu) - PING_HEADERS
-            found = _watched(watch, client, ping.argv(
+            finished = _watched(watch, client, ping.argv(
                 server.ip, count=_PINGS, interval=_PING_INTERVAL_S, wait=patience,
                 more=["-M", probe.discovery, "-s", str(size)]))
-            delivered, asked, retransmits = _pings_received(client, found), _PINGS, None
+            delivered, asked, retransmits = _pings_received(client, finished), _PINGS, None
         else:
             delivered, retransmits = _push(watch, client, server, probe, patience)
-            found, asked = None, probe.size
-    return Seen(delivered, asked, found is not None and "essage too long" in found.out + found.err,
-                _path_mtu(_answer(client, ["ip", "-j", "route", "get", server.ip])),
+            finished, asked = None, probe.size
+    route = net.runtime.inside(client.name, route_get, Query(server.ip))
+    return Seen(delivered, asked,
+                finished is not None and "essage too long" in finished.out + finished.err,
+                route.mtu if route.learned else None,
                 watch.frag_needed, _filtered(net, nodes) - before, watch.fragments,
                 watch.largest, retransmits)
 
@@ -170,28 +172,28 @@ def _push(watch: _Watch, client: Host, server: Server, probe: Probe, patience: f
     listener = start(server, own_programs.argv("endpoint.py", "sink", server.ip, "60"))
     try:
         port = own_programs.port(server, listener, "endpoint.py")
-        found = _watched(watch, client, own_programs.argv(
+        finished = _watched(watch, client, own_programs.argv(
             "endpoint.py", "push", server.ip, str(port), str(probe.size), probe.discovery,
             f"{patience:g}"))
     finally:
         end(listener)
     try:
-        acked, _seconds, _mtu, retransmits = found.out.split()
+        acked, _seconds, _mtu, retransmits = finished.out.split()
         return int(acked), int(retransmits)
     except ValueError:
         raise ToolError(f"{client.name}: endpoint.py: unexpected answer"
-                        f" {(found.out or found.err)[:80]!r}") from None
+                        f" {(finished.out or finished.err)[:80]!r}") from None
 
 
-def _pings_received(client: Host, found: Finished) -> int:
-    match = _RECEIVED.search(found.out)
+def _pings_received(client: Host, finished: Finished) -> int:
+    match = _RECEIVED.search(finished.out)
     if match is None:
-        raise ToolError(f"{client.name}: ping: {found.err.strip() or found.out[:80]}")
+        raise ToolError(f"{client.name}: ping: {finished.err.strip() or finished.out[:80]}")
     return int(match.group(1))
 
 
 def _watched(watch: _Watch, host: Host, argv: list[str]) -> Finished:
-    """Run a program to its end while the captures are read: they hold a few hundred packets."""
+    """Run a program to its end while the captures are read: they hold a few thousand packets."""
     process = start(host, argv)
     deadline = time.monotonic() + _GRACE_S + 50
     try:
@@ -207,26 +209,6 @@ def _watched(watch: _Watch, host: Host, argv: list[str]) -> Finished:
         raise ToolError(f"{host.name}: {' '.join(argv)} did not close its output") from None
     finally:
         end(process)
-
-
-def _answer(host: Host, argv: list[str]) -> str:
-    finished = run(host, argv, _GRACE_S)
-    if finished.status:
-        raise ToolError(f"{host.name}: {' '.join(argv)}: {finished.err.strip()}")
-    return finished.out
-
-
-def _path_mtu(answer: str) -> int | None:
-    """The MTU of a route exception, from ``ip -j route get``; None where there is none.
-
-    An exception that was learned expires; an MTU that somebody gave to a route does not.
-    """
-    try:
-        (route,) = json.loads(answer)
-        mtus = [metric["mtu"] for metric in route.get("metrics", ()) if "mtu" in metric]
-        return int(mtus[0]) if mtus and "expires" in route else None
-    except (ValueError, TypeError, KeyError):
-        raise ToolError(f"ip -j route get: unexpected answer {answer[:80]!r}") from None
 
 
 def _filtered(net: CalicoNet, nodes: Iterable[Host]) -> int:

@@ -63,7 +63,7 @@ class EbpfTunnel:
                 Program(device.uplink, "ingress", program.INGRESS))
 
     def attach(self, namespace: NetworkNamespace, item: Program) -> list[Message]:
-        """The program in its place, whatever of it was there before."""
+        """The program in its place, also where a part of it was there before."""
         index = namespace.index(item.device)
         hook = (attach.egress(index, self._egress, item.name, replace=True)
                 if item.direction == "egress"
