@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from calico_mn.errors import UnsupportedError
+
 #: kinds of words on a command line, besides an argument's choices
 FILES, RUNS, NODES, PODS, PLACES = "files", "runs", "nodes", "pods", "places"
 
@@ -44,8 +46,12 @@ def autocomplete(parser: argparse.ArgumentParser) -> NoReturn:
 
 
 def script(shell: str) -> str:
-    """What ``shell`` (bash, zsh or fish) reads to complete calico-mn."""
-    from argcomplete.shell_integration import shellcode
+    """What ``shell`` (bash, zsh or fish) reads to complete calico-mn. Raises UnsupportedError."""
+    try:
+        from argcomplete.shell_integration import shellcode
+    except ImportError:
+        raise UnsupportedError("completion needs the Python package argcomplete; run ./install.sh"
+                               " again") from None
 
     return shellcode(["calico-mn"], use_defaults=False, shell=shell)
 

@@ -19,8 +19,8 @@ from calico_mn.emulation.mininet import CLI, error, output, quietRun
 from calico_mn.emulation.node import NamespaceNode
 from calico_mn.errors import CalicoMnError
 
-#: how often it is looked whether a shell still lives, when it says nothing
-_LOOK_MS = 200
+#: how often a silent shell is checked for being alive, in milliseconds
+_CHECK_MS = 200
 
 
 class Prompt(CLI):
@@ -36,7 +36,7 @@ class Prompt(CLI):
         super().__init__(dispatcher.net, **options)
 
     def get_names(self) -> list[str]:
-        """What Python's cmd lists and completes: also commands that only this object has."""
+        """Names that Python's cmd lists and completes, also those that only this object has."""
         return dir(self)
 
     def _command(self, verb: Verb) -> Callable[[str], None]:
@@ -57,7 +57,7 @@ class Prompt(CLI):
         return lambda: output(verb.parser(verb.name, at_prompt=True).format_help())
 
     def onecmd(self, line: str) -> bool:
-        """One line's command; what goes wrong with it is said, and the prompt comes again."""
+        """Run one line; an error is printed, and the prompt comes again."""
         try:
             return bool(super().onecmd(line))
         except CalicoMnError as problem:
@@ -67,8 +67,8 @@ class Prompt(CLI):
     def waitForNode(self, node: NamespaceNode) -> None:  # noqa: N802
         """Wait for the command in a node's shell, print its output, and hand keys on to it.
 
-        As Mininet does, who would wait on for a shell that has ended (``exit``, or killed).
-        Raises ToolError then.
+        Mininet's own waits for ever when the shell has ended (``exit``, or killed). This one then
+        raises ToolError.
         """
         if self.isatty():
             quietRun("stty -icanon min 1")
@@ -78,7 +78,7 @@ class Prompt(CLI):
         either.register(node.stdout, select.POLLIN)
         while node.waiting:
             try:
-                either.poll(_LOOK_MS)
+                either.poll(_CHECK_MS)
                 if any(mask & select.POLLIN for _, mask in keys.poll(0)):
                     key = self.stdin.read(1)
                     if key:
@@ -103,12 +103,12 @@ class Prompt(CLI):
 
 
 def prompt(dispatcher: Dispatcher) -> None:
-    """Let a person type until they have enough; what is not a terminal is read to its end."""
+    """Run Mininet's prompt until the person leaves it; input from a pipe is read to its end."""
     if sys.stdin.isatty():
         with _names_are_words():
             Prompt(dispatcher)
         return
-    # Mininet's prompt hands what it can read to the program that runs: not the next commands.
+    # Mininet's prompt hands standard input to the program that runs, which would eat the commands.
     lines = sys.stdin.read().splitlines()
     reading, writing = os.pipe()
     with os.fdopen(reading) as silence, os.fdopen(writing, "w"):
@@ -119,10 +119,10 @@ def prompt(dispatcher: Dispatcher) -> None:
 
 
 class _Batch(Prompt):
-    """Mininet's command line without the loop that reads lines."""
+    """Mininet's command line without its loop over lines."""
 
     def run(self) -> None:
-        """Lines come from elsewhere."""
+        """The caller hands in the lines."""
 
     @classmethod
     def initReadline(cls) -> None:  # noqa: N802
@@ -131,7 +131,7 @@ class _Batch(Prompt):
 
 @contextlib.contextmanager
 def _names_are_words() -> Any:
-    """Pods are called default/web-0: neither ends a word for readline's Tab."""
+    """Neither the slash nor the dash of default/web-0 ends a word for readline's Tab."""
     try:
         import readline
     except ImportError:

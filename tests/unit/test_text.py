@@ -104,11 +104,15 @@ def test_columns(text, width):
 
 
 @pytest.mark.parametrize(("text", "width", "lines"), [
-    ("", 10, [""]), ("one two three", 7, ["one two", "three"]), ("one two", 3, ["one", "two"]),
-    ("longer-than-a-line b", 5, ["longer-than-a-line", "b"]),
-    ("\u4e2d\u6587\u5b57\u3002", 6, ["\u4e2d\u6587", "\u5b57\u3002"]),
-    ("a  b \n c", 10, ["a b c"]),
-], ids=ascii)
+    pytest.param("one two three", 8, ["one two", "three"], id="English at blanks"),
+    pytest.param("网络地址块", 6, ["网络地", "址块"], id="Chinese anywhere"),
+    pytest.param("网络。地址", 4, ["网", "络。", "地址"], id="no line begins with a full stop"),
+    pytest.param("看（文章）写", 5, ["看", "（文", "章）", "写"], id="nor ends with a bracket"),
+    pytest.param("经 tunl0 到", 8, ["经 tunl0", "到"], id="both"),
+    pytest.param("/sys/class/net/eth0", 8, ["/sys/class/net/eth0"], id="a long word stays whole"),
+    pytest.param("", 8, [""], id="nothing"),
+    pytest.param("a  b \n c", 10, ["a b c"], id="blanks are one"),
+])
 def test_wrap(text, width, lines):
     assert wrap(text, width) == lines
 

@@ -90,21 +90,3 @@ def test_explanations_fit_and_lose_nothing(language, width):
         assert max(map(columns, lines)) <= width, place
         said = "".join("".join(lines).split())
         assert said == "1." + "".join(text.of(language).split()), place
-
-
-@pytest.mark.parametrize(("text", "width", "lines"), [
-    pytest.param("one two three", 8, ["one two", "three"], id="English at blanks"),
-    pytest.param("网络地址块", 6, ["网络地", "址块"], id="Chinese anywhere"),
-    pytest.param("网络。地址", 4, ["网", "络。", "地址"], id="no line begins with a full stop"),
-    pytest.param("看（文章）写", 5, ["看", "（文", "章）", "写"], id="nor ends with a bracket"),
-    pytest.param("经 tunl0 到", 8, ["经 tunl0", "到"], id="both"),
-    pytest.param("/sys/class/net/eth0", 8, ["/sys/class/net/eth0"], id="a long word stays whole"),
-    pytest.param("", 8, [""], id="nothing"),
-])
-def test_wrapping(text, width, lines):
-    assert wrap(text, width) == lines
-
-
-def test_chinese_characters_take_two_columns():
-    assert columns("Pod 的网卡") == 10
-    assert columns("，") == 2

@@ -52,15 +52,15 @@ def _up(options: argparse.Namespace) -> int:
         complain(f"calico-mn: {warning}")
     for removed in cleanup.remove_all():
         complain(f"calico-mn: {removal(removed)}")
-    # A taken name is refused here at once, and again where it counts.
+    # A taken name is refused at once; the registry checks it again under its lock.
     registry.new_name(options.name or "", options.file, registry.runs())
-    # Others read it from elsewhere.
+    # Other processes read it in another directory.
     topology = dataclasses.replace(topology, source=os.path.abspath(options.file))
     return (_detached if options.detach else _foreground)(options, topology, text)
 
 
 def removal(removed: Removed) -> str:
-    """What was removed of a dead run, in a line."""
+    """What was removed of a killed run, in a line."""
     from calico_mn.kernel import runtime_dir
 
     programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
@@ -93,8 +93,8 @@ def _warn(warnings: Iterable[str]) -> None:
 
 
 @contextmanager
-def _kept(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Daemon]:
-    """A run that is kept, and what there is to say of it only since it has booted."""
+def _running(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Daemon]:
+    """A booted run, after its warnings: some are known only since it has booted."""
     daemon = _daemon(options, topology, text)
     before = daemon.net.warnings
     with daemon:
@@ -103,7 +103,7 @@ def _kept(options: argparse.Namespace, topology: Topology, text: str) -> Iterato
 
 
 def _facts(daemon: Daemon) -> dict[str, Any]:
-    """What a person or a script wants to know of a run that has just booted."""
+    """What is printed of a run that has just booted."""
     from calico_mn.calico.encapsulation import ENCAPSULATIONS
 
     net, directory = daemon.net, daemon.net.runtime.directory
@@ -134,7 +134,7 @@ def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> i
     from calico_mn.control.daemon import Ended
 
     try:
-        with _kept(options, topology, text) as daemon:
+        with _running(options, topology, text) as daemon:
             facts = _facts(daemon)
             say(_headline(facts))
             say("Ctrl-D ends it; 'help' lists commands; other terminals: calico-mn status")
@@ -150,13 +150,13 @@ def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int
     from calico_mn.control import protocol
     from calico_mn.control.daemon import detached, wait_for_the_end
 
-    def work(say_first: Callable[[bytes], None]) -> None:
+    def work(report: Callable[[bytes], None]) -> None:
         try:
-            with _kept(options, topology, text) as daemon:
-                say_first(json.dumps(_facts(daemon)).encode())
+            with _running(options, topology, text) as daemon:
+                report(json.dumps(_facts(daemon)).encode())
                 wait_for_the_end()
         except CalicoMnError as error:
-            say_first(json.dumps(protocol.error(error)).encode())
+            report(json.dumps(protocol.error(error)).encode())
 
     pid, message = detached(work)
     if not message:
