@@ -21,10 +21,10 @@ def test_a_copy_has_the_same_digest(copy):
 
 
 @pytest.mark.parametrize("change", [
-    pytest.param(lambda root: (root / "names.py").write_text("\n"), id="another content"),
-    pytest.param(lambda root: (root / "names.py").rename(root / "nomen.py"), id="another name"),
+    pytest.param(lambda root: (root / "errors.py").write_text("\n"), id="another content"),
+    pytest.param(lambda root: (root / "errors.py").rename(root / "nomen.py"), id="another name"),
     pytest.param(lambda root: (root / "more.py").write_text(""), id="one more"),
-    pytest.param(lambda root: (root / "names.py").unlink(), id="one less"),
+    pytest.param(lambda root: (root / "errors.py").unlink(), id="one less"),
     pytest.param(lambda root: next(root.rglob("*.o")).write_bytes(b"\0"), id="another program"),
 ])
 def test_any_change_of_code_changes_it(copy, change):
