@@ -14,7 +14,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from calico_mn.emulation.mininet import Node
@@ -182,14 +181,7 @@ class NamespaceNode(Node):
             self._end_shell()
 
     def _end_shell(self) -> None:
-        shell = self.shell
-        for sign in (signal.SIGHUP, signal.SIGKILL):
-            if shell.poll() is not None:
-                break
-            with suppress(ProcessLookupError):
-                os.killpg(shell.pid, sign)
-            with suppress(subprocess.TimeoutExpired):
-                shell.wait(_SHELL_END_TIMEOUT_S)
+        processes.end([self.shell], signal.SIGHUP, _SHELL_END_TIMEOUT_S)
         for table in (Node.inToNode, Node.outToNode):
             table.pop(self.stdout.fileno(), None)
         self.waitExited = self.waiting = False

@@ -96,8 +96,8 @@ def _dead() -> dict[str, registry.FoundRun]:
 
 def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int, str]]]:
     """Programs of dead runs, also of those whose directory has gone: identity -> programs."""
-    here, homes = processes.pid_namespace(), _homes()
-    own_users = processes.user_namespace()
+    here, homes = processes.namespace("pid"), _homes()
+    own_users = processes.namespace("user")
     living = [run for run in registry.runs() if run.status != registry.DEAD]
     spared = {run.identity for run in living}
     # Started from inside another run, a process carries that run's mark and keeps its own run.
@@ -107,13 +107,13 @@ def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int,
         if pid in keepers:
             continue
         identity = _run_of(pid, homes)
-        if not identity or identity in spared or processes.pid_namespace(pid) != here:
+        if not identity or identity in spared or processes.namespace("pid", pid) != here:
             continue
         # Without a directory only the number tells whose it was: it must be nobody's today. And
         # a number of ours may be that of a run in another user namespace, in another place.
         keeper = int(identity.partition("-")[0])
         is_free = processes.has_ended(keeper)
-        if is_free or (identity in dead and processes.user_namespace(keeper) == own_users):
+        if is_free or (identity in dead and processes.namespace("user", keeper) == own_users):
             found.setdefault(identity, []).append((pid, processes.name_of(pid)))
     return found
 
@@ -127,18 +127,18 @@ class _Homes:
 
 
 def _homes() -> _Homes:
-    networks = {processes.network_namespace(), processes.network_namespace(1), None}
-    return _Homes(processes.mount_namespace(), frozenset(networks))
+    networks = {processes.namespace("net"), processes.namespace("net", 1), None}
+    return _Homes(processes.namespace("mnt"), frozenset(networks))
 
 
 def _run_of(pid: int, homes: _Homes) -> str:
     """The run that a process belongs to, or ``""``."""
-    if processes.mount_namespace(pid) not in (None, homes.mounts):
+    if processes.namespace("mnt", pid) not in (None, homes.mounts):
         # In a run that was started inside another one, both are there; the later one counts.
         logs = _LOGS.findall(processes.mounts_of(pid))
         if logs:
             return str(logs[-1][0])
-    if processes.network_namespace(pid) in homes.networks:
+    if processes.namespace("net", pid) in homes.networks:
         return ""
     prefix = f"{MARK}=".encode()
     for variable in processes.environment_of(pid):

@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from calico_mn.errors import KernelError
 
 _GRACE_S = 1.0
 _TERMINAL_GRACE_S = 0.5
+_LOOK_S = 0.002
 # Python itself ignores these; ``restore_signals`` of Popen resets them in the child.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 _RESTORED = sum(1 << number - 1 for number in _IGNORED_BY_PYTHON)
@@ -101,34 +102,14 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def pid_namespace(pid: int | None = None) -> int | None:
-    """Which numbering a process's id belongs to: other containers have other processes."""
+def namespace(kind: str, pid: int | None = None) -> int | None:
+    """The inode of a process's namespace, by default of this one's; None where that is not told.
+
+    ``kind`` is a name in /proc/PID/ns (namespaces(7)): "pid" is whose numbers its id is one of,
+    "user" where its powers end, "mnt" which mounts and "net" which network it sees.
+    """
     try:
-        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/pid").st_ino
-    except OSError:
-        return None
-
-
-def user_namespace(pid: int | None = None) -> int | None:
-    """Where a process's powers end; None where that cannot be told."""
-    try:
-        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/user").st_ino
-    except OSError:
-        return None
-
-
-def mount_namespace(pid: int | None = None) -> int | None:
-    """Which mounts a process sees; None where that cannot be told."""
-    try:
-        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/mnt").st_ino
-    except OSError:
-        return None
-
-
-def network_namespace(pid: int | None = None) -> int | None:
-    """Which network a process is in; None where that cannot be told."""
-    try:
-        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/net").st_ino
+        return os.stat(f"/proc/{'self' if pid is None else pid}/ns/{kind}").st_ino
     except OSError:
         return None
 
@@ -196,20 +177,42 @@ def kill_by_id(still_right: Mapping[int, Callable[[], bool]]) -> None:
             os.close(descriptor)
 
 
-def end(started: Sequence[subprocess.Popen[Any]]) -> None:
-    """Ask processes to end, then kill those that did not."""
-    running = [process for process in started if process.poll() is None]
+def end(started: Iterable[subprocess.Popen[Any]], number: int = signal.SIGTERM,
+        grace: float = _GRACE_S) -> None:
+    """Ask children to end by a signal, and kill those that have not after ``grace`` seconds.
+
+    Where one leads a process group of its own, as programs in nodes do, the whole group is asked,
+    and what is left of it is killed. Nothing is done about those whose end was noted already.
+    """
+    running = [process for process in started if process.returncode is None]
     for process in running:
-        with suppress(ProcessLookupError):
-            process.terminate()
-    deadline = time.monotonic() + _GRACE_S
+        _signal(process, number)
+    deadline = time.monotonic() + grace
+    while not all(map(is_finished, running)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
     for process in running:
-        try:
+        _signal(process, signal.SIGKILL)
+    deadline = time.monotonic() + grace
+    for process in running:
+        # A program that the kernel itself keeps from ending is left to the end of the run.
+        with suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_S)
+
+
+def is_finished(process: subprocess.Popen[Any]) -> bool:
+    """Whether a child has ended. It is not reaped: its number and its group's stay taken."""
+    with suppress(ChildProcessError):
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return True
+
+
+def _signal(process: subprocess.Popen[Any], number: int) -> None:
+    """To the program, and to its children where it leads a group of its own."""
+    with suppress(ProcessLookupError):
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
 
 
 def end_in_namespaces(inodes: Collection[int]) -> None:
@@ -233,7 +236,7 @@ def end_in_namespaces(inodes: Collection[int]) -> None:
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.002)
+        time.sleep(_LOOK_S)
 
 
 def _has_terminal(pid: int) -> bool:
@@ -248,9 +251,8 @@ def _inside(inodes: Collection[int]) -> list[int]:
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
-        with suppress(OSError):
-            if os.stat(f"/proc/{entry}/ns/net").st_ino in inodes:
-                found.append(int(entry))
+        if namespace("net", int(entry)) in inodes:
+            found.append(int(entry))
     return found
 
 

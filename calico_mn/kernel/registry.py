@@ -61,7 +61,7 @@ class FoundRun:
         its own, such as an experiment; ``elsewhere``: kept in another container or user
         namespace, so that nothing can be asked of it; ``dead``: its process is gone.
         """
-        here, held = processes.pid_namespace(), is_held(self.path)
+        here, held = processes.namespace("pid"), is_held(self.path)
         # A record that is missing or unreadable says not even where its process is.
         if self.record.get("pid_namespace", None if held else here) != here:
             return ELSEWHERE if held or not self.record.get("locked") else DEAD
@@ -71,7 +71,7 @@ class FoundRun:
             return DEAD if processes.has_ended(self.pid) else PRIVATE
         if self.record.get("process_started", started) != started and not held:
             return DEAD
-        ours = processes.user_namespace()
+        ours = processes.namespace("user")
         if self.record.get("user_namespace", ours) != ours:
             return ELSEWHERE
         if not self.record.get("controlled"):

@@ -53,8 +53,8 @@ class RunDirectory:
         self.record = {
             "name": name, "pid": os.getpid(),
             "process_started": processes.start_time(os.getpid()),
-            "pid_namespace": processes.pid_namespace(),
-            "user_namespace": processes.user_namespace(), "locked": True, "started": _now(),
+            "pid_namespace": processes.namespace("pid"),
+            "user_namespace": processes.namespace("user"), "locked": True, "started": _now(),
             **description}
         try:
             with runtime_dir.locked() as root:

@@ -9,10 +9,9 @@ import math
 from dataclasses import dataclass
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import own_programs
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.metrics import Column, Measurement, metric
-from calico_mn.measure.programs import Host, end, ending, excerpt, run, start
+from calico_mn.measure.programs import Host, end, ending, excerpt, helper, helper_port, run, start
 
 CONNECTIONS = metric("connections", "1/s", "TCP connections", more_is_better=True,
                      column=Column("delay", 9, "TCP conn/s"))
@@ -42,11 +41,11 @@ def connections(client: Host, server: Server, *, duration: float, port: int = 0)
     not counted. ``port`` is the server's; 0 lets the kernel choose. Raises ToolError.
     """
     life = duration + _GRACE_S
-    listener = start(server, own_programs.argv(
+    listener = start(server, helper(
         "connect.py", "server", server.ip, str(port), str(math.ceil(life) + 5)))
     try:
-        port = own_programs.port(server, listener, "connect.py")
-        command = own_programs.argv("connect.py", "client", server.ip, str(port), f"{duration:g}")
+        port = helper_port(server, listener, "connect.py")
+        command = helper("connect.py", "client", server.ip, str(port), f"{duration:g}")
         finished = run(client, command, timeout=life)
     finally:
         end(listener)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.errors import ClusterError, ToolError
-from calico_mn.measure import own_programs
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host, end, ending, run, start
+from calico_mn.measure.programs import Host, end, ending, helper, helper_port, run, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -82,13 +81,13 @@ def flows(client: Host, server: Server, router: Host, devices: Sequence[str], ki
     A UDP flow is one packet, a TCP flow about five. ARP is counted too: a packet or two now and
     then. Flows have ``patience`` seconds to arrive after the last was sent. Raises ToolError.
     """
-    taker = start(server, own_programs.argv(
+    taker = start(server, helper(
         "endpoint.py", "take-flows", kind, server.ip, str(count),
         str(int(_TIMEOUT_S + patience) + 5)))
     try:
-        port = own_programs.port(server, taker, "endpoint.py")
+        port = helper_port(server, taker, "endpoint.py")
         before = _sent(router, devices)
-        sending = run(client, own_programs.argv(
+        sending = run(client, helper(
             "endpoint.py", "send-flows", kind, server.ip, str(port), str(count)),
             timeout=_TIMEOUT_S)
         if sending.status:

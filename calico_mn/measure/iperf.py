@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from calico_mn.errors import ToolError
 from calico_mn.measure.physics import IPV4, TCP, mss
-from calico_mn.measure.programs import Host, await_words, end, ending, excerpt, run, start
+from calico_mn.measure.programs import Host, end, ending, excerpt, run, start, wait_for_output
 
 CONNECT_TIMEOUT_MS = 2000
 _START_TIMEOUT_S = 5.0
@@ -149,7 +149,7 @@ def listening(server: Host) -> Iterator[None]:
     """A server for one client listens when the block begins, and is ended after it."""
     listener = start(server, ["iperf3", "-s", "-1", "-i", "0", "--forceflush"])
     try:
-        await_words(server, listener, b"listening", _START_TIMEOUT_S, name="iperf3 -s",
+        wait_for_output(server, listener, b"listening", _START_TIMEOUT_S, name="iperf3 -s",
                     aim="start to listen")
         yield
     finally:

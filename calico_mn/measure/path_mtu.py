@@ -19,12 +19,12 @@ from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel.route_get import Query, flush_learned_routes, route_get
 from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.measure import own_programs, ping
+from calico_mn.measure import ping
 from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Finished, Host, end, start
+from calico_mn.measure.programs import Finished, Host, end, helper, helper_port, start
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import OUTER
 from calico_mn.state import Drop
@@ -169,10 +169,10 @@ def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: fl
 def _push(watch: _Watch, client: Host, server: Server, probe: Probe, patience: float
           ) -> tuple[int, int]:
     """Bytes acknowledged, and retransmits."""
-    listener = start(server, own_programs.argv("endpoint.py", "sink", server.ip, "60"))
+    listener = start(server, helper("endpoint.py", "sink", server.ip, "60"))
     try:
-        port = own_programs.port(server, listener, "endpoint.py")
-        finished = _watched(watch, client, own_programs.argv(
+        port = helper_port(server, listener, "endpoint.py")
+        finished = _watched(watch, client, helper(
             "endpoint.py", "push", server.ip, str(port), str(probe.size), probe.discovery,
             f"{patience:g}"))
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
 from calico_mn.measure.metrics import Column, Measurement, metric
-from calico_mn.measure.programs import Host, await_words, end, ending, excerpt, run, start
+from calico_mn.measure.programs import Host, end, ending, excerpt, run, start, wait_for_output
 
 LATENCY = metric("latency", "us", "round-trip time, median", more_is_better=False,
                  column=Column("delay", 1, "RTT p50 us", digits=1))
@@ -134,7 +134,7 @@ def _stream(client: Host, server: iperf.Server) -> Iterator[subprocess.Popen[Any
             "iperf3", "-c", server.ip, "-t", str(_STREAM_S), "-i", "0.1", "--forceflush",
             "--connect-timeout", str(iperf.CONNECT_TIMEOUT_MS)])
         try:
-            await_words(client, stream, b"bits/sec", _STREAM_START_S, times=_REPORTS_BEFORE,
+            wait_for_output(client, stream, b"bits/sec", _STREAM_START_S, times=_REPORTS_BEFORE,
                         name="the TCP stream", aim="get going")
             yield stream
         finally:

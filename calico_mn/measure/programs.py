@@ -6,19 +6,22 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from calico_mn.errors import ToolError
+from calico_mn.kernel import processes
 
 #: Output is parsed, so it must be in English with decimal points.
 ENVIRONMENT = {"LC_ALL": "C"}
 
 _END_TIMEOUT_S = 2.0
-_LOOK_S = 0.002
+_HELPER_START_S = 5.0
 _PART_BYTES = 65536
 _MOST_BYTES = 64 << 20
 _EXCERPT = 300
@@ -77,7 +80,7 @@ def _collect(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
         if len(out) + len(err) > _MOST_BYTES:
             raise ValueError(f"wrote more than {_MOST_BYTES >> 20} MB")
         # If we were stopped ourselves meanwhile (Ctrl-Z), it may well have ended in time.
-        late = time.monotonic() >= deadline and not (ready and _has_ended(process))
+        late = time.monotonic() >= deadline and not (ready and processes.is_finished(process))
         if still_open and late:
             raise ValueError(f"did not end within {timeout:g} s")
     try:
@@ -139,9 +142,9 @@ def start(host: Host, argv: Sequence[str], **options: Any) -> subprocess.Popen[s
     return process
 
 
-def await_words(host: Host, process: subprocess.Popen[Any], words: bytes, seconds: float, *,
-                name: str, aim: str, times: int = 1) -> None:
-    """Return once a program has printed ``words`` so many ``times``.
+def wait_for_output(host: Host, process: subprocess.Popen[Any], words: bytes, seconds: float, *,
+                    name: str, aim: str, times: int = 1) -> bytes:
+    """What a program has printed, once that has ``words`` so many ``times``.
 
     Raises ToolError if it ends before, or has not after ``seconds``: "NAME ended: why" or "NAME
     did not AIM within SECONDS s".
@@ -160,35 +163,34 @@ def await_words(host: Host, process: subprocess.Popen[Any], words: bytes, second
                       or ending(process.returncode))
             raise ToolError(f"{host.name}: {name} ended: {reason}")
         said = (said + part)[-_LONGEST_ANSWER:]
+    return said
+
+
+# --- programs of our own that run in a pod; they need nothing but Python's own library
+
+def helper(name: str, *arguments: str) -> list[str]:
+    """The command for our own program in the file ``name`` beside this module."""
+    # -I -S: neither the environment nor installed packages change what runs as root here.
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name(name)), *arguments]
+
+
+def helper_line(host: Host, process: subprocess.Popen[Any], name: str) -> str:
+    """The line that a program of ours prints when it is at work; it says no more until it ends.
+
+    Raises ToolError if it does not.
+    """
+    return wait_for_output(host, process, b"\n", _HELPER_START_S, name=name,
+                           aim="begin its work").decode().strip()
+
+
+def helper_port(host: Host, listener: subprocess.Popen[Any], name: str) -> int:
+    """The port that a server of ours prints when it listens. Raises ToolError if it does not."""
+    return int(helper_line(host, listener, name))
 
 
 def end(process: subprocess.Popen[Any]) -> None:
     """End a program if it still runs, with its children, and close its pipes."""
-    if process.returncode is None:
-        _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + _END_TIMEOUT_S
-        while not _has_ended(process) and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
-        _signal(process, signal.SIGKILL)
-        # A program that the kernel itself keeps from ending is left to the end of the run.
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END_TIMEOUT_S)
+    processes.end([process], grace=_END_TIMEOUT_S)
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
-
-
-def _has_ended(process: subprocess.Popen[Any]) -> bool:
-    """Without taking note of it: until then nobody else gets its number, nor its group's."""
-    with suppress(ChildProcessError):
-        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    return True
-
-
-def _signal(process: subprocess.Popen[Any], number: signal.Signals) -> None:
-    """To the program, and to its children where it leads a group of its own."""
-    with suppress(ProcessLookupError):
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, number)
-        else:
-            os.kill(process.pid, number)

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import own_programs
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host, end, ending, start
+from calico_mn.measure.programs import Host, end, ending, helper, helper_line, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -173,7 +172,7 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
                           _start(net, reverse(pair), port, rate, longest))
         for both in ends.values():
             for one in both:
-                own_programs.first_line(one.host, one.process, _PROGRAM)
+                helper_line(one.host, one.process, _PROGRAM)
         time.sleep(_LEAD_S)
         yield Streams(ends)
     finally:
@@ -184,7 +183,7 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
 
 def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -> _End:
     host = net[pair.source.name]
-    return _End(host, start(host, own_programs.argv(
+    return _End(host, start(host, helper(
         _PROGRAM, "stream", pair.source.ip, pair.destination.ip, str(port), f"{rate:g}",
         f"{longest:g}")))
 

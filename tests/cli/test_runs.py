@@ -183,7 +183,7 @@ def test_a_pid_that_another_process_has_now_is_not_taken_for_the_run(tmp_path, m
         path.mkdir()
         (path / "run.json").write_text(json.dumps(
             {"name": f"r{number}", "process_started": started, "controlled": True,
-             "pid_namespace": processes.pid_namespace()}))
+             "pid_namespace": processes.namespace("pid")}))
         (path / "control").touch()
     assert {run.name: run.status for run in registry.runs()} == {"r1": "running", "r2": "dead"}
     assert registry.find().name == "r1"
