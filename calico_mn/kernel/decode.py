@@ -161,13 +161,13 @@ def route(body: bytes, known: Mapping[int, str], *, with_state: bool = False) ->
 
 
 def _metrics(data: bytes) -> tuple[int, list[str]]:
-    """The MTU, and all others as words."""
+    """The MTU, and all other metrics as ip prints them."""
     inside = attributes(data)
-    words = [f"{name} {_u32(inside[number])}" for number, name in _METRICS.items()
+    others = [f"{name} {_u32(inside[number])}" for number, name in _METRICS.items()
              if number in inside]
     if _u32(inside.get(rt.RTAX_LOCK)) & 1 << rt.RTAX_MTU:
-        words.append("mtu lock")
-    return _u32(inside.get(rt.RTAX_MTU)), words
+        others.append("mtu lock")
+    return _u32(inside.get(rt.RTAX_MTU)), others
 
 
 def _next_hops(data: bytes, known: Mapping[int, str]) -> tuple[tuple[NextHop, ...], bool]:
@@ -193,15 +193,15 @@ def qdisc(body: bytes, known: Mapping[int, str]) -> Qdisc | None:
     inside = attributes(body[rt.TC_HEADER.size:])
     kind, options = _text(inside[1]), inside.get(2, b"")
     if kind == "tbf":
-        own = attributes(options)
+        parameters = attributes(options)
         # TCA_TBF_RATE64, only given above 4 GB/s; else rate.rate of TCA_TBF_PARMS.
-        speed = (struct.unpack("=Q", own[4])[0] if 4 in own
-                 else struct.unpack_from("=I", own[1], 8)[0])
+        speed = (struct.unpack("=Q", parameters[4])[0] if 4 in parameters
+                 else struct.unpack_from("=I", parameters[1], 8)[0])
         return Qdisc(known.get(index, ""), kind, speed / 125_000)
     if kind == "netem":
-        own = attributes(options[24:])
+        parameters = attributes(options[24:])
         # TCA_NETEM_LATENCY64 in ns; before Linux 4.15 only ticks of 64 ns.
-        latency = (struct.unpack("=q", own[10])[0] if 10 in own
+        latency = (struct.unpack("=q", parameters[10])[0] if 10 in parameters
                    else struct.unpack_from("=I", options)[0] << 6)
         return Qdisc(known.get(index, ""), kind, latency / 1e6)
     return None

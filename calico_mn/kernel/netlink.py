@@ -56,15 +56,15 @@ def text(kind: int, value: str) -> bytes:
 
 def attributes(data: bytes) -> dict[int, bytes]:
     """The attributes in ``data`` by kind, without the nesting flags; the last one wins."""
-    found: dict[int, bytes] = {}
+    payloads: dict[int, bytes] = {}
     offset = 0
     while offset + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, offset)
         if length < 4:
             break
-        found[kind & 0x3FFF] = data[offset + 4:offset + length]
+        payloads[kind & 0x3FFF] = data[offset + 4:offset + length]
         offset += (length + 3) & ~3
-    return found
+    return payloads
 
 
 class NetlinkError(KernelError):
@@ -160,16 +160,16 @@ class NetlinkSocket:
         self._sequence += 1
         self._socket.send(_message_header.pack(
             16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + body)
-        found: list[bytes] = []
+        bodies: list[bytes] = []
         while True:
             for answer, _flags, sequence, payload in self._receive():
                 if sequence != self._sequence:
                     continue
                 if answer == _NLMSG_DONE:
-                    return found
+                    return bodies
                 if answer == _NLMSG_ERROR:
                     raise NetlinkError(-struct.unpack_from("=i", payload)[0], 0, "")
-                found.append(payload)
+                bodies.append(payload)
 
     def get(self, kind: int, body: bytes) -> bytes:
         """The body of the one answer to a question of type ``kind``.

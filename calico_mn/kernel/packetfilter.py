@@ -70,9 +70,9 @@ def _match(drop: Drop) -> str:
 def counts(listing: str, present: Filter) -> dict[Drop, int]:
     """How many packets each drop has lost, from what LIST_COUNTERS printed."""
     try:
-        found = {item["counter"]["table"]: int(item["counter"]["packets"])
+        packets = {item["counter"]["table"]: int(item["counter"]["packets"])
                  for item in json.loads(listing)["nftables"] if "counter" in item}
-        return {drop: found[table(drop)] for drop in present}
+        return {drop: packets[table(drop)] for drop in present}
     except (ValueError, KeyError, TypeError) as error:
         raise ToolError(f"nft's list of counters is not as expected ({error!r}):"
                         f" {listing[:200]!r}") from error

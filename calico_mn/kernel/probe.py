@@ -119,10 +119,10 @@ def _option(name: str, option: str, module: str, purpose: str) -> Finding:
     if Path("/sys/module", module).exists() or value == "y":
         return Finding(name, True, "there", purpose, False)
     if value == "m" or _has_module(module):
-        found = _has_module(module)
-        return Finding(name, found, "a module, loaded when needed" if found else
+        installed = _has_module(module)
+        return Finding(name, installed, "a module, loaded when needed" if installed else
                        "a module that is not installed", purpose, False,
-                       "" if found else f"install the package with {module}.ko for this kernel")
+                       "" if installed else f"install the package with {module}.ko for this kernel")
     if value == "n":
         return Finding(name, False, "not in this kernel", purpose, False,
                        "use a kernel that has it")

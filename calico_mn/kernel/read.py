@@ -70,8 +70,8 @@ def _read(wanted: Namespace, programs: Sequence[Program], recorded: Mapping[str,
             tuple(decode.address(body, names) for body in netlink.dump(*rt.DUMP_ADDRESSES)),
             _sysctls(expected_sysctls(wanted), settings),
             decode.routes(netlink.dump(*rt.DUMP_ROUTES), names),
-            frozenset(found for program in programs if program.device in indexes
-                      for found in _programs(netlink, program, indexes, names)),
+            frozenset(attached for program in programs if program.device in indexes
+                      for attached in _programs(netlink, program, indexes, names)),
             tuple(n[0] for n in neighbours if n and n[0].mac and n[1] == "PERMANENT"),
             tuple(e for body in fdb if (e := decode.fdb_entry(body, names))))
 
@@ -84,16 +84,16 @@ def _programs(netlink: NetlinkSocket, wanted: Program, indexes: Mapping[str, int
         bodies = netlink.dump(rt.RTM_GETTFILTER, request)
     except NetlinkError:
         return []
-    return [found for body in bodies if (found := decode.program(body, names))]
+    return [attached for body in bodies if (attached := decode.program(body, names))]
 
 
 def _sysctls(wanted: Iterable[Sysctl], known: dict[str, int]) -> dict[str, int]:
     """The values that were asked for; without those that this kernel does not have."""
-    found = {}
+    values = {}
     for item in wanted:
         if item.path in known:
-            found[item.path] = known[item.path]
+            values[item.path] = known[item.path]
             continue
         with suppress(FileNotFoundError), open(f"/proc/sys/{item.path}", encoding="ascii") as file:
-            found[item.path] = int(file.read().split()[0])
-    return found
+            values[item.path] = int(file.read().split()[0])
+    return values

@@ -30,10 +30,10 @@ class Query:
     device: str = ""
 
     def __str__(self) -> str:
-        words = ["ip route get", self.destination]
-        words += ["from", self.source] if self.source else []
-        words += ["iif", self.device] if self.device else []
-        return " ".join(words)
+        command = ["ip route get", self.destination]
+        command += ["from", self.source] if self.source else []
+        command += ["iif", self.device] if self.device else []
+        return " ".join(command)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,38 +91,38 @@ def parse(output: str) -> dict[str, Feature]:
     above = ""
     for line in output.splitlines()[1:]:
         name, _, value = line.partition(":")
-        words = value.split()
-        if words[:1] not in (["on"], ["off"]):
+        state = value.split()
+        if state[:1] not in (["on"], ["off"]):
             continue
         if not line.startswith("\t"):
             above = name
         elif above in decoded:
             decoded[above] = replace(decoded[above], group=True)
-        decoded[name.strip()] = Feature(words[0] == "on", "[fixed]" in words)
+        decoded[name.strip()] = Feature(state[0] == "on", "[fixed]" in state)
     return decoded
 
 
 def to_switch(features: Mapping[str, Feature], switches: Iterable[str], enabled: bool
               ) -> list[str]:
-    """The words for ``ethtool -K`` that bring about what is asked for, as far as it can be."""
-    words = []
+    """The arguments for ``ethtool -K`` that bring about what is asked for, as far as it can be."""
+    arguments = []
     for short in switches:
         feature = features.get(SWITCHES[short])
         if feature is not None and feature.on is not enabled and not feature.fixed:
-            words += [short, _word(enabled)]
-    return words
+            arguments += [short, _word(enabled)]
+    return arguments
 
 
 def to_restore(before: Mapping[str, Feature], now: Mapping[str, Feature]) -> list[str]:
-    """The words for ``ethtool -K`` that put every single feature back.
+    """The arguments for ``ethtool -K`` that put every single feature back.
 
     Not the groups: switching one on switches all of it on, and not all need have been.
     """
-    words = []
+    arguments = []
     for name, feature in before.items():
         if not feature.group and name in now and now[name].on is not feature.on:
-            words += [name, _word(feature.on)]
-    return words
+            arguments += [name, _word(feature.on)]
+    return arguments
 
 
 def _word(on: bool) -> str:
@@ -131,10 +131,10 @@ def _word(on: bool) -> str:
 
 def _switch(host: Host, device: str, before: Mapping[str, Feature], switches: tuple[str, ...],
             enabled: bool) -> Switched:
-    words = to_switch(before, switches, enabled)
-    if words:
-        _ethtool(host, ["-K", device, *words])
-    after = features(host, device) if words else before
+    arguments = to_switch(before, switches, enabled)
+    if arguments:
+        _ethtool(host, ["-K", device, *arguments])
+    after = features(host, device) if arguments else before
     return Switched(
         host.name, device,
         {name: after[name].on for name in before if after[name].on is not before[name].on},
@@ -143,9 +143,9 @@ def _switch(host: Host, device: str, before: Mapping[str, Feature], switches: tu
 
 
 def _restore(host: Host, device: str, before: Mapping[str, Feature]) -> None:
-    words = to_restore(before, features(host, device))
-    if words:
-        _ethtool(host, ["-K", device, *words])
+    arguments = to_restore(before, features(host, device))
+    if arguments:
+        _ethtool(host, ["-K", device, *arguments])
     left = [name for name, feature in features(host, device).items() if before[name] != feature]
     if left:
         raise ToolError(f"{host.name}: {device}: could not be put back to what it was:"
@@ -157,8 +157,8 @@ def features(host: Host, device: str) -> dict[str, Feature]:
     return parse(_ethtool(host, ["-k", device]))
 
 
-def _ethtool(host: Host, words: list[str]) -> str:
-    argv = ["ethtool", *words]
+def _ethtool(host: Host, arguments: list[str]) -> str:
+    argv = ["ethtool", *arguments]
     finished = run(host, argv, _TIMEOUT_S)
     if finished.status:
         reason = finished.err.strip() or ending(finished.status)

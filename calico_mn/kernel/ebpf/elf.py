@@ -43,15 +43,15 @@ def sections(data: bytes) -> dict[str, bytes]:
     headers = [_section.unpack_from(data, table + i * entry_size) for i in range(count)]
     contents = [_content(data, header) for header in headers]
     names = contents[names_index]
-    found: dict[str, bytes] = {}
+    sections_by_name: dict[str, bytes] = {}
     for header, content in zip(headers, contents, strict=True):
         name = _name(names, header[0])
         if header[1] in (_SHT_REL, _SHT_RELA):
             raise ElfError(f"section {name} holds relocations: build without maps, global data,"
                            " calls between sections and debug information")
         if name and content:
-            found[name] = content
-    return found
+            sections_by_name[name] = content
+    return sections_by_name
 
 
 def _content(data: bytes, header: tuple[int, ...]) -> bytes:

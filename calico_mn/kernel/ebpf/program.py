@@ -95,11 +95,11 @@ def probe() -> str | None:
     Tries everything once, in a namespace of its own which ends with the attempt. The answer is
     kept, so later calls cost nothing.
     """
-    found: list[str | None] = []
-    thread = threading.Thread(target=lambda: found.append(_reason()), name="ebpf-probe")
+    reasons: list[str | None] = []
+    thread = threading.Thread(target=lambda: reasons.append(_reason()), name="ebpf-probe")
     thread.start()
     thread.join()
-    return found[0] if found else "the attempt ended with an internal error"
+    return reasons[0] if reasons else "the attempt ended with an internal error"
 
 
 @functools.cache
