@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def age(started: str) -> str:
-    """How long ago that was, in kubectl's way: 42s, 5m, 3h, 2d."""
+    """How long ago that was, as kubectl prints it: 42s, 5m, 3h, 2d."""
     from datetime import datetime, timezone
 
     try:
@@ -61,7 +61,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def shown_path(path: str) -> str:
-    """A path from here where it lies below."""
+    """A path relative to the current directory, if it is below."""
     try:
         return path.removeprefix(os.getcwd() + "/")
     except OSError:
@@ -127,10 +127,10 @@ def _down(options: argparse.Namespace) -> int:
     failures: list[CalicoMnError] = []
     with ExitStack() as held:
         ending = []
-        # All are asked before the first is waited for, so that they end side by side.
+        # All are asked before the first is waited for, so that they end at the same time.
         for run in runs:
             try:
-                ending.append((run, _asked(run, held)))
+                ending.append((run, _ask_to_end(run, held)))
             except CalicoMnError as error:
                 failures.append(error)
         for run, process in ending:
@@ -148,7 +148,7 @@ def _down(options: argparse.Namespace) -> int:
 
 
 def _wanted(options: argparse.Namespace) -> list[FoundRun]:
-    """The runs that are meant; with one of them not there, none is ended."""
+    """The runs to end. Raises NotFoundError if one is missing, before any is asked."""
     from calico_mn.kernel import registry
 
     if not options.all:
@@ -163,11 +163,11 @@ def _wanted(options: argparse.Namespace) -> list[FoundRun]:
     return runs
 
 
-def _asked(run: FoundRun, held: ExitStack) -> int:
-    """Ask a run to end; what is readable once its process has ended."""
+def _ask_to_end(run: FoundRun, held: ExitStack) -> int:
+    """Ask a run to end; a pidfd, readable once its process has ended."""
     from calico_mn.control.session import RemoteSession
 
-    # Held from before the request: the number cannot go to another process meanwhile.
+    # Opened before the request, so that it cannot be another process of the same number.
     try:
         process = os.pidfd_open(run.pid)
     except OSError:

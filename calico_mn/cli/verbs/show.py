@@ -29,8 +29,10 @@ def _nodes(options: argparse.Namespace, session: Session) -> int:
     if options.json:
         print_json(nodes)
         return OK
-    tunnels = ["tunl0", *sorted({device for node in nodes for device in node["tunnelAddresses"]}
-                                - {"tunl0"})]
+    from calico_mn.calico.encapsulation import IPIP
+
+    tunnels = [IPIP.device, *sorted({device for node in nodes for device in node["tunnelAddresses"]}
+                                    - {IPIP.device})]
     show(columns(("NAME", "IPV4", "SUBNET", *map(str.upper, tunnels), "BLOCKS", "PODS"), [
         (node["name"], node["ipv4"], node["subnet"],
          *(node["tunnelAddresses"].get(device) for device in tunnels), node["blocks"],
