@@ -20,7 +20,7 @@ from calico_mn import CalicoNet
 from calico_mn.emulation.node import Pod
 from calico_mn.errors import CalicoMnError
 from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.state import PacketMatch
+from calico_mn.packetmatch import PacketMatch
 
 #: programs that are left when their parent is killed
 SURVIVORS = 4

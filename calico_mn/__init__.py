@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
-    from calico_mn.state import Drop
+    from calico_mn.packetmatch import Drop
     from calico_mn.topology import load_topology
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 __all__ = ["CalicoNet", "Drop", "__version__", "load_topology"]
 
 # Loaded when first used: reading a topology needs no Mininet, and the model needs neither.
-_HOMES = {"CalicoNet": "calico_mn.emulation.net", "Drop": "calico_mn.state",
+_HOMES = {"CalicoNet": "calico_mn.emulation.net", "Drop": "calico_mn.packetmatch",
           "load_topology": "calico_mn.topology"}
 
 

@@ -83,8 +83,9 @@ class Difference:
         """``- `` what should be there, ``+ `` what is there instead."""
         if self.failure:
             return (f"! {self.failure}",)
-        found = [f"- {line(self.wanted)}"] if self.wanted is not None else []
-        return (*found, f"+ {line(self.present)}") if self.present is not None else tuple(found)
+        missing = [f"- {line(self.wanted)}"] if self.wanted is not None else []
+        return ((*missing, f"+ {line(self.present)}") if self.present is not None
+                else tuple(missing))
 
 
 _SUBJECTS: Mapping[type, str] = {Link: "device", Qdisc: "qdisc", Address: "address",
@@ -94,14 +95,14 @@ _SUBJECTS: Mapping[type, str] = {Link: "device", Qdisc: "qdisc", Address: "addre
 
 def diff(differences: tuple[Difference, ...]) -> list[str]:
     """All lines, under the name of the namespace that they are about."""
-    found: list[str] = []
+    lines: list[str] = []
     before = ""
     for item in differences:
         if item.namespace != before:
-            found.append(f"{item.namespace}:")
+            lines.append(f"{item.namespace}:")
             before = item.namespace
-        found += (f"  {text}" for text in item.lines)
-    return found
+        lines += (f"  {text}" for text in item.lines)
+    return lines
 
 
 def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: str,
@@ -122,9 +123,9 @@ def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: st
     have = {(q.device, q.kind): q for q in present.qdiscs}
     for device in state.devices:
         for wanted in expected_qdiscs(device):
-            found = have.get((wanted.device, wanted.kind))
-            if found is None or _units(found) != _units(wanted):
-                yield Difference(name, wanted, found)
+            actual = have.get((wanted.device, wanted.kind))
+            if actual is None or _units(actual) != _units(wanted):
+                yield Difference(name, wanted, actual)
     for program in programs:
         if program not in present.programs:
             yield Difference(name, program)
@@ -149,13 +150,13 @@ def _renamed(state: Namespace, present: Present, tunnel_kind: str, indexes: Mapp
     have = {link.name for link in present.links}
     strangers = {link.index: link for link in present.links
                  if link.name not in {device.name for device in state.devices}}
-    found = {}
+    renamed = {}
     for device in state.devices:
         other = strangers.get(indexes.get(device.name, -1))
         if (other is not None and device.name not in have
                 and other.is_like(expected_link(device, tunnel_kind))):
-            found[other.name] = device.name
-    return found
+            renamed[other.name] = device.name
+    return renamed
 
 
 def _under_their_names(present: Present, names: Mapping[str, str]) -> Present:
@@ -184,25 +185,25 @@ def _links(state: Namespace, present: Present, owned: Owned, tunnel_kind: str,
     have = {link.name: link for link in present.links}
     for device in state.devices:
         wanted = expected_link(device, tunnel_kind)
-        found = have.get(now.get(device.name, device.name))
+        actual = have.get(now.get(device.name, device.name))
         if wanted.kind == "bridge" and not any(
                 link.master == wanted.name for link in present.links):
             # The kernel keeps a bridge at its ports' MTU.
             wanted = replace(wanted, mtu=None)
-        seen = found and _as_far_as_wanted(found, wanted)
-        if seen != wanted:
-            yield Difference(state.name, wanted, seen)
+        comparable = actual and _as_far_as_wanted(actual, wanted)
+        if comparable != wanted:
+            yield Difference(state.name, wanted, comparable)
     known = {*(device.name for device in state.devices), *now.values()}
     for link in present.links:
         if link.name not in known and link.name.startswith(owned.device_prefixes or ("\0",)):
             yield Difference(state.name, present=link)
 
 
-def _as_far_as_wanted(found: Link, wanted: Link) -> Link:
-    """What is there, without what nobody cares about."""
-    return replace(found, mtu=found.mtu if wanted.mtu is not None else None,
-                   txqueuelen=found.txqueuelen if wanted.txqueuelen is not None else None,
-                   mac=found.mac if wanted.mac else "")
+def _as_far_as_wanted(actual: Link, wanted: Link) -> Link:
+    """What is present, without what is not compared."""
+    return replace(actual, mtu=actual.mtu if wanted.mtu is not None else None,
+                   txqueuelen=actual.txqueuelen if wanted.txqueuelen is not None else None,
+                   mac=actual.mac if wanted.mac else "")
 
 
 _OnDevice = TypeVar("_OnDevice", Address, Neighbour, FdbEntry)
@@ -221,9 +222,9 @@ def _routes(state: Namespace, present: Present, owned: Owned) -> Iterator[Differ
     have = set(present.routes)
     instead: dict[tuple[str, int], Route] = {}
     wanted = set(state.routes)
-    for found in present.routes:
-        if found not in wanted:
-            instead.setdefault((found.destination, found.metric), found)
+    for actual in present.routes:
+        if actual not in wanted:
+            instead.setdefault((actual.destination, actual.metric), actual)
     taken: set[Route] = set()
     for route in (*state.routes, *_connected(state, present)):
         if route not in have:
@@ -232,9 +233,9 @@ def _routes(state: Namespace, present: Present, owned: Owned) -> Iterator[Differ
                 taken.add(other)
             yield Difference(state.name, route, other)
     pools = [IPv4Network(pool) for pool in owned.pools]
-    for found in present.routes:
-        if found not in wanted and found not in taken and _is_ours(found, owned, pools):
-            yield Difference(state.name, present=found)
+    for actual in present.routes:
+        if actual not in wanted and actual not in taken and _is_ours(actual, owned, pools):
+            yield Difference(state.name, present=actual)
 
 
 def _connected(state: Namespace, present: Present) -> Iterator[Route]:

@@ -66,16 +66,16 @@ class Cluster:
         self.has_tunnels = True
         #: what routers were told after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
-        self._router_addresses = {(foot.subnet, foot.address)
+        self._router_addresses = {(interface.subnet, interface.address)
                                   for router in topology.underlay.routers
-                                  for foot in router.interfaces}
+                                  for interface in router.interfaces}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
         #: (subnet or node, device in it) -> who has it
         self._devices: dict[tuple[str, str], str] = {}
         try:
             for router in topology.underlay.routers:
-                for foot in router.interfaces:
-                    self._take_device(foot.subnet, port_name(router.name), router.name)
+                for interface in router.interfaces:
+                    self._take_device(interface.subnet, port_name(router.name), router.name)
             for pod in topology.pods:
                 if pod.ip is not None:
                     self.ipam.assign_ip(pod.node, pod.key, pod.ip)
@@ -126,7 +126,7 @@ class Cluster:
         del self.nodes[name], self._on_node[name]
 
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:
-        """Give a pod its address and its MTU, which it keeps whatever changes later."""
+        """Give a pod its address and its MTU, which it keeps for life."""
         node = self.node(pod.node)
         if not (is_label(pod.namespace) and is_subdomain(pod.name)):
             raise ClusterError(f"{pod.key!r} is not a valid name for a pod")

@@ -1,7 +1,7 @@
 """The CNI plug-in: how one pod is wired to its node.
 
 Follows ``cni-plugin/pkg/dataplane/linux/dataplane_linux.go``: a veth whose side on the node has
-a well-known MAC and no IPv4 address, proxy ARP for a gateway that exists nowhere, and a /32 on
+a well-known MAC and no IPv4 address, proxy ARP for a gateway that no device has, and a /32 on
 either side.
 """
 

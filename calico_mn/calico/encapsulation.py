@@ -24,16 +24,8 @@ from ipaddress import IPv4Address, IPv4Network
 from calico_mn import state
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode, IPPool, Node, Topology
-from calico_mn.state import (
-    PROTO_BIRD,
-    PROTO_BOOT,
-    PROTO_FELIX,
-    FdbEntry,
-    Neighbour,
-    PacketMatch,
-    Route,
-    Tunnel,
-)
+from calico_mn.packetmatch import PacketMatch
+from calico_mn.state import PROTO_BIRD, PROTO_BOOT, PROTO_FELIX, FdbEntry, Neighbour, Route, Tunnel
 
 UPLINK = "eth0"
 #: IANA reserves protocol 255, so no packet has it

@@ -1,4 +1,4 @@
-"""What in a node's namespace is Calico's to remove, even if somebody else put it there."""
+"""What in a node's namespace is Calico's to remove, even if another program put it there."""
 
 from __future__ import annotations
 

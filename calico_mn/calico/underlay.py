@@ -103,18 +103,18 @@ class Fabric:
 
         Of several equal ways it is the first.
         """
-        found, hop = [source], self.gateway(source)
-        while found[-1].name != destination.name:
+        subnets, hop = [source], self.gateway(source)
+        while subnets[-1].name != destination.name:
             router = next((router for router in self.routers
-                           if any(foot.address == hop for foot in router.interfaces)), None)
-            way = self._paths(router).get(destination.name) if router else None
-            if way is None:
+                           if any(i.address == hop for i in router.interfaces)), None)
+            steps = self._paths(router).get(destination.name) if router else None
+            if steps is None:
                 return (source, destination)
-            hop, _ = way[0]
+            hop, _ = steps[0]
             subnet = self._topology.subnet_of(hop) if hop else destination
-            if subnet is not None and subnet != found[-1]:
-                found.append(subnet)
-        return tuple(found)
+            if subnet is not None and subnet != subnets[-1]:
+                subnets.append(subnet)
+        return tuple(subnets)
 
     def switch(self, subnet: Subnet, nodes: Iterable[Node]) -> Namespace:
         """The namespace of a subnet's switch, with a port per node and router in it."""
@@ -162,19 +162,19 @@ class Fabric:
         distances = dict.fromkeys(paths, 0)
         queue = deque(paths)
         while queue:
-            here = queue.popleft()
+            near = queue.popleft()
             for router in self.routers:
-                foot = next((i for i in router.interfaces if i.subnet == here), None)
-                if foot is None or router.name == start.name:
+                entry = next((i for i in router.interfaces if i.subnet == near), None)
+                if entry is None or router.name == start.name:
                     continue
-                steps = tuple((via or foot.address, device) for via, device in paths[here])
+                steps = tuple((via or entry.address, device) for via, device in paths[near])
                 for interface in router.interfaces:
-                    there = interface.subnet
-                    if there not in distances:
-                        paths[there], distances[there] = steps, distances[here] + 1
-                        queue.append(there)
-                    elif distances[there] == distances[here] + 1:
-                        paths[there] = tuple(dict.fromkeys((*paths[there], *steps)))
+                    far = interface.subnet
+                    if far not in distances:
+                        paths[far], distances[far] = steps, distances[near] + 1
+                        queue.append(far)
+                    elif distances[far] == distances[near] + 1:
+                        paths[far] = tuple(dict.fromkeys((*paths[far], *steps)))
         return paths
 
 

@@ -1,7 +1,7 @@
 """What a Mininet of light nodes does otherwise than Mininet: look things up, ping, leave alone.
 
 Knows nothing of Calico. Mininet assumes that it has the machine to itself: what would change or
-end other people's things is left out here.
+end what belongs to others is left out here.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LightMininet(Mininet):
         return [*self.switches, *self.routers]
 
     def stopXterms(self) -> None:
-        """End the terminals that were opened here; Mininet would end everybody's."""
+        """End the terminals that were opened here; Mininet would end all on the machine."""
         for term in self.terms:
             term.kill()
         self.terms.clear()
@@ -103,8 +103,8 @@ class LightMininet(Mininet):
         name = self._resolve(key)
         if name is None:
             raise KeyError(f"no node, pod, router or subnet is called {key!r}")
-        found: NamespaceNode = self.nameToNode[name]
-        return found
+        node: NamespaceNode = self.nameToNode[name]
+        return node
 
     def __iter__(self) -> Iterator[str]:
         for node in itertools.chain(self.nodes, self.pods, self.routers, self.switches):

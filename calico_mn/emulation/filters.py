@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from calico_mn.emulation.base import LightMininet, Place, Places
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
 from calico_mn.kernel import packetfilter
-from calico_mn.state import PROTOCOL_IPIP, Bridge, Drop, Filter, Hook
+from calico_mn.packetmatch import PROTOCOL_IPIP, Drop, Filter, Hook
+from calico_mn.state import Bridge
 
 Drops = Drop | Iterable[Drop]
 

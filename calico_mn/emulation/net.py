@@ -33,8 +33,9 @@ from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.kernel import neighbour_quota
 from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
+from calico_mn.packetmatch import Drop, Hook
 from calico_mn.repair import Repair
-from calico_mn.state import Drop, Hook, Namespace
+from calico_mn.state import Namespace
 
 
 class CalicoNet(LightMininet):
@@ -42,10 +43,10 @@ class CalicoNet(LightMininet):
 
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
     (0 off, 1 strict, 2 loose, as current Debian and Ubuntu set it). ``name`` is the run's name on
-    disk, taken from the topology's file unless given; ``controlled`` notes there that somebody
-    serves requests about the cluster (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
+    disk, taken from the topology's file unless given; ``controlled`` notes there that requests
+    about the cluster are served (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
     the run raise the machine's neighbour-table limit if this cluster may need it; the last such
-    run gives it back at its stop, or whoever cleans up after a kill. Else :attr:`warnings` tells
+    run gives it back at its stop, or the clean-up after a kill. Else :attr:`warnings` tells
     the command. ``route_engine`` hands the prefixes on between nodes, the built-in
     :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given.
 
@@ -102,12 +103,12 @@ class CalicoNet(LightMininet):
 
         After :meth:`start` also that it has no tunnels, where that is so.
         """
-        told = None if self._raise_neighbour_limit else neighbour_quota.warning(
+        limit = None if self._raise_neighbour_limit else neighbour_quota.warning(
             neighbour_entries(self.topology))
         runtime = self._runtime
         lacking = (f"IPIP mode Never only, since {runtime.tunnel.reason}"
                    if runtime is not None and isinstance(runtime.tunnel, NoTunnel) else None)
-        return tuple(text for text in (told, lacking) if text)
+        return tuple(text for text in (limit, lacking) if text)
 
     def build(self) -> None:
         """Mininet's step before start; here start does all."""
@@ -158,7 +159,7 @@ class CalicoNet(LightMininet):
     def reconcile(self, names: Iterable[str]) -> tuple[Delta, ...]:
         """Announce what these nodes have now, and bring every node concerned up to date.
 
-        A place that is damaged holds up no other: KernelError is raised when all is done.
+        A damaged place does not stop the others: KernelError is raised when all is done.
         """
         return self.runtime.writer.apply(self.concerned(names))
 

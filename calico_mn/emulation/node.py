@@ -1,4 +1,4 @@
-"""Mininet nodes that are light: a namespace each, and a shell only when somebody types.
+"""Mininet nodes that are light: a namespace each, and a shell only when a command is typed.
 
 Mininet has no types; its dynamism ends in this module, in :mod:`calico_mn.emulation.link` and
 in :mod:`calico_mn.emulation.net`.
@@ -156,7 +156,7 @@ class NamespaceNode(Node):
         """Ctrl-C for the command that runs.
 
         Mininet's own prompt, ``CLI(net)``, waits on for a shell that has ended, and calls this
-        when somebody types Ctrl-C: that gets them out of it.
+        on Ctrl-C, which so ends the waiting.
         """
         if self.shell is not None and self.shell.poll() is not None:
             said = self._told_of_the_end()

@@ -141,7 +141,7 @@ class Runtime:
             self._thread.spawn, namespace, command, directory, env=marked, **options)
 
     def open(self, name: str) -> tuple[int, int]:
-        """New descriptors of a namespace and its mounts; whoever gets them closes them."""
+        """New descriptors of a namespace and its mounts; the caller closes them."""
         namespace = self.namespace(name)
         return self._thread.call(self._thread.open, namespace)
 
@@ -195,7 +195,7 @@ class Runtime:
         self.is_open = False
         inodes = {n.inode for n in self.writer.namespaces.values()}
         with ExitStack() as last_to_first:
-            # Each is done whatever becomes of those before it.
+            # Each is done even if one before it fails.
             last_to_first.callback(self.directory.remove)
             last_to_first.callback(self._thread.close)
             last_to_first.callback(self._thread.call, self.tunnel.close)

@@ -92,8 +92,8 @@ class Change:
 class Watch:
     """Notifications of all namespaces of a cluster.
 
-    :meth:`wait` and :meth:`look` are two, so that whoever keeps others from changing the cluster
-    meanwhile needs to do so for the look alone. ``interval``: seconds between looks at all.
+    :meth:`wait` and :meth:`look` are two, so that a caller who locks the cluster against changes
+    needs the lock for the look alone. ``interval``: seconds between looks at all.
     """
 
     def __init__(self, names: Callable[[], list[str]], inside: Callable[..., Any],
@@ -144,12 +144,12 @@ class Watch:
             self._dirty = set(self._sockets)
             self._due = time.monotonic() + self._interval
         dirty, self._dirty = self._dirty & set(self._names()), set()
-        found: dict[str, list[Difference]] = {name: [] for name in dirty}
+        differences: dict[str, list[Difference]] = {name: [] for name in dirty}
         for item in self._verify(list(dirty)):
-            found[item.namespace].append(item)
+            differences[item.namespace].append(item)
         appeared: list[Difference] = []
         disappeared: list[Difference] = []
-        for name, items in found.items():
+        for name, items in differences.items():
             before = self._known.get(name, ())
             appeared += (item for item in items if item not in before)
             disappeared += (item for item in before if item not in items)
@@ -168,14 +168,14 @@ class Watch:
 
     def _listen(self, seconds: float) -> bool:
         """Wait for notifications; whether any came. Their namespaces are to be looked at."""
-        some = False
+        any_came = False
         for descriptor, _events in self._poll.poll(seconds):
             name = self._of[descriptor]
             with suppress(KernelError):
                 self._sockets[name].drain()
             self._dirty.add(name)
-            some = True
-        return some
+            any_came = True
+        return any_came
 
     def _follow(self) -> None:
         """Listen in namespaces that are new, and no more in those that are gone."""

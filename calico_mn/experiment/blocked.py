@@ -17,7 +17,7 @@ from calico_mn.measure import paths, programs, reachability
 from calico_mn.measure.connections import connections
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Endpoint, Pair
-from calico_mn.state import Drop
+from calico_mn.packetmatch import Drop
 
 BEFORE, EVERYWHERE, ROUTERS, AFTER = "before", "everywhere", "routers", "after"
 

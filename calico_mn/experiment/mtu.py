@@ -15,7 +15,7 @@ from calico_mn.measure import offloads, path_mtu, paths
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.trials import Trial, factorial
-from calico_mn.state import Drop
+from calico_mn.packetmatch import Drop
 
 #: ICMP "fragmentation needed": as it is, or lost on both nodes
 PASSES, FILTERED = "passes", "filtered"

@@ -142,18 +142,18 @@ def commands(change: Delta) -> list[str]:
     return lines
 
 
-def link_changed(wanted: Link, found: Link) -> str:
+def link_changed(wanted: Link, present: Link) -> str:
     """``ip link set`` with what differs."""
     words = ["ip link set", wanted.name]
-    if wanted.mtu != found.mtu:
+    if wanted.mtu != present.mtu:
         words.append(f"mtu {wanted.mtu}")
-    if wanted.txqueuelen != found.txqueuelen:
+    if wanted.txqueuelen != present.txqueuelen:
         words.append(f"txqueuelen {wanted.txqueuelen}")
-    if wanted.mac != found.mac:
+    if wanted.mac != present.mac:
         words.append(f"address {wanted.mac}")
-    if wanted.master != found.master:
+    if wanted.master != present.master:
         words.append(f"master {wanted.master}" if wanted.master else "nomaster")
-    if wanted.up != found.up:
+    if wanted.up != present.up:
         words.append("up" if wanted.up else "down")
     return " ".join(words)
 

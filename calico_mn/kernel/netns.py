@@ -107,7 +107,7 @@ class NamespaceThread:
         """Run ``job`` in the thread; its result, or its exception, is the caller's.
 
         A KeyboardInterrupt in the caller does not interrupt the job: it is finished, and what
-        it made is known to whoever cleans up.
+        it made is known to the clean-up.
         """
         return self.submit(job, *args, **kwargs).result()
 

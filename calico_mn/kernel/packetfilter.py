@@ -1,9 +1,9 @@
 """Packet filters as nftables rules: their text, and running ``nft`` in a namespace.
 
-A filter is a table per :class:`~calico_mn.state.Drop`, so that adding or taking away one leaves
-the others and their counters alone; ``nft list ruleset`` in the namespace shows them. The rules
-are made of our own words and of numbers, never of text from a topology. Switches are filtered in
-the ``bridge`` family, all else in ``ip``.
+A filter is a table per :class:`~calico_mn.packetmatch.Drop`, so that adding or taking away one
+leaves the others and their counters alone; ``nft list ruleset`` in the namespace shows them. The
+rules are made of our own words and of numbers, never of text from a topology. Switches are
+filtered in the ``bridge`` family, all else in ``ip``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
-from calico_mn.state import Drop, Filter, Hook
+from calico_mn.packetmatch import Drop, Filter, Hook
 
 #: reads rules from its standard input
 APPLY = ("nft", "-f", "-")

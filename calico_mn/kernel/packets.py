@@ -15,7 +15,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from calico_mn.state import PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP
+from calico_mn.packetmatch import PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP
 
 ICMP, IPIP, TCP, UDP = PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP
 #: the port that IANA gives VXLAN, and Felix's ``vxlanPort`` by default

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from calico_mn.kernel.packets import ETHERNET_BYTES, IPV4_BYTES, UDP_BYTES, VXLAN_BYTES
-from calico_mn.state import PacketMatch
+from calico_mn.packetmatch import PacketMatch
 
 #: as ``base``: counts from the IPv4 header on a device of any kind, but reaches only the linear
 #: part of a packet's memory (bpf_internal_load_pointer_neg_helper() in kernel/bpf/core.c)

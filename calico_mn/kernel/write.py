@@ -107,7 +107,7 @@ class KernelWriter:
         return changes
 
     def apply(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
-        """As :meth:`change`, but a namespace that fails holds up no other: it is out of sync then.
+        """As :meth:`change`, but one that fails does not stop the others: it is out of sync then.
 
         The states count as wanted everywhere. A namespace that is out of sync is written as a
         whole at its next change here. Raises KernelError at the end, for all that failed.

@@ -16,7 +16,8 @@ from calico_mn.errors import ToolError
 from calico_mn.kernel.proc import protocol_counters
 from calico_mn.measure.metrics import Measurement, Value, metric
 from calico_mn.model import EncapsulationMode
-from calico_mn.state import PROTO_BIRD, Drop, Route
+from calico_mn.packetmatch import Drop
+from calico_mn.state import PROTO_BIRD, Route
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

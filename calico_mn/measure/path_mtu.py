@@ -27,7 +27,7 @@ from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Finished, Host, end, helper, helper_port, start
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import OUTER
-from calico_mn.state import Drop
+from calico_mn.packetmatch import Drop
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

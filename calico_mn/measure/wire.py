@@ -24,7 +24,7 @@ from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, TCP
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import iperf
 from calico_mn.measure.paths import SAME_NODE, Pair
-from calico_mn.state import PacketMatch
+from calico_mn.packetmatch import PacketMatch
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

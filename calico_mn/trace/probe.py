@@ -26,7 +26,7 @@ from calico_mn.kernel.packets import ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import route_get
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure.programs import Host, run
-from calico_mn.state import PacketMatch
+from calico_mn.packetmatch import PacketMatch
 from calico_mn.trace import analysis
 from calico_mn.trace.drop_reasons import FILTER
 from calico_mn.trace.follow import is_waiting, sort_frames

@@ -25,7 +25,7 @@ from calico_mn.errors import KernelError, ToolError
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import reachability
 from calico_mn.measure.paths import endpoints, ordered_pairs
-from calico_mn.state import PacketMatch
+from calico_mn.packetmatch import PacketMatch
 
 pytestmark = pytest.mark.root
 

@@ -22,7 +22,7 @@ from support.topologies import TWO_SUBNETS, one_subnet, two_subnets
 
 from calico_mn.calico.encapsulation import VXLAN
 from calico_mn.kernel import packets
-from calico_mn.state import PROTOCOL_UDP
+from calico_mn.packetmatch import PROTOCOL_UDP
 
 pytestmark = [pytest.mark.root]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.state import PacketMatch
+from calico_mn.packetmatch import PacketMatch
 
 ICMP, IPIP = 1, 4
 ECHO_REQUEST, UNREACHABLE, FRAGMENTATION_NEEDED = 8, 3, 4

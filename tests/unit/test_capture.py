@@ -14,7 +14,7 @@ from calico_mn.errors import KernelError
 from calico_mn.kernel.capture import OUTGOING, BulkCapture, Capture
 from calico_mn.kernel.packets import ICMP, IPIP, TCP, UDP
 from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.state import PacketMatch
+from calico_mn.packetmatch import PacketMatch
 
 from .test_packets import ECHO, OUTER, PING, VXLAN_PING, A, B, ethernet, ip, tcp, udp
 

@@ -10,7 +10,7 @@ import pytest
 
 from calico_mn.errors import ClusterError, KernelError, ToolError, UnsupportedError
 from calico_mn.kernel import packetfilter
-from calico_mn.state import Drop, Hook
+from calico_mn.packetmatch import Drop, Hook
 
 ALL = frozenset(Hook)
 IPIP, NEEDED, VXLAN = Drop.IPIP, Drop.FRAGMENTATION_NEEDED, Drop(17, port=4789)
