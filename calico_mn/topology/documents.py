@@ -178,14 +178,14 @@ def _read_fields(
     misplaced = []
     for name, (key, value) in tree.entries.items():
         entry = table.get(name, table.get(name.partition("/")[0] + "/*", table.get(REST)))
-        here = f"{path}.{name}" if path else name
+        field_path = f"{path}.{name}" if path else name
         if entry is None or entry is Special.UNKNOWN or _differs_in_case(name, table):
             meant = _report_unknown(report, key, table, kind, path)
             if meant:
                 misplaced.append((f"{path}.{meant}" if path else meant, key.mark))
         elif entry is not Special.BOOKKEEPING and not (isinstance(value, Scalar) and value.is_null):
-            _read_entry(report, resource, value, entry, kind, here)
-    # What a misspelt or misplaced field means is not missing, too.
+            _read_entry(report, resource, value, entry, kind, field_path)
+    # The field that a misspelt or misplaced one means is not missing as well.
     for meant, mark in misplaced:
         parent = meant.rpartition(".")[0]
         while parent:
@@ -267,7 +267,7 @@ def _differs_in_case(name: str, table: Table) -> bool:
 def _report_unknown(report: Report, key: Scalar, table: Table, kind: str, path: str) -> str:
     """Report it; the path below ``table`` of the field that is meant, as far as we can tell."""
     named = [name for name in table if not name.endswith("*")]
-    # A name that is right, only elsewhere, is a better guess than one that is spelled alike here.
+    # A field of that very name elsewhere is a better guess than a similar name in this table.
     meant, close = _find(key.text, table), report.suggest(key.text, named)
     if close and (not meant or close.lower() == key.text.lower()):
         meant, hint = close, f"did you mean {quote(close)}?"

@@ -55,7 +55,7 @@ class NetworkIndex(Generic[T]):
         """The value of the smallest network that holds ``address``, or None."""
         number = int(address)
         for length in sorted(self._by_length, reverse=True):
-            found = self._by_length[length].get(number >> (32 - length) << (32 - length))
-            if found is not None:
-                return found
+            value = self._by_length[length].get(number >> (32 - length) << (32 - length))
+            if value is not None:
+                return value
         return None

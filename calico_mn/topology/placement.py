@@ -45,7 +45,7 @@ def place_pods(
         for number in range(1 if replicas is None else replicas):
             name = template.name if replicas is None else f"{template.name}-{number}"
             node = template.node or (names[number % len(names)] if names else "")
-            pod = replace(template, name=name, node=node)
+            pod = Pod(template.namespace, name, node, template.ip)
             if len(name) > _MAX_NAME:
                 report.add(f"{title} makes a pod name of {len(name)} characters",
                            workload.at("name"), f"a name has at most {_MAX_NAME}; shorten it")

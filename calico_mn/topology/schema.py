@@ -250,9 +250,9 @@ NAMED: Table = {**META, "name": Field(r.subdomain, "name", NAME_HINT)}
 
 def _required(table: Table, path: str) -> Iterator[tuple[str, str]]:
     for name, entry in table.items():
-        here = f"{path}.{name}" if path else name
+        field_path = f"{path}.{name}" if path else name
         if isinstance(entry, (Field, List)):
             if entry.missing:
-                yield here, entry.missing
+                yield field_path, entry.missing
         elif isinstance(entry, AbstractMapping):
-            yield from _required(entry, here)
+            yield from _required(entry, field_path)

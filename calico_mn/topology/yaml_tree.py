@@ -125,15 +125,15 @@ def read_documents(text: str, report: Report) -> list[Tree] | None:
 
 def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
     lines = text.splitlines()[mark.line - 1 : mark.line]
-    here = lines[0][mark.column - 1 :] if lines else ""
+    rest = lines[0][mark.column - 1 :] if lines else ""
     if _CONFLICT.search(text):
         return "the file has the marks of a merge conflict: choose one side, and remove them"
-    if here.startswith("%YAML"):
+    if rest.startswith("%YAML"):
         return "leave this line out"
-    if here.startswith("\t"):
+    if rest.startswith("\t"):
         return "indent with spaces: YAML takes no tabs there"
-    if here.startswith(("@", "`", "%")):
-        return f"put text that begins with {here[0]} in quotes"
+    if rest.startswith(("@", "`", "%")):
+        return f"put text that begins with {rest[0]} in quotes"
     hint = "check the indentation, quotes and brackets"
     if began.line == mark.line:
         return hint

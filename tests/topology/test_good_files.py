@@ -56,7 +56,7 @@ def test_article_has_the_hosts_blocks_and_pod_of_the_article() -> None:
 
 @pytest.mark.parametrize(("name", "nodes", "subnets", "routers", "pods"), [
     ("article", 2, 1, 1, 2), ("two-subnets", 3, 2, 1, 6), ("slow-links", 3, 2, 1, 6),
-    ("racks", 12, 12, 6, 36), ("two-paths", 4, 4, 2, 16),
+    ("racks", 12, 12, 6, 36), ("two-paths", 4, 4, 2, 16), ("two-pools", 3, 2, 1, 6),
 ])
 def test_a_shipped_file_has_what_its_comment_says(
     name: str, nodes: int, subnets: int, routers: int, pods: int

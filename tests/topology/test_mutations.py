@@ -22,7 +22,8 @@ from calico_mn.model import Topology
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [ROOT / "topologies" / f"{name}.yaml" for name in (
-    "article", "two-subnets", "slow-links", "two-paths")] + [Path(__file__).parent / "pasted.yaml"]
+    "article", "two-subnets", "slow-links", "two-paths", "two-pools")] + [
+        Path(__file__).parent / "pasted.yaml"]
 TEXTS = [path.read_text(encoding="utf-8") for path in SHIPPED]
 TREES = [list(yaml.load_all(text, yaml.BaseLoader)) for text in TEXTS]
 SNIPPETS = st.sampled_from([
