@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import LAB, PROGRAM, calico_mn
+from .conftest import LAB, OWN, PROGRAM, TUNNEL, calico_mn
 from .terminal import Terminal
 
 pytestmark = pytest.mark.root
@@ -64,6 +64,19 @@ def test_a_mode_is_changed_live_and_what_changed_is_told(own):
                           (["Never", "--node", "node99"], 3)):
         done = run("mode", *words)
         assert done.returncode == status and done.stderr.count("\n") == 1
+
+
+def test_a_vxlan_cluster_says_so(tmp_path, machine_can):
+    file = tmp_path / "vxlan.yaml"
+    file.write_text(LAB.read_text().replace("ipipMode: Always", "vxlanMode: CrossSubnet"))
+    name = f"{OWN}-of-vxlan"
+    done = calico_mn("up", "-d", "--tunnel", TUNNEL, "--name", name, str(file))
+    try:
+        assert f"{name} is up: 3 nodes, 3 pods, VXLAN CrossSubnet\n" in done.stdout
+        told = calico_mn("mode", "Never", "--run", name).stdout
+        assert told.endswith("all pools: VXLAN Never, 12 changes\n"), told
+    finally:
+        calico_mn("down", name)
 
 
 def test_from_ipip_to_vxlan_and_back(own):

@@ -115,18 +115,18 @@ def _facts(daemon: Daemon) -> dict[str, Any]:
             "tunnel": net.tunnel}
 
 
-def _modes(facts: dict[str, Any]) -> str:
-    """The modes of each encapsulation in use; of IPIP also where it is not."""
+def _headline(facts: dict[str, Any]) -> str:
+    """The run in a line: its size, and the modes of each encapsulation in use, else of IPIP."""
     from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP
 
-    return ", ".join(f"{e} {join(modes)}" for e in ENCAPSULATIONS
-                     if (modes := facts[f"{e.mode_field}s"]) not in ([], ["Never"]) or e is IPIP)
-
-
-def _headline(facts: dict[str, Any]) -> str:
-    return (f"{paint(facts['name'], 'title')} is up: {plural(facts['nodes'], 'node')},"
-            f" {plural(facts['pods'], 'pod')}, {_modes(facts)},"
-            + (" no tunl0" if facts["tunnel"] == "none" else f" tunl0 by {facts['tunnel']}"))
+    modes = {e: facts[f"{e.mode_field}s"] for e in ENCAPSULATIONS}
+    in_use = [e for e in ENCAPSULATIONS if modes[e] not in ([], ["Never"])] or [IPIP]
+    tunnel = (f"no {IPIP.device}" if facts["tunnel"] == "none" else
+              f"{IPIP.device} by {facts['tunnel']}")
+    parts = [f"{paint(facts['name'], 'title')} is up: {plural(facts['nodes'], 'node')}",
+             plural(facts["pods"], "pod"), *(f"{e} {join(modes[e])}" for e in in_use),
+             *([tunnel] if IPIP in in_use else [])]
+    return ", ".join(parts)
 
 
 def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> int:
