@@ -11,6 +11,7 @@ setup(
     packages=find_packages(include=["calico_mn", "calico_mn.*"]),
     package_data={
         "calico_mn": ["py.typed"],
+        "calico_mn.report": ["templates/*"],
         "calico_mn.kernel": ["ebpf/*.o", "ebpf/*.c", "ebpf/*.sh"],
     },
     entry_points={"console_scripts": ["calico-mn = calico_mn.cli.main:main"]},
@@ -20,6 +21,7 @@ setup(
         "mininet>=2.3.0.dev6",
         "pyyaml",
         "rich",
+        "jinja2",
         "matplotlib>=3.8",
     ],
     extras_require={

@@ -28,7 +28,7 @@ from calico_mn.measure.readings import FORMAT, ReadingLog
 from calico_mn.model import Topology
 from calico_mn.report import drawing, terminal
 from calico_mn.report.document import Document
-from calico_mn.report.publish import publish
+from calico_mn.report.page import publish
 from calico_mn.streams import complain
 from calico_mn.text import one_line
 from calico_mn.topology import read_topology

@@ -7,7 +7,7 @@ different things. An experiment fills it; :mod:`calico_mn.report.page` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,3 +79,37 @@ class Document:
     matrices: Matrices | None = None
     failures: Sequence[str] = ()
     data: tuple[Table, ...] = ()
+
+
+#: digits of a number in a cell
+_SIGNIFICANT = 4
+
+
+def format_cell(cell: Cell) -> str:
+    """A cell's text: numbers to four digits, ``yes`` and ``no``, nothing for None."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}" if abs(cell) >= 10000 else str(cell)
+    return _float(cell) if isinstance(cell, float) else cell
+
+
+def _float(value: float) -> str:
+    if not value or abs(value) >= 10 ** (_SIGNIFICANT - 1):
+        return f"{value:,.0f}"
+    short = f"{value:.{_SIGNIFICANT}g}"
+    return short if "e" in short or "." not in short else short.rstrip("0").rstrip(".")
+
+
+def numeric_columns(table: Table) -> tuple[bool, ...]:
+    """For each column whether it holds nothing but numbers, which are put to the right."""
+    return tuple(_are_numbers(row[column] for row in table.rows)
+                 for column in range(len(table.columns)))
+
+
+def _are_numbers(cells: Iterable[Cell]) -> bool:
+    given = [cell for cell in cells if cell is not None and cell != ""]
+    return bool(given) and all(isinstance(cell, (int, float)) and not isinstance(cell, bool)
+                               for cell in given)

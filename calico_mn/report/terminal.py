@@ -21,8 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calico_mn.report import matrix, table
-from calico_mn.report.cells import numeric, shown
-from calico_mn.report.document import BAD, GOOD, MIXED, Document
+from calico_mn.report.document import BAD, GOOD, MIXED, Document, format_cell, numeric_columns
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.summary import Summary
 from calico_mn.text import one_line
@@ -152,13 +151,13 @@ def show_document(out: Console, document: Document) -> None:
 
 def show_a_table(out: Console, found: DocumentTable) -> None:
     """A table under its title; where it is too wide for that, a paragraph for each row."""
-    cells = [[shown(cell) for cell in row] for row in found.rows]
+    cells = [[format_cell(cell) for cell in row] for row in found.rows]
     tones = [_TONES.get(tone, "") for tone in found.tones or ("",) * len(cells)]
     widths = _widths([found.columns, *cells], out.width - _INDENT)
     out.print(Text(found.title, style="bold"))
     if widths:
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for name, right, width in zip(found.columns, numeric(found), widths, strict=True):
+        for name, right, width in zip(found.columns, numeric_columns(found), widths, strict=True):
             grid.add_column(Text(name), justify="right" if right else "left", width=width)
         for row, tone in zip(cells, tones, strict=True):
             grid.add_row(*map(Text, row), style=tone)

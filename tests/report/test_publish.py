@@ -11,8 +11,8 @@ from rich.console import Console
 from support import report
 
 from calico_mn.report import terminal
-from calico_mn.report.cells import shown
-from calico_mn.report.publish import publish
+from calico_mn.report.document import format_cell
+from calico_mn.report.page import publish
 
 
 def test_every_table_and_picture_becomes_a_file(tmp_path):
@@ -63,4 +63,4 @@ def test_the_terminal_says_findings_and_caveats():
     (26312.4, "26,312"), (999.96, "1000"), (4.4, "4.4"), (0.85, "0.85"), (0.0, "0"),
     (0.00001234, "1.234e-05"), (100.0, "100"), ("x", "x")])
 def test_cells_as_people_read_them(cell, text):
-    assert shown(cell) == text
+    assert format_cell(cell) == text

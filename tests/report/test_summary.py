@@ -8,7 +8,7 @@ from calico_mn.measure.statistics import FASTER, SLOWER, TOO_FEW, Comparison, sp
 from calico_mn.report import summary_table, table, words
 from calico_mn.report.document import Document
 from calico_mn.report.document import Table as DocumentTable
-from calico_mn.report.publish import publish
+from calico_mn.report.page import publish
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, summarise, variants
 
 from .conftest import altered
