@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with CalicoNet(topology(Size.parse(f"{options.nodes}x1"))) as net:
             about["tunnel"] = net.tunnel
             total = sum(route.protocol == "bird" and route.kind == "unicast"
-                        for node in net.nodes for route in net.runtime.states[node.name].routes)
+                        for node in net.nodes for route in net.states[node.name].routes)
             out.print(f"{options.nodes} nodes, {total} routes to blocks of others,"
                       f" tunnel back end {net.tunnel}")
             for number in range(options.rounds):

@@ -266,7 +266,7 @@ def _changes(net: CalicoNet, count: int, chance: random.Random) -> None:
 
 
 def _kernel_routes(net: CalicoNet) -> dict[str, int]:
-    return {node.name: len(net.runtime.kernel_routes(node.name)) for node in net.nodes}
+    return {node.name: len(net.kernel_routes(node.name)) for node in net.nodes}
 
 
 def _held() -> dict[str, int]:

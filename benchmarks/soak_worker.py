@@ -52,7 +52,7 @@ def live(size: Size, *, trial: bool) -> None:
         held = [pod.popen(["sleep", "1000"]),
                 other.popen(["env", "-i", "sleep", "1000"])]
         pod.pexec(["ping", "-c", "1", "-W", "1", other.ip])
-        with net.runtime.capture(node.name, "eth0", CaptureFilter((PacketMatch.IPIP,))):
+        with net.capture(node.name, "eth0", CaptureFilter((PacketMatch.IPIP,))):
             pod.cmd("ip route")
         if trial:
             say("trial")

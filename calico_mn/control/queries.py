@@ -117,7 +117,7 @@ def enter(job: Job, place: str) -> dict[str, Any]:
 @operation("devices")
 def devices(job: Job, place: str) -> list[str]:
     """The devices that a place has, as the bookkeeping has them."""
-    state = job.net.runtime.states[job.node(place).name]
+    state = job.net.states[job.node(place).name]
     return [device.name for device in state.devices]
 
 
@@ -134,7 +134,7 @@ def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
     meaning = _Meaning(net)
     rows = []
     for name in job.names(places) or [node.name for node in net.nodes]:
-        for route in net.runtime.kernel_routes(name):
+        for route in net.kernel_routes(name):
             hops = route.next_hops or (route,)
             rows += [{
                 "place": name, "destination": route.destination, "type": route.kind,

@@ -9,14 +9,17 @@ from __future__ import annotations
 import itertools
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.emulation.mininet import CLI, Mininet, error, numCores
 from calico_mn.emulation.node import FabricRouter, K8sNode, NamespaceNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError
+from calico_mn.kernel.capture import BulkCapture, Capture
+from calico_mn.kernel.socketfilter import CaptureFilter
+from calico_mn.state import Namespace, Route
 
 # Mininet's CLI takes a node's name from the start of the line, up to the first character that
 # cannot be in a Python name; pods are called sit/web, nodes often k8s-1.
@@ -25,6 +28,8 @@ CLI.identchars += "/-."
 #: one of the cluster's nodes, pods, routers or switches, or its name
 Place = str | NamespaceNode
 Places = Place | Iterable[Place]
+
+Result = TypeVar("Result")
 
 
 class LightMininet(Mininet):
@@ -59,6 +64,30 @@ class LightMininet(Mininet):
     @abstractmethod
     def runtime(self) -> Runtime:
         """The run behind the cluster."""
+
+    @property
+    def states(self) -> Mapping[str, Namespace]:
+        """What each place's namespace should hold, by the place's name."""
+        return self.runtime.states
+
+    def inside(self, name: str, job: Callable[..., Result], *args: Any) -> Result:
+        """Run ``job(*args)`` in a thread that is inside a place's namespace; what it returns.
+
+        Sockets that it opens belong to the namespace. Raises ClusterError if it is gone.
+        """
+        return self.runtime.inside(name, job, *args)
+
+    def capture(self, name: str, device: str, wanted: CaptureFilter) -> Capture:
+        """Begin to capture a place's packets that match, on one device."""
+        return self.runtime.capture(name, device, wanted)
+
+    def capture_bulk(self, name: str, device: str, wanted: CaptureFilter) -> BulkCapture:
+        """Begin to capture the headers of very many packets that match, on one device."""
+        return self.runtime.capture_bulk(name, device, wanted)
+
+    def kernel_routes(self, name: str) -> tuple[Route, ...]:
+        """The main routing table of a place as the kernel has it now."""
+        return self.runtime.kernel_routes(name)
 
     def names_of(self, places: Places) -> list[str]:
         """The names of places. Raises ClusterError for an unknown one."""

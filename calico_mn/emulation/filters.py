@@ -54,7 +54,7 @@ class Filters:
         finally:
             if self._net.runtime.is_open:
                 self._apply({name: present for name, present in before.items()
-                             if name in self._net.runtime.states})
+                             if name in self._net.states})
 
     def dropped(self, place: Place) -> dict[Drop, int]:
         """How many packets of each kind this place has lost since that filter was set."""

@@ -67,10 +67,10 @@ class Verifier:
     def watch(self) -> Watch:
         """Begin to follow the kernel's notifications; see :class:`.verification.Watch`."""
         runtime = self._net.runtime
-        return Watch(lambda: list(self._net.runtime.states), runtime.inside, self.verify)
+        return Watch(lambda: list(self._net.states), runtime.inside, self.verify)
 
     def _chosen(self, places: Places | None) -> list[str]:
-        return (list(self._net.runtime.states) if places is None
+        return (list(self._net.states) if places is None
                 else self._net.names_of(places))
 
     def _owned(self) -> dict[str, Owned]:

@@ -124,7 +124,7 @@ def size(trial: Trial) -> tuple[int, int]:
 
 def count_routes(net: CalicoNet) -> dict[str, Value]:
     """The routes in the nodes' main tables, read from the kernel."""
-    tables = [net.runtime.kernel_routes(node.name) for node in net.nodes]
+    tables = [net.kernel_routes(node.name) for node in net.nodes]
     return {"routes": sum(map(len, tables)),
             "routes_remote": sum(map(len, map(_remote, tables)))}
 
@@ -140,7 +140,7 @@ def change_mode(net: CalicoNet) -> dict[str, Value]:
         took.append(since(start))
         replaced = sum(len(change.routes_replaced) for change in changes)
         for node in net.nodes:
-            found = _remote(net.runtime.kernel_routes(node.name)).values()
+            found = _remote(net.kernel_routes(node.name)).values()
             if {route.device for route in found} != {device}:
                 raise ToolError(f"{node.name}: not all routes to other nodes are by {device} in"
                                 f" mode {mode}")
@@ -156,7 +156,7 @@ def add_node(net: CalicoNet) -> dict[str, Value]:
     took = since(start)
     for node in net.nodes:
         wanted = {block for other in net.nodes if other is not node for block in other.blocks}
-        missing = wanted - _remote(net.runtime.kernel_routes(node.name)).keys()
+        missing = wanted - _remote(net.kernel_routes(node.name)).keys()
         if missing:
             raise ToolError(f"{node.name}: no route to {', '.join(sorted(missing))} after"
                             f" {added.name} joined")

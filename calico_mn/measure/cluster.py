@@ -46,7 +46,7 @@ def milliseconds_since(start: float) -> float:
 
 def routes(net: CalicoNet) -> dict[str, Value]:
     """The routes in the nodes' main tables, read from the kernel."""
-    tables = [net.runtime.kernel_routes(node.name) for node in net.nodes]
+    tables = [net.kernel_routes(node.name) for node in net.nodes]
     return {ROUTES: sum(map(len, tables)), ROUTES_REMOTE: sum(map(len, map(_remote, tables)))}
 
 
@@ -64,7 +64,7 @@ def change_there_and_back(net: CalicoNet, encapsulation: Encapsulation) -> dict[
         times.append(milliseconds_since(start))
         replaced = sum(len(change.routes_replaced) for change in changes)
         for node in net.nodes:
-            remote = _remote(net.runtime.kernel_routes(node.name)).values()
+            remote = _remote(net.kernel_routes(node.name)).values()
             if {route.device for route in remote} != {device}:
                 raise ToolError(f"{node.name}: not all routes to other nodes are by {device} in"
                                 f" mode {mode}")
@@ -82,7 +82,7 @@ def join(net: CalicoNet, name: str, address: str) -> dict[str, Value]:
     for node in net.nodes:
         wanted = {format_prefix(IPv4Network(block))
                   for other in net.nodes if other is not node for block in other.blocks}
-        missing = wanted - _remote(net.runtime.kernel_routes(node.name)).keys()
+        missing = wanted - _remote(net.kernel_routes(node.name)).keys()
         if missing:
             raise ToolError(f"{node.name}: no route to {', '.join(sorted(missing))} after"
                             f" {added.name} joined")
@@ -100,7 +100,7 @@ def route_exchange(net: CalicoNet, node: Any) -> Measurement:
 
     Those are routes with proto bird, without the node's own black holes.
     """
-    by_bird = [route for route in net.runtime.kernel_routes(node.name)
+    by_bird = [route for route in net.kernel_routes(node.name)
                if route.protocol == PROTO_BIRD and route.kind != "blackhole"]
     return Measurement({SESSIONS: len(net.distributor.sessions(node.name)),
                         ROUTES: len(by_bird)})
@@ -118,7 +118,7 @@ def reverse_path_drops(net: CalicoNet, name: str) -> int:
     The counter is LINUX_MIB_IPRPFILTER (net/ipv4/route.c, net/ipv4/ip_input.c); a namespace has
     its own. Raises ToolError when the kernel does not show it.
     """
-    counters = net.runtime.inside(name, protocol_counters)
+    counters = net.inside(name, protocol_counters)
     if _RP_FILTER not in counters:
         raise ToolError(f"{name}: /proc/net/netstat shows no {_RP_FILTER}")
     return counters[_RP_FILTER]

@@ -33,9 +33,9 @@ def collect(net: CalicoNet) -> dict[str, Any]:
     """Everything, ready for JSON."""
     pod = net.pods[0]
     node = net[pod.node]
-    mtus = {device.name: device.mtu for device in net.runtime.inside(node.name, facts.read).devices}
+    mtus = {device.name: device.mtu for device in net.inside(node.name, facts.read).devices}
     tunnels = [e.device for e in ENCAPSULATIONS if e.device in mtus]
-    in_pod = net.runtime.inside(pod.name, facts.read).device("eth0")
+    in_pod = net.inside(pod.name, facts.read).device("eth0")
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": _machine(),
@@ -52,7 +52,7 @@ def collect(net: CalicoNet) -> dict[str, Any]:
         },
         "network": {
             "seen_at": {"node": node.name, "pod": pod.name},
-            "tcp_congestion_control": net.runtime.inside(
+            "tcp_congestion_control": net.inside(
                 pod.name, _line, Path("/proc/sys/net/ipv4/tcp_congestion_control")),
             "default_qdisc": _line(Path("/proc/sys/net/core/default_qdisc")),
             "mtu": {"pod eth0": in_pod.mtu if in_pod else None,

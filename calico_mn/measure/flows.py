@@ -66,7 +66,7 @@ def fork(net: CalicoNet, pair: Pair) -> Fork:
     goal = str(subnets[pair.destination.subnet].cidr)
     for router in net.topology.underlay.routers:
         if pair.source.subnet in {foot.subnet for foot in router.interfaces}:
-            for route in net.runtime.states[router.name].routes:
+            for route in net.states[router.name].routes:
                 if route.destination == goal and route.next_hops:
                     return Fork(router.name, tuple(hop.device for hop in route.next_hops))
     raise ClusterError(f"{net.topology.source}: no router has several equal ways from"

@@ -169,5 +169,5 @@ def _ethtool(host: Host, arguments: list[str]) -> str:
 def _devices(net: CalicoNet, host: Host) -> list[str]:
     """A pod's eth0; a node's uplink, tunnels and cali devices."""
     ours = (UPLINK, *(encapsulation.device for encapsulation in ENCAPSULATIONS))
-    return [device.name for device in net.runtime.inside(host.name, facts.read).devices
+    return [device.name for device in net.inside(host.name, facts.read).devices
             if device.name in ours or device.name.startswith("cali")]

@@ -146,7 +146,7 @@ def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: fl
     client, server = net[pair.source.name], net[pair.destination.name]
     nodes = [net[end.node] for end in (pair.source, pair.destination)]
     for host in (client, server, *nodes):
-        net.runtime.inside(host.name, flush_learned_routes)
+        net.inside(host.name, flush_learned_routes)
     before = _filtered(net, nodes)
     with _Watch(net, pair) as watch:
         if probe.program == "ping":
@@ -158,7 +158,7 @@ def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: fl
         else:
             delivered, retransmits = _push(watch, client, server, probe, patience)
             finished, asked = None, probe.size
-    route = net.runtime.inside(client.name, route_get, Query(server.ip))
+    route = net.inside(client.name, route_get, Query(server.ip))
     return Seen(delivered, asked,
                 finished is not None and "essage too long" in finished.out + finished.err,
                 route.mtu if route.learned else None,
@@ -222,9 +222,9 @@ class _Watch:
         self._stack = ExitStack()
         self.fragments = self.largest = self.frag_needed = 0
         try:
-            self._uplink = self._stack.enter_context(net.runtime.capture(
+            self._uplink = self._stack.enter_context(net.capture(
                 pair.source.node, UPLINK, CaptureFilter(OUTER)))
-            self._pod = self._stack.enter_context(net.runtime.capture(
+            self._pod = self._stack.enter_context(net.capture(
                 pair.source.name, "eth0", CaptureFilter((Drop.FRAGMENTATION_NEEDED,))))
         except BaseException:
             self._stack.close()

@@ -70,7 +70,7 @@ class Wire:
         try:
             for node in nodes:
                 self._captures.append(self._stack.enter_context(
-                    net.runtime.capture(node, UPLINK, _ECHO_REQUESTS)))
+                    net.capture(node, UPLINK, _ECHO_REQUESTS)))
         except BaseException:
             self._stack.close()
             raise
@@ -208,7 +208,7 @@ def wire_segments(net: CalicoNet, pair: Pair, transfer: Callable[[], object] | i
     """
     client, server = net[pair.source.name], net[pair.destination.name]
     device = client.device if pair.path == SAME_NODE else UPLINK
-    capture = net.runtime.capture_bulk(pair.source.node, device, CaptureFilter(
+    capture = net.capture_bulk(pair.source.node, device, CaptureFilter(
         (PacketMatch(TCP),), OUTER, source=pair.source.ip))
     try:
         if callable(transfer):

@@ -86,17 +86,17 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
              if kind != POD or name in (sender.name, receiver.name)}
     if cold:
         for name in kinds:
-            net.runtime.inside(name, facts.forget_neighbours)
+            net.inside(name, facts.forget_neighbours)
     delay = max((s.link.delay or 0.0 for s in net.topology.underlay.subnets), default=0.0)
     with _capturing(net, list(kinds), PROTOCOLS[packet.protocol]) as captures:
-        before = {name: net.runtime.inside(name, facts.read) for name in kinds}
+        before = {name: net.inside(name, facts.read) for name in kinds}
         mark = new_mark()
         time.sleep(_STAMPING_S)
-        refused = net.runtime.inside(sender.name, send, packet, mark, receiver.address)
+        refused = net.inside(sender.name, send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
                               (), refused, net.tunnel)
         frames = _listen(captures, recording, patience + 4 * delay / 1000)
-        after = {name: net.runtime.inside(name, facts.read) for name in kinds}
+        after = {name: net.inside(name, facts.read) for name in kinds}
     recording = dataclasses.replace(recording, after=after, frames=frames)
     _ask_routes(net, recording)
     return _ask_filters(net, recording)
@@ -145,7 +145,7 @@ def _endpoint(net: CalicoNet, text: str) -> Endpoint:
         address = str(IPv4Address(text))
     except AddressValueError:
         return _named_endpoint(net, text, kinds)
-    owner = next((name for name, state in net.runtime.states.items()
+    owner = next((name for name, state in net.states.items()
                   if any(a.address.partition("/")[0] == address for a in state.addresses)), "")
     return Endpoint(owner, kinds.get(owner, ""), address)
 
@@ -158,7 +158,7 @@ def _named_endpoint(net: CalicoNet, text: str, kinds: dict[str, str]) -> Endpoin
     node = next((node for node in net.nodes if node.name == name), None)
     if node is not None:
         return Endpoint(name, NODE, node.address)
-    addresses = net.runtime.states[name].addresses
+    addresses = net.states[name].addresses
     if not addresses:
         raise ClusterError(f"{name} is a {kinds[name]} and has no address")
     return Endpoint(name, kinds[name], addresses[0].address.partition("/")[0])
@@ -179,7 +179,7 @@ def _capturing(net: CalicoNet, names: Sequence[str], protocol: int
     captures: dict[str, Capture] = {}
     try:
         for name in names:
-            captures[name] = net.runtime.inside(name, lambda: Capture(wanted, stamped=True))
+            captures[name] = net.inside(name, lambda: Capture(wanted, stamped=True))
         yield captures
     finally:
         if captures:
@@ -228,7 +228,7 @@ def _ask_routes(net: CalicoNet, recording: Recording) -> None:
         if not missing:
             return
         for name, query in missing:
-            recording.answers[name, query] = net.runtime.inside(name, route_get, query)
+            recording.answers[name, query] = net.inside(name, route_get, query)
 
 
 def _ask_filters(net: CalicoNet, recording: Recording) -> Recording:
@@ -240,7 +240,7 @@ def _ask_filters(net: CalicoNet, recording: Recording) -> Recording:
     before = _dropping_rules(host)
     if not before:
         return recording
-    net.runtime.inside(recording.source.name, send, recording.probe, new_mark(),
+    net.inside(recording.source.name, send, recording.probe, new_mark(),
                        recording.destination.address)
     time.sleep(QUIET_S / 3)
     counted = tuple(FilterCounter(host.name, rule, packets - before.get(rule, 0))

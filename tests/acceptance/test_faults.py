@@ -121,7 +121,7 @@ def test_when_a_link_is_up_again_the_same_request_brings_its_node_up_to_date(boo
     do(net, "node31", "ip link set eth0 up")
     net.set_ipip_mode("CrossSubnet")
     expect_connectivity(net, full_mesh("a", "b", "c"))
-    expected = net.runtime.states["node31"].routes
+    expected = net.states["node31"].routes
     assert len(routes(net, "node31")) >= len(expected)
     # Nothing is owed any more.
     assert net.set_ipip_mode("CrossSubnet") == ()
@@ -206,4 +206,4 @@ def test_a_capture_on_a_device_that_is_gone_says_where(boot):
     net = boot(two_subnets("Always"))
     do(net, "node31", "ip link del eth0")
     with pytest.raises(KernelError, match="node31: eth0: capture: No such device"):
-        net.runtime.capture("node31", "eth0", CaptureFilter((PacketMatch.IPIP,)))
+        net.capture("node31", "eth0", CaptureFilter((PacketMatch.IPIP,)))

@@ -48,7 +48,7 @@ def test_without_a_router_there_is_no_default_route():
     pytest.param(BASE, 3, 64, id="two blocks a node"), pytest.param(RACKS, 5, 2, id="two racks")])
 def test_the_kernel_has_the_routes_that_arithmetic_says(base, nodes, pods):
     with CalicoNet(scaled(base, nodes, pods)) as net:
-        tables = [net.runtime.kernel_routes(node.name) for node in net.nodes]
+        tables = [net.kernel_routes(node.name) for node in net.nodes]
         lines = [net[node.name].pexec(["ip", "route"])[0].splitlines() for node in net.nodes]
     assert [len(table) for table in tables] == [len(found) for found in lines]
     assert sum(map(len, tables)) == computed(base, nodes, pods).total

@@ -153,7 +153,7 @@ def test_packets_without_room_are_counted(net, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(capturing, "_BULK_BUFFER_BYTES", 4096)
         patch.setattr(capturing.BulkCapture, "start", lambda _capture: None)
-        capture = net.runtime.capture_bulk("node31", "eth0", FROM_A)
+        capture = net.capture_bulk("node31", "eth0", FROM_A)
     iperf.answer(net["a"], net["b"], iperf.client_argv(net["b"].ip, amount=3_000_000), 20)
     capture.start()
     headers, dropped = capture.finish()
@@ -178,7 +178,7 @@ def test_nothing_is_left_of_a_capture_whose_transfer_failed(net):
 ])
 def test_where_no_capture_is_possible(net, name, device, error, text):
     with pytest.raises(error, match=text):
-        net.runtime.capture_bulk(name, device, FROM_A)
+        net.capture_bulk(name, device, FROM_A)
 
 
 @pytest.mark.root

@@ -62,7 +62,7 @@ def captured(net: Any, node: str, device: str, protocol: int) -> Iterator[list[C
     """The packets that cross ``device`` while the block runs; filled when it ends."""
     found: list[CapturedPacket] = []
     wanted = CaptureFilter((PacketMatch(protocol),))
-    with net.runtime.capture(net[node].name, device, wanted) as capture:
+    with net.capture(net[node].name, device, wanted) as capture:
         yield found
         found += [CapturedPacket(frame.network, frame.outgoing) for frame in capture.read()]
 
