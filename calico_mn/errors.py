@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from calico_mn.text import plural
+
 
 class CalicoMnError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -47,8 +49,7 @@ class TopologyError(CalicoMnError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        count = len(self.problems)
-        summary = "1 problem" if count == 1 else f"{count} problems"
+        summary = plural(len(self.problems), "problem")
         super().__init__("\n".join([*(str(p) for p in self.problems), f"{summary} found"]))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network
 
 from calico_mn.model import EncapsulationMode, IPPool
-from calico_mn.text import join_some, quote, suggest
+from calico_mn.text import join, join_some, quote, suggest
 from calico_mn.topology import readers as r
 from calico_mn.topology.calico_kinds import IP_POOL, NEVER, check_pool
 from calico_mn.topology.kubernetes_kinds import APPS, NAMESPACE, POD_SPEC, TEMPLATE_META
@@ -50,9 +50,10 @@ def _mode(tree: Tree) -> EncapsulationMode:
     word = r.text(tree)
     if word.lower() in _MODES:
         return _MODES[word.lower()]
-    close = suggest(word, ("Always", "CrossSubnet", "Never"), cutoff=0.7)
+    known = [mode.value for mode in EncapsulationMode]
+    close = suggest(word, known, cutoff=0.7)
     raise r.InvalidValueError(f"is {quote(word)}", f"did you mean {quote(close)}?" if close else
-                              "use Always, CrossSubnet or Never")
+                              f"use {join(known, 'or')}")
 
 
 def _boolean(tree: Tree) -> bool:
