@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""What the tunnel costs: TCP throughput and latency through tunl0 against plain routing.
+"""What the tunnel costs: TCP throughput and round trips through tunl0 against plain routing.
 
-    sudo .venv/bin/python benchmarks/tunnel.py [--rounds 8] [--duration 3] [--pings 500]
+    sudo .venv/bin/python benchmarks/tunnel.py [--rounds 8] [--duration 3]
+        [--latency-rounds 40] [--pings 300]
         [--tunnel auto|kernel|ebpf] [--json FILE]
 
     pod a -- node0 --+-- rack0 (a bridge) --+-- node1 -- pod b
@@ -9,9 +10,12 @@
 One cluster, two nodes in one subnet, a pod on each. A round measures the pods' path twice, in
 mode Always (through tunl0) and in mode Never (plain routing), the one to begin with changing
 from round to round; the mode is changed on the running cluster. Both have the same MTU in the
-pods, 1480, because a pod keeps the MTU that it began with. TCP is one iperf3 stream; latency is
-the median of one ping's round trips, 2 ms apart, on the otherwise idle path. The ratio is formed
-within each round. Figures are medians, with the smallest and largest value behind them.
+pods, 1480, because a pod keeps the MTU that it began with. TCP is one iperf3 stream.
+
+Then come short rounds of pings, sent back to back (ping -A), in Never, in Always, through the
+kernel's VXLAN, and, with the ebpf tunnel, in Always by the program that makes no copy for
+captures on tunl0. A round trip is the median within ping's step of 1 us. Ratios are formed within
+each round. Figures are medians, with the smallest and largest value behind them.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import median, median_grouped
 from types import FrameType
 from typing import Any
 
@@ -39,11 +43,15 @@ try:
     from calico_mn import CalicoNet
     from calico_mn.errors import CalicoMnError, ToolError
     from calico_mn.experiment.options import whole, whole_number
+    from calico_mn.kernel.ebpf import attach, program
+    from calico_mn.kernel.netlink import NetlinkSocket
     from calico_mn.model import EncapsulationMode
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/tunnel.py")
 
 ALWAYS, NEVER = EncapsulationMode.ALWAYS, EncapsulationMode.NEVER
+NEVER_PATH, TUNL0_PATH, VXLAN_PATH = "Never", "Always (tunl0)", "VXLAN, Always"
+UNSEEN_PATH = "Always, no copy for captures"
 _CLIENT, _SERVER = "default/p0", "default/p1"
 _PORT = 5201
 _PATIENCE_S = 10.0
@@ -51,12 +59,11 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement in one mode; ``latency_us`` is the median round trip."""
+    """One transfer in one mode."""
 
     round: int
     mode: str
     gbit_per_s: float
-    latency_us: float
     retransmits: int
     congestion_control: str
 
@@ -73,24 +80,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     out, about = figures.console(), figures.environment()
     out.print(figures.heading("tunnel", about))
     samples: list[Sample] = []
+    latencies: dict[str, list[float]] = {}
     status = 0
     try:
         with CalicoNet(topology(Size(2, 1), racks=1), tunnel=options.tunnel) as net:
             about["tunnel"] = net.tunnel
             out.print(f"tunnel back end: {net.tunnel}")
             measure(out, net, options, samples)
+            round_trips(net, options, latencies)
     except KeyboardInterrupt:
         out.print("interrupted: what follows was measured until then")
         status = 130
     except CalicoMnError as error:
         out.print(f"tunnel.py: {error}", style="red", markup=False)
         status = 1
-    summary = evaluate(samples)
-    show(out, samples)
+    summary = evaluate(samples, latencies)
+    show(out, samples, latencies)
     if options.json:
         figures.write_json(options.json, {
             "environment": about, "samples": [asdict(sample) for sample in samples],
-            "summary": summary})
+            "latencies_us": latencies, "summary": summary})
     return status
 
 
@@ -99,7 +108,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=whole, default=8, help="both modes in each (8)")
     parser.add_argument("--duration", type=whole_number(1, 3600), default=3, metavar="S",
                         help="seconds of each iperf3 (3)")
-    parser.add_argument("--pings", type=whole, default=500, help="round trips of each ping (500)")
+    parser.add_argument("--latency-rounds", type=whole, default=40, help="rounds of pings (40)")
+    parser.add_argument("--pings", type=whole, default=300, help="round trips of each ping (300)")
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto")
     return parser.parse_args(argv)
 
@@ -123,11 +133,9 @@ def measure(out: Console, net: CalicoNet, options: argparse.Namespace, samples: 
             for mode in (ALWAYS, NEVER) if number % 2 == 0 else (NEVER, ALWAYS):
                 net.set_ipip_mode(mode)
                 latency_us(net, 5)  # fills the neighbour tables
-                latency = latency_us(net, options.pings)
-                sent = iperf3(net, options.duration)
-                samples.append(Sample(number, str(mode), latency_us=latency, **sent))
+                samples.append(Sample(number, str(mode), **iperf3(net, options.duration)))
                 out.print(f"  {number + 1}/{options.rounds} {mode!s:<7}"
-                          f" {samples[-1].gbit_per_s:6.2f} Gbit/s {latency:6.1f} us")
+                          f" {samples[-1].gbit_per_s:6.2f} Gbit/s")
     finally:
         server.terminate()
         server.wait(_PATIENCE_S)
@@ -157,14 +165,52 @@ def iperf3(net: CalicoNet, duration: int) -> dict[str, Any]:
         raise ToolError(f"iperf3 gave no result: {text.strip()[:300]}") from error
 
 
+def round_trips(net: CalicoNet, options: argparse.Namespace, latencies: dict[str, list[float]]
+                ) -> None:
+    """Short rounds of pings on every path; each round's medians are in ``latencies`` at once."""
+    paths = [NEVER_PATH, TUNL0_PATH, *([UNSEEN_PATH] if net.tunnel == "ebpf" else []), VXLAN_PATH]
+    for number in range(options.latency_rounds):
+        for path in paths if number % 2 == 0 else paths[::-1]:
+            _use(net, path)
+            latency_us(net, 5)  # fills the neighbour tables
+            latencies.setdefault(path, []).append(latency_us(net, options.pings))
+
+
+def _use(net: CalicoNet, path: str) -> None:
+    if path == VXLAN_PATH:
+        net.set_ipip_mode(NEVER)
+        net.set_vxlan_mode(ALWAYS)
+        return
+    net.set_vxlan_mode(NEVER)
+    net.set_ipip_mode(NEVER if path == NEVER_PATH else ALWAYS)
+    if net.tunnel == "ebpf":
+        _use_egress(net, program.EGRESS_UNSEEN if path == UNSEEN_PATH else program.EGRESS)
+
+
+def _use_egress(net: CalicoNet, section: str) -> None:
+    """Have tunl0 of every node encapsulate by another program of the object."""
+    descriptor = program.load(section)
+
+    def replace() -> None:
+        with NetlinkSocket() as netlink:
+            netlink.request([attach.egress(program.TUNL0_INDEX, descriptor, program.EGRESS,
+                                           replace=True)])
+
+    try:
+        for node in net.nodes:
+            net.runtime.inside(node.name, replace)
+    finally:
+        os.close(descriptor)
+
+
 def latency_us(net: CalicoNet, count: int) -> float:
-    """The median round trip of ``count`` pings."""
-    text = _output(net, _CLIENT, ["ping", "-n", "-i", "0.002", "-c", str(count), "-W", "2",
+    """The median round trip of ``count`` pings, sent back to back."""
+    text = _output(net, _CLIENT, ["ping", "-n", "-A", "-c", str(count), "-W", "2",
                                   net.get(_SERVER).ip], count * 0.1 + _PATIENCE_S)
-    times = [float(found) * 1e3 for found in re.findall(r"time=([0-9.]+) ms", text)]
+    times = [float(time) * 1e3 for time in re.findall(r"time=([0-9.]+) ms", text)]
     if not times:
         raise ToolError(f"no answer to any of {count} pings: {text.strip()[:300]}")
-    return median(times)
+    return median_grouped(times, 1)
 
 
 def _output(net: CalicoNet, pod: str, command: Sequence[str], timeout: float) -> str:
@@ -183,42 +229,49 @@ def _output(net: CalicoNet, pod: str, command: Sequence[str], timeout: float) ->
 # ---------------------------------------------------------------- results
 
 
-def ratios(samples: Sequence[Sample], metric: str) -> list[float]:
-    """Always / Never of each round that has both."""
-    found = []
-    for number in dict.fromkeys(sample.round for sample in samples):
-        pair = {s.mode: float(getattr(s, metric)) for s in samples if s.round == number}
-        if len(pair) == 2:
-            found.append(pair[str(ALWAYS)] / pair[str(NEVER)])
-    return found
+def ratios(samples: Sequence[Sample]) -> list[float]:
+    """Throughput in Always / Never of each round that has both."""
+    by_round = [{s.mode: s.gbit_per_s for s in samples if s.round == number}
+                for number in dict.fromkeys(sample.round for sample in samples)]
+    return [modes[str(ALWAYS)] / modes[str(NEVER)] for modes in by_round if len(modes) == 2]
 
 
-def evaluate(samples: Sequence[Sample]) -> dict[str, object]:
+def latency_ratios(latencies: Mapping[str, Sequence[float]], path: str) -> list[float]:
+    """A path's round trip / Never's, round by round."""
+    return [time / plain for time, plain in zip(latencies[path], latencies[NEVER_PATH],
+                                                strict=False)]
+
+
+def evaluate(samples: Sequence[Sample], latencies: Mapping[str, Sequence[float]]
+             ) -> dict[str, object]:
     """Medians and ratios as data."""
-    found: dict[str, object] = {}
-    for metric in ("gbit_per_s", "latency_us"):
-        found[metric] = {
-            **{str(mode): figures.summary(
-                [getattr(s, metric) for s in samples if s.mode == str(mode)])
+    return {
+        "gbit_per_s": {
+            **{str(mode): figures.summary([s.gbit_per_s for s in samples if s.mode == str(mode)])
                for mode in (ALWAYS, NEVER)},
-            "ratio": figures.summary(ratios(samples, metric))}
-    return found
+            "ratio": figures.summary(ratios(samples))},
+        "latency_us": {path: {"us": figures.summary(times),
+                              "ratio": figures.summary(latency_ratios(latencies, path))}
+                       for path, times in latencies.items()}}
 
 
-def show(out: Console, samples: Sequence[Sample]) -> None:
-    """The table."""
-    rows = []
-    for label, metric, digits in (("TCP, Gbit/s", "gbit_per_s", 2),
-                                  ("round trip, us", "latency_us", 1)):
-        by_mode = {mode: [getattr(s, metric) for s in samples if s.mode == str(mode)]
-                   for mode in (ALWAYS, NEVER)}
-        if all(by_mode.values()):
-            ratio = median(by_mode[ALWAYS]) / median(by_mode[NEVER])
-            rows.append((label, *(figures.spread(v, digits) for v in by_mode.values()),
-                         f"{ratio:.2f}", figures.spread(ratios(samples, metric))))
+def show(out: Console, samples: Sequence[Sample], latencies: Mapping[str, Sequence[float]]
+         ) -> None:
+    """The tables."""
+    by_mode = {mode: [s.gbit_per_s for s in samples if s.mode == str(mode)]
+               for mode in (ALWAYS, NEVER)}
+    if all(by_mode.values()):
+        out.print(figures.table(
+            "Median (smallest-largest)",
+            ("", "Always (tunl0)", "Never", "ratio of medians", "ratio within a round"),
+            [("TCP, Gbit/s", *(figures.spread(v, 2) for v in by_mode.values()),
+              f"{median(by_mode[ALWAYS]) / median(by_mode[NEVER]):.2f}",
+              figures.spread(ratios(samples)))]))
     out.print(figures.table(
-        "Median (smallest-largest)",
-        ("", "Always (tunl0)", "Never", "ratio of medians", "ratio within a round"), rows))
+        "Round trips, back to back: median (smallest-largest)",
+        ("", "us", "by Never's, within a round"),
+        [(path, figures.spread(times, 1), figures.spread(latency_ratios(latencies, path)))
+         for path, times in latencies.items()]))
     used = sorted({s.congestion_control for s in samples if s.congestion_control})
     if used:
         out.print(f"TCP congestion control: {', '.join(used)}")

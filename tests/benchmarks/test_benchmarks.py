@@ -133,9 +133,14 @@ def test_mode_change_times_all_six_transitions(run: Run) -> None:
 @pytest.mark.root
 def test_tunnel_compares_both_modes_in_each_round(run: Run) -> None:
     need("iperf3", "ping")
-    printed, report = run("tunnel.py", "--rounds", "2", "--duration", "1", "--pings", "5")
+    printed, report = run("tunnel.py", "--rounds", "2", "--duration", "1", "--pings", "5",
+                          "--latency-rounds", "3")
     assert [s["mode"] for s in report["samples"]] == ["Always", "Never", "Never", "Always"]
-    assert all(s["gbit_per_s"] > 0 and s["latency_us"] > 0 for s in report["samples"])
+    assert all(s["gbit_per_s"] > 0 for s in report["samples"])
+    latencies = report["latencies_us"]
+    assert {"Never", "Always (tunl0)", "VXLAN, Always"} <= set(latencies)
+    assert all(len(times) == 3 and min(times) > 0 for times in latencies.values())
+    assert report["summary"]["latency_us"]["Never"]["ratio"]["median"] == 1
     assert report["summary"]["gbit_per_s"]["ratio"]["n"] == 2
     assert "TCP, Gbit/s" in printed
 
