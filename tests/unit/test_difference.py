@@ -1,4 +1,4 @@
-"""Wanted against present, and the steps that lead back, as values."""
+"""Wanted against present, as values."""
 
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -11,7 +11,7 @@ from calico_mn.difference import Difference, compare, diff
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, IPPool
 from calico_mn.present import Link, Present
-from calico_mn.repair import lost_devices, next_deltas, veth_ends
+from calico_mn.repair import next_deltas, veth_ends
 from calico_mn.state import (
     Address,
     Bridge,
@@ -49,13 +49,13 @@ def as_wanted(state):
         {item.path: item.value for item in items.expected_sysctls(state)}, (*state.routes, *routes))
 
 
-def found(present, state=NODE, owned=OWNED, **options):
+def differences(present, state=NODE, owned=OWNED, **options):
     return tuple(compare(state, present, owned, tunnel_kind="tun", **options))
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_what_is_as_wanted_has_no_differences(state):
-    assert found(as_wanted(state), state) == ()
+    assert differences(as_wanted(state), state) == ()
 
 
 def with_routes(*routes):
@@ -77,28 +77,28 @@ def with_routes(*routes):
 ], ids=str)
 def test_a_route_is_a_stray_only_where_it_is_ours(route, stray):
     expected = (Difference("node", present=route),) if stray else ()
-    assert found(with_routes(route)) == expected
+    assert differences(with_routes(route)) == expected
 
 
 def test_in_a_namespace_where_nothing_is_ours_nothing_is_a_stray():
     present = as_wanted(POD)
     present = replace(present, routes=(Route("203.0.113.1", device="eth0", protocol="bird"),),
                       links=(*present.links, Link("cali7", "veth")))
-    assert found(present, POD, items.Owned()) == ()
+    assert differences(present, POD, items.Owned()) == ()
 
 
 def test_a_replaced_route_is_one_difference_with_two_lines():
     present = as_wanted(NODE)
     other = replace(NODE.routes[0], device="eth0")
     present = replace(present, routes=(other, *present.routes[1:]))
-    (item,) = found(present)
+    (item,) = differences(present)
     assert (item.kind, item.subject) == ("changed", "route")
     assert item.lines == ("- 10.22.31.1 dev cali1 scope link", "+ 10.22.31.1 dev eth0 scope link")
 
 
-def test_a_setting_that_this_kernel_does_not_have_is_nobodys():
+def test_a_setting_that_this_kernel_does_not_have_is_left_out():
     present = as_wanted(NODE)
-    assert found(replace(present, sysctls={})) == ()
+    assert differences(replace(present, sysctls={})) == ()
 
 
 def test_a_renamed_device_is_known_by_its_index_and_keeps_what_hangs_on_it():
@@ -107,64 +107,19 @@ def test_a_renamed_device_is_known_by_its_index_and_keeps_what_hangs_on_it():
                   for link in present.links)
     routes = (replace(NODE.routes[0], device="lost"), *present.routes[1:])
     present = replace(present, links=links, routes=routes)
-    (item,) = found(present, indexes={"tunl0": 2, "eth0": 3, "cali1": 4})
+    (item,) = differences(present, indexes={"tunl0": 2, "eth0": 3, "cali1": 4})
     assert (item.kind, item.subject) == ("changed", "device")
-    assert [x.kind for x in found(present)] == ["missing", "changed"], "without the index"
+    assert [x.kind for x in differences(present)] == ["missing", "changed"], "without the index"
     (step,) = next_deltas(STATES, (item,), veth_ends(STATES))
     assert iptext.commands(step) == ["ip link set lost down", "ip link set lost name cali1",
                                    "ip link set cali1 up"]
 
 
 def test_a_namespace_that_cannot_be_read_is_one_difference():
-    (item,) = found(Present("node", failure="the namespace is gone"))
+    (item,) = differences(Present("node", failure="the namespace is gone"))
     assert (item.kind, item.subject) == ("unreadable", "namespace")
     assert diff((item,)) == ["node:", "  ! the namespace is gone"]
     assert next_deltas(STATES, (item,), veth_ends(STATES)) == []
-
-
-def without(state, *names):
-    """A namespace in which devices are gone, and all that was on them."""
-    present = as_wanted(state)
-    return replace(present, links=tuple(x for x in present.links if x.name not in names),
-                   addresses=tuple(a for a in present.addresses if a.device not in names),
-                   routes=tuple(r for r in present.routes if not r.devices & set(names)))
-
-
-def test_a_lost_veth_is_made_by_its_maker_first_and_filled_last():
-    differences = (*found(without(NODE, "eth0")), *found(without(SWITCH, "node"), SWITCH))
-    assert lost_devices(differences) == {("node", "eth0"), ("rack", "node")}
-    steps = next_deltas(STATES, differences, veth_ends(STATES))
-    assert [step.namespace for step in steps] == ["rack", "node"]
-    assert iptext.commands(steps[0])[0] == (
-        "ip link add node mtu 1500 txqueuelen 1000 type veth peer name eth0 mtu 1500 netns node")
-    links_are_back = tuple(x for x in differences if x.subject != "device")
-    (step,) = next_deltas(STATES, links_are_back, veth_ends(STATES))
-    assert iptext.commands(step) == ["ip address add 192.168.57.31/24 dev eth0"]
-
-
-def test_the_other_end_of_a_lost_veth_goes_first():
-    differences = found(without(NODE, "cali1"))
-    (step,) = next_deltas(STATES, differences, veth_ends(STATES))
-    assert (step.namespace, iptext.commands(step)) == ("pod", ["ip link del eth0"])
-
-
-def test_a_device_of_another_kind_makes_way():
-    present = as_wanted(NODE)
-    links = tuple(replace(link, kind="bridge") if link.name == "tunl0" else link
-                  for link in present.links)
-    (step,) = next_deltas(STATES, found(replace(present, links=links)), veth_ends(STATES))
-    assert iptext.commands(step) == ["ip link del tunl0"]
-
-
-def test_a_lost_veth_whose_other_namespace_is_gone_is_left():
-    gone = Difference("pod", failure="the namespace is gone")
-    differences = (*found(without(NODE, "cali1")), gone)
-    assert next_deltas(STATES, differences, veth_ends(STATES)) == []
-
-
-def test_what_was_given_up_is_not_tried_again():
-    differences = found(without(NODE, "tunl0"))
-    assert next_deltas(STATES, differences, veth_ends(STATES), {"node"}) == []
 
 
 @pytest.mark.parametrize(("address", "route"), [
