@@ -100,8 +100,8 @@ IP_POOL = Kind(resource_table(NAMED, spec={
 def _check_affinity(report: Report, affinity: Resource[BlockAffinity]) -> bool:
     """Only a confirmed one is in force."""
     state = "deleted" if affinity.get("deleted") else affinity.get("state", "")
-    if state not in ("", "confirmed"):
-        report.ignore_field("BlockAffinity", f"{affinity.get('cidr', '?')} ({state})")
+    if state not in ("", "confirmed") and affinity.has("cidr", "node"):
+        report.ignore_field("BlockAffinity", f"{affinity.get('cidr')} ({state})")
         return False
     return True
 

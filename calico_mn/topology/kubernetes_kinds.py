@@ -66,8 +66,9 @@ def _check_pod(report: Report, pod: Resource[Pod]) -> bool:
     if not pod.has("ip") and pod.has("present_ip"):
         pod.set("ip", pod.get("present_ip"), pod.at("present_ip"))
     phase = "hostNetwork" if pod.get("host_network") else pod.get("phase")
-    if phase in ("hostNetwork", "Succeeded", "Failed"):
-        report.ignore_pod(f"{pod.get('namespace')}/{pod.get('name', '?')}", phase)
+    if phase in ("hostNetwork", "Succeeded", "Failed") and pod.has("name"):
+        numbers = "-*" if "replicas" in pod.values else ""
+        report.ignore_pod(f"{pod.get('namespace')}/{pod.get('name')}{numbers}", phase)
         return False
     return True
 
@@ -82,12 +83,7 @@ POD = Kind(resource_table(
 
 
 def _check_deployment(report: Report, deployment: Resource[Pod]) -> bool:
-    if deployment.has("name"):
-        deployment.values.setdefault("replicas", 1)
-    if deployment.get("host_network"):
-        report.ignore_pod(f"{deployment.get('namespace', 'default')}/"
-                          f"{deployment.get('name', '?')}-*", "hostNetwork")
-        return False
+    deployment.values.setdefault("replicas", 1)
     return _check_pod(report, deployment)
 
 

@@ -65,15 +65,10 @@ def parse_topology(
         raise report.error()
     try:
         documents = read_documents(text, report)
-    except TooManyProblemsError:
-        documents = None
-    if documents is None:
-        raise report.error()
-    if not documents:
-        report.add_for_file("there is nothing in it",
-                            "topologies/article.yaml is an example to start from")
-        raise report.error()
-    try:
+        if not documents:
+            report.add_for_file("there is nothing in it",
+                                "topologies/article.yaml is an example to start from")
+            raise report.error()
         resources = Resources()
         read_resources(report, documents, resources)
         add_default_pool(report, resources, environ or {})

@@ -99,16 +99,14 @@ class _StopReadingError(Exception):
     """The text cannot be read any further; the reason is in the report."""
 
 
-def read_documents(text: str, report: Report) -> list[Tree] | None:
+def read_documents(text: str, report: Report) -> list[Tree]:
     """The documents of ``text``, empty ones left out; reports what is wrong with the YAML.
 
-    None when the text could not be read to its end.
+    Raises :class:`calico_mn.errors.TopologyError` when the text cannot be read to its end.
     """
-    documents: list[Tree] = []
     try:
         _refuse_characters(text, report)
-        documents.extend(_Composer(report).documents(text))
-        return documents
+        return list(_Composer(report).documents(text))
     except _StopReadingError:
         pass
     except yaml.MarkedYAMLError as error:
@@ -120,7 +118,7 @@ def read_documents(text: str, report: Report) -> list[Tree] | None:
             text, mark, Mark(began.line + 1, began.column + 1) if began else mark))
     except yaml.YAMLError as error:
         report.add_for_file(f"not valid YAML: {quote(str(error), 200)}")
-    return None
+    raise report.error()
 
 
 def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
