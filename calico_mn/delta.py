@@ -181,4 +181,5 @@ def _routes(present: Iterable[Route], wanted: Iterable[Route]
 def _missing(items: Iterable[Item], others: Iterable[Item]) -> tuple[Item, ...]:
     """Those of ``items`` that are not among ``others``, in their order."""
     have = frozenset(others)
-    return tuple(item for item in items if item not in have)
+    # At a boot there is nothing yet, and hashing thousands of items would be in vain.
+    return tuple(item for item in items if item not in have) if have else tuple(items)

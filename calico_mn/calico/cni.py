@@ -7,6 +7,7 @@ either side.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -20,6 +21,7 @@ POD_DEVICE = "eth0"
 POD_DEVICE_INDEX = 4
 
 
+@functools.lru_cache(maxsize=65_536)
 def host_device(namespace: str, name: str) -> str:
     """The veth's name on the node: ``cali`` and 11 hex digits of SHA-1("namespace.name").
 
