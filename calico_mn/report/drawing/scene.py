@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.model import Node, Router, Subnet, Topology
+from calico_mn.text import plural
 
 #: so many nodes of one subnet are drawn; the others are counted
 MOST_NODES = 60
@@ -183,9 +184,5 @@ def _summary(boxes: Iterable[SubnetBox], routers: Collection[Router], nodes: int
                          if len(by_subnet[box.name]) > MOST_FEET else "")
                       for box in boxes if by_subnet[box.name])
     between = f", {transit} transit subnets between routers" if transit else ""
-    return (f"{_counted(nodes, 'node')} with {_counted(pods, 'pod')},"
-            f" {_counted(len(routers), 'router')}{between}. {where}.")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return (f"{plural(nodes, 'node')} with {plural(pods, 'pod')},"
+            f" {plural(len(routers), 'router')}{between}. {where}.")
