@@ -9,7 +9,8 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.model import EncapsulationMode
 from calico_mn.report import drawing
 
-SVG, DOT, MERMAID = FORMS = ("svg", "dot", "mermaid")
+SVG, DOT = "svg", "dot"
+FORMS = (SVG, DOT, "mermaid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ def graph(cluster: Cluster, form: str, mode: str | None = None) -> str:
     ``mode`` draws the ways of packets (SVG only).
     """
     if form == SVG:
-        ways = drawing.ways(cluster, EncapsulationMode(mode)) if mode else ()
-        return drawing.draw(cluster, ways)
+        paths = drawing.pod_paths(cluster, EncapsulationMode(mode)) if mode else ()
+        return drawing.draw(cluster, paths)
     vertices, edges = list(_vertices(cluster)), list(_edges(cluster))
     return _dot(cluster, vertices, edges) if form == DOT else _mermaid(vertices, edges)
 
@@ -37,11 +38,11 @@ def _vertices(cluster: Cluster) -> Iterator[_Vertex]:
     for subnet in cluster.topology.underlay.subnets:
         yield _Vertex("subnet", subnet.name, (str(subnet.cidr),))
     for router in cluster.topology.underlay.routers:
-        yield _Vertex("router", router.name, tuple(str(f.address) for f in router.interfaces))
+        yield _Vertex("router", router.name, tuple(str(each.address) for each in router.interfaces))
     for name, node in cluster.nodes.items():
-        tunnel = cluster.tunnel_address(name)
         yield _Vertex("node", name, (
-            str(node.address), *([f"tunl0 {tunnel}"] if tunnel else []),
+            str(node.address), *(f"{tunnel.device} {address}" for tunnel, address
+                                 in cluster.tunnel_addresses(name).items()),
             *(f"block {block}" for block in cluster.ipam.blocks(name))))
     for key, pod in cluster.endpoints.items():
         yield _Vertex("pod", key, (str(pod.address),))
@@ -49,8 +50,8 @@ def _vertices(cluster: Cluster) -> Iterator[_Vertex]:
 
 def _edges(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for router in cluster.topology.underlay.routers:
-        for foot in router.interfaces:
-            yield foot.subnet, router.name
+        for interface in router.interfaces:
+            yield interface.subnet, router.name
     for name, node in cluster.nodes.items():
         yield cluster.fabric.subnet_of(node).name, name
     for key, pod in cluster.endpoints.items():

@@ -10,7 +10,7 @@ from typing import Any
 from calico_mn.calico.cluster import Cluster
 from calico_mn.report import matrix
 from calico_mn.report.document import BAD, GOOD, Cell, Document, Figure, Table
-from calico_mn.report.drawing import picture
+from calico_mn.report.drawing import draw
 from calico_mn.topology import load_topology
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,8 @@ def document() -> Document:
 
 def topology(name: str = "two-subnets") -> Figure:
     """The drawing of a shipped topology."""
-    return picture(Cluster(load_topology(ROOT / "topologies" / f"{name}.yaml", {}), 0))
+    drawn = draw(Cluster(load_topology(ROOT / "topologies" / f"{name}.yaml", {}), 0))
+    return Figure("topology", f"The cluster {name}", drawn, f"The nodes and pods of {name}.")
 
 
 def matrices() -> matrix.Matrices:

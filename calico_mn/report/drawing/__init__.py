@@ -1,9 +1,11 @@
 """A cluster as a picture: subnets, routers, nodes, pods, and the ways of packets between pods.
 
-:func:`draw` gives the text of an SVG that needs nothing else: it can be a file of its own, or
-stand in a page. Pure. What is in it: ``scene`` and ``ways``; how large: ``cards``; where:
-``layout`` (which makes a ``plan`` of ``columns``, ``tiers`` and ``cables``) and ``tracks``; as
-SVG: ``shapes`` and ``overlay``, looking as ``style`` says.
+:func:`draw` gives the text of an SVG that needs nothing else. Pure. The steps, a module each::
+
+    model     what is in the drawing, as words        paths     the ways of packets, and their
+    boxes     how large, and places                             lines along the cables
+    layout    where (with ``routing`` for routers     render    all of it as SVG
+              and cables)
 """
 
 from __future__ import annotations
@@ -14,74 +16,48 @@ from html import escape
 from calico_mn.calico.cluster import Cluster
 from calico_mn.model import Topology
 from calico_mn.report import svg
-from calico_mn.report.document import Figure
-from calico_mn.report.drawing import cards, overlay, shapes, style
+from calico_mn.report.drawing import boxes, render
 from calico_mn.report.drawing.layout import layout
-from calico_mn.report.drawing.scene import Scene, scene
-from calico_mn.report.drawing.tracks import tracks
-from calico_mn.report.drawing.ways import Way, way, ways
+from calico_mn.report.drawing.model import model
+from calico_mn.report.drawing.paths import PodPath, pod_path, pod_paths, tracks
 from calico_mn.report.svg import element, polyline
 
-__all__ = ["Way", "draw", "picture", "way", "ways"]
+__all__ = ["PodPath", "draw", "pod_path", "pod_paths"]
 
 _LEGEND_LINE = 22.0
 
 
-def draw(subject: Topology | Cluster, paths: Sequence[Way] = ()) -> str:
+def draw(subject: Topology | Cluster, paths: Sequence[PodPath] = ()) -> str:
     """The drawing of a cluster, with ``paths`` over it.
 
     A :class:`Cluster` has given addresses to pods and tunnels; of a :class:`Topology` only
     those that its file names are known. The same input gives the same text.
     """
-    shown = {key for found in paths for key in (found.source, found.destination)}
-    content = scene(subject, shown)
-    plan = layout(content, len(paths))
-    found = tracks(plan, tuple(paths))
-    mine = [(one, track, number) for number, (one, track)
-            in enumerate(zip(paths, found, strict=True), 1) if track is not None]
-    notes = [(number, one.mode, _note(one)) for one, _, number in mine]
-    wide = max([plan.width, *(60 + svg.width(note, cards.FACT) for _, _, note in notes)])
-    high = plan.height + (len(notes) * _LEGEND_LINE + 10 if notes else 0)
-    ends = {one.source: one.mode for one, _, _ in mine}
-    ends |= {one.destination: one.mode for one, _, _ in mine}
+    content = model(subject, {key for path in paths for key in (path.source, path.destination)})
+    places = layout(content, len(paths))
+    drawn = [(path, track, number) for number, (path, track) in enumerate(
+        zip(paths, tracks(places, tuple(paths)), strict=True), 1) if track is not None]
+    notes = [(number, path.mode, path.in_words) for path, _, number in drawn]
+    width = max([places.width, *(60 + svg.width(note, boxes.FACT) for _, _, note in notes)])
+    height = places.height + (len(notes) * _LEGEND_LINE + 10 if notes else 0)
+    ends = {path.source: path.mode for path, _, _ in drawn}
+    ends |= {path.destination: path.mode for path, _, _ in drawn}
     body = [
-        element("rect", class_="paper", width=wide, height=high, rx=10.0),
-        *(shapes.subnet(place) for place in plan.subnets.values()),
-        *(element("path", class_="cable", d=polyline(line, 6)) for line in plan.cables.values()),
-        *(shapes.stubs(place) for place in plan.subnets.values()),
-        *(shapes.node(place, plan.sizes, ends)
-          for subnet in plan.subnets.values() for place in subnet.nodes),
-        *(overlay.line(one, track) for one, track, _ in mine),
-        *(shapes.router(place) for place in plan.routers.values()),
-        *(overlay.mark(one, track, number) for one, track, number in mine),
-        *(overlay.legend(plan.height + place * _LEGEND_LINE + 4, *note)
-          for place, note in enumerate(notes)),
+        element("rect", class_="paper", width=width, height=height, rx=10.0),
+        *map(render.subnet, places.subnets.values()),
+        *(element("path", class_="cable", d=polyline(line, 6)) for line in places.cables.values()),
+        *map(render.stubs, places.subnets.values()),
+        *(render.node(node, places.sizes, ends)
+          for subnet in places.subnets.values() for node in subnet.nodes),
+        *(render.track(path, track) for path, track, _ in drawn),
+        *map(render.router, places.routers.values()),
+        *(render.mark(path, track, number) for path, track, number in drawn),
+        *(render.legend(places.height + n * _LEGEND_LINE + 4, *note)
+          for n, note in enumerate(notes)),
     ]
-    title = f"Cluster {content.name}"
+    words = " ".join([content.summary, *(f"{mode}: {note}." for _, mode, note in notes)])
     return element(
-        "svg", element("title", escape(title)), element("desc", escape(_words(content, notes))),
-        element("style", style.CSS), *body, xmlns="http://www.w3.org/2000/svg", class_="cluster",
-        role="img", width=wide, height=high,
-        viewBox=f"0 0 {svg.number(wide)} {svg.number(high)}") + "\n"
-
-
-def picture(subject: Topology | Cluster, paths: Sequence[Way] = ()) -> Figure:
-    """The drawing as a report's figure, for :attr:`Document.topology` or among the others."""
-    content = scene(subject)
-    alt = _words(content, [(0, one.mode, _note(one)) for one in paths])
-    return Figure("topology", f"The cluster {content.name}", draw(subject, paths), alt,
-                  content.summary.partition(". ")[0] + ".")
-
-
-def _words(content: Scene, notes: Sequence[tuple[int, str, str]]) -> str:
-    return " ".join([content.summary, *(f"{mode}: {note}." for _, mode, note in notes)])
-
-
-def _note(one: Way) -> str:
-    what = f"{one.source} to {one.destination}, {one.path}: "
-    if one.path == "same-node":
-        return what + "inside the node"
-    how = "in an IPIP tunnel" if one.tunnelled else "directly, with the pods' own addresses"
-    if not one.lost_at:
-        return what + how
-    return what + f"{how}; lost at {one.lost_at}, which has no route"
+        "svg", element("title", escape(f"Cluster {content.name}")),
+        element("desc", escape(words)), element("style", render.CSS), *body,
+        xmlns="http://www.w3.org/2000/svg", class_="cluster", role="img", width=width,
+        height=height, viewBox=f"0 0 {svg.number(width)} {svg.number(height)}") + "\n"

@@ -1,40 +1,54 @@
 """Where everything in a drawing of a cluster goes. Pure arithmetic, always the same.
 
-First from left to right (``columns``, ``tiers``), then where cables end (``cables``), and only
-then the heights, since cables that run beside each other need room between routers and subnets.
+First from left to right: subnets beside each other, and in rows of one column width when they are
+too many, with the nodes inside each; routers in tiers above. Then where cables end (``routing``),
+and only then the heights, since cables that run beside each other need room between routers and
+subnets.
 """
 
 from __future__ import annotations
 
-from calico_mn.report.drawing import cables, cards, columns, tiers
-from calico_mn.report.drawing.plan import ARC, MARGIN, Plan, RouterPlace, SubnetPlace
-from calico_mn.report.drawing.scene import Scene
+from calico_mn.report.drawing import boxes, routing
+from calico_mn.report.drawing.boxes import (
+    ARC,
+    LANE,
+    MARGIN,
+    PAD,
+    Box,
+    Layout,
+    NodePlace,
+    RouterPlace,
+    Sizes,
+    SubnetPlace,
+)
+from calico_mn.report.drawing.model import Model, SubnetBox
 
 _ROWS_APART, _TIERS_APART = 40.0, 62.0
 
 
-def layout(scene: Scene, lanes: int) -> Plan:
+def layout(model: Model, lanes: int) -> Layout:
     """Place everything, leaving room for so many ways beside each other."""
-    sizes = cards.sizes(scene, lanes)
-    subnets = columns.place(scene, sizes, lanes)
-    routers = tiers.place(scene, subnets)
-    boxes = [place.box for place in subnets.values()] + [place.box for place in routers.values()]
-    wide = max((box.right for box in boxes), default=0.0)
-    left = min((box.x for box in boxes), default=0.0)
-    for box in boxes:
+    sizes = boxes.sizes(model, lanes)
+    subnets = _place_subnets(model, sizes, lanes)
+    routers = routing.place_routers(model, subnets)
+    placed = [place.box for place in subnets.values()]
+    placed += [place.box for place in routers.values()]
+    width = max((box.right for box in placed), default=0.0)
+    left = min((box.x for box in placed), default=0.0)
+    for box in placed:
         box.x += MARGIN - left
-    cables.find_ports(scene, subnets, routers)
-    elbows = cables.elbows(subnets, routers)
+    routing.find_ports(model, subnets, routers)
+    elbows = routing.elbows(subnets, routers)
     # Lines between two routers of one tier run above them, each at a height of its own.
-    arcs = sum(routers[one].tier == routers[two].tier for _, one, two in scene.cables)
-    top = _stack_routers(routers, arcs, cables.trunk(routers, elbows))
+    arcs = sum(routers[one].tier == routers[two].tier for _, one, two in model.cables)
+    top = _stack_routers(routers, arcs, routing.trunk(routers, elbows))
     bottom = top
     for row in sorted({place.row for place in subnets.values()}):
-        mine = [place for place in subnets.values() if place.row == row]
-        bottom = _align(mine, top, [columns.fill(place, top, sizes, lanes) for place in mine])
+        beside = [place for place in subnets.values() if place.row == row]
+        bottom = _align(beside, top, [_fill(place, top, sizes, lanes) for place in beside])
         top = bottom + _ROWS_APART
-    return Plan(sizes, wide - left + 2 * MARGIN, bottom + MARGIN, subnets, routers,
-                cables.lines(scene, subnets, routers, elbows))
+    return Layout(sizes, width - left + 2 * MARGIN, bottom + MARGIN, subnets, routers,
+                  routing.cable_lines(model, subnets, routers, elbows))
 
 
 def _stack_routers(routers: dict[str, RouterPlace], arcs: int, trunk: float) -> float:
@@ -54,3 +68,102 @@ def _align(row: list[SubnetPlace], top: float, heights: list[float]) -> float:
     for place, height in zip(row, heights, strict=True):
         place.box.height = max(heights) if place.nodes else height
     return top + max(heights)
+
+
+# --- subnets and their nodes
+
+#: pixels; nodes are put beside each other up to the first, subnets up to the second
+_COMFORTABLE, _WIDEST = 1120.0, 1500.0
+_BETWEEN, _CARDS_APART = 22.0, 16.0
+
+
+def _place_subnets(model: Model, sizes: Sizes, lanes: int) -> dict[str, SubnetPlace]:
+    """Subnets by name: their x, width and row, and each node's column and row in its subnet."""
+    least = {box.name: _least(model, box, lanes) for box in model.subnets}
+    columns = _columns(model, least, sizes, lanes)
+    widths = [_wide(box, columns[box.name], least[box.name], sizes, lanes)
+              for box in model.subnets]
+    if _total(widths) <= _WIDEST or len(widths) < 2:
+        places, x = {}, 0.0
+        for box, wide in zip(model.subnets, widths, strict=True):
+            places[box.name] = SubnetPlace(box, Box(x, 0, wide, 0), 0,
+                                           _cards(box, columns[box.name]))
+            x += wide + _BETWEEN
+        return places
+    each = max(widths)
+    gap = _BETWEEN + 8 * (len(widths) // 4)
+    across = max(1, int((_WIDEST + gap) / (each + gap)))
+    # As many in each row, so that the last does not hold a single one.
+    across = -(-len(widths) // -(-len(widths) // across))
+    return {box.name: SubnetPlace(box, Box(number % across * (each + gap), 0, each, 0),
+                                  number // across, _cards(box, columns[box.name]))
+            for number, box in enumerate(model.subnets)}
+
+
+def _fill(place: SubnetPlace, top: float, sizes: Sizes, lanes: int) -> float:
+    """Put a subnet and its nodes at a height; returns how high it has to be."""
+    place.box.y = top
+    y = place.bus + 20 + lanes * LANE
+    if not place.nodes:
+        return y + 14 - top
+    rows = 1 + max(node.row for node in place.nodes)
+    columns = 1 + max(node.column for node in place.nodes)
+    used = columns * sizes.card + (columns - 1) * _gutter(lanes)
+    # The stubs of lower rows run down left of the first column, too.
+    lead = _gutter(lanes) if rows > 1 else 0
+    left = place.box.x + lead + (place.box.width - used - lead) / 2
+    for row in range(rows):
+        in_row = [node for node in place.nodes if node.row == row]
+        highest = max(boxes.node_height(node.node, sizes) for node in in_row)
+        for node in in_row:
+            x = left + node.column * (sizes.card + _gutter(lanes))
+            node.box = Box(x, y, sizes.card, highest)
+        y += highest + _CARDS_APART
+    return y - _CARDS_APART + PAD + (22 if place.subnet.more else 0) - top
+
+
+def _columns(model: Model, least: dict[str, float], sizes: Sizes, lanes: int) -> dict[str, int]:
+    """How many nodes each subnet has in a row: the tallest grow wider while there is room."""
+    columns = {box.name: 1 for box in model.subnets}
+    growing = [box for box in model.subnets if len(box.nodes) > 1]
+    while growing:
+        box = max(growing, key=lambda box: _rows(box, columns[box.name]))
+        columns[box.name] += 1
+        if _total([_wide(box, columns[box.name], least[box.name], sizes, lanes)
+                   for box in model.subnets]) > _COMFORTABLE:
+            columns[box.name] -= 1
+            growing.remove(box)
+        elif columns[box.name] == len(box.nodes):
+            growing.remove(box)
+    # No column more than the rows need.
+    return {box.name: -(-len(box.nodes) // max(1, _rows(box, columns[box.name]))) or 1
+            for box in model.subnets}
+
+
+def _least(model: Model, box: SubnetBox, lanes: int) -> float:
+    """The width of a subnet's words and of the places where routers' cables come in."""
+    routers = max(1, sum(box.name in router.subnets for router in model.routers))
+    return 2 * PAD + boxes.subnet_words(box) + 18 + routers * (26 + lanes * LANE)
+
+
+def _wide(box: SubnetBox, columns: int, least: float, sizes: Sizes, lanes: int) -> float:
+    gutters = columns if _rows(box, columns) > 1 else columns - 1
+    return max(least, 2 * PAD + columns * sizes.card + gutters * _gutter(lanes))
+
+
+def _total(widths: list[float]) -> float:
+    return sum(widths) + _BETWEEN * (len(widths) - 1)
+
+
+def _rows(box: SubnetBox, columns: int) -> int:
+    return -(-len(box.nodes) // columns)
+
+
+def _gutter(lanes: int) -> float:
+    return _CARDS_APART + lanes * LANE
+
+
+def _cards(box: SubnetBox, columns: int) -> list[NodePlace]:
+    """Nodes in reading order; :func:`_fill` gives them their boxes."""
+    return [NodePlace(node, Box(0, 0, 0, 0), number // columns, number % columns)
+            for number, node in enumerate(box.nodes)]

@@ -1,11 +1,15 @@
-"""The insides of a drawing's cards: how large a node's or a router's words make it. Pure."""
+"""The boxes of a drawing: how large nodes' and routers' words make them, and their places.
+
+:class:`Sizes` are what all nodes of a drawing share; a :class:`Layout` is the whole drawing with a
+place for everything, in pixels, and the lines of its cables. ``layout`` fills it in. Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from calico_mn.report.drawing.scene import NodeBox, RouterBox, Scene, SubnetBox
+from calico_mn.report.drawing.model import Model, NodeBox, RouterBox, SubnetBox
 from calico_mn.report.svg import width
 
 #: pixels
@@ -56,9 +60,9 @@ class Sizes:
         return CHIP_TALL if self.tall else CHIP
 
 
-def sizes(scene: Scene, lanes: int) -> Sizes:
+def sizes(model: Model, lanes: int) -> Sizes:
     """One width for all nodes: what the longest words need, within limits."""
-    nodes = [node for subnet in scene.subnets for node in subnet.nodes]
+    nodes = [node for subnet in model.subnets for node in subnet.nodes]
     pods = [pod for node in nodes for pod in node.pods]
     pad = 2 * CHIP_PAD + (4 if lanes else 0)
     beside = max((width(pod.key, POD) + 12 + width(pod.address, ADDRESS, mono=True) + pad
@@ -110,13 +114,14 @@ def subnet_words(subnet: SubnetBox) -> float:
 def router_size(router: RouterBox) -> tuple[float, float]:
     """Width and height of a router's card."""
     wide = max(_all(router)) + 2 * PAD
-    lines = len(router.feet) + (1 if router.more else 0)
+    lines = len(router.interfaces) + (1 if router.more else 0)
     return max(150.0, wide), HEAD + LINE * (lines + 1) + 8
 
 
-def feet_column(router: RouterBox) -> float:
+def interface_column(router: RouterBox) -> float:
     """Where the names of the subnets begin, after the addresses."""
-    return max((width(address, FACT, mono=True) for _, address in router.feet), default=0) + 10
+    return 10 + max((width(address, FACT, mono=True) for _, address in router.interfaces),
+                    default=0)
 
 
 def more(router: RouterBox) -> str:
@@ -129,5 +134,102 @@ def _all(router: RouterBox) -> Iterable[float]:
     yield width(KNOWS if router.pod_routes else KNOWS_NOT, ADDRESS) + 16
     if router.more:
         yield width(more(router), ADDRESS + 0.5)
-    column = feet_column(router)
-    yield from (column + min(120.0, width(subnet, FACT)) for subnet, _ in router.feet)
+    column = interface_column(router)
+    yield from (column + min(120.0, width(subnet, FACT)) for subnet, _ in router.interfaces)
+
+
+# --- places
+
+#: pixels, around everything
+MARGIN = 20.0
+#: pixels from a subnet's upper edge to the line that stands for its switch
+BUS = 58.0
+#: pixels between the lines that join two routers of one tier
+ARC = 13.0
+
+Point = tuple[float, float]
+
+
+@dataclass(slots=True)
+class Box:
+    """A place: its upper left corner and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """Its right edge."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Its lower edge."""
+        return self.y + self.height
+
+    @property
+    def middle(self) -> float:
+        """Half way between left and right."""
+        return self.x + self.width / 2
+
+
+@dataclass(slots=True)
+class NodePlace:
+    """A node's card; ``row`` and ``column`` count within its subnet."""
+
+    node: NodeBox
+    box: Box
+    row: int
+    column: int
+
+    def chip(self, position: int, found: Sizes) -> Box:
+        """The place of a listed pod."""
+        top = self.box.y + HEAD + LINE * len(self.node.facts) + 8
+        return Box(self.box.x + found.left(self.node),
+                   top + position * (found.chip + CHIP_GAP), found.room(self.node),
+                   found.chip)
+
+
+@dataclass(slots=True)
+class SubnetPlace:
+    """A subnet; ``entries`` tells for each router where its cable meets the bus."""
+
+    subnet: SubnetBox
+    box: Box
+    row: int
+    nodes: list[NodePlace]
+    entries: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bus(self) -> float:
+        """The height of the line that stands for the switch."""
+        return self.box.y + BUS
+
+
+@dataclass(slots=True)
+class RouterPlace:
+    """A router's card; ``below`` and ``above`` tell where the cable of a subnet leaves it."""
+
+    router: RouterBox
+    box: Box
+    tier: int
+    below: dict[str, float] = field(default_factory=dict)
+    above: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Layout:
+    """The whole drawing.
+
+    ``cables`` are lines by (router, subnet); between routers, by the lower one and the transit
+    subnet.
+    """
+
+    sizes: Sizes
+    width: float
+    height: float
+    subnets: dict[str, SubnetPlace]
+    routers: dict[str, RouterPlace]
+    cables: dict[tuple[str, str], list[Point]]

@@ -1,14 +1,75 @@
-"""The cables of a drawing: where they leave routers, meet subnets, and run in between.
+"""Routers in tiers above the subnets, and the cables of a drawing. Pure arithmetic.
 
-Pure arithmetic. The cables of lower rows run down between the columns of subnets.
+Routers with a leg in a drawn subnet stand lowest, above them those that only other routers reach,
+each over what it joins. Cables leave routers, meet subnets, and run in between; those of lower rows
+run down between the columns of subnets.
 """
 
 from __future__ import annotations
 
-from calico_mn.report.drawing import cards
-from calico_mn.report.drawing.cards import PAD
-from calico_mn.report.drawing.plan import ARC, Box, Point, RouterPlace, SubnetPlace
-from calico_mn.report.drawing.scene import Scene
+from collections import deque
+from collections.abc import Sequence
+
+from calico_mn.report.drawing import boxes
+from calico_mn.report.drawing.boxes import ARC, PAD, Box, Point, RouterPlace, SubnetPlace
+from calico_mn.report.drawing.model import Model
+
+_ROUTERS_APART = 36.0
+
+
+def place_routers(model: Model, subnets: dict[str, SubnetPlace]) -> dict[str, RouterPlace]:
+    """Routers by name, from the lowest tier upwards: tier, x and size; no height yet."""
+    tiers = _tiers(model, subnets)
+    places: dict[str, RouterPlace] = {}
+    middle = max((place.box.right for place in subnets.values()), default=0) / 2
+    for tier in sorted(set(tiers.values())):
+        wanted = []
+        for router in model.routers:
+            if tiers[router.name] != tier:
+                continue
+            below = [subnets[name].box.middle for name in router.subnets if name in subnets]
+            below += [places[other].box.middle for other in _neighbours(model, router.name)
+                      if other in places and places[other].tier < tier]
+            wanted.append((sum(below) / len(below) if below else middle, router))
+        wanted.sort(key=lambda pair: pair[0])
+        sized = [(x, *boxes.router_size(router)) for x, router in wanted]
+        for x, (_, router), (_, wide, high) in zip(_apart(sized), wanted, sized, strict=True):
+            places[router.name] = RouterPlace(router, Box(x, 0, wide, high), tier)
+    return places
+
+
+def _tiers(model: Model, subnets: dict[str, SubnetPlace]) -> dict[str, int]:
+    """0 for a router in a drawn subnet, else one more than the nearest neighbour's."""
+    tiers = {router.name: 0 for router in model.routers
+             if any(name in subnets for name in router.subnets)}
+    queue = deque(tiers)
+    while queue:
+        router = queue.popleft()
+        for other in _neighbours(model, router):
+            if other not in tiers:
+                tiers[other] = tiers[router] + 1
+                queue.append(other)
+    return {each.name: tiers.get(each.name, 0) for each in model.routers}
+
+
+def _neighbours(model: Model, router: str) -> list[str]:
+    return [two if one == router else one for _, one, two in model.cables if router in (one, two)]
+
+
+def _apart(sized: Sequence[tuple[float, float, float]]) -> list[float]:
+    """Left edges near the wanted middles, without overlap: half way between two sweeps."""
+    rightwards, edge = [], float("-inf")
+    for x, wide, _ in sized:
+        rightwards.append(max(x - wide / 2, edge))
+        edge = rightwards[-1] + wide + _ROUTERS_APART
+    leftwards, edge = [], float("inf")
+    for x, wide, _ in reversed(sized):
+        leftwards.append(min(x - wide / 2, edge - wide))
+        edge = leftwards[-1] - _ROUTERS_APART
+    return [(one + other) / 2 for one, other in zip(rightwards, reversed(leftwards), strict=True)]
+
+
+# --- cables
 
 #: pixels between a router's lower edge and the first level part of a cable, and between two such
 _FIRST_LEVEL, _LEVELS = 18.0, 10.0
@@ -16,13 +77,13 @@ _FIRST_LEVEL, _LEVELS = 18.0, 10.0
 _PORTS_APART, _CORNER = 20.0, 14.0
 
 
-def find_ports(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace]
+def find_ports(model: Model, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace]
                ) -> None:
     """Fill in where cables leave routers and meet subnets."""
     for subnet in subnets.values():
         _enter(subnet, routers)
     for router in routers.values():
-        _leave(scene, router, subnets, routers)
+        _leave(model, router, subnets, routers)
 
 
 def _enter(subnet: SubnetPlace, routers: dict[str, RouterPlace]) -> None:
@@ -30,7 +91,7 @@ def _enter(subnet: SubnetPlace, routers: dict[str, RouterPlace]) -> None:
     users = sorted((router for router in routers.values()
                     if subnet.subnet.name in router.router.subnets),
                    key=lambda router: router.box.middle)
-    first = subnet.box.x + PAD + cards.subnet_words(subnet.subnet) + 22
+    first = subnet.box.x + PAD + boxes.subnet_words(subnet.subnet) + 22
     last = subnet.box.right - PAD - 12
     spacing = min(40.0, (last - first) / max(1, len(users)))
     for position, user in enumerate(users):
@@ -38,14 +99,14 @@ def _enter(subnet: SubnetPlace, routers: dict[str, RouterPlace]) -> None:
         subnet.entries[user.router.name] = min(max(user.box.middle, low), high)
 
 
-def _leave(scene: Scene, place: RouterPlace, subnets: dict[str, SubnetPlace],
+def _leave(model: Model, place: RouterPlace, subnets: dict[str, SubnetPlace],
            routers: dict[str, RouterPlace]) -> None:
     """Along its edges, in the order of what the cables lead to."""
     name = place.router.name
     down = {subnet: subnets[subnet].entries[name] for subnet in place.router.subnets
             if subnet in subnets}
     up: dict[str, float] = {}
-    for cable, one, two in scene.cables:
+    for cable, one, two in model.cables:
         if name in (one, two):
             other = routers[two if one == name else one]
             (down if other.tier < place.tier else up)[cable] = other.box.middle
@@ -77,18 +138,18 @@ def trunk(routers: dict[str, RouterPlace], elbows: dict[str, int]) -> float:
     return 34 + _LEVELS * len(elbows) if any(not place.tier for place in routers.values()) else 0
 
 
-def lines(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace],
+def cable_lines(model: Model, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace],
           elbows: dict[str, int]) -> dict[tuple[str, str], list[Point]]:
-    """The cables, once all heights are known; by what :class:`Plan` says."""
-    found: dict[tuple[str, str], list[Point]] = {}
+    """The cables, once all heights are known; by what :class:`Layout` says."""
+    lines: dict[tuple[str, str], list[Point]] = {}
     lowest = max((place.box.bottom for place in routers.values() if place.tier == 0), default=0)
     for name, place in routers.items():
         for other, x in place.below.items():
             if other in subnets:
                 level = lowest + _FIRST_LEVEL + _LEVELS * elbows.get(name, 0)
-                found[name, other] = _to_subnet((x, place.box.bottom), subnets[other], name, level)
+                lines[name, other] = _to_subnet((x, place.box.bottom), subnets[other], name, level)
     arcs = 0
-    for cable, one, two in scene.cables:
+    for cable, one, two in model.cables:
         low, high = sorted((routers[one], routers[two]), key=lambda place: place.tier)
         start: Point = (low.above[cable], low.box.y)
         if low.tier == high.tier:
@@ -99,8 +160,8 @@ def lines(scene: Scene, subnets: dict[str, SubnetPlace], routers: dict[str, Rout
             line = [start, (start[0], up), (end[0], up), end]
         else:
             line = [start, (high.below[cable], high.box.bottom)]
-        found[low.router.name, cable] = line
-    return found
+        lines[low.router.name, cable] = line
+    return lines
 
 
 def _to_subnet(start: Point, place: SubnetPlace, router: str, level: float) -> list[Point]:

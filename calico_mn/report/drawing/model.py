@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.model import Node, Router, Subnet, Topology
-from calico_mn.text import plural
+from calico_mn.text import join_some, plural
 
 #: so many nodes of one subnet are drawn; the others are counted
 MOST_NODES = 60
 #: so many interfaces of a router are listed; the others are counted
-MOST_FEET = 8
+MOST_INTERFACES = 8
 #: nodes in the drawing -> pods listed for each of them
 _LISTED = ((4, 8), (16, 4), (MOST_NODES, 0))
 
@@ -53,17 +54,17 @@ class SubnetBox:
 
 @dataclass(frozen=True, slots=True)
 class RouterBox:
-    """A router; ``feet`` are its (subnet, address) lines, ``subnets`` all that it is in."""
+    """A router; ``interfaces`` are its (subnet, address) lines, ``subnets`` all that it is in."""
 
     name: str
-    feet: tuple[tuple[str, str], ...]
+    interfaces: tuple[tuple[str, str], ...]
     subnets: tuple[str, ...]
     pod_routes: bool
     more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Model:
     """All of it. ``cables`` are transit subnets: (name, one router, the other router)."""
 
     name: str
@@ -73,7 +74,7 @@ class Scene:
     summary: str
 
 
-def scene(subject: Topology | Cluster, shown: Collection[str] = ()) -> Scene:
+def model(subject: Topology | Cluster, shown: Collection[str] = ()) -> Model:
     """What is to be drawn; the pods named in ``shown`` are listed in any case.
 
     A Cluster has given addresses; a Topology only knows those that its file names.
@@ -91,8 +92,8 @@ def scene(subject: Topology | Cluster, shown: Collection[str] = ()) -> Scene:
     pods = _pods(subject)
     users: dict[str, list[str]] = {subnet.name: [] for subnet in underlay.subnets}
     for router in underlay.routers:
-        for foot in router.interfaces:
-            users[foot.subnet].append(router.name)
+        for interface in router.interfaces:
+            users[interface.subnet].append(router.name)
     transit = {name for name, routers in users.items()
                if len(routers) == 2 and not by_subnet[name]}
     boxes = tuple(
@@ -102,7 +103,7 @@ def scene(subject: Topology | Cluster, shown: Collection[str] = ()) -> Scene:
                   max(0, len(by_subnet[subnet.name]) - MOST_NODES))
         for subnet in underlay.subnets if subnet.name not in transit)
     knowing = cluster.pod_routers if cluster else {r.name for r in underlay.routers if r.pod_routes}
-    return Scene(underlay.name, boxes,
+    return Model(underlay.name, boxes,
                  tuple(_router(router, router.name in knowing) for router in underlay.routers),
                  tuple((name, users[name][0], users[name][1])
                        for name in by_subnet if name in transit),
@@ -111,33 +112,35 @@ def scene(subject: Topology | Cluster, shown: Collection[str] = ()) -> Scene:
 
 
 def _pods(subject: Topology | Cluster) -> dict[str, list[PodBox]]:
-    found: dict[str, list[PodBox]] = {}
+    pods: dict[str, list[PodBox]] = {}
     if isinstance(subject, Cluster):
         for key, endpoint in subject.endpoints.items():
-            found.setdefault(endpoint.node, []).append(PodBox(key, str(endpoint.address)))
+            pods.setdefault(endpoint.node, []).append(PodBox(key, str(endpoint.address)))
     else:
         for pod in subject.pods:
-            found.setdefault(pod.node, []).append(PodBox(pod.key, str(pod.ip or "")))
-    return found
+            pods.setdefault(pod.node, []).append(PodBox(pod.key, str(pod.ip or "")))
+    return pods
 
 
 def _node(node: Node, cluster: Cluster | None, pods: list[PodBox], listed: int,
           shown: Collection[str]) -> NodeBox:
     facts = [("eth0", str(node.address))]
     if cluster:
-        tunnel = cluster.tunnel_address(node.name)
-        facts.append(("tunl0", str(tunnel) if tunnel else "no address"))
+        tunnels = cluster.tunnel_addresses(node.name)
+        facts += [(tunnel.device, str(address)) for tunnel, address in tunnels.items()] or [
+            (IPIP.device, "no address")]
         facts += _blocks([str(block) for block in cluster.ipam.blocks(node.name)])
     busy = any(pod.key in shown for pod in pods)
     if len(pods) <= listed:
         return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
-    kept = [pod for pod in pods if pod.key in shown]
-    kept += [pod for pod in pods if pod.key not in shown][:max(0, listed - 1 - len(kept))]
-    rest = [pod.address for pod in pods if pod not in kept]
+    listed_pods = [pod for pod in pods if pod.key in shown]
+    listed_pods += [pod for pod in pods if pod.key not in shown][
+        :max(0, listed - 1 - len(listed_pods))]
+    rest = [pod.address for pod in pods if pod not in listed_pods]
     if len(rest) == 1:  # the fold would take more room than the pod
         return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
-    return NodeBox(node.name, tuple(facts), tuple(pod for pod in pods if pod in kept), len(rest),
-                   _span(rest), busy)
+    return NodeBox(node.name, tuple(facts),
+                   tuple(pod for pod in pods if pod in listed_pods), len(rest), _span(rest), busy)
 
 
 def _blocks(blocks: list[str]) -> Iterable[tuple[str, str]]:
@@ -159,30 +162,29 @@ def _span(addresses: list[str]) -> str:
 
 
 def _subnet_facts(subnet: Subnet) -> str:
-    words = [str(subnet.cidr), f"MTU {subnet.mtu}"]
+    facts = [str(subnet.cidr), f"MTU {subnet.mtu}"]
     if subnet.link.rate:
         rate = subnet.link.rate
-        words.append(f"{rate / 1000:g} Gbit/s" if rate >= 1000 else f"{rate:g} Mbit/s")
+        facts.append(f"{rate / 1000:g} Gbit/s" if rate >= 1000 else f"{rate:g} Mbit/s")
     if subnet.link.delay:
-        words.append(f"{subnet.link.delay:g} ms")
-    return " \u00b7 ".join(words)
+        facts.append(f"{subnet.link.delay:g} ms")
+    return " \u00b7 ".join(facts)
 
 
 def _router(router: Router, knows: bool) -> RouterBox:
-    feet = tuple((foot.subnet, str(foot.address)) for foot in router.interfaces)
-    kept = feet if len(feet) <= MOST_FEET else feet[:MOST_FEET - 1]
-    return RouterBox(router.name, kept, tuple(foot.subnet for foot in router.interfaces), knows,
-                     len(feet) - len(kept))
+    interfaces = tuple((each.subnet, str(each.address)) for each in router.interfaces)
+    listed = interfaces if len(interfaces) <= MOST_INTERFACES else interfaces[:MOST_INTERFACES - 1]
+    return RouterBox(router.name, listed, tuple(subnet for subnet, _ in interfaces), knows,
+                     len(interfaces) - len(listed))
 
 
 def _summary(boxes: Iterable[SubnetBox], routers: Collection[Router], nodes: int, pods: int,
              transit: int, by_subnet: dict[str, list[Node]]) -> str:
     """A paragraph for those who do not see the drawing."""
-    where = "; ".join(f"{box.name} ({box.facts}): "
-                      f"{', '.join(node.name for node in by_subnet[box.name][:MOST_FEET])}"
-                      + (f" and {len(by_subnet[box.name]) - MOST_FEET} more"
-                         if len(by_subnet[box.name]) > MOST_FEET else "")
-                      for box in boxes if by_subnet[box.name])
+    where = "; ".join(
+        f"{box.name} ({box.facts}): "
+        + join_some([node.name for node in by_subnet[box.name]], MOST_INTERFACES)
+        for box in boxes if by_subnet[box.name])
     between = f", {transit} transit subnets between routers" if transit else ""
     return (f"{plural(nodes, 'node')} with {plural(pods, 'pod')},"
             f" {plural(len(routers), 'router')}{between}. {where}.")

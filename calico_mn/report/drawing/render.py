@@ -1,0 +1,230 @@
+"""A laid out drawing as SVG: style, subnets, routers, nodes, ways of packets over them. Pure.
+
+The style sheet is for light and dark paper; the colours of modes are the palette's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from calico_mn.report import palette, svg
+from calico_mn.report.drawing import boxes
+from calico_mn.report.drawing.boxes import Box, NodePlace, RouterPlace, Sizes, SubnetPlace
+from calico_mn.report.drawing.model import PodBox
+from calico_mn.report.drawing.paths import PodPath, Track
+from calico_mn.report.svg import MONO, SANS, element, fitted, polyline, text
+
+_LIGHT = {"ink": "#1c2430", "soft": "#5b6675", "line": "#c3cbd6", "cable": "#7f8b9b",
+          "surface": "#ffffff", "band": "#f3f5f8", "card": "#ffffff", "chip": "#eaf0f7",
+          "dot": "#8fa9c8", "good": "#1a7f4b", "bad": "#b3261e"}
+_DARK = {"ink": "#e8ecf1", "soft": "#a3aebc", "line": "#465161", "cable": "#8b97a7",
+         "surface": "#171c23", "band": "#1f262f", "card": "#28313c", "chip": "#34404e",
+         "dot": "#7592b3", "good": "#4cc38a", "bad": "#ff8078"}
+
+
+def _variables(colours: dict[str, str]) -> str:
+    return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+
+def _with_plain_colours(rules: str) -> str:
+    """Before each colour from a variable the colour itself: librsvg and others know no variables
+    and would paint everything black."""
+    return re.sub(r"(fill|stroke):var\(--(\w+)\)",
+                  lambda match: f"{match[1]}:{_LIGHT[match[2]]};{match[0]}", rules)
+
+
+CSS = _with_plain_colours(f"""
+.cluster{{{_variables(_LIGHT)}}}
+@media screen and (prefers-color-scheme:dark){{.cluster{{{_variables(_DARK)}}}}}
+.cluster text{{font-family:{SANS};font-size:12px;fill:var(--ink)}}
+.cluster .paper{{fill:var(--surface)}}
+.cluster .subnet{{fill:var(--band);stroke:var(--line)}}
+.cluster .bus{{stroke:var(--soft);stroke-width:4;stroke-linecap:round}}
+.cluster .cable,.cluster .stub{{fill:none;stroke:var(--cable);stroke-width:1.5}}
+.cluster .join{{fill:var(--soft)}}
+.cluster .node,.cluster .router{{fill:var(--card);stroke:var(--line)}}
+.cluster .router{{stroke:var(--soft);stroke-width:1.5}}
+.cluster .pod{{fill:var(--chip)}}
+.cluster .dots{{fill:var(--dot)}}
+.cluster .knows{{fill:var(--good)}}
+.cluster .knows-not{{fill:none;stroke:var(--soft);stroke-width:1.5}}
+.cluster .name{{font-size:14px;font-weight:600}}
+.cluster .fact,.cluster .dim{{fill:var(--soft)}}
+.cluster .mono,.cluster .mono-dim{{font-family:{MONO}}}
+.cluster .mono-dim{{font-size:11.5px;fill:var(--soft)}}
+.cluster .way{{fill:none;stroke-width:2.5}}
+.cluster .tube{{fill:none;stroke-width:10}}
+.cluster .bore{{fill:none;stroke:var(--surface);stroke-width:7}}
+.cluster .lost{{stroke:var(--bad);stroke-width:3;stroke-linecap:round}}
+.cluster .badge{{font-size:11px;font-weight:700;fill:#fff}}
+""")
+
+
+# --- subnets, routers, nodes
+
+def subnet(place: SubnetPlace) -> str:
+    """Its band with name and facts, and the line that stands for its switch."""
+    box, left = place.box, place.box.x + boxes.PAD
+    inner = box.width - 2 * boxes.PAD
+    parts = [
+        element("rect", class_="subnet", x=box.x, y=box.y, width=box.width, height=box.height,
+                rx=10.0),
+        text(left, box.y + 23, fitted(place.subnet.name, inner, boxes.NAME, bold=True), "name",
+             whole=place.subnet.name),
+        text(left, box.y + 41, place.subnet.facts, "fact"),
+        element("path", class_="bus", d=f"M{svg.number(left)} {svg.number(place.bus)}"
+                                        f"H{svg.number(box.right - boxes.PAD)}"),
+    ]
+    if not place.subnet.nodes:
+        parts.append(text(left, place.bus + 20, "no nodes", "dim"))
+    if place.subnet.more:
+        parts.append(text(left, box.bottom - 12, f"and {place.subnet.more:,} more nodes", "dim"))
+    return element("g", *parts)
+
+
+def stubs(place: SubnetPlace) -> str:
+    """From the bus to each card: from above in the first row, else along its left."""
+    lines = []
+    for node in place.nodes:
+        if node.row == 0:
+            x = node.box.middle
+            lines.append(f"M{svg.number(x)} {svg.number(place.bus)}V{svg.number(node.box.y)}")
+        else:
+            x, y = node.box.x - 8, node.box.y + 17
+            lines.append(f"M{svg.number(x)} {svg.number(place.bus)}V{svg.number(y)}"
+                         f"H{svg.number(node.box.x)}")
+    joins = "".join(element("circle", class_="join", cx=x, cy=place.bus, r=3.5)
+                    for x in place.entries.values())
+    return (element("path", class_="stub", d="".join(lines)) if lines else "") + joins
+
+
+def router(place: RouterPlace) -> str:
+    """Its card: whether it knows the pods' routes, and its interfaces."""
+    box, content = place.box, place.router
+    left = box.x + boxes.PAD
+    known = boxes.KNOWS if content.pod_routes else boxes.KNOWS_NOT
+    parts = [element("rect", class_="router", x=box.x, y=box.y, width=box.width,
+                     height=box.height, rx=8.0),
+             element("circle", class_="knows" if content.pod_routes else "knows-not",
+                     cx=left + 4, cy=box.y + 36, r=4.0),
+             text(left, box.y + 20, fitted(content.name, box.width - 2 * boxes.PAD, boxes.NAME,
+                                           bold=True), "name", whole=content.name),
+             text(left + 15, box.y + 40, known, "dim")]
+    column = boxes.interface_column(content)
+    for line, (name, address) in enumerate(content.interfaces):
+        y = box.y + 59 + line * boxes.LINE
+        parts.append(text(left, y, address, "mono"))
+        parts.append(text(left + column, y, fitted(name, 120, boxes.FACT), "dim", whole=name))
+    if content.more:
+        parts.append(text(left, box.y + 59 + len(content.interfaces) * boxes.LINE,
+                          boxes.more(content), "dim"))
+    return element("g", *parts)
+
+
+def node(place: NodePlace, sizes: Sizes, ends: Mapping[str, str]) -> str:
+    """Its card with facts and pods; ``ends`` are the modes of the ways that end at a pod."""
+    box, content = place.box, place.node
+    left = box.x + sizes.left(content)
+    parts = [element("rect", class_="node", x=box.x, y=box.y, width=box.width, height=box.height,
+                     rx=8.0),
+             text(left, box.y + 21, whole=content.name, class_="name", words=fitted(
+                 content.name, sizes.room(content), boxes.NAME, bold=True))]
+    for line, (label, value) in enumerate(content.facts):
+        y = box.y + boxes.HEAD + 13 + line * boxes.LINE
+        parts.append(text(left, y, label, "dim"))
+        parts.append(text(left + boxes.LABEL, y, value, "mono"))
+    for position, pod in enumerate(content.pods):
+        pad = boxes.CHIP_PAD + (4 if content.busy else 0)
+        colour = palette.MODES.get(ends.get(pod.key, ""))
+        parts.append(_pod(pod, place.chip(position, sizes), pad, sizes.tall, colour))
+    if content.folded:
+        parts.append(_folded(place, sizes))
+    return element("g", *parts)
+
+
+def _pod(pod: PodBox, chip: Box, pad: float, tall: bool, colour: str | None) -> str:
+    """A listed pod; framed in ``colour`` where a way of a mode begins or ends."""
+    room = chip.width - pad - boxes.CHIP_PAD
+    below = (chip.x + pad, chip.y + 32, "mono-dim", None)
+    beside = (chip.x + chip.width - boxes.CHIP_PAD, chip.y + 16, "mono-dim", "end")
+    x, y, class_, anchor = below if tall else beside
+    return (element("rect", class_="pod", x=chip.x, y=chip.y, width=chip.width,
+                    height=chip.height, rx=5.0,
+                    style=f"stroke:{colour};stroke-width:1.5" if colour else None)
+            + text(chip.x + pad, chip.y + 16, fitted(pod.key, room, boxes.POD), "pod-name",
+                   whole=pod.key)
+            + text(x, y, pod.address, class_, anchor=anchor))
+
+
+def _folded(place: NodePlace, sizes: Sizes) -> str:
+    """The pods that are not listed: their number, a dot for each, and their addresses."""
+    node = place.node
+    area = place.chip(len(node.pods), sizes)
+    area.height = boxes.folded_height(node, sizes) - boxes.CHIP_GAP
+    x, y = area.x + boxes.CHIP_PAD, area.y + 24
+    count = f"{node.folded:,} {'more ' if node.pods else ''}{'pod' if node.folded == 1 else 'pods'}"
+    parts = [element("rect", class_="pod", x=area.x, y=area.y, width=area.width,
+                     height=area.height, rx=5.0), text(x, area.y + 16, count, "pod-name")]
+    if boxes.dot_rows(node, sizes):
+        columns = boxes.dot_columns(sizes)
+        dots = "".join(f"M{svg.number(x + dot % columns * boxes.DOT)}"
+                       f" {svg.number(y + dot // columns * boxes.DOT)}h5.4v5.4h-5.4z"
+                       for dot in range(node.folded))
+        parts.append(element("path", class_="dots", d=dots))
+    if node.span:
+        parts.append(text(x, area.y + area.height - 7, node.span, "mono-dim"))
+    return element("g", *parts)
+
+
+# --- ways of packets
+
+#: for what is none of the three modes
+_OTHER = "#767676"
+
+
+def track(path: PodPath, line: Track) -> str:
+    """A way, in a tube where a tunnel surrounds it."""
+    colour = _colour(path.mode)
+    parts = [element("path", class_="way", stroke=colour, d=polyline(list(part), 5))
+             for part in (line.head, line.tail) if part]
+    if line.middle:
+        middle = polyline(list(line.middle), 5)
+        if path.tunnelled:
+            parts += [element("path", class_="tube", stroke=colour, d=middle),
+                      element("path", class_="bore", d=middle)]
+        parts.append(element("path", class_="way", stroke=colour, d=middle))
+    start = line.head[0]
+    parts.append(element("circle", fill=colour, cx=start[0], cy=start[1], r=3.0))
+    return element("g", *parts)
+
+
+def mark(path: PodPath, track: Track, number: int) -> str:
+    """Its number where it ends, beside a cross where the packets are lost."""
+    colour = _colour(path.mode)
+    x, y = track.end
+    if path.lost_at:
+        return _cross(x, y) + _badge(x + 18, y, number, colour)
+    return _badge(x, y, number, colour)
+
+
+def _colour(mode: str) -> str:
+    return palette.MODES.get(mode, _OTHER)
+
+
+def _cross(x: float, y: float) -> str:
+    d = "".join(f"M{svg.number(x - 5 * side)} {svg.number(y - 5)}"
+                f"L{svg.number(x + 5 * side)} {svg.number(y + 5)}" for side in (1, -1))
+    return element("circle", class_="paper", cx=x, cy=y, r=8.0) + element("path", class_="lost",
+                                                                         d=d)
+
+
+def _badge(x: float, y: float, number: int, colour: str) -> str:
+    return (element("circle", fill=colour, cx=x, cy=y, r=8.0)
+            + element("text", str(number), class_="badge", x=x, y=y + 4, text_anchor="middle"))
+
+
+def legend(y: float, number: int, mode: str, note: str) -> str:
+    """A line below the drawing that says what the way of this number is."""
+    colour = _colour(mode)
+    return _badge(28, y, number, colour) + text(44, y + 4, note, "fact")
