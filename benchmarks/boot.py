@@ -36,7 +36,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from types import FrameType
 
 try:
     import figures
@@ -95,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     if os.geteuid() != 0:
         sys.exit("boot.py: making network namespaces needs root: run this with sudo")
-    signal.signal(signal.SIGTERM, _interrupt)
+    machine.interrupt_by(signal.SIGTERM)
     out = figures.console()
     about = figures.environment()
     out.print(figures.heading("boot", about))
@@ -241,10 +240,6 @@ def end(process: subprocess.Popen[str]) -> None:
         process.communicate()
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 # ---------------------------------------------------------------- results

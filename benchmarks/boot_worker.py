@@ -11,7 +11,6 @@ import json
 import signal
 import sys
 import time
-from types import FrameType
 
 import machine
 from clusters import Size, ping_pairs, topology
@@ -99,13 +98,8 @@ def _expect(answered: bool, source: str, target: str, output: str) -> None:
         raise RuntimeError(f"no answer from {target} to {source}: {output.strip()}")
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    machine.interrupt_by(signal.SIGINT, signal.SIGTERM)
     try:
         machine.end_with_parent(int(sys.argv[3]))
         sys.exit(main(sys.argv[1], Size.parse(sys.argv[2])))

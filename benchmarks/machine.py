@@ -14,6 +14,12 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def interrupt_by(*numbers: signal.Signals) -> None:
+    """Have these signals interrupt the process as Ctrl-C does, also if they were ignored before."""
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+
+
 def end_with_parent(parent: int) -> None:
     """Be interrupted when the process that started us dies, however it does."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

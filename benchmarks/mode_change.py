@@ -25,10 +25,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from types import FrameType
 
 try:
     import figures
+    import machine
     from clusters import Size, topology
     from rich.console import Console
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     if os.geteuid() != 0:
         sys.exit("mode_change.py: making network namespaces needs root: run this with sudo")
-    signal.signal(signal.SIGTERM, _interrupt)
+    machine.interrupt_by(signal.SIGTERM)
     out, about = figures.console(), figures.environment()
     out.print(figures.heading("mode change", about))
     changes: list[Change] = []
@@ -106,10 +106,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="a pod on each (100)")
     parser.add_argument("--rounds", type=whole, default=5, help="six transitions in each (5)")
     return parser.parse_args(argv)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def tour(net: CalicoNet, number: int, changes: list[Change]) -> None:

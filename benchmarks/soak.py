@@ -26,10 +26,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 try:
     import figures
+    import machine
     import soak_parts
     from rich.console import Console
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit("soak.py: making network namespaces needs root: run this with sudo")
     if _INSIDE not in os.environ:
         return _in_namespaces()
-    signal.signal(signal.SIGTERM, _interrupt)
+    machine.interrupt_by(signal.SIGTERM)
     soak_parts.own_run()
     out, about = figures.console(), figures.environment()
     out.print(figures.heading(f"soak, seed {options.seed}", about))
@@ -126,10 +126,6 @@ def _parts(text: str) -> tuple[str, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"no such part: {', '.join(map(repr, sorted(unknown)))}")
     return parts
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -32,11 +32,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, median_grouped
-from types import FrameType
 from typing import Any
 
 try:
     import figures
+    import machine
     from clusters import Size, topology
     from rich.console import Console
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [p for p in ("iperf3", "ping") if shutil.which(p) is None]
     if missing:
         sys.exit(f"tunnel.py: {' and '.join(missing)} not found; run ./install.sh")
-    signal.signal(signal.SIGTERM, _interrupt)
+    machine.interrupt_by(signal.SIGTERM)
     out, about = figures.console(), figures.environment()
     out.print(figures.heading("tunnel", about))
     samples: list[Sample] = []
@@ -112,10 +112,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pings", type=whole, default=300, help="round trips of each ping (300)")
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto")
     return parser.parse_args(argv)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 # ---------------------------------------------------------------- measuring
