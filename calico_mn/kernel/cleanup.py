@@ -1,13 +1,13 @@
-"""What runs that were killed left behind: their directories, and programs that they had started.
+"""Removes what killed runs left behind: their directories, and programs that they had started.
 
 Namespaces, devices, mounts and eBPF programs need no removal: the kernel ends them with the last
 process that holds them. Only what provably belongs to a dead run is touched, and a run is dead when
-its process is gone. The neighbour-table limit that they had raised is given back. Two marks tell
-whose a program is: the run's logs, mounted where no other program has them; and, for programs that
-have changed their mounts, the run's identity in the environment that they were started with. That
-counts only away from the machine's own network: people set the same variable in their terminals, to
-say which run they mean, and what they start there is theirs. Neither names of programs nor what a
-``run.json`` says play a part.
+its process is gone. A neighbour-table limit that it had raised is given back. A program belongs to
+a run if it has the run's logs among its mounts, as no other program has; or, since a program can
+change its mounts, if the environment that it was started with names the run. The environment counts
+only outside the machine's own network: people set the same variable in a terminal to choose a run,
+and programs that they start there are theirs. Names of programs and the content of ``run.json``
+play no part.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from functools import partial
 from calico_mn.kernel import neighbour_quota, processes, registry, runs, runtime_dir
 from calico_mn.kernel.netns import LOGS_SEEN, MARK
 
-# Programs may start others while they are being ended; and one that ends by itself while it is
-# looked for may have left another that was not there yet. So only two looks in vain are an end.
+# Programs may start others while they are being ended, and one that ends by itself during a search
+# may have started another that the search missed. So two searches without a result end it.
 _ROUNDS = 8
-_IN_VAIN = 2
+_EMPTY_ROUNDS = 2
 # proc(5), mountinfo: the mounted directory within its file system, and where it is mounted.
 _LOGS = re.compile(
     rf"^\d+ \d+ \S+ \S*/calico-mn(?:-runs-\w+)?/({registry.IDENTITY.pattern})/logs/\S+"
@@ -36,19 +36,19 @@ class Removed:
     """What was removed of one dead run: its name, its programs as (pid, command name).
 
     ``neighbour_limit`` is the machine's neighbour-table limit before and after, if it was given
-    back for dead runs; the last one's entry tells. ``kept`` is why the directory could not be
-    removed, or empty.
+    back for dead runs; it is in the last one's entry. ``failure`` is why the directory could not
+    be removed, or empty.
     """
 
     run: str
     identity: str
     programs: tuple[tuple[int, str], ...]
     neighbour_limit: tuple[int, int] | None = None
-    kept: str = ""
+    failure: str = ""
 
 
 def remove_before_start() -> tuple[Removed, ...]:
-    """As :func:`remove_all`, if a dead run's directory is there; else it costs next to nothing."""
+    """As :func:`remove_all` if a dead run's directory is there; else it takes next to no time."""
     if any(run.status == registry.DEAD for run in registry.runs()):
         return remove_all()
     neighbour_quota.restore_limit()
@@ -56,28 +56,29 @@ def remove_before_start() -> tuple[Removed, ...]:
 
 
 def remove_all() -> tuple[Removed, ...]:
-    """Remove what every dead run left; what there was of each. Needs root.
+    """Remove what dead runs left behind; what was removed of each. Needs root.
 
-    Directories go last, so that whoever is stopped half-way leaves them for the next one to find.
+    Directories go last: if this process is killed before, the next clean-up finds them.
     """
     ended: dict[str, list[tuple[int, str]]] = {}
-    in_vain = 0
+    empty = 0
     for _ in range(_ROUNDS):
         dead = _dead()
         programs = _orphans(dead)
-        for identity, found in programs.items():
-            ended.setdefault(identity, []).extend(found)
-        in_vain = 0 if programs else in_vain + 1
-        if in_vain == _IN_VAIN:
+        for identity, orphans in programs.items():
+            ended.setdefault(identity, []).extend(orphans)
+        empty = 0 if programs else empty + 1
+        if empty == _EMPTY_ROUNDS:
             break
         processes.kill_by_id({pid: partial(_belongs_to, pid, identity)
-                              for identity, found in programs.items() for pid, _name in found})
+                              for identity, orphans in programs.items()
+                              for pid, _name in orphans})
     given_back = neighbour_quota.restore_limit()
     names = {identity: run.name for identity, run in dead.items()}
-    kept = {identity: runs.remove_dead(identity) for identity in dead}
+    failures = {identity: runs.remove_dead(identity) for identity in dead}
     removed = [Removed(names.get(identity, identity), identity,
                        tuple(dict.fromkeys(ended.get(identity, ()))),
-                       kept=kept.get(identity, ""))
+                       failure=failures.get(identity, ""))
                for identity in dict.fromkeys([*dead, *ended])]
     if given_back and removed:
         removed[-1] = replace(removed[-1], neighbour_limit=given_back)
@@ -85,37 +86,38 @@ def remove_all() -> tuple[Removed, ...]:
 
 
 def _dead() -> dict[str, registry.FoundRun]:
-    """The dead runs; no run is half-way through making its directory meanwhile."""
+    """The dead runs, read while no other process is creating a run's directory."""
     root = runtime_dir.find()
     if root is None or not root.exists():
         return {}
     with runtime_dir.locked():
-        found = registry.runs()
-    return {run.identity: run for run in found if run.status == registry.DEAD}
+        existing = registry.runs()
+    return {run.identity: run for run in existing if run.status == registry.DEAD}
 
 
 def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int, str]]]:
     """Programs of dead runs, also of those whose directory has gone: identity -> programs."""
-    here, homes = processes.namespace("pid"), _homes()
+    numbering, homes = processes.namespace("pid"), _homes()
     own_users = processes.namespace("user")
     living = [run for run in registry.runs() if run.status != registry.DEAD]
     spared = {run.identity for run in living}
     # Started from inside another run, a process carries that run's mark and keeps its own run.
     keepers = {run.pid for run in living} | {os.getpid()}
-    found: dict[str, list[tuple[int, str]]] = {}
+    orphans: dict[str, list[tuple[int, str]]] = {}
     for pid in processes.all_pids():
         if pid in keepers:
             continue
         identity = _run_of(pid, homes)
-        if not identity or identity in spared or processes.namespace("pid", pid) != here:
+        if not identity or identity in spared or processes.namespace("pid", pid) != numbering:
             continue
-        # Without a directory only the number tells whose it was: it must be nobody's today. And
-        # a number of ours may be that of a run in another user namespace, in another place.
+        # Without a directory only the process number tells the run: no process may have it now.
+        # And a process of ours may have the number of a run in another user namespace, whose
+        # directory is elsewhere.
         keeper = int(identity.partition("-")[0])
         is_free = processes.has_ended(keeper)
         if is_free or (identity in dead and processes.namespace("user", keeper) == own_users):
-            found.setdefault(identity, []).append((pid, processes.name_of(pid)))
-    return found
+            orphans.setdefault(identity, []).append((pid, processes.name_of(pid)))
+    return orphans
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def _homes() -> _Homes:
 def _run_of(pid: int, homes: _Homes) -> str:
     """The run that a process belongs to, or ``""``."""
     if processes.namespace("mnt", pid) not in (None, homes.mounts):
-        # In a run that was started inside another one, both are there; the later one counts.
+        # A run that was started inside another one sees the logs of both: the later mount counts.
         logs = _LOGS.findall(processes.mounts_of(pid))
         if logs:
             return str(logs[-1][0])

@@ -51,8 +51,7 @@ def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
 
 
 def restore_signals() -> None:
-    """Before this process becomes another program: reset what Python ignores and nobody asked for.
-    """
+    """Before this process becomes another program: reset the signals that Python itself ignores."""
     for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
 
@@ -150,7 +149,7 @@ def kill_by_id(still_right: Mapping[int, Callable[[], bool]]) -> None:
     """Kill processes that are not children of ours, unless a number went to another meanwhile.
 
     Each one's ``still_right`` looks at /proc again once a descriptor is held: if that is not the
-    process's own, then the process has ended, and a signal by the descriptor reaches nobody.
+    process's own, then the process has ended, and a signal by the descriptor reaches no process.
     Returns when all have ended, or after a second.
     """
     held: list[int] = []
@@ -222,18 +221,18 @@ def end_in_namespaces(inodes: Collection[int]) -> None:
     """
     if not inodes:
         return
-    asked = [pid for pid in _inside(inodes) if _has_terminal(pid)]
-    for number, pids in ((signal.SIGHUP, asked), (signal.SIGCONT, asked)):
-        for pid in pids:
+    at_terminals = [pid for pid in _inside(inodes) if _has_terminal(pid)]
+    for number in (signal.SIGHUP, signal.SIGCONT):
+        for pid in at_terminals:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
     deadline = time.monotonic() + _TERMINAL_GRACE_S
-    while time.monotonic() < deadline and any(start_time(pid) is not None for pid in asked):
+    while time.monotonic() < deadline and any(start_time(pid) is not None for pid in at_terminals):
         time.sleep(0.01)
-    # A program may have begun another one since it was looked for.
+    # A program may have started another one since the last look.
     deadline = time.monotonic() + _GRACE_S
-    while (found := _inside(inodes)) and time.monotonic() < deadline:
-        for pid in found:
+    while (running := _inside(inodes)) and time.monotonic() < deadline:
+        for pid in running:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(_LOOK_S)
@@ -247,13 +246,7 @@ def _has_terminal(pid: int) -> bool:
 
 def _inside(inodes: Collection[int]) -> list[int]:
     """The processes whose network namespace is one of ``inodes``, other than ourselves."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        if namespace("net", int(entry)) in inodes:
-            found.append(int(entry))
-    return found
+    return [pid for pid in all_pids() if pid != os.getpid() and namespace("net", pid) in inodes]
 
 
 def is_limit(number: int | None) -> bool:

@@ -1,7 +1,7 @@
-"""The runs that are found on disk: who keeps them, and whether that process lives.
+"""The runs on disk: their records, their processes, and whether those are alive.
 
-Reading only, for any process; :mod:`calico_mn.kernel.runs` is the side that keeps a run. What a
-``run.json`` says is shown, and believed of nothing that anybody could be harmed by: a run's
+Any process may read them; :mod:`calico_mn.kernel.runs` is the side that writes. The text of a
+``run.json`` is displayed, but no process is ended and nothing is removed because of it: a run's
 process is the one in its directory's name, and holds a lock on that directory while it lives.
 """
 
@@ -61,13 +61,13 @@ class FoundRun:
         its own, such as an experiment; ``elsewhere``: kept in another container or user
         namespace, so that nothing can be asked of it; ``dead``: its process is gone.
         """
-        here, held = processes.namespace("pid"), is_held(self.path)
-        # A record that is missing or unreadable says not even where its process is.
-        if self.record.get("pid_namespace", None if held else here) != here:
+        numbering, held = processes.namespace("pid"), is_held(self.path)
+        # Without a readable record the process may be in any PID namespace.
+        if self.record.get("pid_namespace", None if held else numbering) != numbering:
             return ELSEWHERE if held or not self.record.get("locked") else DEAD
         started = processes.start_time(self.pid)
         if started is None:
-            # Where /proc hides other people's processes (hidepid), this one may live all the same.
+            # Where /proc hides other users' processes (hidepid), this one may still be alive.
             return DEAD if processes.has_ended(self.pid) else PRIVATE
         if self.record.get("process_started", started) != started and not held:
             return DEAD
@@ -91,7 +91,7 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        # Who looks takes a shared lock: two that look at once do not mistake each other for it.
+        # A shared lock: two processes that look at once do not take each other for the run's.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -113,14 +113,14 @@ def runs() -> list[FoundRun]:
         return []
     except OSError as error:
         raise ClusterError(f"{root} cannot be read: {error.strerror}") from None
-    found = [FoundRun(path, record) for path in paths if (record := _record(path)) is not None]
-    return sorted(found, key=lambda run: (run.record.get("started", ""), run.identity))
+    readable = [FoundRun(path, record) for path in paths if (record := _record(path)) is not None]
+    return sorted(readable, key=lambda run: (run.record.get("started", ""), run.identity))
 
 
 def _record(path: Path) -> Mapping[str, Any] | None:
-    """What ``run.json`` says; nothing before it is written, None for what is no run (any more).
+    """The content of ``run.json``, empty before it is written; None if it is not a run's directory.
 
-    A run's directory has a record or is empty: whatever else is there belongs to somebody else.
+    A run's directory has a record or is empty: a directory with anything else is not ours.
     """
     try:
         if path.is_symlink() or not path.is_dir():
@@ -151,18 +151,18 @@ def find(wanted: str = "") -> FoundRun:
 
     Raises NotFoundError with what there is.
     """
-    found = runs()
+    existing = runs()
     if not wanted:
-        ready = [run for run in found if run.status == RUNNING]
+        ready = [run for run in existing if run.status == RUNNING]
         if len(ready) == 1:
             return ready[0]
         if ready:
             raise NotFoundError(f"several runs are there: say which one of {_names(ready)}")
         raise NotFoundError("nothing is running: start with 'calico-mn up FILE'")
-    matching = [run for run in found if wanted == run.identity] or [
-        run for run in found if wanted == run.name]
+    matching = [run for run in existing if wanted == run.identity] or [
+        run for run in existing if wanted == run.name]
     if not matching:
-        ready = [run for run in found if run.status == RUNNING]
+        ready = [run for run in existing if run.status == RUNNING]
         raise NotFoundError(f"no run is called {wanted!r}; running: {_names(ready) or 'none'}")
     run = next((run for run in matching if run.status != DEAD), matching[0])
     if run.status != RUNNING:
@@ -179,16 +179,16 @@ def _why_not(run: FoundRun) -> str:
     }[run.status]
 
 
-def _names(found: Sequence[FoundRun]) -> str:
-    return ", ".join(run.name for run in found)
+def _names(listed: Sequence[FoundRun]) -> str:
+    return ", ".join(run.name for run in listed)
 
 
-def new_name(wanted: str, source: str, found: Sequence[FoundRun]) -> str:
+def new_name(wanted: str, source: str, existing: Sequence[FoundRun]) -> str:
     """``wanted``, or the topology file's name, with a number where that is taken.
 
     Raises ClusterError when ``wanted`` is taken or no name for a run.
     """
-    taken = {run.name for run in found}
+    taken = {run.name for run in existing}
     if wanted:
         if not is_label(wanted) or IDENTITY.fullmatch(wanted):
             raise ClusterError(f"{wanted!r} is no name for a run: take up to 63 lower-case letters,"

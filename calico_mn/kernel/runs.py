@@ -137,7 +137,7 @@ def remove_dead(identity: str) -> str:
 
 
 def _delete(path: Path) -> None:
-    """The record last: without it, what is left half-way would count as somebody else's."""
+    """Delete the record last: a directory without one that is not empty is not taken for ours."""
     for entry in sorted(path.iterdir(), key=lambda entry: entry.name == registry.RECORD):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -1,13 +1,13 @@
-"""Where the directories of runs lie: one place for all runs that can find each other.
+"""The directory that holds the directories of all runs: where it is, made, locked and removed.
 
-For root of the machine, and of a container that has a /run of its own, that is /run/calico-mn.
-Root of a user namespace (``unshare -Urnm``) is an ordinary user there, or the machine's root
-without its powers, whose runs are none of its business. Its runs lie below XDG_RUNTIME_DIR if that
-is a directory of its own, else in a directory in /tmp with a name that nobody can foresee: it is
-known again by its owner and mode.
+For root of the machine, and of a container with its own /run, it is /run/calico-mn. Root of a user
+namespace (``unshare -Urnm``) is an ordinary user outside, or the machine's root without its
+capabilities, and must not see the machine's runs: its own are below XDG_RUNTIME_DIR if that
+directory is private, else in a directory in /tmp with a random name, which is recognized by its
+owner and mode.
 
-The directory is there while a run is, and is made and removed only under its own lock (flock(2)):
-a run that begins finds it, or makes it, and no run that ends removes it meanwhile.
+The directory exists while a run does. It is created and removed only under its own lock
+(flock(2)): a run that starts finds or creates it, and a run that ends does not remove it meanwhile.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _LONGEST = 64
 #: how many numbers there are to map: the first user namespace maps them all
 _ALL_IDS = 2**32 - 1
 _OTHERS = 0o077
-# How long a stop waits for a process that has the lock, which may itself have been stopped.
+# How long a stop waits for the lock: the process that holds it may be suspended.
 _REMOVAL_WAIT_S = 1.0
 _LOCK_PAUSE_S = 0.002
 
 
 def find() -> Path | None:
-    """Where runs are, if any are; the directory need not exist."""
+    """The directory of runs; it need not exist. None if its name is random and it does not."""
     return MACHINE if _is_machines() else _in_runtime_directory() or _in_temporary()
 
 
 def make() -> Path:
-    """The place for runs, made if need be; whose it is, who uses it sees. Raises OSError.
+    """The directory of runs, created if missing; its owner is not checked. Raises OSError.
 
-    Without the lock it may be gone again at once.
+    Without the lock, another process may remove it at any time.
     """
     is_machines = _is_machines()
     path = MACHINE if is_machines else (
@@ -62,18 +62,18 @@ def make() -> Path:
 
 @contextmanager
 def locked() -> Iterator[Path]:
-    """The place for runs, made if need be, for one process at a time.
+    """The directory of runs, created if missing, for one process at a time.
 
-    Whoever chooses a name, makes or removes a directory there, holds this lock. If the place is
-    empty afterwards it is removed. Raises OSError, and UnsupportedError where it is another
-    user's, or others may write to it.
+    Choosing a run's name, and creating or removing a directory in it, needs this lock. If it is
+    empty afterwards it is removed. Raises OSError, and UnsupportedError if it belongs to another
+    user or other users can write to it.
     """
     while True:
         path = make()
         try:
             descriptor = _open(path)
         except FileNotFoundError:
-            continue  # the last run has just ended, and the place with it
+            continue  # the last run has just ended and removed it
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             status = os.fstat(descriptor)
@@ -84,7 +84,7 @@ def locked() -> Iterator[Path]:
                     path.rmdir()
                 continue
             if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-                raise UnsupportedError(f"{path} is not root's alone: somebody else can change what"
+                raise UnsupportedError(f"{path} is not root's alone: another user can change what"
                                        " is in it; look at it, then remove it")
             try:
                 yield path
@@ -97,13 +97,13 @@ def locked() -> Iterator[Path]:
 
 
 def remove_if_empty(path: Path) -> None:
-    """Remove the place for runs unless there is something in it; never under another's lock."""
+    """Remove the directory of runs if it is empty; never while another process has its lock."""
     try:
         descriptor = _open(path)
     except OSError:
         return
     try:
-        # One that was removed meanwhile may have a successor, whose lock this is not.
+        # If it was removed meanwhile there may be a new one of that name, with another lock.
         if _lock_in_time(descriptor) and os.fstat(descriptor).st_nlink:
             with suppress(OSError):
                 path.rmdir()
@@ -116,7 +116,7 @@ def _open(path: Path) -> int:
 
 
 def _lock_in_time(descriptor: int) -> bool:
-    """Lock a directory, unless another process has it for too long."""
+    """Whether the directory is locked now; not if another process holds the lock for too long."""
     deadline = time.monotonic() + _REMOVAL_WAIT_S
     while True:
         try:
@@ -135,7 +135,7 @@ def is_user_namespace() -> bool:
 
 
 def _is_machines() -> bool:
-    """Whether /run is for us: also in a container, whose root is an ordinary user outside."""
+    """Whether /run is ours to use: also in a container, whose root is an ordinary user outside."""
     outside, count = _mapped()
     if count == _ALL_IDS:
         return True
@@ -144,9 +144,9 @@ def _is_machines() -> bool:
 
 @functools.cache
 def _mapped() -> tuple[int, int]:
-    """Who our root is outside of this user namespace, and how many users there are inside.
+    """Root's user id outside of this user namespace, and the number of ids mapped inside it.
 
-    See user_namespaces(7). Without user namespaces there are all, and root is root.
+    See user_namespaces(7). A kernel without user namespaces maps all, and root is root.
     """
     try:
         with open(_UID_MAP, encoding="ascii") as file:
@@ -165,17 +165,18 @@ def _in_runtime_directory() -> Path | None:
 
 def _in_temporary() -> Path | None:
     try:
-        found = [Path(entry) for entry in os.scandir(_TEMPORARY) if _NAME.fullmatch(entry.name)]
+        candidates = [Path(entry) for entry in os.scandir(_TEMPORARY)
+                      if _NAME.fullmatch(entry.name)]
     except OSError:
         return None
-    return next((path for path in sorted(found) if _is_private(path)), None)
+    return next((path for path in sorted(candidates) if _is_private(path)), None)
 
 
 def _new_temporary() -> Path:
-    """A new directory, or the one that another process has made meanwhile.
+    """A new directory, or the one that another process has created meanwhile.
 
-    /tmp is locked for that, so that two processes make one directory, not two. It is everybody's,
-    so another user's lock is not waited for without an end.
+    /tmp is locked, so that two processes create one directory, not two. Any user can lock it, so
+    the wait is bounded.
     """
     descriptor = os.open(_TEMPORARY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -186,10 +187,10 @@ def _new_temporary() -> Path:
 
 
 def _is_private(path: Path) -> bool:
-    """Whether it is a directory, no link to one, of this user and closed to others."""
+    """Whether it is a directory, not a link to one, that only this user can enter."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
-    return (stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-            and not found.st_mode & _OTHERS)
+    return (stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            and not status.st_mode & _OTHERS)

@@ -183,7 +183,7 @@ def _cleanup(options: argparse.Namespace) -> int:
     from calico_mn.kernel import cleanup
 
     removals = cleanup.remove_all()
-    status = FAILED if any(removed.kept for removed in removals) else OK
+    status = FAILED if any(removed.failure for removed in removals) else OK
     if options.json:
         print_json([dataclasses.asdict(removed) for removed in removals])
         return status

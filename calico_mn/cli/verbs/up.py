@@ -69,8 +69,9 @@ def removal(removed: Removed) -> str:
     if removed.neighbour_limit:
         before, now = removed.neighbour_limit
         text += f"; the neighbour-table limit is {now:,} again, from {before:,}"
-    if removed.kept:
-        text += f"; but {runtime_dir.find()}/{removed.identity} cannot be removed: {removed.kept}"
+    if removed.failure:
+        text += (f"; but {runtime_dir.find()}/{removed.identity} cannot be removed:"
+                 f" {removed.failure}")
     return text
 
 
