@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import string
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from calico_mn.model import Topology
 from calico_mn.topology import load_topology, parse_topology
 from calico_mn.topology.documents import IGNORED_KINDS, KINDS
 from calico_mn.topology.problems import MAX_PROBLEMS
-from calico_mn.topology.schema import Field, List
+from calico_mn.topology.schema import Field, Kind, List, Schema
 from calico_mn.topology.yaml_tree import MAX_BYTES
 
 
@@ -161,3 +163,32 @@ def test_problems_come_in_file_order() -> None:
 
 def test_each_kind_is_either_modelled_or_known() -> None:
     assert not [key for key in KINDS if key[1] in IGNORED_KINDS.get(key[0], ())]
+
+
+def schemas(schema: Schema[Any], table: Any) -> Iterator[Schema[Any]]:
+    """A schema, and those of the lists below it."""
+    if table is schema.table:
+        yield schema
+    for entry in table.values():
+        if isinstance(entry, List):
+            yield from schemas(entry, entry.table)
+        elif hasattr(entry, "items"):
+            yield from schemas(schema, entry)
+
+
+def attributes(table: Any) -> Iterator[str]:
+    for entry in table.values():
+        if isinstance(entry, (Field, List)):
+            yield entry.name
+        elif hasattr(entry, "items"):
+            yield from attributes(entry)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_each_attribute_of_a_model_class_is_that_of_a_field(kind: Kind[Any]) -> None:
+    made_of_others = {"multipath_hash", "link"}
+    for schema in schemas(kind, kind.table):
+        names = {field.name for field in dataclasses.fields(schema.model)} - made_of_others
+        assert names <= set(attributes(schema.table))
+    assert not kind.topology or kind.topology in {
+        field.name for field in dataclasses.fields(Topology)}
