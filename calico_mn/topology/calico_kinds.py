@@ -1,7 +1,8 @@
 """The kinds of ``projectcalico.org/v3`` with an effect, and the rules inside one resource.
 
 Field names are those of ``api/pkg/apis/projectcalico/v3`` in Calico's source. A name in no table
-is not one of Calico's, and an error. The rules of an IPPool follow libcalico-go
+is not one of Calico's, and an error. ``r`` are readers of values, ``s`` what a schema is made of
+(:mod:`calico_mn.topology.schema`). The rules of an IPPool follow libcalico-go
 ``lib/clientv3/ippool.go`` and the CEL rules in ``api/pkg/apis/projectcalico/v3/ippool.go``; those
 of the IPAM configuration ``lib/ipam/ipam.go``.
 """
@@ -20,36 +21,26 @@ from calico_mn.model import (
 )
 from calico_mn.text import quote
 from calico_mn.topology import readers as r
+from calico_mn.topology import schema as s
 from calico_mn.topology.problems import Report
-from calico_mn.topology.schema import (
-    META,
-    NAMED,
-    REST,
-    Field,
-    Ignored,
-    Kind,
-    Resource,
-    ignored,
-    resource_table,
-)
 
 API = "projectcalico.org/v3"
 NEVER = EncapsulationMode.NEVER
 
-NODE = Kind(resource_table(NAMED, spec={
+NODE = s.Kind(s.resource_table(s.NAMED, spec={
     "bgp": {
-        "ipv4Address": Field(
+        "ipv4Address": s.Field(
             r.interface, "address",
             "add the node's address and prefix: spec: {bgp: {ipv4Address: 192.168.57.31/24}}"),
-        **ignored("asNumber ipv6Address ipv4IPIPTunnelAddr routeReflectorClusterID"),
+        **s.ignored("asNumber ipv6Address ipv4IPIPTunnelAddr routeReflectorClusterID"),
     },
-    "vxlanTunnelMACAddr": Field(r.mac, "vxlan_mac"),
-    **ignored("addresses orchRefs wireguard ipv4VXLANTunnelAddr ipv6VXLANTunnelAddr "
-              "vxlanTunnelMACAddrV6"),
+    "vxlanTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
+    **s.ignored("addresses orchRefs wireguard ipv4VXLANTunnelAddr ipv6VXLANTunnelAddr "
+                "vxlanTunnelMACAddrV6"),
 }), Node, api=API, name="Node", topology="nodes")
 
 
-def check_pool(report: Report, pool: Resource[IPPool]) -> bool:
+def check_pool(report: Report, pool: s.Resource[IPPool]) -> bool:
     """The rules of one pool, whichever fields or variables describe it."""
     ipip, vxlan = pool.get("ipip_mode", NEVER), pool.get("vxlan_mode", NEVER)
     if vxlan is not NEVER and ipip is not NEVER:
@@ -80,24 +71,24 @@ def check_pool(report: Report, pool: Resource[IPPool]) -> bool:
     return True
 
 
-IP_POOL = Kind(resource_table(NAMED, spec={
-    "cidr": Field(r.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
-    "blockSize": Field(
+IP_POOL = s.Kind(s.resource_table(s.NAMED, spec={
+    "cidr": s.Field(r.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
+    "blockSize": s.Field(
         r.integer(20, 32, "Calico's default is 26: blocks of 64 addresses"), "block_size"),
-    "ipipMode": Field(r.mode, "ipip_mode"),
-    "vxlanMode": Field(r.mode, "vxlan_mode"),
-    "natOutgoing": Field(r.boolean, "nat_outgoing"),
-    "disabled": Field(r.boolean, "disabled"),
-    "nodeSelector": Field(r.text, "node_selector"),
-    "allowedUses": Ignored(("Workload", "Tunnel")),
-    "assignmentMode": Ignored(("Automatic",)),
-    "disableBGPExport": Ignored(("false",)),
-    "namespaceSelector": Ignored(("all()",)),
-    **ignored("ipip nat-outgoing"),
+    "ipipMode": s.Field(r.mode, "ipip_mode"),
+    "vxlanMode": s.Field(r.mode, "vxlan_mode"),
+    "natOutgoing": s.Field(r.boolean, "nat_outgoing"),
+    "disabled": s.Field(r.boolean, "disabled"),
+    "nodeSelector": s.Field(r.text, "node_selector"),
+    "allowedUses": s.Ignored(("Workload", "Tunnel")),
+    "assignmentMode": s.Ignored(("Automatic",)),
+    "disableBGPExport": s.Ignored(("false",)),
+    "namespaceSelector": s.Ignored(("all()",)),
+    **s.ignored("ipip nat-outgoing"),
 }), IPPool, check_pool, api=API, name="IPPool", topology="pools")
 
 
-def _check_affinity(report: Report, affinity: Resource[BlockAffinity]) -> bool:
+def _check_affinity(report: Report, affinity: s.Resource[BlockAffinity]) -> bool:
     """Only a confirmed one is in force."""
     state = "deleted" if affinity.get("deleted") else affinity.get("state", "")
     if state not in ("", "confirmed") and affinity.has("cidr", "node"):
@@ -106,16 +97,16 @@ def _check_affinity(report: Report, affinity: Resource[BlockAffinity]) -> bool:
     return True
 
 
-BLOCK_AFFINITY = Kind(resource_table(META, spec={
-    "cidr": Field(r.ipv4_network, "cidr", "add the block, such as 10.22.138.0/26"),
-    "node": Field(r.subdomain, "node", "add the name of the node that has the block"),
-    "state": Field(r.one_of("", "confirmed", "pending", "pendingDeletion"), "state"),
-    "deleted": Field(r.boolean_or_text, "deleted"),
-    "type": Ignored(("host",)),
+BLOCK_AFFINITY = s.Kind(s.resource_table(s.META, spec={
+    "cidr": s.Field(r.ipv4_network, "cidr", "add the block, such as 10.22.138.0/26"),
+    "node": s.Field(r.subdomain, "node", "add the name of the node that has the block"),
+    "state": s.Field(r.one_of("", "confirmed", "pending", "pendingDeletion"), "state"),
+    "deleted": s.Field(r.boolean_or_text, "deleted"),
+    "type": s.Ignored(("host",)),
 }), BlockAffinity, _check_affinity, api=API, name="BlockAffinity", topology="affinities")
 
 
-def _check_ipam(report: Report, ipam: Resource[IPAMConfiguration]) -> bool:
+def _check_ipam(report: Report, ipam: s.Resource[IPAMConfiguration]) -> bool:
     strict = ipam.get("strict_affinity", False)
     if ipam.get("name", "default") != "default":
         report.add(f"IPAMConfiguration must be named default, not {ipam.get('name')}",
@@ -131,16 +122,16 @@ def _check_ipam(report: Report, ipam: Resource[IPAMConfiguration]) -> bool:
     return True
 
 
-IPAM_CONFIGURATION = Kind(resource_table(META, spec={
-    "strictAffinity": Field(r.boolean, "strict_affinity"),
-    "maxBlocksPerHost": Field(r.integer(0, 2**31 - 1, "0 means no limit"), "max_blocks_per_host"),
-    "autoAllocateBlocks": Field(r.boolean, "auto_allocate"),
-    "kubeVirtVMAddressPersistence": Ignored(),
+IPAM_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
+    "strictAffinity": s.Field(r.boolean, "strict_affinity"),
+    "maxBlocksPerHost": s.Field(r.integer(0, 2**31 - 1, "0 means no limit"), "max_blocks_per_host"),
+    "autoAllocateBlocks": s.Field(r.boolean, "auto_allocate"),
+    "kubeVirtVMAddressPersistence": s.Ignored(),
 }), IPAMConfiguration, _check_ipam, api=API, name="IPAMConfiguration", topology="ipam",
     single="a cluster has one")
 
 
-def _check_felix(report: Report, felix: Resource[FelixConfiguration]) -> bool:
+def _check_felix(report: Report, felix: s.Resource[FelixConfiguration]) -> bool:
     port = felix.get("vxlan_port", 4789)
     if port != 4789:
         report.warn(f"FelixConfiguration spec.vxlanPort {port} has no effect: VXLAN uses UDP port "
@@ -149,15 +140,15 @@ def _check_felix(report: Report, felix: Resource[FelixConfiguration]) -> bool:
 
 
 # Its other fields, about 150 and more in each release, are named in the warning.
-FELIX_CONFIGURATION = Kind(resource_table(
-    {**META, "name": Field(r.subdomain, "name", "the one for all nodes is called default")},
+FELIX_CONFIGURATION = s.Kind(s.resource_table(
+    {**s.META, "name": s.Field(r.subdomain, "name", "the one for all nodes is called default")},
     spec={
-        "ipipMTU": Field(r.mtu("20 less than the uplink's"), "ipip_mtu"),
-        "vxlanMTU": Field(r.mtu("50 less than the uplink's"), "vxlan_mtu"),
-        "vxlanVNI": Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
-        "vxlanPort": Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
-        "vxlanEnabled": Field(r.boolean, "vxlan_enabled"),
-        REST: Ignored(),
+        "ipipMTU": s.Field(r.mtu("20 less than the uplink's"), "ipip_mtu"),
+        "vxlanMTU": s.Field(r.mtu("50 less than the uplink's"), "vxlan_mtu"),
+        "vxlanVNI": s.Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
+        "vxlanPort": s.Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
+        "vxlanEnabled": s.Field(r.boolean, "vxlan_enabled"),
+        s.REST: s.Ignored(),
     },
 ), FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
     single="keep one of them", only="default")

@@ -13,22 +13,10 @@ from ipaddress import IPv4Network
 from calico_mn.model import EncapsulationMode, IPPool
 from calico_mn.text import join, join_some, quote, suggest
 from calico_mn.topology import readers as r
+from calico_mn.topology import schema as s
 from calico_mn.topology.calico_kinds import IP_POOL, NEVER, check_pool
 from calico_mn.topology.kubernetes_kinds import APPS, NAMESPACE, POD_SPEC, TEMPLATE_META
 from calico_mn.topology.problems import NO_MARK, Report
-from calico_mn.topology.schema import (
-    META,
-    REST,
-    Field,
-    Kind,
-    List,
-    Resource,
-    Resources,
-    Special,
-    Unmodelled,
-    ignored,
-    resource_table,
-)
 from calico_mn.topology.yaml_tree import Scalar, Tree
 
 _PREFIX = "CALICO_IPV4POOL_"
@@ -72,34 +60,34 @@ def _block_size(tree: Tree) -> int:
 
 # The variables, each with the attribute of the pool that it sets; empty ones set nothing.
 VARIABLES = {
-    _PREFIX + "CIDR": Field(r.network, "cidr"),
-    _PREFIX + "IPIP": Field(_mode, "ipip_mode"),
-    _PREFIX + "VXLAN": Field(_mode, "vxlan_mode"),
-    _PREFIX + "BLOCK_SIZE": Field(_block_size, "block_size"),
-    _PREFIX + "NAT_OUTGOING": Field(_boolean, "nat_outgoing"),
-    _PREFIX + "NODE_SELECTOR": Field(r.text, "node_selector"),
-    _PREFIX + "DISABLE_BGP_EXPORT": Field(_boolean, "disable_bgp_export"),
-    "NO_DEFAULT_POOLS": Field(_boolean, "no_default_pools"),
+    _PREFIX + "CIDR": s.Field(r.network, "cidr"),
+    _PREFIX + "IPIP": s.Field(_mode, "ipip_mode"),
+    _PREFIX + "VXLAN": s.Field(_mode, "vxlan_mode"),
+    _PREFIX + "BLOCK_SIZE": s.Field(_block_size, "block_size"),
+    _PREFIX + "NAT_OUTGOING": s.Field(_boolean, "nat_outgoing"),
+    _PREFIX + "NODE_SELECTOR": s.Field(r.text, "node_selector"),
+    _PREFIX + "DISABLE_BGP_EXPORT": s.Field(_boolean, "disable_bgp_export"),
+    "NO_DEFAULT_POOLS": s.Field(_boolean, "no_default_pools"),
 }
 
-_ENV = List({
-    "name": Field(r.text, "name"),
-    "value": Field(r.text, "value"),
-    "valueFrom": {REST: Special.BOOKKEEPING},
-}, Unmodelled, name="env")
-_CONTAINERS = List({
-    **ignored(
+_ENV = s.List({
+    "name": s.Field(r.text, "name"),
+    "value": s.Field(r.text, "value"),
+    "valueFrom": {s.REST: s.Special.BOOKKEEPING},
+}, s.Unmodelled, name="env")
+_CONTAINERS = s.List({
+    **s.ignored(
         "args command envFrom image imagePullPolicy lifecycle livenessProbe ports "
         "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
         "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
         "volumeDevices volumeMounts workingDir"
     ),
-    "name": Field(r.text, "name"),
+    "name": s.Field(r.text, "name"),
     "env": _ENV,
-}, Unmodelled, name="containers")
+}, s.Unmodelled, name="containers")
 
 
-def _check_daemon_set(report: Report, daemon_set: Resource[Unmodelled]) -> bool:
+def _check_daemon_set(report: Report, daemon_set: s.Resource[s.Unmodelled]) -> bool:
     """Take the variables of the container calico-node, and put them into ``environment``."""
     environment: dict[str, Scalar] = {}
     for container in daemon_set.entries(_CONTAINERS):
@@ -119,16 +107,16 @@ def _check_daemon_set(report: Report, daemon_set: Resource[Unmodelled]) -> bool:
     return True
 
 
-DAEMON_SET = Kind(resource_table({**META, **NAMESPACE}, spec={
+DAEMON_SET = s.Kind(s.resource_table({**s.META, **NAMESPACE}, spec={
     "template": {
-        "metadata": {**TEMPLATE_META, "annotations": Special.BOOKKEEPING},
-        "spec": {**POD_SPEC, "hostNetwork": Special.BOOKKEEPING, "containers": _CONTAINERS},
+        "metadata": {**TEMPLATE_META, "annotations": s.Special.BOOKKEEPING},
+        "spec": {**POD_SPEC, "hostNetwork": s.Special.BOOKKEEPING, "containers": _CONTAINERS},
     },
-    **ignored("minReadySeconds revisionHistoryLimit selector updateStrategy"),
-}), Unmodelled, _check_daemon_set, api=APPS, name="DaemonSet", only="calico-node")
+    **s.ignored("minReadySeconds revisionHistoryLimit selector updateStrategy"),
+}), s.Unmodelled, _check_daemon_set, api=APPS, name="DaemonSet", only="calico-node")
 
 
-def add_default_pool(report: Report, resources: Resources, environ: Mapping[str, str]) -> None:
+def add_default_pool(report: Report, resources: s.Resources, environ: Mapping[str, str]) -> None:
     """Add the default pool when the file has none; variables in the file win over ``environ``."""
     in_file: dict[str, Scalar] = {}
     for daemon_set in resources.of(DAEMON_SET):
@@ -140,7 +128,7 @@ def add_default_pool(report: Report, resources: Resources, environ: Mapping[str,
                 "IPPool, and Calico reads these variables only when there is none."
             )
         return
-    pool: Resource[IPPool] = Resource(NO_MARK)
+    pool: s.Resource[IPPool] = s.Resource(NO_MARK)
     pool.set("name", "default-ipv4-ippool", NO_MARK)
     pool.set("nat_outgoing", True, NO_MARK)
     for name, field in VARIABLES.items():

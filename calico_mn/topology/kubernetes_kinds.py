@@ -9,46 +9,33 @@ from __future__ import annotations
 
 from calico_mn.model import Pod
 from calico_mn.topology import readers as r
+from calico_mn.topology import schema as s
 from calico_mn.topology.problems import Report
-from calico_mn.topology.schema import (
-    META,
-    NAMED,
-    REST,
-    Field,
-    Ignored,
-    Kind,
-    Resource,
-    Special,
-    Table,
-    Unmodelled,
-    ignored,
-    resource_table,
-)
 
 CORE = "v1"
 APPS = "apps/v1"
 
-_ANNOTATIONS: Table = {
-    "cni.projectcalico.org/ipAddrs": Field(r.ip_addrs, "ip"),
-    "cni.projectcalico.org/podIP": Field(r.pod_ip, "present_ip"),
-    "cni.projectcalico.org/podIPs": Special.BOOKKEEPING,
-    "cni.projectcalico.org/containerID": Special.BOOKKEEPING,
-    **ignored(
+_ANNOTATIONS: s.Table = {
+    "cni.projectcalico.org/ipAddrs": s.Field(r.ip_addrs, "ip"),
+    "cni.projectcalico.org/podIP": s.Field(r.pod_ip, "present_ip"),
+    "cni.projectcalico.org/podIPs": s.Special.BOOKKEEPING,
+    "cni.projectcalico.org/containerID": s.Special.BOOKKEEPING,
+    **s.ignored(
         "cni.projectcalico.org/ipv4pools cni.projectcalico.org/ipv6pools "
         "cni.projectcalico.org/ipAddrsNoIpam cni.projectcalico.org/floatingIPs "
         "cni.projectcalico.org/hwAddr cni.projectcalico.org/allowedSourcePrefixes "
         "kubernetes.io/ingress-bandwidth kubernetes.io/egress-bandwidth"
     ),
-    "cni.projectcalico.org/*": Special.UNKNOWN,
-    REST: Special.BOOKKEEPING,
+    "cni.projectcalico.org/*": s.Special.UNKNOWN,
+    s.REST: s.Special.BOOKKEEPING,
 }
-NAMESPACE: Table = {"namespace": Field(r.label, "namespace")}
-TEMPLATE_META: Table = {**META, **NAMESPACE, "name": Field(r.subdomain, "template_name"),
-                         "namespace": Field(r.label, "template_namespace")}
-POD_SPEC: Table = {
-    "nodeName": Field(r.subdomain, "node"),
-    "hostNetwork": Field(r.boolean, "host_network"),
-    **ignored(
+NAMESPACE: s.Table = {"namespace": s.Field(r.label, "namespace")}
+TEMPLATE_META: s.Table = {**s.META, **NAMESPACE, "name": s.Field(r.subdomain, "template_name"),
+                         "namespace": s.Field(r.label, "template_namespace")}
+POD_SPEC: s.Table = {
+    "nodeName": s.Field(r.subdomain, "node"),
+    "hostNetwork": s.Field(r.boolean, "host_network"),
+    **s.ignored(
         "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig "
         "dnsPolicy enableServiceLinks ephemeralContainers hostAliases hostIPC hostPID hostUsers "
         "hostname hostnameOverride imagePullSecrets initContainers nodeSelector os overhead "
@@ -60,7 +47,7 @@ POD_SPEC: Table = {
 }
 
 
-def _check_pod(report: Report, pod: Resource[Pod]) -> bool:
+def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
     """A pod in the host's network, or one that has ended, has no address of its own."""
     pod.values.setdefault("namespace", "default")
     if not pod.has("ip") and pod.has("present_ip"):
@@ -73,38 +60,38 @@ def _check_pod(report: Report, pod: Resource[Pod]) -> bool:
     return True
 
 
-POD = Kind(resource_table(
-    {**NAMED, **NAMESPACE, "annotations": _ANNOTATIONS},
-    spec={**POD_SPEC, "nodeName": Field(
+POD = s.Kind(s.resource_table(
+    {**s.NAMED, **NAMESPACE, "annotations": _ANNOTATIONS},
+    spec={**POD_SPEC, "nodeName": s.Field(
         r.subdomain, "node", "there is no scheduler here: add the name of the pod's node, or make "
         "it a Deployment, whose pods go to the nodes in turn")},
-    status={"phase": Field(r.text, "phase"), REST: Special.BOOKKEEPING},
+    status={"phase": s.Field(r.text, "phase"), s.REST: s.Special.BOOKKEEPING},
 ), Pod, _check_pod, api=CORE, name="Pod")
 
 
-def _check_deployment(report: Report, deployment: Resource[Pod]) -> bool:
+def _check_deployment(report: Report, deployment: s.Resource[Pod]) -> bool:
     deployment.values.setdefault("replicas", 1)
     return _check_pod(report, deployment)
 
 
 # Its object is a pod of the template, without the number in its name.
-DEPLOYMENT = Kind(resource_table({**NAMED, **NAMESPACE}, spec={
-    "replicas": Field(r.integer(0, 2**31 - 1, "0 means no pods"), "replicas"),
+DEPLOYMENT = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE}, spec={
+    "replicas": s.Field(r.integer(0, 2**31 - 1, "0 means no pods"), "replicas"),
     "template": {
         "metadata": {**TEMPLATE_META, "annotations": _ANNOTATIONS},
         "spec": POD_SPEC,
     },
-    **ignored(
+    **s.ignored(
         "minReadySeconds paused progressDeadlineSeconds revisionHistoryLimit selector strategy"
     ),
 }), Pod, _check_deployment, api=APPS, name="Deployment")
 
-CONFIG_MAP = Kind(resource_table(
-    {**META, **NAMESPACE},
-    data={"veth_mtu": Field(r.mtu_text, "veth_mtu"), REST: Ignored()},
-    binaryData=Ignored(),
-    immutable=Ignored(),
-), Unmodelled, lambda _, config: config.has("veth_mtu"), api=CORE, name="ConfigMap",
+CONFIG_MAP = s.Kind(s.resource_table(
+    {**s.META, **NAMESPACE},
+    data={"veth_mtu": s.Field(r.mtu_text, "veth_mtu"), s.REST: s.Ignored()},
+    binaryData=s.Ignored(),
+    immutable=s.Ignored(),
+), s.Unmodelled, lambda _, config: config.has("veth_mtu"), api=CORE, name="ConfigMap",
     single="keep one of them", only="calico-config")
 
 KINDS = (POD, DEPLOYMENT, CONFIG_MAP)

@@ -17,38 +17,29 @@ from calico_mn.model import (
 )
 from calico_mn.text import join_some
 from calico_mn.topology import readers as r
+from calico_mn.topology import schema as s
 from calico_mn.topology.problems import NO_MARK, Mark, Report
-from calico_mn.topology.schema import (
-    BOOKKEEPING,
-    Field,
-    Kind,
-    List,
-    Resource,
-    Table,
-    made,
-    resource_table,
-)
 
 API = "calico-mn/v1"
 # net.ipv4.fib_multipath_hash_fields: twelve bits (FIB_MULTIPATH_HASH_FIELD_ALL_MASK).
 MAX_HASH_FIELDS = 0x0FFF
 
-_LINK: Table = {"rate": Field(r.rate, "rate"), "delay": Field(r.delay, "delay")}
+_LINK: s.Table = {"rate": s.Field(r.rate, "rate"), "delay": s.Field(r.delay, "delay")}
 _SUBNET_HINT = "for example {name: rack-a, cidr: 192.168.57.0/24}"
 _ROUTER_HINT = "for example {name: r1, interfaces: [{subnet: rack-a, address: 192.168.57.1}]}"
 _INTERFACE_HINT = "for example {subnet: rack-a, address: 192.168.57.1}"
 
-SUBNETS = List({
-    "name": Field(r.label, "name", _SUBNET_HINT),
-    "cidr": Field(r.ipv4_network, "cidr", _SUBNET_HINT),
-    "mtu": Field(r.integer(88, r.MAX_MTU,
+SUBNETS = s.List({
+    "name": s.Field(r.label, "name", _SUBNET_HINT),
+    "cidr": s.Field(r.ipv4_network, "cidr", _SUBNET_HINT),
+    "mtu": s.Field(r.integer(88, r.MAX_MTU,
                            "IPv4 needs 68 bytes, and the IPIP header takes 20 more"), "mtu"),
     "link": _LINK,
 }, Subnet, name="subnets", missing="add subnets: a list of {name, cidr}",
     empty="add at least one subnet: {name: rack-a, cidr: 192.168.57.0/24}")
 
 
-def _check_router(report: Report, router: Resource[Router]) -> bool:
+def _check_router(report: Report, router: s.Resource[Router]) -> bool:
     policy, fields = router.get("policy", 0), router.get("fields")
     if fields is None:
         router.values["multipath_hash"] = MultipathHash(policy)
@@ -60,25 +51,25 @@ def _check_router(report: Report, router: Resource[Router]) -> bool:
     return True
 
 
-INTERFACES = List({
-    "subnet": Field(r.label, "subnet", _INTERFACE_HINT),
-    "address": Field(r.address, "address", _INTERFACE_HINT),
+INTERFACES = s.List({
+    "subnet": s.Field(r.label, "subnet", _INTERFACE_HINT),
+    "address": s.Field(r.address, "address", _INTERFACE_HINT),
 }, RouterInterface, name="interfaces", missing=_ROUTER_HINT,
     empty="add interfaces: [{subnet: rack-a, address: 192.168.57.1}]")
-ROUTERS = List({
-    "name": Field(r.label, "name", _ROUTER_HINT),
-    "podRoutes": Field(r.boolean, "pod_routes"),
-    "multipathHash": Field(r.integer(
+ROUTERS = s.List({
+    "name": s.Field(r.label, "name", _ROUTER_HINT),
+    "podRoutes": s.Field(r.boolean, "pod_routes"),
+    "multipathHash": s.Field(r.integer(
         0, 3, "0: outer addresses, 1: and ports, 2: inner addresses, 3: multipathHashFields"),
         "policy"),
-    "multipathHashFields": Field(r.integer(
+    "multipathHashFields": s.Field(r.integer(
         1, MAX_HASH_FIELDS, f"a sum of bits; {INNER_FLOW} are the inner addresses, protocol and "
         "ports"), "fields"),
     "interfaces": INTERFACES,
 }, Router, _check_router, name="routers")
 
 
-def _check_underlay(report: Report, underlay: Resource[Underlay]) -> bool:
+def _check_underlay(report: Report, underlay: s.Resource[Underlay]) -> bool:
     """A subnet's link overrides the default field by field."""
     for subnet in underlay.entries(SUBNETS):
         subnet.model = replace(subnet.model, link=Link(
@@ -86,14 +77,14 @@ def _check_underlay(report: Report, underlay: Resource[Underlay]) -> bool:
     return True
 
 
-UNDERLAY = Kind(resource_table(
-    {**BOOKKEEPING, "name": Field(r.label, "name")},
+UNDERLAY = s.Kind(s.resource_table(
+    {**s.BOOKKEEPING, "name": s.Field(r.label, "name")},
     spec={"link": _LINK, "subnets": SUBNETS, "routers": ROUTERS},
 ), Underlay, _check_underlay, api=API, name="Underlay",
     single="put all subnets and routers into one")
 
 
-def assume_underlay(report: Report, nodes: list[Resource[Node]]) -> Resource[Underlay]:
+def assume_underlay(report: Report, nodes: list[s.Resource[Node]]) -> s.Resource[Underlay]:
     """One subnet for each network of the nodes' addresses, and one router in all of them."""
     names = {node.model.name for node in nodes if node.has("name")}
     addresses = {node.model.address.ip for node in nodes if node.has("address")}
@@ -110,19 +101,19 @@ def assume_underlay(report: Report, nodes: list[Resource[Node]]) -> Resource[Und
             )
         else:
             networks.setdefault(network, node.at("address"))
-    subnets: list[Resource[Subnet]] = []
-    interfaces: list[Resource[RouterInterface]] = []
+    subnets: list[s.Resource[Subnet]] = []
+    interfaces: list[s.Resource[RouterInterface]] = []
     for network, mark in networks.items():
         name = _free_name(f"subnet-{str(network.network_address).replace('.', '-')}", names)
         names.add(name)
-        subnets.append(made(Subnet, mark, name=name, cidr=network))
+        subnets.append(s.made(Subnet, mark, name=name, cidr=network))
         gateway = next((host for host in network.hosts() if host not in addresses), None)
         if gateway is None:
             report.add(f"network {network} has no free address for a router", mark,
                        "add an Underlay, or give the nodes a shorter prefix")
         else:
             addresses.add(gateway)
-            interfaces.append(made(RouterInterface, mark, subnet=name, address=gateway))
+            interfaces.append(s.made(RouterInterface, mark, subnet=name, address=gateway))
     router = _free_name("fabric", names)
     if subnets and not report.failed:
         shown = join_some((f"subnet {subnet.model.cidr}" for subnet in subnets), 8)
@@ -131,8 +122,8 @@ def assume_underlay(report: Report, nodes: list[Resource[Node]]) -> Resource[Und
             f"The file has no Underlay: assumed {shown} with MTU {subnets[0].model.mtu}, joined by "
             f"router {router} ({gateways}), which knows no pods."
         )
-    routers = [made(Router, NO_MARK, name=router, interfaces=interfaces)] if interfaces else []
-    return made(Underlay, NO_MARK, subnets=subnets, routers=routers)
+    routers = [s.made(Router, NO_MARK, name=router, interfaces=interfaces)] if interfaces else []
+    return s.made(Underlay, NO_MARK, subnets=subnets, routers=routers)
 
 
 def _free_name(name: str, taken: set[str]) -> str:
