@@ -43,7 +43,7 @@ try:
     from clusters import Size
     from rich.console import Console
 
-    from calico_mn.experiment.options import whole, whole_number
+    from calico_mn.experiment.options import int_between, positive_int
     from calico_mn.measure import memory
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/boot.py")
@@ -131,8 +131,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         __doc__, epilog="See docs/benchmarks.md for what the figures mean.")
     parser.add_argument("--sizes", type=_sizes, default=_sizes("4x10,20x50,20x100"),
                         help="NODESxPODS, separated by commas (4x10,20x50,20x100)")
-    parser.add_argument("--repeats", type=whole, default=3, help="runs of each (3)")
-    parser.add_argument("--plain-up-to", type=whole_number(0, 1_000_000), default=1000,
+    parser.add_argument("--repeats", type=positive_int, default=3, help="runs of each (3)")
+    parser.add_argument("--plain-up-to", type=int_between(0, 1_000_000), default=1000,
                         metavar="PODS",
                         help="plain Mininet only for clusters of up to so many pods (1000;"
                              " a run takes about 60 ms a pod)")

@@ -34,7 +34,7 @@ try:
 
     from calico_mn import CalicoNet
     from calico_mn.errors import CalicoMnError
-    from calico_mn.experiment.options import whole, whole_number
+    from calico_mn.experiment.options import int_between, positive_int
     from calico_mn.model import EncapsulationMode
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/mode_change.py")
@@ -102,9 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = figures.Parser(__doc__)
-    parser.add_argument("--nodes", type=whole_number(1, 1000), default=100,
+    parser.add_argument("--nodes", type=int_between(1, 1000), default=100,
                         help="a pod on each (100)")
-    parser.add_argument("--rounds", type=whole, default=5, help="six transitions in each (5)")
+    parser.add_argument("--rounds", type=positive_int, default=5,
+                        help="six transitions in each (5)")
     return parser.parse_args(argv)
 
 

@@ -34,7 +34,7 @@ try:
     from rich.console import Console
 
     from calico_mn.errors import CalicoMnError
-    from calico_mn.experiment.options import whole_number
+    from calico_mn.experiment.options import int_between
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/soak.py")
 
@@ -105,15 +105,15 @@ def _in_namespaces() -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = figures.Parser(__doc__)
-    parser.add_argument("--kills", type=whole_number(1, 1_000_000), default=40,
+    parser.add_argument("--kills", type=int_between(1, 1_000_000), default=40,
                         help="moments to kill at (40)")
-    parser.add_argument("--clusters", type=whole_number(1, 1_000_000), default=8,
+    parser.add_argument("--clusters", type=int_between(1, 1_000_000), default=8,
                         help="clusters at once (8)")
-    parser.add_argument("--boots", type=whole_number(1, 1_000_000), default=60,
+    parser.add_argument("--boots", type=int_between(1, 1_000_000), default=60,
                         help="boots and stops (60)")
-    parser.add_argument("--changes", type=whole_number(1, 1_000_000), default=600,
+    parser.add_argument("--changes", type=int_between(1, 1_000_000), default=600,
                         help="changes of mode, pods added and pods deleted, together (600)")
-    parser.add_argument("--seed", type=whole_number(0, 999_999_999), default=1,
+    parser.add_argument("--seed", type=int_between(0, 999_999_999), default=1,
                         help="of every random choice (1)")
     parser.add_argument("--parts", type=_parts, default=("kill", "neighbours", "long"),
                         help="of kill,neighbours,long (all)")

@@ -42,7 +42,7 @@ try:
 
     from calico_mn import CalicoNet
     from calico_mn.errors import CalicoMnError, ToolError
-    from calico_mn.experiment.options import whole, whole_number
+    from calico_mn.experiment.options import int_between, positive_int
     from calico_mn.kernel.ebpf import attach, program
     from calico_mn.kernel.netlink import NetlinkSocket
     from calico_mn.model import EncapsulationMode
@@ -105,11 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = figures.Parser(__doc__)
-    parser.add_argument("--rounds", type=whole, default=8, help="both modes in each (8)")
-    parser.add_argument("--duration", type=whole_number(1, 3600), default=3, metavar="S",
+    parser.add_argument("--rounds", type=positive_int, default=8, help="both modes in each (8)")
+    parser.add_argument("--duration", type=int_between(1, 3600), default=3, metavar="S",
                         help="seconds of each iperf3 (3)")
-    parser.add_argument("--latency-rounds", type=whole, default=40, help="rounds of pings (40)")
-    parser.add_argument("--pings", type=whole, default=300, help="round trips of each ping (300)")
+    parser.add_argument("--latency-rounds", type=positive_int, default=40,
+                        help="rounds of pings (40)")
+    parser.add_argument("--pings", type=positive_int, default=300,
+                        help="round trips of each ping (300)")
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto")
     return parser.parse_args(argv)
 

@@ -29,48 +29,319 @@ try:
 
     requirements.require_python()
 
-    from calico_mn.experiment import modes, modes_report
-    from calico_mn.experiment.script import Effort, Measurement, Run, Trial, interleaved, main
-    from calico_mn.measure import reachability
-    from calico_mn.measure.trials import conditions, warm_up
+    from calico_mn.calico.encapsulation import IPIP
+    from calico_mn.experiment import options
+    from calico_mn.experiment.frame import Experiment, Repetitions
+    from calico_mn.experiment.options import choice_list, int_list
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-FULL = Effort(repeats=6, duration=1)
-QUICK = Effort(repeats=2, duration=0.25)
+experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
+                        full=Repetitions(6, duration=1), quick=Repetitions(2, duration=0.25))
+#: to add another encapsulation, make this a factor
+ENCAPSULATION = IPIP
+
+MODES = experiment.factor(
+    "--modes", options.mode_list, options.MODES, "MODE[,MODE...]",
+    f"{ENCAPSULATION} modes to compare (default: {','.join(options.MODES)})")
+STREAMS = experiment.factor("--streams", int_list(1, 128), (1,), "N[,N...]",
+                            "TCP streams at once (default: 1)")
+DIRECTIONS = experiment.factor(
+    "--directions", choice_list("forward", "reverse", "both"), ("forward",), "NAME[,NAME...]",
+    "of the TCP transfer: forward, reverse, both (default: forward)")
+PACKET_SIZES = experiment.factor(
+    "--packet-sizes", int_list(16, 65507), (64, 1400), "BYTES[,BYTES...]",
+    "UDP payloads (default: 64,1400; with --quick: 1400)", quick=(1400,))
+OFFLOADS = experiment.factor(
+    "--offloads", choice_list("on", "off"), ("on",), "on|off|on,off",
+    "TSO, GSO and GRO of pods and nodes: on is what the kernel gives a new device (default: on)")
+POD_MTUS = experiment.factor(
+    "--pod-mtus", int_list(576, 65535, "auto"), (0,), "BYTES[,BYTES...]",
+    "MTUs of the pods (default: auto, as the topology says)")
+RATES = experiment.factor(
+    "--rates", int_list(1, 1_000_000, "topology"), (0,), "MBIT[,MBIT...]",
+    "rates of all links in Mbit/s (default: topology, as it says)")
+TUNNELS = experiment.factor("--tunnels", choice_list("kernel", "ebpf"), (), "NAME[,NAME]",
+                            "tunnel back ends to compare (default: that of --tunnel)")
+
+if __name__ == "__main__":
+    experiment.check_command_line()
+
+# What follows takes long to import.
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from calico_mn.emulation.net import CalicoNet
+from calico_mn.emulation.node import Pod
+from calico_mn.experiment.report import document, heading, trials_line
+from calico_mn.experiment.run import Named, Run
+from calico_mn.measure import (
+    connections,
+    iperf,
+    offloads,
+    paths,
+    physics,
+    ping,
+    reachability,
+    tcp,
+    udp,
+)
+from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.paths import Endpoint, Pair
+from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial, warm_up
+from calico_mn.report import matrix, summary_figures, summary_table, terminal, words
+from calico_mn.report import physics as limits_report
+from calico_mn.report.document import Document
+from calico_mn.report.summary import summarise
+from calico_mn.text import join, plural
+
+#: seconds that one pair's ping takes, and a trial besides its transfers
+_PAIR_S, _TRIAL_S, _UDP_S = 0.008, 1.0, 0.2
+#: readings other than the TCP transfer take this part of its time, but no less than
+_SHORT, _SHORTEST_S = 0.3, 0.1
+
+#: boot-time factors of a cluster: tunnel, pod_mtu, rate
+ClusterKey = tuple[Value, ...]
+CLUSTER_FACTORS = ("tunnel", "pod_mtu", "rate")
+
+
+# --- method
+
+@dataclass
+class Design:
+    """Clusters, pairs of pods, and what was found out about them before the trials."""
+
+    nets: dict[ClusterKey, CalicoNet]
+    pods: tuple[Endpoint, ...]
+    pairs: Mapping[str, Pair]
+    limits: dict[tuple[ClusterKey, str], physics.PathLimit]
+    rates: dict[ClusterKey, Mapping[str, float]] = field(default_factory=dict)
+    settings: tuple[dict[str, Value], ...] = ()
+    switched: dict[tuple[str, str], offloads.Switched] = field(default_factory=dict)
+
+    @property
+    def net(self) -> CalicoNet:
+        """The first cluster."""
+        return next(iter(self.nets.values()))
 
 
 def measure(run: Run) -> None:
     """The method; readings go to the run's log as they are taken."""
-    plan = modes.plan(run)
-    for mode in plan.modes:
-        pairs = [pair for pair in plan.ordered_pairs
-                 if not run.log.find("ping", plan.reaching(mode, pair))]
-        plan.net.set_ipip_mode(mode)
-        for found in reachability.matrix(plan.net, pairs) if pairs else ():
-            run.log.add("ping", plan.reaching(mode, found.pair),
-                        Measurement({"reachable": int(found.reached)},
-                              seen={"encapsulated": found.encapsulated}))
-            run.step(f"{mode}: who reaches whom", plan.pair_seconds)
-
-    rates = {cluster: warm_up(plan.net_of(cluster), plan.pairs, plan.modes, plan.needs_pod_routes)
-             for cluster in plan.clusters}
-    for trial in interleaved(plan.settings(rates), run.options.effort.repeats, run.options.seed):
-        if not run.has(trial, plan.instruments):
-            with run.attempt(plan.name(trial)):
-                read(run, plan, trial)
-        run.step(plan.describe(trial), plan.trial_seconds(trial))
+    design = boot(run)
+    see_who_reaches_whom(run, design)
+    design.rates = {
+        key: warm_up(net, design.pairs, run[MODES], lambda mode, pair: needs_pod_routes(
+            run, design, mode, pair)) for key, net in design.nets.items()}
+    design.settings = tuple(settings(run, design))
+    run.trials(design.settings, lambda trial: read(run, design, trial),
+               readings=lambda _: instruments(run), name=lambda trial: name(design, trial),
+               seconds=lambda trial: trial_seconds(run, design, (key_of(trial.setting),
+                                                                 trial.text("path"))),
+               doing=lambda trial: f"{trial['mode']}, {trial['path']}")
 
 
-def read(run: Run, plan: modes.Plan, trial: Trial) -> None:
-    """One trial: its conditions, then its instruments."""
-    net, pair = plan.net_for(trial), plan.pairs[trial.text("path")]
-    with plan.offloads(trial), conditions(
-            net, trial.text("mode"), pair, pod_routes=trial["fabric"] == "pod-routes") as seen:
-        for name, also, instrument in plan.instruments_of(trial):
-            run.take(name, trial, instrument, also=also, seen={"encapsulated": seen.encapsulated})
+def boot(run: Run) -> Design:
+    """Boot the clusters, choose the pairs, say what will be done."""
+    nets: dict[ClusterKey, CalicoNet] = {}
+    for tunnel in run[TUNNELS] or (run.options.tunnel,):
+        for pod_mtu in run[POD_MTUS]:
+            for rate in run[RATES]:
+                net = run.net(tunnel=tunnel, pod_mtu=pod_mtu, rate=rate)
+                nets[net.tunnel, pod_mtu, rate] = net
+    pods = paths.endpoints(next(iter(nets.values())))
+    pairs = paths.representative_pairs(pods)
+    design = Design(nets, pods, pairs, {
+        (key, path): limit for key, net in nets.items()
+        for path, limit in physics.path_limits(net, pairs).items()})
+    run.plan = {
+        "modes": list(run[MODES]), "repeats": run.repeats, "duration_s": run.duration,
+        "seed": run.options.seed, "quick": run.options.quick, "streams": list(run[STREAMS]),
+        "directions": list(run[DIRECTIONS]), "offloads": list(run[OFFLOADS]),
+        "packet_sizes": list(run[PACKET_SIZES]),
+        "pods": [[pod.name, pod.ip, pod.node, pod.subnet] for pod in pods],
+        "clusters": [cluster_factors(key) for key in nets],
+        "pairs": {path: [pair.source.name, pair.destination.name]
+                  for path, pair in pairs.items()},
+        "limits": [{**cluster_factors(key), "path": path, "rate_mbit": limit.rate,
+                    "pod_mtu_bytes": limit.pod_mtu, "link_mtu_bytes": limit.link_mtu}
+                   for (key, path), limit in design.limits.items()]}
+    each = len(run[MODES]) * len(run[STREAMS]) * len(run[DIRECTIONS]) * len(run[OFFLOADS])
+    seconds = len(run[MODES]) * len(paths.ordered_pairs(pods)) * _PAIR_S + each * run.repeats * sum(
+        trial_seconds(run, design, (key, path)) for key in nets for path in pairs)
+    slow = dict.fromkeys(f"{path} {limit.rate:g} Mbit/s"
+                         for (_, path), limit in design.limits.items())
+    run.heading(f"{ENCAPSULATION} modes compared: {', '.join(run[MODES])}", [
+        *heading(run, design.net),
+        trials_line(run, f"{len(nets) * each} settings x {plural(len(pairs), 'path')}", seconds),
+        *([("slow links", f"{join(list(slow))}; there {iperf.limited_seconds(run.duration):g} s"
+            f" are counted, after a start of {iperf.UNSTEADY_S} s")] if slow else [])], seconds)
+    return design
+
+
+def see_who_reaches_whom(run: Run, design: Design) -> None:
+    """Every pod pings every other in each mode, on the fabric as it is."""
+    for mode in run[MODES]:
+        pairs = [pair for pair in paths.ordered_pairs(design.pods)
+                 if not run.log.find("ping", reaching(design, mode, pair))]
+        design.net.set_ipip_mode(mode)
+        for reached in reachability.matrix(design.net, pairs) if pairs else ():
+            run.log.add("ping", reaching(design, mode, reached.pair), reached.measurement)
+            run.step(f"{mode}: who reaches whom", _PAIR_S)
+
+
+def reaching(design: Design, mode: str, pair: Pair) -> dict[str, Value]:
+    """The setting under which it is seen whether a pair reaches."""
+    return {"mode": mode, "path": pair.path, "source": pair.source.name,
+            "destination": pair.destination.name, "fabric": PLAIN, "tunnel": design.net.tunnel}
+
+
+def needs_pod_routes(run: Run, design: Design, mode: str, pair: Pair) -> bool:
+    """Whether the pair's ping had no answer on the fabric as it is."""
+    reading = run.log.find("ping", reaching(design, mode, pair))
+    return reading is None or reading.values[reachability.REACHABLE] != 1
+
+
+def settings(run: Run, design: Design) -> Iterator[dict[str, Value]]:
+    """Every combination of factors, on the paths that a cluster connects."""
+    for key, rates in design.rates.items():
+        for setting in factorial(mode=run[MODES], path=tuple(rates), streams=run[STREAMS],
+                                 direction=run[DIRECTIONS], offloads=run[OFFLOADS]):
+            pair = design.pairs[str(setting["path"])]
+            apart = needs_pod_routes(run, design, str(setting["mode"]), pair)
+            yield {**setting, **cluster_factors(key), "source": pair.source.name,
+                   "destination": pair.destination.name,
+                   "fabric": POD_ROUTES if apart else PLAIN}
+
+
+def instruments(run: Run) -> tuple[Named, ...]:
+    """All that a trial reads, in order."""
+    return (("round trips", {}), ("tcp", {}), ("round trips under load", {}),
+            *(("udp", {"size": size}) for size in run[PACKET_SIZES]),
+            ("connections", {}), ("wire", {}))
+
+
+def read(run: Run, design: Design, trial: Trial) -> None:
+    """One trial: its conditions, then its instruments, one after the other."""
+    key, pair = key_of(trial.setting), design.pairs[trial.text("path")]
+    net = design.nets[key]
+    client, server = net[pair.source.name], net[pair.destination.name]
+    assert isinstance(server, Pod)
+
+    def take(instrument: str, size: int) -> Measurement:
+        match instrument:
+            case "round trips":
+                return ping.latency(client, server)
+            case "tcp":
+                return tcp.bulk(
+                    client, server, duration=run.duration, streams=int(trial.text("streams")),
+                    direction=trial.text("direction"), rate=design.rates[key][pair.path],
+                    limited=(key, pair.path) in design.limits)
+            case "round trips under load":
+                return ping.latency_under_load(client, server)
+            case "udp":
+                return udp.rates(client, server, size=size, duration=short(run))
+            case "connections":
+                return connections.rate(client, server, duration=short(run))
+        return tcp.segments(net, pair)
+
+    with switched_offloads(run, design, trial, net, pair), conditions(
+            net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES) as observed:
+        for instrument, factors in instruments(run):
+            run.measure(
+                instrument, trial, lambda: take(instrument, int(str(factors.get("size", 0)))),  # noqa: B023
+                factors=factors, observed={"encapsulated": observed.encapsulated})
+
+
+@contextmanager
+def switched_offloads(run: Run, design: Design, trial: Trial, net: CalicoNet, pair: Pair
+                      ) -> Iterator[None]:
+    """The offloads that the trial asks for; those of the machine are on."""
+    if trial["offloads"] == "on":
+        yield
+        return
+    names = {name for end in (pair.source, pair.destination) for name in (end.name, end.node)}
+    with offloads.offloads(net, sorted(names), False) as switched:
+        design.switched.update(((device.node, device.device), device) for device in switched)
+        run.notes["offloads_changed"] = [asdict(device) for device in design.switched.values()]
+        yield
+
+
+def trial_seconds(run: Run, design: Design, place: tuple[ClusterKey, str]) -> float:
+    """How long a trial is expected to take."""
+    client, limited = design.net[design.pods[0].name], place in design.limits
+    return (iperf.counted_seconds(client, run.duration, limited)
+            + (iperf.UNSTEADY_S if limited else 0) + short(run) + _TRIAL_S
+            + len(run[PACKET_SIZES]) * (iperf.timed(client, short(run)) + _UDP_S))
+
+
+def short(run: Run) -> float:
+    """Seconds of a reading that needs no long one."""
+    return max(_SHORTEST_S, run.duration * _SHORT)
+
+
+def name(design: Design, trial: Trial) -> str:
+    """A trial's name for an error: the pair, and those factors that vary."""
+    varying = [f"{factor.replace('_', ' ')} {trial[factor]}"
+               for factor in ("streams", "direction", "offloads", *CLUSTER_FACTORS)
+               if len({setting[factor] for setting in design.settings}) > 1]
+    return ", ".join([f"{trial['mode']}, {trial['path']}, {trial['source']} to"
+                      f" {trial['destination']}", *varying, f"repeat {trial.repeat}"])
+
+
+def key_of(setting: Mapping[str, Value]) -> ClusterKey:
+    """Which cluster a setting is of."""
+    return tuple(setting[factor] for factor in CLUSTER_FACTORS)
+
+
+def cluster_factors(key: ClusterKey) -> dict[str, Value]:
+    """The same as factors of a setting."""
+    return dict(zip(CLUSTER_FACTORS, key, strict=True))
+
+
+# --- report
+
+def report(run: Run) -> Document:
+    """What people read; also fills in what summary.json says of noise and physics."""
+    samples = run.log.samples
+    summary = summarise(samples, run.plan["modes"])
+    limits = limits_report.by_place(run.plan["limits"], summary, samples)
+    run.notes["noise"] = {"steal_share": run.steal_share, "spread": {
+        metric: summary.noise(metric) for metric in (tcp.THROUGHPUT, ping.LATENCY)}}
+    run.notes["physics"] = limits_report.as_json(summary, limits)
+    run.notes["rows"] = summary_table.as_json(summary)
+    about = {"environment": run.environment, "plan": run.plan, "noise": run.notes["noise"]}
+    return replace(document(
+        run, experiment, title=f"Calico's {ENCAPSULATION} modes compared",
+        findings=(*words.headline(summary), *words.explain(summary, run.plan["pairs"]),
+                  *limits_report.explain(summary, limits, run.steal_share)),
+        tables=summary_table.tables(summary),
+        figures=summary_figures.figures(summary, samples, limits, note(run), ENCAPSULATION.name),
+        caveats=(*words.offloads(run.notes.get("offloads_changed", ())), *words.caveats(about)),
+        matrices=matrix.matrices(samples, [Endpoint(*pod) for pod in run.plan["pods"]],
+                                 run.plan["modes"])),
+        data=(summary_table.tidy(summary),))
+
+
+def show(out: Any, run: Run, document: Document) -> None:
+    """The terminal's version: the comparison has a table of its own."""
+    if document.matrices:
+        terminal.show_matrices(out, document.matrices)
+    terminal.show_table(out, summarise(run.log.samples, run.plan["modes"]))
+    out.print()
+    for table in document.tables[1:]:
+        terminal.show_a_table(out, table)
+    terminal.show_sentences(out, [*document.findings, *document.caveats])
+
+
+def note(run: Run) -> str:
+    """Below each picture: what was measured where."""
+    cluster, machine = run.environment["cluster"], run.environment["machine"]
+    return (f"{ENCAPSULATION.device}: {terminal.TUNNELS[cluster['tunnel']]}  \u00b7  Linux"
+            f" {machine['kernel']}, {machine['cpus']} CPUs  \u00b7  {Path(run.source).name}"
+            f"  \u00b7  {str(run.environment['date'])[:10]}")
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, "two-subnets.yaml", FULL, QUICK, measure,
-         modes_report.report, modes.add_options, modes_report.show)
+    experiment.main(measure, report, show)

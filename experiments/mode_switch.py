@@ -30,26 +30,486 @@ try:
 
     requirements.require_python()
 
-    from calico_mn.experiment import switch, switch_report
-    from calico_mn.experiment.script import Effort, Run, interleaved, main
+    from calico_mn.experiment import options
+    from calico_mn.experiment.frame import Experiment, Repetitions
+    from calico_mn.experiment.options import choice_list, int_list, positive_int
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-FULL = Effort(repeats=5, duration=0.5)
-QUICK = Effort(repeats=1, duration=0.1)
+experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
+                        full=Repetitions(5, duration=0.5), quick=Repetitions(1, duration=0.1))
 
+#: who follows a change: every node, or one while the others stay as they are
+ALL, ONE = "all", "one"
+
+MODES = experiment.factor(
+    "--modes", options.mode_list, options.MODES, "MODE[,MODE...]",
+    "change between these IPIP modes, in every order (default: all three)")
+RPFILTERS = experiment.factor(
+    "--rp-filters", int_list(0, 2), (0, 1, 2), "N[,N...]",
+    "the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default: 0,1,2)")
+FOLLOWERS = experiment.factor(
+    "--followers", choice_list(ALL, ONE), (ALL, ONE), "WHO[,WHO]",
+    "which nodes follow a change: all, or one (default: both, apart)")
+PACKETS = experiment.factor("--packets", positive_int, 1000, "N",
+                            "packets a second in each direction (default: 1000)")
+
+if __name__ == "__main__":
+    experiment.check_command_line()
+
+# What follows takes long to import.
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import median
+from typing import NamedTuple
+
+from calico_mn.errors import ClusterError
+from calico_mn.experiment.report import document, heading, trials_line
+from calico_mn.experiment.run import Named, Run
+from calico_mn.measure import paths, stream
+from calico_mn.measure.cluster import CHANGE, RP_DROPPED, reverse_path_drops
+from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, Pair
+from calico_mn.measure.readings import Reading
+from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
+from calico_mn.model import EncapsulationMode
+from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Table
+from calico_mn.report.plots.grid import Losses, grid, timeline
+from calico_mn.text import join
+
+FILTERS = {0: "off", 1: "strict", 2: "loose"}
+NEVER = EncapsulationMode.NEVER.value
+#: instruments
+STREAM, COUNTER = "stream", "reverse path filter"
+#: what becomes of a pair of pods for good: both directions go on, none does, or one of them, seen
+#: from the node that follows alone; some packets are lost for good; repeats do not agree
+LIVES, DIES, ONLY_FROM, ONLY_TO, PARTLY, VARIES = (
+    "lives", "dies", "only from", "only to", "loses some", "varies")
+
+#: seconds that the streams run before the change, at the most; and that a trial takes besides
+_BEFORE_S, _TRIAL_S = 0.1, 0.3
+#: streams end by themselves after this many seconds more
+_SPARE_S = 30.0
+#: shares of packets lost long after the change that count as none and as all
+_NONE, _ALL = 0.01, 0.99
+
+
+# --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken."""
-    plan = switch.plan(run)
-    for trial in interleaved(plan.settings(), run.options.effort.repeats, run.options.seed):
-        if not run.has(trial, plan.instruments(trial)):
-            with run.attempt(trial):
-                for name, also, taken in switch.watch(plan, trial):
-                    run.keep(name, trial, taken, also=also)
-        run.step(f"{trial['before']} to {trial['after']}", plan.seconds())
+    """The method; readings go to the run's log as they are taken.
+
+    Each pair of pods has an end on ``node``, the one that follows alone.
+    """
+    nets = {number: run.net(rp_filter=number) for number in run[RPFILTERS]}
+    net = next(iter(nets.values()))
+    pairs = {path: pair for path, pair in
+             paths.representative_pairs(paths.endpoints(net)).items() if path != SAME_NODE}
+    if len(run[MODES]) < 2 or not pairs:
+        raise ClusterError("a change needs two modes, and pods on two nodes to see it")
+    node = next(iter(pairs.values())).source.node
+    near = tuple(pair for pair in pairs.values() if pair.source.node == node)
+    settings = [setting for setting in factorial(
+        before=run[MODES], after=run[MODES], followers=run[FOLLOWERS], rp_filter=run[RPFILTERS])
+        if setting["before"] != setting["after"]]
+    run.plan = {
+        "node": node, "modes": list(run[MODES]), "rp_filters": list(run[RPFILTERS]),
+        "followers": list(run[FOLLOWERS]), "packets_per_s": run[PACKETS],
+        "duration_s": run.duration, "repeats": run.repeats, "seed": run.options.seed,
+        "quick": run.options.quick, "tunnel": net.tunnel,
+        "pairs": {pair.path: [pair.source.name, pair.destination.name] for pair in near}}
+    each = run.duration + before_s(run) + _TRIAL_S
+    seconds = len(settings) * run.repeats * each
+    run.heading("Packets lost by a change of IPIP mode", [
+        *heading(run, net),
+        ("streams", "; ".join(f"{pair.path}: {pair.source.name} and {pair.destination.name}"
+                              for pair in near) + f"; {run[PACKETS]} packets/s each way"),
+        ("follows alone", node),
+        trials_line(run, f"{len(settings)} settings", seconds)], seconds)
+
+    def readings(trial: Trial) -> tuple[Named, ...]:
+        return (*((STREAM, direction(trial, way))
+                  for pair in near for way in (pair, stream.reverse(pair))),
+                *((COUNTER, {"node": other.name}) for other in net.nodes))
+
+    def watch(trial: Trial) -> None:
+        """Let streams run, change the mode, keep watching."""
+        net = nets[int(trial.text("rp_filter"))]
+        # After the first Always each node has a tunnel device that is up, whatever the topology
+        # begins with.
+        net.set_ipip_mode(EncapsulationMode.ALWAYS)
+        net.set_ipip_mode(trial.text("before"))
+        net.set_pod_routes(NEVER in (trial["before"], trial["after"]))
+        counts = {other.name: reverse_path_drops(net, other.name) for other in net.nodes}
+        with stream.streams(net, near, rate=run[PACKETS],
+                            longest=run.duration + _SPARE_S) as running:
+            time.sleep(before_s(run))
+            begin = time.monotonic_ns()
+            net.set_ipip_mode(trial.text("after"), node if trial["followers"] == ONE else None)
+            changed = time.monotonic_ns()
+            time.sleep(run.duration)
+            until = time.monotonic_ns()
+            flows = running.finish()
+        for pair, flow in flows.items():
+            losses = stream.losses(flow, running.began, begin, until)
+            run.record(STREAM, trial, Measurement(
+                {**losses.values, CHANGE: round((changed - begin) / 1e6, 3)}, losses.series),
+                factors=direction(trial, pair))
+        for name, count in counts.items():
+            run.record(COUNTER, trial, Measurement(
+                {RP_DROPPED: reverse_path_drops(net, name) - count}),
+                factors={"node": name})
+
+    run.trials(settings, watch, readings=readings, seconds=lambda _: each,
+               doing=lambda trial: f"{trial['before']} to {trial['after']}")
+
+
+def before_s(run: Run) -> float:
+    """How long the streams run before the change, in seconds."""
+    return min(_BEFORE_S, run.duration / 2)
+
+
+def direction(trial: Trial, pair: Pair) -> Mapping[str, Value]:
+    """The further factors of a pair's direction in a trial.
+
+    The routers know the pods where Never is to have a way across them.
+    """
+    across = pair.path == CROSS_SUBNET and NEVER in (trial["before"], trial["after"])
+    return {"path": pair.path, "source": pair.source.name, "destination": pair.destination.name,
+            "fabric": POD_ROUTES if across else PLAIN}
+
+
+# --- what is expected, and what becomes of traffic
+
+def tunnelled(mode: str, path: str) -> bool:
+    """Whether a node in this mode sends packets of this path class through the tunnel."""
+    return mode == EncapsulationMode.ALWAYS or (
+        mode == EncapsulationMode.CROSS_SUBNET and path == CROSS_SUBNET)
+
+
+def expected(before: str, after: str, rp_filter: int, path: str) -> str:
+    """What stays of a pair's traffic when one end's node alone goes from ``before`` to ``after``.
+
+    By fib_validate_source() in Linux' net/ipv4/fib_frontend.c: the strict filter wants the way
+    back to leave by the device that the packet came by. The loose one is content with any way
+    back, but where the device has no address it falls through to the strict answer; Felix takes
+    tunl0's address away in Never (felix/dataplane/linux/ipip_mgr.go).
+    """
+    out, back = tunnelled(after, path), tunnelled(before, path)
+    if rp_filter == 0 or out == back:
+        return LIVES
+    if rp_filter == 1:
+        return DIES
+    if out and before == NEVER:
+        return ONLY_TO
+    return ONLY_FROM if back and after == NEVER else LIVES
+
+
+class Change(NamedTuple):
+    """A change of mode by ``followers`` (all nodes, or one), with that reverse path filter."""
+
+    before: str
+    after: str
+    followers: str
+    rp_filter: int
+
+    def __str__(self) -> str:
+        return f"{self.before} to {self.after}"
+
+
+class Outcomes:
+    """The readings of each change, with what they say taken together.
+
+    ``node`` is the one that follows alone, ``sources`` its pods. ``streams`` are by change and
+    path, ``filtered`` packets (a number for each trial) by change and node.
+    """
+
+    def __init__(self, readings: Iterable[Reading], node: str, sources: Iterable[str]) -> None:
+        self.node = node
+        self._sources = frozenset(sources)
+        self.streams: dict[tuple[Change, str], list[Reading]] = defaultdict(list)
+        self.filtered: dict[tuple[Change, str], list[int]] = defaultdict(list)
+        for reading in readings:
+            setting = reading.setting
+            change = Change(str(setting["before"]), str(setting["after"]),
+                            str(setting["followers"]), int(str(setting["rp_filter"])))
+            if reading.instrument == STREAM:
+                self.streams[change, str(setting["path"])].append(reading)
+            elif reading.instrument == COUNTER:
+                self.filtered[change, str(setting["node"])].append(
+                    int(value_of(reading, RP_DROPPED)))
+
+    @property
+    def filters(self) -> list[int]:
+        """The reverse path filters that were measured with."""
+        return sorted({change.rp_filter for change, _ in self.streams})
+
+    def changes(self, followers: str) -> list[tuple[str, str, str]]:
+        """(before, after, path) of what was measured, in the order of modes and paths."""
+        return sorted({(change.before, change.after, path) for change, path in self.streams
+                       if change.followers == followers},
+                      key=lambda key: (key[0], key[1], PATHS.index(key[2])))
+
+    def verdict(self, change: Change, path: str) -> str:
+        """What stays of the traffic, in a word; empty where nothing was measured."""
+        verdicts = {self._verdict(both) for both in self._repeats(change, path)}
+        return VARIES if len(verdicts) > 1 else verdicts.pop() if verdicts else ""
+
+    def lost(self, change: Change, path: str) -> list[int]:
+        """Packets lost in both directions, a number for each repeat."""
+        return [sum(int(value_of(reading, stream.LOST)) for reading in both)
+                for both in self._repeats(change, path)]
+
+    def named(self, verdict: str) -> str:
+        """A verdict with the node's name where it needs one: ``only from node31``."""
+        return f"{verdict} {self.node}" if verdict in (ONLY_FROM, ONLY_TO) else verdict
+
+    def _repeats(self, change: Change, path: str) -> list[list[Reading]]:
+        """The two directions of each repeat."""
+        by_repeat: dict[int, list[Reading]] = defaultdict(list)
+        for reading in self.streams.get((change, path), ()):
+            by_repeat[reading.repeat].append(reading)
+        return list(by_repeat.values())
+
+    def _verdict(self, both: list[Reading]) -> str:
+        """From the lasting loss of what the node that follows sends, and of what it gets."""
+        out = back = 0.0
+        for reading in both:
+            share = value_of(reading, stream.LASTING_LOSS)
+            if reading.setting["source"] in self._sources:
+                out = max(out, share)
+            else:
+                back = max(back, share)
+        if not all(share <= _NONE or share >= _ALL for share in (out, back)):
+            return PARTLY
+        return {(False, False): LIVES, (True, True): DIES, (False, True): ONLY_FROM,
+                (True, False): ONLY_TO}[out >= _ALL, back >= _ALL]
+
+
+def value_of(reading: Reading, metric: str) -> float:
+    """A reading's number; 0 where it has none."""
+    value = reading.values[metric]
+    return value if isinstance(value, (int, float)) else 0
+
+
+# --- report
+
+def report(run: Run) -> Document:
+    """What people read."""
+    plan = run.plan
+    outcomes = Outcomes(run.log.readings, plan["node"],
+                        (pair[0] for pair in plan["pairs"].values()))
+    return document(
+        run, experiment, title="Packets lost by a live change of the IPIP mode",
+        findings=findings(outcomes, plan["packets_per_s"]),
+        tables=[*lasting(outcomes), *moment(outcomes), *filtered(outcomes)],
+        figures=[*alone_picture(outcomes), *moment_picture(outcomes)], caveats=caveats(run))
+
+
+def lasting(outcomes: Outcomes) -> Iterator[Table]:
+    filters = outcomes.filters
+    rows: list[tuple[Cell, ...]] = []
+    tones = []
+    for before, after, path in outcomes.changes(ONE):
+        words = [outcomes.verdict(Change(before, after, ONE, number), path) for number in filters]
+        rows.append((f"{before} to {after}", path, *(outcomes.named(word) for word in words)))
+        known = set(filter(None, words))
+        tones.append(GOOD if known == {LIVES} else MIXED if LIVES in known else BAD)
+    if rows:
+        yield Table(
+            "alone", f"What lasts when {outcomes.node} alone changes, between its pods and others",
+            ("change", "path",
+             *(f"rp_filter {number} ({FILTERS[number]})" for number in filters)),
+            tuple(rows), tones=tuple(tones),
+            note=f"dies: in both directions. {outcomes.named(ONLY_FROM)}: its packets arrive,"
+                 " those to it do not, so nothing that needs an answer works; the other way round"
+                 f" with {outcomes.named(ONLY_TO)}.")
+
+
+def moment(outcomes: Outcomes) -> Iterator[Table]:
+    filters = outcomes.filters
+    rows: list[tuple[Cell, ...]] = []
+    for before, after, path in outcomes.changes(ALL):
+        changes = [Change(before, after, ALL, number) for number in filters]
+        took = [value_of(one, CHANGE) for change in changes
+                for one in outcomes.streams.get((change, path), ())]
+        rows.append((f"{before} to {after}", path,
+                     *(in_passing(outcomes, change, path) for change in changes),
+                     round(median(took), 1)))
+    if rows:
+        yield Table(
+            "moment", "Packets lost when all nodes change, both directions together",
+            ("change", "path", *(f"rp_filter {number}" for number in filters), "took ms"),
+            tuple(rows),
+            note="Median of the repeats (least to most). took ms: from asking for the change until"
+                 " the last node had its routes.")
+
+
+def in_passing(outcomes: Outcomes, change: Change, path: str) -> str:
+    lost = outcomes.lost(change, path)
+    if not lost or outcomes.verdict(change, path) != LIVES:
+        return "for good" if lost else ""
+    middle = f"{median(lost):g}"
+    return middle if min(lost) == max(lost) else f"{middle} ({min(lost)} to {max(lost)})"
+
+
+def filtered(outcomes: Outcomes) -> Iterator[Table]:
+    nodes = list(dict.fromkeys(node for _, node in outcomes.filtered))
+    rows: list[tuple[Cell, ...]] = []
+    for before, after in dict.fromkeys(pair[:2] for pair in outcomes.changes(ONE)):
+        for number in outcomes.filters:
+            change = Change(before, after, ONE, number)
+            counts = [median(outcomes.filtered.get((change, node), [0])) for node in nodes]
+            if any(counts):
+                rows.append((str(change), number, *map(int, counts)))
+    if rows:
+        yield Table(
+            "filters", f"Who dropped packets when {outcomes.node} alone changed, and how many",
+            ("change", "rp_filter", *nodes), tuple(rows),
+            note="The nodes' own counts of packets that failed their reverse path filter"
+                 " (IPReversePathFilter), median of the trials. A change with no such packet is"
+                 " not listed.")
+
+
+def alone_picture(outcomes: Outcomes) -> Iterator[Figure]:
+    cells = {}
+    for before, after, path in outcomes.changes(ONE):
+        for number in outcomes.filters:
+            change = Change(before, after, ONE, number)
+            word = outcomes.verdict(change, path)
+            if word:
+                tone = GOOD if word == LIVES else BAD if word == DIES else MIXED
+                cells[str(change), f"{path}, rp_filter {number}"] = (outcomes.named(word), tone)
+    if cells:
+        yield grid(
+            "alone", f"What lasts when {outcomes.node} alone changes",
+            list(dict.fromkeys(row for row, _ in cells)),
+            sorted({column for _, column in cells},
+                   key=lambda c: (PATHS.index(c.partition(",")[0]), c)), cells,
+            row_heading="the change", column_heading="path, and the nodes' reverse path filter",
+            note=f"{outcomes.node} against nodes that did not change. {outcomes.named(ONLY_FROM)}:"
+                 " its packets arrive, those to it do not. rp_filter: 0 off, 1 strict, 2 loose.",
+            caption="Without a reverse path filter a mixed cluster works. With one, it depends on"
+                    " the two modes.")
+
+
+def moment_picture(outcomes: Outcomes) -> Iterator[Figure]:
+    """Where anything was lost while all nodes changed: a row for each change and filter."""
+    lost: dict[Change, list[float]] = defaultdict(list)
+    sent: dict[Change, int] = defaultdict(int)
+    for (change, path), readings in outcomes.streams.items():
+        if change.followers == ALL and outcomes.verdict(change, path) == LIVES:
+            lost[change] += [at for one in readings for at in one.series[stream.LOST_AT]]
+            sent[change] += sum(int(value_of(one, stream.SENT)) for one in readings)
+    rows = [Losses(f"{change}, rp_filter {change.rp_filter}", tuple(times), sent[change])
+            for change, times in sorted(lost.items()) if times]
+    if rows:
+        yield timeline(
+            "moment", "Packets lost while all nodes change", "the change was asked for", rows,
+            window=(0, 5), note="All repeats, paths and directions together. Changes without a"
+            " loss are not listed.",
+            caption="Nodes change one after the other; in between, two ends of a path are in"
+                    " different modes.")
+
+
+# --- findings
+
+#: why a node that changes alone loses what it loses, by reverse path filter
+RULES = {
+    0: "no packet is refused",
+    1: "a packet is refused if the way back to its sender leaves by another device, so both"
+       " directions die where one end tunnels and the other does not",
+    2: "a packet is refused only if it comes in by a device that has no address, as tunl0 has none"
+       " on a node in Never, so what is tunnelled to such a node dies",
+}
+
+
+def findings(outcomes: Outcomes, rate: int) -> Iterator[str]:
+    yield from about_all(outcomes)
+    for number in outcomes.filters:
+        yield from about_one(outcomes, number)
+    yield from about_evidence(outcomes)
+    every = [reading for readings in outcomes.streams.values() for reading in readings]
+    sent = sum(value_of(one, stream.SENT) for one in every)
+    odd = {what: sum(value_of(one, metric) for one in every) for metric, what in (
+        ("lost_before", "lost before its change"), ("reordered", "reordered"),
+        ("duplicated", "duplicated"))}
+    if any(odd.values()):
+        yield (f"Of {sent:,.0f} packets, "
+               + join([f"{count:g} {what}" for what, count in odd.items()]) + ".")
+    else:
+        yield (f"No packet was lost before its change, none came out of order or twice ({sent:,.0f}"
+               f" packets, {rate} a second in each direction).")
+
+
+def about_all(outcomes: Outcomes) -> Iterator[str]:
+    seen = [(change, path) for change, path in outcomes.streams if change.followers == ALL]
+    if not seen:
+        return
+    for change, path in seen:
+        if outcomes.verdict(change, path) != LIVES:
+            yield (f"All nodes change: {change} on the {path} path with rp_filter"
+                   f" {change.rp_filter} did not come back to life.")
+    lost = [count for change, path in seen for count in outcomes.lost(change, path)]
+    if not any(lost):
+        yield f"All nodes change: nothing was lost, in {len(lost)} changes seen on a path."
+        return
+    worst = max(value_of(one, stream.GAP) for key in seen for one in outcomes.streams[key])
+    where = sorted({change.rp_filter for change, path in seen if any(outcomes.lost(change, path))})
+    yield (f"All nodes change: a path lost nothing in {lost.count(0)} of {len(lost)} changes. In"
+           f" the others it lost {min(filter(None, lost))} to {max(lost)} packets, both directions"
+           f" together, {worst:.1f} ms of a direction at the most, with rp_filter"
+           f" {join([str(number) for number in where])}.")
+
+
+def about_one(outcomes: Outcomes, number: int) -> Iterator[str]:
+    verdicts = {pair: outcomes.verdict(Change(*pair[:2], ONE, number), pair[2])
+                for pair in outcomes.changes(ONE)}
+    words = {pair: word for pair, word in verdicts.items() if word}
+    if not words:
+        return
+    broken = sum(word != LIVES for word in words.values())
+    odd = [f"{before} to {after} ({path}) {outcomes.named(word)}"
+           for (before, after, path), word in words.items()
+           if word != expected(before, after, number, path)]
+    yield (f"{outcomes.node} changes alone, rp_filter {number} ({FILTERS[number]}):"
+           f" {broken or 'none'} of {len(words)} stay broken. "
+           + (f"That is what the kernel's rule says: {RULES[number]}." if not odd else
+              f"The kernel's rule ({RULES[number]}) says otherwise of: {'; '.join(odd)}."))
+
+
+def about_evidence(outcomes: Outcomes) -> Iterator[str]:
+    """Lost packets beside the filters' counts, where a change broke something for good."""
+    broken = {change for change, path in outcomes.streams
+              if outcomes.verdict(change, path) != LIVES}
+    lost = sum(value_of(one, stream.LOST) for (change, _), readings in outcomes.streams.items()
+               if change in broken for one in readings)
+    dropped = sum(sum(counts) for (change, _), counts in outcomes.filtered.items()
+                  if change in broken)
+    if lost:
+        yield (f"Where something stays broken, {lost:,.0f} packets were lost, and the nodes'"
+               f" reverse path filters counted {dropped:,} dropped ones (theirs include those sent"
+               " while the streams were ending): the filter is "
+               + ("the whole cause." if dropped >= lost else "not the whole cause."))
+
+
+def caveats(run: Run) -> Iterator[str]:
+    """What the numbers cannot say."""
+    plan = run.plan
+    yield (f"Losses are seen in steps of {1000 / plan['packets_per_s']:g} ms, the time between two"
+           " packets of a stream; a shorter one can pass unseen.")
+    yield ("A real cluster changes more slowly: the new pool has to reach each node's Felix and"
+           " confd, which restart or reload, and BIRD deletes a route before it adds the other."
+           " None of that is emulated; here a route is replaced in one step, and all nodes change"
+           " within milliseconds. What is shown for one node alone is what a real cluster lives"
+           " through while its nodes have not all changed.")
+    yield ("Where Never is involved, cross-subnet is measured with the pods' routes in the routers."
+           " On a fabric that knows no pods, Never has no way across subnets at all.")
+    missing = [path for path in PATHS[1:] if path not in plan["pairs"]]
+    if missing:
+        yield f"Not measured: {join(missing)}; {plan['node']} has no such pair of pods."
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, "two-subnets.yaml", FULL, QUICK, measure,
-         switch_report.report, switch.add_options)
+    experiment.main(measure, report)

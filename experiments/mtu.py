@@ -20,7 +20,6 @@ Expected  All works where pod MTU <= tunl0 MTU <= link MTU - 20. A pod MTU above
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -29,42 +28,370 @@ try:
 
     requirements.require_python()
 
-    from calico_mn.experiment import mtu, mtu_report
-    from calico_mn.experiment.common import facts
-    from calico_mn.experiment.run import changed
-    from calico_mn.experiment.script import Effort, Run, Trial, interleaved, main
-    from calico_mn.measure import path_mtu
+    from calico_mn.calico.encapsulation import IPIP
+    from calico_mn.experiment.frame import Experiment, Repetitions
+    from calico_mn.experiment.options import int_list
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-FULL = Effort(repeats=1, duration=1)
-QUICK = Effort(repeats=1, duration=0.4)
+experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
+                        full=Repetitions(1, duration=1), quick=Repetitions(1, duration=0.4))
+#: between the two pods; its name, device and overhead in all that follows
+ENCAPSULATION = IPIP
+TUNNEL, OVERHEAD = ENCAPSULATION.device, ENCAPSULATION.overhead
 
+_BYTES = int_list(576, 9216)
+POD_MTUS = experiment.factor(
+    "--pod-mtus", _BYTES, (1400, 1480, 1500), "BYTES[,BYTES...]",
+    "MTUs of the pods (default: 1400,1480,1500; --quick: 1480,1500)", quick=(1480, 1500))
+TUNNEL_MTUS = experiment.factor(
+    "--tunnel-mtus", _BYTES, (1400, 1480, 1500), "BYTES[,BYTES...]",
+    f"MTUs of {TUNNEL} ({ENCAPSULATION.mtu_field}) (default: 1400,1480,1500; --quick: 1480,1500)",
+    quick=(1480, 1500))
+LINK_MTUS = experiment.factor(
+    "--link-mtus", _BYTES, (1500, 1460), "BYTES[,BYTES...]",
+    "MTUs of all links (default: 1500,1460; --quick: 1500)", quick=(1500,))
+
+if __name__ == "__main__":
+    experiment.check_command_line()
+
+# What follows takes long to import.
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from calico_mn.emulation.net import CalicoNet
+from calico_mn.errors import ClusterError
+from calico_mn.experiment.report import document, heading
+from calico_mn.experiment.run import Run, changed
+from calico_mn.measure import cluster, offloads, path_mtu, paths
+from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.path_mtu import (
+    FRAGMENTS,
+    HANGS,
+    LEARNS,
+    OUTCOME,
+    PROBES,
+    REFUSED,
+    SMALL_PING,
+    WORKS,
+    Probe,
+)
+from calico_mn.measure.paths import Pair
+from calico_mn.measure.readings import Reading
+from calico_mn.measure.tcp import RETRANSMITS
+from calico_mn.measure.trials import Trial, factorial
+from calico_mn.packetmatch import Drop
+from calico_mn.report.document import BAD, GOOD, MIXED, Document, Figure, Table
+from calico_mn.report.plots.grid import grid
+from calico_mn.text import join, plural
+
+#: ICMP "fragmentation needed": as it is, or lost on both nodes
+PASSES, FILTERED = "passes", "filtered"
+FILTERS = {PASSES: (), FILTERED: (Drop.FRAGMENTATION_NEEDED,)}
+#: seconds that booting and switching take, and a probe that gets through; of a trial's probes, so
+#: many hang on average
+_BOOT_S, _PROBE_S, _HANGING = 0.3, 0.2, 1.5
+
+MTUS = ("pod_mtu", "tunnel_mtu", "link_mtu")
+FACTORS = (*MTUS, "icmp")
+EVIDENCE = (path_mtu.ANSWERED, path_mtu.DELIVERED, path_mtu.PATH_MTU, path_mtu.FRAG_NEEDED,
+            cluster.DROPPED, path_mtu.SENT_FRAGMENTS, path_mtu.LARGEST_PACKET, RETRANSMITS)
+TONES = {WORKS: GOOD, LEARNS: MIXED, FRAGMENTS: MIXED, REFUSED: MIXED, HANGS: BAD}
+SMALL = ("ping 84", "TCP 64")
+BULK, UNCUT = "TCP", "TCP GSO"
+PICTURED = ("ping DF", "ping no DF", "TCP", "TCP no DF")
+LEGEND = (f"{WORKS}: as it was sent. {LEARNS}: after ICMP taught the source pod the path MTU."
+          f" {FRAGMENTS}: seen on the uplink in fragments. {REFUSED}: the sender's kernel says"
+          f" \"message too long\", which it knows from ICMP. {HANGS}: nothing or not all gets"
+          " through, and no message says so.")
+
+
+# --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken."""
-    found = mtu.plan(run)
-    run.heading("MTUs that do not fit", facts(run, found.net) + found.facts(), found.seconds())
-    for trial in interleaved(found.settings, run.options.effort.repeats, run.options.seed):
-        if not run.has(trial, [("probe", {"probe": probe.name}) for probe in path_mtu.PROBES]):
-            with run.attempt(trial):
-                probe_all(run, found, trial)
-        run.step(found.describe(trial), found.trial_seconds())
+    """The method; readings go to the run's log as they are taken.
+
+    The first cluster is as the topology says: the environment tells of it.
+    """
+    net = run.net()
+    pairs = paths.representative_pairs(paths.endpoints(net))
+    pair = pairs.get(paths.SAME_SUBNET) or pairs.get(paths.CROSS_SUBNET)
+    if pair is None:
+        raise ClusterError(f"{run.source}: all pods are on one node, and {TUNNEL} is between two")
+    source, destination = pair.source, pair.destination
+    fixed: dict[str, Value] = {"mode": "Always", "path": pair.path, "source": source.name,
+                               "destination": destination.name, "tunnel": net.tunnel}
+    settings = [{**setting, **fixed} for setting in factorial(
+        pod_mtu=run[POD_MTUS], tunnel_mtu=run[TUNNEL_MTUS], link_mtu=run[LINK_MTUS],
+        icmp=(PASSES, FILTERED))]
+    run.plan = {
+        "pair": [source.name, destination.name], "pod_mtus": list(run[POD_MTUS]),
+        "tunnel_mtus": list(run[TUNNEL_MTUS]), "link_mtus": list(run[LINK_MTUS]),
+        "probes": [probe.name for probe in PROBES], "repeats": run.repeats,
+        "patience_s": run.duration, "seed": run.options.seed, "quick": run.options.quick}
+    each = _BOOT_S + len(PROBES) * _PROBE_S + _HANGING * run.duration
+    seconds = len(settings) * run.repeats * each
+    run.heading("MTUs that do not fit", [
+        *heading(run, net),
+        ("pods", f"{source.name} on {source.node} to {destination.name} on {destination.node}, in"
+         " mode Always"),
+        ("trials", f"{len(settings)} combinations, {len(PROBES)} probes each"
+         + (f", {run.repeats} times" if run.repeats > 1 else "")
+         + f"; a probe hangs after {run.duration:g} s without progress; about {seconds:.0f} s")],
+        seconds)
+
+    def send_all(trial: Trial) -> None:
+        """One combination of MTUs, with ICMP as it is or filtered: a cluster, and all probes."""
+        mtus = {name: int(trial.text(name)) for name in MTUS}
+        with run.temporary_cluster(changed(run.topology, **mtus)) as net:
+            net.set_ipip_mode("Always")
+            net.set_filter((source.node, destination.node), FILTERS[trial.text("icmp")])
+            for uncut in (False, True):
+                with pod_offloads(net, pair, uncut) as switched:
+                    for probe in (probe for probe in PROBES if probe.uncut is uncut):
+                        run.measure("probe", trial, lambda: send(net, probe, trial, switched),  # noqa: B023
+                                    factors={"probe": probe.name})
+
+    def send(net: CalicoNet, probe: Probe, trial: Trial, switched: str) -> Measurement:
+        seen = path_mtu.look(net, pair, probe, pod_mtu=int(trial.text("pod_mtu")),
+                             patience=run.duration)
+        return replace(seen.measurement, seen={"offloads_off": switched})
+
+    run.trials(settings, send_all,
+               readings=lambda _: [("probe", {"probe": probe.name}) for probe in PROBES],
+               seconds=lambda _: each,
+               doing=lambda trial: f"pods {trial['pod_mtu']}, {TUNNEL} {trial['tunnel_mtu']}, links"
+                                   f" {trial['link_mtu']}, ICMP {trial['icmp']}")
 
 
-def probe_all(run: Run, found: mtu.Plan, trial: Trial) -> None:
-    """One combination of MTUs, with ICMP as it is or filtered: a cluster, and all its probes."""
-    mtus = {name: int(trial.text(name)) for name in ("pod_mtu", "tunnel_mtu", "link_mtu")}
-    with run.passing(changed(run.topology, **mtus)) as net:
-        net.set_ipip_mode("Always")
-        net.set_filter(found.nodes, mtu.FILTERS[trial.text("icmp")])
-        for uncut in (False, True):
-            with found.offloads(net, uncut):
-                for probe in (probe for probe in path_mtu.PROBES if probe.uncut is uncut):
-                    run.take("probe", trial, partial(found.look, net, probe, trial),
-                             also={"probe": probe.name})
+@contextmanager
+def pod_offloads(net: CalicoNet, pair: Pair, enabled: bool) -> Iterator[str]:
+    """The pods' segmentation offloads as they are, or off; which devices were switched."""
+    if enabled:
+        yield ""
+        return
+    names = (pair.source.name, pair.destination.name)
+    with offloads.offloads(net, names, enabled=False) as switched:
+        yield ", ".join(f"{device.device} of {device.node}" for device in switched)
+
+
+# --- cases
+
+@dataclass(frozen=True)
+class Case:
+    """One combination: its three MTUs, ICMP, and each probe's outcome.
+
+    Where repeats disagree, an outcome is that of most of them, with a question mark.
+    """
+
+    pod: int
+    tunnel: int
+    link: int
+    icmp: str
+    outcomes: dict[str, str]
+    readings: tuple[Reading, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether header sizes say that every packet of the pods fits all the way."""
+        return self.pod <= self.tunnel <= self.link - OVERHEAD
+
+    @property
+    def name(self) -> str:
+        """The combination in a few words."""
+        return f"{self.pod}/{self.tunnel}/{self.link}, ICMP {self.icmp}"
+
+    def of(self, probe: str, metric: str) -> list[int]:
+        """The values that the repeats gave."""
+        return [int(value) for reading in self.readings if reading.setting["probe"] == probe
+                for value in [reading.values.get(metric)] if isinstance(value, (int, float))]
+
+
+def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
+    """Every combination that was probed, smallest MTUs first."""
+    groups: dict[tuple[int, int, int, str], list[Reading]] = {}
+    for reading in readings:
+        pod, tunnel, link = (int(str(reading.setting[name])) for name in MTUS)
+        groups.setdefault((pod, tunnel, link, str(reading.setting["icmp"])), []).append(reading)
+    # Larger links first: the usual before the special. "passes" before "filtered".
+    order = sorted(groups, key=lambda key: (-key[2], key[0], key[1], key[3] != PASSES))
+    return tuple(Case(*key, outcomes_of(groups[key]), tuple(groups[key])) for key in order)
+
+
+def outcomes_of(readings: Sequence[Reading]) -> dict[str, str]:
+    """Probe -> what became of it."""
+    by_probe: dict[str, list[str]] = {}
+    for reading in readings:
+        by_probe.setdefault(str(reading.setting["probe"]), []).append(str(reading.values[OUTCOME]))
+    return {name: max(outcomes, key=outcomes.count) + ("?" if len(set(outcomes)) > 1 else "")
+            for name, outcomes in ((probe.name, by_probe.get(probe.name, ())) for probe in PROBES)
+            if outcomes}
+
+
+# --- report
+
+def report(run: Run) -> Document:
+    """What people read."""
+    probed = cases(run.log.readings)
+    return document(
+        run, experiment, title="MTUs that do not fit", findings=findings(probed),
+        tables=(outcome_table(probed),), data=(evidence(run.log.readings),),
+        figures=tuple(picture(probed, icmp) for icmp in (PASSES, FILTERED)
+                      if any(case.icmp == icmp for case in probed)),
+        caveats=caveats(run, probed))
+
+
+def outcome_table(probed: Sequence[Case]) -> Table:
+    """A line for each combination."""
+    probes = tuple(probe.name for probe in PROBES)
+    return Table(
+        "outcomes", "What became of each probe",
+        ("pods", TUNNEL, "links", "ICMP", *probes),
+        tuple((case.pod, case.tunnel, case.link, case.icmp,
+               *(case.outcomes.get(probe) for probe in probes)) for case in probed),
+        note=f"pods, {TUNNEL}, links: MTUs in bytes. {LEGEND}",
+        tones=tuple(tone(case) for case in probed))
+
+
+def picture(probed: Sequence[Case], icmp: str) -> Figure:
+    """The outcomes of large packets."""
+    rows = {f"{case.pod}/{case.tunnel}/{case.link}": case for case in probed
+            if case.icmp == icmp}
+    return grid(
+        f"outcomes-{icmp}", f'What became of each probe: ICMP "fragmentation needed" {icmp}',
+        list(rows), PICTURED,
+        {(row, probe): (outcome, TONES.get(outcome, MIXED))
+         for row, case in rows.items() for probe, outcome in case.outcomes.items()
+         if probe in PICTURED},
+        row_heading=f"pods/{TUNNEL}/links", column_heading="what was sent",
+        note=f"Rows: the MTUs of pods, {TUNNEL} and links, in bytes.", caption=LEGEND)
+
+
+def tone(case: Case) -> str:
+    """The worst of a combination's outcomes."""
+    tones = {TONES.get(outcome, BAD) for outcome in case.outcomes.values()}
+    return BAD if BAD in tones else MIXED if MIXED in tones else GOOD
+
+
+def evidence(readings: Sequence[Reading]) -> Table:
+    """All that was seen, for a file only."""
+    rows = tuple(
+        (*(reading.setting[name] for name in (*FACTORS, "probe")), reading.repeat,
+         *(reading.values.get(name) for name in (OUTCOME, *EVIDENCE)))
+        for reading in readings)
+    return Table("evidence", "What was seen of each probe",
+                 (*FACTORS, "probe", "repeat", OUTCOME, *EVIDENCE), rows,
+                 note="delivered: bytes acknowledged; answered: of 3 pings. path_mtu: the route"
+                      " exception in the source pod. dropped: ICMP messages that the filter lost."
+                      " fragments and largest_packet (bytes, outer header included): on the"
+                      " source node's uplink.")
+
+
+def findings(probed: Sequence[Case]) -> Iterator[str]:
+    yield from about_fitting(probed)
+    yield from about_pods(probed)
+    yield from about_tunnels(probed)
+
+
+def about_fitting(probed: Sequence[Case]) -> Iterator[str]:
+    fitting = [case for case in probed if case.fits]
+    good = [case for case in fitting if set(case.outcomes.values()) == {WORKS}]
+    if fitting:
+        yield (f"Where pod MTU <= {TUNNEL} MTU <= link MTU - {OVERHEAD}, {len(good)} of"
+               f" {len(fitting)} combinations carry every probe as it was sent, whether ICMP is"
+               " filtered or not."
+               + "".join(f" Not so: {case.name}." for case in fitting if case not in good))
+    others = [case for case in probed if not case.fits]
+    small = [case for case in others
+             if all(case.outcomes.get(probe) == WORKS for probe in SMALL)]
+    if others:
+        count = "all" if len(small) == len(others) else len(small)
+        yield (f"In {count} of the other {len(others)}, a ping of {SMALL_PING} bytes and a short"
+               " TCP exchange work all the same: they prove nothing about an MTU.")
+
+
+def about_pods(probed: Sequence[Case]) -> Iterator[str]:
+    """Pods above a tunnel that itself is right: the case of many a report."""
+    above = [case for case in probed
+             if case.pod > case.tunnel and case.tunnel <= case.link - OVERHEAD]
+    for icmp, title in ((PASSES, f"Pods above {TUNNEL}, ICMP passes"),
+                        (FILTERED, f"Pods above {TUNNEL}, ICMP filtered")):
+        cases_of = [case for case in above if case.icmp == icmp]
+        if cases_of:
+            learned = sorted({mtu for case in cases_of for mtu in case.of(BULK, path_mtu.PATH_MTU)})
+            lost = sum(sum(case.of(probe.name, cluster.DROPPED))
+                       for case in cases_of for probe in PROBES)
+            yield (f"{title} ({plural(len(cases_of), 'combination')}): {each_probe(cases_of)}."
+                   + (f" TCP learned the path MTU, {join([str(mtu) for mtu in learned])}"
+                      " (ip route get in the pod shows it, and when it expires)."
+                      if learned else "")
+                   + (f" The filter lost {lost} messages that would have told." if lost else ""))
+
+
+def about_tunnels(probed: Sequence[Case]) -> Iterator[str]:
+    above = [case for case in probed if case.tunnel > case.link - OVERHEAD]
+    large = [case for case in above if case.pod > case.link - OVERHEAD]
+    small = [case for case in above if case not in large]
+    if large:
+        sizes = [size for case in large for size in case.of("ping DF", path_mtu.LARGEST_PACKET)]
+        taught = [case for case in large if any(case.of(BULK, path_mtu.PATH_MTU))]
+        yield (f"{TUNNEL} above link MTU - {OVERHEAD}, and pods that use it"
+               f" ({plural(len(large), 'combination')}): {each_probe(large)}. {TUNNEL} takes what"
+               " its link cannot carry"
+               + (f" (packets of up to {max(sizes)} bytes were handed to the uplink)"
+                  if any(sizes) else "")
+               + (f", and in {len(taught)} of them ICMP taught {TUNNEL}'s MTU, which is too large."
+                  if taught else ", and no message tells the pod."))
+        yield from about_uncut(large)
+    if small:
+        good = [case for case in small if set(case.outcomes.values()) <= {WORKS, LEARNS}]
+        yield (f"{TUNNEL} above link MTU - {OVERHEAD}, but pods below it: {len(good)} of"
+               f" {plural(len(small), 'combination')} carry everything. The pods' MTU hides the"
+               " wrong one.")
+
+
+def about_uncut(large: Sequence[Case]) -> Iterator[str]:
+    other = [case for case in large if case.outcomes.get(UNCUT) != case.outcomes.get(BULK)]
+    if other:
+        most = max(size for case in other for size in case.of(UNCUT, path_mtu.LARGEST_PACKET))
+        yield (f"Not to be trusted: in {len(other)} of these {len(large)}, TCP with segmentation"
+               f" offloads {outcome_words(other, UNCUT)} where it {outcome_words(other, BULK)}"
+               f" without. A veth passes on packets of up to {most:,} bytes uncut, and checks no"
+               " segment's size; a network card would cut them to segments that the link refuses.")
+
+
+def each_probe(mine: Sequence[Case]) -> str:
+    """What each kind of large packet does, in words."""
+    return "; ".join(f"{name}: {outcome_words(mine, probe)}" for probe, name in (
+        (BULK, "TCP (DF)"), ("TCP no DF", "TCP without DF"),
+        ("ping DF", "a ping that insists on DF"),
+        ("ping as UDP", "datagrams as UDP sends them"), ("ping no DF", "datagrams without DF")))
+
+
+def outcome_words(mine: Sequence[Case], probe: str) -> str:
+    """``hangs``, or ``works (4) or hangs (2)``."""
+    words = [case.outcomes[probe] for case in mine if probe in case.outcomes]
+    counts = {word: words.count(word) for word in words}
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " or ".join(f"{word} ({count})" for word, count in counts.items())
+
+
+def caveats(run: Run, probed: Sequence[Case]) -> Iterator[str]:
+    devices = {str(r.seen.get("offloads_off") or "") for r in run.log.readings} - {""}
+    for switched in sorted(devices):
+        yield (f"Segmentation offloads (tso, gso, gro) were switched off on {switched}, except"
+               f" for {UNCUT}: with them, TCP sends packets of up to 64 kB, and no packet that is"
+               " seen tells what a wire would carry.")
+    if run.environment["cluster"]["tunnel"] == "ebpf" and any(
+            case.tunnel > case.link - OVERHEAD for case in probed):
+        yield (f"{TUNNEL} is the eBPF device. The kernel's ipip module sends an outer packet that"
+               " is too large for the link in fragments if it has no DF, and the eBPF device loses"
+               " it: there, the columns without DF may differ.")
+    if any(outcome.endswith("?") for case in probed for outcome in case.outcomes.values()):
+        yield "?: repeats disagreed, and this is what most of them said."
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, "two-subnets.yaml", FULL, QUICK, measure,
-         mtu_report.report, mtu.add_options)
+    experiment.main(measure, report)

@@ -21,8 +21,6 @@ Expected  Boot and memory linear in pods, with something for each node. Remote r
 from __future__ import annotations
 
 import sys
-import time
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,38 +29,392 @@ try:
 
     requirements.require_python()
 
-    from calico_mn.experiment import scale, scale_report
-    from calico_mn.experiment.script import Effort, Measurement, Run, Trial, interleaved, main
+    from calico_mn.experiment.frame import Experiment, Repetitions
+    from calico_mn.experiment.options import int_list
 except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
-FULL = Effort(repeats=3, duration=1)
-QUICK = Effort(repeats=1, duration=1)
+experiment = Experiment(__file__, __doc__, topology="scale.yaml",
+                        full=Repetitions(3, duration=1), quick=Repetitions(1, duration=1))
 
+NODES = experiment.factor("--nodes", int_list(2, 400), (2, 5, 10, 20, 40), "N[,N...]",
+                          "nodes (default: 2,5,10,20,40)", quick=(2, 5, 10))
+PODS = experiment.factor("--pods", int_list(1, 500), (10, 20, 50), "N[,N...]",
+                         "pods on each node (default: 10,20,50)", quick=(5, 20))
+
+if __name__ == "__main__":
+    experiment.check_command_line()
+
+# What follows takes long to import.
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from calico_mn.calico.encapsulation import IPIP
+from calico_mn.errors import CalicoMnError, ToolError
+from calico_mn.experiment.report import document, heading, trials_line
+from calico_mn.experiment.run import Run
+from calico_mn.measure import cluster, fits, memory, ping
+from calico_mn.measure.cluster import (
+    BOOT,
+    CHANGE,
+    CHANGE_BACK,
+    CONVERGENCE,
+    ROUTES,
+    ROUTES_CHANGED,
+    ROUTES_REMOTE,
+    STOP,
+    milliseconds_since,
+)
+from calico_mn.measure.memory import MEMORY, MEMORY_SLAB
+from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.readings import Reading
+from calico_mn.measure.trials import Trial, factorial
+from calico_mn.model import EncapsulationMode, Topology
+from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
+from calico_mn.report.plots.lines import Line, growth, lines
+from calico_mn.text import number, plural
+from calico_mn.topology.placement import free_addresses, scaled
+
+INSTRUMENT = "life"
+ENCAPSULATION = IPIP
+_LIMIT = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+#: seconds that a machine has to come to rest
+_REST_S, _REST_QUICK_S = 10.0, 2.0
+#: about what was measured, for the time that is told and for refusing what cannot fit: ms and kB
+_POD_MS, _NODE_MS, _TRIAL_MS, _POD_KB = 2.2, 12.0, 900.0, 350
+
+
+# --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken."""
-    plan = scale.plan(run)
-    for trial in interleaved(plan.sizes, run.options.effort.repeats, run.options.seed):
-        with run.attempt(trial):
-            run.take(scale.INSTRUMENT, trial, partial(life, run, plan, trial))
-        run.step(f"{trial['nodes']} nodes with {trial['pods']} pods", plan.seconds(trial))
+    """The method; readings go to the run's log as they are taken.
+
+    The topology's own cluster boots first, and stays: the environment tells of it.
+    """
+    run.topology = replace(run.topology, pools=tuple(
+        replace(pool, ipip_mode=EncapsulationMode.ALWAYS) for pool in run.topology.pools))
+    nodes, pods = run[NODES], run[PODS]
+    check(run.topology, max(nodes), max(pods))
+    rest = Rest(_REST_QUICK_S if run.options.quick else _REST_S)
+    net = run.net()
+    settings: list[dict[str, Value]] = [
+        {**size, "tunnel": net.tunnel} for size in factorial(nodes=nodes, pods=pods)]
+    seconds = run.repeats * sum(trial_seconds(Trial(setting, 1)) for setting in settings)
+    run.plan = {"nodes": list(nodes), "pods": list(pods), "repeats": run.repeats,
+                "seed": run.options.seed, "neighbour_limit": int(_LIMIT.read_text(encoding="ascii"))
+                if _LIMIT.exists() else None}
+    run.heading("How an emulated cluster grows", [
+        *heading(run, net),
+        ("sizes", f"{', '.join(map(str, nodes))} nodes with {', '.join(map(str, pods))} pods on"
+         f" each: up to {max(nodes) * max(pods):,} pods"),
+        trials_line(run, plural(len(settings), "size"), seconds)], seconds)
+
+    def life(trial: Trial) -> Measurement:
+        """One cluster from boot to stop."""
+        topology, at_rest = scaled(run.topology, *size_of(trial)), rest.wait()
+        footprint, start = memory.Footprint(), time.perf_counter()
+        with run.temporary_cluster(topology) as net:
+            values = {BOOT: milliseconds_since(start), **footprint.since()}
+            values |= cluster.routes(net)
+            values |= cluster.change_there_and_back(net, ENCAPSULATION)
+            count = len(net.nodes) + 1
+            values |= cluster.join(net, f"node{count}",
+                                   str(free_addresses(net.topology, count)[-1]))
+            first, last = net.pods[0], net.pods[-1]
+            if not ping.answers(first, last.ip):
+                raise ToolError(f"{last.name} does not answer {first.name}")
+            stopping = time.perf_counter()
+        return Measurement({**values, STOP: milliseconds_since(stopping)},
+                           seen={"at_rest": at_rest})
+
+    run.trials(settings, lambda trial: run.measure(INSTRUMENT, trial, lambda: life(trial)),
+               seconds=trial_seconds,
+               doing=lambda trial: f"{trial['nodes']} nodes with {trial['pods']} pods")
 
 
-def life(run: Run, plan: scale.Plan, trial: Trial) -> Measurement:
-    """One cluster from boot to stop."""
-    topology, at_rest = plan.topology(trial), plan.rest()
-    footprint, start = scale.Footprint(), time.perf_counter()
-    with run.passing(topology) as net:
-        values = {"boot": scale.since(start), **footprint.since()}
-        values |= scale.count_routes(net)
-        values |= scale.change_mode(net)
-        values |= scale.add_node(net)
-        scale.expect_answer(net)
-        stopping = time.perf_counter()
-    return Measurement({**values, "stop": scale.since(stopping)}, seen={"at_rest": at_rest})
+class Rest:
+    """Waits until the kernel has taken the last cluster apart, ``timeout`` seconds at most."""
+
+    def __init__(self, timeout: float) -> None:
+        self._namespaces = memory.namespace_count()
+        self._timeout = timeout
+
+    def wait(self) -> bool:
+        """Whether it had in time."""
+        gc.collect()
+        rested = memory.settle(self._namespaces, timeout=self._timeout)
+        if rested:
+            # What others have made meanwhile is not ours to wait for a second time.
+            self._namespaces = memory.namespace_count()
+        return rested
+
+
+def size_of(trial: Trial) -> tuple[int, int]:
+    """Nodes, and pods on each."""
+    return int(trial.text("nodes")), int(trial.text("pods"))
+
+
+def trial_seconds(trial: Trial) -> float:
+    """How long a trial is expected to take."""
+    nodes, pods = size_of(trial)
+    return (_TRIAL_MS + _NODE_MS * nodes + _POD_MS * nodes * pods) / 1e3
+
+
+def check(topology: Topology, nodes: int, pods: int) -> None:
+    """Refuse what cannot fit before the first cluster boots."""
+    free_addresses(topology, nodes + 1)
+    block = topology.pools[0].block_size
+    blocks = math.ceil((pods + 1) / 2 ** (32 - block)) * nodes + 1
+    room = 2 ** (block - topology.pools[0].cidr.prefixlen)
+    if blocks > room:
+        raise CalicoMnError(f"{nodes} nodes with {pods} pods need {blocks:,} blocks, and"
+                            f" {topology.pools[0].cidr} has {room:,}: ask for fewer, or give the"
+                            " pool a shorter prefix")
+    wanted, free = nodes * pods * _POD_KB, memory.available_kb()
+    if wanted > free:
+        raise CalicoMnError(f"{nodes} nodes with {pods} pods need about {wanted / 1e6:.1f} GB, and"
+                            f" this machine has {free / 1e6:.1f} GB available: ask for fewer")
+
+
+# --- what arithmetic says, and what was measured
+
+@dataclass(frozen=True)
+class Computed:
+    """What a cluster's nodes should have in their main tables, by arithmetic alone."""
+
+    remote: int
+    own: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.remote + self.own
+
+
+def computed(topology: Topology, nodes: int, pods: int) -> Computed:
+    """The nodes' routes in mode Always.
+
+    A node has so many blocks that its pods and its tunnel have an address. It has a route to each
+    block of every other node; of its own, one to its subnet, a default route where there is a
+    router, a blackhole for each of its blocks, and one to each of its pods.
+    """
+    blocks = math.ceil((pods + 1) / 2 ** (32 - topology.pools[0].block_size))
+    routed = {interface.subnet for router in topology.underlay.routers
+              for interface in router.interfaces}
+    own = 0
+    for address in free_addresses(topology, nodes):
+        subnet = topology.subnet_of(address.ip)
+        own += 1 + (subnet is not None and subnet.name in routed) + blocks + pods
+    return Computed(nodes * (nodes - 1) * blocks, own)
+
+
+@dataclass(frozen=True, eq=False)
+class Size:
+    """The readings of one number of nodes with one number of pods on each."""
+
+    nodes: int
+    each: int
+    readings: tuple[Reading, ...]
+
+    @property
+    def pods(self) -> int:
+        """In the whole cluster."""
+        return self.nodes * self.each
+
+    def values(self, metric: str) -> tuple[float, ...]:
+        """One for each repeat."""
+        return tuple(float(str(reading.values[metric])) for reading in self.readings)
+
+    def median(self, metric: str) -> float:
+        """The repeats' median."""
+        return median(self.values(metric))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What is fitted: a metric over counts of these names."""
+
+    title: str
+    metric: str
+    unit: str
+    terms: tuple[str, ...]
+    counts: Callable[[Size], tuple[float, ...]]
+
+
+GROWTHS = (
+    Growth("boot", BOOT, "ms", ("node", "pod"), lambda size: (size.nodes, size.pods)),
+    Growth("slabs", MEMORY_SLAB, "MB", ("node", "pod"), lambda size: (size.nodes, size.pods)),
+    Growth("MemAvailable", MEMORY, "MB", ("node", "pod"), lambda size: (size.nodes, size.pods)),
+    Growth("a node joins", CONVERGENCE, "ms", ("node", "pod"),
+           lambda size: (size.nodes, size.pods)),
+    Growth("all to Never", CHANGE, "ms", ("route replaced", "pod"),
+           lambda size: (size.median(ROUTES_CHANGED), size.pods)),
+    Growth("back to Always", CHANGE_BACK, "ms", ("route replaced", "pod"),
+           lambda size: (size.median(ROUTES_CHANGED), size.pods)),
+)
+
+
+def sizes_of(readings: Sequence[Reading]) -> tuple[Size, ...]:
+    """The readings by size, in order of nodes, then pods."""
+    groups: dict[tuple[int, int], list[Reading]] = {}
+    for reading in readings:
+        if reading.instrument == INSTRUMENT:
+            nodes, pods = (int(str(reading.setting[name])) for name in ("nodes", "pods"))
+            groups.setdefault((nodes, pods), []).append(reading)
+    return tuple(Size(*key, tuple(groups[key])) for key in sorted(groups))
+
+
+# --- report
+
+def report(run: Run) -> Document:
+    """What people read."""
+    sizes = sizes_of(run.log.readings)
+    arithmetic = {size: computed(run.topology, size.nodes, size.each) for size in sizes}
+    return document(
+        run, experiment, title="How an emulated cluster grows",
+        findings=findings(sizes, arithmetic),
+        tables=(costs(sizes), routes(sizes, arithmetic), fitted(sizes)),
+        figures=pictures(sizes), caveats=caveats(run, sizes))
+
+
+def formula(sizes: Sequence[Size], wanted: Growth) -> tuple[str, float | None] | None:
+    """The plane through all samples in words, and its R2; None with too few sizes for it."""
+    rows = [(wanted.counts(size), value) for size in sizes for value in size.values(wanted.metric)]
+    plane = fits.plane([row for row, _ in rows], [value for _, value in rows])
+    if plane is None:
+        return None
+    parts = [f"{number(plane.intercept)} {wanted.unit}"]
+    for slope, name in zip(plane.slopes, wanted.terms, strict=True):
+        parts.append(f"{'-' if slope < 0 else '+'} {small(abs(slope), wanted.unit)} a {name}")
+    return " ".join(parts), plane.r2
+
+
+def small(value: float, unit: str) -> str:
+    """In a smaller unit where it is less than 1."""
+    if value < 1:
+        value, unit = value * 1000, {"ms": "us", "MB": "kB"}[unit]
+    return f"{number(value)} {unit}"
+
+
+def costs(sizes: Sequence[Size]) -> Table:
+    """Time and memory."""
+    return Table(
+        "costs", "Boot, stop, memory: medians of the repeats",
+        ("nodes", "pods each", "pods", "boot, ms", "ms a pod", "stop, ms", "slabs, MB",
+         "kB a pod", "MemAvailable, MB"),
+        tuple((size.nodes, size.each, size.pods, round(size.median(BOOT), 1),
+               round(size.median(BOOT) / size.pods, 2), round(size.median(STOP), 1),
+               round(size.median(MEMORY_SLAB), 1),
+               round(1000 * size.median(MEMORY_SLAB) / size.pods),
+               round(size.median(MEMORY), 1)) for size in sizes),
+        note="slabs: what the kernel's small objects take more after the boot (kB a pod is of"
+             " that). MemAvailable: how much less there is of it. Both are the whole machine's:"
+             " whatever else runs moves them, and the kernel keeps some of what it freed for the"
+             " next cluster.")
+
+
+def routes(sizes: Sequence[Size], arithmetic: dict[Size, Computed]) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (size.nodes, size.each, int(size.median(ROUTES_REMOTE)), int(size.median(ROUTES)),
+         arithmetic[size].total, round(size.median(CONVERGENCE), 1),
+         round(size.median(CHANGE), 1), round(size.median(CHANGE_BACK), 1)) for size in sizes]
+    return Table(
+        "routes", "Routes in all nodes' kernel tables, and how fast a change reaches them all",
+        ("nodes", "pods each", "remote", "all", "computed", "node joins, ms", "to Never, ms",
+         "back, ms"),
+        tuple(rows),
+        note="remote: to blocks of other nodes. computed: nodes x (nodes - 1) x blocks a node,"
+             " and what each node has of its own.",
+        tones=tuple(PLAIN_TONE if agrees(size, arithmetic[size]) else BAD for size in sizes))
+
+
+def agrees(size: Size, wanted: Computed) -> bool:
+    return (set(size.values(ROUTES)) == {wanted.total}
+            and set(size.values(ROUTES_REMOTE)) == {wanted.remote})
+
+
+def fitted(sizes: Sequence[Size]) -> Table:
+    """The formulas."""
+    rows = []
+    for wanted in GROWTHS:
+        text, r2 = formula(sizes, wanted) or ("", None)
+        if text:
+            rows.append((wanted.title, text, None if r2 is None else round(r2, 4)))
+    note = ("The parts that grow with pods in the last three are the emulation's own: each node's"
+            " whole state is worked out and compared with the one before.")
+    return Table("fits", "Least squares through all samples", ("quantity", "formula", "R2"),
+                 tuple(rows), note=note if rows else "Too few sizes to fit anything.")
+
+
+def pictures(sizes: Sequence[Size]) -> Iterator[Figure]:
+    def over(count: Callable[[Size], float], metric: str, name: str,
+             some: Sequence[Size] = sizes) -> Line:
+        return Line(name, tuple((count(size), size.values(metric)) for size in some))
+
+    by_pods = {each: [size for size in sizes if size.each == each]
+               for each in sorted({size.each for size in sizes})}
+    yield growth("boot", "Boot time", "time", "ms", "pods in all", "pod",
+                 [over(lambda size: size.pods, BOOT, "boot")])
+    yield growth("memory", "Memory of a cluster", "memory", "MB", "pods in all", "pod",
+                 [over(lambda size: size.pods, MEMORY_SLAB, "slabs"),
+                  over(lambda size: size.pods, MEMORY, "MemAvailable")])
+    yield lines("routes", "Routes of all nodes", "in all kernel tables", "routes", "nodes",
+                [over(lambda size: size.nodes, ROUTES, f"{each} pods each", some)
+                 for each, some in by_pods.items()])
+    yield growth("join", "A node joins", "until all have its block", "ms", "nodes before", "node",
+                 [over(lambda size: size.nodes, CONVERGENCE, f"{each} pods each", some)
+                  for each, some in by_pods.items()])
+    yield growth("mode-change", "All nodes change from Always to Never", "time", "ms",
+                 "routes replaced", "route",
+                 [over(lambda size: size.median(ROUTES_CHANGED), CHANGE, f"{each} pods each",
+                       some) for each, some in by_pods.items()])
+
+
+def findings(sizes: Sequence[Size], arithmetic: dict[Size, Computed]) -> Iterator[str]:
+    last = max(sizes, key=lambda size: size.pods)
+    yield (f"{last.pods:,} pods on {last.nodes} nodes: {number(last.median(BOOT) / 1000)} s to"
+           f" boot, {number(last.median(STOP))} ms to stop,"
+           f" {number(last.median(MEMORY_SLAB))} MB of slabs in the kernel.")
+    for wanted in GROWTHS:
+        text, r2 = formula(sizes, wanted) or ("", None)
+        if text and wanted.metric in (BOOT, MEMORY_SLAB, CONVERGENCE):
+            yield (f"{wanted.title[0].upper() + wanted.title[1:]}: {text}"
+                   + (f" (R2 = {r2:.4f})." if r2 is not None else "."))
+    wrong = [size for size in sizes if not agrees(size, arithmetic[size])]
+    if wrong:
+        yield "The kernel's routes differ from arithmetic: " + "; ".join(
+            f"{size.nodes} nodes with {size.each} pods have {size.median(ROUTES):.0f}, computed"
+            f" {arithmetic[size].total}" for size in wrong) + "."
+    else:
+        yield (f"All {len(sizes)} sizes have exactly the routes that arithmetic says:"
+               " nodes x (nodes - 1) x blocks a node to other nodes, and of its own each node's"
+               " subnet, default route, blocks and pods.")
+    yield ("After each mode change every node's table in the kernel was right, after each joining"
+           " node too; and a pod of the first node reached one of the last.")
+
+
+def caveats(run: Run, sizes: Sequence[Size]) -> Iterator[str]:
+    limit, pods = run.plan["neighbour_limit"], max(size.pods for size in sizes)
+    if limit is not None and pods > limit and not run.options.raise_neighbour_limit:
+        yield (f"The largest cluster has {pods:,} pods, and this machine's neighbour table holds"
+               f" {limit:,} entries of all namespaces together (gc_thresh3). Booting needs none of"
+               " them, so nothing here depends on it; but if all pods talked at once, some would"
+               " not get through (\"neighbour table overflow\" in dmesg). It is the machine's and"
+               f" was not changed: sysctl -w net.ipv4.neigh.default.gc_thresh3={4 * pods} would.")
+    restless = sum(reading.seen["at_rest"] is False
+                   for size in sizes for reading in size.readings)
+    if restless:
+        yield (f"{restless} of {sum(len(size.readings) for size in sizes)} clusters booted although"
+               " the machine had not come to rest in time: something else makes or ends"
+               " namespaces.")
+    yield ("Routes are handed on by a built-in distributor without timers. Real nodes add BIRD's:"
+           " connections, scans, and Kubernetes' own time to tell them.")
+    yield "Stopped is what the caller waits for: the kernel takes the namespaces apart afterwards."
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, "scale.yaml", FULL, QUICK, measure,
-         scale_report.report, scale.add_options)
+    experiment.main(measure, report)

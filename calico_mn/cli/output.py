@@ -120,11 +120,11 @@ def open_file(path: str) -> int:
 
     Root without sudo follows no symbolic link in a directory of another user.
     """
-    from calico_mn.experiment.invoker import writing
+    from calico_mn.privileges import as_invoking_user
 
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
-        with writing(Path(path)):
+        with as_invoking_user(Path(path)):
             if _is_of_another_user(Path(path).parent):
                 flags |= os.O_NOFOLLOW
             return os.open(path, flags, 0o666)
@@ -149,8 +149,8 @@ def write_file(path: str, text: str) -> None:
             file.write(text)
     except OSError as error:
         if not was_there:
-            from calico_mn.experiment.invoker import writing
+            from calico_mn.privileges import as_invoking_user
 
-            with writing(Path(path)):
+            with as_invoking_user(Path(path)):
                 os.unlink(path)  # half of it is of no use
         raise ClusterError(f"cannot write {one_line(path)}: {error.strerror}") from None

@@ -1,5 +1,6 @@
-"""What the scripts in experiments/ share around their method: options, files, interruption.
+"""The frame of an experiment: command line, run, log, resumption, interruption, report.
 
-The method itself is in the scripts, its instruments are in :mod:`calico_mn.measure`, and what
-people read is made by :mod:`calico_mn.report`.
+The experiments themselves are the files in experiments/, one each: question, factors, method,
+report. A script declares an :class:`.frame.Experiment`; :mod:`.runner` leads it from the command
+line to the report around the script's method, which works with a :class:`.run.Run`.
 """

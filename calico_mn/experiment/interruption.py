@@ -1,4 +1,4 @@
-"""Ctrl-C where it may strike, and only there.
+"""Ctrl-C where it may interrupt, and only there.
 
 A signal in the middle of boot or of cleaning up would leave things behind. So it is only noted
 there; while something is measured it stops the measurement at once.
@@ -60,7 +60,7 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def may_stop(self, work: Callable[..., None], *arguments: Any) -> None:
+    def interruptible(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do ``work``, but leave it at the first signal; not even begin it after one.
 
         An error of ours ends the work too, so that what was measured is reported.
@@ -80,8 +80,8 @@ class Interruption:
             self._armed = False
 
     @contextmanager
-    def held_off(self) -> Iterator[None]:
-        """Inside :meth:`may_stop`, for a boot or a stop: a signal strikes after it."""
+    def deferred(self) -> Iterator[None]:
+        """Inside :meth:`interruptible`, for a boot or a stop: a signal strikes after it."""
         armed, self._armed = self._armed, False
         try:
             yield

@@ -1,17 +1,25 @@
-"""The command line that all experiments have in common, and the types of their own options."""
+"""The command line of an experiment: options that all have, and the types of their own factors.
+
+In go the words that were typed; out come :class:`Options`, or a message and exit status 2. Imports
+little, so that ``--help`` and mistakes are answered at once.
+"""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 from calico_mn.command_line import Parser
 from calico_mn.model import EncapsulationMode
+from calico_mn.text import suggest
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MODES = tuple(mode.value for mode in EncapsulationMode)
 _LONGEST_S = 3600
@@ -21,7 +29,7 @@ _MOST_SEED = 999_999_999
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class Repetitions:
     """How much is measured: repeats of each setting, and seconds a transfer."""
 
     repeats: int
@@ -29,12 +37,27 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class Defaults:
     """What an experiment does unless asked otherwise: its topology, and how much it measures."""
 
     topology: Path
-    full: Effort
-    quick: Effort
+    full: Repetitions
+    quick: Repetitions
+
+
+@dataclass(frozen=True, slots=True)
+class Factor(Generic[T_co]):
+    """An option of one experiment, such as ``--modes``; ``read`` is its argparse type.
+
+    ``quick`` is the default with --quick, if that is another one.
+    """
+
+    flag: str
+    read: Callable[[str], T_co]
+    default: T_co
+    metavar: str
+    help: str
+    quick: T_co | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,76 +65,81 @@ class Options:
     """What the person asked for.
 
     ``output`` is None for a directory of its own; ``resume`` the directory of a run to go on
-    with. ``own`` has the experiment's own options. ``arguments`` is the command line without
-    ``--resume`` and ``--output``: with it, the same is asked for again. ``raise_neighbour_limit``
-    lets clusters raise the machine's limit while they run.
+    with. ``levels`` has the experiment's own factors, by flag. ``arguments`` is the command line
+    without ``--resume`` and ``--output``: with it, the same is asked for again.
+    ``raise_neighbour_limit`` lets clusters raise the machine's limit while they run.
     """
 
     topology: Path
     tunnel: str
-    effort: Effort
+    repetitions: Repetitions
     seed: int
     quick: bool
     output: Path | None
     resume: Path | None
-    own: argparse.Namespace
+    levels: Mapping[str, Any]
     arguments: tuple[str, ...]
     raise_neighbour_limit: bool = False
 
-
-Add = Callable[[argparse.ArgumentParser], None]
-
-
-def no_more(_parser: argparse.ArgumentParser) -> None:
-    """For an experiment without options of its own."""
+    def __getitem__(self, factor: Factor[T]) -> T:
+        return cast(T, self.levels[factor.flag])
 
 
-def parse(description: str, usual: Usual, own: Add = no_more,
+def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] = (),
           arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; with a mistake in it, argparse says so and exits with status 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser(description, usual)
-    own(parser)
-    found = parser.parse_args(words)
-    if found.resume is not None and _without(words, "--resume"):
+    parser = _parser(description, defaults)
+    for factor in factors:
+        parser.add_argument(factor.flag, type=factor.read, metavar=factor.metavar,
+                            help=factor.help)
+    asked = parser.parse_args(words)
+    if asked.resume is not None and _without(words, "--resume"):
         parser.error("--resume goes on with the options that the run began with: give no others")
-    effort = usual.quick if found.quick else usual.full
+    usual = defaults.quick if asked.quick else defaults.full
+    levels = {}
+    for factor in factors:
+        level = getattr(asked, factor.flag.strip("-").replace("-", "_"))
+        if level is None:
+            level = (factor.quick if asked.quick and factor.quick is not None
+                     else factor.default)
+        levels[factor.flag] = level
     return Options(
-        found.topology, found.tunnel,
-        Effort(found.repeats or effort.repeats, found.duration or effort.duration),
-        found.seed, found.quick, found.output, found.resume, found,
-        tuple(_without(words, "--output")), found.raise_neighbour_limit)
+        asked.topology, asked.tunnel,
+        Repetitions(asked.repeats or usual.repeats, asked.duration or usual.duration),
+        asked.seed, asked.quick, asked.output, asked.resume, levels,
+        tuple(_without(words, "--output")), asked.raise_neighbour_limit)
 
 
-def _parser(description: str, usual: Usual) -> argparse.ArgumentParser:
+def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
     parser = Parser(description=description, allow_abbrev=False)
     add = parser.add_argument
-    add("--topology", type=place, default=usual.topology, metavar="FILE",
-        help=f"the cluster (default: {usual.topology.parent.name}/{usual.topology.name})")
+    add("--topology", type=path, default=defaults.topology, metavar="FILE",
+        help=f"the cluster (default: {defaults.topology.parent.name}/{defaults.topology.name})")
     add("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
         help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
-    add("--repeats", type=whole, metavar="N",
-        help=f"trials of each setting (default: {usual.full.repeats})")
+    add("--repeats", type=positive_int, metavar="N",
+        help=f"trials of each setting (default: {defaults.full.repeats})")
     add("--duration", type=seconds, metavar="S",
-        help=f"seconds of a measurement (default: {usual.full.duration:g})")
-    add("--seed", type=whole_number(0, _MOST_SEED), default=1, metavar="N",
+        help=f"seconds of a measurement (default: {defaults.full.duration:g})")
+    add("--seed", type=int_between(0, _MOST_SEED), default=1, metavar="N",
         help="of the random order of trials (default: 1)")
-    add("--output", type=place, metavar="DIR",
+    add("--output", type=path, metavar="DIR",
         help="a new or empty directory (default: results/NAME-TIME)")
-    add("--resume", type=place, metavar="DIR",
+    add("--resume", type=path, metavar="DIR",
         help="go on with a run that was cut short, whose results are in DIR")
     add("--raise-neighbour-limit", action="store_true",
         help="raise the machine's neighbour-table limit (net.ipv4.neigh.default.gc_thresh3) to"
              " what the clusters may need, until they end")
     add("--quick", action="store_true",
-        help=f"a look in under 30 s: {usual.quick.repeats} repeats of"
-             f" {usual.quick.duration:g} s")
+        help=f"a look in under 30 s: {defaults.quick.repeats} repeats of"
+             f" {defaults.quick.duration:g} s")
     return parser
 
 
 def _without(words: Sequence[str], option: str) -> list[str]:
     """The words of a command line less an option and its argument."""
-    kept: list[str] = []
+    others: list[str] = []
     skip = False
     for word in words:
         if skip or word.startswith(f"{option}="):
@@ -119,83 +147,78 @@ def _without(words: Sequence[str], option: str) -> list[str]:
         elif word == option:
             skip = True
         else:
-            kept.append(word)
-    return kept
+            others.append(word)
+    return others
 
 
-def modes(text: str) -> tuple[str, ...]:
-    """The type of an option that takes IPIP modes, by commas."""
-    found = tuple(word.strip() for word in text.split(","))
-    for mode in found:
+# --- types of options
+
+def mode_list(text: str) -> tuple[str, ...]:
+    """IPIP modes, by commas."""
+    modes = tuple(word.strip() for word in text.split(","))
+    for mode in modes:
         if mode not in MODES:
             by_lower = {known.lower(): known for known in MODES}
-            close = difflib.get_close_matches(mode.lower(), by_lower, 1)
-            hint = f"; did you mean {by_lower[close[0]]}?" if close else ""
+            close = by_lower.get(suggest(mode.lower(), by_lower))
+            hint = f"; did you mean {close}?" if close else ""
             raise argparse.ArgumentTypeError(
                 f"there is no IPIP mode {mode!r} (modes: {', '.join(MODES)}){hint}")
-    if len(set(found)) < len(found):
+    if len(set(modes)) < len(modes):
         raise argparse.ArgumentTypeError(f"a mode is named twice in {text!r}")
-    return found
+    return modes
 
 
-def words_of(*known: str) -> Callable[[str], tuple[str, ...]]:
-    """The type of an option that takes some of the ``known`` words, by commas."""
+def choice_list(*choices: str) -> Callable[[str], tuple[str, ...]]:
+    """Some of the ``choices``, by commas."""
 
     def read(text: str) -> tuple[str, ...]:
-        found = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
-        for word in found:
-            if word not in known:
-                raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
-        return found
+        words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+        for word in words:
+            if word not in choices:
+                raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(choices)}")
+        return words
 
     return read
 
 
-def whole_numbers(least: int, most: int, zero: str = "") -> Callable[[str], tuple[int, ...]]:
-    """The type of an option that takes numbers by commas; the word ``zero`` stands for 0."""
+def int_list(least: int, most: int, zero: str = "") -> Callable[[str], tuple[int, ...]]:
+    """Numbers by commas; the word ``zero`` stands for 0."""
 
-    def one(word: str) -> int:
-        if zero and word == zero:
-            return 0
-        number = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else -1
-        if not least <= number <= most:
-            also = f", or {zero}" if zero else ""
-            raise argparse.ArgumentTypeError(
-                f"{word!r} is not a whole number from {least} to {most}{also}")
-        return number
+    def number(word: str) -> int:
+        return 0 if zero and word == zero else _int(word, least, most, zero)
 
-    return lambda text: tuple(dict.fromkeys(one(word.strip()) for word in text.split(",")))
+    return lambda text: tuple(dict.fromkeys(number(word.strip()) for word in text.split(",")))
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """The type of an option that takes one number."""
-
-    def read(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number from {least} to {most}")
-        return number
-
-    return read
+def int_between(least: int, most: int) -> Callable[[str], int]:
+    """One number."""
+    return lambda text: _int(text, least, most)
 
 
-def whole(text: str) -> int:
-    """The type of an option that takes a number of repeats."""
-    return whole_number(1, _MOST_REPEATS)(text)
+def _int(text: str, least: int, most: int, zero: str = "") -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}"
+                                         + (f", or {zero}" if zero else ""))
+    return number
 
 
-def place(text: str) -> Path:
-    """The type of an option that takes a file or directory."""
+def positive_int(text: str) -> int:
+    """A number of repeats."""
+    return _int(text, 1, _MOST_REPEATS)
+
+
+def path(text: str) -> Path:
+    """A file or directory."""
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or directory is empty")
     return Path(text)
 
 
 def seconds(text: str) -> float:
-    """The type of an option that takes a time in seconds."""
-    found = float(text) if _DECIMAL.fullmatch(text) else 0.0
-    if not 0.05 <= found <= _LONGEST_S:
+    """A time in seconds."""
+    number = float(text) if _DECIMAL.fullmatch(text) else 0.0
+    if not 0.05 <= number <= _LONGEST_S:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of seconds from 0.05 to {_LONGEST_S}")
-    return found
+    return number

@@ -1,10 +1,12 @@
-"""run.json: what is known about a run from its beginning on, so that it can be taken up again.
+"""A run's directory, and run.json in it: what is known from the beginning, to take it up again.
 
-Beside it lies topology.yaml, a copy of the file that the run began with.
+Beside run.json lies topology.yaml, a copy of the file that the run began with. The directory holds
+nothing before: results are never overwritten.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -13,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from calico_mn.errors import CalicoMnError
 from calico_mn.experiment.options import Options
 from calico_mn.measure.readings import FORMAT, MOST_ABOUT, check_format
 
+READINGS, SUMMARY = "results.jsonl", "summary.json"
 RECORD = "run.json"
 TOPOLOGY = "topology.yaml"
 
@@ -91,10 +95,10 @@ def read(directory: Path, experiment: str) -> Record:
     return record
 
 
-def also(directory: Path) -> Mapping[str, Any]:
+def everything(directory: Path) -> Mapping[str, Any]:
     """What :func:`add` has added, among the rest; for a record that :func:`read` has read."""
-    found: dict[str, Any] = json.loads(streams.read_bounded(directory / RECORD, MOST_ABOUT))
-    return found
+    record: dict[str, Any] = json.loads(streams.read_bounded(directory / RECORD, MOST_ABOUT))
+    return record
 
 
 def add(directory: Path, facts: Mapping[str, Any]) -> None:
@@ -120,3 +124,46 @@ def write_json(path: Path, found: Mapping[str, Any]) -> None:
 
 def _write(directory: Path, record: Mapping[str, Any]) -> None:
     write_json(directory / RECORD, record)
+
+
+# --- the directory
+
+def output_directory(wanted: Path | None, name: str, now: datetime) -> Path:
+    """Make the directory: ``wanted``, or ``results/NAME-TIME`` below the current one.
+
+    Raises CalicoMnError when it holds something already or cannot be made.
+    """
+    try:
+        if wanted is None:
+            return _new_directory(Path("results") / f"{name}-{now:%Y%m%d-%H%M%S}")
+        _make_whole(wanted)
+        if any(wanted.iterdir()):
+            raise CalicoMnError(f"{wanted} is not empty, and results are never overwritten: "
+                                "name another directory with --output")
+        return wanted
+    except OSError as error:
+        raise CalicoMnError(f"cannot write results to {error.filename}: {error.strerror}; "
+                            "name another directory with --output") from error
+
+
+def _make_whole(wanted: Path) -> None:
+    """With all parents, or none of them."""
+    absent = [path for path in (wanted, *wanted.parents) if not os.path.lexists(path)]
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        for path in absent:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _new_directory(path: Path) -> Path:
+    for number in itertools.count(1):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return candidate
+    raise AssertionError("unreachable: count() does not end")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -14,26 +14,30 @@ from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError
 from calico_mn.experiment import record
 from calico_mn.experiment.interruption import Interruption
-from calico_mn.experiment.invoker import writing
-from calico_mn.experiment.options import Options
+from calico_mn.experiment.options import Factor, Options
 from calico_mn.measure import environment
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.readings import Reading, ReadingLog
-from calico_mn.measure.trials import Trial
+from calico_mn.measure.trials import Trial, interleaved
 from calico_mn.model import EncapsulationMode, Link, Topology
+from calico_mn.privileges import as_invoking_user
 from calico_mn.report import drawing, terminal
 from calico_mn.streams import complain
+
+T = TypeVar("T")
+#: an instrument's name, and the factors of its own that a reading has besides the trial's
+Named = tuple[str, Mapping[str, Value]]
 
 
 @dataclass
 class Run:
     """What an experiment's method works with.
 
-    ``topology`` is the file's, whose name is ``source``; :meth:`net` boots it. Readings go to
-    ``log``. ``failures`` says of each trial that gave none why; a resumed run tries those again.
-    ``plan`` is for run.json: whatever a reader needs to know of the design; ``notes`` are for
-    summary.json. ``steal_share`` is the share of CPU time that other machines took meanwhile,
-    ``picture`` an SVG of the first cluster that was booted.
+    ``run[FACTOR]`` is what was asked for. ``topology`` is the file's, whose name is ``source``;
+    :meth:`net` boots it. Readings go to ``log``. ``failures`` says of each trial that gave none
+    why; a resumed run tries those again. ``plan`` is for run.json: all that a reader needs to know
+    of the design; ``notes`` are for summary.json. ``steal_share`` is the share of CPU time that
+    other machines took meanwhile, ``picture`` an SVG of the first cluster that was booted.
     """
 
     experiment: str
@@ -55,6 +59,19 @@ class Run:
     _stack: ExitStack = field(default_factory=ExitStack)
     _bar: terminal.ProgressBar | None = None
 
+    def __getitem__(self, factor: Factor[T]) -> T:
+        return self.options[factor]
+
+    @property
+    def repeats(self) -> int:
+        """Trials of each setting."""
+        return self.options.repetitions.repeats
+
+    @property
+    def duration(self) -> float:
+        """Seconds of a measurement."""
+        return self.options.repetitions.duration
+
     # --- clusters
 
     def net(self, *, tunnel: str | None = None, pod_mtu: int = 0, rate: float = 0,
@@ -67,19 +84,19 @@ class Run:
         key = (tunnel or self.options.tunnel, pod_mtu, rate, rp_filter)
         if key not in self._nets:
             topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate)
-            net = self.enter(topology, tunnel=tunnel, rp_filter=rp_filter)
-            # Whoever asks for "auto" and whoever asks for what it became means the same one.
+            net = self.start(topology, tunnel=tunnel, rp_filter=rp_filter)
+            # "auto" and the back end that it became mean the same cluster.
             self._nets[key] = self._nets[net.tunnel, pod_mtu, rate, rp_filter] = net
         return self._nets[key]
 
-    def enter(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
+    def start(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
               ) -> CalicoNet:
         """Boot a cluster that runs until the run ends. The first one is the environment's."""
         net = self._new(topology, tunnel, rp_filter)
         if not self._nets:
             for warning in net.warnings:
                 complain(warning)
-        with self.interruption.held_off():
+        with self.interruption.deferred():
             net.start()
             self._stack.callback(self._end, net)
             self._running.append(net)
@@ -89,36 +106,36 @@ class Run:
             self.environment = environment.collect(net)
             # A resumed run reads a copy of the file.
             self.environment["cluster"]["topology"] = self.source
-            with writing(self.directory):
+            with as_invoking_user(self.directory):
                 record.add(self.directory, {"environment": self.environment})
         return net
 
     @contextmanager
-    def passing(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
-                ) -> Iterator[CalicoNet]:
+    def temporary_cluster(self, topology: Topology, *, tunnel: str | None = None,
+                          rp_filter: int = 2) -> Iterator[CalicoNet]:
         """A cluster for the time of a ``with`` only."""
         net = self._new(topology, tunnel, rp_filter)
         try:
-            with self.interruption.held_off():
+            with self.interruption.deferred():
                 net.start()
             self._running.append(net)
             try:
                 yield net
             except (ToolError, KernelError):
-                # Whoever notes the failure finds this cluster stopped.
-                self.look_over("Noticed when a measurement in it failed.")
+                # Where the failure is noted, this cluster is stopped already.
+                self.check("Noticed when a measurement in it failed.")
                 raise
         finally:
             if net in self._running:
                 self._running.remove(net)
-            with self.interruption.held_off():
+            with self.interruption.deferred():
                 net.stop()
 
     def _new(self, topology: Topology, tunnel: str | None, rp_filter: int) -> CalicoNet:
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
-        if getattr(self.options.own, "modes", ()) == (EncapsulationMode.NEVER,):
-            # Whatever the topology says: so it needs no tunl0, where none can be had.
+        if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):
+            # Whatever the topology says: so it needs no tunnel device, where none can be had.
             net.set_ipip_mode(EncapsulationMode.NEVER)
         return net
 
@@ -135,7 +152,7 @@ class Run:
         logs = net.runtime.directory.logs
         found = {path.relative_to(logs): path.read_bytes()
                  for path in sorted(logs.rglob("*")) if path.is_file() and not path.is_symlink()}
-        with writing(self.directory):
+        with as_invoking_user(self.directory):
             for path, content in found.items():
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 (target / path).write_bytes(content)
@@ -146,46 +163,64 @@ class Run:
 
     # --- readings
 
-    def take(self, instrument: str, trial: Trial, measure: Callable[[], Measurement], *,
-             also: dict[str, Value] | None = None, seen: dict[str, Value] | None = None
-             ) -> Reading:
+    def trials(self, settings: Sequence[Mapping[str, Value]], measure: Callable[[Trial], object], *,
+               seconds: Callable[[Trial], float], doing: Callable[[Trial], str],
+               readings: Callable[[Trial], Collection[Named]] | None = None,
+               name: Callable[[Trial], object] = str) -> None:
+        """Measure every setting in turn, in seeded random order, as often as was asked for.
+
+        ``seconds`` and ``doing`` are for the progress, ``name`` is a trial's in a failure. With
+        ``readings``, a trial that has all of these already is not measured again; without, its
+        ``measure`` leaves out what it finds.
+        """
+        for trial in interleaved(settings, self.repeats, self.options.seed):
+            if readings is None or not self.has(trial, readings(trial)):
+                with self.trial(name(trial)):
+                    measure(trial)
+            self.step(doing(trial), seconds(trial))
+
+    def measure(self, instrument: str, trial: Trial, take: Callable[[], Measurement], *,
+                factors: Mapping[str, Value] | None = None,
+                observed: Mapping[str, Value] | None = None) -> Reading:
         """Measure and write down; a resumed run finds what was written down before.
 
-        ``also`` are factors besides the trial's, ``seen`` what was observed before measuring.
+        ``factors`` are further ones besides the trial's, ``observed`` what was seen before
+        measuring.
         """
-        setting = {**trial.setting, **(also or {})}
-        found = self.log.find(instrument, setting, trial.repeat)
-        if found is not None:
-            return found
-        taken = measure()
-        return self.log.add(instrument, setting,
-                            replace(taken, seen={**(seen or {}), **taken.seen}), trial.repeat)
+        setting = {**trial.setting, **(factors or {})}
+        before = self.log.find(instrument, setting, trial.repeat)
+        if before is not None:
+            return before
+        measurement = take()
+        return self.log.add(
+            instrument, setting,
+            replace(measurement, seen={**(observed or {}), **measurement.seen}), trial.repeat)
 
-    def keep(self, instrument: str, trial: Trial, taken: Measurement, *,
-             also: dict[str, Value] | None = None) -> Reading:
+    def record(self, instrument: str, trial: Trial, measurement: Measurement, *,
+               factors: Mapping[str, Value] | None = None) -> Reading:
         """Write down what was measured already, as one of several things seen at once."""
-        return self.take(instrument, trial, lambda: taken, also=also)
+        return self.measure(instrument, trial, lambda: measurement, factors=factors)
 
-    def has(self, trial: Trial, instruments: Collection[tuple[str, dict[str, Value]]]) -> bool:
-        """Whether all these (instrument, further factors) were read in this trial before."""
-        return all(self.log.find(name, {**trial.setting, **also}, trial.repeat)
-                   for name, also in instruments)
+    def has(self, trial: Trial, readings: Collection[Named]) -> bool:
+        """Whether all these were read in this trial before."""
+        return all(self.log.find(name, {**trial.setting, **factors}, trial.repeat)
+                   for name, factors in readings)
 
     @contextmanager
-    def attempt(self, what: object) -> Iterator[None]:
+    def trial(self, name: object) -> Iterator[None]:
         """What a measuring program fails at is noted, and the run goes on.
 
-        Unless somebody has changed the cluster by hand: then ClusterError says what, and ends it.
+        Unless the cluster was changed by hand: then ClusterError says what, and ends the run.
         """
         try:
             yield
         except (ToolError, KernelError) as error:
-            self.look_over(f"Noticed when a trial failed: {what}: {str(error).splitlines()[0]}.")
+            self.check(f"Noticed when a trial failed: {name}: {str(error).splitlines()[0]}.")
             if isinstance(error, KernelError):
                 raise
-            self.failures.append(f"{what}: {error}")
+            self.failures.append(f"{name}: {error}")
 
-    def look_over(self, noticed: str) -> None:
+    def check(self, noticed: str) -> None:
         """Raise ClusterError if a running cluster is not any more what it was set up to be.
 
         ``noticed`` is a sentence that says when that came to light.
@@ -220,7 +255,7 @@ def _changed_by_hand(net: CalicoNet) -> tuple[str, ...]:
 
 def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_mtu: int = 0,
             rate: float = 0) -> Topology:
-    """The topology with other MTUs of pods, tunl0 and all links (bytes), or another rate (Mbit/s).
+    """The topology with other MTUs of pods, tunnels and links (bytes), or another rate (Mbit/s).
 
     What is 0 stays as the topology says.
     """

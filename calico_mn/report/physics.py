@@ -12,7 +12,8 @@ from typing import Any
 
 from calico_mn.measure.paths import SAME_NODE
 from calico_mn.measure.physics import PathLimit
-from calico_mn.report.summary import Row, Summary
+from calico_mn.measure.readings import Sample
+from calico_mn.report.summary import Row, Summary, variants
 
 #: the largest part of the computed value by which a median may differ from it
 TOLERANCE = 0.005
@@ -54,6 +55,18 @@ def checks(summary: Summary, limits: Mapping[str, PathLimit]) -> tuple[Check, ..
     ``limits`` are by place: a path class, or a path class and a variant.
     """
     return tuple(found for row in summary.rows if (found := _check(row, limits)))
+
+
+def by_place(limits: Sequence[Mapping[str, Any]], summary: Summary, samples: Sequence[Sample]
+             ) -> dict[str, PathLimit]:
+    """Place -> its slowest link, for the places that have one.
+
+    ``limits`` are as a run's plan has them: path and boot-time factors, rate and MTUs.
+    """
+    return {place: PathLimit(limit["rate_mbit"], limit["pod_mtu_bytes"], limit["link_mtu_bytes"])
+            for place, setting in variants(summary, samples).items() for limit in limits
+            if all(setting.get(factor) == limit[factor]
+                   for factor in ("path", "tunnel", "pod_mtu", "rate"))}
 
 
 def as_json(summary: Summary, limits: Mapping[str, PathLimit]) -> dict[str, Any]:

@@ -39,10 +39,11 @@ class Row:
 
     ``reached`` of ``pairs`` ordered pairs of pods answered on the fabric as it is, and the
     packets of ``tunnelled`` of them were seen inside IPIP; of ``seen`` any were seen at all, or
-    none was to be seen (on one node). ``measures`` are of the pair ``source``, ``destination``
-    on ``fabric``, and ``encapsulated`` is what the wire showed of that pair. ``ratios`` compare
-    them with Never in the same place, repeat by repeat: the trials of one repeat ran close
-    together in time. ``variant`` are the levels of the factors that vary besides mode and path.
+    none was to be seen (on one node). ``samples`` are those of the pair ``source``,
+    ``destination`` on ``fabric``, one a repeat, and ``measures`` describe them; ``encapsulated``
+    is what the wire showed of that pair. ``ratios`` compare them with Never in the same place,
+    repeat by repeat: the trials of one repeat ran close together in time. ``variant`` are the
+    levels of the factors that vary besides mode and path.
     """
 
     mode: str
@@ -56,6 +57,7 @@ class Row:
     destination: str = ""
     fabric: str = PLAIN
     encapsulated: bool | None = None
+    samples: Mapping[What, tuple[float, ...]] = field(default_factory=dict, hash=False)
     measures: Mapping[What, Spread] = field(default_factory=dict, hash=False)
     ratios: Mapping[What, Comparison] = field(default_factory=dict, hash=False)
 
@@ -211,6 +213,8 @@ def _row(mode: str, path: str, variant: str, tried: Sequence[Sample],
          trials: Sequence[Sample]) -> Row:
     # Without a trial the row stands for no pair.
     first = trials[0] if trials else None
+    by_key = {key: tuple(_by_repeat(trials, key).values()) for key in _whats(trials)}
+    samples = {key: values for key, values in by_key.items() if values}
     return Row(
         mode, path,
         pairs=len(tried),
@@ -222,8 +226,8 @@ def _row(mode: str, path: str, variant: str, tried: Sequence[Sample],
         destination=first.destination if first else "",
         fabric=first.fabric if first else PLAIN,
         encapsulated=first.encapsulated if first else None,
-        measures={key: spread(list(values)) for key, values in
-                  ((key, _by_repeat(trials, key).values()) for key in _whats(trials)) if values},
+        samples=samples,
+        measures={key: spread(values) for key, values in samples.items()},
     )
 
 

@@ -84,6 +84,19 @@ def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def offloads(switched: Collection[Mapping[str, Any]]) -> Iterator[str]:
+    """Which devices' offloads were switched off, and which features could not be."""
+    if not switched:
+        return
+    devices = sorted({f"{device['node']} {device['device']}" for device in switched})
+    yield (f"Where offloads are off, TSO, GSO and GRO were switched off for the trial on"
+           f" {', '.join(devices)}, and put back after it.")
+    refused = sorted({f"{feature} on {device['node']} {device['device']}"
+                      for device in switched for feature in device["refused"]})
+    if refused:
+        yield f"The kernel did not let these be switched: {', '.join(refused)}."
+
+
 def _noise(noise: Mapping[str, Any]) -> Iterator[str]:
     reasons = []
     steal = noise["steal_share"]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.experiment import modes
-from calico_mn.experiment.command import exit_status
-from calico_mn.experiment.options import Effort, Usual, parse
+from calico_mn.experiment.frame import exit_status
+from calico_mn.experiment.options import Defaults, Repetitions, parse
+from experiments import ipip_modes
 
 from .conftest import ROOT, SCRIPT
 
-USUAL = Usual(Path("topologies/x.yaml"), Effort(6, 1), Effort(3, 0.3))
+DEFAULTS = Defaults(Path("topologies/x.yaml"), Repetitions(6, 1), Repetitions(3, 0.3))
 ARTICLE = str(ROOT / "topologies" / "article.yaml")
 SECONDS = "is not a number of seconds from 0.05 to 3600"
 REPEATS = "is not a whole number from 1 to 100000"
@@ -50,7 +50,7 @@ REPEATS = "is not a whole number from 1 to 100000"
 ])
 def test_an_option_that_cannot_be(argument, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        parse("", USUAL, modes.add_options, [argument])
+        parse("", DEFAULTS, ipip_modes.experiment.factors, [argument])
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].partition(": error: ")[2] == message
 

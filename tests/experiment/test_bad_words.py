@@ -13,12 +13,12 @@ import pytest
 from support.messages import assert_harmless
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.experiment.options import Effort, Usual, parse
-from calico_mn.experiment.output import output_directory
+from calico_mn.experiment.options import Defaults, Repetitions, parse
+from calico_mn.experiment.record import output_directory
 
 from .conftest import ROOT
 
-USUAL = Usual(Path("topologies/x.yaml"), Effort(6, 1), Effort(3, 0.3))
+DEFAULTS = Defaults(Path("topologies/x.yaml"), Repetitions(6, 1), Repetitions(3, 0.3))
 NUMBERS = ["", " ", "-1", "-0", "0x1", "1e3", "1.5", "nan", "inf", "-inf", "1e999", "\u0661", "1_0",
            "9" * 30, "9" * 5000, "+1", "one", "\x1b[2J", "\udcff", "1\n", "\u202e1", "$(id)", "%d",
            "--", "1 2", "x" * 100_000]
@@ -32,14 +32,16 @@ COMMON = {"--repeats": [*NUMBERS, "0", "100001"], "--seed": NUMBERS,
                          "1e1", "--"],
           "--tunnel": WORDS, "--topology": [""], "--output": [""], "--resume": [""]}
 OWN = {
-    "modes": {"--modes": MODES, "--streams": LISTS, "--directions": WORDS, "--packet-sizes": LISTS,
-              "--offloads": WORDS, "--pod-mtus": LISTS, "--rates": LISTS, "--tunnels": WORDS},
+    "ipip_modes": {"--modes": MODES, "--streams": LISTS, "--directions": WORDS,
+                   "--packet-sizes": LISTS, "--offloads": WORDS, "--pod-mtus": LISTS,
+                   "--rates": LISTS, "--tunnels": WORDS},
     "mtu": {"--pod-mtus": LISTS, "--tunnel-mtus": LISTS, "--link-mtus": LISTS},
-    "switch": {"--modes": MODES, "--rp-filters": LISTS, "--followers": WORDS, "--packets": NUMBERS},
-    "blocked": {"--modes": MODES},
+    "mode_switch": {"--modes": MODES, "--rp-filters": LISTS, "--followers": WORDS,
+                    "--packets": NUMBERS},
+    "blocked_protocol_4": {"--modes": MODES},
     "encapsulation_cost": {"--sizes": LISTS, "--tunnels": WORDS},
     "scale": {"--nodes": LISTS, "--pods": LISTS},
-    "entropy": {"--modes": MODES, "--flows": NUMBERS},
+    "flow_entropy": {"--modes": MODES, "--flows": NUMBERS},
 }
 CASES = [(module, option, values) for module, own in OWN.items()
          for option, values in {**COMMON, **own}.items()]
@@ -50,11 +52,11 @@ CONTRADICTIONS = [
     ["--\x1b[2J"], ["x"] * 10_000, ["x" * 130_000], ["--repeats", "1", "2"],
 ]
 BENCHMARKS = {
-    "boot": {"--sizes": [*WORDS, "0x1", "1x0", "-1x1", "1x1x1", "x", "9x" + "9" * 30, "481x1"],
+    "boot": {"--sizes": [*WORDS, "0x1", "1x0", "-1x1", "1x1x1", "x", "9x" + "9" * 30, "1001x1"],
              "--repeats": [*NUMBERS, "0"], "--plain-up-to": NUMBERS},
     "tunnel": {"--rounds": [*NUMBERS, "0"], "--duration": [*NUMBERS, "0", "3601"],
                "--pings": [*NUMBERS, "0"], "--tunnel": WORDS},
-    "mode_change": {"--nodes": [*NUMBERS, "0", "481"], "--rounds": [*NUMBERS, "0"]},
+    "mode_change": {"--nodes": [*NUMBERS, "0", "1001"], "--rounds": [*NUMBERS, "0"]},
     "soak": {"--kills": [*NUMBERS, "0"], "--clusters": [*NUMBERS, "0"], "--boots": [*NUMBERS, "0"],
              "--changes": [*NUMBERS, "0"], "--seed": NUMBERS, "--parts": WORDS},
 }
@@ -72,7 +74,7 @@ def refused(act, capsys, words):
 
 
 def of(module):
-    return importlib.import_module(f"calico_mn.experiment.{module}").add_options
+    return importlib.import_module(f"experiments.{module}").experiment.factors
 
 
 def test_so_many_are_tried():
@@ -84,13 +86,13 @@ def test_so_many_are_tried():
 @pytest.mark.parametrize(("module", "option", "values"), CASES, ids=lambda value: str(value)[:20])
 def test_an_option_of_an_experiment(module, option, values, capsys):
     for value in values:
-        refused(partial(parse, "", USUAL, of(module)), capsys, [f"{option}={value}"])
+        refused(partial(parse, "", DEFAULTS, of(module)), capsys, [f"{option}={value}"])
 
 
 @pytest.mark.parametrize("words", CONTRADICTIONS, ids=lambda words: ascii(" ".join(words)[:30]))
 def test_words_that_contradict_each_other(words, capsys):
     for module in OWN:
-        refused(partial(parse, "", USUAL, of(module)), capsys, words)
+        refused(partial(parse, "", DEFAULTS, of(module)), capsys, words)
 
 
 @pytest.fixture

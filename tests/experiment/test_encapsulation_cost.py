@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support.patience import SLOWNESS
 
-from calico_mn.experiment.encapsulation_report import cases
 from calico_mn.measure.iperf import cpu_seconds
 from calico_mn.measure.readings import load_readings
+from experiments.encapsulation_cost import cases
 
 from .conftest import topology
 

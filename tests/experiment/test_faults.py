@@ -5,7 +5,6 @@
    -----+-- rack-a ---+------------------------+-- rack-b ----
 """
 
-import importlib.util
 import os
 
 import pytest
@@ -14,22 +13,15 @@ from support.patience import SLOWNESS
 
 from calico_mn import results
 from calico_mn.errors import ToolError
-from calico_mn.experiment import instruments, modes, modes_report
-from calico_mn.experiment.conduct import Experiment, conduct
-from calico_mn.experiment.options import Effort, Usual
-from calico_mn.measure import iperf, ping, programs
+from calico_mn.experiment.options import Defaults, Repetitions
+from calico_mn.experiment.runner import run_experiment
+from calico_mn.measure import iperf, ping, programs, tcp
+from calico_mn.report import summary_figures
+from experiments import ipip_modes
 
-from .conftest import ROOT, topology
+from .conftest import topology
 
 pytestmark = pytest.mark.root
-
-
-def script():
-    path = ROOT / "experiments" / "ipip_modes.py"
-    specification = importlib.util.spec_from_file_location("ipip_modes_script", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -39,34 +31,34 @@ def compare(tmp_path, monkeypatch):
     With ``at=0`` it strikes before anything is measured. The fault gets the cluster. No pictures
     are drawn.
     """
-    small, plans, calls = topology(tmp_path, a="node31", b="node32"), [], []
-    monkeypatch.setattr(modes_report, "pictures", lambda *_: ())
+    small, designs, calls = topology(tmp_path, a="node31", b="node32"), [], []
+    monkeypatch.setattr(summary_figures, "figures", lambda *_: ())
     monkeypatch.setattr(ping, "_LONGEST_S", 1)
     monkeypatch.setattr(iperf, "CONNECT_TIMEOUT_MS", 500 * SLOWNESS)
     # Enough of what a trial reads.
-    monkeypatch.setattr(modes.Plan, "instruments", property(
-        lambda _: (("round trips", {}), ("tcp", {}))))
-    make, transfer = modes.plan, instruments.tcp
+    monkeypatch.setattr(ipip_modes, "instruments",
+                        lambda _: (("round trips", {}), ("tcp", {})))
+    few = Repetitions(repeats=2, duration=0.02)
+    monkeypatch.setattr(ipip_modes.experiment, "defaults", Defaults(small, few, few))
+    boot, transfer = ipip_modes.boot, tcp.bulk
 
     def start(fault, at=3):
-        def plan(run):
-            plans.append(make(run))
+        def boot_and_strike(run):
+            designs.append(boot(run))
             if at == 0:
-                fault(plans[0].net)
-            return plans[0]
+                fault(designs[0].net)
+            return designs[0]
 
-        def tcp(*args, **options):
+        def bulk(*args, **options):
             calls.append(args)
             if len(calls) == at:
-                fault(plans[0].net)
+                fault(designs[0].net)
             return transfer(*args, **options)
 
-        monkeypatch.setattr(modes, "plan", plan)
-        monkeypatch.setattr(instruments, "tcp", tcp)
-        effort = Effort(repeats=2, duration=0.02)
-        status = conduct(
-            Experiment("ipip-modes", "", Usual(small, effort, effort), script().measure,
-                       modes_report.report, modes.add_options, modes_report.show),
+        monkeypatch.setattr(ipip_modes, "boot", boot_and_strike)
+        monkeypatch.setattr(tcp, "bulk", bulk)
+        status = run_experiment(
+            ipip_modes.experiment, ipip_modes.measure, ipip_modes.report, ipip_modes.show,
             ["--quick", "--modes", "Always,Never", "--output", str(tmp_path / "out")])
         assert machine.leftovers() == []
         return status, results.load(tmp_path / "out")

@@ -14,10 +14,9 @@ from itertools import product
 import pytest
 from support.patience import SLOWNESS
 
-from calico_mn.experiment.entropy import FORGOTTEN, KEPT, POLICIES, expected
-from calico_mn.experiment.entropy_report import cells_of
 from calico_mn.measure.readings import load_readings
 from calico_mn.measure.statistics import ONE_PATH, SPREAD
+from experiments.flow_entropy import FORGOTTEN, KEPT, POLICIES, cells_of, expected
 
 from .conftest import ROOT, topology
 

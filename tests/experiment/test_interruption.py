@@ -34,7 +34,7 @@ def test_a_signal_ends_the_measurement_at_once(number):
         reached.append("never")
 
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
         reached.append("cleaned up")
     assert reached == ["cleaned up"]
     assert (interruption.status, interruption.reason) == (130, "interrupted")
@@ -45,7 +45,7 @@ def test_a_signal_outside_of_the_measurement_is_noted_only():
     with Interruption() as interruption:
         strike()
         reached.append("boot went on")
-        interruption.may_stop(reached.append, "never")
+        interruption.interruptible(reached.append, "never")
         strike()
         strike(signal.SIGTERM)
         reached.append("cleaned up")
@@ -56,7 +56,7 @@ def test_a_signal_outside_of_the_measurement_is_noted_only():
 def test_a_signal_after_the_measurement_leaves_it_complete():
     reached = []
     with Interruption() as interruption:
-        interruption.may_stop(reached.append, "measured")
+        interruption.interruptible(reached.append, "measured")
         strike()
     assert reached == ["measured"]
     assert (interruption.status, interruption.reason) == (130, None)
@@ -65,7 +65,7 @@ def test_a_signal_after_the_measurement_leaves_it_complete():
 @pytest.mark.parametrize("end", ["return 130", "raise KeyboardInterrupt"])
 def test_after_an_interruption_no_signal_kills_the_end_of_the_program(end):
     code = ("import atexit, os, signal, sys\n"
-            "from calico_mn.experiment.command import exit_status\n"
+            "from calico_mn.experiment.frame import exit_status\n"
             "def main():\n"
             f"    {end}\n"
             f"for number in {[int(number) for number in SIGNALS]}:\n"
@@ -82,7 +82,7 @@ def test_after_an_interrupted_measurement_the_process_obeys_signals_as_before():
     for number in SIGNALS:
         signal.signal(number, lambda number, _frame: obeyed.append(number))
     with Interruption() as interruption:
-        interruption.may_stop(strike)
+        interruption.interruptible(strike)
         strike(signal.SIGTERM)
     assert (interruption.status, obeyed) == (130, [])
     for number in SIGNALS:
@@ -95,28 +95,28 @@ def test_an_error_ends_the_measurement_and_is_reported():
         raise ToolError("iperf3 is broken")
 
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
     assert (interruption.status, interruption.reason) == (1, "iperf3 is broken")
     assert isinstance(interruption.error, ToolError)
 
 
 def test_a_bug_is_not_hidden():
     with pytest.raises(ZeroDivisionError), Interruption() as interruption:
-        interruption.may_stop(lambda: 1 / 0)
+        interruption.interruptible(lambda: 1 / 0)
 
 
 def test_a_signal_in_a_part_that_holds_it_off_strikes_after_that_part():
     reached = []
 
     def measure():
-        with interruption.held_off():
+        with interruption.deferred():
             strike()
             strike(signal.SIGTERM)
             reached.append("booted")
         reached.append("never")
 
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
         strike()
         reached.append("cleaned up")
     assert reached == ["booted", "cleaned up"]
@@ -127,13 +127,13 @@ def test_after_a_part_that_held_signals_off_they_strike_at_once_again():
     reached = []
 
     def measure():
-        with interruption.held_off():
+        with interruption.deferred():
             reached.append("booted")
         strike()
         reached.append("never")
 
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
     assert reached == ["booted"]
     assert interruption.reason == "interrupted"
 
@@ -145,12 +145,12 @@ def test_what_stops_a_cluster_after_a_signal_is_not_stopped_itself():
         try:
             strike()
         finally:
-            with interruption.held_off():
+            with interruption.deferred():
                 strike(signal.SIGTERM)
                 reached.append("stopped")
 
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
     assert reached == ["stopped"]
     assert (interruption.status, interruption.reason) == (130, "interrupted")
 
@@ -159,12 +159,12 @@ def test_a_failure_in_a_part_that_holds_signals_off_is_the_reason_and_the_signal
     reached = []
 
     def measure():
-        with interruption.held_off():
+        with interruption.deferred():
             strike()
             raise ToolError("no boot")
 
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
         strike()
         reached.append("cleaned up")
     assert reached == ["cleaned up"]
@@ -175,14 +175,14 @@ def test_parts_that_hold_signals_off_may_lie_inside_each_other():
     reached = []
 
     def measure():
-        with interruption.held_off():
-            with interruption.held_off():
+        with interruption.deferred():
+            with interruption.deferred():
                 strike()
             reached.append("outer part")
         reached.append("never")
 
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
     assert reached == ["outer part"]
 
 
@@ -195,7 +195,7 @@ def test_under_nohup_the_end_of_the_terminal_changes_nothing():
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Interruption() as interruption:
-        interruption.may_stop(measure)
+        interruption.interruptible(measure)
     assert reached == ["measured"]
     assert (interruption.status, interruption.reason) == (0, None)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 from support.patience import SLOWNESS
 
-from calico_mn.experiment.mtu_report import cases
 from calico_mn.measure.path_mtu import (
     FRAGMENTS,
     HANGS,
@@ -28,6 +27,7 @@ from calico_mn.measure.path_mtu import (
     Seen,
 )
 from calico_mn.measure.readings import Reading, load_readings
+from experiments.mtu import cases
 
 from .conftest import topology
 

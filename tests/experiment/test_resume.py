@@ -4,7 +4,7 @@
         |             |                        |
    -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
 
-What the frame does whatever the method is in test_conduct.py, and faster.
+What the frame does whatever the method is in test_runner.py, and faster.
 """
 
 import json

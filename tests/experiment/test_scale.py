@@ -10,10 +10,9 @@ import pytest
 from support.patience import SLOWNESS
 
 from calico_mn import CalicoNet, load_topology
-from calico_mn.experiment.scale import Computed, computed
-from calico_mn.experiment.scale_report import GROWTHS, formula, sizes_of
 from calico_mn.measure.readings import Reading, load_readings
 from calico_mn.topology.placement import scaled
+from experiments.scale import GROWTHS, Computed, computed, formula, sizes_of
 
 from .conftest import ROOT
 

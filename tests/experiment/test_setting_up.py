@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.experiment import modes, record
-from calico_mn.experiment.options import Effort, Usual, parse
-from calico_mn.experiment.output import output_directory
+from calico_mn.experiment import record
+from calico_mn.experiment.options import Defaults, Repetitions, parse
+from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run
+from experiments import ipip_modes
 
 from .conftest import ROOT, SCRIPT
 
-USUAL = Usual(Path("topologies/x.yaml"), Effort(6, 1), Effort(3, 0.3))
+DEFAULTS = Defaults(Path("topologies/x.yaml"), Repetitions(6, 1), Repetitions(3, 0.3))
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 BARE = [sys.executable, "-I", "-S"]
 """A Python that has nothing but its standard library."""
@@ -61,8 +62,8 @@ def test_the_machines_neighbour_limit_is_raised_only_when_asked(words, may, monk
     given = []
     monkeypatch.setattr("calico_mn.experiment.run.CalicoNet",
                         lambda *_args, **options: given.append(options) or pytest.fail("made"))
-    run = Run("x", parse("", USUAL, arguments=words), None, "", Path(), None, None, None)
-    for boot in (run.enter, lambda topology: run.passing(topology).__enter__()):
+    run = Run("x", parse("", DEFAULTS, arguments=words), None, "", Path(), None, None, None)
+    for boot in (run.start, lambda topology: run.temporary_cluster(topology).__enter__()):
         with pytest.raises(pytest.fail.Exception, match="made"):
             boot(None)
     assert [options["raise_neighbour_limit"] for options in given] == [may, may]
@@ -108,21 +109,21 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
 
 
 def read(*arguments):
-    return parse("", USUAL, modes.add_options, list(arguments))
+    return parse("", DEFAULTS, ipip_modes.experiment.factors, list(arguments))
 
 
 @pytest.mark.parametrize(("arguments", "effort"), [
-    pytest.param([], USUAL.full, id="defaults"),
-    pytest.param(["--quick"], USUAL.quick, id="quick"),
-    pytest.param(["--quick", "--repeats", "7"], Effort(7, 0.3), id="quick, with a wish"),
-    pytest.param(["--duration", "0.5"], Effort(6, 0.5), id="duration"),
+    pytest.param([], DEFAULTS.full, id="defaults"),
+    pytest.param(["--quick"], DEFAULTS.quick, id="quick"),
+    pytest.param(["--quick", "--repeats", "7"], Repetitions(7, 0.3), id="quick, with a wish"),
+    pytest.param(["--duration", "0.5"], Repetitions(6, 0.5), id="duration"),
 ])
 def test_effort(arguments, effort):
-    assert read(*arguments).effort == effort
+    assert read(*arguments).repetitions == effort
 
 
 def test_an_experiment_without_options_of_its_own():
-    assert parse("", USUAL, arguments=[]).topology == USUAL.topology
+    assert parse("", DEFAULTS, arguments=[]).topology == DEFAULTS.topology
 
 
 @pytest.mark.parametrize(("option", "text", "levels"), [
@@ -133,7 +134,7 @@ def test_an_experiment_without_options_of_its_own():
     ("tunnels", "ebpf,kernel,ebpf", ("ebpf", "kernel")),
 ])
 def test_levels_keep_their_order(option, text, levels):
-    assert getattr(read(f"--{option}", text).own, option.replace("-", "_")) == levels
+    assert read(f"--{option}", text).levels[f"--{option}"] == levels
 
 
 @pytest.mark.parametrize(("option", "text", "message"), [

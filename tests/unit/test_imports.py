@@ -12,7 +12,7 @@ import calico_mn
 
 ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
-FLOORS = [{"text"}, {"errors", "command_line", "model", "streams"},
+FLOORS = [{"text"}, {"errors", "command_line", "model", "privileges", "streams"},
           {"packetmatch", "state"}, {"present"}, {"difference"}, {"delta"}, {"repair"},
           {"topology", "calico", "bgp", "kernel"},
           {"emulation"}, {"measure"}, {"report", "results"},

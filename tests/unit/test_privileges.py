@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.nobody import NOBODY, open_up
 
-from calico_mn.experiment.invoker import writing
+from calico_mn.privileges import as_invoking_user
 
 pytestmark = pytest.mark.root
 
@@ -29,7 +29,7 @@ def owners(*paths):
 
 def test_directories_and_files_are_the_invoking_users_from_the_first_moment(theirs):
     made = theirs / "results" / "run"
-    with writing(made):
+    with as_invoking_user(made):
         made.mkdir(parents=True)
         (made / "file").write_text("text")
         assert owners(made.parent, made, made / "file") == {(NOBODY, NOBODY)}
@@ -42,16 +42,16 @@ def test_a_symbolic_link_leads_to_nothing_that_they_could_not_write(theirs, tmp_
     secret.write_text("root's")
     secret.chmod(0o600)
     (theirs / "summary.json").symlink_to(secret)
-    with pytest.raises(PermissionError), writing(theirs):
+    with pytest.raises(PermissionError), as_invoking_user(theirs):
         (theirs / "summary.json").write_text("overwritten")
     (theirs / "results").symlink_to(tmp_path)
-    with pytest.raises(PermissionError), writing(theirs / "results"):
+    with pytest.raises(PermissionError), as_invoking_user(theirs / "results"):
         (theirs / "results" / "new").mkdir()
     assert secret.read_text() == "root's" and owners(secret) == {(0, 0)}
 
 
 def test_in_a_directory_that_only_root_can_change_root_writes(tmp_path, theirs):
-    with writing(tmp_path / "new"):
+    with as_invoking_user(tmp_path / "new"):
         (tmp_path / "new").mkdir()
     assert owners(tmp_path / "new") == {(0, 0)}
 
@@ -73,7 +73,7 @@ def test_roots_groups_are_not_theirs(tmp_path, theirs, monkeypatch, place):
         directory.rmdir()
         directory.symlink_to(theirs)
     before = os.getgroups()
-    with writing(directory):
+    with as_invoking_user(directory):
         assert set(os.getgroups()) == {NOBODY}
         with pytest.raises(PermissionError):
             secret.write_text("overwritten")
@@ -84,14 +84,14 @@ def test_roots_groups_are_not_theirs(tmp_path, theirs, monkeypatch, place):
 def test_other_threads_stay_roots(theirs):
     with ThreadPoolExecutor(1) as other:
         other.submit(str).result()  # it began before
-        with writing(theirs):
+        with as_invoking_user(theirs):
             other.submit((theirs / "file").write_text, "").result()
     assert owners(theirs / "file") == {(0, 0)}
 
 
 def test_without_sudo_nothing_changes(theirs, monkeypatch):
     monkeypatch.delenv("SUDO_UID")
-    with writing(theirs):
+    with as_invoking_user(theirs):
         (theirs / "file").write_text("root's")
     assert owners(theirs / "file") == {(0, 0)}
 
@@ -102,6 +102,6 @@ def test_without_sudo_nothing_changes(theirs, monkeypatch):
 def test_what_is_no_users_number_is_nobody(value, tmp_path, monkeypatch):
     monkeypatch.setenv("SUDO_UID", value)
     monkeypatch.setenv("SUDO_GID", value)
-    with writing(tmp_path):
+    with as_invoking_user(tmp_path):
         (tmp_path / "file").touch()
     assert (tmp_path / "file").stat().st_uid == 0

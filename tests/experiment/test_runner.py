@@ -10,8 +10,8 @@ import pytest
 from calico_mn import results
 from calico_mn.errors import CalicoMnError, ClusterError, ToolError
 from calico_mn.experiment import requirements
-from calico_mn.experiment.conduct import Experiment, conduct
-from calico_mn.experiment.options import Effort, Usual
+from calico_mn.experiment.frame import Experiment, Repetitions
+from calico_mn.experiment.runner import run_experiment
 from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.trials import factorial, interleaved
 from calico_mn.report.document import Document, Table
@@ -35,9 +35,9 @@ class Method:
     def measure(self, run):
         self._at_first()
         run.plan = {"settings": [dict(setting) for setting in SETTINGS]}
-        for trial in interleaved(SETTINGS, run.options.effort.repeats, run.options.seed):
-            with run.attempt(trial):
-                run.take("count", trial, lambda trial=trial: self._read(trial))
+        for trial in interleaved(SETTINGS, run.repeats, run.options.seed):
+            with run.trial(trial):
+                run.measure("count", trial, lambda trial=trial: self._read(trial))
 
     def _read(self, trial):
         self._before(len(self.measured))
@@ -55,13 +55,15 @@ def report(run):
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Conduct an experiment with a method; its exit status."""
+    """Run an experiment with a method; its exit status."""
     monkeypatch.setattr(requirements, "require_root_and_programs", lambda: None)
-    usual = Usual(topology(tmp_path, a="node31", b="node32"), Effort(2, 1), Effort(1, 0.3))
+    small = topology(tmp_path, a="node31", b="node32")
 
     def run(method, *arguments, name="trial-run"):
-        return conduct(Experiment(name, "A trial.", usual, method.measure, report),
-                       [str(word) for word in arguments])
+        experiment = Experiment(name, "A trial.", topology=str(small), full=Repetitions(2, 1),
+                                quick=Repetitions(1, 0.3))
+        return run_experiment(experiment, method.measure, report,
+                              arguments=[str(word) for word in arguments])
 
     return run
 

@@ -1,14 +1,20 @@
-"""An experiment from its command line to its report, around the method that is its own."""
+"""An experiment from its command line to its report, around the method that is its own.
+
+    command line -> directory, log -> measure(run) -> report(run) -> files, terminal, summary.json
+
+A run that is taken up again (--resume) begins with the directory of the former one; where nothing
+is left to be measured, only the report is made, without a cluster and without root.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -16,16 +22,15 @@ from rich.text import Text
 from calico_mn import results
 from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import CalicoMnError, KernelError, ToolError
-from calico_mn.experiment import options as command_line
 from calico_mn.experiment import record, requirements
 from calico_mn.experiment.interruption import Interruption
-from calico_mn.experiment.invoker import writing
-from calico_mn.experiment.options import Usual
-from calico_mn.experiment.output import output_directory
+from calico_mn.experiment.options import Options
+from calico_mn.experiment.record import READINGS, SUMMARY, output_directory
 from calico_mn.experiment.run import Run
 from calico_mn.measure.cpu import StealTime
 from calico_mn.measure.readings import FORMAT, ReadingLog
 from calico_mn.model import Topology
+from calico_mn.privileges import as_invoking_user
 from calico_mn.report import drawing, terminal
 from calico_mn.report.document import Document
 from calico_mn.report.page import publish
@@ -33,55 +38,46 @@ from calico_mn.streams import complain
 from calico_mn.text import one_line
 from calico_mn.topology import read_topology
 
-READINGS = "results.jsonl"
-SUMMARY = "summary.json"
+if TYPE_CHECKING:
+    from calico_mn.experiment.frame import Experiment
+
 _UNKNOWN = object()
 
+#: what takes the readings, what makes the report of them, what shows it on the terminal
+Measure = Callable[[Run], None]
+Report = Callable[[Run], Document]
+Show = Callable[[Console, Run, Document], None]
 
-@dataclass(frozen=True)
-class Experiment:
-    """A name for directories, one sentence, what is usual, and the two parts of the method.
+
+def run_experiment(experiment: Experiment, measure: Measure, report: Report,
+                   show: Show | None = None, arguments: list[str] | None = None) -> int:
+    """Run it; the exit status. Raises CalicoMnError for what cannot even begin.
 
     ``measure`` boots clusters and takes readings; ``report`` makes of them what people read. The
-    second also runs when the first was cut short, with what there is. ``options`` adds options
-    to the command line. ``show`` prints the report; without it, all of it is printed.
+    second also runs when the first was cut short, with what there is. ``show`` prints the report;
+    without it, all of it is printed.
     """
-
-    name: str
-    sentence: str
-    usual: Usual
-    measure: Callable[[Run], None]
-    report: Callable[[Run], Document]
-    options: command_line.Add = command_line.no_more
-    show: Callable[[Console, Run, Document], None] | None = None
-
-
-def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
-    """Run it; the exit status. Raises CalicoMnError for what cannot even begin."""
-    options = command_line.parse(experiment.sentence, experiment.usual, experiment.options,
-                                 arguments)
+    options = experiment.parse(arguments)
     resumed = options.resume
     before = None
     if resumed is not None:
-        with writing(resumed):
+        with as_invoking_user(resumed):
             before = record.read(resumed, experiment.name)
         options = replace(
-            command_line.parse(experiment.sentence, experiment.usual, experiment.options,
-                               before.arguments),
-            topology=resumed / record.TOPOLOGY, resume=resumed)
+            experiment.parse(before.arguments), topology=resumed / record.TOPOLOGY, resume=resumed)
     # What lies in the user's directory is read with the user's rights, what root is given as root.
-    with writing(resumed) if resumed is not None else nullcontext():
+    with as_invoking_user(resumed) if resumed is not None else nullcontext():
         topology, text = read_topology(options.topology)
         source = record.source(options.topology, text)
     finished = _finished(resumed) if resumed is not None else None
     if resumed is not None and before is not None and finished is not None:
-        return _report_again(experiment, options, before, topology, finished)
+        return _report_again(experiment.name, report, show, options, before, topology, finished)
     requirements.require_root_and_programs()
     with Interruption() as interruption:
-        with writing(resumed or options.output or Path()):
+        with as_invoking_user(resumed or options.output or Path()):
             directory = resumed or output_directory(
                 options.output, experiment.name, datetime.now())
-        with writing(directory):
+        with as_invoking_user(directory):
             before = before or record.begin(directory, experiment.name, options, source)
             opened = ReadingLog(directory / READINGS, experiment.name, resume=resumed is not None)
         with opened as log:
@@ -89,65 +85,65 @@ def conduct(experiment: Experiment, arguments: list[str] | None = None) -> int:
                       terminal.console(), interruption)
             steal = StealTime()
             try:
-                interruption.may_stop(_measured, experiment, run)
+                interruption.interruptible(_measured, measure, run)
             finally:
                 stolen = steal.share()
                 run.close()
         run.steal_share = None if stolen is None else round(stolen, 4)
         if interruption.reason and not run.plan and (resumed or not log.readings):
             return _not_begun(run)
-        conclude(experiment, run, before)
+        _conclude(run, before, report, show)
     return interruption.status or (1 if run.failures else 0)
 
 
-def _measured(experiment: Experiment, run: Run) -> None:
+def _measured(measure: Measure, run: Run) -> None:
     try:
-        experiment.measure(run)
+        measure(run)
     except (ToolError, KernelError) as error:
-        run.look_over(f"Noticed when this failed: {str(error).splitlines()[0]}.")
+        run.check(f"Noticed when this failed: {str(error).splitlines()[0]}.")
         raise
-    run.look_over("Noticed after the last trial.")
+    run.check("Noticed after the last trial.")
 
 
 def _finished(directory: Path) -> Mapping[str, Any] | None:
     """What is known about a run in which nothing is left to be measured; None for another."""
-    with writing(directory):
+    with as_invoking_user(directory):
         try:
-            found = results.load(directory).summary
+            summary = results.load(directory).summary
         except CalicoMnError:
             return None
-        steal = record.also(directory).get("steal_share", _UNKNOWN)
-    is_whole = (found.get("complete") is True and found.get("failures") == []
-                and isinstance(found.get("plan"), dict) and found["plan"]
-                and isinstance(found.get("environment"), dict) and steal is not _UNKNOWN)
-    return {**found, "steal_share": steal} if is_whole else None
+        steal = record.everything(directory).get("steal_share", _UNKNOWN)
+    is_whole = (summary.get("complete") is True and summary.get("failures") == []
+                and isinstance(summary.get("plan"), dict) and summary["plan"]
+                and isinstance(summary.get("environment"), dict) and steal is not _UNKNOWN)
+    return {**summary, "steal_share": steal} if is_whole else None
 
 
-def _legible(found: Any) -> Any:
-    """Values of a file that anybody may have changed, without what a terminal would act on."""
-    if isinstance(found, dict):
-        return {one_line(str(name)): _legible(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [_legible(value) for value in found]
-    return one_line(found) if isinstance(found, str) else found
+def _sanitized(value: Any) -> Any:
+    """A value of a file that others may have changed, without what a terminal would act on."""
+    if isinstance(value, dict):
+        return {one_line(str(name)): _sanitized(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_sanitized(inner) for inner in value]
+    return one_line(value) if isinstance(value, str) else value
 
 
-def _report_again(experiment: Experiment, options: command_line.Options, begun: record.Record,
-                  topology: Topology, known: Mapping[str, Any]) -> int:
-    """Make the report anew, from what is on disk: that takes no cluster and no root."""
+def _report_again(name: str, report: Report, show: Show | None, options: Options,
+                  begun: record.Record, topology: Topology, known: Mapping[str, Any]) -> int:
+    """Make the report once more, from what is on disk: that takes no cluster and no root."""
     directory = options.resume
     assert directory is not None
     with Interruption() as interruption:
-        with writing(directory):
-            opened = ReadingLog(directory / READINGS, experiment.name, resume=True)
+        with as_invoking_user(directory):
+            opened = ReadingLog(directory / READINGS, name, resume=True)
         with opened as log:
-            run = Run(experiment.name, options, topology, begun.topology, directory, log,
+            run = Run(name, options, topology, begun.topology, directory, log,
                       terminal.console(), interruption)
         run.steal_share = known["steal_share"]
         run.picture = drawing.draw(Cluster(topology, 2))
         try:
-            run.plan, run.environment = _legible(known["plan"]), _legible(known["environment"])
-            conclude(experiment, run, begun)
+            run.plan, run.environment = _sanitized(known["plan"]), _sanitized(known["environment"])
+            _conclude(run, begun, report, show)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             # Found by a person who has changed them, or written by another version.
             raise CalicoMnError(f"{directory}: {SUMMARY} and {READINGS} do not fit together"
@@ -159,7 +155,7 @@ def _report_again(experiment: Experiment, options: command_line.Options, begun: 
 def _not_begun(run: Run) -> int:
     """Leave things as they were; the exit status, unless an error tells more."""
     if run.options.resume is None:
-        with writing(run.directory):
+        with as_invoking_user(run.directory):
             for logs in run.directory.glob("logs*"):
                 shutil.rmtree(logs)
             (run.directory / READINGS).unlink()
@@ -170,21 +166,21 @@ def _not_begun(run: Run) -> int:
     return run.interruption.status
 
 
-def conclude(experiment: Experiment, run: Run, begun: record.Record) -> None:
+def _conclude(run: Run, begun: record.Record, report: Report, show: Show | None) -> None:
     """Write the report and summary.json; show what was found, or that nothing was measured."""
     cut_short = run.interruption.reason
-    with writing(run.directory):
+    with as_invoking_user(run.directory):
         record.add(run.directory, {"plan": run.plan, "steal_share": run.steal_share})
     files: tuple[str, ...] = ()
     if run.log.readings and run.plan:
-        document = experiment.report(run)
-        with writing(run.directory):
+        document = report(run)
+        with as_invoking_user(run.directory):
             files = publish(run.directory, document,
                             (READINGS, SUMMARY, record.RECORD, record.TOPOLOGY))
-        if experiment.show is None:
+        if show is None:
             terminal.show_document(run.out, document)
         else:
-            experiment.show(run.out, run, document)
+            show(run.out, run, document)
     else:
         run.out.print("Nothing was measured.")
     _summarise(run, begun, cut_short)
@@ -207,5 +203,5 @@ def _summarise(run: Run, begun: record.Record, cut_short: str | None) -> None:
         "format": FORMAT, "experiment": run.experiment, "command": begun.command,
         "complete": cut_short is None, "cut_short": cut_short,
         "failures": run.failures, "plan": run.plan, "environment": run.environment, **run.notes}
-    with writing(run.directory):
+    with as_invoking_user(run.directory):
         record.write_json(run.directory / SUMMARY, summary)

@@ -26,15 +26,15 @@ _NUMBER = re.compile("[0-9]{1,9}|[1-3][0-9]{9}|4[01][0-9]{8}")
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """What is made at or below ``place`` meanwhile, by this thread, is the invoking user's.
+def as_invoking_user(path: Path) -> Iterator[None]:
+    """What this thread makes at or below ``path`` meanwhile is the invoking user's.
 
-    Unless this is not root under sudo, or ``place`` is in a directory of root's that nobody else
-    can change, such as root's own checkout: there root writes.
+    Unless this is not root under sudo, or ``path`` is in a directory of root's that no other
+    user can change, such as root's own checkout: there root writes.
     """
-    user, group = (int(found) if _NUMBER.fullmatch(found) else 0 for found in
+    user, group = (int(text) if _NUMBER.fullmatch(text) else 0 for text in
                    (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")))
-    if os.geteuid() or not user or _is_roots(place):
+    if os.geteuid() or not user or _is_roots(path):
         yield
         return
     before = os.getgroups()
@@ -67,16 +67,16 @@ def _set_groups(groups: Sequence[int]) -> None:
         _libc.syscall(ctypes.c_long(number), ctypes.c_long(len(groups)), array)
 
 
-def _is_roots(place: Path) -> bool:
-    """Whether only root can change what is on the way to ``place``, as far as it exists."""
-    full = Path(os.path.abspath(place))
-    nearest = next(path for path in (full, *full.parents) if path.is_dir())
-    return all(_is_roots_directory(path.lstat(), path != nearest)
-               for path in (nearest, *nearest.parents))
+def _is_roots(path: Path) -> bool:
+    """Whether only root can change what is on the way to ``path``, as far as it exists."""
+    full = Path(os.path.abspath(path))
+    nearest = next(parent for parent in (full, *full.parents) if parent.is_dir())
+    return all(_is_roots_directory(parent.lstat(), parent != nearest)
+               for parent in (nearest, *nearest.parents))
 
 
-def _is_roots_directory(found: os.stat_result, is_on_the_way: bool) -> bool:
-    others = stat.S_IWOTH | (stat.S_IWGRP if found.st_gid else 0)
+def _is_roots_directory(status: os.stat_result, is_on_the_way: bool) -> bool:
+    others = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid else 0)
     # In a sticky directory such as /tmp others cannot put anything in the place of root's.
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and (
-        not found.st_mode & others or (is_on_the_way and bool(found.st_mode & stat.S_ISVTX)))
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and (
+        not status.st_mode & others or (is_on_the_way and bool(status.st_mode & stat.S_ISVTX)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from calico_mn.experiment.switch import (
+from calico_mn.measure.readings import Reading
+from experiments.mode_switch import (
     COUNTER,
     DIES,
     LIVES,
@@ -14,10 +15,10 @@ from calico_mn.experiment.switch import (
     PARTLY,
     STREAM,
     VARIES,
+    Change,
+    Outcomes,
+    alone_picture,
 )
-from calico_mn.experiment.switch_outcomes import Change, Outcomes
-from calico_mn.experiment.switch_pictures import pictures
-from calico_mn.measure.readings import Reading
 
 CHANGE = Change("Always", "Never", ONE, 2)
 MINE, OTHER = "default/a", "default/b"
@@ -57,7 +58,7 @@ def test_what_was_not_measured_has_no_verdict_and_is_shown_as_not_tested():
     found = outcomes(stream(MINE, 0), stream(OTHER, 0),
                      stream(MINE, 1, rp_filter=1, after="CrossSubnet"))
     assert found.verdict(CHANGE._replace(rp_filter=1), "same-subnet") == ""
-    grid, = pictures(found)
+    grid, = alone_picture(found)
     assert grid.svg.count(">not tested<") == 2
     assert VARIES not in grid.alt
 

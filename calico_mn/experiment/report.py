@@ -1,29 +1,33 @@
-"""What every experiment says alike: the cluster and the machine in the heading, and whatever of
-the report follows from the run itself.
-"""
+"""What every experiment's report has alike: whatever of it follows from the run itself."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.experiment.run import Run
 from calico_mn.report import terminal
 from calico_mn.report.document import Document, Figure, Table
 from calico_mn.report.matrix import Matrices
+from calico_mn.text import plural
+
+if TYPE_CHECKING:
+    from calico_mn.experiment.frame import Experiment
 
 
-def facts(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
+def heading(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
     """Lines of a heading: topology, tunnel, who distributes routes, profile, machine."""
     machine = run.environment["machine"]
     subnets = {net.topology.subnet_of(node.address.ip) for node in net.topology.nodes}
     return [
-        ("topology", f"{from_here(run.source)}: {some(net.nodes, 'node')} in"
-         f" {some(subnets, 'subnet')}, {some(net.pods, 'pod')}"),
-        ("tunl0", f"{net.tunnel}: {terminal.TUNNELS[net.tunnel]}"),
+        ("topology", f"{_from_here(run.source)}: {plural(len(net.nodes), 'node')} in"
+         f" {plural(len(subnets), 'subnet')}, {plural(len(net.pods), 'pod')}"),
+        (IPIP.device, f"{net.tunnel}: {terminal.TUNNELS[net.tunnel]}"),
         ("routes by", net.distributor.name),
         ("profile", net.profile),
         ("machine", f"Linux {machine['kernel']}, {machine['cpus']} CPUs,"
@@ -31,15 +35,21 @@ def facts(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
     ]
 
 
-def document(run: Run, *, title: str, question: str, method: Iterable[str],
-             findings: Iterable[str], tables: Iterable[Table], figures: Iterable[Figure] = (),
-             caveats: Iterable[str] = (), matrices: Matrices | None = None,
-             data: Iterable[Table] = ()) -> Document:
-    """A report, with what the run itself knows filled in."""
-    command = [sys.executable, from_here(sys.argv[0]), *run.options.arguments]
+def trials_line(run: Run, counted: str, seconds: float) -> tuple[str, str]:
+    """The heading's line about trials: ``counted`` of them, each so often, in so much time."""
+    return ("trials", f"{counted} x {plural(run.repeats, 'repeat')}, in random order"
+            f" (seed {run.options.seed}); about {seconds:.0f} s")
+
+
+def document(run: Run, experiment: Experiment, *, title: str, findings: Iterable[str],
+             tables: Iterable[Table], figures: Iterable[Figure] = (), caveats: Iterable[str] = (),
+             matrices: Matrices | None = None, data: Iterable[Table] = ()) -> Document:
+    """A report, with what the experiment and the run themselves know filled in."""
+    command = [sys.executable, _from_here(sys.argv[0]), *run.options.arguments]
     quick = ("This was --quick: a look rather than a measurement.",) if run.options.quick else ()
     return Document(
-        experiment=run.experiment, title=title, question=question, method=tuple(method),
+        experiment=run.experiment, title=title, question=experiment.question,
+        method=experiment.method,
         findings=tuple(findings), tables=tuple(tables), figures=tuple(figures),
         caveats=(*caveats, *quick), reproduce=(shlex.join(command),), matrices=matrices,
         environment=run.environment, date=str(run.environment["date"])[:10],
@@ -55,14 +65,9 @@ def _picture(run: Run) -> Figure | None:
                   f"Subnets, routers, nodes and pods of {name}, with their addresses.")
 
 
-def from_here(path: str) -> str:
+def _from_here(path: str) -> str:
     """The path as one would type it where this was called."""
     try:
         return str(Path(path).resolve().relative_to(Path.cwd()))
     except ValueError:
         return path
-
-
-def some(things: Sized, name: str) -> str:
-    """``1 node``, ``3 nodes``."""
-    return f"{len(things)} {name}" + ("s" if len(things) != 1 else "")

@@ -1,0 +1,88 @@
+"""The summary as pictures: samples by place and mode, of each quantity for which there are some.
+
+In go a :class:`.summary.Summary`, the samples behind it and the links' limits; out come figures.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+from calico_mn.measure import ping, tcp, udp
+from calico_mn.measure.physics import PathLimit
+from calico_mn.measure.readings import Sample
+from calico_mn.measure.trials import POD_ROUTES
+from calico_mn.report import physics
+from calico_mn.report.document import Figure
+from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
+from calico_mn.report.plots.lines import Curve, distribution
+from calico_mn.report.plots.stacks import Stack, stacks
+from calico_mn.report.summary import Summary, What, places_of
+
+
+def figures(summary: Summary, samples: Sequence[Sample], limits: Mapping[str, PathLimit],
+            note: str, encapsulation: str) -> Iterator[Figure]:
+    """Those for which there are samples; ``note`` says below each what was measured where."""
+    def compared(name: str, title: str, quantity: str, unit: str, key: What) -> Iterator[Figure]:
+        return _compared(name, title, quantity, unit, summary, key, note, encapsulation)
+
+    yield from compared("throughput", "TCP throughput, pod to pod", "throughput", "Mbit/s",
+                        (tcp.THROUGHPUT, ""))
+    yield from _latencies(summary, samples, note)
+    yield from compared("cost-per-packet", "CPU time a packet costs", "CPU time a TCP segment",
+                        "us", (tcp.CPU_PACKET, ""))
+    yield from _cpu_time(summary, note)
+    for size in sorted({size for row in summary.rows for metric, size in row.measures
+                        if metric == udp.PACKETS}, key=int):
+        yield from compared(f"udp-{size}", f"UDP packets of {size} bytes that arrive", "packets",
+                            "1/s", (udp.PACKETS, size))
+    rows = [Limited(check.place, check.mode, row.samples[tcp.THROUGHPUT, ""], check.computed)
+            for check in physics.checks(summary, limits) for row in summary.on(check.place)
+            if row.mode == check.mode]
+    if rows:
+        yield deviation("limits", "Throughput against what header sizes allow", "throughput",
+                        "Mbit/s", rows, tolerance=physics.TOLERANCE, note=note)
+
+
+def _compared(name: str, title: str, quantity: str, unit: str, summary: Summary, key: What,
+              note: str, encapsulation: str) -> Iterator[Figure]:
+    """A metric by place and mode."""
+    rows = [(row, row.measures[key].interval) for row in summary.rows if key in row.samples]
+    groups = [Group(row.place, row.mode, row.samples[key],
+                    (interval.low, interval.high) if interval else None, bool(row.encapsulated),
+                    "pod routes added" if row.fabric == POD_ROUTES else "")
+              for row, interval in rows]
+    confidences = {f"{100 * interval.confidence:.0f} % " for _, interval in rows if interval}
+    if groups:
+        yield comparison(
+            name, title, quantity, unit, groups, note=note,
+            interval=f"{confidences.pop() if len(confidences) == 1 else ''}interval of the median",
+            hatched=f"packets seen on the wire inside {encapsulation}")
+
+
+def _latencies(summary: Summary, samples: Sequence[Sample], note: str) -> Iterator[Figure]:
+    """All single round trips, at rest and beside a stream."""
+    places = places_of(samples)
+    times: dict[tuple[str, str, bool], list[float]] = {}
+    one_a_reading = {sample.order: sample for sample in reversed(samples)}
+    for order, sample in sorted(one_a_reading.items()):
+        if ping.ROUND_TRIPS in sample.reading.series:
+            key = (places[order], sample.mode, sample.metric.startswith("loaded"))
+            times.setdefault(key, []).extend(sample.reading.series[ping.ROUND_TRIPS])
+    if times:
+        yield distribution(
+            "latency", "How long a round trip takes", "round-trip time", "us",
+            [Curve(place, mode, tuple(times[place, mode, loaded]), loaded)
+             for place in summary.places for mode in summary.modes for loaded in (False, True)
+             if times.get((place, mode, loaded))], note=note)
+
+
+def _cpu_time(summary: Summary, note: str) -> Iterator[Figure]:
+    # Means and not medians: only those of the parts add up to that of the whole.
+    bars = [Stack(f"{row.place}, {row.mode}",
+                  tuple((part.removeprefix("cpu_"), statistics.mean(row.samples[part, ""]))
+                        for part in tcp.CPU_PARTS), row.samples.get((tcp.CPU, ""), ()))
+            for row in summary.rows if all((part, "") in row.samples for part in tcp.CPU_PARTS)]
+    if bars:
+        yield stacks("cpu", "CPU time for a gigabyte of TCP payload, means", "CPU time", "s/GB",
+                     bars, note=note)
