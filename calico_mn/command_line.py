@@ -20,9 +20,10 @@ _RUN, _POOL = "CALICO_MN_RUN", "CALICO_IPV4POOL_"
 
 def sudo_command(words: Sequence[str], environment: Mapping[str, str]) -> str:
     """``sudo WORDS``, quoted; with the variables that mean something to us, which sudo drops."""
-    kept = [f"{name}={value}" for name, value in sorted(environment.items())
-            if (name == _RUN or name.startswith(_POOL)) and value]
-    return " ".join(map(shell_quoted, ["sudo", *(["env", *kept] if kept else []), *words]))
+    variables = [f"{name}={value}" for name, value in sorted(environment.items())
+                 if (name == _RUN or name.startswith(_POOL)) and value]
+    env = ["env", *variables] if variables else []
+    return " ".join(map(shell_quoted, ["sudo", *env, *words]))
 
 
 def shell_quoted(word: str) -> str:
@@ -30,9 +31,9 @@ def shell_quoted(word: str) -> str:
     if word.isprintable():
         return shlex.quote(word)
     shown = "".join(
-        "\\" + one if one in "\\'" else one if one.isprintable() else
-        "".join(f"\\x{byte:02x}" for byte in one.encode("utf-8", "surrogateescape"))
-        for one in word)
+        "\\" + letter if letter in "\\'" else letter if letter.isprintable() else
+        "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
+        for letter in word)
     return f"$'{shown}'"
 
 

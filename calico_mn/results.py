@@ -54,24 +54,24 @@ def load(directory: str | os.PathLike[str]) -> Results:
     the directory holds no results, when a file is damaged, or when its format is one that this
     version of calico_mn does not read.
     """
-    place = Path(directory)
-    if not (place / READINGS).is_file():
-        raise CalicoMnError(f"{place}: holds no {READINGS}: give the directory that an experiment"
+    path = Path(directory)
+    if not (path / READINGS).is_file():
+        raise CalicoMnError(f"{path}: holds no {READINGS}: give the directory that an experiment"
                             " named as its output")
     # First the format: what a newer one means by a reading is not to be guessed.
-    summary = _about(place / SUMMARY) or _about(place / RECORD)
+    summary = _about(path / SUMMARY) or _about(path / RECORD)
     about = summary.get("environment", {})
     if not isinstance(about, dict):
-        raise CalicoMnError(f"{place}: holds an environment that is not one")
-    return Results(place, load_readings(place / READINGS), about, summary)
+        raise CalicoMnError(f"{path}: holds an environment that is not one")
+    return Results(path, load_readings(path / READINGS), about, summary)
 
 
 def _about(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(streams.read_bounded(path, MOST_ABOUT))
+        about = json.loads(streams.read_bounded(path, MOST_ABOUT))
     except (OSError, ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
-    check_format(path, found.get("format") if isinstance(found, dict) else None)
-    return dict(found)
+    check_format(path, about.get("format") if isinstance(about, dict) else None)
+    return dict(about)

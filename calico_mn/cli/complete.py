@@ -73,7 +73,7 @@ def seen(kind: str, run: str | None) -> Iterable[str]:
     if kind == RUNS:
         from calico_mn.kernel import registry
 
-        return [found.name for found in registry.runs() if found.status == registry.RUNNING]
+        return [item.name for item in registry.runs() if item.status == registry.RUNNING]
     from calico_mn.control.session import remote
 
     names: dict[str, list[str]] = remote(run, _PATIENCE_S).ask("names")

@@ -59,7 +59,7 @@ def summarise(results: Iterable[Result]) -> Summary:
     played = list(results)
     verdicts = [line.verdict for result in played for line in result.comparison.lines]
     checks = [held for result in played for _, held in result.expects]
-    calls = sum(result.step.typed.place == LIBRARY for result in played)
+    calls = sum(result.step.typed.host == LIBRARY for result in played)
     commands = len(played) - calls + sum(result.step.meanwhile is not None for result in played)
     wrong = sorted((result.step.wrong for result in played if result.step.wrong and result.holds),
                    key=lambda statement: int(statement.code[1:]))
@@ -67,7 +67,7 @@ def summarise(results: Iterable[Result]) -> Summary:
         commands, calls, verdicts.count(AGREES), verdicts.count(NAMED), verdicts.count(ABSENT),
         verdicts.count(DIFFERS), len(checks), sum(checks),
         tuple(statement.code for statement in wrong),
-        tuple(statement.code for statement in wrong if statement.told),
+        tuple(statement.code for statement in wrong if statement.not_shown),
         tuple(result.number for result in played if not result.holds))
 
 
@@ -107,7 +107,7 @@ def step(result: Result, language: str) -> dict[str, Any]:
 def _wrong(wrong: Wrong, language: str) -> dict[str, Any]:
     return {"code": wrong.code, "claim": wrong.claim.of(language),
             "fact": wrong.fact.of(language),
-            "told": wrong.told.of(language) if wrong.told else None}
+            "told": wrong.not_shown.of(language) if wrong.not_shown else None}
 
 
 def _typed(typed: Typed, name: str) -> dict[str, Any]:

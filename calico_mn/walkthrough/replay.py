@@ -65,7 +65,7 @@ def play(net: CalicoNet, chapter: Chapter, position: int = 1, done: int = 0
     outputs: dict[str, str] = {}
     for number, step in enumerate(chapter.steps, done + 1):
         meanwhile = ""
-        if step.typed.place == LIBRARY:
+        if step.typed.host == LIBRARY:
             output = ACTIONS[step.action](net, step.argument)
         elif step.meanwhile:
             output, meanwhile = _listen(net, names, step.typed, step.meanwhile)
@@ -73,8 +73,8 @@ def play(net: CalicoNet, chapter: Chapter, position: int = 1, done: int = 0
             output = _type(net, names, step.typed)
         outputs[step.name] = output
         yield Result(
-            position, number, step, names.get(step.typed.place, ""),
-            names[step.meanwhile.place] if step.meanwhile else "", output, meanwhile,
+            position, number, step, names.get(step.typed.host, ""),
+            names[step.meanwhile.host] if step.meanwhile else "", output, meanwhile,
             compare(step.quotes, output, tunnel=net.tunnel, more=step.rules),
             tuple((expect, expect.holds(output, outputs)) for expect in step.expects
                   if expect.backend in ("", net.tunnel)))
@@ -82,7 +82,7 @@ def play(net: CalicoNet, chapter: Chapter, position: int = 1, done: int = 0
 
 def _start(net: CalicoNet, names: Mapping[str, str], typed: Typed, *, apart: bool = False
            ) -> subprocess.Popen[str]:
-    return start(net[names[typed.place]], ["/bin/sh", "-c", typed.command],
+    return start(net[names[typed.host]], ["/bin/sh", "-c", typed.command],
                  stderr=subprocess.PIPE if apart else subprocess.STDOUT)
 
 
@@ -91,7 +91,7 @@ def _type(net: CalicoNet, names: Mapping[str, str], typed: Typed) -> str:
     try:
         return process.communicate(timeout=TIMEOUT_S)[0]
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{names[typed.place]}: {typed.command!r} did not end within"
+        raise ToolError(f"{names[typed.host]}: {typed.command!r} did not end within"
                         f" {TIMEOUT_S:g} s") from None
     finally:
         _end(process)
@@ -111,7 +111,7 @@ def _listen(net: CalicoNet, names: Mapping[str, str], listener: Typed, sender: T
             if _LISTENING in line:
                 break
         else:
-            raise ToolError(f"{names[listener.place]}: {listener.command!r} does not listen:"
+            raise ToolError(f"{names[listener.host]}: {listener.command!r} does not listen:"
                             f" {said.strip() or 'it ended'}")
         sent = _type(net, names, sender)
         try:

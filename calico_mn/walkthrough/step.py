@@ -97,39 +97,39 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """The group of ``pattern`` in this output and of ``there`` in that of step ``step``."""
+    """The group of ``pattern`` in this output and of ``other`` in that of step ``step``."""
 
     pattern: str
     step: str
-    there: str
+    other: str
     says: Text
     backend: str = ""
 
     def holds(self, output: str, before: Mapping[str, str]) -> bool:
         """Whether both are there and the same."""
         this = re.search(self.pattern, output, re.MULTILINE)
-        other = re.search(self.there, before.get(self.step, ""), re.MULTILINE)
-        return bool(this and other and this.group(1) == other.group(1))
+        that = re.search(self.other, before.get(self.step, ""), re.MULTILINE)
+        return bool(this and that and this.group(1) == that.group(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """A statement of the article that is wrong or misleads, and what is so instead.
+    """A wrong or misleading statement of the article, and the fact.
 
-    ``told``: a part of the fact that this cluster cannot show, and why; None when it shows all.
+    ``not_shown``: the part of the fact that this cluster cannot show, and why.
     """
 
     code: str
     claim: Text
     fact: Text
-    told: Text | None = None
+    not_shown: Text | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
     """A command line and where it is typed; it is a constant of this package, given to ``sh``."""
 
-    place: str
+    host: str
     command: str
 
 

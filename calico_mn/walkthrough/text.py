@@ -131,9 +131,9 @@ class Renderer:
             yield from self._wrapped(label + step.wrong.claim.of(self._language), _IN, _IN, WRONG)
             yield from self._wrapped(Words.FACT.of(self._language)
                                      + step.wrong.fact.of(self._language), _IN, _IN)
-            if step.wrong.told:
+            if step.wrong.not_shown:
                 yield from self._wrapped(Words.TOLD.of(self._language)
-                                         + step.wrong.told.of(self._language), _IN, _IN, FAINT)
+                                         + step.wrong.not_shown.of(self._language), _IN, _IN, FAINT)
 
     def summary(self, summary: Summary) -> Iterator[Styled]:
         """What it came to."""
@@ -158,7 +158,7 @@ class Renderer:
     # --- parts of a step
 
     def _prompt(self, typed: Typed, name: str) -> str:
-        if typed.place == LIBRARY:
+        if typed.host == LIBRARY:
             return f"{Words.CLUSTER.of(self._language)}: {typed.command}"
         sign = ":/# " if "/" in name else "# "
         return f"{name.rpartition('/')[2]}{sign}{typed.command}"

@@ -71,7 +71,7 @@ def test_every_step_compares_or_checks_something_and_names_are_unique():
             assert step.quotes or step.expects, step.name
             for expect in step.expects:
                 assert not isinstance(expect, Same) or expect.step in names[:place]
-            assert (step.action in ACTIONS) == (step.typed.place == LIBRARY)
+            assert (step.action in ACTIONS) == (step.typed.host == LIBRARY)
 
 
 def test_each_wrong_statement_has_one_step_that_checks_it():
