@@ -10,13 +10,15 @@ import itertools
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.emulation.mininet import CLI, Mininet, error, numCores
 from calico_mn.emulation.node import FabricRouter, K8sNode, NamespaceNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
-from calico_mn.errors import ClusterError
+from calico_mn.errors import ClusterError, KernelError
+from calico_mn.kernel import read
 from calico_mn.kernel.capture import BulkCapture, Capture
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.state import Namespace, Route
@@ -30,6 +32,15 @@ Place = str | NamespaceNode
 Places = Place | Iterable[Place]
 
 Result = TypeVar("Result")
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of the kernel say in which namespace they arose."""
+    try:
+        yield
+    except KernelError as error:
+        raise KernelError(f"{name}: {error}") from error
 
 
 class LightMininet(Mininet):
@@ -79,15 +90,19 @@ class LightMininet(Mininet):
 
     def capture(self, name: str, device: str, wanted: CaptureFilter) -> Capture:
         """Begin to capture a place's packets that match, on one device."""
-        return self.runtime.capture(name, device, wanted)
+        with _named(name):
+            return self.inside(name, Capture, wanted, device)
 
     def capture_bulk(self, name: str, device: str, wanted: CaptureFilter) -> BulkCapture:
         """Begin to capture the headers of very many packets that match, on one device."""
-        return self.runtime.capture_bulk(name, device, wanted)
+        with _named(name):
+            capture = self.inside(name, BulkCapture, wanted, device)
+        capture.start()
+        return capture
 
     def kernel_routes(self, name: str) -> tuple[Route, ...]:
         """The main routing table of a place as the kernel has it now."""
-        return self.runtime.kernel_routes(name)
+        return self.inside(name, read.main_table)
 
     def names_of(self, places: Places) -> list[str]:
         """The names of places. Raises ClusterError for an unknown one."""

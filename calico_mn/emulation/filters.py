@@ -14,7 +14,7 @@ from calico_mn.emulation.base import LightMininet, Place, Places
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
 from calico_mn.kernel import packetfilter
 from calico_mn.packetmatch import PROTOCOL_IPIP, Drop, Filter, Hook
-from calico_mn.state import Bridge
+from calico_mn.state import IPIP, Bridge, Tunnel
 
 Drops = Drop | Iterable[Drop]
 
@@ -108,7 +108,9 @@ class Filters:
         """A filter that cannot see the packets that it is for would count and lose none."""
         tunnelled = any(drop.protocol == PROTOCOL_IPIP for drop in wanted)
         runtime = self._net.runtime
-        if tunnelled and runtime.tunnel.name == "ebpf" and runtime.has_tunnel(name):
+        if tunnelled and runtime.tunnel.name == "ebpf" and any(
+                isinstance(device, Tunnel) and device.kind == IPIP
+                for device in runtime.states[name].devices):
             raise UnsupportedError(
                 f"{name}: with the ebpf tunnel a node's own IPIP packets pass none of its hooks;"
                 " filter them in its switch or in a router")

@@ -17,25 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import cleanup, processes, read, tunnel
-from calico_mn.kernel.capture import BulkCapture, Capture
+from calico_mn.kernel import cleanup, processes, tunnel
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace, environment
 from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.runs import LogEntry, RunDirectory
-from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.kernel.write import KernelWriter
-from calico_mn.state import IPIP, Namespace, Route, Tunnel
+from calico_mn.state import Namespace
 
 Result = TypeVar("Result")
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Errors of the kernel say in which namespace they arose."""
-    try:
-        yield
-    except KernelError as error:
-        raise KernelError(f"{name}: {error}") from error
 
 
 @contextmanager
@@ -145,18 +134,6 @@ class Runtime:
         namespace = self.namespace(name)
         return self._thread.call(self._thread.open, namespace)
 
-    def capture(self, name: str, device: str, wanted: CaptureFilter) -> Capture:
-        """Begin to capture a namespace's packets that match, on one device."""
-        with _named(name):
-            return self.inside(name, Capture, wanted, device)
-
-    def capture_bulk(self, name: str, device: str, wanted: CaptureFilter) -> BulkCapture:
-        """Begin to capture the headers of very many packets that match, on one device."""
-        with _named(name):
-            capture = self.inside(name, BulkCapture, wanted, device)
-        capture.start()
-        return capture
-
     def inside(self, name: str, job: Callable[..., Result], *args: Any) -> Result:
         """Run ``job(*args)`` in a thread that is inside a namespace; its result or exception.
 
@@ -170,15 +147,6 @@ class Runtime:
             return job(*args)
 
         return self._thread.call(entered)
-
-    def kernel_routes(self, name: str) -> tuple[Route, ...]:
-        """The main routing table of a namespace as the kernel has it now."""
-        return self.inside(name, read.main_table)
-
-    def has_tunnel(self, name: str) -> bool:
-        """Whether there is a tunl0 of ours in a namespace."""
-        return any(isinstance(device, Tunnel) and device.kind == IPIP
-                   for device in self.states[name].devices)
 
     def save_logs(self, directory: Path) -> None:
         """Copy the nodes' logs, which disappear with the run. Raises KernelError if it cannot."""
