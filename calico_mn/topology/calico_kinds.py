@@ -114,7 +114,7 @@ def _check_ipam(report: Report, ipam: s.Resource[IPAMConfiguration]) -> bool:
     if ipam.get("max_blocks_per_host") and not strict:
         report.add("IPAMConfiguration spec.maxBlocksPerHost needs strictAffinity",
                    ipam.at("max_blocks_per_host"),
-                   "set strictAffinity to true; otherwise a node borrows beyond the limit")
+                   "set strictAffinity to true; Calico accepts a limit only together with it")
     if not ipam.get("auto_allocate", True):
         report.add("IPAMConfiguration spec.autoAllocateBlocks false is not modelled yet",
                    ipam.at("auto_allocate"), "leave it out" if strict else

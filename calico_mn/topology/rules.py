@@ -91,7 +91,7 @@ def _check_ranges(
             if subnet.model.cidr.prefixlen == 32:
                 report.add(f"subnet {subnet.model.cidr} has room for one host only",
                            subnet.at("cidr"),
-                           "use a /31 for a cable between two routers, and less for nodes")
+                           "use a /31 for a cable between two routers, a shorter prefix for nodes")
     usable = []
     for item in ranges:
         why = reserved(item.cidr)
@@ -246,7 +246,7 @@ def _check_affinities(report: Report, resources: Resources) -> None:
         earlier = owners.take(block, "", mark)
         if earlier:
             report.add(f"block {block} is claimed twice", mark,
-                       f"line {earlier[1].line} claims it already, and a block has one node")
+                       f"line {earlier[1].line} claims it already, and a block belongs to one node")
 
 
 def _check_pod_addresses(

@@ -1,4 +1,4 @@
-"""Each bad/NAME.yaml gives exactly the text of bad/NAME.txt; `pytest --record` writes them anew."""
+"""Each bad/NAME.yaml gives exactly the text of bad/NAME.txt; `pytest --record` rewrites them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A table begins with what all its cases have before and after them (`== before`, `== after`), so
 that a case is the few lines that are wrong; then `== case NAME`, the lines, `== gives`, the text.
-Lines are counted with those before. `pytest --record` writes the texts anew: read them.
+Lines are counted with those before. `pytest --record` rewrites the texts: read them.
 """
 
 from __future__ import annotations

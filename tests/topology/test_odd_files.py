@@ -33,7 +33,7 @@ def sparse(path: Path) -> None:
 
 
 def with_a_writer(path: Path) -> None:
-    """A FIFO that somebody writes a good topology into."""
+    """A FIFO with a writer."""
     os.mkfifo(path)
     descriptor = os.open(path, os.O_RDWR)
     os.write(descriptor, b"x" * 100)
@@ -156,7 +156,7 @@ def test_the_text_is_that_of_the_topology_whatever_becomes_of_the_file(tmp_path)
 
 @pytest.mark.parametrize("mode", ["000", "200", "folder"])
 def test_who_may_not_read_it_is_told(mode, tmp_path):
-    # Another user would do; a user namespace without a mapping makes anybody one.
+    # A user namespace without a mapping makes the process another user.
     folder = tmp_path / "closed"
     folder.mkdir()
     path = folder / "t.yaml"

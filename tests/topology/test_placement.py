@@ -20,7 +20,8 @@ def test_nodes_and_pods_are_as_many_as_asked_for(file, nodes, pods):
     assert (made.underlay, made.pools) == (base.underlay, base.pools)
     assert len({pod.key for pod in made.pods}) == nodes * pods
     addresses = {node.address.ip for node in made.nodes}
-    routers = {foot.address for router in base.underlay.routers for foot in router.interfaces}
+    routers = {interface.address for router in base.underlay.routers
+               for interface in router.interfaces}
     assert len(addresses) == nodes
     assert not addresses & routers
     assert len(Cluster(made, 2).endpoints) == nodes * pods, "Calico's own checks take it"
