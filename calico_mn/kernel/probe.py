@@ -59,6 +59,7 @@ def findings() -> tuple[Finding, ...]:
         _option("netem", "NET_SCH_NETEM", "sch_netem", "delay of links in topologies"),
         _option("tbf", "NET_SCH_TBF", "sch_tbf", "rate of links in topologies"),
         _option("nf_tables", "NF_TABLES", "nf_tables", "packet filters"),
+        _option("vxlan", "VXLAN", "vxlan", "VXLAN modes"),
         *(_tool(name) for name in _TOOLS),
         *(_package(name) for name in ("mininet", "PyYAML", "rich", "matplotlib")),
         Finding("Python", sys.version_info >= (3, 10), platform.python_version()),
