@@ -16,11 +16,16 @@ from typing import Any
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import Value
-from calico_mn.measure.readings import MOST_ABOUT, Reading, check_format, load_readings, samples
-
-READINGS = "results.jsonl"
-SUMMARY = "summary.json"
-RECORD = "run.json"
+from calico_mn.measure.readings import (
+    MOST_ABOUT,
+    READINGS,
+    RECORD,
+    SUMMARY,
+    Reading,
+    check_format,
+    load_readings,
+    samples,
+)
 
 
 @dataclass(frozen=True, slots=True)

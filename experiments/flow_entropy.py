@@ -79,6 +79,7 @@ from calico_mn.model import INNER_FLOW, OUTER_FIELDS, MultipathHash
 from calico_mn.report.document import BAD, GOOD, MIXED, PLAIN_TONE, Document, Figure, Table
 from calico_mn.report.plots.grid import grid
 from calico_mn.report.plots.stacks import Stack, shares
+from calico_mn.text import join
 
 INSTRUMENT = "flows"
 KEPT, FORGOTTEN = "kept", "forgotten"
@@ -131,7 +132,7 @@ def measure(run: Run) -> None:
         *heading(run, net),
         ("flows", f"{run[FLOWS]} a trial, from {source.name} on {source.node} to"
          f" {destination.name} on {destination.node}, counted at {router.router}'s"
-         f" {' and '.join(router.devices)}"),
+         f" {join(router.devices)}"),
         trials_line(run, f"{len(settings)} settings", seconds)], seconds)
 
     def send(trial: Trial) -> Measurement:

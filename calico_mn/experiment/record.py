@@ -22,11 +22,7 @@ from typing import Any
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.experiment.options import Options
-from calico_mn.measure.readings import FORMAT, MOST_ABOUT, check_format
-
-READINGS, SUMMARY = "results.jsonl", "summary.json"
-RECORD = "run.json"
-TOPOLOGY = "topology.yaml"
+from calico_mn.measure.readings import FORMAT, MOST_ABOUT, RECORD, TOPOLOGY, check_format
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,10 @@ from calico_mn.errors import CalicoMnError, KernelError, ToolError
 from calico_mn.experiment import record, requirements
 from calico_mn.experiment.interruption import Interruption
 from calico_mn.experiment.options import Options
-from calico_mn.experiment.record import READINGS, SUMMARY, output_directory
+from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run
 from calico_mn.measure.cpu import StealTime
-from calico_mn.measure.readings import FORMAT, ReadingLog
+from calico_mn.measure.readings import FORMAT, READINGS, RECORD, SUMMARY, TOPOLOGY, ReadingLog
 from calico_mn.model import Topology
 from calico_mn.privileges import as_invoking_user
 from calico_mn.report import drawing, terminal
@@ -64,7 +64,7 @@ def run_experiment(experiment: Experiment, measure: Measure, report: Report,
         with as_invoking_user(resumed):
             before = record.read(resumed, experiment.name)
         options = replace(
-            experiment.parse(before.arguments), topology=resumed / record.TOPOLOGY, resume=resumed)
+            experiment.parse(before.arguments), topology=resumed / TOPOLOGY, resume=resumed)
     # What lies in the user's directory is read with the user's rights, what root is given as root.
     with as_invoking_user(resumed) if resumed is not None else nullcontext():
         topology, text = read_topology(options.topology)
@@ -176,7 +176,7 @@ def _conclude(run: Run, begun: record.Record, report: Report, show: Show | None)
         document = report(run)
         with as_invoking_user(run.directory):
             files = publish(run.directory, document,
-                            (READINGS, SUMMARY, record.RECORD, record.TOPOLOGY))
+                            (READINGS, SUMMARY, RECORD, TOPOLOGY))
         if show is None:
             terminal.show_document(run.out, document)
         else:
@@ -187,7 +187,7 @@ def _conclude(run: Run, begun: record.Record, report: Report, show: Show | None)
     for failure in run.failures:
         complain(f"a trial failed: {failure}")
     logs = sorted(path.name + "/" for path in run.directory.glob("logs*"))
-    names = [*files, READINGS, SUMMARY, record.RECORD, record.TOPOLOGY, *logs]
+    names = [*files, READINGS, SUMMARY, RECORD, TOPOLOGY, *logs]
     run.out.print()
     run.out.print(Text(one_line(
         f"Files in {run.directory}: {', '.join(names)}")), soft_wrap=True)

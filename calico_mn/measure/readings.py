@@ -21,6 +21,11 @@ from calico_mn import streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import Measurement, Value, known_metrics
 
+#: files in an experiment's directory: the log of readings, what is known of the run before it
+#: measures, all that is known at its end, and the topology that was emulated
+READINGS, RECORD, SUMMARY, TOPOLOGY = (
+    "results.jsonl", "run.json", "summary.json", "topology.yaml")
+
 #: of results.jsonl, run.json and summary.json together; docs/results.md describes it
 FORMAT = 2
 

@@ -20,6 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from calico_mn.measure.readings import READINGS, SUMMARY, TOPOLOGY
 from calico_mn.report import matrix
 from calico_mn.report.document import Document, Figure, Table, format_cell, numeric_columns
 from calico_mn.text import plural
@@ -163,7 +164,7 @@ def _described(document: Document, names: Sequence[str]) -> Iterator[tuple[str, 
              for table in (*document.tables, *document.data)}
     known |= {f"{figure.name}.{kind}": f"the picture \u201c{figure.title}\u201d"
               for figure in _pictures(document) for kind in ("svg", "png")}
-    known |= {"results.jsonl": "every reading, one JSON object a line",
-              "summary.json": "all that is known about the run and its machine",
-              "topology.yaml": "the topology that was emulated"}
+    known |= {READINGS: "every reading, one JSON object a line",
+              SUMMARY: "all that is known about the run and its machine",
+              TOPOLOGY: "the topology that was emulated"}
     yield from ((name, known.get(name, "")) for name in names)

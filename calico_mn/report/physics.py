@@ -14,6 +14,7 @@ from calico_mn.measure.paths import SAME_NODE
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
 from calico_mn.report.summary import Row, Summary, variants
+from calico_mn.text import percent
 
 #: the largest part of the computed value by which a median may differ from it
 TOLERANCE = 0.005
@@ -104,14 +105,9 @@ def _check(row: Row, limits: Mapping[str, PathLimit]) -> Check | None:
 
 def _compared(place: str, limit: PathLimit, found: Sequence[Check]) -> str:
     each = "; ".join(f"{check.mode} {check.measured:.4g} of {check.computed:.4g} Mbit/s"
-                     f" ({_percent(check.deviation)})" for check in found)
+                     f" ({percent(check.deviation, 2, sign=True)})" for check in found)
     return (f"Links of {limit.rate:g} Mbit/s ({place}), measured of what header sizes allow:"
             f" {each}.")
-
-
-def _percent(share: float) -> str:
-    text = f"{100 * share:+.2f} %"
-    return text if text[1:] != "0.00 %" else "0.00 %"
 
 
 def _verdict(summary: Summary, limit: PathLimit, found: Sequence[Check], steal: float

@@ -152,7 +152,7 @@ def _cell(row: Row, key: What, column: Column) -> Cell:
     spread = row.measures.get(key)
     if spread is None:
         return None
-    return _rounded(spread.median * column.scale + column.offset, column.digits)
+    return round(spread.median * column.scale + column.offset, column.digits or None)
 
 
 def _who(row: Row) -> tuple[Cell, Cell]:
@@ -169,7 +169,7 @@ def _full(found: Spread | None, ratio: Comparison | None) -> tuple[Cell, Cell, C
         return None, None, None, None
     digits = 0 if found.median >= 100 else 1
     span = f"{found.minimum:,.{digits}f}-{found.maximum:,.{digits}f}" if found.n > 1 else None
-    return _rounded(found.median, digits), span, _ratio(ratio), _verdict(ratio)
+    return round(found.median, digits or None), span, _ratio(ratio), _verdict(ratio)
 
 
 def _ratio(found: Comparison | None) -> str | None:
@@ -184,7 +184,3 @@ def _verdict(found: Comparison | None) -> str | None:
     if found is None:
         return None
     return "same packets" if found.verdict == SAME_PACKETS else found.verdict
-
-
-def _rounded(value: float, digits: int) -> float | int:
-    return round(value, digits) if digits else round(value)

@@ -17,6 +17,7 @@ from calico_mn.measure.statistics import (
 )
 from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report.summary import NEVER, Row, Summary
+from calico_mn.text import join
 
 _WHERE = {SAME_NODE: "Pods on the same node", SAME_SUBNET: "Nodes in the same subnet",
           CROSS_SUBNET: "Nodes in different subnets"}
@@ -46,7 +47,7 @@ def explain(summary: Summary, placed: Collection[str] = PATHS) -> tuple[str, ...
     paragraphs += _about_intervals(summary.rows)
     missing = [path for path in PATHS if path not in placed]
     if missing:
-        paragraphs.append(f"Not measured: {listed(missing)}; no two pods of this topology are so"
+        paragraphs.append(f"Not measured: {join(missing)}; no two pods of this topology are so"
                           " placed.")
     return tuple(paragraphs)
 
@@ -62,7 +63,7 @@ def headline(summary: Summary) -> tuple[str, ...]:
         pairs = sum(row.pairs for row in rows.values())
         inside = [_SHORT[path] for path, row in rows.items() if row.tunnelled]
         parts.append(f"{mode} connects {'all' if reached == pairs else reached} of {pairs} pairs,"
-                     f" {'through the tunnel ' + listed(inside) if inside else 'without a tunnel'}")
+                     f" {'through the tunnel ' + join(inside) if inside else 'without a tunnel'}")
     return ("; ".join(parts) + ".",) if parts else ()
 
 
@@ -120,11 +121,6 @@ def counted(counts: Sequence[int]) -> str:
     return f"n = {few}" if few == many else f"n = {few} to {many}"
 
 
-def listed(words: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
-
-
 def tunnelled(row: Row) -> str:
     """``yes``, ``no``, or of how many pairs."""
     if row.tunnelled in (0, row.pairs):
@@ -142,7 +138,7 @@ def _about(path: str, variants: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     # Who reaches whom, and how packets cross, does not depend on the further factors.
     rows = next(iter(variants.values()))
     if not any(row.reached or row.throughput for row in rows):
-        yield f"{listed([row.mode for row in rows])} {_verb(rows, 'connect')} none of the pairs."
+        yield f"{join([row.mode for row in rows])} {_verb(rows, 'connect')} none of the pairs."
         return
     if path == SAME_NODE:
         yield "the packets never reach the wire, whatever the mode." + (
@@ -166,11 +162,11 @@ def _on_the_wire(rows: Sequence[Row]) -> Iterator[str]:
             if 0 < row.tunnelled < row.pairs]
     parts = []
     if through:
-        parts.append(f"{listed(through)} {_verb(through, 'encapsulate')}")
+        parts.append(f"{join(through)} {_verb(through, 'encapsulate')}")
     if some:
-        parts.append(f"{listed(some)} {_verb(some, 'encapsulate')} in part")
+        parts.append(f"{join(some)} {_verb(some, 'encapsulate')} in part")
     if direct:
-        parts.append(f"{listed(direct)} {_verb(direct, 'do')} not")
+        parts.append(f"{join(direct)} {_verb(direct, 'do')} not")
     if parts:
         yield "; ".join(parts) + " (as seen on the wire)."
 
@@ -197,7 +193,7 @@ def _alike(rows: Sequence[Row]) -> Iterator[str]:
     for through in (True, False):
         alike = [row.mode for row in measured if row.encapsulated is through]
         if len(alike) > 1:
-            yield (f"{listed(alike)} send the same packets: no difference is expected, what the"
+            yield (f"{join(alike)} send the same packets: no difference is expected, what the"
                    " table shows between them is noise.")
 
 

@@ -21,6 +21,7 @@ from calico_mn.errors import CalicoMnError, UnsupportedError
 from calico_mn.kernel import processes
 from calico_mn.kernel.ebpf import attach, elf, tun
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
+from calico_mn.text import join
 
 OBJECT = Path(__file__).with_name("ipip.bpf.o")
 
@@ -112,7 +113,7 @@ def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     number = _SYS_BPF.get(platform.machine())
     if number is None:
         raise UnsupportedError(f"loading eBPF programs on {platform.machine()} is not supported;"
-                               f" it is on {' and '.join(_SYS_BPF)}")
+                               f" it is on {join(list(_SYS_BPF))}")
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     result = _libc.syscall(number, command, buffer, len(attributes))
     if result < 0:
