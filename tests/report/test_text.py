@@ -152,12 +152,6 @@ def test_caveats(run, start):
     assert [text.startswith(start or "") for text in found] == ([True] if start else [])
 
 
-@pytest.mark.parametrize(("given", "text"), [
-    (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
-def test_listed(given, text):
-    assert words.listed(given) == text
-
-
 def test_the_headline_says_what_each_mode_connects_and_where_it_tunnels(record):
     (text,) = words.headline(summarise(record(), MODES))
     assert text == (
