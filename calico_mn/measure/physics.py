@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.paths import SAME_NODE, Pair
 
 if TYPE_CHECKING:
@@ -38,19 +37,19 @@ def mss(mtu: int) -> int:
     return mtu - IPV4 - TCP - TIMESTAMPS
 
 
-def frame_bytes(mtu: int, encapsulated: bool) -> int:
-    """What tbf counts for a packet of ``mtu`` bytes, before it is encapsulated."""
-    return ETHERNET + (IPIP.overhead if encapsulated else 0) + mtu
+def frame_bytes(mtu: int, overhead: int) -> int:
+    """What tbf counts for a packet of ``mtu`` bytes that gets ``overhead`` bytes around it."""
+    return ETHERNET + overhead + mtu
 
 
-def goodput_limit(rate: float, mtu: int, encapsulated: bool) -> float:
+def goodput_limit(rate: float, mtu: int, overhead: int) -> float:
     """TCP payload over a link of ``rate``, in the same unit; ``mtu`` of the inner packets."""
-    return rate * mss(mtu) / frame_bytes(mtu, encapsulated)
+    return rate * mss(mtu) / frame_bytes(mtu, overhead)
 
 
-def path_mtu(pod_mtu: int, link_mtu: int, encapsulated: bool) -> int:
+def path_mtu(pod_mtu: int, link_mtu: int, overhead: int) -> int:
     """The largest packet that a pod gets through a path whose narrowest link has ``link_mtu``."""
-    return min(pod_mtu, link_mtu - IPIP.overhead if encapsulated else link_mtu)
+    return min(pod_mtu, link_mtu - overhead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +60,13 @@ class PathLimit:
     pod_mtu: int
     link_mtu: int
 
-    def goodput(self, encapsulated: bool) -> float:
-        """The most that one or more TCP streams carry over the path, in Mbit/s."""
-        mtu = path_mtu(self.pod_mtu, self.link_mtu, encapsulated)
-        return goodput_limit(self.rate, mtu, encapsulated)
+    def goodput(self, overhead: int) -> float:
+        """The most that one or more TCP streams carry over the path, in Mbit/s.
+
+        ``overhead`` is the size of the outer headers (:class:`.Encapsulation`), 0 for none.
+        """
+        mtu = path_mtu(self.pod_mtu, self.link_mtu, overhead)
+        return goodput_limit(self.rate, mtu, overhead)
 
 
 def path_limits(net: CalicoNet, pairs: Mapping[str, Pair]) -> dict[str, PathLimit]:

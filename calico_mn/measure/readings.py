@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from calico_mn import streams
@@ -30,10 +29,8 @@ READINGS, RECORD, SUMMARY, TOPOLOGY = (
 FORMAT = 2
 
 #: what is read at most, in bytes: of results.jsonl, and of run.json or summary.json
-MOST_READINGS = 512_000_000
-MOST_ABOUT = 32_000_000
+MOST_READINGS, MOST_ABOUT = 512_000_000, 32_000_000
 
-_ENDLESS = math.inf
 _Key = tuple[str, int, tuple[tuple[str, Value], ...]]
 
 
@@ -54,13 +51,30 @@ class Reading:
     series: Mapping[str, Sequence[float]]
 
 
+def _factor(name: str) -> property:
+    return property(lambda sample: str(sample.reading.setting.get(name, "")),
+                    doc=f"The reading's {name}, empty where it has none.")
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measured value of a reading: a tidy row. The unit is that of its metric."""
+    """One measured value of a reading: a tidy row. The unit is that of its metric.
+
+    ``path`` is the path class, ``source`` and ``destination`` are pods as ``namespace/name``,
+    ``tunnel`` is the tunnel back end.
+    """
 
     metric: str
     value: Value
     reading: Reading
+
+    repeat = property(lambda self: self.reading.repeat, doc="As of the reading.")
+    order = property(lambda self: self.reading.order, doc="As of the reading.")
+    mode = _factor("mode")
+    path = _factor("path")
+    source = _factor("source")
+    destination = _factor("destination")
+    tunnel = _factor("tunnel")
 
     @property
     def number(self) -> float:
@@ -74,50 +88,15 @@ class Sample:
         return known_metrics()[self.metric].unit
 
     @property
-    def repeat(self) -> int:
-        """Which repeat, from 1."""
-        return self.reading.repeat
-
-    @property
-    def order(self) -> int:
-        """The reading's place in the run, from 1."""
-        return self.reading.order
-
-    @property
-    def mode(self) -> str:
-        """The IPIP mode."""
-        return self._text("mode")
-
-    @property
-    def path(self) -> str:
-        """The path class."""
-        return self._text("path")
-
-    @property
-    def source(self) -> str:
-        """The pod that sends, ``namespace/name``."""
-        return self._text("source")
-
-    @property
-    def destination(self) -> str:
-        """The pod that receives, ``namespace/name``."""
-        return self._text("destination")
-
-    @property
-    def tunnel(self) -> str:
-        """The tunnel back end."""
-        return self._text("tunnel")
-
-    @property
     def fabric(self) -> str:
         """``plain``, or ``pod-routes`` when the routers were taught the pods' blocks."""
-        return self._text("fabric") or "plain"
+        return str(self.reading.setting.get("fabric") or "plain")
 
     @property
     def encapsulated(self) -> bool | None:
-        """Whether the packets were seen inside IPIP; None: none was seen at all."""
-        found = self.reading.seen.get("encapsulated")
-        return found if isinstance(found, bool) else None
+        """Whether the packets were seen encapsulated; None: none was seen at all."""
+        seen = self.reading.seen.get("encapsulated")
+        return seen if isinstance(seen, bool) else None
 
     def row(self) -> dict[str, Value]:
         """A flat row for tables: a column for each factor, then metric, value and unit."""
@@ -125,9 +104,6 @@ class Sample:
         return {"order": reading.order, "instrument": reading.instrument,
                 "repeat": reading.repeat, **reading.setting, **reading.seen,
                 "metric": self.metric, "value": self.value, "unit": self.unit}
-
-    def _text(self, factor: str) -> str:
-        return str(self.reading.setting.get(factor, ""))
 
 
 def samples(readings: Sequence[Reading]) -> tuple[Sample, ...]:
@@ -160,8 +136,7 @@ class ReadingLog:
     def __enter__(self) -> ReadingLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self._file.close()
 
     @property
@@ -188,10 +163,10 @@ class ReadingLog:
         return reading
 
     def _take_over(self, path: Path, experiment: str) -> None:
-        name, found, whole = _read(path)
+        name, readings, whole = _read(path)
         if name != experiment:
             raise CalicoMnError(f"{path}: holds readings of {name}, not of {experiment}")
-        for reading in found:
+        for reading in readings:
             self._keep(reading)
         os.truncate(path, whole)
 
@@ -254,8 +229,8 @@ def _read(path: Path) -> tuple[str, tuple[Reading, ...], int]:
 
 def _header(path: Path, line: str) -> str:
     try:
-        found = json.loads(line)
-        number, name = found["format"], found["experiment"]
+        header = json.loads(line)
+        number, name = header["format"], header["experiment"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise CalicoMnError(f"{path}:1: not the first line of results: {line[:80]!r}") from None
     check_format(path, number)
@@ -282,31 +257,29 @@ def _readings(path: Path, lines: Sequence[str]) -> Iterator[Reading]:
             raise CalicoMnError(f"{path}:{number}: not a reading: {line[:80]!r}") from error
 
 
-def _reading(found: Mapping[str, Any]) -> Reading:
+def _reading(line: Mapping[str, Any]) -> Reading:
     """Raises ValueError, TypeError or KeyError for what is no reading."""
-    series = _object(found["series"])
+    series = _object(line["series"])
     if not all(isinstance(values, list) and all(map(_is_number, values))
                for values in series.values()):
         raise TypeError("a series is a list of numbers")
-    values = _levels(found["values"])
-    for name in values:
-        known_metrics()[name]
-    if not _is_word(found["instrument"]):
-        raise TypeError("an instrument has a name")
-    return Reading(_counted(found["order"]), found["instrument"], _counted(found["repeat"]),
-                   _levels(found["setting"]), _levels(found["seen"]), values, series)
+    values = _levels(line["values"])
+    if not _is_word(line["instrument"]) or not values.keys() <= known_metrics().keys():
+        raise TypeError("an instrument has a name, and metrics that are known")
+    return Reading(_counted(line["order"]), line["instrument"], _counted(line["repeat"]),
+                   _levels(line["setting"]), _levels(line["seen"]), values, series)
 
 
-def _object(found: object) -> dict[str, Any]:
-    if not isinstance(found, dict):
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise TypeError("not an object")
-    return found
+    return value
 
 
-def _levels(found: object) -> dict[str, Value]:
-    levels = _object(found)
-    if not all(value is None or _is_word(value) or isinstance(value, bool) or _is_number(value)
-               for value in levels.values()) or not all(map(_is_word, levels)):
+def _levels(value: object) -> dict[str, Value]:
+    levels = _object(value)
+    if not all(level is None or _is_word(level) or isinstance(level, bool) or _is_number(level)
+               for level in levels.values()) or not all(map(_is_word, levels)):
         raise TypeError("a level or value is a word, a number, a truth value or null")
     return levels
 
@@ -318,7 +291,7 @@ def _is_word(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     """Also finite: JSON has neither infinity nor NaN, but 1e999 is read as the former."""
-    return isinstance(value, (int, float)) and abs(value) < _ENDLESS
+    return isinstance(value, (int, float)) and abs(value) < math.inf
 
 
 def _counted(value: object) -> int:

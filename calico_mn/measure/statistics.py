@@ -101,9 +101,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The median of ``n`` paired differences; ``verdict`` is :data:`MORE`, :data:`LESS`,
-    :data:`NO_DIFFERENCE` or :data:`TOO_FEW`.
-    """
+    """The median of ``n`` paired differences; ``verdict``: MORE, LESS, NO_DIFFERENCE, TOO_FEW."""
 
     n: int
     median: float

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.paths import SAME_NODE
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
@@ -100,7 +101,12 @@ def _check(row: Row, limits: Mapping[str, PathLimit]) -> Check | None:
     if row.place not in limits or row.throughput is None or row.encapsulated is None:
         return None
     return Check(row.place, row.mode, row.encapsulated, row.throughput.median,
-                 limits[row.place].goodput(row.encapsulated))
+                 limits[row.place].goodput(_overhead(row.encapsulated)))
+
+
+def _overhead(encapsulated: bool) -> int:
+    """Bytes of the outer headers."""
+    return IPIP.overhead if encapsulated else 0
 
 
 def _compared(place: str, limit: PathLimit, found: Sequence[Check]) -> str:
@@ -130,9 +136,10 @@ def _reason(summary: Summary, limit: PathLimit, check: Check, steal: float) -> s
     if row.throughput.minimum <= check.computed <= row.throughput.maximum:
         return (f"its samples lie on both sides of the limit, from {row.throughput.minimum:.4g} to"
                 f" {row.throughput.maximum:.4g}, so this is scatter; a longer --duration has less")
-    otherwise = limit.goodput(not check.encapsulated)
+    otherwise = limit.goodput(_overhead(not check.encapsulated))
     if abs(check.measured / otherwise - 1) <= TOLERANCE:
-        how = ("inside IPIP", "without it") if check.encapsulated else ("directly", "inside IPIP")
+        inside = f"inside {IPIP}"
+        how = (inside, "without it") if check.encapsulated else ("directly", inside)
         return (f"the packets were seen to cross {how[0]}, and this is what they would get"
                 f" {how[1]}")
     if limit.rate < _SLOW:

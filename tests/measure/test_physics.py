@@ -6,6 +6,7 @@ import pytest
 from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.errors import UnsupportedError
 from calico_mn.measure import iperf
 from calico_mn.measure.paths import Endpoint, endpoints, representative_pairs
@@ -21,36 +22,36 @@ from calico_mn.measure.trials import conditions
 from calico_mn.model import Link
 
 
-@pytest.mark.parametrize(("mtu", "encapsulated", "payload", "frame"), [
-    pytest.param(1500, False, 1448, 1514, id="Ethernet's MTU, directly"),
-    pytest.param(1480, True, 1428, 1514, id="IPIP's MTU, inside IPIP"),
-    pytest.param(1480, False, 1428, 1494, id="IPIP's MTU, directly"),
-    pytest.param(8980, True, 8928, 9014, id="jumbo frames, inside IPIP"),
-    pytest.param(1440, True, 1388, 1474, id="a small MTU, inside IPIP"),
+@pytest.mark.parametrize(("mtu", "overhead", "payload", "frame"), [
+    pytest.param(1500, 0, 1448, 1514, id="Ethernet's MTU, directly"),
+    pytest.param(1480, IPIP.overhead, 1428, 1514, id="IPIP's MTU, inside IPIP"),
+    pytest.param(1480, 0, 1428, 1494, id="IPIP's MTU, directly"),
+    pytest.param(8980, IPIP.overhead, 8928, 9014, id="jumbo frames, inside IPIP"),
+    pytest.param(1440, IPIP.overhead, 1388, 1474, id="a small MTU, inside IPIP"),
 ])
-def test_payload_and_frame(mtu, encapsulated, payload, frame):
-    assert (mss(mtu), frame_bytes(mtu, encapsulated)) == (payload, frame)
-    assert goodput_limit(100, mtu, encapsulated) == pytest.approx(100 * payload / frame)
+def test_payload_and_frame(mtu, overhead, payload, frame):
+    assert (mss(mtu), frame_bytes(mtu, overhead)) == (payload, frame)
+    assert goodput_limit(100, mtu, overhead) == pytest.approx(100 * payload / frame)
 
 
-@pytest.mark.parametrize(("mtu", "encapsulated", "limit"), [
-    (1500, False, 95.641), (1480, True, 94.320), (1480, False, 95.582)])
-def test_limits_of_100_mbit_s(mtu, encapsulated, limit):
-    assert goodput_limit(100, mtu, encapsulated) == pytest.approx(limit, abs=5e-4)
-    assert goodput_limit(20, mtu, encapsulated) == pytest.approx(limit / 5, abs=5e-4)
+@pytest.mark.parametrize(("mtu", "overhead", "limit"), [
+    (1500, 0, 95.641), (1480, IPIP.overhead, 94.320), (1480, 0, 95.582)])
+def test_limits_of_100_mbit_s(mtu, overhead, limit):
+    assert goodput_limit(100, mtu, overhead) == pytest.approx(limit, abs=5e-4)
+    assert goodput_limit(20, mtu, overhead) == pytest.approx(limit / 5, abs=5e-4)
 
 
-@pytest.mark.parametrize(("pod", "link", "encapsulated", "mtu"), [
-    pytest.param(1480, 1500, True, 1480, id="as Calico sets it"),
-    pytest.param(1480, 1500, False, 1480, id="the pods' MTU stays in Never"),
-    pytest.param(1500, 1500, True, 1480, id="too large for the tunnel"),
-    pytest.param(1500, 1500, False, 1500, id="without a tunnel"),
-    pytest.param(1480, 1400, False, 1400, id="a narrow link"),
-    pytest.param(1480, 1400, True, 1380, id="a tunnel over a narrow link"),
+@pytest.mark.parametrize(("pod", "link", "overhead", "mtu"), [
+    pytest.param(1480, 1500, IPIP.overhead, 1480, id="as Calico sets it"),
+    pytest.param(1480, 1500, 0, 1480, id="the pods' MTU stays in Never"),
+    pytest.param(1500, 1500, IPIP.overhead, 1480, id="too large for the tunnel"),
+    pytest.param(1500, 1500, 0, 1500, id="without a tunnel"),
+    pytest.param(1480, 1400, 0, 1400, id="a narrow link"),
+    pytest.param(1480, 1400, IPIP.overhead, 1380, id="a tunnel over a narrow link"),
 ])
-def test_largest_packet_of_a_path(pod, link, encapsulated, mtu):
-    assert path_mtu(pod, link, encapsulated) == mtu
-    assert PathLimit(100, pod, link).goodput(encapsulated) == goodput_limit(100, mtu, encapsulated)
+def test_largest_packet_of_a_path(pod, link, overhead, mtu):
+    assert path_mtu(pod, link, overhead) == mtu
+    assert PathLimit(100, pod, link).goodput(overhead) == goodput_limit(100, mtu, overhead)
 
 
 def clusters_limits(topology):
@@ -93,7 +94,7 @@ def test_a_slow_link_carries_what_header_sizes_allow():
         for mode, encapsulated in (("Always", True), ("CrossSubnet", True), ("Never", False)):
             with conditions(net, mode, pair, pod_routes=mode == "Never") as seen:
                 assert (seen.reachable, seen.encapsulated) == (True, encapsulated)
-                computed = limit.goodput(encapsulated)
+                computed = limit.goodput(IPIP.overhead if encapsulated else 0)
                 rates = []
                 # Other work on this machine may spoil transfers, and never makes one faster than
                 # the link allows: so the best of some counts.

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +141,23 @@ def test_a_damaged_summary(directory, text):
 def test_a_directory_without_results(tmp_path):
     with pytest.raises(CalicoMnError, match=r"holds no results\.jsonl: give the directory"):
         results.load(tmp_path / "nothing")
+
+
+def test_what_format_2_wrote_is_read_the_same_by_every_later_version():
+    """A few readings of the main experiment, as they were written when format 2 was current."""
+    read = results.load(Path(__file__).parent / "results-format-2")
+    assert (read.complete, read.summary["experiment"], read.environment["machine"]["cpus"]) == (
+        True, "ipip-modes", 2)
+    assert [reading.instrument for reading in read.readings] == [
+        *["ping"] * 4, "round trips", "tcp", "round trips under load", "udp", "connections",
+        "wire"]
+    assert {(row["metric"], row["unit"]) for row in read.rows} == {
+        ("reachable", "bool"), ("latency", "us"), ("latency_p99", "us"),
+        ("throughput", "Mbit/s"), ("retransmits", "segments"), ("mss", "bytes"),
+        ("cpu_user", "s/GB"), ("cpu_system", "s/GB"), ("cpu_softirq", "s/GB"), ("cpu", "s/GB"),
+        ("cpu_packet", "us"), ("loaded_latency", "us"), ("loaded_latency_p99", "us"),
+        ("packets", "1/s"), ("packets_sent", "1/s"), ("loss", "share"), ("connections", "1/s"),
+        ("wire_bytes", "bytes/byte"), ("largest_segment", "bytes")}
+    first = read.readings[4]
+    assert (first.setting["mode"], first.seen, len(first.series["round_trips_us"])) == (
+        "CrossSubnet", {"encapsulated": True}, 5)
