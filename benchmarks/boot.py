@@ -204,7 +204,7 @@ def measure(out: Console, options: argparse.Namespace, bound: Path | None, plain
 
 
 def run(subject: str, size: Size, repeat: int, bound: Path | None) -> Sample:
-    """One run in a process of its own, ended with us whatever happens."""
+    """One run in a process of its own, which ends with this one."""
     if subject == "bound":
         command = [str(bound), str(size.nodes), str(size.pods)]
     else:

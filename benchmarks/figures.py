@@ -16,7 +16,7 @@ from rich.table import Table
 
 from calico_mn import command_line
 
-# A file or a pipe gets whole lines, whatever the terminal's width would be.
+# A file or a pipe gets whole lines; a terminal's width does not count.
 _WIDTH = 120
 
 

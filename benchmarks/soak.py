@@ -5,7 +5,7 @@
         [--changes 600] [--seed 1] [--parts kill,neighbours,long] [--json FILE]
 
 kill: a process that keeps a small cluster is killed by SIGKILL at a random moment of boot, run,
-trial (iperf3 and ping at work), change or stop, and sometimes whoever cleans up after it as well;
+trial (iperf3 and ping at work), change or stop, and sometimes the clean-up after it as well;
 then a next start, or the clean-up of 'calico-mn cleanup', in turns. Counted is what
 was there before and after that. neighbours: clusters of different and of equal topologies are
 started, measured by ping, changed and stopped in random order; the pairs that must answer, and no
@@ -13,7 +13,7 @@ others, answer. long: boots and stops of one cluster, then changes of mode and p
 go, with what the process and the kernel hold before and after.
 
 All of it runs with processes, /run and mounts of its own, so that everything that is left is seen
-and nobody else's is counted. The exit status is 1 if anything is left, was disturbed or grew.
+and nothing else is counted. The exit status is 1 if anything is left, was disturbed or grew.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from calico_mn.model import EncapsulationMode
 
 _WORKER = str(Path(__file__).resolve().parent / "soak_worker.py")
 _PHASES = ("boot", "run", "trial", "change", "stop")
-# Whoever cleans up is killed, too, in one of so many times; so long it lives at most, in seconds.
+# The clean-up is killed, too, once in so many times, after at most so many seconds.
 _CLEANERS = 3
 _CLEANER_S = 0.4
 _SIZE = Size(3, 2)
@@ -81,7 +81,7 @@ def _worker(phase: str) -> subprocess.Popen[str]:
 
 
 def _lengths() -> dict[str, float]:
-    """How long each phase takes when nobody interferes, in seconds."""
+    """How long each phase takes without interference, in seconds."""
     moments = {}
     with _worker("trial") as process:
         assert process.stdout

@@ -9,7 +9,7 @@ Method    One cluster; its routers know the pods' blocks, so that Never has a wa
           tell which pings left inside IPIP, and the filters' counters tell where they died. Then
           every node pings every other and connects by TCP to its port 179, that of BGP; and each
           node's sessions and its routes in the kernel are counted.
-Expected  Always loses all pods of other nodes, CrossSubnet those of other subnets, Never nobody.
+Expected  Always loses all pods of other nodes, CrossSubnet those of other subnets, Never none.
           With routers alone that drop it, Always too loses other subnets only. The nodes' pings,
           TCP, sessions and routes stay as they were: TCP is IP protocol 6. Packets die in the
           first device that drops them. See docs/experiments/blocked_protocol_4.md.

@@ -14,7 +14,7 @@ Method    One emulated cluster boots once; its mode is changed live.
              and labelled so.
           4. Where the links' rate is limited, header sizes tell the throughput. It is computed,
              and the report compares.
-Expected  Always tunnels between all nodes, CrossSubnet between subnets only, Never nowhere.
+Expected  Always tunnels between all nodes, CrossSubnet between subnets only, Never not at all.
           On one node the mode changes nothing. See docs/results.md for the files.
 """
 

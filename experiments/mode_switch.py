@@ -136,8 +136,8 @@ def measure(run: Run) -> None:
     def watch(trial: Trial) -> None:
         """Let streams run, change the mode, keep watching."""
         net = nets[int(trial.text("rp_filter"))]
-        # After the first Always each node has a tunnel device that is up, whatever the topology
-        # begins with.
+        # After the first Always each node has a tunnel device that is up, also where the topology
+        # begins with Never.
         net.set_ipip_mode(EncapsulationMode.ALWAYS)
         net.set_ipip_mode(trial.text("before"))
         net.set_pod_routes(NEVER in (trial["before"], trial["after"]))

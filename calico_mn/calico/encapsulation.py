@@ -119,7 +119,7 @@ class Encapsulation:
     def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
         """The route over the uplink.
 
-        A next hop that the node cannot resolve makes the prefix unreachable, whatever the mode
+        A next hop that the node cannot resolve makes the prefix unreachable in every mode
         (bird's recursive gateway).
         """
         if gateway is None:

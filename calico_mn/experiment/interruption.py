@@ -93,7 +93,7 @@ class Interruption:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.status = INTERRUPTED
         if number == signal.SIGHUP:
-            # The terminal is gone: whatever is written to it fails, and the report is to be made.
+            # The terminal is gone: writing to it fails, and the report must still be made.
             for out in self._terminals:
                 streams.redirect_to_null(out)
         if self._armed:

@@ -1,4 +1,4 @@
-"""What every experiment's report has alike: whatever of it follows from the run itself."""
+"""Parts that every experiment's report has: those that follow from the run itself."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Run:
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
         if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):
-            # Whatever the topology says: so it needs no tunnel device, where none can be had.
+            # Then the boot needs no tunnel device, which not every machine can have.
             net.set_ipip_mode(EncapsulationMode.NEVER)
         return net
 

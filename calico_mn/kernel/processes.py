@@ -39,7 +39,7 @@ _INHERITED = re.compile(rb"^Sig(?:Blk|Ign):\t([0-9a-f]+)$", re.M)
 
 def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """``subprocess.Popen`` of a program that begins with every signal at its default and none
-    blocked, as programs expect, whatever this process ignores or blocks.
+    blocked, as programs expect, also when this process ignores or blocks some.
 
     A program inherits both (signal(7)): a shell's background job has SIGINT ignored, one under
     nohup(1) SIGHUP. Only then the reset is needed, and only Python code between fork and exec can

@@ -1,7 +1,7 @@
 """The CPU time of each packet, of UDP datagrams by size and of full TCP segments.
 
 Twice: that of the two programs at the ends, as they tell it themselves, and the whole machine's
-by its kind, whatever else runs.
+by its kind, including all other programs.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class ReadingLog:
 
     With ``resume`` the file is one that was begun before: its readings are taken over, and a
     last line that was torn is cut off; CalicoMnError when another log writes to it at the moment.
-    Otherwise it must not exist: what somebody measured before is never overwritten.
+    Otherwise it must not exist: earlier measurements are never overwritten.
     """
 
     def __init__(self, path: Path, experiment: str, *, resume: bool = False) -> None:

@@ -130,7 +130,7 @@ def median_interval(values: Sequence[float]) -> Interval | None:
     Student's t lies outside the normal distribution (Hesterberg, "What Teachers Should Know
     About the Bootstrap", 2015, expanded percentile interval). No bootstrap reaches beyond the
     samples: up to five, the interval is their range, which holds the true median with the
-    probability 1 - 2^(1-n) whatever the distribution. That is its confidence then.
+    probability 1 - 2^(1-n) for any distribution. That is its confidence then.
     """
     n = len(values)
     if n < _FEWEST:
@@ -208,7 +208,7 @@ def _needed(n: int, size: float, scatter: float) -> int | None:
         return None
     z = _NORMAL.inv_cdf((1 + CONFIDENCE) / 2) + _NORMAL.inv_cdf(_POWER)
     estimate = math.pi / 2 * (z * scatter / size) ** 2
-    # So many were not enough this time, whatever the estimate says.
+    # The n of this run were not enough, even if the estimate says so.
     return max(math.ceil(estimate), n + 1) if estimate <= MOST_REPEATS else None
 
 

@@ -1,6 +1,6 @@
 """SVG as text: elements, and how wide a text will be. Pure, and nothing about clusters.
 
-Whoever looks at a drawing has other fonts than we, so widths are those of DejaVu Sans, which is
+A reader's machine may have other fonts, so widths are those of DejaVu Sans, which is
 wider than the common fonts of screens: what fits in it fits in them.
 """
 

@@ -43,8 +43,7 @@ def load_topology(
 def read_topology(
     path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
 ) -> tuple[Topology, str]:
-    """As :func:`load_topology`; also the text that it was read from, whatever becomes of the file.
-    """
+    """As :func:`load_topology`; also the text, because the file may change afterwards."""
     name = one_line(os.fspath(path))
     text = _read(path, Report(name))
     return parse_topology(text, name, os.environ if environ is None else environ), text

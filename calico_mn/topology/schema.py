@@ -125,7 +125,7 @@ class Resource(Generic[M]):
     """An object as read from a file, and the position of each of its fields.
 
     A field that is missing or wrong has been reported; it has no position, and in ``model`` it is
-    the default, or None whatever its type says. Ask :meth:`has` before using it.
+    the default, or None in spite of its type. Ask :meth:`has` before using it.
     """
 
     mark: Mark
