@@ -483,7 +483,7 @@ int main(int argc, char **argv)
 
 	nodes = argc == 3 ? atoi(argv[1]) : 0;
 	pods = argc == 3 ? atoi(argv[2]) : 0;
-	if (nodes < 1 || nodes > 480 || pods < 1 || pods > 4000) {
+	if (nodes < 1 || nodes > 1000 || pods < 1 || pods > 4000) {
 		fprintf(stderr, "usage: bound NODES PODS_PER_NODE\n");
 		return 2;
 	}

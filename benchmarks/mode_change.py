@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import resource
 import signal
 import sys
 import time
@@ -113,13 +114,13 @@ def tour(net: CalicoNet, number: int, changes: list[Change]) -> None:
     """Each transition once; each sample is in ``changes`` at once."""
     for before, after in pairwise(TOUR):
         gc.collect()
-        used, start = os.times(), time.perf_counter()
+        used, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         deltas = net.set_ipip_mode(after)
-        ms, now = (time.perf_counter() - start) * 1e3, os.times()
-        kernel_ms = (now.system - used.system) * 1e3
+        ms, now = (time.perf_counter() - start) * 1e3, resource.getrusage(resource.RUSAGE_SELF)
+        kernel_ms = (now.ru_stime - used.ru_stime) * 1e3
         routes = sum(len(delta.routes_replaced) for delta in deltas)
         changes.append(Change(number, str(before), str(after), ms, routes,
-                              kernel_ms + (now.user - used.user) * 1e3, kernel_ms))
+                              kernel_ms + (now.ru_utime - used.ru_utime) * 1e3, kernel_ms))
 
 
 def by_transition(changes: Sequence[Change]) -> dict[str, list[Change]]:
