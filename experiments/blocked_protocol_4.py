@@ -315,7 +315,7 @@ def unnoticed(outcomes: Outcomes) -> Iterator[str]:
            if len(set(outcomes.reached(PODS, mode, phase))) == 2]
     if not bad:
         return
-    pings, tcp = (tuple(map(sum, zip(*(outcomes.reached(what, *place) for place in bad),
+    pings, tcp = (tuple(map(sum, zip(*(outcomes.reached(what, *key) for key in bad),
                                      strict=True))) for what in (NODES, TCP))
     changed = [metric for metric in (cluster.SESSIONS, cluster.ROUTES) for mode, phase in bad
                if outcomes.total(SPEAKER, metric, mode, phase)

@@ -365,7 +365,7 @@ def caveats(run: Run) -> Iterator[str]:
                " without.")
     yield ("The time is that of iperf3's two ends, with softirqs that run in their name. What"
            " ksoftirqd does is not in it, nor what other programs do; machine.csv has the whole"
-           " machine's time, by user, system and softirq, with whatever else ran.")
+           " machine's time, by user, system and softirq, with all else that ran.")
     steal = run.steal_share
     if steal is not None and steal > 0.05:
         yield f"{100 * steal:.0f} % of the CPU time wanted went to other machines (steal)."

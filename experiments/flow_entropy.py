@@ -262,12 +262,12 @@ def findings(cells: Sequence[Cell]) -> Iterator[str]:
         honest = {cell.policy: cell for cell in cells
                   if cell.mode == mode and cell.hashes == FORGOTTEN}
         many = [policy_name(name) for name, cell in honest.items() if cell.word == SPREAD]
-        one = [policy_name(name) for name, cell in honest.items() if cell.word == ONE_PATH]
+        single = [policy_name(name) for name, cell in honest.items() if cell.word == ONE_PATH]
         if honest:
             yield (f"{mode}, as on real cables (hashes forgotten): "
                    + (f"flows spread with policy {'; '.join(many)}" if many
                       else "no policy spread the flows")
-                   + (f". All took one cable with policy {'; '.join(one)}." if one else "."))
+                   + (f". All took one cable with policy {'; '.join(single)}." if single else "."))
     artefacts = [str(cell) for cell in cells if cell.artefact]
     if artefacts:
         yield (f"An artefact: {'; '.join(artefacts)}. There flows spread although their outer"
@@ -280,7 +280,7 @@ def findings(cells: Sequence[Cell]) -> Iterator[str]:
         yield (f"All {len(cells)} combinations did what the headers let a router see, UDP as well"
                " as TCP.")
     if any(cell.mode != NEVER and cell.word == ONE_PATH for cell in cells):
-        yield ("For a real cluster: whatever hashes the outer header (switches with ECMP or link"
+        yield ("For a real cluster: what hashes the outer header (switches with ECMP or link"
                " aggregation, a network card's receive queues) puts all that one node tunnels to"
                " another on one link and one queue. More parallel connections do not help; more"
                " pairs of nodes do.")

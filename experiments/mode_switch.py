@@ -308,14 +308,16 @@ def report(run: Run) -> Document:
 
 
 def lasting(outcomes: Outcomes) -> Iterator[Table]:
+    """What becomes of traffic for good when one node changes."""
     filters = outcomes.filters
     rows: list[tuple[Cell, ...]] = []
     tones = []
     for before, after, path in outcomes.changes(ONE):
-        words = [outcomes.verdict(Change(before, after, ONE, number), path) for number in filters]
-        rows.append((f"{before} to {after}", path, *(outcomes.named(word) for word in words)))
-        known = set(filter(None, words))
-        tones.append(GOOD if known == {LIVES} else MIXED if LIVES in known else BAD)
+        verdicts = [outcomes.verdict(Change(before, after, ONE, number), path)
+                    for number in filters]
+        rows.append((f"{before} to {after}", path, *map(outcomes.named, verdicts)))
+        measured = set(filter(None, verdicts))
+        tones.append(GOOD if measured == {LIVES} else MIXED if LIVES in measured else BAD)
     if rows:
         yield Table(
             "alone", f"What lasts when {outcomes.node} alone changes, between its pods and others",
@@ -328,12 +330,13 @@ def lasting(outcomes: Outcomes) -> Iterator[Table]:
 
 
 def moment(outcomes: Outcomes) -> Iterator[Table]:
+    """What is lost at the moment when all nodes change."""
     filters = outcomes.filters
     rows: list[tuple[Cell, ...]] = []
     for before, after, path in outcomes.changes(ALL):
         changes = [Change(before, after, ALL, number) for number in filters]
-        took = [value_of(one, CHANGE) for change in changes
-                for one in outcomes.streams.get((change, path), ())]
+        took = [value_of(reading, CHANGE) for change in changes
+                for reading in outcomes.streams.get((change, path), ())]
         rows.append((f"{before} to {after}", path,
                      *(in_passing(outcomes, change, path) for change in changes),
                      round(median(took), 1)))
@@ -355,6 +358,7 @@ def in_passing(outcomes: Outcomes, change: Change, path: str) -> str:
 
 
 def filtered(outcomes: Outcomes) -> Iterator[Table]:
+    """The nodes' own counts."""
     nodes = list(dict.fromkeys(node for _, node in outcomes.filtered))
     rows: list[tuple[Cell, ...]] = []
     for before, after in dict.fromkeys(pair[:2] for pair in outcomes.changes(ONE)):
@@ -377,10 +381,10 @@ def alone_picture(outcomes: Outcomes) -> Iterator[Figure]:
     for before, after, path in outcomes.changes(ONE):
         for number in outcomes.filters:
             change = Change(before, after, ONE, number)
-            word = outcomes.verdict(change, path)
-            if word:
-                tone = GOOD if word == LIVES else BAD if word == DIES else MIXED
-                cells[str(change), f"{path}, rp_filter {number}"] = (outcomes.named(word), tone)
+            verdict = outcomes.verdict(change, path)
+            if verdict:
+                tone = {LIVES: GOOD, DIES: BAD}.get(verdict, MIXED)
+                cells[str(change), f"{path}, rp_filter {number}"] = outcomes.named(verdict), tone
     if cells:
         yield grid(
             "alone", f"What lasts when {outcomes.node} alone changes",
@@ -400,8 +404,8 @@ def moment_picture(outcomes: Outcomes) -> Iterator[Figure]:
     sent: dict[Change, int] = defaultdict(int)
     for (change, path), readings in outcomes.streams.items():
         if change.followers == ALL and outcomes.verdict(change, path) == LIVES:
-            lost[change] += [at for one in readings for at in one.series[stream.LOST_AT]]
-            sent[change] += sum(int(value_of(one, stream.SENT)) for one in readings)
+            lost[change] += [at for reading in readings for at in reading.series[stream.LOST_AT]]
+            sent[change] += sum(int(value_of(reading, stream.SENT)) for reading in readings)
     rows = [Losses(f"{change}, rp_filter {change.rp_filter}", tuple(times), sent[change])
             for change, times in sorted(lost.items()) if times]
     if rows:
@@ -431,50 +435,51 @@ def findings(outcomes: Outcomes, rate: int) -> Iterator[str]:
         yield from about_one(outcomes, number)
     yield from about_evidence(outcomes)
     every = [reading for readings in outcomes.streams.values() for reading in readings]
-    sent = sum(value_of(one, stream.SENT) for one in every)
-    odd = {what: sum(value_of(one, metric) for one in every) for metric, what in (
-        ("lost_before", "lost before its change"), ("reordered", "reordered"),
-        ("duplicated", "duplicated"))}
-    if any(odd.values()):
+    sent = sum(value_of(reading, stream.SENT) for reading in every)
+    odd = [(sum(value_of(reading, metric) for reading in every), fate) for metric, fate in (
+        (stream.LOST_BEFORE, "lost before its change"), (stream.REORDERED, "reordered"),
+        (stream.DUPLICATED, "duplicated"))]
+    if any(count for count, _ in odd):
         yield (f"Of {sent:,.0f} packets, "
-               + join([f"{count:g} {what}" for what, count in odd.items()]) + ".")
+               + join([f"{count:g} {fate}" for count, fate in odd]) + ".")
     else:
         yield (f"No packet was lost before its change, none came out of order or twice ({sent:,.0f}"
                f" packets, {rate} a second in each direction).")
 
 
 def about_all(outcomes: Outcomes) -> Iterator[str]:
-    seen = [(change, path) for change, path in outcomes.streams if change.followers == ALL]
-    if not seen:
+    keys = [(change, path) for change, path in outcomes.streams if change.followers == ALL]
+    if not keys:
         return
-    for change, path in seen:
+    for change, path in keys:
         if outcomes.verdict(change, path) != LIVES:
             yield (f"All nodes change: {change} on the {path} path with rp_filter"
                    f" {change.rp_filter} did not come back to life.")
-    lost = [count for change, path in seen for count in outcomes.lost(change, path)]
+    lost = [count for change, path in keys for count in outcomes.lost(change, path)]
     if not any(lost):
         yield f"All nodes change: nothing was lost, in {len(lost)} changes seen on a path."
         return
-    worst = max(value_of(one, stream.GAP) for key in seen for one in outcomes.streams[key])
-    where = sorted({change.rp_filter for change, path in seen if any(outcomes.lost(change, path))})
+    worst = max(value_of(reading, stream.GAP) for key in keys for reading in outcomes.streams[key])
+    filters = sorted({change.rp_filter for change, path in keys
+                      if any(outcomes.lost(change, path))})
     yield (f"All nodes change: a path lost nothing in {lost.count(0)} of {len(lost)} changes. In"
            f" the others it lost {min(filter(None, lost))} to {max(lost)} packets, both directions"
            f" together, {worst:.1f} ms of a direction at the most, with rp_filter"
-           f" {join([str(number) for number in where])}.")
+           f" {join(list(map(str, filters)))}.")
 
 
 def about_one(outcomes: Outcomes, number: int) -> Iterator[str]:
-    verdicts = {pair: outcomes.verdict(Change(*pair[:2], ONE, number), pair[2])
-                for pair in outcomes.changes(ONE)}
-    words = {pair: word for pair, word in verdicts.items() if word}
-    if not words:
+    verdicts = {(before, after, path): verdict for before, after, path in outcomes.changes(ONE)
+                for verdict in [outcomes.verdict(Change(before, after, ONE, number), path)]
+                if verdict}
+    if not verdicts:
         return
-    broken = sum(word != LIVES for word in words.values())
-    odd = [f"{before} to {after} ({path}) {outcomes.named(word)}"
-           for (before, after, path), word in words.items()
-           if word != expected(before, after, number, path)]
+    broken = sum(verdict != LIVES for verdict in verdicts.values())
+    odd = [f"{before} to {after} ({path}) {outcomes.named(verdict)}"
+           for (before, after, path), verdict in verdicts.items()
+           if verdict != expected(before, after, number, path)]
     yield (f"{outcomes.node} changes alone, rp_filter {number} ({FILTERS[number]}):"
-           f" {broken or 'none'} of {len(words)} stay broken. "
+           f" {broken or 'none'} of {len(verdicts)} stay broken. "
            + (f"That is what the kernel's rule says: {RULES[number]}." if not odd else
               f"The kernel's rule ({RULES[number]}) says otherwise of: {'; '.join(odd)}."))
 
@@ -483,8 +488,8 @@ def about_evidence(outcomes: Outcomes) -> Iterator[str]:
     """Lost packets beside the filters' counts, where a change broke something for good."""
     broken = {change for change, path in outcomes.streams
               if outcomes.verdict(change, path) != LIVES}
-    lost = sum(value_of(one, stream.LOST) for (change, _), readings in outcomes.streams.items()
-               if change in broken for one in readings)
+    lost = sum(value_of(reading, stream.LOST) for (change, _), readings in outcomes.streams.items()
+               if change in broken for reading in readings)
     dropped = sum(sum(counts) for (change, _), counts in outcomes.filtered.items()
                   if change in broken)
     if lost:

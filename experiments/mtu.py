@@ -371,11 +371,11 @@ def each_probe(mine: Sequence[Case]) -> str:
 
 def outcome_words(mine: Sequence[Case], probe: str) -> str:
     """``hangs``, or ``works (4) or hangs (2)``."""
-    words = [case.outcomes[probe] for case in mine if probe in case.outcomes]
-    counts = {word: words.count(word) for word in words}
+    outcomes = [case.outcomes[probe] for case in mine if probe in case.outcomes]
+    counts = {outcome: outcomes.count(outcome) for outcome in outcomes}
     if len(counts) == 1:
         return next(iter(counts))
-    return " or ".join(f"{word} ({count})" for word, count in counts.items())
+    return " or ".join(f"{outcome} ({count})" for outcome, count in counts.items())
 
 
 def caveats(run: Run, probed: Sequence[Case]) -> Iterator[str]:

@@ -313,7 +313,7 @@ def costs(sizes: Sequence[Size]) -> Table:
                round(size.median(MEMORY), 1)) for size in sizes),
         note="slabs: what the kernel's small objects take more after the boot (kB a pod is of"
              " that). MemAvailable: how much less there is of it. Both are the whole machine's:"
-             " whatever else runs moves them, and the kernel keeps some of what it freed for the"
+             " all else that runs moves them, and the kernel keeps some of what it freed for the"
              " next cluster.")
 
 

@@ -69,19 +69,19 @@ def read(directory: Path, experiment: str) -> Record:
     """The record of a run. Raises CalicoMnError when there is none, or of another experiment."""
     path = directory / RECORD
     try:
-        found = json.loads(streams.read_bounded(path, MOST_ABOUT))
+        content = json.loads(streams.read_bounded(path, MOST_ABOUT))
     except OSError:
         raise CalicoMnError(f"{directory}: holds no {RECORD}: give the directory of a run that"
                             " was cut short") from None
     except (ValueError, RecursionError) as error:
         raise CalicoMnError(f"{path}: cannot be read: {error}") from error
-    check_format(path, found.get("format") if isinstance(found, dict) else None)
+    check_format(path, content.get("format") if isinstance(content, dict) else None)
     try:
-        record = Record(found["experiment"], found["command"], tuple(found["arguments"]),
-                        found["topology"])
-        words = (record.experiment, record.command, record.topology, *record.arguments)
-        if not isinstance(found["arguments"], list) or not all(
-                isinstance(word, str) and "\0" not in word for word in words):
+        record = Record(content["experiment"], content["command"], tuple(content["arguments"]),
+                        content["topology"])
+        texts = (record.experiment, record.command, record.topology, *record.arguments)
+        if not isinstance(content["arguments"], list) or not all(
+                isinstance(text, str) and "\0" not in text for text in texts):
             raise TypeError
     except (KeyError, TypeError):
         raise CalicoMnError(f"{path}: is not the record of a run") from None
@@ -111,10 +111,10 @@ def discard(directory: Path) -> None:
         directory.rmdir()
 
 
-def write_json(path: Path, found: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace the file at once: a run that is killed here must not leave half of it."""
     beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     beside.replace(path)
 
 

@@ -150,10 +150,10 @@ class Run:
     def _save_logs(self, net: CalicoNet, target: Path) -> None:
         """As ``net.save_logs``; but root alone can read them, and the files are the invoker's."""
         logs = net.runtime.directory.logs
-        found = {path.relative_to(logs): path.read_bytes()
+        contents = {path.relative_to(logs): path.read_bytes()
                  for path in sorted(logs.rglob("*")) if path.is_file() and not path.is_symlink()}
         with as_invoking_user(self.directory):
-            for path, content in found.items():
+            for path, content in contents.items():
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 (target / path).write_bytes(content)
 

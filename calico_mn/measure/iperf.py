@@ -171,8 +171,8 @@ def threads(version: str | None) -> bool | None:
 
     None where no version can be read. With one thread, parallel streams share one CPU.
     """
-    found = re.search(r"\biperf (\d+)\.(\d+)", version or "")
-    return (int(found[1]), int(found[2])) >= (3, 16) if found else None
+    match = re.search(r"\biperf (\d+)\.(\d+)", version or "")
+    return (int(match[1]), int(match[2])) >= (3, 16) if match else None
 
 
 def has_threads(host: Host) -> bool | None:
@@ -244,9 +244,9 @@ def cpu_seconds(answer: dict[str, Any], seconds: float) -> float | None:
     that run in its name, as they do after each packet sent on a veth unless the kernel accounts
     for them apart (CONFIG_IRQ_TIME_ACCOUNTING). What ksoftirqd does, does not.
     """
-    found = answer.get("end", {}).get("cpu_utilization_percent", {})
+    utilization = answer.get("end", {}).get("cpu_utilization_percent", {})
     try:
-        return float(found["host_total"] + found["remote_total"]) / 100 * seconds
+        return float(utilization["host_total"] + utilization["remote_total"]) / 100 * seconds
     except (KeyError, TypeError):
         return None
 

@@ -56,16 +56,17 @@ def endpoints(net: CalicoNet) -> tuple[Endpoint, ...]:
     for node in net.nodes:
         subnet = net.topology.subnet_of(IPv4Address(node.address))
         subnet_of[node.name] = subnet.name if subnet else ""
-    found = tuple(Endpoint(pod.name, pod.ip, pod.node, subnet_of[pod.node]) for pod in net.pods)
-    if len(found) < 2:
+    pods = tuple(Endpoint(pod.name, pod.ip, pod.node, subnet_of[pod.node]) for pod in net.pods)
+    if len(pods) < 2:
         raise ClusterError(f"{net.topology.source or 'the topology'} has too few pods: "
                            "a measurement needs two of them, better two on each node")
-    return found
+    return pods
 
 
 def ordered_pairs(pods: Sequence[Endpoint]) -> tuple[Pair, ...]:
     """Every pod to every other."""
-    return tuple(Pair(one, other) for one, other in itertools.permutations(pods, 2))
+    return tuple(Pair(source, destination)
+                 for source, destination in itertools.permutations(pods, 2))
 
 
 def representative_pairs(pods: Sequence[Endpoint]) -> dict[str, Pair]:

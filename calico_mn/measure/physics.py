@@ -71,14 +71,14 @@ class PathLimit:
 
 def path_limits(net: CalicoNet, pairs: Mapping[str, Pair]) -> dict[str, PathLimit]:
     """Path class -> its limit, for the pairs between which the topology limits a link."""
-    cluster, found = net.cluster, {}
+    cluster, limits = net.cluster, {}
     for path, pair in pairs.items():
         ends = (pair.source, pair.destination)
-        one, other = (cluster.fabric.subnet_of(cluster.nodes[end.node]) for end in ends)
-        crossed = cluster.fabric.crossed(one, other)
+        near, far = (cluster.fabric.subnet_of(cluster.nodes[end.node]) for end in ends)
+        crossed = cluster.fabric.crossed(near, far)
         rates = [subnet.link.rate for subnet in crossed if subnet.link.rate]
         if rates and path != SAME_NODE:
-            found[path] = PathLimit(
+            limits[path] = PathLimit(
                 min(rates), min(cluster.endpoints[end.name].mtu for end in ends),
                 min(subnet.mtu for subnet in crossed))
-    return found
+    return limits

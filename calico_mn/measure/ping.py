@@ -51,17 +51,17 @@ def argv(ip: str, *, count: int, interval: float | None = None, wait: float | No
     ``deadline`` (s) makes ping send until ``count`` replies have come or time is up.
     ``more`` are further options.
     """
-    words = ["ping", "-n", "-c", str(count)]
-    words += ["-A"] if interval is None else ["-i", f"{interval:g}"]
+    command = ["ping", "-n", "-c", str(count)]
+    command += ["-A"] if interval is None else ["-i", f"{interval:g}"]
     for flag, value in (("-W", wait), ("-w", deadline)):
         if value is not None:
-            words += [flag, f"{value:g}"]
-    return [*words, *more, ip]
+            command += [flag, f"{value:g}"]
+    return [*command, *more, ip]
 
 
 def parse_times(output: str) -> tuple[float, ...]:
     """The round-trip times in us, as ping printed them (it resolves 1 us below 10 ms)."""
-    return tuple(round(float(found) * 1000, 3) for found in _TIME.findall(output))
+    return tuple(round(float(time) * 1000, 3) for time in _TIME.findall(output))
 
 
 def answers(host: Host, ip: str) -> bool:
@@ -119,11 +119,11 @@ def round_trips_under_load(client: Host, server: iperf.Server, *, count: int = P
     Raises ToolError also when the stream does not get going, or ends before the pings do.
     """
     with _stream(client, server) as stream:
-        found = round_trips(client, server.ip, count=count)
+        trips = round_trips(client, server.ip, count=count)
         if stream.poll() is not None:
             raise ToolError(f"{client.name} to {server.name}: the TCP stream ended before the"
                             f" pings did ({ending(stream.returncode)})")
-    return found
+    return trips
 
 
 @contextmanager

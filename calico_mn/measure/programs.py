@@ -1,4 +1,4 @@
-"""Running a program in a node to its end, within a time, whatever happens to the caller."""
+"""Running a program in a node to its end, within a time, also when the caller is interrupted."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ def digest(root: Path | None = None) -> str:
     by name, so that equal digests mean equal code, wherever it lies. Other files do not count.
     """
     root = root or Path(__file__).parents[1]
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for path in sorted(path for path in root.rglob("*") if path.suffix in _KINDS):
         content = path.read_bytes()
-        found.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
-        found.update(content)
-    return found.hexdigest()[:_DIGITS]
+        checksum.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+        checksum.update(content)
+    return checksum.hexdigest()[:_DIGITS]

@@ -141,15 +141,15 @@ class Streams:
 
         Packets that were sent after the call are of no use: some ends had stopped by then.
         """
-        every = [end for both in self._ends.values() for end in both]
-        for one in every:
-            one.process.send_signal(signal.SIGTERM)
-        said = {id(one): _answer(one) for one in every}
+        ends = [each for both in self._ends.values() for each in both]
+        for each in ends:
+            each.process.send_signal(signal.SIGTERM)
+        answers = {id(each): _answer(each) for each in ends}
         flows = {}
         for pair, (near, far) in self._ends.items():
-            here, there = said[id(near)], said[id(far)]
-            flows[pair] = Flow(here["sent"], there["arrived"])
-            flows[reverse(pair)] = Flow(there["sent"], here["arrived"])
+            near_answer, far_answer = answers[id(near)], answers[id(far)]
+            flows[pair] = Flow(near_answer["sent"], far_answer["arrived"])
+            flows[reverse(pair)] = Flow(far_answer["sent"], near_answer["arrived"])
         return flows
 
 
@@ -171,14 +171,14 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
             ends[pair] = (_start(net, pair, port, rate, longest),
                           _start(net, reverse(pair), port, rate, longest))
         for both in ends.values():
-            for one in both:
-                helper_line(one.host, one.process, _PROGRAM)
+            for each in both:
+                helper_line(each.host, each.process, _PROGRAM)
         time.sleep(_LEAD_S)
         yield Streams(ends)
     finally:
         for both in ends.values():
-            for one in both:
-                end(one.process)
+            for each in both:
+                end(each.process)
 
 
 def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -> _End:
@@ -188,17 +188,17 @@ def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -
         f"{longest:g}")))
 
 
-def _answer(one: _End) -> dict[str, tuple[int, ...]]:
+def _answer(end: _End) -> dict[str, tuple[int, ...]]:
     try:
-        out, err = one.process.communicate(timeout=_END_TIMEOUT_S)
+        out, err = end.process.communicate(timeout=_END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{one.host.name}: a stream did not end within {_END_TIMEOUT_S:g} s"
+        raise ToolError(f"{end.host.name}: a stream did not end within {_END_TIMEOUT_S:g} s"
                         ) from None
-    if one.process.returncode:
-        reason = err.strip() or ending(one.process.returncode)
-        raise ToolError(f"{one.host.name}: a stream failed: {reason}")
+    if end.process.returncode:
+        reason = err.strip() or ending(end.process.returncode)
+        raise ToolError(f"{end.host.name}: a stream failed: {reason}")
     try:
-        found: dict[str, Any] = json.loads(out)
-        return {name: tuple(map(int, found[name])) for name in ("sent", "arrived")}
+        answer: dict[str, Any] = json.loads(out)
+        return {name: tuple(map(int, answer[name])) for name in ("sent", "arrived")}
     except (ValueError, KeyError, TypeError):
-        raise ToolError(f"{one.host.name}: unexpected answer of a stream: {out[:80]!r}") from None
+        raise ToolError(f"{end.host.name}: unexpected answer of a stream: {out[:80]!r}") from None

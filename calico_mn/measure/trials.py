@@ -100,8 +100,8 @@ def warm_up(net: CalicoNet, pairs: Mapping[str, Pair], modes: Sequence[str],
             needs_pod_routes: Callable[[str, Pair], bool]) -> dict[str, float]:
     """Send a first, discarded transfer on each path: path class -> its rate in Mbit/s.
 
-    It is sent in the first mode that connects the path's pair.
-    A path whose pair no mode connects, with or without pod routes, is left out.
+    It is sent in the first mode that connects the path's pair. A path whose pair no mode connects,
+    with or without pod routes, is left out.
     """
     rates: dict[str, float] = {}
     for path, pair in pairs.items():

@@ -117,9 +117,9 @@ class Summary:
 
         A row's share is its quartile range by its median; None without three samples in a row.
         """
-        shares = [found.relative for found in (row.measures.get((metric, ""))
+        shares = [spread.relative for spread in (row.measures.get((metric, ""))
                                                for row in self.rows)
-                  if found is not None and found.relative is not None]
+                  if spread is not None and spread.relative is not None]
         return statistics.median(shares) if shares else None
 
     def on(self, place: str) -> tuple[Row, ...]:
@@ -147,17 +147,17 @@ def summarise(samples: Sequence[Sample], modes: Sequence[str]) -> Summary:
     rows: list[Row] = []
     for path in PATHS:
         for variant in variants:
-            found = {mode: _row(mode, path, variant,
+            by_mode = {mode: _row(mode, path, variant,
                                 tried.get((path, mode, tunnels.get(variant, seen_with)), []),
                                 measured.get((path, variant, mode), []))
                      for mode in modes if (path, mode, tunnels.get(variant, seen_with)) in tried
                      or (path, variant, mode) in measured}
-            if NEVER in found:
+            if NEVER in by_mode:
                 never = measured.get((path, variant, NEVER), [])
-                found = {mode: replace(row, ratios=_against(
-                    row, found[NEVER], measured.get((path, variant, mode), []), never))
-                    for mode, row in found.items()}
-            rows += found.values()
+                by_mode = {mode: replace(row, ratios=_against(
+                    row, by_mode[NEVER], measured.get((path, variant, mode), []), never))
+                    for mode, row in by_mode.items()}
+            rows += by_mode.values()
     return Summary(tuple(rows))
 
 
@@ -193,11 +193,11 @@ def places_of(samples: Sequence[Sample]) -> dict[int, str]:
 def variants(summary: Summary, samples: Sequence[Sample]) -> dict[str, Mapping[str, Value]]:
     """Place -> the setting of one of its trials."""
     places = places_of(samples)
-    found: dict[str, Mapping[str, Value]] = {}
+    settings: dict[str, Mapping[str, Value]] = {}
     for sample in samples:
         if sample.order in places:
-            found.setdefault(places[sample.order], sample.reading.setting)
-    return {place: found[place] for place in summary.places if place in found}
+            settings.setdefault(places[sample.order], sample.reading.setting)
+    return {place: settings[place] for place in summary.places if place in settings}
 
 
 def _place(path: str, variant: str) -> str:
@@ -242,7 +242,7 @@ def _by_repeat(samples: Sequence[Sample], key: What) -> dict[int, float]:
 
 def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequence[Sample]
              ) -> dict[What, Comparison]:
-    found = {}
+    comparisons = {}
     for key in row.measures:
         better = known_metrics()[key[0]].more_is_better
         reference = _by_repeat(never, key)
@@ -251,9 +251,9 @@ def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequenc
         if better is None or not ratios or min(ratios) <= 0 or 0 in reference.values():
             continue
         if row is never_row:
-            found[key] = Comparison(len(ratios), 1.0, None, REFERENCE)
+            comparisons[key] = Comparison(len(ratios), 1.0, None, REFERENCE)
             continue
         compared = compare(ratios, more_is_faster=better)
-        found[key] = (replace(compared, verdict=SAME_PACKETS, needed=None)
+        comparisons[key] = (replace(compared, verdict=SAME_PACKETS, needed=None)
                       if row.sends_as(never_row) else compared)
-    return found
+    return comparisons

@@ -92,19 +92,19 @@ def _five(numbers: Spread) -> dict[str, float]:
 
 def short(value: float, digits: int = 3) -> float | int:
     """Rounded, and without a fraction where there is none."""
-    found = round(value, digits)
-    return int(found) if found == int(found) else found
+    rounded = round(value, digits)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def as_json(summary: Summary) -> list[dict[str, Any]]:
     """The same lines for summary.json, with the outliers themselves."""
-    found = []
+    lines = []
     for row in summary.rows:
         for line in _lines(row):
             numbers = row.measures.get((str(line["metric"]), str(line.get("size") or "")))
-            found.append({**{name: value for name, value in line.items() if value is not None},
+            lines.append({**{name: value for name, value in line.items() if value is not None},
                           **({"outliers": list(numbers.outliers)} if numbers else {})})
-    return found
+    return lines
 
 
 # --- to be read
@@ -164,23 +164,23 @@ def _count(rows: Sequence[Row]) -> str:
     return f"{counted(counts)}." if counts else ""
 
 
-def _full(found: Spread | None, ratio: Comparison | None) -> tuple[Cell, Cell, Cell, Cell]:
-    if found is None:
+def _full(spread: Spread | None, ratio: Comparison | None) -> tuple[Cell, Cell, Cell, Cell]:
+    if spread is None:
         return None, None, None, None
-    digits = 0 if found.median >= 100 else 1
-    span = f"{found.minimum:,.{digits}f}-{found.maximum:,.{digits}f}" if found.n > 1 else None
-    return round(found.median, digits or None), span, _ratio(ratio), _verdict(ratio)
+    digits = 0 if spread.median >= 100 else 1
+    span = f"{spread.minimum:,.{digits}f}-{spread.maximum:,.{digits}f}" if spread.n > 1 else None
+    return round(spread.median, digits or None), span, _ratio(ratio), _verdict(ratio)
 
 
-def _ratio(found: Comparison | None) -> str | None:
-    if found is None or found.verdict == REFERENCE:
+def _ratio(comparison: Comparison | None) -> str | None:
+    if comparison is None or comparison.verdict == REFERENCE:
         return None
-    text = f"{found.ratio:.2f}"
-    return text + (f" [{found.interval.low:.2f}-{found.interval.high:.2f}]"
-                   if found.interval else "")
+    text = f"{comparison.ratio:.2f}"
+    return text + (f" [{comparison.interval.low:.2f}-{comparison.interval.high:.2f}]"
+                   if comparison.interval else "")
 
 
-def _verdict(found: Comparison | None) -> str | None:
-    if found is None:
+def _verdict(comparison: Comparison | None) -> str | None:
+    if comparison is None:
         return None
-    return "same packets" if found.verdict == SAME_PACKETS else found.verdict
+    return "same packets" if comparison.verdict == SAME_PACKETS else comparison.verdict
