@@ -80,11 +80,13 @@ RESOURCES = st.one_of([
 ])
 
 
+@settings(deadline=None)
 @given(st.text() | st.text(alphabet=string.punctuation + " \n\tab01"))
 def test_any_text_is_read_or_refused(text: str) -> None:
     assert isinstance(outcome(text), (Topology, TopologyError))
 
 
+@settings(deadline=None)
 @given(st.binary() | st.binary().map(b"kind: ".__add__))
 def test_any_bytes_are_read_or_refused(tmp_path_factory: Any, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any-bytes"
@@ -93,6 +95,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: Any, data: bytes) -> No
         load_topology(path, environ={})
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, max_size=3))
 def test_any_yaml_is_read_or_refused(documents: list[Any]) -> None:
     text = yaml.safe_dump_all(documents, allow_unicode=True)
