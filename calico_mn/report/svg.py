@@ -1,6 +1,6 @@
 """SVG as text: elements, and how wide a text will be. Pure, and nothing about clusters.
 
-A reader's machine may have other fonts, so widths are those of DejaVu Sans, which is
+The screen that shows a drawing has fonts of its own, so widths are those of DejaVu Sans, which is
 wider than the common fonts of screens: what fits in it fits in them.
 """
 
@@ -37,9 +37,9 @@ def fitted(text: str, room: float, size: float, *, bold: bool = False, mono: boo
     """
     if width(text, size, bold=bold, mono=mono) <= room:
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        head = kept * 2 // 5
-        short = f"{text[:head]}\u2026{text[len(text) - (kept - head):]}"
+    for length in range(len(text) - 1, 1, -1):
+        head = length * 2 // 5
+        short = f"{text[:head]}\u2026{text[len(text) - (length - head):]}"
         if width(short, size, bold=bold, mono=mono) <= room:
             return short
     return "\u2026"
@@ -76,21 +76,20 @@ def text(x: float, y: float, words: str, class_: str | None = None, *, whole: st
 
 def polyline(points: list[tuple[float, float]], radius: float = 0) -> str:
     """The ``d`` of a path through ``points``, its corners rounded."""
-    kept = [point for place, point in enumerate(points)
-            if place == 0 or point != points[place - 1]]
-    words = [f"M{number(kept[0][0])} {number(kept[0][1])}"]
-    for before, here, after in zip(kept, kept[1:], kept[2:], strict=False):
-        start, end = _towards(here, before, radius), _towards(here, after, radius)
-        words.append(f"L{number(start[0])} {number(start[1])}"
-                     f"Q{number(here[0])} {number(here[1])} {number(end[0])} {number(end[1])}")
-    words.append(f"L{number(kept[-1][0])} {number(kept[-1][1])}")
-    return "".join(words)
+    corners = [point for n, point in enumerate(points) if n == 0 or point != points[n - 1]]
+    steps = [f"M{number(corners[0][0])} {number(corners[0][1])}"]
+    for before, (x, y), after in zip(corners, corners[1:], corners[2:], strict=False):
+        start, end = _towards((x, y), before, radius), _towards((x, y), after, radius)
+        steps.append(f"L{number(start[0])} {number(start[1])}"
+                     f"Q{number(x)} {number(y)} {number(end[0])} {number(end[1])}")
+    steps.append(f"L{number(corners[-1][0])} {number(corners[-1][1])}")
+    return "".join(steps)
 
 
-def _towards(here: tuple[float, float], there: tuple[float, float], radius: float
+def _towards(start: tuple[float, float], end: tuple[float, float], radius: float
              ) -> tuple[float, float]:
-    """The point ``radius`` away from ``here``, but at most half of the way ``there``."""
-    across, down = there[0] - here[0], there[1] - here[1]
+    """The point ``radius`` away from ``start``, but at most half of the way to ``end``."""
+    across, down = end[0] - start[0], end[1] - start[1]
     length = (across * across + down * down) ** 0.5
     share = min(radius / length, 0.5) if length else 0
-    return here[0] + across * share, here[1] + down * share
+    return start[0] + across * share, start[1] + down * share

@@ -41,8 +41,8 @@ _INDENT = 2
 
 def console() -> Console:
     """Standard output. In a pipe it is wide enough for the table, and has no colours."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=_NARROWEST)
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=_NARROWEST)
 
 
 def heading(out: Console, title: str, facts: Iterable[tuple[str, str]]) -> None:
@@ -84,17 +84,17 @@ def progress(out: Console, seconds: float) -> Iterator[ProgressBar]:
         yield ProgressBar(bar, bar.add_task("", total=seconds))
 
 
-def show_matrices(out: Console, found: matrix.Matrices) -> None:
+def show_matrices(out: Console, matrices: matrix.Matrices) -> None:
     """The modes' matrices, beside each other where the terminal is wide enough."""
-    if not found.grids:
+    if not matrices.grids:
         return
-    out.print(Text(found.title, style="bold"))
-    out.print(Text(f"  {found.legend}   (rows send)", style="dim"))
-    room = out.width - _INDENT - max(map(len, found.labels))
+    out.print(Text(matrices.title, style="bold"))
+    out.print(Text(f"  {matrices.legend}   (rows send)", style="dim"))
+    room = out.width - _INDENT - max(map(len, matrices.labels))
     across = max(1, room // (_GAP + max(max(len(grid.lines[0]), len(_title(grid)))
-                                        for grid in found.grids)))
-    for start in range(0, len(found.grids), across):
-        _beside(out, found.labels, found.grids[start:start + across])
+                                        for grid in matrices.grids)))
+    for start in range(0, len(matrices.grids), across):
+        _beside(out, matrices.labels, matrices.grids[start:start + across])
 
 
 def _beside(out: Console, labels: Sequence[str], grids: Sequence[matrix.Grid]) -> None:
@@ -144,20 +144,21 @@ def show_document(out: Console, document: Document) -> None:
     """The matrices, the tables, then what was found and what the numbers cannot say."""
     if document.matrices:
         show_matrices(out, document.matrices)
-    for found in document.tables:
-        show_a_table(out, found)
+    for each in document.tables:
+        show_a_table(out, each)
     show_sentences(out, [*document.findings, *document.caveats])
 
 
-def show_a_table(out: Console, found: DocumentTable) -> None:
+def show_a_table(out: Console, content: DocumentTable) -> None:
     """A table under its title; where it is too wide for that, a paragraph for each row."""
-    cells = [[format_cell(cell) for cell in row] for row in found.rows]
-    tones = [_TONES.get(tone, "") for tone in found.tones or ("",) * len(cells)]
-    widths = _widths([found.columns, *cells], out.width - _INDENT)
-    out.print(Text(found.title, style="bold"))
+    cells = [[format_cell(cell) for cell in row] for row in content.rows]
+    tones = [_TONES.get(tone, "") for tone in content.tones or ("",) * len(cells)]
+    widths = _widths([content.columns, *cells], out.width - _INDENT)
+    out.print(Text(content.title, style="bold"))
     if widths:
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for name, right, width in zip(found.columns, numeric_columns(found), widths, strict=True):
+        for name, right, width in zip(content.columns, numeric_columns(content), widths,
+                                      strict=True):
             grid.add_column(Text(name), justify="right" if right else "left", width=width)
         for row, tone in zip(cells, tones, strict=True):
             grid.add_row(*map(Text, row), style=tone)
@@ -165,10 +166,10 @@ def show_a_table(out: Console, found: DocumentTable) -> None:
     else:
         for row, tone in zip(cells, tones, strict=True):
             text = "; ".join(f"{name}: {cell}"
-                             for name, cell in zip(found.columns, row, strict=True) if cell)
+                             for name, cell in zip(content.columns, row, strict=True) if cell)
             out.print(Padding(Text(text, style=tone), (0, 0, 0, _INDENT), expand=False))
-    if found.note:
-        out.print(Padding(Text(found.note, style="dim"), (0, 0, 0, _INDENT), expand=False))
+    if content.note:
+        out.print(Padding(Text(content.note, style="dim"), (0, 0, 0, _INDENT), expand=False))
     out.print()
 
 

@@ -40,7 +40,7 @@ def layout(model: Model, lanes: int) -> Layout:
     routing.find_ports(model, subnets, routers)
     elbows = routing.elbows(subnets, routers)
     # Lines between two routers of one tier run above them, each at a height of its own.
-    arcs = sum(routers[one].tier == routers[two].tier for _, one, two in model.cables)
+    arcs = sum(routers[left].tier == routers[right].tier for _, left, right in model.cables)
     top = _stack_routers(routers, arcs, routing.trunk(routers, elbows))
     bottom = top
     for row in sorted({place.row for place in subnets.values()}):
@@ -55,9 +55,9 @@ def _stack_routers(routers: dict[str, RouterPlace], arcs: int, trunk: float) -> 
     """Tiers from the top downwards, ``trunk`` below the last; returns where subnets begin."""
     y = MARGIN + ARC * arcs
     for tier in sorted({place.tier for place in routers.values()}, reverse=True):
-        mine = [place for place in routers.values() if place.tier == tier]
-        highest = max(place.box.height for place in mine)
-        for place in mine:
+        in_tier = [place for place in routers.values() if place.tier == tier]
+        highest = max(place.box.height for place in in_tier)
+        for place in in_tier:
             place.box.y = y + highest - place.box.height
         y += highest + (_TIERS_APART + ARC * arcs if tier else trunk)
     return y

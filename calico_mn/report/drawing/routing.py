@@ -53,7 +53,8 @@ def _tiers(model: Model, subnets: dict[str, SubnetPlace]) -> dict[str, int]:
 
 
 def _neighbours(model: Model, router: str) -> list[str]:
-    return [two if one == router else one for _, one, two in model.cables if router in (one, two)]
+    return [right if left == router else left
+            for _, left, right in model.cables if router in (left, right)]
 
 
 def _apart(sized: Sequence[tuple[float, float, float]]) -> list[float]:
@@ -66,7 +67,8 @@ def _apart(sized: Sequence[tuple[float, float, float]]) -> list[float]:
     for x, wide, _ in reversed(sized):
         leftwards.append(min(x - wide / 2, edge - wide))
         edge = leftwards[-1] - _ROUTERS_APART
-    return [(one + other) / 2 for one, other in zip(rightwards, reversed(leftwards), strict=True)]
+    return [(left + right) / 2
+            for left, right in zip(reversed(leftwards), rightwards, strict=True)]
 
 
 # --- cables
@@ -106,9 +108,9 @@ def _leave(model: Model, place: RouterPlace, subnets: dict[str, SubnetPlace],
     down = {subnet: subnets[subnet].entries[name] for subnet in place.router.subnets
             if subnet in subnets}
     up: dict[str, float] = {}
-    for cable, one, two in model.cables:
-        if name in (one, two):
-            other = routers[two if one == name else one]
+    for cable, left, right in model.cables:
+        if name in (left, right):
+            other = routers[right if left == name else left]
             (down if other.tier < place.tier else up)[cable] = other.box.middle
     place.below, place.above = _spread(place.box, down), _spread(place.box, up)
     for target, x in down.items():  # a straight cable where there is room for one
@@ -149,8 +151,8 @@ def cable_lines(model: Model, subnets: dict[str, SubnetPlace], routers: dict[str
                 level = lowest + _FIRST_LEVEL + _LEVELS * elbows.get(name, 0)
                 lines[name, other] = _to_subnet((x, place.box.bottom), subnets[other], name, level)
     arcs = 0
-    for cable, one, two in model.cables:
-        low, high = sorted((routers[one], routers[two]), key=lambda place: place.tier)
+    for cable, left, right in model.cables:
+        low, high = sorted((routers[left], routers[right]), key=lambda place: place.tier)
         start: Point = (low.above[cable], low.box.y)
         if low.tier == high.tier:
             arcs += 1

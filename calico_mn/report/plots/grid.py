@@ -86,10 +86,10 @@ def grid(name: str, title: str, row_names: Sequence[str], columns: Sequence[str]
                           va="center", linespacing=1.15,
                           color=INK if (row, head) in cells else FAINT)
     sheet.axes[0].set_xlabel(column_heading, loc="left", labelpad=7)
-    told = "; ".join(f"{row}: " + ", ".join(
+    alt = "; ".join(f"{row}: " + ", ".join(
         f"{head} {cells[row, head][0]}" for head in columns if (row, head) in cells)
         for row in row_names)
-    return sheet.finish(name, title, f"{title}. {told}.", caption)
+    return sheet.finish(name, title, f"{title}. {alt}.", caption)
 
 
 def _block(axes: Axes, block: Sequence[str], across: int, heights: Sequence[float],
@@ -175,7 +175,7 @@ def timeline(name: str, title: str, event: str, cases: Sequence[Losses], *,
     axes.annotate(wrapped(event, 200, SMALL), (0, 1), (-2, 4), ha="left", fontsize=SMALL,
                   xycoords=axes.get_xaxis_transform(), textcoords="offset points")
     scale(axes, f"ms since {event}")
-    told = "; ".join(f"{case.label}: {' '.join(case.in_words)}".rstrip() + (
+    alt = "; ".join(f"{case.label}: {' '.join(case.in_words)}".rstrip() + (
         f" from {number(min(case.lost))} to {number(max(case.lost))} ms" if case.lost else "")
         for case in cases)
-    return sheet.finish(name, title, f"Packets lost since {event}. {told}.", caption)
+    return sheet.finish(name, title, f"Packets lost since {event}. {alt}.", caption)

@@ -98,11 +98,11 @@ def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Se
                                for _, values in line.points if values], unit)
     drawn = [_drawn(line, factor, larger, each) for line in series]
     styles = series_styles(line.series for line in series)
-    room = min(_LABELS, max(max(text_width(one.line.series, LABEL, bold=True),
-                                text_width(one.words, SMALL)) for one in drawn))
-    labels = [(wrapped(one.line.series, room, LABEL, bold=True),
-               "\n".join(wrapped(words, room, SMALL) for words in one.words.split("\n")))
-              for one in drawn]
+    room = min(_LABELS, max(max(text_width(curve.line.series, LABEL, bold=True),
+                                text_width(curve.words, SMALL)) for curve in drawn))
+    labels = [(wrapped(curve.line.series, room, LABEL, bold=True),
+               "\n".join(wrapped(words, room, SMALL) for words in curve.words.split("\n")))
+              for curve in drawn]
     heights = [text_height(head, LABEL) + text_height(below, SMALL) + 4 for head, below in labels]
     sheet = Sheet(title, [max(_HEIGHT, sum(heights))], note=note, right=room + _LEADER, lead=(
         "A dot is a sample, the line the least squares fit to all of them." if each
@@ -110,17 +110,17 @@ def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Se
     (axes,) = sheet.axes
     sheet.head(axes, f"{quantity}, {larger}", size=SMALL)
     _scales(axes, drawn, size, logarithms=each is None)
-    for one in drawn:
-        _line(axes, one, styles[one.line.series])
+    for curve in drawn:
+        _line(axes, curve, styles[curve.line.series])
     sheet.settle()
     frame = axes.bbox
-    ends = [frame.y1 - axes.transData.transform(one.through[-1])[1] for one in drawn]
+    ends = [frame.y1 - axes.transData.transform(curve.through[-1])[1] for curve in drawn]
     tops = _apart([end - height / 2 for end, height in zip(ends, heights, strict=True)], heights,
                   frame.height)
-    for one, (head, below), top, height in zip(drawn, labels, tops, heights, strict=True):
-        style = styles[one.line.series]
+    for curve, (head, below), top, height in zip(drawn, labels, tops, heights, strict=True):
+        style = styles[curve.line.series]
         place = {"xycoords": "axes points", "annotation_clip": False}
-        axes.annotate("", one.through[-1], (frame.width + _LEADER - 2,
+        axes.annotate("", curve.through[-1], (frame.width + _LEADER - 2,
                                             frame.height - top - height / 2),
                       xycoords="data", textcoords="axes points", annotation_clip=False,
                       arrowprops={"arrowstyle": "-", "color": style.colour, "linewidth": 0.8,
@@ -156,18 +156,19 @@ def _formula(fitted: fits.Line, unit: str, each: str) -> str:
     return text if fitted.r2 is None else f"{text}\nR\u00b2 = {fitted.r2:.4f}"
 
 
-def _in_words(one: _Drawn) -> str:
-    if one.fitted:
-        first, *rest = one.words.split("\n")
-        return f"{one.line.series}: {', '.join([' '.join([first, rest[0]]), *rest[1:]])}"
-    return f"{one.line.series}: " + ", ".join(f"{number(y)} at {tick(x)}" for x, y in one.through)
+def _in_words(curve: _Drawn) -> str:
+    if curve.fitted:
+        first, *rest = curve.words.split("\n")
+        return f"{curve.line.series}: {', '.join([' '.join([first, rest[0]]), *rest[1:]])}"
+    return f"{curve.line.series}: " + ", ".join(
+        f"{number(y)} at {tick(x)}" for x, y in curve.through)
 
 
 def _scales(axes: Axes, drawn: Sequence[_Drawn], size: str, logarithms: bool) -> None:
     """Both axes; ``logarithms`` where numbers differ very much."""
     from matplotlib.ticker import MaxNLocator
-    ys = [y for one in drawn for _, y in one.samples]
-    xs = sorted({x for one in drawn for x, _ in one.samples})
+    ys = [y for curve in drawn for _, y in curve.samples]
+    xs = sorted({x for curve in drawn for x, _ in curve.samples})
     if logarithms and min(ys) > 0 and max(ys) / min(ys) > _LONG:
         axes.set_yscale("log")
         axes.set_ylim(min(ys) / 1.3, max(ys) * 1.3)
@@ -200,15 +201,15 @@ def _with_room(axes: Axes, xs: Sequence[float]) -> list[float]:
     return shown
 
 
-def _line(axes: Axes, one: _Drawn, style: SeriesStyle) -> None:
-    xs, ys = zip(*one.through, strict=True)
-    axes.plot(xs, ys, color=style.colour, linestyle=_DASHES if one.line.dashed else "-")
-    xs, ys = zip(*one.samples, strict=True)
+def _line(axes: Axes, curve: _Drawn, style: SeriesStyle) -> None:
+    xs, ys = zip(*curve.through, strict=True)
+    axes.plot(xs, ys, color=style.colour, linestyle=_DASHES if curve.line.dashed else "-")
+    xs, ys = zip(*curve.samples, strict=True)
     axes.plot(xs, ys, style.marker, color=style.colour, markersize=5, clip_on=False,
-              markerfacecolor="white" if one.line.dashed else style.colour,
-              markeredgecolor=style.colour if one.line.dashed else "white",
-              markeredgewidth=1.1 if one.line.dashed else 0.6)
-    if one.fitted and min(y for _, y in one.through) < 0:
+              markerfacecolor="white" if curve.line.dashed else style.colour,
+              markeredgecolor=style.colour if curve.line.dashed else "white",
+              markeredgewidth=1.1 if curve.line.dashed else 0.6)
+    if curve.fitted and min(y for _, y in curve.through) < 0:
         axes.axhline(0, color=RULE, linewidth=1)
 
 
@@ -318,8 +319,8 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
     sheet.settle()
     for axes, panel in zip(sheet.axes[::2], panels.values(), strict=True):
         _name(axes, panel, styles)
-    told = "; ".join(panel.in_words(label) for label, panel in panels.items())
-    return sheet.finish(name, title, f"{quantity}, cumulative distributions. {told}.", caption)
+    alt = "; ".join(panel.in_words(label) for label, panel in panels.items())
+    return sheet.finish(name, title, f"{quantity}, cumulative distributions. {alt}.", caption)
 
 
 def _panel(curves: Sequence[Curve], unit: str) -> _Panel:

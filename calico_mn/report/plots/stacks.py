@@ -112,9 +112,9 @@ def _draw(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack]
     sheet.settle()
     for bar, middle in zip(bars, middles, strict=True):
         _bar(axes, bar, middle, fills)
-    told = "; ".join(f"{bar.label}: " + ", ".join(
+    alt = "; ".join(f"{bar.label}: " + ", ".join(
         f"{part} {number(value)}" for part, value in bar.parts) for bar in bars)
-    return sheet.finish(name, title, f"{quantity} in {unit}, by part. {told}.", caption)
+    return sheet.finish(name, title, f"{quantity} in {unit}, by part. {alt}.", caption)
 
 
 def _fill(place: int) -> Mapping[str, Any]:
