@@ -91,8 +91,14 @@ from calico_mn.measure import (
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Endpoint, Pair
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial, warm_up
-from calico_mn.report import matrix, summary_figures, summary_table, terminal, words
-from calico_mn.report import physics as limits_report
+from calico_mn.report import (
+    findings,
+    link_limits,
+    matrix,
+    summary_figures,
+    summary_tables,
+    terminal,
+)
 from calico_mn.report.document import Document
 from calico_mn.report.summary import summarise
 from calico_mn.text import join, plural
@@ -306,32 +312,33 @@ def report(run: Run) -> Document:
     """What people read; also fills in what summary.json says of noise and physics."""
     samples = run.log.samples
     summary = summarise(samples, run.plan["modes"])
-    limits = limits_report.by_place(run.plan["limits"], summary, samples)
+    limits = link_limits.by_place(run.plan["limits"], summary, samples)
     run.notes["noise"] = {"steal_share": run.steal_share, "spread": {
         metric: summary.noise(metric) for metric in (tcp.THROUGHPUT, ping.LATENCY)}}
-    run.notes["physics"] = limits_report.as_json(summary, limits)
-    run.notes["rows"] = summary_table.as_json(summary)
+    run.notes["physics"] = link_limits.as_json(summary, limits, ENCAPSULATION)
+    run.notes["rows"] = summary_tables.as_json(summary)
     about = {"environment": run.environment, "plan": run.plan, "noise": run.notes["noise"]}
     return replace(document(
         run, experiment, title=f"Calico's {ENCAPSULATION} modes compared",
-        findings=(*words.headline(summary), *words.explain(summary, run.plan["pairs"]),
-                  *limits_report.explain(summary, limits, run.steal_share)),
-        tables=summary_table.tables(summary),
-        figures=summary_figures.figures(summary, samples, limits, note(run), ENCAPSULATION.name),
-        caveats=(*words.offloads(run.notes.get("offloads_changed", ())), *words.caveats(about)),
+        findings=(*findings.headline(summary), *findings.explain(summary, run.plan["pairs"]),
+                  *link_limits.explain(summary, limits, ENCAPSULATION, run.steal_share)),
+        tables=summary_tables.tables(summary, ENCAPSULATION),
+        figures=summary_figures.figures(summary, samples, limits, note(run), ENCAPSULATION),
+        caveats=(*findings.offloads(run.notes.get("offloads_changed", ())),
+                 *findings.caveats(about)),
         matrices=matrix.matrices(samples, [Endpoint(*pod) for pod in run.plan["pods"]],
                                  run.plan["modes"])),
-        data=(summary_table.tidy(summary),))
+        data=(summary_tables.tidy(summary),))
 
 
 def show(out: Any, run: Run, document: Document) -> None:
     """The terminal's version: the comparison has a table of its own."""
     if document.matrices:
         terminal.show_matrices(out, document.matrices)
-    terminal.show_table(out, summarise(run.log.samples, run.plan["modes"]))
+    terminal.show_comparison(out, summarise(run.log.samples, run.plan["modes"]), ENCAPSULATION)
     out.print()
     for table in document.tables[1:]:
-        terminal.show_a_table(out, table)
+        terminal.show_table(out, table)
     terminal.show_sentences(out, [*document.findings, *document.caveats])
 
 

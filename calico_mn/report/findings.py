@@ -115,13 +115,13 @@ def _noise(noise: Mapping[str, Any]) -> Iterator[str]:
                " such a run: repeat it on a quiet machine, or with more repeats.")
 
 
-def counted(counts: Sequence[int]) -> str:
+def sample_count(counts: Sequence[int]) -> str:
     """``n = 5``, or ``n = 4 to 5`` where a trial failed."""
     few, many = min(counts), max(counts)
     return f"n = {few}" if few == many else f"n = {few} to {many}"
 
 
-def tunnelled(row: Row) -> str:
+def tunnelled_pairs(row: Row) -> str:
     """``yes``, ``no``, or of how many pairs."""
     if row.tunnelled in (0, row.pairs):
         return "yes" if row.tunnelled else "no"
@@ -158,7 +158,7 @@ def _on_the_wire(rows: Sequence[Row]) -> Iterator[str]:
     tried = [row for row in rows if row.pairs]
     through = [row.mode for row in tried if row.tunnelled == row.pairs]
     direct = [row.mode for row in tried if row.seen and not row.tunnelled]
-    some = [f"{row.mode} ({tunnelled(row)} pairs)" for row in tried
+    some = [f"{row.mode} ({tunnelled_pairs(row)} pairs)" for row in tried
             if 0 < row.tunnelled < row.pairs]
     parts = []
     if through:

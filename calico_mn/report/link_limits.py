@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure.paths import SAME_NODE
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
@@ -51,12 +51,13 @@ class Check:
         return abs(self.deviation) <= TOLERANCE
 
 
-def checks(summary: Summary, limits: Mapping[str, PathLimit]) -> tuple[Check, ...]:
+def checks(summary: Summary, limits: Mapping[str, PathLimit], encapsulation: Encapsulation
+           ) -> tuple[Check, ...]:
     """A check for each mode that has a throughput where links are limited, in the rows' order.
 
     ``limits`` are by place: a path class, or a path class and a variant.
     """
-    return tuple(found for row in summary.rows if (found := _check(row, limits)))
+    return tuple(check for row in summary.rows if (check := _check(row, limits, encapsulation)))
 
 
 def by_place(limits: Sequence[Mapping[str, Any]], summary: Summary, samples: Sequence[Sample]
@@ -71,62 +72,61 @@ def by_place(limits: Sequence[Mapping[str, Any]], summary: Summary, samples: Seq
                    for factor in ("path", "tunnel", "pod_mtu", "rate"))}
 
 
-def as_json(summary: Summary, limits: Mapping[str, PathLimit]) -> dict[str, Any]:
+def as_json(summary: Summary, limits: Mapping[str, PathLimit], encapsulation: Encapsulation
+            ) -> dict[str, Any]:
     """What summary.json says about it."""
     return {
         "tolerance": TOLERANCE,
         "limits": {place: asdict(limit) for place, limit in limits.items()},
         "checks": [{**asdict(check), "computed": round(check.computed, 3),
                     "deviation": round(check.deviation, 5), "agrees": check.agrees}
-                   for check in checks(summary, limits)],
+                   for check in checks(summary, limits, encapsulation)],
     }
 
 
-def explain(summary: Summary, limits: Mapping[str, PathLimit], steal: float | None = None
-            ) -> tuple[str, ...]:
+def explain(summary: Summary, limits: Mapping[str, PathLimit], encapsulation: Encapsulation,
+            steal: float | None = None) -> tuple[str, ...]:
     """A paragraph for each limited place that was measured.
 
     ``steal`` is the share of CPU time that the machine lost to others while measuring.
     """
-    found = checks(summary, limits)
-    paragraphs = []
-    for place in dict.fromkeys(check.place for check in found):
-        here = [check for check in found if check.place == place]
-        paragraphs.append(" ".join([_compared(place, limits[place], here),
-                                    *_verdict(summary, limits[place], here, steal or 0)]))
-    return tuple(paragraphs)
+    by_place: dict[str, list[Check]] = {}
+    for check in checks(summary, limits, encapsulation):
+        by_place.setdefault(check.place, []).append(check)
+    return tuple(" ".join([
+        _compared(place, limits[place], group),
+        *_verdict(summary, limits[place], group, encapsulation, steal or 0)])
+        for place, group in by_place.items())
 
 
-def _check(row: Row, limits: Mapping[str, PathLimit]) -> Check | None:
+def _check(row: Row, limits: Mapping[str, PathLimit], encapsulation: Encapsulation
+           ) -> Check | None:
     if row.place not in limits or row.throughput is None or row.encapsulated is None:
         return None
     return Check(row.place, row.mode, row.encapsulated, row.throughput.median,
-                 limits[row.place].goodput(_overhead(row.encapsulated)))
+                 limits[row.place].goodput(encapsulation.overhead if row.encapsulated else 0))
 
 
-def _overhead(encapsulated: bool) -> int:
-    """Bytes of the outer headers."""
-    return IPIP.overhead if encapsulated else 0
-
-
-def _compared(place: str, limit: PathLimit, found: Sequence[Check]) -> str:
+def _compared(place: str, limit: PathLimit, group: Sequence[Check]) -> str:
     each = "; ".join(f"{check.mode} {check.measured:.4g} of {check.computed:.4g} Mbit/s"
-                     f" ({percent(check.deviation, 2, sign=True)})" for check in found)
+                     f" ({percent(check.deviation, 2, sign=True)})" for check in group)
     return (f"Links of {limit.rate:g} Mbit/s ({place}), measured of what header sizes allow:"
             f" {each}.")
 
 
-def _verdict(summary: Summary, limit: PathLimit, found: Sequence[Check], steal: float
-             ) -> Iterator[str]:
-    if all(check.agrees for check in found):
+def _verdict(summary: Summary, limit: PathLimit, group: Sequence[Check],
+             encapsulation: Encapsulation, steal: float) -> Iterator[str]:
+    if all(check.agrees for check in group):
         yield f"They agree within {100 * TOLERANCE:g} %."
         return
-    for check in found:
+    for check in group:
         if not check.agrees:
-            yield f"{check.mode} does not agree: {_reason(summary, limit, check, steal)}."
+            reason = _reason(summary, limit, check, encapsulation, steal)
+            yield f"{check.mode} does not agree: {reason}."
 
 
-def _reason(summary: Summary, limit: PathLimit, check: Check, steal: float) -> str:
+def _reason(summary: Summary, limit: PathLimit, check: Check, encapsulation: Encapsulation,
+            steal: float) -> str:
     row = next(row for row in summary.on(check.place) if row.mode == check.mode)
     assert row.throughput is not None
     # Noise first: a noisy median may lie near any computed value.
@@ -136,12 +136,11 @@ def _reason(summary: Summary, limit: PathLimit, check: Check, steal: float) -> s
     if row.throughput.minimum <= check.computed <= row.throughput.maximum:
         return (f"its samples lie on both sides of the limit, from {row.throughput.minimum:.4g} to"
                 f" {row.throughput.maximum:.4g}, so this is scatter; a longer --duration has less")
-    otherwise = limit.goodput(_overhead(not check.encapsulated))
+    otherwise = limit.goodput(0 if check.encapsulated else encapsulation.overhead)
     if abs(check.measured / otherwise - 1) <= TOLERANCE:
-        inside = f"inside {IPIP}"
-        how = (inside, "without it") if check.encapsulated else ("directly", inside)
-        return (f"the packets were seen to cross {how[0]}, and this is what they would get"
-                f" {how[1]}")
+        seen, other = (f"inside {encapsulation}", "without it") if check.encapsulated else (
+            "directly", f"inside {encapsulation}")
+        return f"the packets were seen to cross {seen}, and this is what they would get {other}"
     if limit.rate < _SLOW:
         return ("over so slow a link TCP's start outlasts the second that is left out, and few"
                 " packets arrive in the time that is counted; try a longer --duration")

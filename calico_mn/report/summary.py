@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.metrics import Value, known_metrics
 from calico_mn.measure.paths import PATHS
 from calico_mn.measure.readings import Sample
@@ -23,7 +24,8 @@ SAME_PACKETS = "same packets, no difference expected"
 
 #: factor -> its levels in words, for those that make a place of their own when they vary
 FACTORS = {
-    "tunnel": "{} tunl0", "streams": "streams {}", "direction": "{}", "offloads": "offloads {}",
+    "tunnel": f"{{}} {IPIP.device}", "streams": "streams {}", "direction": "{}",
+    "offloads": "offloads {}",
     "pod_mtu": "pod MTU {}", "rate": "{:g} Mbit/s",
 }
 #: a level that stands for what the topology or the machine has
@@ -38,7 +40,7 @@ class Row:
     """What was found about a mode in a place.
 
     ``reached`` of ``pairs`` ordered pairs of pods answered on the fabric as it is, and the
-    packets of ``tunnelled`` of them were seen inside IPIP; of ``seen`` any were seen at all, or
+    packets of ``tunnelled`` of them were seen inside a tunnel; of ``seen`` any were seen at all, or
     none was to be seen (on one node). ``samples`` are those of the pair ``source``,
     ``destination`` on ``fabric``, one a repeat, and ``measures`` describe them; ``encapsulated``
     is what the wire showed of that pair. ``ratios`` compare them with Never in the same place,

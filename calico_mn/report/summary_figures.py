@@ -8,20 +8,21 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure import ping, tcp, udp
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
 from calico_mn.measure.trials import POD_ROUTES
-from calico_mn.report import physics
+from calico_mn.report import link_limits
 from calico_mn.report.document import Figure
 from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
-from calico_mn.report.plots.lines import Curve, distribution
+from calico_mn.report.plots.distribution import Curve, distribution
 from calico_mn.report.plots.stacks import Stack, stacks
 from calico_mn.report.summary import Summary, What, places_of
 
 
 def figures(summary: Summary, samples: Sequence[Sample], limits: Mapping[str, PathLimit],
-            note: str, encapsulation: str) -> Iterator[Figure]:
+            note: str, encapsulation: Encapsulation) -> Iterator[Figure]:
     """Those for which there are samples; ``note`` says below each what was measured where."""
     def compared(name: str, title: str, quantity: str, unit: str, key: What) -> Iterator[Figure]:
         return _compared(name, title, quantity, unit, summary, key, note, encapsulation)
@@ -37,15 +38,16 @@ def figures(summary: Summary, samples: Sequence[Sample], limits: Mapping[str, Pa
         yield from compared(f"udp-{size}", f"UDP packets of {size} bytes that arrive", "packets",
                             "1/s", (udp.PACKETS, size))
     rows = [Limited(check.place, check.mode, row.samples[tcp.THROUGHPUT, ""], check.computed)
-            for check in physics.checks(summary, limits) for row in summary.on(check.place)
+            for check in link_limits.checks(summary, limits, encapsulation)
+            for row in summary.on(check.place)
             if row.mode == check.mode]
     if rows:
         yield deviation("limits", "Throughput against what header sizes allow", "throughput",
-                        "Mbit/s", rows, tolerance=physics.TOLERANCE, note=note)
+                        "Mbit/s", rows, tolerance=link_limits.TOLERANCE, note=note)
 
 
 def _compared(name: str, title: str, quantity: str, unit: str, summary: Summary, key: What,
-              note: str, encapsulation: str) -> Iterator[Figure]:
+              note: str, encapsulation: Encapsulation) -> Iterator[Figure]:
     """A metric by place and mode."""
     rows = [(row, row.measures[key].interval) for row in summary.rows if key in row.samples]
     groups = [Group(row.place, row.mode, row.samples[key],

@@ -1,7 +1,8 @@
 """The summary as tables: of all numbers, of speed, and of the metrics that declare a column. Pure.
 
 In goes a :class:`.summary.Summary`; out come tables with a line for each mode and place, or for
-each mode, place and metric (:func:`tidy`).
+each mode, place and metric (:func:`tidy`), and the comparison as the terminal shows it
+(:func:`comparison`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure.metrics import Column, known_metrics
 from calico_mn.measure.statistics import (
     MOST_REPEATS,
@@ -19,14 +21,21 @@ from calico_mn.measure.statistics import (
 )
 from calico_mn.measure.trials import PLAIN, POD_ROUTES
 from calico_mn.report.document import Cell, Table
+from calico_mn.report.findings import sample_count, tunnelled_pairs
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, Row, Summary, What
-from calico_mn.report.table import FOOTNOTE
-from calico_mn.report.words import counted, tunnelled
+from calico_mn.text import percent
 
 COLUMNS = ("mode", "path", "variant", "metric", "size", "unit", "fabric", "encapsulated",
            "source", "destination", "n", "reached", "tunnelled", "median", "low", "high",
            "confidence", "q1", "q3", "min", "max", "outliers", "ratio_to_never", "ratio_n",
            "ratio_low", "ratio_high", "ratio_confidence", "verdict", "needed")
+
+FOOTNOTE = "* measured with the pods' routes added to the routers: unreachable without"
+
+#: when every throughput in Mbit/s is above it, the terminal shows Gbit/s
+_GIGABIT = 1000
+#: from here on a number, or a ratio, has a decimal less
+_LARGE, _LARGE_RATIO = 100, 10
 
 _MEDIANS = "Medians. Each number's scatter and interval are in summary.csv."
 #: name -> title and note of the tables in which metrics have columns (:class:`.metrics.Column`)
@@ -92,41 +101,42 @@ def _five(numbers: Spread) -> dict[str, float]:
 
 def short(value: float, digits: int = 3) -> float | int:
     """Rounded, and without a fraction where there is none."""
-    rounded = round(value, digits)
-    return int(rounded) if rounded == int(rounded) else rounded
+    found = round(value, digits)
+    return int(found) if found == int(found) else found
 
 
 def as_json(summary: Summary) -> list[dict[str, Any]]:
     """The same lines for summary.json, with the outliers themselves."""
-    lines = []
+    found = []
     for row in summary.rows:
         for line in _lines(row):
             numbers = row.measures.get((str(line["metric"]), str(line.get("size") or "")))
-            lines.append({**{name: value for name, value in line.items() if value is not None},
+            found.append({**{name: value for name, value in line.items() if value is not None},
                           **({"outliers": list(numbers.outliers)} if numbers else {})})
-    return lines
+    return found
 
 
 # --- to be read
 
-def tables(summary: Summary) -> tuple[Table, ...]:
+def tables(summary: Summary, encapsulation: Encapsulation) -> tuple[Table, ...]:
     """Speed, and the tables of the metrics that declare a column, if they have any."""
-    return (_speed(summary), *(table for name in _TABLES for table in _by_columns(summary, name)))
+    return (_speed(summary, encapsulation),
+            *(table for name in _TABLES for table in _by_columns(summary, name)))
 
 
-def _speed(summary: Summary) -> Table:
+def _speed(summary: Summary, encapsulation: Encapsulation) -> Table:
     """Reachability, TCP throughput and round-trip time, each with its ratio to Never."""
     rows = [row for row in summary.rows if row.pairs or row.measures]
     note = FOOTNOTE if any(row.fabric == POD_ROUTES for row in rows) else ""
     return Table(
         "speed", "Throughput and round-trip time",
-        ("where", "mode", "pairs reached", "in IPIP", "TCP Mbit/s", "TCP min-max", "TCP to Never",
-         "TCP verdict", "RTT us", "RTT min-max", "RTT to Never", "RTT verdict"),
+        ("where", "mode", "pairs reached", f"in {encapsulation}", "TCP Mbit/s", "TCP min-max",
+         "TCP to Never", "TCP verdict", "RTT us", "RTT min-max", "RTT to Never", "RTT verdict"),
         tuple((*_who(row), f"{row.reached} of {row.pairs}" if row.pairs else None,
-               tunnelled(row) if row.pairs else None,
+               tunnelled_pairs(row) if row.pairs else None,
                *_full(row.throughput, row.throughput_ratio),
                *_full(row.latency, row.latency_ratio)) for row in rows),
-        " ".join(filter(None, [_count(rows), note])))
+        " ".join(filter(None, [f"{count}." if (count := _count(rows)) else "", note])))
 
 
 def _by_columns(summary: Summary, name: str) -> Iterator[Table]:
@@ -156,31 +166,109 @@ def _cell(row: Row, key: What, column: Column) -> Cell:
 
 
 def _who(row: Row) -> tuple[Cell, Cell]:
-    return row.place, row.mode + ("*" if row.fabric == POD_ROUTES else "")
+    return row.place, _mode(row)
+
+
+def _mode(row: Row) -> str:
+    return row.mode + ("*" if row.fabric == POD_ROUTES else "")
 
 
 def _count(rows: Sequence[Row]) -> str:
     counts = [row.throughput.n for row in rows if row.throughput]
-    return f"{counted(counts)}." if counts else ""
+    return sample_count(counts) if counts else ""
 
 
 def _full(spread: Spread | None, ratio: Comparison | None) -> tuple[Cell, Cell, Cell, Cell]:
+    """Median, range, ratio to Never and verdict."""
     if spread is None:
         return None, None, None, None
-    digits = 0 if spread.median >= 100 else 1
+    digits = 0 if spread.median >= _LARGE else 1
     span = f"{spread.minimum:,.{digits}f}-{spread.maximum:,.{digits}f}" if spread.n > 1 else None
-    return round(spread.median, digits or None), span, _ratio(ratio), _verdict(ratio)
+    same = ratio and ratio.verdict == SAME_PACKETS
+    return (round(spread.median, digits or None), span,
+            _ratio(ratio) if ratio and ratio.verdict != REFERENCE else None,
+            "same packets" if same else ratio.verdict if ratio else None)
 
 
-def _ratio(comparison: Comparison | None) -> str | None:
-    if comparison is None or comparison.verdict == REFERENCE:
-        return None
-    text = f"{comparison.ratio:.2f}"
-    return text + (f" [{comparison.interval.low:.2f}-{comparison.interval.high:.2f}]"
-                   if comparison.interval else "")
+def _ratio(ratio: Comparison, interval: bool = True) -> str:
+    digits = 2 if ratio.ratio < _LARGE_RATIO else 1
+    text = f"{ratio.ratio:.{digits}f}"
+    if not interval or ratio.interval is None:
+        return text
+    return f"{text} [{ratio.interval.low:.{digits}f}-{ratio.interval.high:.{digits}f}]"
 
 
-def _verdict(comparison: Comparison | None) -> str | None:
-    if comparison is None:
-        return None
-    return "same packets" if comparison.verdict == SAME_PACKETS else comparison.verdict
+# --- for the terminal
+
+def comparison(summary: Summary, width: int, encapsulation: Encapsulation) -> tuple[str, ...]:
+    """Lines: a header of two, a rule, the places with their modes, and what the columns mean.
+
+    Medians come with the smallest and the largest sample and ratios with their interval where
+    ``width`` characters are enough for that (about 98), or the latter alone (about 83); on
+    less, both stand alone (about 65).
+    """
+    if not summary.rows:
+        return ()
+    for ranges, intervals in ((True, True), (False, True)):
+        lines = _comparison(summary, encapsulation, ranges, intervals)
+        if max(map(len, lines)) <= width:
+            return lines
+    return _comparison(summary, encapsulation, ranges=False, intervals=False)
+
+
+def _comparison(summary: Summary, encapsulation: Encapsulation, ranges: bool, intervals: bool
+                ) -> tuple[str, ...]:
+    slowest = min((row.throughput.minimum for row in summary.rows if row.throughput), default=0)
+    unit, scale = ("Gbit/s", 1e-3) if slowest >= _GIGABIT else ("Mbit/s", 1.0)
+    median = "median [min-max]" if ranges else "median"
+    ratio = "ratio [interval]" if intervals else "ratio"
+    header = (("", "mode"), ("", "pairs"), ("in", encapsulation.name), (f"TCP {unit}", median),
+              ("to Never", ratio), ("RTT us", median), ("to Never", ratio))
+    cells = {row: (
+        f"  {_mode(row)}", f"{row.reached}/{row.pairs}" if row.pairs else "-",
+        tunnelled_pairs(row) if row.pairs else "-",
+        _range(row.throughput, scale, ranges),
+        _ratio(row.throughput_ratio, intervals) if row.throughput_ratio else "-",
+        _range(row.latency, 1, ranges),
+        _ratio(row.latency_ratio, intervals) if row.latency_ratio else "-")
+        for row in summary.rows}
+    widths = [max(len(text) for text in (*heading, *(line[column] for line in cells.values())))
+              for column, heading in enumerate(header)]
+    titles = [_joined([heading[part] for heading in header], widths) for part in (0, 1)]
+    lines = [*titles, "-" * max(map(len, titles))]
+    for place in summary.places:
+        rows = summary.on(place)
+        pair = next((f"{place}: {row.source} to {row.destination}" for row in rows if row.source),
+                    place)
+        lines.append(", ".join(filter(None, [pair, _count(rows)])))
+        lines += [_joined(cells[row], widths) for row in rows]
+    if any(row.fabric == POD_ROUTES for row in summary.rows):
+        lines.append(FOOTNOTE)
+    return (*lines, *(_legend(summary.rows) if intervals else ()))
+
+
+def _legend(rows: Sequence[Row]) -> list[str]:
+    percents = [percent(confidence) for confidence in sorted({
+        ratio.interval.confidence for row in rows
+        for ratio in (row.throughput_ratio, row.latency_ratio) if ratio and ratio.interval})]
+    if not percents:
+        return []
+    span = percents[0] if percents[0] == percents[-1] else (
+        f"{percents[0].removesuffix(' %')} % to {percents[-1]}")
+    return [f"[interval]: of the median ratio, {span}"
+            + (" (so few repeats allow no more)" if percents[0] != "95 %" else "")]
+
+
+def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]),
+                      *(cell.rjust(width) for cell, width in others)]).rstrip()
+
+
+def _range(spread: Spread | None, scale: float, ranges: bool) -> str:
+    if spread is None:
+        return "-"
+    digits = 1 if spread.median * scale < _LARGE else 0
+    median, low, high = (f"{value * scale:,.{digits}f}"
+                         for value in (spread.median, spread.minimum, spread.maximum))
+    return f"{median} [{low}-{high}]" if ranges and spread.n > 1 else median

@@ -20,7 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from calico_mn.report import matrix, table
+from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.report import matrix, summary_tables
 from calico_mn.report.document import BAD, GOOD, MIXED, Document, format_cell, numeric_columns
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.summary import Summary
@@ -30,7 +31,7 @@ _STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREA
 _TONES = {GOOD: "green", BAD: "red", MIXED: "yellow"}
 _NARROWEST = 100
 
-#: back end -> what makes tunl0, in words
+#: back end -> what makes the tunnel device, in words
 TUNNELS = {"kernel": "the kernel's ipip module",
            "ebpf": "an eBPF device in place of the ipip module",
            "none": "mode Never needs none"}
@@ -119,9 +120,9 @@ def _coloured(cells: str) -> Text:
     return text
 
 
-def show_table(out: Console, summary: Summary) -> None:
+def show_comparison(out: Console, summary: Summary, encapsulation: Encapsulation) -> None:
     """The comparison, with paths in bold and what was not reached in red."""
-    for line in table.lines(summary, out.width - _INDENT):
+    for line in summary_tables.comparison(summary, out.width - _INDENT, encapsulation):
         text = Text(" " * _INDENT + line, no_wrap=True)
         if line.startswith(summary.places):
             text.stylize("bold")
@@ -145,11 +146,11 @@ def show_document(out: Console, document: Document) -> None:
     if document.matrices:
         show_matrices(out, document.matrices)
     for each in document.tables:
-        show_a_table(out, each)
+        show_table(out, each)
     show_sentences(out, [*document.findings, *document.caveats])
 
 
-def show_a_table(out: Console, content: DocumentTable) -> None:
+def show_table(out: Console, content: DocumentTable) -> None:
     """A table under its title; where it is too wide for that, a paragraph for each row."""
     cells = [[format_cell(cell) for cell in row] for row in content.rows]
     tones = [_TONES.get(tone, "") for tone in content.tones or ("",) * len(cells)]

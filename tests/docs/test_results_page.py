@@ -8,7 +8,7 @@ from pathlib import Path
 from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.readings import FORMAT
 from calico_mn.report.summary import FACTORS
-from calico_mn.report.summary_table import COLUMNS
+from calico_mn.report.summary_tables import COLUMNS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
 

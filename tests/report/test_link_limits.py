@@ -2,9 +2,10 @@
 
 import pytest
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.statistics import spread
-from calico_mn.report.physics import as_json, checks, explain
+from calico_mn.report.link_limits import as_json, checks, explain
 from calico_mn.report.summary import Row, Summary
 
 LIMITS = {"cross-subnet": PathLimit(100, 1480, 1500)}
@@ -18,7 +19,7 @@ def row(mode, encapsulated, *rates, path="cross-subnet", variant=""):
 
 
 def said(*rows):
-    (paragraph,) = explain(Summary(rows), LIMITS)
+    (paragraph,) = explain(Summary(rows), LIMITS, IPIP)
     return paragraph
 
 
@@ -53,7 +54,7 @@ def test_a_mode_that_does_not_agree_is_named_with_the_reason(rows, reason):
 
 def test_a_very_slow_link_needs_longer_transfers():
     limits = {"cross-subnet": PathLimit(1, 1480, 1500)}
-    (text,) = explain(Summary((row("Never", False, 0.52, 0.53),)), limits)
+    (text,) = explain(Summary((row("Never", False, 0.52, 0.53),)), limits, IPIP)
     assert "try a longer --duration" in text
 
 
@@ -69,12 +70,12 @@ def test_only_who_differs_is_named():
     pytest.param(row("Never", None, 95), id="not seen on the wire"),
 ])
 def test_what_cannot_be_computed_is_not_checked(other):
-    assert checks(Summary((other,)), LIMITS) == ()
-    assert explain(Summary((other,)), LIMITS) == ()
+    assert checks(Summary((other,)), LIMITS, IPIP) == ()
+    assert explain(Summary((other,)), LIMITS, IPIP) == ()
 
 
 def test_record():
-    record = as_json(Summary((row("Always", True, 90.0),)), LIMITS)
+    record = as_json(Summary((row("Always", True, 90.0),)), LIMITS, IPIP)
     assert record == {
         "tolerance": 0.005,
         "limits": {"cross-subnet": {"rate": 100, "pod_mtu": 1480, "link_mtu": 1500}},
@@ -88,7 +89,7 @@ def test_each_variant_is_checked_against_its_own_limit():
     limits = {"cross-subnet, 50 Mbit/s": PathLimit(50, 1480, 1500),
               "cross-subnet, 100 Mbit/s": PathLimit(100, 1480, 1500)}
     rows = [row("Never", False, rate * 0.9558, variant=f"{rate} Mbit/s") for rate in (50, 100)]
-    found = explain(Summary(tuple(rows)), limits)
+    found = explain(Summary(tuple(rows)), limits, IPIP)
     assert [text.partition(",")[0] for text in found] == [
         "Links of 50 Mbit/s (cross-subnet", "Links of 100 Mbit/s (cross-subnet"]
     assert all("They agree" in text for text in found)
@@ -102,12 +103,12 @@ def test_a_slow_machine_is_one_that_is_slow_in_the_same_variant(variant, reason)
     limits = {"cross-subnet, streams 2": PathLimit(100, 1480, 1500)}
     (text,) = explain(Summary((
         row("Never", False, 80, variant="streams 2"),
-        row("Never", False, 100, path="same-node", variant=variant))), limits)
+        row("Never", False, 100, path="same-node", variant=variant))), limits, IPIP)
     assert reason in text
 
 
 def test_stolen_cpu_time_is_a_reason_for_too_little_only():
-    (text,) = explain(Summary((row("Never", False, 80),)), LIMITS, steal=0.3)
+    (text,) = explain(Summary((row("Never", False, 80),)), LIMITS, IPIP, steal=0.3)
     assert "other machines took 30 % of the CPU time" in text
-    (text,) = explain(Summary((row("Never", False, 99),)), LIMITS, steal=0.3)
+    (text,) = explain(Summary((row("Never", False, 99),)), LIMITS, IPIP, steal=0.3)
     assert "such a link cannot carry so much" in text

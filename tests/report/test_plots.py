@@ -22,8 +22,9 @@ from calico_mn.report import palette
 from calico_mn.report.palette import lighten, readable, series_styles
 from calico_mn.report.plots import canvas
 from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
+from calico_mn.report.plots.distribution import Curve, distribution
 from calico_mn.report.plots.grid import Losses, grid, timeline
-from calico_mn.report.plots.lines import Curve, Line, _apart, distribution, growth, lines
+from calico_mn.report.plots.lines import Line, _apart, growth, lines
 from calico_mn.report.plots.stacks import Stack, shares, stacks
 
 MODES = ("Always", "CrossSubnet", "Never")

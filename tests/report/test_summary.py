@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.statistics import FASTER, SLOWER, TOO_FEW, Comparison, spread
-from calico_mn.report import summary_table, table, words
+from calico_mn.report import findings, summary_tables
 from calico_mn.report.document import Document
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.page import publish
@@ -219,9 +220,9 @@ def test_each_place_knows_the_setting_of_its_trials(record):
 
 def test_places_are_named_in_table_and_sentences(record):
     summary = summarise(record(factors=STREAMS), MODES)
-    shown = table.lines(summary, 98)
+    shown = summary_tables.comparison(summary, 98, IPIP)
     assert "same-subnet, streams 2: default/node31-0 to default/node32-0, n = 3" in shown
-    (text,) = [text for text in words.explain(summary) if text.startswith("Nodes in the same")]
+    (text,) = [text for text in findings.explain(summary) if text.startswith("Nodes in the same")]
     assert text.count("Always encapsulates;") == 1
     assert "With streams 1: Throughput as a ratio" in text
     assert "With streams 2: Throughput as a ratio" in text
@@ -231,7 +232,7 @@ def test_places_are_named_in_table_and_sentences(record):
 
 
 def csv_text(tmp_path, summary):
-    document = Document("x", "", "", (), (), (summary_table.tidy(summary),), (), (), (), {}, "")
+    document = Document("x", "", "", (), (), (summary_tables.tidy(summary),), (), (), (), {}, "")
     assert publish(tmp_path, document) == ("report.html", "summary.csv")
     return (tmp_path / "summary.csv").read_text(encoding="utf-8")
 
@@ -262,7 +263,7 @@ def test_every_table_becomes_a_file_and_empty_cells_stay_empty(tmp_path):
 
 
 def test_tidy_has_a_column_for_everything(record):
-    found = summary_table.tidy(summarise(record(factors=STREAMS, more=datagrams), MODES))
+    found = summary_tables.tidy(summarise(record(factors=STREAMS, more=datagrams), MODES))
     (line,) = [x for x in by_column(found) if (x["mode"], x["path"], x["variant"], x["metric"],
                                                x["size"])
                == ("Always", "same-subnet", "streams 2", "packets", 64)]
@@ -275,9 +276,9 @@ def test_tidy_has_a_column_for_everything(record):
 
 def test_json_holds_the_same_lines_without_what_does_not_apply(record):
     summary = summarise(record(), MODES)
-    found = summary_table.as_json(summary)
+    found = summary_tables.as_json(summary)
     assert [(x["mode"], x["path"], x["metric"]) for x in found] == [
-        (x["mode"], x["path"], x["metric"]) for x in by_column(summary_table.tidy(summary))]
+        (x["mode"], x["path"], x["metric"]) for x in by_column(summary_tables.tidy(summary))]
     (never,) = [x for x in found if (x["mode"], x["path"], x["metric"])
                 == ("Never", "cross-subnet", "throughput")]
     assert never == {
@@ -294,7 +295,7 @@ def test_json_lists_the_outliers_themselves(record):
         return 0.1 if (setting["mode"], setting["path"], repeat) == (
             "Always", "same-subnet", 6) else 1
 
-    found = summary_table.as_json(summarise(record(repeats=6, faster=slow_once), MODES))
+    found = summary_tables.as_json(summarise(record(repeats=6, faster=slow_once), MODES))
     assert {(x["mode"], x["path"], x["metric"]): x["outliers"] for x in found
             if x.get("outliers")} == {("Always", "same-subnet", "throughput"): [1340.0]}
 
@@ -303,7 +304,7 @@ def test_repeats_needed_are_bounded_in_the_files(record):
     values = {1: 0.8, 2: 1.001, 3: 1.2}
     samples = altered(record(), lambda s: s.value if s.metric != "latency" else 100 * (
         values[s.repeat] if s.mode == "Always" else 1))
-    (line,) = [x for x in by_column(summary_table.tidy(summarise(samples, MODES)))
+    (line,) = [x for x in by_column(summary_tables.tidy(summarise(samples, MODES)))
                if (x["mode"], x["path"], x["metric"]) == ("Always", "same-subnet", "latency")]
     assert (line["ratio_to_never"], line["ratio_n"], line["ratio_low"], line["ratio_high"],
             line["ratio_confidence"]) == (1.001, 3, 0.8, 1.2, 0.75)
@@ -319,7 +320,7 @@ def test_too_few_repeats_are_called_so(record):
 def test_what_the_wire_did_not_show_is_empty(record):
     samples = [replace(s, reading=replace(s.reading, seen={"encapsulated": None}))
                for s in record()]
-    lines = by_column(summary_table.tidy(summarise(samples, MODES)))
+    lines = by_column(summary_tables.tidy(summarise(samples, MODES)))
     assert {line["encapsulated"] for line in lines} == {None}
     # Not seen is not the same as sending the same packets.
     assert SAME_PACKETS not in {line["verdict"] for line in lines}

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.readings import Sample
-from calico_mn.report import matrix, table, terminal, words
+from calico_mn.report import findings, matrix, summary_tables, terminal
 from calico_mn.report.summary import summarise
 
 from .conftest import PODS, altered, cluster
@@ -26,25 +27,25 @@ def shown(show, *arguments, width=100):
 @pytest.mark.parametrize(("name", "width"), [
     ("ranges", 98), ("intervals", 88), ("medians", 78)], ids=["ranges", "intervals", "medians"])
 def test_table(record, golden, name, width):
-    lines = table.lines(summarise(record(), MODES), width)
+    lines = summary_tables.comparison(summarise(record(), MODES), width, IPIP)
     assert max(map(len, lines)) <= width
     golden(f"table-{name}.txt", "\n".join(lines) + "\n")
 
 
 def test_a_slow_link_is_shown_in_megabits(record):
     samples = record(faster=lambda setting, repeat: 1 / 200)
-    text = "\n".join(table.lines(summarise(samples, MODES), 98))
+    text = "\n".join(summary_tables.comparison(summarise(samples, MODES), 98, IPIP))
     assert "TCP Mbit/s" in text
     assert "69.0 [68.5-69.5]" in text
 
 
 def test_table_of_a_run_without_trials(record, golden):
-    lines = table.lines(summarise(record(repeats=0), MODES), 98)
+    lines = summary_tables.comparison(summarise(record(repeats=0), MODES), 98, IPIP)
     golden("table-no-trials.txt", "\n".join(lines) + "\n")
 
 
 def test_no_samples_no_table():
-    assert table.lines(summarise([], MODES), 98) == ()
+    assert summary_tables.comparison(summarise([], MODES), 98, IPIP) == ()
 
 
 @pytest.mark.parametrize(("name", "pods", "width"), [
@@ -79,14 +80,14 @@ def test_pairs_that_were_not_tried_are_marked(record):
 ])
 def test_sentences(record, golden, name, options):
     summary = summarise(record(**options), options.get("modes", MODES))
-    sentences = words.explain(summary, summary.paths)
+    sentences = findings.explain(summary, summary.paths)
     golden(f"{name}.txt", "".join(f"{text}\n" for text in sentences))
 
 
 def test_unreachable_pairs_that_never_showed_on_the_wire_are_not_called_direct(record):
     samples = [Sample(s.metric, 0, replace(s.reading, seen={"encapsulated": None}))
                for s in record(repeats=0) if s.path == "same-subnet"]
-    assert words.explain(summarise(samples, ("Never",))) == (
+    assert findings.explain(summarise(samples, ("Never",))) == (
         "Nodes in the same subnet: Never connects none of the pairs.",)
 
 
@@ -107,7 +108,7 @@ def test_verdicts_in_words(record, factors, text):
 
     samples = [s for s in altered(record(modes=("Always", "Never"), repeats=len(factors)), speed)
                if s.path == "same-subnet"]
-    found = words.explain(summarise(samples, MODES))
+    found = findings.explain(summarise(samples, MODES))
     assert f"Throughput as a ratio to Never: {text}." in found[0]
     assert found[1].startswith("In brackets: 95 % intervals" if len(factors) > 5 else
                                "In brackets: the ratios' range, all that n = 3 allows")
@@ -115,7 +116,7 @@ def test_verdicts_in_words(record, factors, text):
 
 def test_modes_that_send_the_same_packets_are_not_judged(record):
     samples = [s for s in record() if s.path == "same-subnet" and s.mode != "Always"]
-    (text,) = words.explain(summarise(samples, MODES))
+    (text,) = findings.explain(summarise(samples, MODES))
     assert text.endswith("CrossSubnet and Never send the same packets: no difference is expected,"
                          " what the table shows between them is noise.")
 
@@ -148,14 +149,14 @@ def changed(part, key, value):
                  " 12 % in throughput (quartile to quartile; limit 10 %). Small", id="spread"),
 ])
 def test_caveats(run, start):
-    found = words.caveats(run)
+    found = findings.caveats(run)
     assert [text.startswith(start or "") for text in found] == ([True] if start else [])
 
 
 def test_the_headline_says_what_each_mode_connects_and_where_it_tunnels(record):
-    (text,) = words.headline(summarise(record(), MODES))
+    (text,) = findings.headline(summarise(record(), MODES))
     assert text == (
         "Always connects all of 12 pairs, through the tunnel within a subnet and across subnets;"
         " CrossSubnet connects all of 12 pairs, through the tunnel across subnets;"
         " Never connects 6 of 12 pairs, without a tunnel.")
-    assert words.headline(summarise([], MODES)) == ()
+    assert findings.headline(summarise([], MODES)) == ()

@@ -35,6 +35,8 @@ WIDTH, MARGIN = 400.0, 14.0
 TITLE, HEAD, LABEL, SMALL = 15.0, 12.0, 10.5, 9.5
 #: points that names of rows may take
 NAMES = 118.0
+#: the style of a line besides a solid one
+DASHES = (0, (3.2, 1.6))
 
 #: from line to line, as a share of the letters' size
 _LEADING = 1.32
