@@ -69,20 +69,20 @@ def headline(summary: Summary) -> tuple[str, ...]:
 
 def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:
     """What a reader must know about the run itself; ``run`` as in summary.json."""
-    found = []
+    sentences = []
     environment = run["environment"]
     network, machine = environment["network"], environment["machine"]
     pod, uplink = network["mtu"].get("pod eth0"), network["mtu"].get("node eth0")
     if pod and uplink and pod < uplink:
-        found.append(
+        sentences.append(
             f"The pods' MTU is {pod} in every mode: it was set when they were created, as in a"
             f" real cluster. So Never sends packets of {pod} bytes where {uplink} would fit.")
     load, cpus = machine["load_average"][0], machine["cpus"]
     if load > _BUSY * cpus:
-        found.append(f"The machine was busy when this began (load {load:g} on {cpus} CPUs):"
-                     " expect more noise.")
-    found += _noise(run["noise"])
-    return tuple(found)
+        sentences.append(f"The machine was busy when this began (load {load:g} on {cpus} CPUs):"
+                         " expect more noise.")
+    sentences += _noise(run["noise"])
+    return tuple(sentences)
 
 
 def offloads(switched: Collection[Mapping[str, Any]]) -> Iterator[str]:
@@ -148,8 +148,8 @@ def _about(path: str, variants: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     yield from _on_the_wire(rows)
     yield from _unreachable(rows)
     yield from _alike(rows)
-    for variant, found in variants.items():
-        sentences = tuple(_compared(found))
+    for variant, group in variants.items():
+        sentences = tuple(_compared(group))
         if sentences:
             yield (f"With {variant}: " if variant else "") + " ".join(sentences)
 
@@ -219,30 +219,30 @@ def _compared(rows: Sequence[Row]) -> Iterator[str]:
                " difference.")
 
 
-def _judged(found: Comparison) -> str:
-    text = f"{found.ratio:.2f}"
-    if found.interval is None:
+def _judged(comparison: Comparison) -> str:
+    text = f"{comparison.ratio:.2f}"
+    if comparison.interval is None:
         return text
-    text += f" [{found.interval.low:.2f}-{found.interval.high:.2f}], {found.verdict}"
-    if found.verdict != NO_DIFFERENCE:
+    text += f" [{comparison.interval.low:.2f}-{comparison.interval.high:.2f}], {comparison.verdict}"
+    if comparison.verdict != NO_DIFFERENCE:
         return text
-    how_many = f"about {found.needed}" if found.needed else f"more than {MOST_REPEATS}"
-    return f"{text} at n = {found.n} ({how_many} needed)"
+    how_many = f"about {comparison.needed}" if comparison.needed else f"more than {MOST_REPEATS}"
+    return f"{text} at n = {comparison.n} ({how_many} needed)"
 
 
 def _about_intervals(rows: Sequence[Row]) -> Iterator[str]:
     """What brackets mean in the sentences, where there are some."""
     judged = [ratio for row in rows for ratio in (row.throughput_ratio, row.latency_ratio)
               if ratio and ratio.verdict in (FASTER, SLOWER, NO_DIFFERENCE)]
-    found = {ratio.n: ratio.interval.confidence for ratio in judged if ratio.interval}
-    if not found:
+    confidences = {ratio.n: ratio.interval.confidence for ratio in judged if ratio.interval}
+    if not confidences:
         return
-    few = min(found)
+    few = min(confidences)
     text = f"In brackets: {100 * CONFIDENCE:.0f} % intervals."
-    if found[few] < CONFIDENCE:
+    if confidences[few] < CONFIDENCE:
         text = (f"In brackets: the ratios' range, all that n = {few} allows; it holds the true"
-                f" median with {100 * found[few]:.0f} %. So a difference is called one only if"
-                " Student's t says so too (5 %).")
+                f" median with {100 * confidences[few]:.0f} %. So a difference is called one only"
+                " if Student's t says so too (5 %).")
     if any(ratio.verdict == NO_DIFFERENCE for ratio in judged):
         text += (" Needed: the repeats with which a difference of the size seen would be detected"
                  " in four of five runs, roughly.")

@@ -55,7 +55,7 @@ def matrices(samples: Sequence[Sample], pods: Sequence[Endpoint], modes: Sequenc
     """By pod up to :data:`MOST_PODS` of them, else by node."""
     marks = {mode: {(s.source, s.destination): mark(s.value == 1, s.encapsulated) for s in samples
                     if s.metric == "reachable" and s.mode == mode} for mode in modes}
-    return drawn({mode: found for mode, found in marks.items() if found}, pods)
+    return drawn({mode: pairs for mode, pairs in marks.items() if pairs}, pods)
 
 
 def mark(reached: bool, encapsulated: bool | None) -> str:
@@ -80,11 +80,11 @@ def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[End
         width = len(str(len(by_node)))
         labels = [f"{number:{width}} {node}" for number, node in enumerate(by_node, 1)]
     grids = []
-    for mode, found in marks.items():
-        cells = _pods(found, by_node) if whole else _nodes(found, by_node)
+    for mode, pairs in marks.items():
+        cells = _pods(pairs, by_node) if whole else _nodes(pairs, by_node)
         lines = _by_pod(cells, by_node) if whole else _by_node(cells)
-        reached = sum(one != UNREACHABLE for one in found.values())
-        grids.append(Grid(mode, reached, len(found), tuple(lines), cells))
+        reached = sum(sign != UNREACHABLE for sign in pairs.values())
+        grids.append(Grid(mode, reached, len(pairs), tuple(lines), cells))
     rows = [(node, pod.name) for node, mine in by_node.items() for pod in mine]
     return Matrices(tuple(labels), tuple(grids), LEGEND if whole else LEGEND_NODES,
                     tuple(rows if whole else (("", node) for node in by_node)))
@@ -106,8 +106,8 @@ def _nodes(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[
                        for theirs in by_node.values()) for mine in by_node.values())
 
 
-def _common(found: set[str]) -> str:
-    return found.pop() if len(found) == 1 else PARTLY if found else " "
+def _common(marks: set[str]) -> str:
+    return marks.pop() if len(marks) == 1 else PARTLY if marks else " "
 
 
 def _by_pod(rows: Sequence[Sequence[str]], by_node: Mapping[str, Sequence[Endpoint]]

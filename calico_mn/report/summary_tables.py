@@ -101,19 +101,19 @@ def _five(numbers: Spread) -> dict[str, float]:
 
 def short(value: float, digits: int = 3) -> float | int:
     """Rounded, and without a fraction where there is none."""
-    found = round(value, digits)
-    return int(found) if found == int(found) else found
+    rounded = round(value, digits)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def as_json(summary: Summary) -> list[dict[str, Any]]:
     """The same lines for summary.json, with the outliers themselves."""
-    found = []
+    lines = []
     for row in summary.rows:
         for line in _lines(row):
             numbers = row.measures.get((str(line["metric"]), str(line.get("size") or "")))
-            found.append({**{name: value for name, value in line.items() if value is not None},
+            lines.append({**{name: value for name, value in line.items() if value is not None},
                           **({"outliers": list(numbers.outliers)} if numbers else {})})
-    return found
+    return lines
 
 
 # --- to be read

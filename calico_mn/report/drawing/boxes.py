@@ -80,29 +80,29 @@ def _words(node: NodeBox) -> float:
                width(node.span, ADDRESS, mono=True) + 2 * CHIP_PAD)
 
 
-def node_height(node: NodeBox, found: Sizes) -> float:
+def node_height(node: NodeBox, sizes: Sizes) -> float:
     """The height of a node's card."""
     height = HEAD + LINE * len(node.facts) + 8
-    height += len(node.pods) * (found.chip + CHIP_GAP)
-    return height + folded_height(node, found) + (PAD - CHIP_GAP if node.pods or node.folded else 4)
+    height += len(node.pods) * (sizes.chip + CHIP_GAP)
+    return height + folded_height(node, sizes) + (PAD - CHIP_GAP if node.pods or node.folded else 4)
 
 
-def folded_height(node: NodeBox, found: Sizes) -> float:
+def folded_height(node: NodeBox, sizes: Sizes) -> float:
     """The height of the place that stands for the pods that are not listed."""
     if not node.folded:
         return 0
-    rows = dot_rows(node, found)
+    rows = dot_rows(node, sizes)
     return 24 + rows * DOT + (5 if rows else 0) + (LINE if node.span else 4) + CHIP_GAP
 
 
-def dot_columns(found: Sizes) -> int:
+def dot_columns(sizes: Sizes) -> int:
     """How many dots stand beside each other: tens, which are easy to count."""
-    return int((found.inner - 2 * CHIP_PAD) / DOT) // 10 * 10
+    return int((sizes.inner - 2 * CHIP_PAD) / DOT) // 10 * 10
 
 
-def dot_rows(node: NodeBox, found: Sizes) -> int:
+def dot_rows(node: NodeBox, sizes: Sizes) -> int:
     """Rows of dots for a node's folded pods; 0 when they are too many to be drawn."""
-    rows = -(-node.folded // dot_columns(found))
+    rows = -(-node.folded // dot_columns(sizes))
     return rows if rows <= _MOST_DOT_ROWS else 0
 
 
@@ -184,12 +184,12 @@ class NodePlace:
     row: int
     column: int
 
-    def chip(self, position: int, found: Sizes) -> Box:
+    def chip(self, position: int, sizes: Sizes) -> Box:
         """The place of a listed pod."""
         top = self.box.y + HEAD + LINE * len(self.node.facts) + 8
-        return Box(self.box.x + found.left(self.node),
-                   top + position * (found.chip + CHIP_GAP), found.room(self.node),
-                   found.chip)
+        return Box(self.box.x + sizes.left(self.node),
+                   top + position * (sizes.chip + CHIP_GAP), sizes.room(self.node),
+                   sizes.chip)
 
 
 @dataclass(slots=True)
