@@ -128,7 +128,7 @@ def measure(run: Run) -> None:
     net.set_pod_routes(True)
     for repeat in range(1, run.repeats + 1):
         for mode in run[MODES]:
-            net.set_ipip_mode(mode)
+            net.set_mode(mode, encapsulation=ENCAPSULATION)
             for phase in PHASES:
                 trial = Trial({"mode": mode, "phase": phase}, repeat)
                 droppers = {EVERYWHERE: net.fabric, ROUTERS: net.routers}.get(phase, [])

@@ -82,7 +82,9 @@ AS_THEY_ARE, OFF = "as they are", "off"
 DATAGRAMS, BULK = "udp cost", "tcp cost"
 #: seconds of a trial besides its measurements
 _UDP_S, _TCP_S = 0.6, 0.9
-TUNNEL = IPIP.device
+#: what is measured; its name and device in all that follows
+ENCAPSULATION = IPIP
+TUNNEL = ENCAPSULATION.device
 
 
 # --- method
@@ -118,7 +120,7 @@ def measure(run: Run) -> None:
     # Short transfers that are no measurements; their rate is the amount that TCP sends.
     rates: dict[tuple[str, str], float] = {}
     for tunnel, net in nets.items():
-        net.set_ipip_mode(ALWAYS)
+        net.set_mode(ALWAYS, encapsulation=ENCAPSULATION)
         for level in (AS_THEY_ARE, OFF):
             with switched_offloads(net, pair, level):
                 rates[tunnel, level] = iperf.warm_up(net[source.name], net[destination.name])
@@ -134,7 +136,8 @@ def measure(run: Run) -> None:
             return packet_cost.segments(client, server, duration=run.duration,
                                         rate=rates[tunnel, level])
 
-        with conditions(net, trial.text("mode"), pair, pod_routes=False) as observed, \
+        with conditions(net, trial.text("mode"), pair, pod_routes=False,
+                        encapsulation=ENCAPSULATION) as observed, \
                 switched_offloads(net, pair, level) as switched:
             run.measure(DATAGRAMS if size else BULK, trial, take, observed={
                 "encapsulated": observed.encapsulated, "offloads_off": switched})
@@ -359,7 +362,8 @@ def caveats(run: Run) -> Iterator[str]:
     devices = {str(reading.seen.get("offloads_off") or "") for reading in run.log.readings} - {""}
     for switched in sorted(devices):
         yield f"Offloads off means tso, gso and gro, switched off on {switched} for the trial."
-    if any(reading.setting["tunnel"] == "ebpf" for reading in run.log.readings):
+    tunnels = {reading.setting["tunnel"] for reading in run.log.readings}
+    if ENCAPSULATION is IPIP and "ebpf" in tunnels:
         yield (f"The eBPF {TUNNEL} makes a copy of each packet's descriptor, so that captures on"
                f" {TUNNEL} see it; its cost is in these numbers, and the kernel's module does"
                " without.")

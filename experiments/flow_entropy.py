@@ -32,6 +32,7 @@ try:
 
     requirements.require_python()
 
+    from calico_mn.calico.encapsulation import IPIP
     from calico_mn.experiment import options
     from calico_mn.experiment.frame import Experiment, Repetitions
     from calico_mn.experiment.options import int_between
@@ -41,9 +42,11 @@ except ImportError as missing:
 experiment = Experiment(__file__, __doc__, topology="two-paths.yaml",
                         full=Repetitions(5, duration=1), quick=Repetitions(1, duration=1))
 
+#: what hides the flows' ports
+ENCAPSULATION = IPIP
 NEVER = "Never"
 MODES = experiment.factor("--modes", options.mode_list, ("Always", NEVER), "MODE[,MODE...]",
-                          "IPIP modes to compare (default: Always,Never)")
+                          f"{ENCAPSULATION} modes to compare (default: Always,Never)")
 FLOWS = experiment.factor("--flows", int_between(20, 5000), 200, "N",
                           "flows of a trial (default: 200)")
 
@@ -143,7 +146,8 @@ def measure(run: Run) -> None:
             if trial["hashes"] == FORGOTTEN:
                 stack.enter_context(net.forgetting_flow_hashes())
             observed = stack.enter_context(conditions(
-                net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES))
+                net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES,
+                encapsulation=ENCAPSULATION))
             server = net[destination.name]
             assert isinstance(server, Pod)
             counted = flows(net[source.name], server, net[router.router], router.devices,

@@ -139,7 +139,8 @@ def measure(run: Run) -> None:
     see_who_reaches_whom(run, design)
     design.rates = {
         key: warm_up(net, design.pairs, run[MODES], lambda mode, pair: needs_pod_routes(
-            run, design, mode, pair)) for key, net in design.nets.items()}
+            run, design, mode, pair), encapsulation=ENCAPSULATION)
+        for key, net in design.nets.items()}
     design.settings = tuple(settings(run, design))
     run.trials(design.settings, lambda trial: read(run, design, trial),
                readings=lambda _: instruments(run), name=lambda trial: name(design, trial),
@@ -191,7 +192,7 @@ def see_who_reaches_whom(run: Run, design: Design) -> None:
     for mode in run[MODES]:
         pairs = [pair for pair in paths.ordered_pairs(design.pods)
                  if not run.log.find("ping", reaching(design, mode, pair))]
-        design.net.set_ipip_mode(mode)
+        design.net.set_mode(mode, encapsulation=ENCAPSULATION)
         for reached in reachability.matrix(design.net, pairs) if pairs else ():
             run.log.add("ping", reaching(design, mode, reached.pair), reached.measurement)
             run.step(f"{mode}: who reaches whom", _PAIR_S)
@@ -253,7 +254,8 @@ def read(run: Run, design: Design, trial: Trial) -> None:
         return tcp.segments(net, pair)
 
     with switched_offloads(run, design, trial, net, pair), conditions(
-            net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES) as observed:
+            net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES,
+            encapsulation=ENCAPSULATION) as observed:
         for instrument, factors in instruments(run):
             run.measure(
                 instrument, trial, lambda: take(instrument, int(str(factors.get("size", 0)))),  # noqa: B023

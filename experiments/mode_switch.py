@@ -30,6 +30,7 @@ try:
 
     requirements.require_python()
 
+    from calico_mn.calico.encapsulation import IPIP
     from calico_mn.experiment import options
     from calico_mn.experiment.frame import Experiment, Repetitions
     from calico_mn.experiment.options import choice_list, int_list, positive_int
@@ -39,12 +40,14 @@ except ImportError as missing:
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
                         full=Repetitions(5, duration=0.5), quick=Repetitions(1, duration=0.1))
 
+#: whose mode changes
+ENCAPSULATION = IPIP
 #: who follows a change: every node, or one while the others stay as they are
 ALL, ONE = "all", "one"
 
 MODES = experiment.factor(
     "--modes", options.mode_list, options.MODES, "MODE[,MODE...]",
-    "change between these IPIP modes, in every order (default: all three)")
+    f"change between these {ENCAPSULATION} modes, in every order (default: all three)")
 RPFILTERS = experiment.factor(
     "--rp-filters", int_list(0, 2), (0, 1, 2), "N[,N...]",
     "the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default: 0,1,2)")
@@ -121,7 +124,7 @@ def measure(run: Run) -> None:
         "pairs": {pair.path: [pair.source.name, pair.destination.name] for pair in near}}
     each = run.duration + before_s(run) + _TRIAL_S
     seconds = len(settings) * run.repeats * each
-    run.heading("Packets lost by a change of IPIP mode", [
+    run.heading(f"Packets lost by a change of {ENCAPSULATION} mode", [
         *heading(run, net),
         ("streams", "; ".join(f"{pair.path}: {pair.source.name} and {pair.destination.name}"
                               for pair in near) + f"; {run[PACKETS]} packets/s each way"),
@@ -138,15 +141,16 @@ def measure(run: Run) -> None:
         net = nets[int(trial.text("rp_filter"))]
         # After the first Always each node has a tunnel device that is up, also where the topology
         # begins with Never.
-        net.set_ipip_mode(EncapsulationMode.ALWAYS)
-        net.set_ipip_mode(trial.text("before"))
+        net.set_mode(EncapsulationMode.ALWAYS, encapsulation=ENCAPSULATION)
+        net.set_mode(trial.text("before"), encapsulation=ENCAPSULATION)
         net.set_pod_routes(NEVER in (trial["before"], trial["after"]))
         counts = {other.name: reverse_path_drops(net, other.name) for other in net.nodes}
         with stream.streams(net, near, rate=run[PACKETS],
                             longest=run.duration + _SPARE_S) as running:
             time.sleep(before_s(run))
             begin = time.monotonic_ns()
-            net.set_ipip_mode(trial.text("after"), node if trial["followers"] == ONE else None)
+            net.set_mode(trial.text("after"), node if trial["followers"] == ONE else None,
+                         ENCAPSULATION)
             changed = time.monotonic_ns()
             time.sleep(run.duration)
             until = time.monotonic_ns()
@@ -301,7 +305,7 @@ def report(run: Run) -> Document:
     outcomes = Outcomes(run.log.readings, plan["node"],
                         (pair[0] for pair in plan["pairs"].values()))
     return document(
-        run, experiment, title="Packets lost by a live change of the IPIP mode",
+        run, experiment, title=f"Packets lost by a live change of the {ENCAPSULATION} mode",
         findings=findings(outcomes, plan["packets_per_s"]),
         tables=[*lasting(outcomes), *moment(outcomes), *filtered(outcomes)],
         figures=[*alone_picture(outcomes), *moment_picture(outcomes)], caveats=caveats(run))
@@ -424,8 +428,9 @@ RULES = {
     0: "no packet is refused",
     1: "a packet is refused if the way back to its sender leaves by another device, so both"
        " directions die where one end tunnels and the other does not",
-    2: "a packet is refused only if it comes in by a device that has no address, as tunl0 has none"
-       " on a node in Never, so what is tunnelled to such a node dies",
+    2: f"a packet is refused only if it comes in by a device that has no address, as"
+       f" {ENCAPSULATION.device} has none on a node in Never, so what is tunnelled to such a node"
+       " dies",
 }
 
 

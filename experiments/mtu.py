@@ -145,7 +145,7 @@ def measure(run: Run) -> None:
         """One combination of MTUs, with ICMP as it is or filtered: a cluster, and all probes."""
         mtus = {name: int(trial.text(name)) for name in MTUS}
         with run.temporary_cluster(changed(run.topology, **mtus)) as net:
-            net.set_ipip_mode("Always")
+            net.set_mode("Always", encapsulation=ENCAPSULATION)
             net.set_filter((source.node, destination.node), FILTERS[trial.text("icmp")])
             for uncut in (False, True):
                 with pod_offloads(net, pair, uncut) as switched:
@@ -384,7 +384,7 @@ def caveats(run: Run, probed: Sequence[Case]) -> Iterator[str]:
         yield (f"Segmentation offloads (tso, gso, gro) were switched off on {switched}, except"
                f" for {UNCUT}: with them, TCP sends packets of up to 64 kB, and no packet that is"
                " seen tells what a wire would carry.")
-    if run.environment["cluster"]["tunnel"] == "ebpf" and any(
+    if ENCAPSULATION is IPIP and run.environment["cluster"]["tunnel"] == "ebpf" and any(
             case.tunnel > case.link - OVERHEAD for case in probed):
         yield (f"{TUNNEL} is the eBPF device. The kernel's ipip module sends an outer packet that"
                " is too large for the link in fragments if it has no DF, and the eBPF device loses"

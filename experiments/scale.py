@@ -96,7 +96,7 @@ def measure(run: Run) -> None:
     The topology's own cluster boots first, and stays: the environment tells of it.
     """
     run.topology = replace(run.topology, pools=tuple(
-        replace(pool, ipip_mode=EncapsulationMode.ALWAYS) for pool in run.topology.pools))
+        ENCAPSULATION.of_pool(pool, EncapsulationMode.ALWAYS) for pool in run.topology.pools))
     nodes, pods = run[NODES], run[PODS]
     check(run.topology, max(nodes), max(pods))
     rest = Rest(_REST_QUICK_S if run.options.quick else _REST_S)

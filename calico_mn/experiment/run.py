@@ -262,7 +262,8 @@ def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_m
     underlay = topology.underlay
     return replace(
         topology, veth_mtu=pod_mtu or topology.veth_mtu,
-        felix=replace(topology.felix, ipip_mtu=tunnel_mtu or topology.ipip_mtu),
+        felix=replace(topology.felix, ipip_mtu=tunnel_mtu or topology.felix.ipip_mtu,
+                      vxlan_mtu=tunnel_mtu or topology.felix.vxlan_mtu),
         underlay=replace(underlay, subnets=tuple(
             replace(subnet, mtu=link_mtu or subnet.mtu,
                     link=Link(rate=rate or subnet.link.rate, delay=subnet.link.delay))

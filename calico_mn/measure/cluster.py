@@ -60,7 +60,7 @@ def change_there_and_back(net: CalicoNet, encapsulation: Encapsulation) -> dict[
     for mode, device in ((EncapsulationMode.NEVER, UPLINK),
                          (EncapsulationMode.ALWAYS, encapsulation.device)):
         start = time.perf_counter()
-        changes = net.set_ipip_mode(mode)
+        changes = net.set_mode(mode, encapsulation=encapsulation)
         times.append(milliseconds_since(start))
         replaced = sum(len(change.routes_replaced) for change in changes)
         for node in net.nodes:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from calico_mn.calico.encapsulation import IPIP, Encapsulation
 from calico_mn.measure import iperf, ping
 from calico_mn.measure.metrics import Value
 from calico_mn.measure.paths import Pair
@@ -75,8 +76,8 @@ class Conditions:
 
 
 @contextmanager
-def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool
-               ) -> Iterator[Conditions]:
+def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool,
+               encapsulation: Encapsulation = IPIP) -> Iterator[Conditions]:
     """Set the mode, and the pods' routes in the fabric if asked for; look before measuring.
 
     The fabric is as the topology says again afterwards. The captures are closed before the
@@ -85,7 +86,7 @@ def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool
     if pod_routes:
         net.set_pod_routes(True)
     try:
-        net.set_ipip_mode(mode)
+        net.set_mode(mode, encapsulation=encapsulation)
         with Wire(net, [pair.source.node]) as wire:
             reachable = ping.answers(net[pair.source.name], pair.destination.ip)
             wire.drain()
@@ -97,7 +98,8 @@ def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool
 
 
 def warm_up(net: CalicoNet, pairs: Mapping[str, Pair], modes: Sequence[str],
-            needs_pod_routes: Callable[[str, Pair], bool]) -> dict[str, float]:
+            needs_pod_routes: Callable[[str, Pair], bool], *,
+            encapsulation: Encapsulation = IPIP) -> dict[str, float]:
     """Send a first, discarded transfer on each path: path class -> its rate in Mbit/s.
 
     It is sent in the first mode that connects the path's pair. A path whose pair no mode connects,
@@ -106,7 +108,8 @@ def warm_up(net: CalicoNet, pairs: Mapping[str, Pair], modes: Sequence[str],
     rates: dict[str, float] = {}
     for path, pair in pairs.items():
         for mode in modes:
-            with conditions(net, mode, pair, pod_routes=needs_pod_routes(mode, pair)) as seen:
+            with conditions(net, mode, pair, pod_routes=needs_pod_routes(mode, pair),
+                            encapsulation=encapsulation) as seen:
                 if seen.reachable:
                     rates[path] = iperf.warm_up(net[pair.source.name], net[pair.destination.name])
                     break
