@@ -10,20 +10,7 @@ from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
 from calico_mn.report.palette import FAINT, SeriesStyle, series_styles
-from calico_mn.report.plots.canvas import (
-    DASHES,
-    LABEL,
-    SMALL,
-    Axes,
-    Sheet,
-    log_ticks,
-    scale,
-    styled,
-    text_height,
-    text_width,
-    wrapped,
-)
-from calico_mn.report.plots.samples import check_finite, check_not_empty, quantile, unit_for
+from calico_mn.report.plots import canvas, samples
 from calico_mn.text import number
 
 #: samples that differ by more than this factor get a logarithmic axis
@@ -53,12 +40,12 @@ class Curve:
     @property
     def label(self) -> str:
         """Its name in the table, in lines."""
-        return wrapped(self.name, _NAMES, LABEL)
+        return canvas.wrapped(self.name, _NAMES, canvas.LABEL)
 
     @property
     def height(self) -> float:
         """Points that it takes in the table."""
-        return text_height(self.label, LABEL) + 1
+        return canvas.text_height(self.label, canvas.LABEL) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +75,7 @@ class _Panel:
             f" ({self.beyond.rstrip('.')})" if self.beyond else "")
 
 
-@styled
+@canvas.styled
 def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequence[Curve], *,
                  note: str = "", caption: str = "") -> Figure:
     """Empirical cumulative distributions, a panel for each path, with their numbers below.
@@ -98,14 +85,14 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
     out. Raises ValueError if none has any.
     """
     curves = [curve for curve in curves if curve.values]
-    check_not_empty(curves, title)
+    samples.check_not_empty(curves, title)
     for curve in curves:
-        check_finite(curve.values, f"{curve.panel}, {curve.name}")
+        samples.check_finite(curve.values, f"{curve.panel}, {curve.name}")
     styles = series_styles(curve.series for curve in curves)
     panels = {label: _panel([curve for curve in curves if curve.panel == label], unit)
               for label in dict.fromkeys(curve.panel for curve in curves)}
     heights = [height for panel in panels.values() for height in (_PLOT, panel.table)]
-    sheet = Sheet(title, heights, note=note, lead=(
+    sheet = canvas.Sheet(title, heights, note=note, lead=(
         "Height: the share of samples that took no longer."
         + (" Solid: unloaded; dashed: under load." if any(c.loaded for c in curves) else "")
         + f" Filled mark: p50, half of the samples; hollow: {_tail(curves)}."))
@@ -121,11 +108,12 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
 
 
 def _panel(curves: Sequence[Curve], unit: str) -> _Panel:
-    factor, larger = unit_for([quantile(curve.values, 0.5) for curve in curves], unit)
+    factor, larger = samples.unit_for(
+        [samples.quantile(curve.values, 0.5) for curve in curves], unit)
     curves = [Curve(curve.panel, curve.series, tuple(factor * value for value in curve.values),
                     curve.loaded) for curve in curves]
     values = [value for curve in curves for value in curve.values]
-    numbers = {curve: (quantile(curve.values, 0.5), quantile(curve.values, 0.99))
+    numbers = {curve: (samples.quantile(curve.values, 0.5), samples.quantile(curve.values, 0.99))
                for curve in curves}
     end = max(p99 for _, p99 in numbers.values()) * _PAST_P99
     past = sum(value > end for value in values)
@@ -138,21 +126,22 @@ def _tail(curves: Sequence[Curve]) -> str:
     return "p99" if min(len(curve.values) for curve in curves) >= _ENOUGH else "p99 or the largest"
 
 
-def _ecdf(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle], label: str) -> None:
+def _ecdf(axes: canvas.Axes, panel: _Panel, styles: Mapping[str, SeriesStyle], label: str) -> None:
     # An axis that leaves samples out ends where it says; else there is some air after the last.
     air = 0.0 if panel.beyond else 1.0
-    scale(axes, f"{label}\n{panel.beyond}".strip())
+    canvas.scale(axes, f"{label}\n{panel.beyond}".strip())
     if panel.low > 0 and panel.end / panel.low > _WIDE:
         axes.set_xscale("log")
         axes.set_xlim(panel.low / 1.15, panel.end * (1 + 0.15 * air))
-        log_ticks(axes.xaxis, panel.low, panel.end)
+        canvas.log_ticks(axes.xaxis, panel.low, panel.end)
     else:
         axes.set_xlim(min(0.0, panel.low * 1.05), panel.end * (1 + 0.06 * air) or 1)
     axes.set_ylim(0, 1.04)
     for curve in panel.curves:
         style = styles[curve.series]
         # Not compress=True: matplotlib 3.11 then gives equal samples the rank of their first.
-        axes.ecdf(curve.values, color=style.colour, linestyle=DASHES if curve.loaded else "-")
+        axes.ecdf(curve.values, color=style.colour,
+                  linestyle=canvas.DASHES if curve.loaded else "-")
         for share, x, hollow in zip((0.5, 0.99), panel.numbers[curve], (False, True), strict=True):
             axes.plot(x, share, style.marker, markersize=6.5, color=style.colour, zorder=4,
                       clip_on=False, markerfacecolor="white" if hollow else style.colour,
@@ -161,7 +150,7 @@ def _ecdf(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle], label: s
     axes.set_yticks((0, 0.5, 0.99), ("0 %", "50 %", "99 %"))
 
 
-def _name(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -> None:
+def _name(axes: canvas.Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -> None:
     """Each series' name beside its curve where there is room; the table below has them all."""
     from matplotlib.cbook import pts_to_poststep
     from matplotlib.path import Path
@@ -176,43 +165,44 @@ def _name(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -> None:
                 and not any(curve.intersects_bbox(box, filled=False) for curve in curves))
 
     for curve in {curve.series: curve for curve in reversed(panel.curves)}.values():
-        width = text_width(curve.series, SMALL) + 8
-        spots = (axes.transData.transform((quantile(curve.values, share), share))
+        width = canvas.text_width(curve.series, canvas.SMALL) + 8
+        spots = (axes.transData.transform((samples.quantile(curve.values, share), share))
                  for share in (0.5, 0.4, 0.62, 0.3, 0.75, 0.2, 0.86, 0.1))
         box = next(filter(is_free, (Bbox.from_bounds(left, y - 6, width, 12) for x, y in spots
                                     for left in (x + 4, x - 4 - width))), None)
         if box:
             taken.append(box)
             axes.annotate(curve.series, (box.x0 + 4, (box.y0 + box.y1) / 2), va="center",
-                          xycoords="figure points", fontsize=SMALL,
+                          xycoords="figure points", fontsize=canvas.SMALL,
                           color=styles[curve.series].text)
 
 
-def _table(axes: Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -> None:
+def _table(axes: canvas.Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -> None:
     """Each curve's line, name, p50 and p99."""
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(panel.table, 0)
     tail = "p99" if _tail(panel.curves) == "p99" else "largest"
-    column = max(_COLUMN, 10 + max(text_width(number(p99), LABEL) for _, p99 in
+    column = max(_COLUMN, 10 + max(canvas.text_width(number(p99), canvas.LABEL) for _, p99 in
                                    panel.numbers.values()))
-    _cells(axes, _HEADS - 2, column, (panel.unit, "p50", tail), FAINT, SMALL)
+    _cells(axes, _HEADS - 2, column, (panel.unit, "p50", tail), FAINT, canvas.SMALL)
     top = _HEADS
     for curve, numbers in panel.numbers.items():
-        style, middle = styles[curve.series], top + LABEL * 0.62
+        style, middle = styles[curve.series], top + canvas.LABEL * 0.62
         axes.plot((0, 0.065), (middle, middle), color=style.colour,
-                  linestyle=DASHES if curve.loaded else "-")
+                  linestyle=canvas.DASHES if curve.loaded else "-")
         axes.plot(0.0325, middle, style.marker, color=style.colour, markersize=6.5,
                   markeredgecolor="white", markeredgewidth=0.8)
-        _cells(axes, top + LABEL, column, (curve.label, *map(number, numbers)), style.text, LABEL)
+        _cells(axes, top + canvas.LABEL, column, (curve.label, *map(number, numbers)), style.text,
+               canvas.LABEL)
         top += curve.height
 
 
-def _cells(axes: Axes, base: float, column: float, texts: Sequence[str], colour: str, size: float
-           ) -> None:
+def _cells(axes: canvas.Axes, base: float, column: float, texts: Sequence[str], colour: str,
+           size: float) -> None:
     """A name, p50 and p99, the first line of each standing on ``base``."""
     for text, x, offset in zip(texts, (0, 1, 1), (_SWATCH, -column, 0), strict=True):
         axes.annotate(text, (x, base), (offset, size * 0.93), fontsize=size, color=colour,
                       xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="top",
                       ha="right" if x else "left", linespacing=1.15,
-                      fontweight="bold" if offset < 0 and size == LABEL else "normal")
+                      fontweight="bold" if offset < 0 and size == canvas.LABEL else "normal")

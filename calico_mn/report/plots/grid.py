@@ -7,24 +7,7 @@ from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
 from calico_mn.report.palette import FAINT, INK, TONES, VERMILION, readable
-from calico_mn.report.plots.canvas import (
-    LABEL,
-    MARGIN,
-    NAMES,
-    SMALL,
-    WIDTH,
-    Axes,
-    Sheet,
-    beside,
-    row_heights,
-    rows,
-    scale,
-    styled,
-    text_height,
-    text_width,
-    wrapped,
-)
-from calico_mn.report.plots.samples import check_finite, check_not_empty
+from calico_mn.report.plots import canvas, samples
 from calico_mn.text import number
 
 #: points; narrower columns cannot be read on a phone: the rest goes below
@@ -36,7 +19,7 @@ _ROW_NAMES, _ROW_NAMES_MOST = 96.0, 140.0
 Verdict = tuple[str, str]
 
 
-@styled
+@canvas.styled
 def grid(name: str, title: str, row_names: Sequence[str], columns: Sequence[str],
          cells: Mapping[tuple[str, str], Verdict], *, row_heading: str = "",
          column_heading: str = "", note: str = "", caption: str = "") -> Figure:
@@ -45,44 +28,47 @@ def grid(name: str, title: str, row_names: Sequence[str], columns: Sequence[str]
     Columns that find no room beside each other stand in blocks below each other. Raises ValueError
     without a cell, for a cell of no row or column, or for an unknown tone.
     """
-    check_not_empty(cells, title)
+    samples.check_not_empty(cells, title)
     for where, (word, tone) in cells.items():
         if where[0] not in row_names or where[1] not in columns:
             raise ValueError(f"{title}: the cell {where} is in none of the rows and columns")
         if tone not in TONES:
             raise ValueError(f"{title}: {word} has the unknown tone {tone!r}")
     # Headings may stand in several lines, the verdicts in cells had better not.
-    longest = max(*(text_width(part, SMALL, True) for head in columns for part in head.split()),
-                  *(text_width(_signed(verdict), SMALL) for verdict in cells.values()))
-    spare = WIDTH - 2 * MARGIN - 10 - max(_NARROWEST, longest + 8) * len(columns)
+    longest = max(
+        *(canvas.text_width(part, canvas.SMALL, True) for head in columns for part in head.split()),
+        *(canvas.text_width(_signed(verdict), canvas.SMALL) for verdict in cells.values()))
+    spare = canvas.WIDTH - 2 * canvas.MARGIN - 10 - max(_NARROWEST, longest + 8) * len(columns)
     names_room = min(min(_ROW_NAMES_MOST, max(_ROW_NAMES, spare)),
-                     max(text_width(text, LABEL, True) for text in (*row_names, row_heading)))
-    room = WIDTH - 2 * MARGIN - names_room - 10
+                     max(canvas.text_width(text, canvas.LABEL, True)
+                         for text in (*row_names, row_heading)))
+    room = canvas.WIDTH - 2 * canvas.MARGIN - names_room - 10
     most = max(1, int(room / _NARROWEST))
     # As many in each block, so that the last does not stand alone.
     across = -(-len(columns) // -(-len(columns) // most))
     blocks = [columns[n:n + across] for n in range(0, len(columns), across)]
     inside = room / across - 8
-    names = [wrapped(row, names_room, LABEL, bold=True) for row in row_names]
+    names = [canvas.wrapped(row, names_room, canvas.LABEL, bold=True) for row in row_names]
     texts = {(row, head): _text(cells.get((row, head)), inside)
              for row in row_names for head in columns}
-    heights = [max(height, *(text_height(texts[row, head], SMALL) + 8 for head in columns))
-               for row, height in zip(row_names, row_heights(names, 26), strict=True)]
-    sheet = Sheet(title, [sum(heights)] * len(blocks), note=note)
+    heights = [max(height, *(canvas.text_height(texts[row, head], canvas.SMALL) + 8
+                             for head in columns))
+               for row, height in zip(row_names, canvas.row_heights(names, 26), strict=True)]
+    sheet = canvas.Sheet(title, [sum(heights)] * len(blocks), note=note)
     for axes, block in zip(sheet.axes, blocks, strict=True):
-        middles = rows(axes, names, heights, [INK] * len(names))
+        middles = canvas.rows(axes, names, heights, [INK] * len(names))
         _block(axes, block, across, heights, [
             [TONES[cells[row, head][1]][0] if (row, head) in cells else "white" for head in block]
             for row in row_names])
         axes.set_xticks(range(len(block)), [
-            wrapped(head, inside, SMALL, bold=True) for head in block], fontweight="bold",
-            color=INK)
-        axes.annotate(wrapped(row_heading, names_room, SMALL), (0, 1), (-10, 4), ha="right",
-                      xycoords="axes fraction", textcoords="offset points", fontsize=SMALL,
-                      color=FAINT)
+            canvas.wrapped(head, inside, canvas.SMALL, bold=True) for head in block],
+            fontweight="bold", color=INK)
+        axes.annotate(canvas.wrapped(row_heading, names_room, canvas.SMALL), (0, 1), (-10, 4),
+                      ha="right", xycoords="axes fraction", textcoords="offset points",
+                      fontsize=canvas.SMALL, color=FAINT)
         for row, middle in zip(row_names, middles, strict=True):
             for place, head in enumerate(block):
-                axes.text(place, middle, texts[row, head], fontsize=SMALL, ha="center",
+                axes.text(place, middle, texts[row, head], fontsize=canvas.SMALL, ha="center",
                           va="center", linespacing=1.15,
                           color=INK if (row, head) in cells else FAINT)
     sheet.axes[0].set_xlabel(column_heading, loc="left", labelpad=7)
@@ -92,7 +78,7 @@ def grid(name: str, title: str, row_names: Sequence[str], columns: Sequence[str]
     return sheet.finish(name, title, f"{title}. {alt}.", caption)
 
 
-def _block(axes: Axes, block: Sequence[str], across: int, heights: Sequence[float],
+def _block(axes: canvas.Axes, block: Sequence[str], across: int, heights: Sequence[float],
            colours: Sequence[Sequence[str]]) -> None:
     """The cells' backgrounds in axes that have room for so many columns."""
     from matplotlib.colors import ListedColormap
@@ -117,11 +103,11 @@ def _signed(verdict: Verdict) -> str:
 def _text(verdict: Verdict | None, room: float) -> str:
     """A cell's text in lines; a sign that has no room beside the word stands above it."""
     if verdict is None:
-        return wrapped("not tested", room, SMALL)
+        return canvas.wrapped("not tested", room, canvas.SMALL)
     together, sign = _signed(verdict), TONES[verdict[1]][1]
-    if sign and text_width(together, SMALL) > room:
-        return f"{sign}\n{wrapped(verdict[0], room, SMALL)}"
-    return wrapped(together, room, SMALL)
+    if sign and canvas.text_width(together, canvas.SMALL) > room:
+        return f"{sign}\n{canvas.wrapped(verdict[0], room, canvas.SMALL)}"
+    return canvas.wrapped(together, room, canvas.SMALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +125,7 @@ class Losses:
                 f"of {self.sent:,}" if self.sent is not None else "")
 
 
-@styled
+@canvas.styled
 def timeline(name: str, title: str, event: str, cases: Sequence[Losses], *,
              window: tuple[float, float] | None = None, note: str = "",
              caption: str = "") -> Figure:
@@ -148,33 +134,35 @@ def timeline(name: str, title: str, event: str, cases: Sequence[Losses], *,
     ``window`` is the time that was watched, in ms; losses outside it are shown nevertheless.
     A row without losses says so. Raises ValueError without a row.
     """
-    check_not_empty(cases, title)
+    samples.check_not_empty(cases, title)
     for case in cases:
-        check_finite((*case.lost, *(window or ())), case.label)
-    names = [wrapped(case.label, NAMES, LABEL) for case in cases]
-    heights = row_heights(names, 30)
-    sheet = Sheet(title, [sum(heights)], note=note,
-                  lead="A stroke is a lost packet, at the time at which it was sent; the bar"
-                       " reaches from the first to the last.")
+        samples.check_finite((*case.lost, *(window or ())), case.label)
+    names = [canvas.wrapped(case.label, canvas.NAMES, canvas.LABEL) for case in cases]
+    heights = canvas.row_heights(names, 30)
+    sheet = canvas.Sheet(title, [sum(heights)], note=note,
+                         lead="A stroke is a lost packet, at the time at which it was sent; the bar"
+                              " reaches from the first to the last.")
     (axes,) = sheet.axes
-    middles = rows(axes, names, heights, [INK] * len(names), bold=False)
+    middles = canvas.rows(axes, names, heights, [INK] * len(names), bold=False)
     axes.grid(visible=True, axis="y")
-    room = 10 + max(text_width(text, LABEL, bold=True) for case in cases for text in case.in_words)
+    room = 10 + max(canvas.text_width(text, canvas.LABEL, bold=True)
+                    for case in cases for text in case.in_words)
     for case, middle in zip(cases, middles, strict=True):
         if case.lost:
             axes.barh(middle, max(case.lost) - min(case.lost), left=min(case.lost), height=13,
                       color=VERMILION, alpha=0.2, linewidth=0)
-        beside(axes, middle, room, *case.in_words, size=LABEL, bold=bool(case.lost),
-               colour=readable(VERMILION) if case.lost else FAINT)
+        canvas.beside(axes, middle, room, *case.in_words, size=canvas.LABEL, bold=bool(case.lost),
+                      colour=readable(VERMILION) if case.lost else FAINT)
     axes.eventplot([case.lost for case in cases], lineoffsets=middles, linelengths=16,
                    linewidths=1.0, colors=VERMILION)
     times = [time for case in cases for time in case.lost] + [0.0, *(window or ())]
     margin = (max(times) - min(times)) * 0.03 or 1.0
     axes.set_xlim(min(times) - margin, max(times) + margin)
     axes.axvline(0, color=INK, linewidth=1.2)
-    axes.annotate(wrapped(event, 200, SMALL), (0, 1), (-2, 4), ha="left", fontsize=SMALL,
-                  xycoords=axes.get_xaxis_transform(), textcoords="offset points")
-    scale(axes, f"ms since {event}")
+    axes.annotate(canvas.wrapped(event, 200, canvas.SMALL), (0, 1), (-2, 4), ha="left",
+                  fontsize=canvas.SMALL, xycoords=axes.get_xaxis_transform(),
+                  textcoords="offset points")
+    canvas.scale(axes, f"ms since {event}")
     alt = "; ".join(f"{case.label}: {' '.join(case.in_words)}".rstrip() + (
         f" from {number(min(case.lost))} to {number(max(case.lost))} ms" if case.lost else "")
         for case in cases)

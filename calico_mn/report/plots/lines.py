@@ -9,27 +9,7 @@ from dataclasses import dataclass
 from calico_mn.measure import fits
 from calico_mn.report.document import Figure
 from calico_mn.report.palette import FAINT, RULE, SeriesStyle, series_styles
-from calico_mn.report.plots.canvas import (
-    DASHES,
-    LABEL,
-    SMALL,
-    Axes,
-    Sheet,
-    log_ticks,
-    scale,
-    styled,
-    text_height,
-    text_width,
-    wrapped,
-)
-from calico_mn.report.plots.samples import (
-    check_finite,
-    check_not_empty,
-    minus,
-    small_unit_for,
-    tick,
-    unit_for,
-)
+from calico_mn.report.plots import canvas, samples
 from calico_mn.text import number
 
 #: values, or sizes, that differ by more than this factor get a logarithmic axis
@@ -62,7 +42,7 @@ class _Drawn:
     fitted: bool = False
 
 
-@styled
+@canvas.styled
 def lines(name: str, title: str, quantity: str, unit: str, size: str, series: Sequence[Line], *,
           note: str = "", caption: str = "") -> Figure:
     """``quantity`` in ``unit`` over ``size`` ("packet size, bytes"): dots, and through medians.
@@ -72,7 +52,7 @@ def lines(name: str, title: str, quantity: str, unit: str, size: str, series: Se
     return _draw(name, title, quantity, unit, size, series, None, note, caption)
 
 
-@styled
+@canvas.styled
 def growth(name: str, title: str, quantity: str, unit: str, count: str, each: str,
            series: Sequence[Line], *, note: str = "", caption: str = "") -> Figure:
     """``quantity`` over ``count`` ("pods"): dots, and the least squares line with its formula.
@@ -85,24 +65,28 @@ def growth(name: str, title: str, quantity: str, unit: str, count: str, each: st
 def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Sequence[Line],
           each: str | None, note: str, caption: str) -> Figure:
     series = [line for line in series if any(values for _, values in line.points)]
-    check_not_empty(series, title)
+    samples.check_not_empty(series, title)
     for line in series:
-        check_finite((value for x, values in line.points for value in (x, *values)), line.series)
-    factor, larger = unit_for([statistics.median(values) for line in series
-                               for _, values in line.points if values], unit)
+        samples.check_finite((value for x, values in line.points for value in (x, *values)),
+                             line.series)
+    factor, larger = samples.unit_for([statistics.median(values) for line in series
+                                       for _, values in line.points if values], unit)
     drawn = [_drawn(line, factor, larger, each) for line in series]
     styles = series_styles(line.series for line in series)
-    room = min(_LABELS, max(max(text_width(curve.line.series, LABEL, bold=True),
-                                text_width(curve.words, SMALL)) for curve in drawn))
-    labels = [(wrapped(curve.line.series, room, LABEL, bold=True),
-               "\n".join(wrapped(words, room, SMALL) for words in curve.words.split("\n")))
+    room = min(_LABELS, max(max(canvas.text_width(curve.line.series, canvas.LABEL, bold=True),
+                                canvas.text_width(curve.words, canvas.SMALL)) for curve in drawn))
+    labels = [(canvas.wrapped(curve.line.series, room, canvas.LABEL, bold=True),
+               "\n".join(canvas.wrapped(part, room, canvas.SMALL)
+                         for part in curve.words.split("\n")))
               for curve in drawn]
-    heights = [text_height(head, LABEL) + text_height(below, SMALL) + 4 for head, below in labels]
-    sheet = Sheet(title, [max(_HEIGHT, sum(heights))], note=note, right=room + _LEADER, lead=(
-        "A dot is a sample, the line the least squares fit to all of them." if each
-        else "A dot is a sample, the line joins their medians."))
+    heights = [canvas.text_height(head, canvas.LABEL) + canvas.text_height(below, canvas.SMALL) + 4
+               for head, below in labels]
+    sheet = canvas.Sheet(
+        title, [max(_HEIGHT, sum(heights))], note=note, right=room + _LEADER,
+        lead="A dot is a sample, the line the least squares fit to all of them." if each
+        else "A dot is a sample, the line joins their medians.")
     (axes,) = sheet.axes
-    sheet.head(axes, f"{quantity}, {larger}", size=SMALL)
+    sheet.head(axes, f"{quantity}, {larger}", size=canvas.SMALL)
     _scales(axes, drawn, size, logarithms=each is None)
     for curve in drawn:
         _line(axes, curve, styles[curve.line.series])
@@ -115,38 +99,38 @@ def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Se
         style = styles[curve.line.series]
         place = {"xycoords": "axes points", "annotation_clip": False}
         axes.annotate("", curve.through[-1], (frame.width + _LEADER - 2,
-                                            frame.height - top - height / 2),
+                                              frame.height - top - height / 2),
                       xycoords="data", textcoords="axes points", annotation_clip=False,
                       arrowprops={"arrowstyle": "-", "color": style.colour, "linewidth": 0.8,
                                   "shrinkA": 0, "shrinkB": 3})
         corner = frame.width + _LEADER, frame.height - top - 2
-        axes.annotate(head, corner, fontsize=LABEL, fontweight="bold", color=style.text, va="top",
-                      linespacing=1.15, **place)
-        axes.annotate(below, (corner[0], corner[1] - text_height(head, LABEL)), fontsize=SMALL,
-                      color=FAINT, va="top", linespacing=1.15, **place)
+        axes.annotate(head, corner, fontsize=canvas.LABEL, fontweight="bold", color=style.text,
+                      va="top", linespacing=1.15, **place)
+        axes.annotate(below, (corner[0], corner[1] - canvas.text_height(head, canvas.LABEL)),
+                      fontsize=canvas.SMALL, color=FAINT, va="top", linespacing=1.15, **place)
     return sheet.finish(name, title, f"{quantity} in {larger} over {size}. "
                                      f"{'; '.join(map(_in_words, drawn))}.", caption)
 
 
 def _drawn(line: Line, factor: float, unit: str, each: str | None) -> _Drawn:
-    samples = tuple((x, value * factor) for x, values in sorted(line.points) for value in values)
+    dots = tuple((x, value * factor) for x, values in sorted(line.points) for value in values)
     medians = tuple((x, statistics.median(values) * factor)
                     for x, values in sorted(line.points) if values)
     if each is None:
-        return _Drawn(line, samples, medians, f"{number(medians[-1][1])} {unit}")
-    fitted = fits.line(samples)
+        return _Drawn(line, dots, medians, f"{number(medians[-1][1])} {unit}")
+    fitted = fits.line(dots)
     if fitted is None:
-        return _Drawn(line, samples, medians, "one count only: no line to fit")
-    return _Drawn(line, samples, tuple((x, fitted.at(x)) for x in (medians[0][0], medians[-1][0])),
+        return _Drawn(line, dots, medians, "one count only: no line to fit")
+    return _Drawn(line, dots, tuple((x, fitted.at(x)) for x in (medians[0][0], medians[-1][0])),
                   _formula(fitted, unit, each), fitted=True)
 
 
 def _formula(fitted: fits.Line, unit: str, each: str) -> str:
     """The line in words, with R2 where it says something."""
-    factor, small = small_unit_for(fitted.slope, unit)
-    text = (minus(f"{number(fitted.intercept)} {unit}")
-            + f"\n{'+' if fitted.slope >= 0 else minus('-')} {number(abs(fitted.slope) * factor)}"
-            f" {small} per {each}")
+    factor, small = samples.small_unit_for(fitted.slope, unit)
+    text = (samples.minus(f"{number(fitted.intercept)} {unit}")
+            + f"\n{'+' if fitted.slope >= 0 else samples.minus('-')} "
+            f"{number(abs(fitted.slope) * factor)} {small} per {each}")
     return text if fitted.r2 is None else f"{text}\nR\u00b2 = {fitted.r2:.4f}"
 
 
@@ -155,10 +139,10 @@ def _in_words(curve: _Drawn) -> str:
         first, *rest = curve.words.split("\n")
         return f"{curve.line.series}: {', '.join([' '.join([first, rest[0]]), *rest[1:]])}"
     return f"{curve.line.series}: " + ", ".join(
-        f"{number(y)} at {tick(x)}" for x, y in curve.through)
+        f"{number(y)} at {samples.tick(x)}" for x, y in curve.through)
 
 
-def _scales(axes: Axes, drawn: Sequence[_Drawn], size: str, logarithms: bool) -> None:
+def _scales(axes: canvas.Axes, drawn: Sequence[_Drawn], size: str, logarithms: bool) -> None:
     """Both axes; ``logarithms`` where numbers differ very much."""
     from matplotlib.ticker import MaxNLocator
     ys = [y for curve in drawn for _, y in curve.samples]
@@ -166,11 +150,11 @@ def _scales(axes: Axes, drawn: Sequence[_Drawn], size: str, logarithms: bool) ->
     if logarithms and min(ys) > 0 and max(ys) / min(ys) > _LONG:
         axes.set_yscale("log")
         axes.set_ylim(min(ys) / 1.3, max(ys) * 1.3)
-        log_ticks(axes.yaxis, min(ys), max(ys))
+        canvas.log_ticks(axes.yaxis, min(ys), max(ys))
     else:
         axes.set_ylim(min(0.0, min(ys) * 1.08), max(0.0, max(ys) * 1.08) or 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(lambda value, _: tick(value))
+        axes.yaxis.set_major_formatter(lambda value, _: samples.tick(value))
     if logarithms and xs[0] > 0 and xs[-1] / xs[0] >= _SIZES_LONG:
         axes.set_xscale("log")
         axes.set_xlim(xs[0] / 1.12, xs[-1] * 1.12)
@@ -178,26 +162,26 @@ def _scales(axes: Axes, drawn: Sequence[_Drawn], size: str, logarithms: bool) ->
         margin = (xs[-1] - xs[0]) * 0.05 or abs(xs[0]) * 0.5 or 1
         axes.set_xlim(xs[0] - margin, xs[-1] + margin)
     axes.minorticks_off()
-    scale(axes, size)
+    canvas.scale(axes, size)
     if logarithms or len(xs) <= 6:
         axes.set_xticks(_with_room(axes, xs))
 
 
-def _with_room(axes: Axes, xs: Sequence[float]) -> list[float]:
+def _with_room(axes: canvas.Axes, xs: Sequence[float]) -> list[float]:
     """Those of the sizes whose numbers have room beside each other, the first always."""
     shares = axes.transAxes.inverted().transform(axes.transData.transform([(x, 1) for x in xs]))
     shown, right = [], -1.0
     for x, (share, _) in zip(xs, shares, strict=True):
-        half = (text_width(tick(x), SMALL) / 2 + 4) / 200
+        half = (canvas.text_width(samples.tick(x), canvas.SMALL) / 2 + 4) / 200
         if share - half >= right:
             shown.append(x)
             right = share + half
     return shown
 
 
-def _line(axes: Axes, curve: _Drawn, style: SeriesStyle) -> None:
+def _line(axes: canvas.Axes, curve: _Drawn, style: SeriesStyle) -> None:
     xs, ys = zip(*curve.through, strict=True)
-    axes.plot(xs, ys, color=style.colour, linestyle=DASHES if curve.line.dashed else "-")
+    axes.plot(xs, ys, color=style.colour, linestyle=canvas.DASHES if curve.line.dashed else "-")
     xs, ys = zip(*curve.samples, strict=True)
     axes.plot(xs, ys, style.marker, color=style.colour, markersize=5, clip_on=False,
               markerfacecolor="white" if curve.line.dashed else style.colour,

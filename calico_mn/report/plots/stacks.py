@@ -8,23 +8,7 @@ from typing import Any
 
 from calico_mn.report.document import Figure
 from calico_mn.report.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, lighten
-from calico_mn.report.plots.canvas import (
-    HEAD,
-    LABEL,
-    NAMES,
-    SMALL,
-    Axes,
-    Sheet,
-    base_line,
-    beside,
-    row_heights,
-    rows,
-    scale,
-    styled,
-    text_width,
-    wrapped,
-)
-from calico_mn.report.plots.samples import check_finite, check_not_empty, unit_for
+from calico_mn.report.plots import canvas, samples
 from calico_mn.text import number
 
 _COLOURS = (SKY, ORANGE, GREEN, PURPLE, GREY, BLUE, VERMILION)
@@ -46,7 +30,7 @@ class Stack:
         return sum(value for _, value in self.parts)
 
 
-@styled
+@canvas.styled
 def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack], *,
            note: str = "", caption: str = "") -> Figure:
     """Stacked bars of ``quantity`` in ``unit``, their sums at the right.
@@ -54,13 +38,13 @@ def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack
     Raises ValueError without a bar, or for a part that is negative.
     """
     bars = _usable(bars, title)
-    factor, larger = unit_for([bar.sum for bar in bars], unit)
+    factor, larger = samples.unit_for([bar.sum for bar in bars], unit)
     return _draw(name, title, quantity, larger, [Stack(
         bar.label, tuple((part, value * factor) for part, value in bar.parts),
         tuple(total * factor for total in bar.totals)) for bar in bars], note, caption)
 
 
-@styled
+@canvas.styled
 def shares(name: str, title: str, quantity: str, bars: Sequence[Stack], *, note: str = "",
            caption: str = "") -> Figure:
     """The same as percent of each bar's sum; a bar whose sum is 0 is shown empty.
@@ -74,13 +58,13 @@ def shares(name: str, title: str, quantity: str, bars: Sequence[Stack], *, note:
 
 def _usable(bars: Sequence[Stack], title: str) -> Sequence[Stack]:
     bars = [bar for bar in bars if bar.parts]
-    check_not_empty(bars, title)
+    samples.check_not_empty(bars, title)
     for bar in bars:
         for part, value in bar.parts:
-            check_finite((value,), f"{bar.label}, {part}")
+            samples.check_finite((value,), f"{bar.label}, {part}")
             if value < 0:
                 raise ValueError(f"{bar.label}, {part}: {value} cannot be part of a sum's bar")
-        check_finite(bar.totals, bar.label)
+        samples.check_finite(bar.totals, bar.label)
     return bars
 
 
@@ -89,26 +73,27 @@ def _draw(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack]
     from matplotlib.patches import Patch
     parts = list(dict.fromkeys(part for bar in bars for part, _ in bar.parts))
     fills = {part: _fill(n) for n, part in enumerate(parts)}
-    names = [wrapped(bar.label, NAMES, LABEL, bold=True) for bar in bars]
-    heights = row_heights(names, _ROW)
-    sheet = Sheet(title, [sum(heights)], note=note,
-                  lead="A dot is the sum in one sample." if any(bar.totals for bar in bars) else "",
-                  key=[Patch(label=part, **fill) for part, fill in fills.items()])
+    names = [canvas.wrapped(bar.label, canvas.NAMES, canvas.LABEL, bold=True) for bar in bars]
+    heights = canvas.row_heights(names, _ROW)
+    sheet = canvas.Sheet(title, [sum(heights)], note=note,
+                         lead="A dot is the sum in one sample." if any(
+                             bar.totals for bar in bars) else "",
+                         key=[Patch(label=part, **fill) for part, fill in fills.items()])
     (axes,) = sheet.axes
-    middles = rows(axes, names, heights, [INK] * len(bars))
+    middles = canvas.rows(axes, names, heights, [INK] * len(bars))
     sums = [number(bar.sum) for bar in bars]
     if unit != "%":
         sheet.head(axes, "", f"sum, {unit}")
-    room = 10 + max(text_width(text, HEAD, bold=True) for text in sums)
+    room = 10 + max(canvas.text_width(text, canvas.HEAD, bold=True) for text in sums)
     for bar, text, middle in zip(bars, sums, middles, strict=True):
-        beside(axes, middle, room, "" if unit == "%" else text)
+        canvas.beside(axes, middle, room, "" if unit == "%" else text)
         if bar.totals:
             axes.plot(bar.totals, [middle + _BAR / 2 + 2] * len(bar.totals), "o", markersize=4,
                       color=INK, markeredgecolor="white", markeredgewidth=0.5, clip_on=False)
     longest = max(max(bar.sum, *bar.totals, 0.0) for bar in bars)
     axes.set_xlim(0, 100 if unit == "%" else longest * 1.04 or 1)
-    base_line(axes)
-    scale(axes, f"{quantity}, {unit}")
+    canvas.base_line(axes)
+    canvas.scale(axes, f"{quantity}, {unit}")
     sheet.settle()
     for bar, middle in zip(bars, middles, strict=True):
         _bar(axes, bar, middle, fills)
@@ -123,7 +108,7 @@ def _fill(place: int) -> Mapping[str, Any]:
             "hatch": _HATCHES[place % len(_HATCHES)], "linewidth": 0.0}
 
 
-def _bar(axes: Axes, bar: Stack, middle: float, fills: Mapping[str, Mapping[str, Any]]
+def _bar(axes: canvas.Axes, bar: Stack, middle: float, fills: Mapping[str, Mapping[str, Any]]
          ) -> None:
     start, points = 0.0, axes.bbox.width / axes.get_xlim()[1]
     for part, value in bar.parts:
@@ -131,6 +116,6 @@ def _bar(axes: Axes, bar: Stack, middle: float, fills: Mapping[str, Mapping[str,
         start += value
         axes.vlines(start, middle - _BAR / 2, middle + _BAR / 2, color="white", linewidth=1.2)
         text = number(value)
-        if text_width(text, SMALL) + 8 < value * points:
-            axes.bar_label(drawn, [text], label_type="center", fontsize=SMALL, bbox={
+        if canvas.text_width(text, canvas.SMALL) + 8 < value * points:
+            axes.bar_label(drawn, [text], label_type="center", fontsize=canvas.SMALL, bbox={
                 "boxstyle": "round,pad=0.12", "facecolor": "white", "alpha": 0.75, "linewidth": 0})
