@@ -49,7 +49,6 @@ if __name__ == "__main__":
 # What follows takes long to import.
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import IPIP
@@ -58,10 +57,9 @@ from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Run
 from calico_mn.measure import fits, iperf, packet_cost, paths, udp
-from calico_mn.measure import offloads as device_offloads
 from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.offloads import pair_offloads
 from calico_mn.measure.packet_cost import MACHINE_PACKET, PROGRAMS_PACKET
-from calico_mn.measure.paths import Pair
 from calico_mn.measure.readings import Reading
 from calico_mn.measure.statistics import (
     MORE,
@@ -122,7 +120,7 @@ def measure(run: Run) -> None:
     for tunnel, net in nets.items():
         net.set_mode(ALWAYS, encapsulation=ENCAPSULATION)
         for level in (AS_THEY_ARE, OFF):
-            with switched_offloads(net, pair, level):
+            with pair_offloads(net, pair, off=level == OFF):
                 rates[tunnel, level] = iperf.warm_up(net[source.name], net[destination.name])
 
     def read(trial: Trial) -> None:
@@ -138,9 +136,10 @@ def measure(run: Run) -> None:
 
         with conditions(net, trial.text("mode"), pair, pod_routes=False,
                         encapsulation=ENCAPSULATION) as observed, \
-                switched_offloads(net, pair, level) as switched:
+                pair_offloads(net, pair, off=level == OFF) as switched:
             run.measure(DATAGRAMS if size else BULK, trial, take, observed={
-                "encapsulated": observed.encapsulated, "offloads_off": switched})
+                "encapsulated": observed.encapsulated,
+                "offloads_off": ", ".join(map(str, switched))})
 
     run.trials(
         settings, read,
@@ -162,17 +161,6 @@ def clusters(run: Run) -> dict[str, CalicoNet]:
         except UnsupportedError:
             continue
     return nets
-
-
-@contextmanager
-def switched_offloads(net: CalicoNet, pair: Pair, level: str) -> Iterator[str]:
-    """Offloads of both pods and nodes as they are, or off; which devices were switched."""
-    if level == AS_THEY_ARE:
-        yield ""
-        return
-    names = [name for end in (pair.source, pair.destination) for name in (end.name, end.node)]
-    with device_offloads.offloads(net, names, enabled=False) as switched:
-        yield ", ".join(f"{device.device} of {device.node}" for device in switched)
 
 
 def what(size: int, offloads: Value) -> str:

@@ -69,7 +69,6 @@ if __name__ == "__main__":
 
 # What follows takes long to import.
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -80,7 +79,6 @@ from calico_mn.experiment.run import Named, Run
 from calico_mn.measure import (
     connections,
     iperf,
-    offloads,
     paths,
     physics,
     ping,
@@ -89,6 +87,7 @@ from calico_mn.measure import (
     udp,
 )
 from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.offloads import Switched, pair_offloads
 from calico_mn.measure.paths import Endpoint, Pair
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial, warm_up
 from calico_mn.report import (
@@ -125,7 +124,7 @@ class Design:
     limits: dict[tuple[ClusterKey, str], physics.PathLimit]
     rates: dict[ClusterKey, Mapping[str, float]] = field(default_factory=dict)
     settings: tuple[dict[str, Value], ...] = ()
-    switched: dict[tuple[str, str], offloads.Switched] = field(default_factory=dict)
+    switched: dict[tuple[str, str], Switched] = field(default_factory=dict)
 
     @property
     def net(self) -> CalicoNet:
@@ -253,27 +252,16 @@ def read(run: Run, design: Design, trial: Trial) -> None:
                 return connections.rate(client, server, duration=short(run))
         return tcp.segments(net, pair)
 
-    with switched_offloads(run, design, trial, net, pair), conditions(
+    with pair_offloads(net, pair, off=trial["offloads"] == "off") as switched, conditions(
             net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES,
             encapsulation=ENCAPSULATION) as observed:
+        if switched:
+            design.switched.update(((device.node, device.device), device) for device in switched)
+            run.notes["offloads_changed"] = [asdict(device) for device in design.switched.values()]
         for instrument, factors in instruments(run):
             run.measure(
                 instrument, trial, lambda: take(instrument, int(str(factors.get("size", 0)))),  # noqa: B023
                 factors=factors, observed={"encapsulated": observed.encapsulated})
-
-
-@contextmanager
-def switched_offloads(run: Run, design: Design, trial: Trial, net: CalicoNet, pair: Pair
-                      ) -> Iterator[None]:
-    """The offloads that the trial asks for; those of the machine are on."""
-    if trial["offloads"] == "on":
-        yield
-        return
-    names = {name for end in (pair.source, pair.destination) for name in (end.name, end.node)}
-    with offloads.offloads(net, sorted(names), False) as switched:
-        design.switched.update(((device.node, device.device), device) for device in switched)
-        run.notes["offloads_changed"] = [asdict(device) for device in design.switched.values()]
-        yield
 
 
 def trial_seconds(run: Run, design: Design, place: tuple[ClusterKey, str]) -> float:

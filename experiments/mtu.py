@@ -57,15 +57,15 @@ if __name__ == "__main__":
 
 # What follows takes long to import.
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Run, changed
-from calico_mn.measure import cluster, offloads, path_mtu, paths
+from calico_mn.measure import cluster, path_mtu, paths
 from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.offloads import Switched, pair_offloads
 from calico_mn.measure.path_mtu import (
     FRAGMENTS,
     HANGS,
@@ -77,7 +77,6 @@ from calico_mn.measure.path_mtu import (
     WORKS,
     Probe,
 )
-from calico_mn.measure.paths import Pair
 from calico_mn.measure.readings import Reading
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.trials import Trial, factorial
@@ -148,32 +147,23 @@ def measure(run: Run) -> None:
             net.set_mode("Always", encapsulation=ENCAPSULATION)
             net.set_filter((source.node, destination.node), FILTERS[trial.text("icmp")])
             for uncut in (False, True):
-                with pod_offloads(net, pair, uncut) as switched:
+                with pair_offloads(net, pair, off=not uncut, nodes=False) as switched:
                     for probe in (probe for probe in PROBES if probe.uncut is uncut):
                         run.measure("probe", trial, lambda: send(net, probe, trial, switched),  # noqa: B023
                                     factors={"probe": probe.name})
 
-    def send(net: CalicoNet, probe: Probe, trial: Trial, switched: str) -> Measurement:
+    def send(net: CalicoNet, probe: Probe, trial: Trial,
+             switched: tuple[Switched, ...]) -> Measurement:
         seen = path_mtu.look(net, pair, probe, pod_mtu=int(trial.text("pod_mtu")),
                              patience=run.duration)
-        return replace(seen.measurement, seen={"offloads_off": switched})
+        return replace(seen.measurement, seen={
+            "offloads_off": ", ".join(map(str, switched))})
 
     run.trials(settings, send_all,
                readings=lambda _: [("probe", {"probe": probe.name}) for probe in PROBES],
                seconds=lambda _: each,
                doing=lambda trial: f"pods {trial['pod_mtu']}, {TUNNEL} {trial['tunnel_mtu']}, links"
                                    f" {trial['link_mtu']}, ICMP {trial['icmp']}")
-
-
-@contextmanager
-def pod_offloads(net: CalicoNet, pair: Pair, enabled: bool) -> Iterator[str]:
-    """The pods' segmentation offloads as they are, or off; which devices were switched."""
-    if enabled:
-        yield ""
-        return
-    names = (pair.source.name, pair.destination.name)
-    with offloads.offloads(net, names, enabled=False) as switched:
-        yield ", ".join(f"{device.device} of {device.node}" for device in switched)
 
 
 # --- cases

@@ -14,13 +14,14 @@ Which single features an ethtool name stands for is the kernel's to say
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel import facts
+from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, ending, run
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class Switched:
     changed: Mapping[str, bool]
     refused: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.device} of {self.node}"
+
 
 @contextmanager
 def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
@@ -83,6 +87,16 @@ def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
                 stack.callback(_restore, host, device, before)
                 done.append(_switch(host, device, before, wanted, enabled))
         yield tuple(done)
+
+
+@contextmanager
+def pair_offloads(net: CalicoNet, pair: Pair, *, off: bool, nodes: bool = True
+                  ) -> Iterator[tuple[Switched, ...]]:
+    """Those of a pair's pods, and of their ``nodes``: switched off, or left as they are."""
+    names = dict.fromkeys(name for end in (pair.source, pair.destination)
+                          for name in ((end.name, end.node) if nodes else (end.name,)))
+    with offloads(net, names, False) if off else nullcontext(()) as switched:
+        yield switched
 
 
 def parse(output: str) -> dict[str, Feature]:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,13 +25,10 @@ from calico_mn.measure.metrics import Measurement, Value, known_metrics
 #: measures, all that is known at its end, and the topology that was emulated
 READINGS, RECORD, SUMMARY, TOPOLOGY = (
     "results.jsonl", "run.json", "summary.json", "topology.yaml")
-
 #: of results.jsonl, run.json and summary.json together; docs/results.md describes it
 FORMAT = 2
-
 #: what is read at most, in bytes: of results.jsonl, and of run.json or summary.json
 MOST_READINGS, MOST_ABOUT = 512_000_000, 32_000_000
-
 _Key = tuple[str, int, tuple[tuple[str, Value], ...]]
 
 
@@ -52,24 +50,22 @@ class Reading:
 
 
 def _factor(name: str) -> property:
-    return property(lambda sample: str(sample.reading.setting.get(name, "")),
-                    doc=f"The reading's {name}, empty where it has none.")
+    return property(lambda sample: str(sample.reading.setting.get(name, "")))
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measured value of a reading: a tidy row. The unit is that of its metric.
+    """One measured value of a reading: a tidy row.
 
     ``path`` is the path class, ``source`` and ``destination`` are pods as ``namespace/name``,
-    ``tunnel`` is the tunnel back end.
+    ``tunnel`` is the tunnel back end; each is empty where the reading has none.
     """
 
     metric: str
     value: Value
     reading: Reading
-
-    repeat = property(lambda self: self.reading.repeat, doc="As of the reading.")
-    order = property(lambda self: self.reading.order, doc="As of the reading.")
+    repeat = property(lambda self: self.reading.repeat)
+    order = property(lambda self: self.reading.order)
     mode = _factor("mode")
     path = _factor("path")
     source = _factor("source")
@@ -110,6 +106,10 @@ def samples(readings: Sequence[Reading]) -> tuple[Sample, ...]:
     """Every value of every reading, in the order in which they were taken."""
     return tuple(Sample(metric, value, reading) for reading in readings
                  for metric, value in reading.values.items())
+
+
+def _key(instrument: str, setting: Mapping[str, Value], repeat: int) -> _Key:
+    return instrument, repeat, tuple(sorted(setting.items()))
 
 
 class ReadingLog:
@@ -189,27 +189,22 @@ def _opened(path: Path, resume: bool) -> TextIO:
         if not resume:
             raise
         raise CalicoMnError(f"{path}: cannot be gone on with: {error.strerror}") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise CalicoMnError(f"{path}: its run is still going on") from None
-    except OSError:
-        pass  # a file system that has no locks
+    with suppress(OSError):  # a file system that has no locks
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise CalicoMnError(f"{path}: its run is still going on") from None
     return file
 
 
 def load_readings(path: Path) -> tuple[Reading, ...]:
     """Read a file of readings.
 
-    A last line that was torn by a crash is left out. Raises CalicoMnError, with the line's
-    number, for anything else that is not a reading, and for a later format.
+    A last line that was torn by a crash is left out. Raises CalicoMnError, with the line's number,
+    for anything else that is not a reading, and for a later format.
     """
     return _read(path)[1]
-
-
-def _key(instrument: str, setting: Mapping[str, Value], repeat: int) -> _Key:
-    return instrument, repeat, tuple(sorted(setting.items()))
 
 
 def _read(path: Path) -> tuple[str, tuple[Reading, ...], int]:
@@ -220,8 +215,8 @@ def _read(path: Path) -> tuple[str, tuple[Reading, ...], int]:
         whole = data.rfind(b"\n") + 1
         lines = data[:whole].decode("utf-8").split("\n")[:-1]
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        raise CalicoMnError(f"{path}: cannot be read: {why or error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise CalicoMnError(f"{path}: cannot be read: {why}") from error
     if not lines:
         raise CalicoMnError(f"{path}: holds nothing: the run ended before its first reading")
     return _header(path, lines[0]), tuple(_readings(path, lines[1:])), whole
