@@ -67,7 +67,7 @@ def command(*arguments):
 def run(*arguments, **options):
     """Run the experiment to its end; its output as text."""
     return subprocess.run(command(*arguments), capture_output=True, text=True,
-                          timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL, **options)
+                          timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL, **options)
 
 
 def key_of(reading):

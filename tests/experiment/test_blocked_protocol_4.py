@@ -59,7 +59,7 @@ NOTHING = {"rack-a": 0, "rack-b": 0, "r1": 0}
 
 def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL)
+                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.root
 
 def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL)
+                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

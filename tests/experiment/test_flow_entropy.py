@@ -29,7 +29,7 @@ EVERY = list(product(("Always", "Never"), POLICIES, (KEPT, FORGOTTEN)))
 
 def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL)
+                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("cell", EVERY, ids=str)

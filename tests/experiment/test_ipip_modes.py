@@ -199,7 +199,7 @@ def test_terminal_says_what_ran_and_what_it_means(finished):
 
 def test_path_classes_that_a_topology_lacks_are_left_out_and_said(tmp_path):
     done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never,Always",
-               "--topology", topology(tmp_path, a="node31", b="node32"),
+               "--packet-sizes", 1400, "--topology", topology(tmp_path, a="node31", b="node32"),
                "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert {row["path"] for row in results.load(tmp_path / "out").rows} == {"same-subnet"}
@@ -208,8 +208,8 @@ def test_path_classes_that_a_topology_lacks_are_left_out_and_said(tmp_path):
 
 def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path):
     done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never,Always",
-               "--topology", topology(tmp_path, rate="50Mbit", a="node31", b="node32"),
-               "--output", tmp_path / "out")
+               "--packet-sizes", 1400, "--output", tmp_path / "out",
+               "--topology", topology(tmp_path, rate="50Mbit", a="node31", b="node32"))
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "summary.json").read_text())
     (limit,) = record["plan"]["limits"]
@@ -290,8 +290,8 @@ def test_one_pod_is_too_few(tmp_path):
 
 def test_streams_that_vary_are_places_of_their_own(tmp_path):
     done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never", "--streams",
-               "1,2", "--topology", topology(tmp_path, a="node31", b="node32"),
-               "--output", tmp_path / "out")
+               "1,2", "--packet-sizes", 1400, "--output", tmp_path / "out",
+               "--topology", topology(tmp_path, a="node31", b="node32"))
     assert done.returncode == 0, done.stderr
     trials = [row for row in results.load(tmp_path / "out").rows if row["metric"] == "throughput"]
     assert sorted(row["streams"] for row in trials) == [1, 2]

@@ -40,7 +40,7 @@ DEAD = {
 
 def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL)
+                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
 
 
 def streams(directory):

@@ -39,7 +39,7 @@ NAMES = tuple(probe.name for probe in PROBES)
 
 def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL)
+                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
 
 
 # --- from what was seen to a word

@@ -23,7 +23,7 @@ RACKS = load_topology(ROOT / "topologies" / "two-paths.yaml")
 
 def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=120 * SLOWNESS, stdin=subprocess.DEVNULL)
+                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize(("nodes", "pods", "routes"), [
