@@ -1,8 +1,15 @@
-"""CalicoNet: the cluster as a Mininet.
+"""CalicoNet: the cluster as a Mininet, in which every change begins.
 
-Holds the bookkeeping (:class:`calico_mn.calico.cluster.Cluster`), the route engine and the
-runtime together, and gives each namespace its Mininet node. How routes look and how they are
-written is decided elsewhere.
+In go a topology and what is asked of the cluster; out come Mininet's nodes, and the deltas::
+
+    set_mode(), add_pod() ... --> cluster (Calico's books) --announce--> route engine
+                                     |                                        |
+                                     +---> states of namespaces <---tables----+
+                                                   |
+                                     runtime.writer.apply() --> kernel
+
+What belongs together is a component: ``membership`` (pods and nodes that come and go),
+``filters``, ``multipath`` and ``verifier``.
 """
 
 from __future__ import annotations
@@ -105,9 +112,9 @@ class CalicoNet(LightMininet):
         """
         limit = None if self._raise_neighbour_limit else neighbour_quota.warning(
             neighbour_entries(self.topology))
-        runtime = self._runtime
-        lacking = (f"IPIP mode Never only, since {runtime.tunnel.reason}"
-                   if runtime is not None and isinstance(runtime.tunnel, NoTunnel) else None)
+        tunnel = self._runtime and self._runtime.tunnel
+        lacking = (f"IPIP mode Never only, since {tunnel.reason}"
+                   if isinstance(tunnel, NoTunnel) else None)
         return tuple(text for text in (limit, lacking) if text)
 
     def build(self) -> None:
@@ -116,7 +123,7 @@ class CalicoNet(LightMininet):
 
     def start(self) -> None:
         """Boot the cluster. On any failure nothing is left behind. A stopped one stays stopped."""
-        if self._runtime is not None and self.runtime.is_open:
+        if self._runtime and self.runtime.is_open:
             return
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
@@ -134,11 +141,10 @@ class CalicoNet(LightMininet):
         self.built = True
 
     def _boot(self, runtime: Runtime) -> None:
-        cluster = self.cluster
         # Most of the time is the kernel's, making namespaces: the rest is done meanwhile.
-        pods = plan.pod_states(cluster)
-        runtime.create(pods, {key: e.node for key, e in cluster.endpoints.items()})
-        hosts = plan.host_states(cluster, self.distributor)
+        pods = plan.pod_states(self.cluster)
+        runtime.create(pods, {key: e.node for key, e in self.cluster.endpoints.items()})
+        hosts = plan.host_states(self.cluster, self.distributor)
         runtime.create(hosts)
         self.membership.attach_all()
         runtime.writer.fill([*hosts, *pods])
@@ -209,7 +215,7 @@ class CalicoNet(LightMininet):
             known = ", ".join(EncapsulationMode)
             kind = f"{encapsulation} mode" if encapsulation else "mode"
             raise ClusterError(f"there is no {kind} {mode!r}; modes: {known}") from None
-        tunnel = self._runtime.tunnel if self._runtime else None
+        tunnel = self._runtime and self._runtime.tunnel
         if (isinstance(tunnel, NoTunnel) and wanted is not EncapsulationMode.NEVER
                 and self.cluster.would_use(IPIP, encapsulation)):
             raise UnsupportedError(f"no IPIP mode {wanted} here, since {tunnel.reason}")
