@@ -126,7 +126,7 @@ def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
     Raises UnsupportedError with the reason when this machine does not have it; but ``auto`` is
     none at all then where no tunnel is needed.
     """
-    from calico_mn.kernel.ebpf.backend import EbpfTunnel, reason
+    from calico_mn.kernel.ebpf.tunnel import EbpfTunnel, reason
 
     no_kernel = kernel_reason() if wanted in ("auto", "kernel") else ""
     if no_kernel is None:
