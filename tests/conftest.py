@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("support")
 
 # A time limit for one example fails on a busy machine, or where the first one imports a module.
-settings.register_profile("calico_mn", deadline=None)
+settings.register_profile("calico_mn", deadline=None,
+                          suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("calico_mn")
 
 _TURNS = pytest.StashKey[Any]()

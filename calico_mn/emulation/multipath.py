@@ -12,7 +12,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import Delta
 from calico_mn.emulation.base import LightMininet, Places
 from calico_mn.errors import ClusterError
-from calico_mn.kernel.ebpf import flow_hash
+from calico_mn.kernel.ebpf import program
 from calico_mn.model import MultipathHash
 from calico_mn.state import Namespace
 
@@ -68,16 +68,17 @@ class Multipath:
                     self._clear_flow_hashes(name, False)
 
     def _clear_flow_hashes(self, name: str, clear: bool) -> None:
-        """Let a router's devices clear flow hashes, or keep them; see kernel.ebpf.flow_hash."""
+        """Let a router's devices clear flow hashes, or keep them; see kernel.ebpf.program."""
         runtime = self._net.runtime
         namespace = runtime.namespace(name)
         devices = [device.name for device in runtime.states[name].devices]
         indexes = [namespace.index(device) for device in devices]
-        runtime.inside(name, flow_hash.clear if clear else flow_hash.keep, indexes)
+        runtime.inside(name, program.clear_flow_hashes if clear
+                       else program.keep_flow_hashes, indexes)
         (self._without_flow_hashes.add if clear else self._without_flow_hashes.discard)(name)
-        program = "ingress bpf da forget/flow_hash"
+        hook = "ingress bpf da forget/flow_hash"
         runtime.logs.note(name, [line for device in devices for line in (
-            [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {program}"]
+            [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {hook}"]
             if clear else [f"tc qdisc del dev {device} clsact"])])
         runtime.logs.flush()
 

@@ -29,7 +29,7 @@ _PROTOCOL_NAMES = {number: name for name, number in rt.PROTOCOLS.items()}
 _KIND_NAMES = {number: name for name, number in rt.KINDS.items()}
 _SCOPE_NAMES = {number: name for name, number in rt.SCOPES.items()}
 _TABLE_NAMES = {number: name for name, number in rt.TABLES.items()}
-_DIRECTIONS = {0xFFFFFFF2: "ingress", 0xFFFFFFF3: "egress"}
+_DIRECTIONS = {parent: name for name, parent in rt.DIRECTIONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def qdisc(body: bytes, known: Mapping[int, str]) -> Qdisc | None:
     """A tbf or netem; None for all others. With IEC 64-bit values where they are given."""
     index = struct.unpack_from("=i", body, 4)[0]
     inside = attributes(body[rt.TC_HEADER.size:])
-    kind, options = _text(inside[1]), inside.get(2, b"")
+    kind, options = _text(inside[rt.TCA_KIND]), inside.get(rt.TCA_OPTIONS, b"")
     if kind == "tbf":
         parameters = attributes(options)
         # TCA_TBF_RATE64, only given above 4 GB/s; else rate.rate of TCA_TBF_PARMS.
@@ -211,9 +211,9 @@ def program(body: bytes, known: Mapping[int, str]) -> Program | None:
     """An eBPF classifier on clsact; None for other filters."""
     index, _handle, parent, _info = struct.unpack_from("=iIII", body, 4)
     inside = attributes(body[rt.TC_HEADER.size:])
-    if _text(inside.get(1, b"")) != "bpf" or parent not in _DIRECTIONS:
+    if _text(inside.get(rt.TCA_KIND, b"")) != "bpf" or parent not in _DIRECTIONS:
         return None
-    name = attributes(inside.get(2, b"")).get(7)  # TCA_BPF_NAME
+    name = attributes(inside.get(rt.TCA_OPTIONS, b"")).get(rt.TCA_BPF_NAME)
     return Program(known.get(index, ""), _DIRECTIONS[parent], _text(name)) if name else None
 
 

@@ -1,6 +1,6 @@
 """State objects as rtnetlink messages. Pure: bytes out, nothing is sent here.
 
-Layouts are those of ``include/uapi/linux/{rtnetlink,if_link,if_addr,neighbour,pkt_sched}.h``.
+Layouts are those of :mod:`.rtnetlink`'s header files.
 Devices are named by their index, because a name costs the kernel a search in each message.
 """
 
@@ -38,14 +38,12 @@ NETEM_LIMIT = 100_000
 
 # Left to the driver, veth makes a queue per possible processor: a quarter more boot time.
 _ONE_QUEUE = u32(31, 1) + u32(32, 1)
-_VETH_KIND = text(rt.INFO_KIND, "veth")
 
-_link_header = rt.LINK_HEADER.pack
-_address_header = rt.ADDRESS_HEADER.pack
-_route_header = rt.ROUTE_HEADER.pack
-_next_hop_header = rt.NEXT_HOP_HEADER.pack
-_neighbour_header = rt.NEIGHBOUR_HEADER.pack
-_tc_header = rt.TC_HEADER.pack
+# Fixed, so that a program can be replaced without asking what is attached.
+_PROGRAM_PRIORITY, _PROGRAM_HANDLE = 1, 1
+_ETH_P_ALL = 3
+_DIRECT_ACTION = 1  # TCA_BPF_FLAG_ACT_DIRECT
+
 
 
 def veth(device: Veth, index: int, peer_index: int, peer_fd: int, master: int = 0) -> Message:
@@ -54,15 +52,27 @@ def veth(device: Veth, index: int, peer_index: int, peer_fd: int, master: int = 
     The kernel cannot bring an end up before its partner exists, and moving an end to another
     namespace later costs 20 ms (rcu_barrier in dev_change_net_namespace).
     """
-    peer = (_link_header(0, 0, peer_index, 0, 0) + text(rt.IFLA_IFNAME, device.peer.name)
+    peer = (_link(peer_index) + text(rt.IFLA_IFNAME, device.peer.name)
             + u32(rt.IFLA_NET_NS_FD, peer_fd) + _sizes(device.peer.mtu, device.txqueuelen)
             + _mac(device.peer.mac))
+    return _new_link(
+        _link(index), device.name, "veth",
+        _sizes(device.mtu, device.txqueuelen) + _mac(device.mac)
+        + (u32(rt.IFLA_MASTER, master) if master else b""), attribute(rt.VETH_INFO_PEER, peer))
+
+
+def _link(index: int, flags: int = 0, change: int = 0) -> bytes:
+    """``struct ifinfomsg``: the device, and which of its flags change to what."""
+    return rt.LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, flags, change)
+
+
+def _new_link(header: bytes, name: str, kind: str, fields: bytes = b"", data: bytes = b""
+              ) -> Message:
+    """A device to be made; ``data`` is what only its kind has."""
     return rt.RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (
-        _link_header(0, 0, index, 0, 0) + text(rt.IFLA_IFNAME, device.name)
-        + _sizes(device.mtu, device.txqueuelen) + _mac(device.mac)
-        + (u32(rt.IFLA_MASTER, master) if master else b"")
-        + attribute(rt.IFLA_LINKINFO, _VETH_KIND + attribute(
-            rt.INFO_DATA, attribute(rt.VETH_INFO_PEER, peer))))
+        header + text(rt.IFLA_IFNAME, name) + fields
+        + attribute(rt.IFLA_LINKINFO, text(rt.INFO_KIND, kind)
+                    + (attribute(rt.INFO_DATA, data) if data else b"")))
 
 
 @functools.lru_cache(maxsize=256)
@@ -78,18 +88,13 @@ def _mac(address: str) -> bytes:
 def bridge(device: Bridge, index: int) -> Message:
     """A bridge that forwards at once (no spanning tree) and floods multicast, like a switch."""
     no_snooping = attribute(23, b"\0")  # IFLA_BR_MCAST_SNOOPING
-    return rt.RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (
-        _link_header(0, 0, index, rt.IFF_UP, rt.IFF_UP) + text(rt.IFLA_IFNAME, device.name)
-        + u32(rt.IFLA_MTU, device.mtu)
-        + attribute(rt.IFLA_LINKINFO, text(rt.INFO_KIND, "bridge")
-                    + attribute(rt.INFO_DATA, no_snooping)))
+    return _new_link(_link(index, rt.IFF_UP, rt.IFF_UP), device.name, "bridge",
+                     u32(rt.IFLA_MTU, device.mtu), no_snooping)
 
 
 def ipip(name: str) -> Message:
     """An IPIP device with neither local nor remote address; the kernel loads the module."""
-    return rt.RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (
-        _link_header(0, 0, 0, 0, 0) + text(rt.IFLA_IFNAME, name)
-        + attribute(rt.IFLA_LINKINFO, text(rt.INFO_KIND, "ipip")))
+    return _new_link(_link(0), name, "ipip")
 
 
 def vxlan(device: Tunnel, index: int, uplink: int) -> Message:
@@ -97,11 +102,8 @@ def vxlan(device: Tunnel, index: int, uplink: int) -> Message:
     data = (u32(1, device.vni) + (u32(3, uplink) if uplink else b"")
             + (attribute(4, socket.inet_aton(device.local)) if device.local else b"")
             + attribute(7, b"\0") + attribute(15, struct.pack(">H", device.port)))
-    return rt.RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (
-        _link_header(0, 0, index, 0, 0) + text(rt.IFLA_IFNAME, device.name)
-        + u32(rt.IFLA_MTU, device.mtu) + _mac(device.mac)
-        + attribute(rt.IFLA_LINKINFO, text(rt.INFO_KIND, device.kind)
-                    + attribute(rt.INFO_DATA, data)))
+    return _new_link(_link(index), device.name, device.kind,
+                     u32(rt.IFLA_MTU, device.mtu) + _mac(device.mac), data)
 
 
 def link(index: int, *, up: bool | None = None, mtu: int = 0, txqueuelen: int | None = None,
@@ -114,7 +116,7 @@ def link(index: int, *, up: bool | None = None, mtu: int = 0, txqueuelen: int | 
     state yet (inet_validate_link_af).
     """
     flags = rt.IFF_UP if up else 0
-    body = _link_header(0, 0, index, flags, 0 if up is None else rt.IFF_UP) + _mac(mac)
+    body = _link(index, flags, 0 if up is None else rt.IFF_UP) + _mac(mac)
     if name:
         body += text(rt.IFLA_IFNAME, name)
     if master is not None:
@@ -136,9 +138,14 @@ def _conf(settings: tuple[tuple[str, int], ...]) -> bytes:
         socket.AF_INET, attribute(rt.INET_CONF, values)))
 
 
+def without_multicast(index: int) -> Message:
+    """``ip link set DEVICE multicast off``: the kernel's tunl0 does not carry that flag."""
+    return rt.RTM_NEWLINK, 0, _link(index, 0, rt.IFF_MULTICAST)
+
+
 def link_removal(index: int) -> Message:
     """Delete a device; a veth takes its other end along."""
-    return rt.RTM_DELLINK, 0, _link_header(0, 0, index, 0, 0)
+    return rt.RTM_DELLINK, 0, _link(index)
 
 
 def proxy_delay(index: int, milliseconds: int) -> Message:
@@ -154,8 +161,8 @@ def address(item: Address, index: int, *, remove: bool = False) -> Message:
     packed = socket.inet_aton(host)
     return (rt.RTM_DELADDR if remove else rt.RTM_NEWADDR,
             0 if remove else NLM_F_CREATE | NLM_F_EXCL,
-            _address_header(socket.AF_INET, int(prefix), 0, 0, index)
-            + attribute(2, packed) + attribute(1, packed))
+            rt.ADDRESS_HEADER.pack(socket.AF_INET, int(prefix), 0, 0, index)
+            + attribute(rt.IFA_LOCAL, packed) + attribute(rt.IFA_ADDRESS, packed))
 
 
 def neighbour(item: NeighbourEntry, index: int, *, remove: bool = False) -> Message:
@@ -165,7 +172,7 @@ def neighbour(item: NeighbourEntry, index: int, *, remove: bool = False) -> Mess
         else (rt.AF_BRIDGE, rt.NTF_SELF, item.destination))
     return (rt.RTM_DELNEIGH if remove else rt.RTM_NEWNEIGH,
             0 if remove else NLM_F_CREATE | NLM_F_REPLACE,
-            _neighbour_header(family, index, rt.NUD_PERMANENT, flags, 0)
+            rt.NEIGHBOUR_HEADER.pack(family, index, rt.NUD_PERMANENT, flags, 0)
             + attribute(rt.NDA_DST, socket.inet_aton(destination))
             + attribute(rt.NDA_LLADDR, bytes.fromhex(item.mac.replace(":", ""))))
 
@@ -204,10 +211,10 @@ def route(item: Route, index: int, *, hop_indexes: Sequence[int] = (), remove: b
         body += attribute(rt.RTA_METRICS, u32(rt.RTAX_MTU, item.mtu))
     return (rt.RTM_DELROUTE if remove else rt.RTM_NEWROUTE,
             0 if remove else NLM_F_CREATE | NLM_F_REPLACE,
-            _route_header(socket.AF_INET, length, 0, 0, _number(rt.TABLES, item.table),
-                          _number(rt.PROTOCOLS, item.protocol), _number(rt.SCOPES, item.scope),
-                          _number(rt.KINDS, item.kind),
-                          rt.RTNH_F_ONLINK if item.onlink else 0) + body)
+            rt.ROUTE_HEADER.pack(
+                socket.AF_INET, length, 0, 0, _number(rt.TABLES, item.table),
+                _number(rt.PROTOCOLS, item.protocol), _number(rt.SCOPES, item.scope),
+                _number(rt.KINDS, item.kind), rt.RTNH_F_ONLINK if item.onlink else 0) + body)
 
 
 def _number(names: Mapping[str, int], name: str) -> int:
@@ -219,7 +226,7 @@ def _next_hop(hop: NextHop, index: int, onlink: bool) -> bytes:
     """``struct rtnexthop`` with its gateway; its third number is the weight less one."""
     gateway = attribute(rt.RTA_GATEWAY, socket.inet_aton(hop.via)) if hop.via else b""
     flags = rt.RTNH_F_ONLINK if onlink else 0
-    return _next_hop_header(8 + len(gateway), flags, hop.weight - 1, index) + gateway
+    return rt.NEXT_HOP_HEADER.pack(8 + len(gateway), flags, hop.weight - 1, index) + gateway
 
 
 def bytes_per_second(rate: float) -> int:
@@ -241,7 +248,7 @@ def bucket(rate: float) -> tuple[int, int]:
 def shaping(item: Shaping, index: int) -> list[Message]:
     """tbf for the rate, netem for the delay; with both, netem inside tbf."""
     messages: list[Message] = []
-    parent, handle = 0xFFFFFFFF, 0x00010000
+    parent, handle = rt.ROOT, 0x00010000
     if item.rate:
         speed = bytes_per_second(item.rate)
         burst, limit = bucket(item.rate)
@@ -262,11 +269,44 @@ def shaping(item: Shaping, index: int) -> list[Message]:
     return messages
 
 
-def _qdisc(index: int, parent: int, handle: int, kind: str, options: bytes) -> Message:
-    return rt.RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, (
-        _tc_header(0, index, handle, parent, 0) + text(1, kind) + attribute(2, options))
+def noqueue(index: int) -> Message:
+    """``tc qdisc add dev DEVICE root noqueue``, as on the kernel's tunl0; TUN has a queue."""
+    return _qdisc(index, rt.ROOT, 0, "noqueue")
 
 
-def shaping_removal(index: int) -> Message:
-    """``tc qdisc del dev DEVICE root``, with all that is inside it."""
-    return rt.RTM_DELQDISC, 0, _tc_header(0, index, 0, 0xFFFFFFFF, 0)
+def clsact(index: int, *, replace: bool = False) -> Message:
+    """``tc qdisc add dev DEVICE clsact``: where programs are attached.
+
+    Without ``replace`` it fails if the device has one; with it, that one stays as it is.
+    """
+    return _qdisc(index, rt.CLSACT, rt.CLSACT_HANDLE, "clsact", replace=replace)
+
+
+def _qdisc(index: int, parent: int, handle: int, kind: str, options: bytes = b"", *,
+           replace: bool = False) -> Message:
+    return rt.RTM_NEWQDISC, NLM_F_CREATE | (0 if replace else NLM_F_EXCL), (
+        rt.TC_HEADER.pack(0, index, handle, parent, 0) + text(rt.TCA_KIND, kind)
+        + (attribute(rt.TCA_OPTIONS, options) if options else b""))
+
+
+def qdisc_removal(index: int, parent: int = rt.ROOT) -> Message:
+    """``tc qdisc del dev DEVICE root``, or ``clsact`` for CLSACT, with all that is inside it."""
+    handle = rt.CLSACT_HANDLE if parent == rt.CLSACT else 0
+    return rt.RTM_DELQDISC, 0, rt.TC_HEADER.pack(0, index, handle, parent, 0)
+
+
+def program(index: int, direction: str, descriptor: int, name: str, *, replace: bool = False
+            ) -> Message:
+    """Attach a program to a device that has :func:`clsact`.
+
+    ``direction`` is ``ingress``, where packets come in from the device, or ``egress``, where they
+    leave through it; ``name`` is what ``tc filter show`` prints. Without ``replace`` it fails if a
+    program is attached there already; with it, the old one hands over between two packets.
+    """
+    # tcm_info: the priority above, the protocol in network byte order below.
+    info = _PROGRAM_PRIORITY << 16 | socket.htons(_ETH_P_ALL)
+    options = (u32(rt.TCA_BPF_FD, descriptor) + text(rt.TCA_BPF_NAME, name)
+               + u32(rt.TCA_BPF_FLAGS, _DIRECT_ACTION))
+    return rt.RTM_NEWTFILTER, NLM_F_CREATE | (0 if replace else NLM_F_EXCL), (
+        rt.TC_HEADER.pack(0, index, _PROGRAM_HANDLE, rt.DIRECTIONS[direction], info)
+        + text(rt.TCA_KIND, "bpf") + attribute(rt.TCA_OPTIONS, options))

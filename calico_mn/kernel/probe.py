@@ -108,9 +108,9 @@ def _ebpf_tunnel() -> Finding:
     purpose = "tunl0 where ipip is not loaded"
     if os.geteuid() != 0:
         return Finding("eBPF", None, "only root can try it", purpose, False)
-    from calico_mn.kernel.ebpf import program
+    from calico_mn.kernel.ebpf.tunnel import probe
 
-    reason = program.probe()
+    reason = probe()
     return Finding("eBPF", reason is None, reason or "its programs load", purpose, False)
 
 

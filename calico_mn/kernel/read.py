@@ -15,7 +15,6 @@ from calico_mn.state import VXLAN, Namespace, Route, Sysctl, Tunnel
 
 # Counters are half of the answer, and unused.
 _LINKS = rt.DUMP_LINKS[1] + u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
-_PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 
 
 def device_indexes(netlink: NetlinkSocket) -> dict[str, int]:
@@ -79,7 +78,7 @@ def _read(wanted: Namespace, programs: Sequence[Program], recorded: Mapping[str,
 def _programs(netlink: NetlinkSocket, wanted: Program, indexes: Mapping[str, int],
               names: Mapping[int, str]) -> list[Program]:
     """All programs where ``wanted`` should be; none where there is no clsact qdisc."""
-    request = rt.TC_HEADER.pack(0, indexes[wanted.device], 0, _PARENTS[wanted.direction], 0)
+    request = rt.TC_HEADER.pack(0, indexes[wanted.device], 0, rt.DIRECTIONS[wanted.direction], 0)
     try:
         bodies = netlink.dump(rt.RTM_GETTFILTER, request)
     except NetlinkError:

@@ -1,6 +1,7 @@
 """rtnetlink's numbers, names and headers, each once: what encode writes and decode reads.
 
-From ``include/uapi/linux/{rtnetlink,if_link,if_addr,neighbour,ip}.h``; names are iproute2's.
+From ``include/uapi/linux/{rtnetlink,if_link,if_addr,neighbour,ip,pkt_sched,pkt_cls}.h``; names are
+iproute2's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NEXT_HOP_HEADER = struct.Struct("=HBBi")  # length, flags, weight less one, inde
 NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 TC_HEADER = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 
-IFF_UP, IFF_LOWER_UP = 1, 0x10000
+IFF_UP, IFF_MULTICAST, IFF_LOWER_UP = 1, 0x1000, 0x10000
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_TXQLEN = 1, 3, 4, 10, 13
 IFLA_LINKINFO, IFLA_STATS64, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 23, 26, 28, 29
 INFO_KIND, INFO_DATA, VETH_INFO_PEER, INET_CONF = 1, 2, 1, 1
@@ -34,6 +35,10 @@ DEVCONF = {"forwarding": 1, "proxy_arp": 3, "send_redirects": 6, "rp_filter": 8,
            "accept_local": 23, "route_localnet": 26}
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+TCA_KIND, TCA_OPTIONS, TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS = 1, 2, 6, 7, 8
+#: TC_H_ROOT, TC_H_CLSACT, and where programs are attached to a device that has clsact
+ROOT, CLSACT, CLSACT_HANDLE = 0xFFFFFFFF, 0xFFFFFFF1, 0xFFFF0000
+DIRECTIONS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 NDA_DST, NDA_LLADDR = 1, 2
 AF_BRIDGE, NTF_SELF, NUD_PERMANENT = 7, 0x02, 0x80
 NEIGHBOUR_STATES = {0x01: "INCOMPLETE", 0x02: "REACHABLE", 0x04: "STALE", 0x08: "DELAY",

@@ -106,7 +106,7 @@ class Planner:
         steps += [_link_change(wanted, present, namespace)
                   for wanted, present in change.links_changed]
         for end in change.devices_reshaped:
-            steps.append(Step(encode.shaping_removal(index(end.name)),
+            steps.append(Step(encode.qdisc_removal(index(end.name)),
                               partial(str, f"tc qdisc del dev {end.name} root"), _NO_SHAPING))
             if end.shaping:
                 say = partial(_joined, partial(iptext.shaping, end.name, end.shaping))

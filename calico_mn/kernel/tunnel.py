@@ -126,7 +126,7 @@ def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
     Raises UnsupportedError with the reason when this machine does not have it; but ``auto`` is
     none at all then where no tunnel is needed.
     """
-    from calico_mn.kernel.ebpf.tunnel import EbpfTunnel, reason
+    from calico_mn.kernel.ebpf.tunnel import EbpfTunnel, probe
 
     no_kernel = kernel_reason() if wanted in ("auto", "kernel") else ""
     if no_kernel is None:
@@ -135,7 +135,7 @@ def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
         raise UnsupportedError(f"no tunl0 by the kernel: {no_kernel}")
     if wanted not in ("auto", "ebpf"):
         raise UnsupportedError(f"unknown tunnel back end {wanted!r}: say auto, kernel or ebpf")
-    no_ebpf = reason()
+    no_ebpf = probe()
     if no_ebpf is None:
         return EbpfTunnel()
     if wanted == "ebpf":

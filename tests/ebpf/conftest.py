@@ -33,8 +33,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from calico_mn.kernel import tunnel
-from calico_mn.kernel.ebpf import attach, program, tun
+from calico_mn.kernel import encode, tunnel
+from calico_mn.kernel.ebpf import program
+from calico_mn.kernel.ebpf.tunnel import create_tunl0, probe
 from calico_mn.kernel.netlink import NetlinkSocket
 
 ETH_P_ALL = 3
@@ -63,7 +64,7 @@ def needs_namespaces():
 @pytest.fixture(scope="session")
 def needs_ebpf(needs_namespaces):
     """Skip, with the reason, where the eBPF tunl0 cannot be had."""
-    reason = program.probe()
+    reason = probe()
     if reason is not None:
         pytest.skip(reason)
 
@@ -233,7 +234,7 @@ class Lab:
         if self.backend == "ebpf":
             # The first device in the namespace, because the programs know it by its index.
             self.held.append(
-                node.call(tun.create_tunl0, "tunl0", program.TUNL0_INDEX, self.drop))
+                node.call(create_tunl0, "tunl0", program.TUNL0_INDEX, self.drop))
         elif "tunl0" not in node.run("ip", "link"):
             node.ip("link add tunl0 type ipip")
         self._plug(node, f"to-node-{letter}")
@@ -254,10 +255,10 @@ class Lab:
     def _attach(self, node):
         tunl0, uplink = program.TUNL0_INDEX, node.call(socket.if_nametoindex, "eth0")
         node.netlink(
-            attach.without_multicast(tunl0), attach.noqueue(tunl0), attach.clsact(tunl0),
-            attach.egress(tunl0, self.descriptors[program.EGRESS], program.EGRESS),
-            attach.clsact(uplink),
-            attach.ingress(uplink, self.descriptors[program.INGRESS], program.INGRESS))
+            encode.without_multicast(tunl0), encode.noqueue(tunl0), encode.clsact(tunl0),
+            encode.program(tunl0, "egress", self.descriptors[program.EGRESS], program.EGRESS),
+            encode.clsact(uplink),
+            encode.program(uplink, "ingress", self.descriptors[program.INGRESS], program.INGRESS))
 
     def _add_routes(self, letter, number):
         node = self[f"node-{letter}"]
@@ -272,8 +273,8 @@ class Lab:
 
     def use_egress(self, node, name):
         """Put another egress program in the place of the present one."""
-        self[node].netlink(attach.egress(
-            program.TUNL0_INDEX, self.descriptors[name], name, replace=True))
+        self[node].netlink(encode.program(
+            program.TUNL0_INDEX, "egress", self.descriptors[name], name, replace=True))
 
     def hardware_address(self, name):
         """The MAC address of eth0, asked of the namespace's own kernel tables."""

@@ -10,13 +10,14 @@ import struct
 import pytest
 
 from calico_mn.errors import KernelError
-from calico_mn.kernel.ebpf import attach, program, tun
+from calico_mn.kernel import encode
+from calico_mn.kernel.ebpf import program, tunnel
 
 
 @pytest.fixture
 def tunl0(netns):
     drop = program.load_drop_filter()
-    held = netns.call(tun.create_tunl0, "tunl0", program.TUNL0_INDEX, drop)
+    held = netns.call(tunnel.create_tunl0, "tunl0", program.TUNL0_INDEX, drop)
     os.close(drop)  # the device has taken its own reference
     yield netns
     os.close(held)
@@ -31,7 +32,7 @@ def loaded(needs_ebpf):
 
 
 def test_the_device_shows_itself_as_ipip_tunnel_and_down(tunl0):
-    tunl0.netlink(attach.without_multicast(2), attach.noqueue(2))
+    tunl0.netlink(encode.without_multicast(2), encode.noqueue(2))
     tunl0.ip("link set tunl0 mtu 1480 txqueuelen 1000")
     lines = tunl0.run("ip", "link", "show", "tunl0").splitlines()
     assert lines[0].startswith("2: tunl0: <POINTOPOINT,NOARP> mtu 1480 qdisc noqueue state DOWN")
@@ -60,30 +61,30 @@ def test_nothing_queues_in_the_device_for_a_reader_that_does_not_exist(tunl0):
 def test_a_second_device_of_the_name_is_refused_by_name(tunl0):
     drop = program.load_drop_filter()
     with pytest.raises(KernelError, match=r"^tunl0: create .*Device or resource busy"):
-        tunl0.call(tun.create_tunl0, "tunl0", 7, drop)
+        tunl0.call(tunnel.create_tunl0, "tunl0", 7, drop)
     os.close(drop)
 
 
 @pytest.mark.parametrize("name", ["", "a-name-of-sixteen", "tun%d"])
 def test_a_name_that_the_kernel_would_change_is_refused(needs_ebpf, name):
     with pytest.raises(KernelError, match="is no name for a device"):
-        tun.create_tunl0(name, 2, 0)
+        tunnel.create_tunl0(name, 2, 0)
 
 
 def test_a_failed_creation_leaves_no_descriptor_open(netns):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(KernelError, match="tunl0: filter"):
-        netns.call(tun.create_tunl0, "tunl0", 2, 0)
+        netns.call(tunnel.create_tunl0, "tunl0", 2, 0)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_programs_are_attached_once_replaced_in_place_and_shown_by_name(tunl0, loaded):
-    tunl0.netlink(attach.clsact(2), attach.egress(2, loaded[0], "one"),
-                  attach.ingress(2, loaded[1], "two"))
+    tunl0.netlink(encode.clsact(2), encode.program(2, "egress", loaded[0], "one"),
+                  encode.program(2, "ingress", loaded[1], "two"))
     with pytest.raises(KernelError):
-        tunl0.netlink(attach.egress(2, loaded[1], "three"))
-    tunl0.netlink(attach.egress(2, loaded[1], "three", replace=True))
-    tunl0.netlink(attach.egress(2, loaded[0], "four", replace=True))
+        tunl0.netlink(encode.program(2, "egress", loaded[1], "three"))
+    tunl0.netlink(encode.program(2, "egress", loaded[1], "three", replace=True))
+    tunl0.netlink(encode.program(2, "egress", loaded[0], "four", replace=True))
 
     def attached(where):
         shown = tunl0.run("tc", "filter", "show", "dev", "tunl0", where)
@@ -95,10 +96,11 @@ def test_programs_are_attached_once_replaced_in_place_and_shown_by_name(tunl0, l
 
 
 @pytest.mark.parametrize(("message", "kind", "flags"), [
-    pytest.param(attach.clsact(5), 36, 0x600, id="clsact"),
-    pytest.param(attach.noqueue(5), 36, 0x600, id="noqueue"),
-    pytest.param(attach.ingress(5, 9, "x"), 44, 0x600, id="ingress, new"),
-    pytest.param(attach.egress(5, 9, "x", replace=True), 44, 0x400, id="egress, replaced"),
+    pytest.param(encode.clsact(5), 36, 0x600, id="clsact"),
+    pytest.param(encode.noqueue(5), 36, 0x600, id="noqueue"),
+    pytest.param(encode.program(5, "ingress", 9, "x"), 44, 0x600, id="ingress, new"),
+    pytest.param(encode.program(5, "egress", 9, "x", replace=True), 44, 0x400,
+                 id="egress, replaced"),
 ])
 def test_messages_ask_for_creation_of_the_right_thing(message, kind, flags):
     assert message[:2] == (kind, flags)

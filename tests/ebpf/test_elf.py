@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico_mn.kernel.ebpf import program
-from calico_mn.kernel.ebpf.elf import ElfError, sections
+from calico_mn.kernel.ebpf.program import ElfError, sections
 
 PROGBITS, NOBITS, REL = 1, 8, 9
 

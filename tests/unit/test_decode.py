@@ -6,7 +6,6 @@ import struct
 import pytest
 
 from calico_mn.kernel import decode, encode
-from calico_mn.kernel.ebpf import attach
 from calico_mn.kernel.netlink import attribute, text, u32
 from calico_mn.present import Link, Program, Qdisc
 from calico_mn.state import Address, FdbEntry, Neighbour, NextHop, Route, Shaping
@@ -108,14 +107,14 @@ def test_shaping_comes_back_as_it_was_sent(shaping, expected):
 
 
 def test_other_qdiscs_and_filters_are_passed_over():
-    assert decode.qdisc(attach.noqueue(3)[2], NAMES) is None
+    assert decode.qdisc(encode.noqueue(3)[2], NAMES) is None
     other = struct.pack("=BxxxiIII", 0, 3, 1, 0xFFFFFFF2, 0) + text(1, "u32")
     assert decode.program(other, NAMES) is None
 
 
 @pytest.mark.parametrize(("message", "direction"), [
-    (attach.ingress(3, 7, "underlay/ingress"), "ingress"),
-    (attach.egress(3, 7, "underlay/ingress"), "egress")])
+    (encode.program(3, "ingress", 7, "underlay/ingress"), "ingress"),
+    (encode.program(3, "egress", 7, "underlay/ingress"), "egress")])
 def test_a_program_is_known_by_its_place_and_name(message, direction):
     assert decode.program(message[2], NAMES) == Program("eth0", direction, "underlay/ingress")
 

@@ -1,8 +1,10 @@
-"""Loading eBPF programs into the kernel by bpf(2), and finding out whether that would work.
+"""eBPF programs: the sections of the compiled object, loaded into the kernel by bpf(2).
 
-The programs are the sections of ``ipip.bpf.o``. Nothing is pinned: a program lives as long as
-its descriptor, or the filter that it is attached to. Layouts are those of ``union bpf_attr`` in
-``include/uapi/linux/bpf.h``. Attaching is :mod:`.attach`'s business, the device :mod:`.tun`'s.
+In goes ``ipip.bpf.o``, or a few instructions; out come descriptors of programs. Nothing is pinned:
+a program lives as long as its descriptor, or the filter that it is attached to. The object is an
+ELF file whose sections can be used as they stand, which is true of programs without maps, global
+data and calls between sections (``include/uapi/linux/elf.h``); layouts of bpf(2) are those of
+``union bpf_attr`` in ``include/uapi/linux/bpf.h``.
 """
 
 from __future__ import annotations
@@ -12,15 +14,14 @@ import errno
 import functools
 import os
 import platform
-import socket
 import struct
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
-from calico_mn.kernel import processes
-from calico_mn.kernel.ebpf import attach, elf, tun
-from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
+from calico_mn.kernel import encode, processes
+from calico_mn.kernel import rtnetlink as rt
+from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.text import join
 
 OBJECT = Path(__file__).with_name("ipip.bpf.o")
@@ -34,7 +35,7 @@ INGRESS = "underlay/ingress"
 #: The index of tunl0 in every namespace: TUNL0_IFINDEX in ipip.bpf.c.
 TUNL0_INDEX = 2
 
-#: the name that ``tc filter show`` prints for :func:`load_clear_flow_hash`'s program
+#: the name that ``tc filter show`` prints for the program of :func:`clear_flow_hashes`
 CLEAR_FLOW_HASH = "forget/flow_hash"
 
 _PROBE = "helpers/probe"
@@ -45,7 +46,6 @@ _SOCKET_FILTER, _SCHED_CLS = 1, 3
 _INSTRUCTION_BYTES = 8
 _LOG_BYTES = 1 << 20
 _LOG_LINES_SHOWN = 12
-_CLONE_NEWNET = 0x40000000
 
 # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags,
 # prog_name
@@ -53,6 +53,13 @@ _load_attr = struct.Struct("=IIQQIIQII16s")
 # prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration
 _run_attr = struct.Struct("=IIIIQQII")
 _instruction = struct.Struct("<BBhi")
+_EXIT = _instruction.pack(0x95, 0, 0, 0)  # BPF_JMP | BPF_EXIT
+_IDENT = b"\x7fELF" + bytes([2, 1, 1])  # ELFCLASS64, ELFDATA2LSB, EV_CURRENT
+_EM_BPF = 247
+_SHT_RELA, _SHT_NOBITS, _SHT_REL = 4, 8, 9
+
+_elf_header = struct.Struct("<16sHHIQQQIHHHHHH")
+_elf_section = struct.Struct("<IIQQQQIIQQ")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -72,40 +79,51 @@ def load_drop_filter() -> int:
     Without it the device would queue up to 1000 packets for a reader that does not exist.
     """
     r0_is_0 = _instruction.pack(0xB7, 0, 0, 0)  # BPF_ALU64 | BPF_MOV | BPF_K
-    leave = _instruction.pack(0x95, 0, 0, 0)  # BPF_JMP | BPF_EXIT
-    return _load(_SOCKET_FILTER, r0_is_0 + leave, "drop all")
+    return _load(_SOCKET_FILTER, r0_is_0 + _EXIT, "drop all")
 
 
-def load_clear_flow_hash() -> int:
-    """The program that makes the kernel forget a packet's flow hash (bpf_set_hash_invalid).
+def clear_flow_hashes(indexes: Sequence[int]) -> None:
+    """Clear the flow hash of the packets that devices receive, as a cable between machines does.
 
-    Belongs to clsact ingress. It leaves r1, the packet, as the helper's argument, and ends with
-    TC_ACT_UNSPEC: the packet goes its way.
+    A packet that one machine sends carries, beside its bytes, the hash of the socket that it came
+    from (skb->hash with l4_hash). Encapsulation keeps it, and so does a veth, and a router with
+    fib_multipath_hash_policy 1 believes it (fib_multipath_hash in net/ipv4/route.c): it tells flows
+    apart that on a real wire look alike. The remedy is a tc program where the router receives; it
+    is attached in the namespace of the calling thread.
+    Raises UnsupportedError where the kernel cannot; then none of the devices has it.
     """
-    return _load(_SCHED_CLS, b"".join((
+    # Leaves r1, the packet, as the helper's argument; TC_ACT_UNSPEC: the packet goes its way.
+    descriptor = _load(_SCHED_CLS, b"".join((
         _instruction.pack(0x85, 0, 0, _SET_HASH_INVALID),  # BPF_JMP | BPF_CALL
         _instruction.pack(0xB7, 0, 0, -1),  # r0 = TC_ACT_UNSPEC
-        _instruction.pack(0x95, 0, 0, 0),  # BPF_JMP | BPF_EXIT
-    )), CLEAR_FLOW_HASH)
+        _EXIT)), CLEAR_FLOW_HASH)
+    try:
+        with NetlinkSocket() as netlink:
+            refused = netlink.attempt([encode.clsact(index) for index in indexes])
+            taken = {error.index for error in refused}
+            ours = [index for position, index in enumerate(indexes) if position not in taken]
+            failures = refused or netlink.attempt(
+                [encode.program(index, "ingress", descriptor, CLEAR_FLOW_HASH)
+                 for index in indexes])
+            if failures:
+                netlink.attempt([encode.qdisc_removal(index, rt.CLSACT) for index in ours])
+                raise UnsupportedError(
+                    f"flow hashes cannot be erased here ({failures[0].reason}): that needs"
+                    " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, and routers whose devices"
+                    " have no clsact qdisc yet") from failures[0]
+    finally:
+        os.close(descriptor)
 
 
-@functools.cache
-def probe() -> str | None:
-    """Why tunl0 cannot be made by eBPF here, in one sentence; None when it can.
-
-    Tries everything once, in a namespace of its own which ends with the attempt. The answer is
-    kept, so later calls cost nothing.
-    """
-    reasons: list[str | None] = []
-    thread = threading.Thread(target=lambda: reasons.append(_reason()), name="ebpf-probe")
-    thread.start()
-    thread.join()
-    return reasons[0] if reasons else "the attempt ended with an internal error"
+def keep_flow_hashes(indexes: Sequence[int]) -> None:
+    """Take the program of :func:`clear_flow_hashes` away again, where it still is."""
+    with NetlinkSocket() as netlink:
+        netlink.attempt([encode.qdisc_removal(index, rt.CLSACT) for index in indexes])
 
 
 @functools.cache
 def _sections() -> dict[str, bytes]:
-    return elf.sections(OBJECT.read_bytes())
+    return sections(OBJECT.read_bytes())
 
 
 def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
@@ -155,59 +173,67 @@ def _load(kind: int, instructions: bytes, name: str) -> int:
         [f"this kernel does not accept the eBPF program {name}: {reason}", *lines]))
 
 
-def _run(program: int) -> int:
-    """The program's return value for a frame of zeros on this namespace's loopback device."""
+def tells_source_addresses() -> bool:
+    """Whether this kernel's bpf_fib_lookup() does, as the programs need.
+
+    A program that finds out runs on a frame of zeros on this namespace's loopback device.
+    """
     frame = ctypes.create_string_buffer(64)
-    _, after = _bpf(_BPF_PROG_TEST_RUN, _run_attr.pack(
-        program, 0, len(frame), 0, ctypes.addressof(frame), 0, 1, 0))
-    return int(_run_attr.unpack(after)[1])
-
-
-def _reason() -> str | None:
-    """The body of :func:`probe`, in a thread that can be spared."""
-    if _libc.unshare(_CLONE_NEWNET):
-        return ("making a network namespace is not permitted"
-                f" ({os.strerror(ctypes.get_errno())}): run it as root")
-    held: list[int] = []
+    program = load(_PROBE)
     try:
-        held.append(load(_PROBE))
-        if _run(held[-1]):
-            return (f"Linux {platform.release()} is too old: its bpf_fib_lookup() cannot tell"
-                    " source addresses (Linux can from 6.7 on, and in late releases of 6.1)")
-        reason = _name_or_index_taken()
-        if reason is not None:
-            return reason
-        held += [load(EGRESS), load(EGRESS_UNSEEN), load(INGRESS), load_drop_filter()]
-        egress, _, ingress, drop = held[1:]
-        held.append(tun.create_tunl0("tunl0", TUNL0_INDEX, drop))
-        with NetlinkSocket() as netlink:
-            netlink.request([
-                attach.noqueue(TUNL0_INDEX),
-                attach.clsact(TUNL0_INDEX),
-                attach.egress(TUNL0_INDEX, egress, EGRESS),
-                attach.ingress(TUNL0_INDEX, ingress, INGRESS),
-            ])
-    except NetlinkError as error:
-        return (f"the kernel cannot attach eBPF programs to a device ({error.reason}): it needs"
-                " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, built in or as modules that"
-                " this machine can load")
-    except OSError as error:
-        return f"the eBPF programs cannot be tried: {processes.explain(error.errno)}"
-    except CalicoMnError as error:
-        return str(error)
+        _, after = _bpf(_BPF_PROG_TEST_RUN, _run_attr.pack(
+            program, 0, len(frame), 0, ctypes.addressof(frame), 0, 1, 0))
     finally:
-        for descriptor in held:
-            os.close(descriptor)
-    return None
+        os.close(program)
+    return not _run_attr.unpack(after)[1]
 
 
-def _name_or_index_taken() -> str | None:
-    """Tunnel modules put a device into every new namespace, which may be in our way."""
-    for index, name in socket.if_nameindex():
-        if name == "tunl0":
-            return ("the ipip module gives every new namespace a tunl0 of the kernel's own: that"
-                    " is the one to use")
-        if index == TUNL0_INDEX:
-            return (f"every new namespace begins with a device {name}, whose index tunl0 needs;"
-                    " 'sudo sysctl net.core.fb_tunnels_only_for_init_net=1' ends that")
-    return None
+class ElfError(CalicoMnError):
+    """The bytes are no usable eBPF object; says what is wrong with them."""
+
+
+def sections(data: bytes) -> dict[str, bytes]:
+    """The sections of the object ``data`` by name, without the empty ones.
+
+    Raises ElfError when ``data`` is not a complete 64-bit little-endian eBPF object, or when it
+    has relocations: its programs would be wrong without a linker, and there is none here.
+    """
+    if len(data) < _elf_header.size or not data.startswith(_IDENT):
+        raise ElfError("not a 64-bit little-endian ELF file")
+    (_ident, _type, machine, _version, _entry, _phoff, table, _flags, _ehsize, _phentsize,
+     _phnum, entry_size, count, names_index) = _elf_header.unpack_from(data)
+    if machine != _EM_BPF:
+        raise ElfError(f"an ELF file for machine {machine}, not for eBPF ({_EM_BPF})")
+    if entry_size != _elf_section.size or names_index >= count:
+        raise ElfError("the section table makes no sense")
+    if table + count * entry_size > len(data):
+        raise ElfError("truncated: the section table lies beyond the end")
+
+    headers = [_elf_section.unpack_from(data, table + i * entry_size) for i in range(count)]
+    contents = [_content(data, header) for header in headers]
+    names = contents[names_index]
+    sections_by_name: dict[str, bytes] = {}
+    for header, content in zip(headers, contents, strict=True):
+        name = _elf_name(names, header[0])
+        if header[1] in (_SHT_REL, _SHT_RELA):
+            raise ElfError(f"section {name} holds relocations: build without maps, global data,"
+                           " calls between sections and debug information")
+        if name and content:
+            sections_by_name[name] = content
+    return sections_by_name
+
+
+def _content(data: bytes, header: tuple[int, ...]) -> bytes:
+    _name, kind, _flags, _address, offset, size = header[:6]
+    if kind == _SHT_NOBITS:
+        return b""
+    if offset + size > len(data):
+        raise ElfError("truncated: a section lies beyond the end")
+    return data[offset:offset + size]
+
+
+def _elf_name(names: bytes, start: int) -> str:
+    end = names.find(b"\0", start)
+    if end < 0:
+        raise ElfError("a section's name lies outside the table of names")
+    return names[start:end].decode("ascii", "replace")
