@@ -11,6 +11,7 @@ from support.report import ROOT
 from support.topologies import BLOCKS, TWO_SUBNETS, cluster
 
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.model import EncapsulationMode, Pod
 from calico_mn.report import palette, svg
 from calico_mn.report.drawing import draw, pod_paths
@@ -78,12 +79,21 @@ def test_it_says_in_words_what_it_shows():
 ])
 def test_the_way_of_each_mode(mode, options, tunnelled, lost):
     same_node, same_subnet, cross_subnet = pod_paths(two_subnets(**options), mode)
-    assert (same_node.tunnelled, same_subnet.tunnelled, cross_subnet.tunnelled) == tunnelled
+    assert (same_node.tunnel, same_subnet.tunnel, cross_subnet.tunnel) == tuple(
+        "IPIP" if inside else "" for inside in tunnelled)
     assert same_subnet.subnets == ("rack-a",) and not same_subnet.lost_at
     assert cross_subnet.lost_at == lost
     if not lost:
         assert cross_subnet.subnets == ("rack-a", "rack-b")
         assert cross_subnet.routers == ("r1",)
+
+
+def test_a_way_is_in_the_tunnel_of_the_pool():
+    cluster = two_subnets(encapsulation=VXLAN)
+    assert pod_paths(cluster, CROSS_SUBNET)[-1].in_words == (
+        "default/a to default/d, cross-subnet: in a VXLAN tunnel")
+    said = words(draw(cluster))
+    assert VXLAN.device in said and IPIP.device not in said
 
 
 def test_a_way_through_leaves_and_spines():

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP, is_tunnelled
+from calico_mn.calico.encapsulation import is_tunnelled
 from calico_mn.measure.paths import SAME_NODE, Endpoint, Pair, representative_pairs
 from calico_mn.model import EncapsulationMode
 from calico_mn.report.drawing.boxes import LANE, Layout, NodePlace, Point, SubnetPlace
@@ -22,15 +23,16 @@ class PodPath:
     """The way from one pod to another, ``namespace/name`` each, in one mode.
 
     ``path`` is its class (:data:`calico_mn.measure.paths.PATHS`). ``subnets`` are crossed in this
-    order, ``routers`` lie between them. ``lost_at`` is the router or the node that throws the
-    packets away, empty when they arrive.
+    order, ``routers`` lie between them. ``tunnel`` is the encapsulation's name where the packets
+    travel inside another. ``lost_at`` is the router or the node that throws the packets away, empty
+    when they arrive.
     """
 
     source: str
     destination: str
     mode: str
     path: str
-    tunnelled: bool = False
+    tunnel: str = ""
     subnets: tuple[str, ...] = ()
     routers: tuple[str, ...] = ()
     lost_at: str = ""
@@ -41,7 +43,8 @@ class PodPath:
         start = f"{self.source} to {self.destination}, {self.path}: "
         if self.path == SAME_NODE:
             return f"{start}inside the node"
-        how = f"in an {IPIP.name} tunnel" if self.tunnelled else (
+        article = "an" if self.tunnel[:1] in tuple("AEIOU") else "a"
+        how = f"in {article} {self.tunnel} tunnel" if self.tunnel else (
             "directly, with the pods' own addresses")
         return start + how + (f"; lost at {self.lost_at}, which has no route"
                               if self.lost_at else "")
@@ -68,11 +71,15 @@ def pod_path(cluster: Cluster, mode: EncapsulationMode, pair: Pair) -> PodPath:
     source, destination = cluster.nodes[pair.source.node], cluster.nodes[pair.destination.node]
     fabric = cluster.fabric
     network = fabric.node_network(source)
-    tunnelled = is_tunnelled(mode, network, destination.address.ip)
+    tunnel = ""
+    if is_tunnelled(mode, network, destination.address.ip):
+        pool = next(pool for pool in cluster.topology.pools
+                    if IPv4Address(pair.destination.ip) in pool.cidr)
+        tunnel = cluster.mode_of_pool(pool).encapsulation.name
     subnets = tuple(subnet.name for subnet in
                     fabric.crossed(fabric.subnet_of(source), fabric.subnet_of(destination)))
     if destination.address.ip not in network.connected and network.gateway is None:
-        return PodPath(*names, tunnelled, subnets[:1], (), source.name)
+        return PodPath(*names, tunnel, subnets[:1], (), source.name)
     routers: list[str] = []
     legs = {router.name: {interface.subnet for interface in router.interfaces}
             for router in fabric.routers}
@@ -81,11 +88,11 @@ def pod_path(cluster: Cluster, mode: EncapsulationMode, pair: Pair) -> PodPath:
         if between is None:
             # crossed() gives the two ends alone when the first router knows no path.
             first = next(name for name, joined in legs.items() if near in joined)
-            return PodPath(*names, tunnelled, subnets[:1], (*routers, first), first)
+            return PodPath(*names, tunnel, subnets[:1], (*routers, first), first)
         routers.append(between)
-        if not tunnelled and between not in cluster.pod_routers:
-            return PodPath(*names, tunnelled, subnets[:len(routers)], tuple(routers), between)
-    return PodPath(*names, tunnelled, subnets, tuple(routers))
+        if not tunnel and between not in cluster.pod_routers:
+            return PodPath(*names, tunnel, subnets[:len(routers)], tuple(routers), between)
+    return PodPath(*names, tunnel, subnets, tuple(routers))
 
 
 # --- lines

@@ -190,7 +190,7 @@ def track(path: PodPath, line: Track) -> str:
              for part in (line.head, line.tail) if part]
     if line.middle:
         middle = polyline(list(line.middle), 5)
-        if path.tunnelled:
+        if path.tunnel:
             parts += [element("path", class_="tube", stroke=colour, d=middle),
                       element("path", class_="bore", d=middle)]
         parts.append(element("path", class_="way", stroke=colour, d=middle))
