@@ -75,7 +75,7 @@ def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[End
     if whole:
         longest = max(map(len, by_node))
         labels = [f"{'' if number else node:{longest}} {pod.name}"
-                  for node, mine in by_node.items() for number, pod in enumerate(mine)]
+                  for node, group in by_node.items() for number, pod in enumerate(group)]
     else:
         width = len(str(len(by_node)))
         labels = [f"{number:{width}} {node}" for number, node in enumerate(by_node, 1)]
@@ -85,7 +85,7 @@ def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[End
         lines = _by_pod(cells, by_node) if whole else _by_node(cells)
         reached = sum(sign != UNREACHABLE for sign in pairs.values())
         grids.append(Grid(mode, reached, len(pairs), tuple(lines), cells))
-    rows = [(node, pod.name) for node, mine in by_node.items() for pod in mine]
+    rows = [(node, pod.name) for node, group in by_node.items() for pod in group]
     return Matrices(tuple(labels), tuple(grids), LEGEND if whole else LEGEND_NODES,
                     tuple(rows if whole else (("", node) for node in by_node)))
 
@@ -93,7 +93,7 @@ def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[End
 def _pods(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
           ) -> tuple[tuple[str, ...], ...]:
     """A cell a pair of pods."""
-    pods = [pod for mine in by_node.values() for pod in mine]
+    pods = [pod for group in by_node.values() for pod in group]
     return tuple(tuple(" " if one is other else marks.get((one.name, other.name), UNKNOWN)
                        for other in pods) for one in pods)
 
@@ -101,9 +101,9 @@ def _pods(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[E
 def _nodes(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
            ) -> tuple[tuple[str, ...], ...]:
     """A cell a pair of nodes, standing for all of their pods' pairs."""
-    return tuple(tuple(_common({marks.get((one.name, other.name), UNKNOWN)
-                                for one in mine for other in theirs if one is not other})
-                       for theirs in by_node.values()) for mine in by_node.values())
+    return tuple(tuple(_common({marks.get((source.name, other.name), UNKNOWN)
+                                for source in pods for other in others if source is not other})
+                       for others in by_node.values()) for pods in by_node.values())
 
 
 def _common(marks: set[str]) -> str:
@@ -113,13 +113,13 @@ def _common(marks: set[str]) -> str:
 def _by_pod(rows: Sequence[Sequence[str]], by_node: Mapping[str, Sequence[Endpoint]]
             ) -> list[str]:
     """Columns of one node together under its name."""
-    widths = {node: max(len(node), 2 * len(mine) - 1) for node, mine in by_node.items()}
+    widths = {node: max(len(node), 2 * len(pods) - 1) for node, pods in by_node.items()}
     lines = ["  ".join(node.ljust(widths[node]) for node in by_node)]
     for row in rows:
         cells, start = [], 0
-        for node, mine in by_node.items():
-            cells.append(" ".join(row[start:start + len(mine)]).ljust(widths[node]))
-            start += len(mine)
+        for node, pods in by_node.items():
+            cells.append(" ".join(row[start:start + len(pods)]).ljust(widths[node]))
+            start += len(pods)
         lines.append("  ".join(cells))
     return lines
 
