@@ -1,8 +1,8 @@
 """From a recording to a path trace: the path, and at each step what the kernel says of it. Pure.
 
-Which routes the kernel has to be asked about only shows during the analysis: :func:`questions`
-lists those that have no answer yet, and :mod:`calico_mn.trace.probe`, which has the cluster, asks
-them until none is left.
+Which routes the kernel has to be asked about only shows during the analysis, so
+:mod:`calico_mn.trace.probe`, which has the cluster, gives it a function that asks. The answers stay
+in the recording, and with them the analysis can be repeated without a cluster.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace import drop, follow
+from calico_mn.trace.drop import Ask
 from calico_mn.trace.follow import Sighting, Visit
 from calico_mn.trace.path_trace import (
     ERROR,
@@ -35,33 +36,29 @@ from calico_mn.trace.recording import SWITCH, Recording
 _SYN, _RST = 0x02, 0x04
 
 
-def questions(recording: Recording) -> list[tuple[str, Query]]:
-    """The route lookups that are missing: namespace and query."""
-    analysis = _Analysis(recording)
-    analysis.path_trace()
-    return list(analysis.missing)
+def path_trace(recording: Recording, ask: Ask | None = None) -> PathTrace:
+    """The path that a recording shows.
 
-
-def path_trace(recording: Recording) -> PathTrace:
-    """The path that a recording shows."""
-    return _Analysis(recording).path_trace()
+    ``ask`` makes a route lookup in a namespace; it is called for each that the recording does not
+    answer, and the answer is added to the recording. Without ``ask`` such an answer is empty.
+    """
+    return _Analysis(recording, ask).path_trace()
 
 
 class _Analysis:
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, kernel: Ask | None) -> None:
         self.recording = recording
-        self.missing: dict[tuple[str, Query], None] = {}
+        self.kernel = kernel
         self.frames = follow.sort_frames(recording)
         self.start = min((sighting.frame.time for sighting in
                           (*self.frames.forward, *self.frames.reply)), default=0)
 
     def ask(self, namespace: str, query: Query) -> Answer:
-        """The kernel's answer; an empty one, and a note of the question, where it is missing."""
-        key = (namespace, query)
-        if key not in self.recording.answers:
-            self.missing[key] = None
-        answer = self.recording.answers.get(key, Answer())
-        device = self.recording.after[namespace].device(answer.device)
+        answers, key = self.recording.answers, (namespace, query)
+        if self.kernel is not None and key not in answers:
+            answers[key] = self.kernel(namespace, query)
+        answer = answers.get(key, Answer())
+        device = self.recording.device(namespace, answer.device)
         if answer.learned and device is not None and answer.mtu >= device.mtu:
             # The kernel's ipip notes tunl0's own MTU with the route (tnl_update_pmtu()).
             return dataclasses.replace(answer, mtu=0, learned=False)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.kernel.capture import TO_OTHERS, Frame
-from calico_mn.kernel.facts import DeviceFacts
 from calico_mn.kernel.packets import (
     ECHO_REPLY,
     ECHO_REQUEST,
@@ -168,14 +167,9 @@ def visits(sightings: Sequence[Sighting], recording: Recording, start: int
 
 def _crossing(sighting: Sighting, recording: Recording, start: int) -> Crossing:
     frame, packet = sighting.frame, sighting.packet
-    device = _device(sighting, recording)
+    device = recording.device(sighting.namespace, frame.device)
     return Crossing(frame.device, OUT if frame.outgoing else IN, packet.layers,
                     device.mtu if device else 0, (frame.time - start) / 1000)
-
-
-def _device(sighting: Sighting, recording: Recording) -> DeviceFacts | None:
-    facts = recording.after.get(sighting.namespace)
-    return facts.device(sighting.frame.device) if facts else None
 
 
 def _is_back(visit: Visit, crossing: Crossing) -> bool:
@@ -187,7 +181,7 @@ def _is_back(visit: Visit, crossing: Crossing) -> bool:
 def _is_on_path(sighting: Sighting, sightings: Iterable[Sighting], recording: Recording) -> bool:
     """Not the bridge itself, and of several ports the one at whose far end it was received."""
     frame = sighting.frame
-    device = _device(sighting, recording)
+    device = recording.device(sighting.namespace, frame.device)
     if device is not None and device.kind == "bridge":
         return False
     if not frame.outgoing:

@@ -3,14 +3,22 @@
     resolve names --> capture everywhere --> send --> listen until all is quiet --> ask the kernel
 
 In go a cluster, two names and a probe; out comes a Recording, or the path trace made from it.
-With ``sender``, the only module that touches the cluster. It leaves behind what any packet leaves:
-neighbour entries, and a path MTU where one was learned.
+The only module that touches the cluster. It leaves behind what any packet leaves: neighbour
+entries, and a path MTU where one was learned.
+
+The probe is sent from a raw socket in the source's namespace, so that no other packet is sent. The
+kernel makes its IPv4 header as it does for any program (source address, DF, identification), so it
+meets what a program's packet would meet. raw(7), ip(7).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
+import secrets
 import select
+import socket
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,32 +30,34 @@ from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.errors import ClusterError, ToolError
 from calico_mn.kernel import facts, packetfilter
 from calico_mn.kernel.capture import Capture, Frame
-from calico_mn.kernel.packets import ICMP, PROTOCOLS
+from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import route_get
 from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure.programs import Host, run
 from calico_mn.packetmatch import PacketMatch
 from calico_mn.trace import analysis
-from calico_mn.trace.drop_reasons import FILTER
+from calico_mn.trace.drop import FILTER
 from calico_mn.trace.follow import is_waiting, sort_frames
-from calico_mn.trace.path_trace import PathTrace
+from calico_mn.trace.path_trace import DropReason, PathTrace
 from calico_mn.trace.recording import (
     NODE,
     POD,
     ROUTER,
     SWITCH,
     Endpoint,
-    FilterCounter,
+    Mark,
     Port,
     Probe,
     Recording,
 )
-from calico_mn.trace.sender import MIN_SIZE, new_mark, send
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
-_MAX_SIZE = 65_535
+#: the shortest packet of a protocol in bytes, IPv4 header included; and the longest of all
+_MIN_SIZE, _MAX_SIZE = {"icmp": 28, "udp": 28, "tcp": 40}, 65_535
+_IP_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 0, 2
+_SYN = 0x02
 #: Frames are stamped a moment after the first capture asked for it (net_enable_timestamp()).
 _STAMPING_S = 0.005
 #: How long nothing more must be seen before the packet counts as gone, without link delays.
@@ -56,7 +66,6 @@ QUIET_S = 0.3
 _ARP_S = 3.6
 _CLOSING_THREADS = 64
 _NFT_TIMEOUT_S = 10.0
-_MAX_ROUNDS = 4
 
 
 def trace(net: CalicoNet, source: str, destination: str, probe: Probe | None = None, *,
@@ -90,16 +99,17 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
     delay = max((s.link.delay or 0.0 for s in net.topology.underlay.subnets), default=0.0)
     with _capturing(net, list(kinds), PROTOCOLS[packet.protocol]) as captures:
         before = {name: net.inside(name, facts.read) for name in kinds}
-        mark = new_mark()
+        mark = _new_mark()
         time.sleep(_STAMPING_S)
-        refused = net.inside(sender.name, send, packet, mark, receiver.address)
+        refused = net.inside(sender.name, _send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
                               (), refused, net.tunnel)
         frames = _listen(captures, recording, patience + 4 * delay / 1000)
         after = {name: net.inside(name, facts.read) for name in kinds}
     recording = dataclasses.replace(recording, after=after, frames=frames)
-    _ask_routes(net, recording)
-    return _ask_filters(net, recording)
+    path = analysis.path_trace(
+        recording, lambda namespace, query: net.inside(namespace, route_get, query))
+    return _ask_filters(net, recording, path.drop)
 
 
 # --- what is meant
@@ -110,7 +120,7 @@ def _checked(probe: Probe) -> Probe:
         raise ClusterError(f"a probe is {', '.join(PROTOCOLS)}, not {probe.protocol!r}")
     if probe.protocol != "icmp" and not 0 < probe.port < 65536:
         raise ClusterError(f"a {name} probe needs a port, 1 to 65535")
-    smallest = MIN_SIZE[probe.protocol]
+    smallest = _MIN_SIZE[probe.protocol]
     if not smallest <= probe.size <= _MAX_SIZE:
         raise ClusterError(
             f"a packet with {name} has {smallest} to {_MAX_SIZE} bytes, not {probe.size}")
@@ -155,13 +165,64 @@ def _named_endpoint(net: CalicoNet, text: str, kinds: dict[str, str]) -> Endpoin
         known = ", ".join(sorted(name for name, kind in kinds.items() if kind != SWITCH))
         raise ClusterError(f"no pod, node or router is called {text!r}; those there are: {known}")
     name = net[text].name
-    node = next((node for node in net.nodes if node.name == name), None)
-    if node is not None:
-        return Endpoint(name, NODE, node.address)
+    if kinds[name] == NODE:
+        return Endpoint(name, NODE, str(net.cluster.nodes[name].address.ip))
     addresses = net.states[name].addresses
     if not addresses:
         raise ClusterError(f"{name} is a {kinds[name]} and has no address")
     return Endpoint(name, kinds[name], addresses[0].address.partition("/")[0])
+
+
+# --- sending
+
+def _new_mark() -> Mark:
+    """A mark that no other packet has; as a port the identifier is above the ephemeral ones."""
+    return Mark(secrets.randbelow(4500) + 61000, 1, b"calico-mn " + secrets.token_bytes(6))
+
+
+def _send(probe: Probe, mark: Mark, destination: str) -> str:
+    """Send it in the namespace of this thread; the errno's name if the kernel refused, or ""."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
+                       PROTOCOLS[probe.protocol]) as raw:
+        raw.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER,
+                       _PMTUDISC_DO if probe.df else _PMTUDISC_DONT)
+        raw.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, probe.ttl)
+        try:
+            # connect() fails without a route, send() where the message is too long.
+            raw.connect((destination, 0))
+            raw.send(_message(probe, mark, raw.getsockname()[0], destination))
+        except OSError as refusal:
+            return errno.errorcode.get(refusal.errno or 0, str(refusal.errno))
+    return ""
+
+
+def _message(probe: Probe, mark: Mark, source: str, destination: str) -> bytes:
+    """The ICMP message, UDP datagram or TCP segment, with its checksum."""
+    protocol, length = PROTOCOLS[probe.protocol], probe.size - _MIN_SIZE[probe.protocol]
+    pseudo_header = struct.pack("!4s4sHH", socket.inet_aton(source), socket.inet_aton(destination),
+                                protocol, probe.size - 20)
+    if probe.protocol == "icmp":
+        pseudo_header, position = b"", 2
+        header = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, mark.identifier, mark.sequence)
+    elif probe.protocol == "udp":
+        position = 6
+        header = struct.pack("!HHHH", mark.identifier, probe.port, 8 + length, 0)
+    else:
+        position = 16
+        header = struct.pack("!HHIIBBHHH", mark.identifier, probe.port, mark.sequence, 0, 0x50,
+                             _SYN, 64240, 0, 0)
+    message = header + (mark.token + bytes(index & 0xFF for index in range(length)))[:length]
+    checksum = _checksum(pseudo_header + message) or 0xFFFF  # 0 is "none" in UDP (RFC 768)
+    return message[:position] + struct.pack("!H", checksum) + message[position + 2:]
+
+
+def _checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    data += b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 # --- captures
@@ -219,33 +280,22 @@ def _listen(captures: dict[str, Capture], recording: Recording, patience: float
             return tuple(frames)
 
 
-# --- the kernel's answers
+# --- the packet filter
 
-def _ask_routes(net: CalicoNet, recording: Recording) -> None:
-    """Add the answers to what the analysis asks. An answer may raise another question."""
-    for _round in range(_MAX_ROUNDS):
-        missing = analysis.questions(recording)
-        if not missing:
-            return
-        for name, query in missing:
-            recording.answers[name, query] = net.inside(name, route_get, query)
-
-
-def _ask_filters(net: CalicoNet, recording: Recording) -> Recording:
+def _ask_filters(net: CalicoNet, recording: Recording, drop: DropReason | None) -> Recording:
     """Where nothing else explains the drop: send again, and see which rules count the packet."""
-    drop = analysis.path_trace(recording).drop
     if drop is None or (not drop.deduced and drop.cause != FILTER):
         return recording
     host = net[drop.namespace]
     before = _dropping_rules(host)
     if not before:
         return recording
-    net.inside(recording.source.name, send, recording.probe, new_mark(),
-                       recording.destination.address)
+    net.inside(recording.source.name, _send, recording.probe, _new_mark(),
+               recording.destination.address)
     time.sleep(QUIET_S / 3)
-    counted = tuple(FilterCounter(host.name, rule, packets - before.get(rule, 0))
-                    for rule, packets in _dropping_rules(host).items()
-                    if packets > before.get(rule, 0))
+    counted = {rule: packets - before.get(rule, 0)
+               for rule, packets in _dropping_rules(host).items()
+               if packets > before.get(rule, 0)}
     return dataclasses.replace(recording, filters=counted)
 
 

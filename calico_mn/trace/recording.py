@@ -11,13 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calico_mn.kernel.capture import Frame
-from calico_mn.kernel.facts import Facts
+from calico_mn.kernel.facts import DeviceFacts, Facts
 from calico_mn.kernel.route_get import Answer, Query
 
 POD, NODE, SWITCH, ROUTER = "pod", "node", "switch", "router"
 
 #: (namespace, device)
 Port = tuple[str, str]
+
+#: counters of dropped packets in /proc/net/netstat and /proc/net/snmp; a device's own by suffix
+_DROP_COUNTERS = frozenset((
+    "TcpExt.IPReversePathFilter", "Ip.InHdrErrors", "Ip.InAddrErrors", "Ip.InUnknownProtos",
+    "Ip.InDiscards", "Ip.OutDiscards", "Ip.OutNoRoutes", "Ip.FragFails", "IpExt.InNoRoutes",
+    "Icmp.OutDestUnreachs", "Icmp.OutTimeExcds", "TcpExt.TCPMinTTLDrop",
+))
+_DEVICE_COUNTERS = (".rx_dropped", ".tx_dropped", ".rx_errors", ".tx_errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +70,13 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class FilterCounter:
-    """A dropping rule of the packet filter, and how many packets it has counted."""
-
-    namespace: str
-    rule: str
-    packets: int
-
-
-@dataclass(frozen=True, slots=True)
 class Recording:
     """One probe. ``kinds`` tells what each namespace is; ``frames`` are in order of time.
 
     ``cables`` maps each end of a veth pair to the other one. ``refused`` is the errno's name
     where the source's own kernel did not accept the packet. ``tunnel`` is tunl0's back end.
-    ``answers`` are the kernel's answers to what the analysis asked, ``filters`` the rules that
-    counted a second packet.
+    ``answers`` are the kernel's answers to what the analysis asked. ``filters`` are the dropping
+    rules of the namespace where the packet was dropped -> how often each counted a second packet.
     """
 
     source: Endpoint
@@ -92,4 +91,17 @@ class Recording:
     refused: str = ""
     tunnel: str = ""
     answers: dict[tuple[str, Query], Answer] = field(default_factory=dict)
-    filters: tuple[FilterCounter, ...] = ()
+    filters: Mapping[str, int] = field(default_factory=dict)
+
+    def device(self, namespace: str, device: str) -> DeviceFacts | None:
+        """A device as it was afterwards."""
+        facts = self.after.get(namespace)
+        return facts.device(device) if facts else None
+
+    def counter_deltas(self, namespace: str) -> dict[str, int]:
+        """By how much a namespace's drop counters rose during the probe, only those that did."""
+        before = self.before[namespace].counters
+        deltas = {name: value - before.get(name, 0)
+                  for name, value in self.after[namespace].counters.items()
+                  if name in _DROP_COUNTERS or name.endswith(_DEVICE_COUNTERS)}
+        return {name: delta for name, delta in deltas.items() if delta > 0}

@@ -9,7 +9,7 @@ from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.facts import DeviceFacts, Facts, NeighbourFacts
 from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.state import FdbEntry
-from calico_mn.trace.recording import Endpoint, FilterCounter, Mark, Probe, Recording
+from calico_mn.trace.recording import Endpoint, Mark, Probe, Recording
 from calico_mn.trace.text import lines
 
 
@@ -45,7 +45,7 @@ def from_json(data):
               for name, frame in data["frames"]),
         data["refused"], data["tunnel"],
         {(name, Query(**query)): Answer(**answer) for (name, query), answer in data["answers"]},
-        tuple(FilterCounter(**counter) for counter in data["filters"]))
+        dict(data["filters"]))
 
 
 def _facts(data):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calico_mn.report.svg import element, fitted, polyline, text, width
-from calico_mn.trace.drop_reasons import CAUSE_OF_KIND, LOOKUP_ERRORS
+from calico_mn.trace.drop import CAUSE_OF_KIND
 from calico_mn.trace.path_trace import Hop, Neighbour, Routing
 from calico_mn.trace.picture import layout as at
 from calico_mn.trace.picture.layout import Bar, Column, Layout, reached
@@ -19,6 +19,9 @@ _MIN_SIZE, _MAX_SIZE, _LEADING = 12, 19, 1.25
 #: words of a route that stay on the line of their value
 _PAIRED = ("via", "dev", "proto", "scope", "src", "metric", "mtu", "table", "local",
            *CAUSE_OF_KIND)
+#: the errno of a route lookup in a word or two
+_REFUSALS = {"ENETUNREACH": "no route", "EXDEV": "source refused", "EINVAL": "source refused",
+             "EHOSTUNREACH": "unreachable", "EACCES": "prohibited"}
 
 
 # --- header bars
@@ -226,8 +229,8 @@ def _routing(step: Routing, room: float, size: int) -> Iterator[_Note]:
         yield line, class_, False
     error = step.answer.error
     if error:
-        summary = LOOKUP_ERRORS[error].summary if error in LOOKUP_ERRORS else error
-        yield "dropped" if step.answer.kind in CAUSE_OF_KIND else summary, "stop", True
+        dropped = step.answer.kind in CAUSE_OF_KIND
+        yield "dropped" if dropped else _REFUSALS.get(error, error), "stop", True
 
 
 def _arp(step: Neighbour) -> str:
