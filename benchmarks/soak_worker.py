@@ -19,8 +19,7 @@ from clusters import Size, topology
 from calico_mn import CalicoNet
 from calico_mn.emulation.node import Pod
 from calico_mn.errors import CalicoMnError
-from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.packetmatch import PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 #: programs that are left when their parent is killed
 SURVIVORS = 4

@@ -79,6 +79,21 @@ PacketMatch.IPIP = PacketMatch(PROTOCOL_IPIP)
 PacketMatch.VXLAN = PacketMatch(PROTOCOL_UDP, port=4789)
 PacketMatch.FRAGMENTATION_NEEDED = PacketMatch(PROTOCOL_ICMP, 3, 4)
 
+
+@dataclass(frozen=True, slots=True)
+class CaptureFilter:
+    """Which frames a capture takes: IPv4 packets that match, as they are or encapsulated.
+
+    ``inside`` are the encapsulations in which ``matches`` are looked for as well, by the match of
+    their outer packets; an outer header has no options. ``source`` narrows it to packets of
+    one sender, the inner one of encapsulated packets. With ``arp`` all of ARP is taken, too.
+    """
+
+    matches: tuple[PacketMatch, ...]
+    inside: tuple[PacketMatch, ...] = ()
+    source: str = ""
+    arp: bool = False
+
 #: what a filter loses: the name of the Python surface
 Drop = PacketMatch
 

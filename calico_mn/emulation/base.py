@@ -20,7 +20,7 @@ from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.kernel import read
 from calico_mn.kernel.capture import BulkCapture, Capture
-from calico_mn.kernel.socketfilter import CaptureFilter
+from calico_mn.packetmatch import CaptureFilter
 from calico_mn.state import Namespace, Route
 
 # Mininet's CLI takes a node's name from the start of the line, up to the first character that

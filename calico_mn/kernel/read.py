@@ -1,17 +1,28 @@
-"""Reads back what a namespace holds, by rtnetlink dumps and /proc/sys. Changes nothing."""
+"""What the kernel says of a namespace and of the machine: devices, routes, counters, CPU time.
+
+In go rtnetlink dumps, /proc/sys and statistics (proc(5)), of the namespace in which the calling
+thread is. Out come :class:`~calico_mn.present.Present`, what a wanted state is compared with;
+:class:`Facts`, what a trace needs to explain a packet's way; and counters. Nothing is changed but
+by :func:`forget_neighbours`, and nothing here knows what the answers are wanted for.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from calico_mn.errors import KernelError
 from calico_mn.kernel import decode
 from calico_mn.kernel import rtnetlink as rt
-from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, u32
+from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, attribute, attributes, u32
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.present import Present, Program, expected_qdiscs, expected_sysctls
-from calico_mn.state import VXLAN, Namespace, Route, Sysctl, Tunnel
+from calico_mn.state import VXLAN, FdbEntry, Namespace, Route, Sysctl, Tunnel
+
+#: seconds of a tick of CPU time: 0.01 on every Linux architecture of today
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 # Counters are half of the answer, and unused.
 _LINKS = rt.DUMP_LINKS[1] + u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
@@ -93,6 +104,176 @@ def _sysctls(wanted: Iterable[Sysctl], known: dict[str, int]) -> dict[str, int]:
         if item.path in known:
             values[item.path] = known[item.path]
             continue
-        with suppress(FileNotFoundError), open(f"/proc/sys/{item.path}", encoding="ascii") as file:
-            values[item.path] = int(file.read().split()[0])
+        with suppress(FileNotFoundError):
+            values[item.path] = int(_text(f"/proc/sys/{item.path}").split()[0])
     return values
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """A device; the last three are its sysctls in net/ipv4/conf.
+
+    ``kind`` is rtnetlink's (``veth``, ``bridge``, ``tun``, ``ipip``), empty for lo.
+    """
+
+    name: str
+    index: int
+    mtu: int
+    mac: str
+    up: bool
+    carrier: bool
+    kind: str
+    rp_filter: int
+    forwarding: int
+    proxy_arp: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourFacts:
+    """A line of ``ip neigh``; ``mac`` is empty while there is no answer."""
+
+    device: str
+    address: str
+    mac: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One namespace. ``counters`` holds those that are not 0, such as ``Ip.FragFails``.
+
+    ``rp_filter`` is that of ``conf/all``: the larger one of it and the device's counts
+    (Documentation/networking/ip-sysctl). ``fdb`` are the forwarding entries of VXLAN devices.
+    """
+
+    devices: tuple[DeviceFacts, ...] = ()
+    addresses: tuple[tuple[str, str], ...] = ()
+    neighbours: tuple[NeighbourFacts, ...] = ()
+    rp_filter: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+    fdb: tuple[FdbEntry, ...] = ()
+
+    def device(self, name: str) -> DeviceFacts | None:
+        """A device by its name."""
+        return next((device for device in self.devices if device.name == name), None)
+
+    def neighbour(self, device: str, address: str) -> NeighbourFacts | None:
+        """The entry for an address on a device."""
+        return next((n for n in self.neighbours
+                     if n.device == device and n.address == address), None)
+
+    def tunnel_destination(self, device: str, mac: str) -> str:
+        """The outer address of frames that a VXLAN device sends to ``mac``; "" without an entry."""
+        return next((entry.destination for entry in self.fdb
+                     if (entry.device, entry.mac) == (device, mac)), "")
+
+    def owns(self, address: str) -> bool:
+        """Whether the address is one of the namespace's own."""
+        return any(own.partition("/")[0] == address for _device, own in self.addresses)
+
+
+def facts() -> Facts:
+    """The facts of the namespace in which this thread is."""
+    with NetlinkSocket() as netlink:
+        devices = decode.devices(netlink.dump(*rt.DUMP_LINKS))
+        addresses = netlink.dump(*rt.DUMP_ADDRESSES)
+        neighbours = netlink.dump(*rt.DUMP_NEIGHBOURS)
+        has_vxlan = any(device.link.kind == VXLAN for device in devices)
+        fdb = netlink.dump(*rt.DUMP_FDB) if has_vxlan else ()
+    names = {device.link.index: device.link.name for device in devices}
+    counters = {**protocol_counters(), **{
+        f"{device.link.name}.{name}": value
+        for device in devices for name, value in device.drops.items()}}
+    return Facts(
+        tuple(map(_device, devices)),
+        tuple((address.device, address.address)
+              for address in (decode.address(body, names) for body in addresses)),
+        tuple(NeighbourFacts(known[0].device, known[0].address, known[0].mac, known[1])
+              for known in (decode.neighbour(body, names) for body in neighbours) if known),
+        int(_text("/proc/sys/net/ipv4/conf/all/rp_filter")),
+        {name: value for name, value in counters.items() if value},
+        tuple(entry for body in fdb if (entry := decode.fdb_entry(body, names))))
+
+
+def _device(device: decode.Device) -> DeviceFacts:
+    link = device.link
+    return DeviceFacts(link.name, link.index, link.mtu or 0, link.mac, link.up, device.carrier,
+                       link.kind, *(device.settings.get(key, 0)
+                                    for key in ("rp_filter", "forwarding", "proxy_arp")))
+
+
+def forget_neighbours() -> None:
+    """Remove what the namespace has learned about its neighbours, so that it must ask again.
+
+    Permanent entries stay: they were configured, as those of a VXLAN device are.
+    """
+    size = rt.NEIGHBOUR_HEADER.size
+    with NetlinkSocket() as netlink:
+        known = [(body[:size], attributes(body[size:]))
+                 for body in netlink.dump(*rt.DUMP_NEIGHBOURS)
+                 if not rt.NEIGHBOUR_HEADER.unpack_from(body)[2] & rt.NUD_PERMANENT]
+        netlink.attempt([
+            (rt.RTM_DELNEIGH, 0, header + attribute(rt.NDA_DST, inside[rt.NDA_DST]))
+            for header, inside in known if rt.NDA_DST in inside])
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTicks:
+    """Where the time of all CPUs went since boot, in the kernel's ticks."""
+
+    user: int
+    nice: int
+    system: int
+    idle: int
+    iowait: int
+    irq: int
+    softirq: int
+    steal: int
+
+    @property
+    def wanted(self) -> int:
+        """All but idle time: what was worked, and what a hypervisor gave to others meanwhile."""
+        return self.user + self.nice + self.system + self.irq + self.softirq + self.steal
+
+
+def cpu_ticks() -> CpuTicks | None:
+    """The line "cpu" of /proc/stat; None where the kernel does not tell."""
+    try:
+        return parse_cpu_ticks(_text("/proc/stat"))
+    except (OSError, ValueError):
+        return None
+
+
+def parse_cpu_ticks(stat: str) -> CpuTicks | None:
+    """The sums from /proc/stat; None where they are not all there."""
+    for line in stat.splitlines():
+        name, *fields = line.split()
+        if name == "cpu" and len(fields) >= 8:
+            # From the ninth on, times are counted twice: guests in user and nice.
+            return CpuTicks(*map(int, fields[:8]))
+    return None
+
+
+def protocol_counters() -> dict[str, int]:
+    """The counters of the namespace in which this thread is, since the namespace was made.
+
+    ``Ip.InDiscards``, ``TcpExt.IPReversePathFilter`` and so on: those of RFC 4293 and Linux' own.
+    """
+    return {name: value for file in ("snmp", "netstat")
+            for name, value in parse_counters(_text(f"/proc/thread-self/net/{file}")).items()}
+
+
+def parse_counters(text: str) -> dict[str, int]:
+    """The counters in /proc/net/snmp or netstat: a line of names and one of numbers a group."""
+    lines = text.splitlines()
+    counters: dict[str, int] = {}
+    for names, numbers in zip(lines[::2], lines[1::2], strict=False):
+        group, *keys = names.split()
+        counters.update((f"{group.rstrip(':')}.{key}", int(number))
+                        for key, number in zip(keys, numbers.split()[1:], strict=False))
+    return counters
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read()

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from calico_mn.delta import Delta, creation, delta, full_delta
 from calico_mn.errors import KernelError
-from calico_mn.kernel import facts, iptext, read
+from calico_mn.kernel import iptext, read
 from calico_mn.kernel.namespaces import Namespaces
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
@@ -213,9 +213,9 @@ class KernelWriter:
 
     # What follows runs in the namespace thread.
 
-    def _facts(self, namespace: NetworkNamespace) -> facts.Facts:
+    def _facts(self, namespace: NetworkNamespace) -> read.Facts:
         self._thread.enter(namespace)
-        return facts.read()
+        return read.facts()
 
     def _send(self, plans: Sequence[Plan]) -> list[KernelError | None]:
         outcomes: list[KernelError | None] = []
@@ -276,7 +276,7 @@ def _touches_devices(change: Delta) -> bool:
                 or change.devices_renamed or change.sysctls)
 
 
-def _broken(snapshot: facts.Facts, wanted: Namespace) -> list[str]:
+def _broken(snapshot: read.Facts, wanted: Namespace) -> list[str]:
     clauses = []
     for device in wanted.devices:
         present = snapshot.device(device.name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.calico.encapsulation import UPLINK, Encapsulation, format_prefix
 from calico_mn.errors import ToolError
-from calico_mn.kernel.proc import protocol_counters
+from calico_mn.kernel.read import protocol_counters
 from calico_mn.measure.metrics import Measurement, Value, metric
 from calico_mn.model import EncapsulationMode
 from calico_mn.packetmatch import Drop

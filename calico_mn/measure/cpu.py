@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calico_mn.errors import ToolError
-from calico_mn.kernel import proc
-from calico_mn.kernel.proc import TICK_S, CpuTicks
+from calico_mn.kernel import read
+from calico_mn.kernel.read import TICK_S, CpuTicks
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,11 @@ class StealTime:
     """
 
     def __init__(self) -> None:
-        self._begin = proc.cpu_ticks()
+        self._begin = read.cpu_ticks()
 
     def share(self) -> float | None:
         """Stolen so far by what was wanted, 0 to 1; None where the kernel does not tell."""
-        end = proc.cpu_ticks()
+        end = read.cpu_ticks()
         if self._begin is None or end is None:
             return None
         wanted = end.wanted - self._begin.wanted
@@ -98,7 +98,7 @@ def cost(begin: CpuTicks, end: CpuTicks) -> Cost:
 
 
 def _now() -> CpuTicks:
-    ticks = proc.cpu_ticks()
+    ticks = read.cpu_ticks()
     if ticks is None:
         raise ToolError("/proc/stat has no line 'cpu' with eight classes of time")
     return ticks

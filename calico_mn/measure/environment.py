@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from calico_mn import __version__
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
-from calico_mn.kernel import facts, probe
+from calico_mn.kernel import probe, read
 from calico_mn.measure import iperf, offloads, source
 from calico_mn.measure.programs import Host
 
@@ -33,9 +33,9 @@ def collect(net: CalicoNet) -> dict[str, Any]:
     """Everything, ready for JSON."""
     pod = net.pods[0]
     node = net[pod.node]
-    mtus = {device.name: device.mtu for device in net.inside(node.name, facts.read).devices}
+    mtus = {device.name: device.mtu for device in net.inside(node.name, read.facts).devices}
     tunnels = [e.device for e in ENCAPSULATIONS if e.device in mtus]
-    in_pod = net.inside(pod.name, facts.read).device("eth0")
+    in_pod = net.inside(pod.name, read.facts).device("eth0")
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": _machine(),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
-from calico_mn.kernel import facts
+from calico_mn.kernel import read
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, ending, run
 
@@ -183,5 +183,5 @@ def _ethtool(host: Host, arguments: list[str]) -> str:
 def _devices(net: CalicoNet, host: Host) -> list[str]:
     """A pod's eth0; a node's uplink, tunnels and cali devices."""
     ours = (UPLINK, *(encapsulation.device for encapsulation in ENCAPSULATIONS))
-    return [device.name for device in net.inside(host.name, facts.read).devices
+    return [device.name for device in net.inside(host.name, read.facts).devices
             if device.name in ours or device.name.startswith("cali")]

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel.route_get import Query, flush_learned_routes, route_get
-from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import ping
 from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
@@ -27,7 +26,7 @@ from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Finished, Host, end, helper, helper_port, start
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import OUTER
-from calico_mn.packetmatch import Drop
+from calico_mn.packetmatch import CaptureFilter, Drop
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

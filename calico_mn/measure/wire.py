@@ -21,10 +21,9 @@ from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel.capture import Capture, Frame
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, TCP
-from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import iperf
 from calico_mn.measure.paths import SAME_NODE, Pair
-from calico_mn.packetmatch import PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

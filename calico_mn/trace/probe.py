@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.errors import ClusterError, ToolError
-from calico_mn.kernel import facts, packetfilter
+from calico_mn.kernel import packetfilter, read
 from calico_mn.kernel.capture import Capture, Frame
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import route_get
-from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure.programs import Host, run
-from calico_mn.packetmatch import PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 from calico_mn.trace import analysis
 from calico_mn.trace.drop import FILTER
 from calico_mn.trace.follow import is_waiting, sort_frames
@@ -95,17 +94,17 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
              if kind != POD or name in (sender.name, receiver.name)}
     if cold:
         for name in kinds:
-            net.inside(name, facts.forget_neighbours)
+            net.inside(name, read.forget_neighbours)
     delay = max((s.link.delay or 0.0 for s in net.topology.underlay.subnets), default=0.0)
     with _capturing(net, list(kinds), PROTOCOLS[packet.protocol]) as captures:
-        before = {name: net.inside(name, facts.read) for name in kinds}
+        before = {name: net.inside(name, read.facts) for name in kinds}
         mark = _new_mark()
         time.sleep(_STAMPING_S)
         refused = net.inside(sender.name, _send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
                               (), refused, net.tunnel)
         frames = _listen(captures, recording, patience + 4 * delay / 1000)
-        after = {name: net.inside(name, facts.read) for name in kinds}
+        after = {name: net.inside(name, read.facts) for name in kinds}
     recording = dataclasses.replace(recording, after=after, frames=frames)
     path = analysis.path_trace(
         recording, lambda namespace, query: net.inside(namespace, route_get, query))

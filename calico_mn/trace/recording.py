@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calico_mn.kernel.capture import Frame
-from calico_mn.kernel.facts import DeviceFacts, Facts
+from calico_mn.kernel.read import DeviceFacts, Facts
 from calico_mn.kernel.route_get import Answer, Query
 
 POD, NODE, SWITCH, ROUTER = "pod", "node", "switch", "router"

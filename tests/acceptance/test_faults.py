@@ -22,10 +22,9 @@ from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import KernelError, ToolError
-from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import reachability
 from calico_mn.measure.paths import endpoints, ordered_pairs
-from calico_mn.packetmatch import PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 pytestmark = pytest.mark.root
 

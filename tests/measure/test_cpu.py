@@ -1,8 +1,8 @@
 import pytest
 
 from calico_mn.errors import ToolError
-from calico_mn.kernel import proc
-from calico_mn.kernel.proc import CpuTicks
+from calico_mn.kernel import read
+from calico_mn.kernel.read import CpuTicks
 from calico_mn.measure import cpu
 from calico_mn.measure.cpu import Cost, CpuMeter, StealTime
 
@@ -20,7 +20,7 @@ def hundredths(monkeypatch):
 
 def read_in_turn(monkeypatch, *readings):
     remaining = iter(readings)
-    monkeypatch.setattr(proc, "cpu_ticks", lambda: next(remaining))
+    monkeypatch.setattr(read, "cpu_ticks", lambda: next(remaining))
 
 
 def test_classes_are_put_together():

@@ -3,7 +3,7 @@ from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ToolError
-from calico_mn.kernel import proc
+from calico_mn.kernel import read
 from calico_mn.measure import cluster
 from calico_mn.measure.cluster import reverse_path_drops
 
@@ -23,7 +23,7 @@ def test_a_node_counts_what_its_filter_drops():
 @pytest.mark.root
 def test_a_kernel_that_does_not_have_the_counter(monkeypatch):
     with CalicoNet(two_subnets("Never")) as net:
-        monkeypatch.setattr(cluster, "protocol_counters", lambda: proc.parse_counters(
+        monkeypatch.setattr(cluster, "protocol_counters", lambda: read.parse_counters(
             "IpExt: InNoRoutes\nIpExt: 7\n"))
         with pytest.raises(ToolError, match=r"^node31: /proc/net/netstat shows no"):
             reverse_path_drops(net, "node31")

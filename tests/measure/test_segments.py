@@ -17,11 +17,10 @@ from calico_mn.errors import ClusterError, KernelError, ToolError
 from calico_mn.kernel import capture as capturing
 from calico_mn.kernel.capture import OUTGOING, Frame
 from calico_mn.kernel.packets import TCP
-from calico_mn.kernel.socketfilter import CaptureFilter
 from calico_mn.measure import iperf, offloads
 from calico_mn.measure.paths import endpoints, representative_pairs
 from calico_mn.measure.wire import OUTER, TcpPacket, add_up, tcp_packet, wire_segments
-from calico_mn.packetmatch import PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 A, B = "10.22.31.1", "10.22.32.1"
 TIMESTAMPS = b"\1\1\x08\x0a" + bytes(8)

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.packetmatch import PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 ICMP, IPIP = 1, 4
 ECHO_REQUEST, UNREACHABLE, FRAGMENTATION_NEEDED = 8, 3, 4

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from calico_mn.kernel.capture import Frame
-from calico_mn.kernel.facts import DeviceFacts, Facts, NeighbourFacts
+from calico_mn.kernel.read import DeviceFacts, Facts, NeighbourFacts
 from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.state import FdbEntry
 from calico_mn.trace.recording import Endpoint, Mark, Probe, Recording

@@ -13,8 +13,7 @@ import pytest
 from calico_mn.errors import KernelError
 from calico_mn.kernel.capture import OUTGOING, BulkCapture, Capture
 from calico_mn.kernel.packets import ICMP, IPIP, TCP, UDP
-from calico_mn.kernel.socketfilter import CaptureFilter
-from calico_mn.packetmatch import PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 from .test_packets import ECHO, OUTER, PING, VXLAN_PING, A, B, ethernet, ip, tcp, udp
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calico_mn.kernel.proc import CpuTicks, cpu_ticks, parse_counters, parse_cpu_ticks
+from calico_mn.kernel.read import CpuTicks, cpu_ticks, parse_counters, parse_cpu_ticks
 
 # user nice system idle iowait irq softirq steal guest guest_nice
 STAT = "cpu  100 10 50 800 40 5 15 20 60 3\ncpu0 50 5 25 400 20 2 8 10 30 1\nintr 5\n"
