@@ -11,7 +11,7 @@ from calico_mn.errors import ClusterError
 from calico_mn.measure import paths, reachability
 from calico_mn.model import EncapsulationMode
 from calico_mn.report import graph as pictures
-from calico_mn.trace import document, picture, text
+from calico_mn.trace import picture, text
 from calico_mn.trace.probe import trace as follow
 from calico_mn.trace.recording import Probe
 
@@ -36,7 +36,7 @@ def trace(job: Job, source: str, destination: str, probe: dict[str, Any] | None 
           cold: bool = False, full: bool = False, drawing: bool = False) -> dict[str, Any]:
     """The path trace as a document, as lines of text with their styles, and as SVG if asked for."""
     path = follow(job.net, source, destination, _probe(probe or {}), cold=cold)
-    return {"path": document.document(path),
+    return {"path": text.document(path),
             "lines": [[line.text, line.style] for line in text.lines(path, full_reply=full)],
             "picture": picture.picture(path) if drawing else ""}
 

@@ -1,6 +1,6 @@
 """The path of one real packet through the cluster, from captures in every namespace.
 
-    probe --> Recording --> analysis --> PathTrace --> text, document (JSON), picture (SVG)
+    probe --> Recording --> analysis --> PathTrace --> text, JSON, picture (SVG)
     (sends, captures)       (pure)                     (pure)
 
 :func:`calico_mn.trace.probe.trace` sends a probe that can be told from every other packet and

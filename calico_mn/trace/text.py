@@ -1,12 +1,14 @@
-"""A path trace as lines of text, and the sentences that its text, JSON and picture share.
+"""A path trace as lines of text and as JSON, and the sentences that these and the picture share.
 
 Pure, and without colour codes: each line names a style, to which a terminal gives a colour.
+``docs/trace.md`` says what each field of the JSON means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.kernel.packets import ICMP, TCP, UDP, Header
@@ -22,8 +24,11 @@ from calico_mn.trace.path_trace import (
     Neighbour,
     PathTrace,
     Routing,
+    Step,
 )
 
+#: the JSON's; rises when a field changes its meaning or goes
+VERSION = 1
 #: what a line is about; a terminal may give each its own colour
 TITLE, GOOD, BAD, PLACE, OUTER, PLAIN, FAINT = (
     "title", "good", "bad", "place", "outer", "plain", "faint")
@@ -242,3 +247,61 @@ def _drop(drop: DropReason) -> Iterator[Line]:
         yield Line(f"  {'' if position else 'evidence':<10}{evidence}")
     if drop.deduced:
         yield Line(f"  deduced   {drop.deduced}", FAINT)
+
+
+# --- JSON
+
+def document(trace: PathTrace) -> dict[str, Any]:
+    """The path trace as JSON's types. Times in us, sizes and MTU in bytes."""
+    drop = trace.drop
+    return {
+        "version": VERSION,
+        "source": asdict(trace.source),
+        "destination": asdict(trace.destination),
+        "probe": asdict(trace.probe),
+        "tunnel": trace.tunnel,
+        "answered": trace.answered,
+        "verdict": verdict(trace),
+        "round_trip": trace.round_trip,
+        "there": _leg_fields(trace.forward),
+        "back": _leg_fields(trace.reply) if trace.reply else None,
+        "errors": [_leg_fields(error) for error in trace.errors],
+        "death": {
+            "leg": "there" if drop.leg == FORWARD else "back", "cause": drop.cause,
+            "place": drop.namespace, "device": drop.device, "by": drop.by, "reason": drop.reason,
+            "evidence": list(drop.evidence), "deduced": drop.deduced} if drop else None,
+    }
+
+
+def _leg_fields(leg: Leg) -> dict[str, Any]:
+    return {"text": leg.text, "from": leg.sender, "to": leg.receiver, "origin": leg.origin,
+            "arrived": leg.arrived, "encapsulated": leg.encapsulation is not None,
+            **({"about": leg.about} if leg.about else {}), "copies": list(leg.copies),
+            "hops": [{"namespace": hop.namespace, "kind": hop.kind,
+                      "steps": [_step_fields(step) for step in hop.steps]} for hop in leg.hops]}
+
+
+def _step_fields(step: Step) -> dict[str, Any]:
+    if isinstance(step, Crossing):
+        return {"step": step.direction, "device": step.device, "mtu": step.mtu, "ttl": step.ttl,
+                "macs": _mac_fields(step.macs), "fragments": step.fragments,
+                "time": round(step.time, 3),
+                "headers": [asdict(layer.header) for layer in step.layers]}
+    if isinstance(step, Routing):
+        answer = asdict(step.answer)
+        return {"step": "route", "asked": str(step.query), "outer": step.outer,
+                "route": answer.pop("line"), **answer}
+    if isinstance(step, Neighbour):
+        by = step.answered_by
+        return {"step": "neighbour", "device": step.device, "address": step.address,
+                "mac": step.mac, "state": step.state, "arp_requests": step.requests,
+                "asker": step.asker, "proxy": step.proxy, "heard_by": list(step.heard_by),
+                "answered_by": {"namespace": by[0], "device": by[1]} if by else None}
+    inner = step.inner
+    frame = {"vni": inner.vni, "macs": _mac_fields(inner.macs)} if inner.macs else {}
+    return {"step": "encapsulated" if step.added else "decapsulated",
+            "outer": asdict(step.outer), **frame, "inner": asdict(inner.header)}
+
+
+def _mac_fields(macs: tuple[str, str] | None) -> dict[str, str] | None:
+    return {"from": macs[0], "to": macs[1]} if macs else None

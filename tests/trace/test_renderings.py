@@ -11,9 +11,9 @@ from support.recordings import from_json, text, to_json
 
 from calico_mn.report.svg import width
 from calico_mn.trace import analysis
-from calico_mn.trace.document import document
 from calico_mn.trace.path_trace import HeaderChange, Neighbour
 from calico_mn.trace.picture import picture
+from calico_mn.trace.text import document
 
 RECORDINGS = ("always", "rp", "never-far", "vxlan", "vxlan-down")
 SVG = "{http://www.w3.org/2000/svg}"
