@@ -174,9 +174,8 @@ def _conclude(run: Run, begun: record.Record, report: Report, show: Show | None)
     files: tuple[str, ...] = ()
     if run.log.readings and run.plan:
         document = report(run)
-        with as_invoking_user(run.directory):
-            files = publish(run.directory, document,
-                            (READINGS, SUMMARY, RECORD, TOPOLOGY))
+        files = publish(run.directory, document, (READINGS, SUMMARY, RECORD, TOPOLOGY),
+                        as_invoking_user)
         if show is None:
             terminal.show_document(run.out, document)
         else:

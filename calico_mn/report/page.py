@@ -15,7 +15,8 @@ import hashlib
 import io
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,13 @@ _LEAD = re.compile(r"[A-Z][^:.;]{3,58}:(?= )")
 _WIDTH = re.compile(r'<svg\b[^>]*?\swidth="([0-9.]+)(pt|px|)"')
 
 
-def publish(directory: Path, document: Document, beside: Sequence[str] = ()) -> tuple[str, ...]:
+def publish(directory: Path, document: Document, beside: Sequence[str] = (),
+            rights: Callable[[Path], AbstractContextManager[object]] = nullcontext
+            ) -> tuple[str, ...]:
     """Write report.html, a CSV for each table, SVG and PNG for each picture; the files' names.
 
-    ``beside`` are other files in the directory, to which report.html has links too.
+    ``beside`` are other files in the directory, to which report.html has links too. Only writing
+    is done inside ``rights``: those of another user may not suffice to import what rendering needs.
     """
     files: dict[str, bytes] = {}
     for table in (*document.tables, *document.data):
@@ -53,8 +57,9 @@ def publish(directory: Path, document: Document, beside: Sequence[str] = ()) -> 
         if figure.png:
             files[f"{figure.name}.png"] = figure.png
     files = {PAGE: page(document, (*files, *beside)).encode(), **files}
-    for name, content in files.items():
-        (directory / name).write_bytes(content)
+    with rights(directory):
+        for name, content in files.items():
+            (directory / name).write_bytes(content)
     return tuple(files)
 
 
