@@ -20,7 +20,7 @@ from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import cleanup, processes, tunnel
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace, environment
 from calico_mn.kernel.reconcile import Reconciler
-from calico_mn.kernel.runs import LogEntry, RunDirectory
+from calico_mn.kernel.registry import LogEntry, RunDirectory
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.state import Namespace
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from calico_mn.kernel import neighbour_quota, processes, registry, runs, runtime_dir
+from calico_mn.kernel import neighbour_quota, processes, registry, runtime_dir
 from calico_mn.kernel.netns import LOGS_SEEN, MARK
 
 # Programs may start others while they are being ended, and one that ends by itself during a search
@@ -75,7 +75,7 @@ def remove_all() -> tuple[Removed, ...]:
                               for pid, _name in orphans})
     given_back = neighbour_quota.restore_limit()
     names = {identity: run.name for identity, run in dead.items()}
-    failures = {identity: runs.remove_dead(identity) for identity in dead}
+    failures = {identity: remove_dead(identity) for identity in dead}
     removed = [Removed(names.get(identity, identity), identity,
                        tuple(dict.fromkeys(ended.get(identity, ()))),
                        failure=failures.get(identity, ""))
@@ -83,6 +83,22 @@ def remove_all() -> tuple[Removed, ...]:
     if given_back and removed:
         removed[-1] = replace(removed[-1], neighbour_limit=given_back)
     return tuple(removed)
+
+
+def remove_dead(identity: str) -> str:
+    """Delete a dead run's directory, and the common one if no other run uses it.
+
+    Does nothing if it is not dead any more: another process may have got its number. Why it
+    could not be deleted, or ``""``.
+    """
+    try:
+        with runtime_dir.locked():
+            for run in registry.runs():
+                if run.identity == identity and run.status == registry.DEAD:
+                    registry.delete(run.path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _dead() -> dict[str, registry.FoundRun]:

@@ -1,28 +1,37 @@
-"""The runs on disk: their records, their processes, and whether those are alive.
+"""The runs on disk: their directories, records, processes and logs, and which of them are alive.
 
-Any process may read them; :mod:`calico_mn.kernel.runs` is the side that writes. The text of a
-``run.json`` is displayed, but no process is ended and nothing is removed because of it: a run's
-process is the one in its directory's name, and holds a lock on that directory while it lives.
+A run that starts makes a :class:`RunDirectory`, for root only, which disappears when the run ends;
+:func:`runs` and :func:`find` tell any process what there is. The text of a ``run.json`` is
+displayed, but no process is ended and nothing is removed because of it: a run's process is the one
+in its directory's name, and holds a lock on that directory while it lives. The log of a node says
+what was wired when, as the files in a Calico host's /var/log/calico/cni do; programs that run
+inside the node see it there.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import re
+import shutil
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from calico_mn.errors import ClusterError, NotFoundError
+from calico_mn.errors import ClusterError, NotFoundError, UnsupportedError
 from calico_mn.kernel import processes, runtime_dir
 from calico_mn.text import is_label
 
 RECORD = "run.json"
 SOCKET = "control"
+LOG_FILE = "cni.log"
 IDENTITY = re.compile(r"([0-9]+)-[0-9]+")
 #: what ``run.json`` holds for others to read, and of which type
 _TYPES = {"name": str, "started": str, "topology": str, "tunnel": str, "version": str,
@@ -31,6 +40,8 @@ _TYPES = {"name": str, "started": str, "topology": str, "tunnel": str, "version"
 #: what a run's status can be
 RUNNING, STARTING, PRIVATE, ELSEWHERE, DEAD = (
     "running", "starting", "private", "elsewhere", "dead")
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ class FoundRun:
 def is_held(path: Path) -> bool:
     """Whether a process, in whichever container, holds the lock on a run's directory (flock(2))."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = runtime_dir.open_directory(path)
     except OSError:
         return False
     try:
@@ -205,3 +216,108 @@ def new_name(wanted: str, source: str, existing: Sequence[FoundRun]) -> str:
         number += 1
         name = f"{base}-{number}"
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Commands carried out in the namespace ``subject``; ``time`` in seconds since 1970."""
+
+    subject: str
+    commands: Sequence[str]
+    time: float = field(default_factory=time.time)
+
+
+class RunDirectory:
+    """``PID-N`` where runs are (:mod:`.runtime_dir`): ``run.json`` and ``logs/NAME/cni.log``.
+
+    ``description`` goes into ``run.json``; its ``topology`` gives the run its name unless one is
+    given. It is locked (flock(2)) as long as this process has it, which containers that share
+    /run see, too. Raises ClusterError for a name that is taken or none, UnsupportedError where
+    the directory cannot be made.
+    """
+
+    def __init__(self, description: Mapping[str, object], name: str = "") -> None:
+        #: nothing until it is made
+        self.path = Path()
+        self._lock = -1
+        self._log_directories: dict[str, Path] = {}
+        self.record = {
+            "name": name, "pid": os.getpid(),
+            "process_started": processes.start_time(os.getpid()),
+            "pid_namespace": processes.namespace("pid"),
+            "user_namespace": processes.namespace("user"), "locked": True,
+            "started": _iso(time.time()), **description}
+        try:
+            with runtime_dir.locked() as root:
+                self.record["name"] = self.name = new_name(
+                    name, str(description.get("topology", "")), runs())
+                # One of that name may be another container's, or a killed process's with our pid.
+                while os.path.lexists(path := root / f"{os.getpid()}-{next(_numbers)}"):
+                    pass
+                path.mkdir(mode=0o700)
+                self.path = path
+                self._lock = runtime_dir.open_directory(path)
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                (self.path / RECORD).write_text(
+                    json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
+                (self.path / "logs").mkdir()
+        except OSError as error:
+            self.remove()
+            where = runtime_dir.find() or "/tmp"
+            raise UnsupportedError(f"cannot make the run's directory below {where}:"
+                                   f" {processes.explain(error.errno)}") from error
+
+    @property
+    def identity(self) -> str:
+        """``PID-N``, the directory's name."""
+        return self.path.name
+
+    @property
+    def socket(self) -> Path:
+        """Where the run takes requests, if it does."""
+        return self.path / SOCKET
+
+    @property
+    def logs(self) -> Path:
+        """The directory with a directory per node, router and subnet."""
+        return self.path / "logs"
+
+    def log_directory(self, name: str) -> Path:
+        """Where the log of ``name`` is; made when first asked for."""
+        directory = self._log_directories.get(name)
+        if directory is None:
+            directory = self._log_directories[name] = self.logs / name
+            directory.mkdir(exist_ok=True)
+        return directory
+
+    def write(self, name: str, entries: Sequence[LogEntry]) -> None:
+        """Append ``entries`` to the log of ``name``."""
+        with open(self.log_directory(name) / LOG_FILE, "a", encoding="utf-8") as file:
+            for entry in entries:
+                file.writelines(f"{_iso(entry.time)} [{entry.subject}] {command}\n"
+                                for command in entry.commands)
+
+    def remove(self) -> None:
+        """Delete the directory, and the common one if no other run uses it."""
+        if self.path != Path():
+            with suppress(OSError):
+                delete(self.path)
+            runtime_dir.remove_if_empty(self.path.parent)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def delete(path: Path) -> None:
+    """Delete a run's directory, the record last: without it, what is not empty is not ours."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == RECORD):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    path.rmdir()
+
+
+def _iso(seconds: float) -> str:
+    """A time since 1970 in UTC, such as ``2026-11-28T19:05:52.000000+00:00``."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")

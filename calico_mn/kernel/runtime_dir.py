@@ -71,7 +71,7 @@ def locked() -> Iterator[Path]:
     while True:
         path = make()
         try:
-            descriptor = _open(path)
+            descriptor = open_directory(path)
         except FileNotFoundError:
             continue  # the last run has just ended and removed it
         try:
@@ -99,7 +99,7 @@ def locked() -> Iterator[Path]:
 def remove_if_empty(path: Path) -> None:
     """Remove the directory of runs if it is empty; never while another process has its lock."""
     try:
-        descriptor = _open(path)
+        descriptor = open_directory(path)
     except OSError:
         return
     try:
@@ -111,7 +111,8 @@ def remove_if_empty(path: Path) -> None:
         os.close(descriptor)
 
 
-def _open(path: Path) -> int:
+def open_directory(path: Path) -> int:
+    """A descriptor of a directory, never of one that a link leads to. Raises OSError."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 

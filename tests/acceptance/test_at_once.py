@@ -43,13 +43,13 @@ for _ in range(count):
 DIRECTORIES = """
 import os, random, sys, time
 from pathlib import Path
-from calico_mn.kernel import runtime_dir, registry, runs
+from calico_mn.kernel import registry, runtime_dir
 chance, count = random.Random(int(sys.argv[1])), int(sys.argv[2])
 if sys.argv[3:]:
     runtime_dir._is_machines, runtime_dir._TEMPORARY = lambda: False, Path(sys.argv[3])
     os.environ.pop("XDG_RUNTIME_DIR", None)
 for _ in range(count):
-    run = runs.RunDirectory({"topology": "loop"})
+    run = registry.RunDirectory({"topology": "loop"})
     living = registry.runs()
     assert run.identity in {other.identity for other in living}, (run.path, living)
     assert [other.name for other in living].count(run.name) == 1
@@ -63,7 +63,7 @@ import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from calico_mn.calico.underlay import neighbour_entries
-from calico_mn.kernel import cleanup, neighbour_quota, runtime_dir, runs
+from calico_mn.kernel import cleanup, neighbour_quota, registry, runtime_dir
 from support.topologies import one_subnet
 OWNERS, NEED = 5, 20
 
@@ -75,7 +75,7 @@ class Limit(type(Path())):
 
 neighbour_quota.PATH = Limit(sys.argv[2])
 for _ in range(int(sys.argv[3])):
-    run = runs.RunDirectory({})
+    run = registry.RunDirectory({})
     neighbour_quota.raise_limit(neighbour_entries(one_subnet("Always")), run.identity)
     with runtime_dir.locked():
         ledger, now = neighbour_quota._read(), neighbour_quota.limit()

@@ -21,7 +21,7 @@ from support.topologies import one_subnet
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import cleanup, processes, registry, runs, runtime_dir
+from calico_mn.kernel import cleanup, processes, registry, runtime_dir
 
 from .test_killed import killed_in, nothing_of
 
@@ -34,7 +34,7 @@ NOBODY = 4_194_305
 #: keeps a run's directory until its input ends; process 1 of a container of its own
 CONTAINER = """
 import sys
-from calico_mn.kernel.runs import RunDirectory
+from calico_mn.kernel.registry import RunDirectory
 run = RunDirectory({})
 print(run.identity, flush=True)
 sys.stdin.read()
@@ -128,17 +128,17 @@ def test_a_file_in_the_place_of_the_directory_is_said(below):
     with pytest.raises(ClusterError, match="calico-mn cannot be read: Not a directory"):
         registry.runs()
     with pytest.raises(UnsupportedError, match="cannot make the run's directory below"):
-        runs.RunDirectory({})
+        registry.RunDirectory({})
     assert below.is_file()
 
 
 # --- numbers
 
 def test_a_directory_that_has_our_number_already_is_left_alone(below):
-    first = runs.RunDirectory({})
+    first = registry.RunDirectory({})
     number = int(first.identity.partition("-")[2])
     theirs = directory(below, f"{os.getpid()}-{number + 1}", {"name": "theirs", "pid_namespace": 1})
-    second = runs.RunDirectory({})
+    second = registry.RunDirectory({})
     assert second.identity == f"{os.getpid()}-{number + 2}"
     for run in (first, second):
         run.remove()
@@ -146,7 +146,7 @@ def test_a_directory_that_has_our_number_already_is_left_alone(below):
 
 
 def test_a_living_run_whose_record_was_spoilt_is_not_dead(below):
-    run = runs.RunDirectory({})
+    run = registry.RunDirectory({})
     for spoilt in ('{"process_started": 1}', "{", '{"pid_namespace": 1, "locked": true}'):
         (run.path / registry.RECORD).write_text(spoilt)
         (found,) = registry.runs()
@@ -174,9 +174,9 @@ def test_a_run_that_came_to_life_under_a_dead_ones_number_is_not_removed(below):
     descriptor = os.open(path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     (path / registry.RECORD).write_text('{"pid_namespace": 1, "locked": true}')
-    assert runs.remove_dead(dead.identity) == "" and path.exists()
+    assert cleanup.remove_dead(dead.identity) == "" and path.exists()
     os.close(descriptor)
-    assert runs.remove_dead(dead.identity) == "" and not path.exists()
+    assert cleanup.remove_dead(dead.identity) == "" and not path.exists()
 
 
 #   two containers that share /run, each with a process 1 of its own

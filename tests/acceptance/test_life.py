@@ -24,7 +24,7 @@ from calico_mn.emulation.membership import Membership
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread
-from calico_mn.kernel.runs import RunDirectory
+from calico_mn.kernel.registry import RunDirectory
 from calico_mn.kernel.steps import Plan
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.model import Topology

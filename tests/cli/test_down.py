@@ -10,7 +10,7 @@ from .conftest import LAB, ROOT, TUNNEL, environment
 PROGRAM = """
 import subprocess, sys
 from calico_mn.cli.main import main
-from calico_mn.kernel.runs import RunDirectory
+from calico_mn.kernel.registry import RunDirectory
 
 subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True, timeout=60)
 tunnel, lab = sys.argv[1:]

@@ -12,7 +12,7 @@ from support.nobody import NOBODY, SUDO, attempted, home
 from support.patience import eventually
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import processes, registry, runs, runtime_dir
+from calico_mn.kernel import processes, registry, runtime_dir
 
 from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
 
@@ -66,7 +66,7 @@ def test_a_directory_of_runs_that_others_can_change_is_not_used(tmp_path, monkey
     spoil(directory)
     monkeypatch.setattr(runtime_dir, "MACHINE", directory)
     with pytest.raises(UnsupportedError, match=r"is not root's alone|Not a directory"):
-        runs.RunDirectory({"topology": ""})
+        registry.RunDirectory({"topology": ""})
 
 
 # --- files that verbs write

@@ -13,7 +13,7 @@ from support.topologies import one_subnet, two_subnets
 from calico_mn import CalicoNet
 from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import cleanup, neighbour_quota, runs, runtime_dir
+from calico_mn.kernel import cleanup, neighbour_quota, registry, runtime_dir
 from calico_mn.kernel.neighbour_quota import release, reserve
 
 NEEDED = neighbour_entries(one_subnet("Always"))
@@ -106,7 +106,7 @@ def ledger(tmp_path):
 
 def run(**record):
     """A run's directory, of this process unless ``record`` says another."""
-    made = runs.RunDirectory({"topology": "", **record})
+    made = registry.RunDirectory({"topology": "", **record})
     return made
 
 

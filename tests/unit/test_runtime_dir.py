@@ -146,14 +146,14 @@ def test_the_place_is_not_removed_while_another_process_has_its_lock(machine, mo
 
 def test_a_place_that_vanishes_before_it_is_locked_is_made_again(machine, monkeypatch):
     machine(WHOLE)
-    real, times = runtime_dir._open, iter(range(3))
+    real, times = runtime_dir.open_directory, iter(range(3))
 
     def late(path):
         if next(times, None) is not None:
             path.rmdir()
         return real(path)
 
-    monkeypatch.setattr(runtime_dir, "_open", late)
+    monkeypatch.setattr(runtime_dir, "open_directory", late)
     with runtime_dir.locked() as path:
         (path / "1-1").mkdir()
     assert next(times, None) is None
