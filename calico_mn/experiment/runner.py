@@ -28,6 +28,7 @@ from calico_mn.experiment.options import Options
 from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run
 from calico_mn.measure.cpu import StealTime
+from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.readings import FORMAT, READINGS, RECORD, SUMMARY, TOPOLOGY, ReadingLog
 from calico_mn.model import Topology
 from calico_mn.privileges import as_invoking_user
@@ -58,6 +59,7 @@ def run_experiment(experiment: Experiment, measure: Measure, report: Report,
     without it, all of it is printed.
     """
     options = experiment.parse(arguments)
+    known_metrics()  # imports all instruments, which the invoking user may not be able to read
     resumed = options.resume
     before = None
     if resumed is not None:
