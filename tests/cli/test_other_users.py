@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.nobody import NOBODY, SUDO, attempted, home
+from support.nobody import NOBODY, SUDO, attempted, home, open_directory
 from support.patience import eventually
 
 from calico_mn.errors import UnsupportedError
@@ -91,6 +92,12 @@ def written(run, verb: str, file: Path, **changes: str) -> str:
         process.communicate(timeout=60)
         return ""
     return process.communicate()[1]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with open_directory() as path:
+        yield path
 
 
 @pytest.fixture

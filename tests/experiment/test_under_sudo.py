@@ -15,7 +15,7 @@ import subprocess
 import time
 
 import pytest
-from support.nobody import SUDO, attempted, home, roots
+from support.nobody import SUDO, attempted, home, open_directory, roots
 from support.patience import SLOWNESS, eventually
 
 from calico_mn import results
@@ -30,6 +30,12 @@ ENVIRONMENT = {**os.environ, **SUDO, "PYTHONPATH": str(ROOT)}
 WHOLE = {"format": record.FORMAT, "experiment": "ipip-modes", "command": "", "arguments": [],
          "topology": ""}
 WORDS = ("--quick", "--repeats", 2, "--duration", 0.05, "--modes", "Always", "--packet-sizes", 1400)
+
+
+@pytest.fixture
+def tmp_path():
+    with open_directory() as path:
+        yield path
 
 
 @pytest.fixture

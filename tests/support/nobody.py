@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: a user of the machine who has nothing to do with us
@@ -34,21 +36,24 @@ def attempted(act: Callable[[], object]) -> str:
     return said
 
 
-def open_up(path: Path) -> None:
-    """Let everybody get to a temporary directory of pytest's, also where a worker made it."""
-    for part in (path, *path.parents[:3]):
-        part.chmod(0o755)
-        if part.name.startswith("pytest-of-"):
-            break
+@contextmanager
+def open_directory() -> Iterator[Path]:
+    """A temporary directory of root's that every user may enter, in place of ``tmp_path``.
+
+    pytest closes those of its own to other users, and does so again whenever another pytest starts.
+    """
+    with tempfile.TemporaryDirectory(prefix="calico-mn-tests-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
 
 
 def home(below: Path) -> Path:
-    """A directory of that user's, below a temporary one of pytest's, which is root's alone."""
-    open_up(below)
-    place = below / "home"
-    place.mkdir(mode=0o755)
-    os.chown(place, NOBODY, NOBODY)
-    return place
+    """A directory of that user's in a directory that they may enter."""
+    path = below / "home"
+    path.mkdir(mode=0o755)
+    os.chown(path, NOBODY, NOBODY)
+    return path
 
 
 def roots(place: Path) -> list[Path]:

@@ -4,7 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.nobody import NOBODY, open_up
+from support.nobody import NOBODY, home, open_directory
 
 from calico_mn.privileges import as_invoking_user
 
@@ -12,15 +12,17 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
+def tmp_path():
+    with open_directory() as path:
+        yield path
+
+
+@pytest.fixture
 def theirs(tmp_path, monkeypatch):
     """A directory of the person who called sudo, below directories that everybody may enter."""
     monkeypatch.setenv("SUDO_UID", str(NOBODY))
     monkeypatch.setenv("SUDO_GID", str(NOBODY))
-    open_up(tmp_path)
-    place = tmp_path / "theirs"
-    place.mkdir(mode=0o755)
-    os.chown(place, NOBODY, NOBODY)
-    return place
+    return home(tmp_path)
 
 
 def owners(*paths):
