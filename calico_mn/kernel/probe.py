@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from calico_mn.kernel import runtime_dir
-from calico_mn.kernel.tunnel import kernel_reason
+from calico_mn.kernel.tunnel import ebpf_reason, kernel_reason
 
 _TIMEOUT_S = 10
 
@@ -108,9 +108,7 @@ def _ebpf_tunnel() -> Finding:
     purpose = "tunl0 where ipip is not loaded"
     if os.geteuid() != 0:
         return Finding("eBPF", None, "only root can try it", purpose, False)
-    from calico_mn.kernel.ebpf.tunnel import probe
-
-    reason = probe()
+    reason = ebpf_reason()
     return Finding("eBPF", reason is None, reason or "its programs load", purpose, False)
 
 

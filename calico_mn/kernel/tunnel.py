@@ -1,53 +1,73 @@
-"""tunl0 by the kernel's own ipip module, and what every tunnel back end must offer.
+"""tunl0 by the kernel's own ipip module, by eBPF, or not at all: the tunnel back ends.
 
-The other back end is :mod:`calico_mn.kernel.ebpf`. Both make the same device: named tunl0, no
-local and no remote address, the outer destination being the gateway of the matched route
-(ip_tunnel_xmit in net/ipv4/ip_tunnel.c). Where neither can be had, a cluster without IPIP does
-without, as on hosts where ipip was never loaded (felix/dataplane/linux/ipip_mgr.go makes tunl0
-only when IPIP is on).
+In go the namespaces and their tunnels; out comes the same device from either back end: named tunl0,
+no local and no remote address, the outer destination being the gateway of the matched route
+(ip_tunnel_xmit in net/ipv4/ip_tunnel.c). :func:`choose` says which one this machine has, and why
+not the other. Where neither can be had, a cluster without IPIP does without, as on hosts where ipip
+was never loaded (felix/dataplane/linux/ipip_mgr.go makes tunl0 only when IPIP is on).
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
+import platform
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
-from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import encode, read, runtime_dir
-from calico_mn.kernel.netlink import Message, NetlinkSocket
+from calico_mn.errors import CalicoMnError, UnsupportedError
+from calico_mn.kernel import encode, processes, read, runtime_dir
+from calico_mn.kernel.ebpf import program, tun
+from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
-from calico_mn.present import Program
+from calico_mn.present import TUNNEL_TXQUEUELEN, Program
 from calico_mn.state import Tunnel
 
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 
-class TunnelBackend(Protocol):
-    """Makes tunl0 in namespaces. Every method runs in the thread that is inside the namespace."""
 
-    @property
-    def name(self) -> str:
-        """``kernel``, ``ebpf`` or ``none``, as results and tables say it."""
+class TunnelBackend(ABC):
+    """Makes tunl0 in namespaces; methods run in the thread that is inside the namespace.
 
-    @property
-    def kind(self) -> str:
-        """The device's kind as ``ip -d link`` tells it."""
+    ``name`` is ``kernel``, ``ebpf`` or ``none``, as results and tables say it; ``kind`` is the
+    device's as ``ip -d link`` tells it.
+    """
 
+    name: str
+    kind: str
+    #: descriptors
+    _held: Sequence[int] = ()
+
+    @abstractmethod
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Make the device, down, and record its index in ``namespace.indexes``."""
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
         """The messages that give the device its MTU and state, sent once the uplink exists."""
+        return [encode.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
+                            txqueuelen=TUNNEL_TXQUEUELEN)]
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
         """The programs that must be attached for the device to work."""
+        return ()
 
-    def attach(self, namespace: NetworkNamespace, program: Program) -> list[Message]:
+    def attach(self, namespace: NetworkNamespace, item: Program) -> list[Message]:
         """The messages that attach one of these programs (again)."""
+        return []
 
     def close(self) -> None:
-        """Give back what the back end holds for all namespaces."""
+        """Let go of what is held for all namespaces; what is attached lives on with its device."""
+        for descriptor in self._held:
+            os.close(descriptor)
 
 
-class KernelTunnel:
+class KernelTunnel(TunnelBackend):
     """The ipip module. Where it is loaded, every new namespace starts with a tunl0, down."""
 
     name = "kernel"
@@ -55,31 +75,67 @@ class KernelTunnel:
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Take the namespace's fallback device, or make one where fallbacks are switched off."""
-        path = Path("/proc/thread-self/net/dev")
-        if f"{device.name}:" not in path.read_text(encoding="ascii"):
-            with NetlinkSocket() as netlink:
-                netlink.request([encode.ipip(device.name)])
         with NetlinkSocket() as netlink:
-            namespace.indexes.update(read.device_indexes(netlink))
+            indexes = read.device_indexes(netlink)
+            if device.name not in indexes:
+                netlink.request([encode.ipip(device.name)])
+                indexes = read.device_indexes(netlink)
+        namespace.indexes.update(indexes)
+
+
+class EbpfTunnel(TunnelBackend):
+    """tunl0 as a TUN device with two programs; they are loaded once for all namespaces."""
+
+    name = "ebpf"
+    kind = "tun"
+
+    def __init__(self) -> None:
+        self._held = held = list[int]()
+        try:
+            held.append(program.load(program.EGRESS))
+            held.append(program.load(program.INGRESS))
+            held.append(program.load_drop_filter())
+        except BaseException:
+            self.close()
+            raise
+        self._egress, self._ingress, self._drop = held
+
+    def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
+        """Make the device; its descriptor is held with the namespace, or it would end.
+
+        A device that was there before is gone, and so is the use of its descriptor.
+        """
+        while namespace.held:
+            os.close(namespace.held.pop())
+        namespace.tunnel_hooked = False
+        namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._drop))
+        namespace.indexes[device.name] = program.TUNL0_INDEX
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
-        """One message: MTU, queue length, up or down."""
-        return [encode.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
-                               txqueuelen=1000)]
+        """MTU and state; the first time also the programs, on the device and on the uplink."""
+        change = super().configure(namespace, device)
+        if namespace.tunnel_hooked:
+            return change
+        namespace.tunnel_hooked = True
+        index = namespace.index(device.name)
+        hooks = [message for item in self.programs(device)
+                 for message in self.attach(namespace, item)]
+        return [encode.without_multicast(index), encode.noqueue(index), *hooks, *change]
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
-        """None: the module does all."""
-        return ()
+        """One where packets leave through the device, one where they arrive at the uplink."""
+        return (Program(device.name, "egress", program.EGRESS),
+                Program(device.uplink, "ingress", program.INGRESS))
 
-    def attach(self, namespace: NetworkNamespace, program: Program) -> list[Message]:
-        """Nothing is attached."""
-        return []
+    def attach(self, namespace: NetworkNamespace, item: Program) -> list[Message]:
+        """The program in its place, also where a part of it was there before."""
+        index = namespace.index(item.device)
+        descriptor = self._egress if item.direction == "egress" else self._ingress
+        return [encode.clsact(index, replace=True),
+                encode.program(index, item.direction, descriptor, item.name, replace=True)]
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-
-class NoTunnel:
+class NoTunnel(TunnelBackend):
     """No tunl0, for clusters whose nodes have none; ``reason`` says why, and what would help."""
 
     name = "none"
@@ -96,29 +152,6 @@ class NoTunnel:
         """Refused."""
         raise UnsupportedError(f"{namespace.name}: {self.reason}")
 
-    def programs(self, device: Tunnel) -> tuple[Program, ...]:
-        """None."""
-        return ()
-
-    def attach(self, namespace: NetworkNamespace, program: Program) -> list[Message]:
-        """Nothing is attached."""
-        return []
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def kernel_reason() -> str | None:
-    """Why the kernel back end cannot be used, in one sentence; None when it can.
-
-    Loading the module would put a tunl0 into the machine's own namespace, so this package never
-    does it: that is for the machine's owner to do.
-    """
-    if Path("/sys/module/ipip").exists() or Path("/proc/sys/net/ipv4/conf/tunl0").exists():
-        return None
-    return ("the ipip module is not loaded; where the kernel has it, 'sudo modprobe ipip' loads"
-            " it (which also puts a tunl0, down, into this machine's own namespace)")
-
 
 def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
     """The back end for ``auto``, ``kernel`` or ``ebpf``; ``auto`` prefers the kernel's own.
@@ -126,8 +159,6 @@ def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
     Raises UnsupportedError with the reason when this machine does not have it; but ``auto`` is
     none at all then where no tunnel is needed.
     """
-    from calico_mn.kernel.ebpf.tunnel import EbpfTunnel, probe
-
     no_kernel = kernel_reason() if wanted in ("auto", "kernel") else ""
     if no_kernel is None:
         return KernelTunnel()
@@ -135,7 +166,7 @@ def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
         raise UnsupportedError(f"no tunl0 by the kernel: {no_kernel}")
     if wanted not in ("auto", "ebpf"):
         raise UnsupportedError(f"unknown tunnel back end {wanted!r}: say auto, kernel or ebpf")
-    no_ebpf = probe()
+    no_ebpf = ebpf_reason()
     if no_ebpf is None:
         return EbpfTunnel()
     if wanted == "ebpf":
@@ -152,3 +183,73 @@ def _neither(no_kernel: str, no_ebpf: str) -> str:
                 " modprobe ipip' on the machine, where its kernel has it), and eBPF needs CAP_BPF"
                 " on the machine itself (so run it with sudo, in no user namespace)")
     return f"this machine can make no tunl0. By the kernel: {no_kernel}. By eBPF: {no_ebpf}"
+
+
+def kernel_reason() -> str | None:
+    """Why the kernel back end cannot be used, in one sentence; None when it can.
+
+    Loading the module would put a tunl0 into the machine's own namespace, so this package never
+    does it: that is for the machine's owner to do.
+    """
+    if Path("/sys/module/ipip").exists() or Path("/proc/sys/net/ipv4/conf/tunl0").exists():
+        return None
+    return ("the ipip module is not loaded; where the kernel has it, 'sudo modprobe ipip' loads"
+            " it (which also puts a tunl0, down, into this machine's own namespace)")
+
+
+@functools.cache
+def ebpf_reason() -> str | None:
+    """Why tunl0 cannot be made by eBPF here, in one sentence; None when it can.
+
+    Tries everything once, in a namespace of its own which ends with the attempt. The answer is
+    kept, so later calls cost nothing.
+    """
+    reasons: list[str | None] = []
+    thread = threading.Thread(target=lambda: reasons.append(_try_ebpf()), name="ebpf-probe")
+    thread.start()
+    thread.join()
+    return reasons[0] if reasons else "the attempt ended with an internal error"
+
+
+def _try_ebpf() -> str | None:
+    """The body of :func:`ebpf_reason`, in a thread that can be spared."""
+    if _libc.unshare(_CLONE_NEWNET):
+        return ("making a network namespace is not permitted"
+                f" ({os.strerror(ctypes.get_errno())}): run it as root")
+    # The only device that can have both programs.
+    device = Tunnel("tunl0", 1480, uplink="tunl0")
+    namespace = NetworkNamespace("probe", -1, 0)
+    try:
+        if not program.tells_source_addresses():
+            return (f"Linux {platform.release()} is too old: its bpf_fib_lookup() cannot tell"
+                    " source addresses (Linux can from 6.7 on, and in late releases of 6.1)")
+        reason = _name_or_index_taken()
+        if reason is not None:
+            return reason
+        with closing(EbpfTunnel()) as backend, NetlinkSocket() as netlink:
+            backend.create(namespace, device)
+            netlink.request(backend.configure(namespace, device))
+    except NetlinkError as error:
+        return (f"the kernel cannot attach eBPF programs to a device ({error.reason}): it needs"
+                " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, built in or as modules that"
+                " this machine can load")
+    except OSError as error:
+        return f"the eBPF programs cannot be tried: {processes.explain(error.errno)}"
+    except CalicoMnError as error:
+        return str(error)
+    finally:
+        for descriptor in namespace.held:
+            os.close(descriptor)
+    return None
+
+
+def _name_or_index_taken() -> str | None:
+    """Tunnel modules put a device into every new namespace, which may be in our way."""
+    for index, name in socket.if_nameindex():
+        if name == "tunl0":
+            return ("the ipip module gives every new namespace a tunl0 of the kernel's own: that"
+                    " is the one to use")
+        if index == program.TUNL0_INDEX:
+            return (f"every new namespace begins with a device {name}, whose index tunl0 needs;"
+                    " 'sudo sysctl net.core.fb_tunnels_only_for_init_net=1' ends that")
+    return None

@@ -35,7 +35,7 @@ import pytest
 
 from calico_mn.kernel import encode, tunnel
 from calico_mn.kernel.ebpf import program
-from calico_mn.kernel.ebpf.tunnel import create_tunl0, probe
+from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
 
 ETH_P_ALL = 3
@@ -64,7 +64,7 @@ def needs_namespaces():
 @pytest.fixture(scope="session")
 def needs_ebpf(needs_namespaces):
     """Skip, with the reason, where the eBPF tunl0 cannot be had."""
-    reason = probe()
+    reason = tunnel.ebpf_reason()
     if reason is not None:
         pytest.skip(reason)
 

@@ -11,13 +11,13 @@ import pytest
 
 from calico_mn.errors import KernelError
 from calico_mn.kernel import encode
-from calico_mn.kernel.ebpf import program, tunnel
+from calico_mn.kernel.ebpf import program, tun
 
 
 @pytest.fixture
 def tunl0(netns):
     drop = program.load_drop_filter()
-    held = netns.call(tunnel.create_tunl0, "tunl0", program.TUNL0_INDEX, drop)
+    held = netns.call(tun.create_tunl0, "tunl0", program.TUNL0_INDEX, drop)
     os.close(drop)  # the device has taken its own reference
     yield netns
     os.close(held)
@@ -61,20 +61,20 @@ def test_nothing_queues_in_the_device_for_a_reader_that_does_not_exist(tunl0):
 def test_a_second_device_of_the_name_is_refused_by_name(tunl0):
     drop = program.load_drop_filter()
     with pytest.raises(KernelError, match=r"^tunl0: create .*Device or resource busy"):
-        tunl0.call(tunnel.create_tunl0, "tunl0", 7, drop)
+        tunl0.call(tun.create_tunl0, "tunl0", 7, drop)
     os.close(drop)
 
 
 @pytest.mark.parametrize("name", ["", "a-name-of-sixteen", "tun%d"])
 def test_a_name_that_the_kernel_would_change_is_refused(needs_ebpf, name):
     with pytest.raises(KernelError, match="is no name for a device"):
-        tunnel.create_tunl0(name, 2, 0)
+        tun.create_tunl0(name, 2, 0)
 
 
 def test_a_failed_creation_leaves_no_descriptor_open(netns):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(KernelError, match="tunl0: filter"):
-        netns.call(tunnel.create_tunl0, "tunl0", 2, 0)
+        netns.call(tun.create_tunl0, "tunl0", 2, 0)
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel.ebpf import program, tunnel
+from calico_mn.kernel import tunnel
+from calico_mn.kernel.ebpf import program
 from calico_mn.kernel.ebpf.program import sections
 
 DIRECTORY = program.OBJECT.parent
@@ -73,16 +74,16 @@ def test_a_refused_program_is_reported_with_the_end_of_the_verifiers_log(needs_e
 
 def test_the_probe_leaves_the_caller_where_it_was(needs_ebpf):
     before = os.stat("/proc/thread-self/ns/net").st_ino, len(os.listdir("/proc/self/fd"))
-    tunnel.probe.cache_clear()
-    assert tunnel.probe() is None
+    tunnel.ebpf_reason.cache_clear()
+    assert tunnel.ebpf_reason() is None
     assert (os.stat("/proc/thread-self/ns/net").st_ino, len(os.listdir("/proc/self/fd"))) == before
 
 
 def test_the_probe_says_which_architectures_are_known(needs_ebpf, monkeypatch):
     monkeypatch.setattr(program.platform, "machine", lambda: "riscv64")
-    tunnel.probe.cache_clear()
+    tunnel.ebpf_reason.cache_clear()
     try:
-        assert tunnel.probe() == (
+        assert tunnel.ebpf_reason() == (
             "loading eBPF programs on riscv64 is not supported; it is on x86_64 and aarch64")
     finally:
-        tunnel.probe.cache_clear()
+        tunnel.ebpf_reason.cache_clear()
