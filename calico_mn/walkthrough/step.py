@@ -2,6 +2,7 @@
 
     Chapter --of--> Step: Typed command, Text, Quotes of the article with Rules, Expects
     played on a cluster --> Result: output, Comparison with the quotes, which Expects hold
+    all Results --> Summary
 
 Pure data.
 """
@@ -9,7 +10,7 @@ Pure data.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 #: as ``--lang`` takes them
@@ -43,12 +44,21 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that may differ: ``apply`` takes it out of a line; ``backend``: only there."""
+    """One thing that may differ, in lines of ``backend`` only, if it is given.
+
+    Each of ``patterns`` is a regular expression and what replaces its matches in both lines.
+    """
 
     key: str
-    apply: Callable[[str], str]
     says: Text
+    patterns: tuple[tuple[str, str], ...]
     backend: str = ""
+
+    def apply(self, line: str) -> str:
+        """The line without it."""
+        for pattern, replacement in self.patterns:
+            line = re.sub(pattern, replacement, line)
+        return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +201,52 @@ class Result:
         """Whether all that must match did."""
         return (all(held for _, held in self.expects)
                 and all(line.verdict != DIFFERS for line in self.comparison.lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts of commands, of the article's lines by verdict, and of further checks.
+
+    ``wrong`` are the codes of the article's wrong statements whose steps held, ``told`` those of
+    them of which this cluster cannot show a part; ``failed`` the numbers of steps that did not
+    hold.
+    """
+
+    commands: int
+    calls: int
+    agree: int
+    named: int
+    absent: int
+    differ: int
+    checks: int
+    held: int
+    wrong: tuple[str, ...]
+    told: tuple[str, ...]
+    failed: tuple[int, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that must match did."""
+        return not self.failed
+
+    @property
+    def lines(self) -> int:
+        """The article's lines."""
+        return self.agree + self.named + self.absent + self.differ
+
+
+def summarise(results: Iterable[Result]) -> Summary:
+    """Count commands, lines, checks and wrong statements."""
+    played = list(results)
+    verdicts = [line.verdict for result in played for line in result.comparison.lines]
+    checks = [held for result in played for _, held in result.expects]
+    calls = sum(result.step.typed.host == LIBRARY for result in played)
+    commands = len(played) - calls + sum(result.step.meanwhile is not None for result in played)
+    wrong = sorted((result.step.wrong for result in played if result.step.wrong and result.holds),
+                   key=lambda statement: int(statement.code[1:]))
+    return Summary(
+        commands, calls, verdicts.count(AGREES), verdicts.count(NAMED), verdicts.count(ABSENT),
+        verdicts.count(DIFFERS), len(checks), sum(checks),
+        tuple(statement.code for statement in wrong),
+        tuple(statement.code for statement in wrong if statement.not_shown),
+        tuple(result.number for result in played if not result.holds))

@@ -1,12 +1,16 @@
-"""Results as lines of text, each with its style, in either language. Pure, without colour codes."""
+"""Results in either language: as lines of text, each with its style, and as JSON's values.
+
+Pure, and without colour codes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from calico_mn.text import columns, wrap
-from calico_mn.walkthrough.document import Summary
+from calico_mn.walkthrough.chapters import CHAPTERS
 from calico_mn.walkthrough.step import (
     ABSENT,
     AGREES,
@@ -15,8 +19,10 @@ from calico_mn.walkthrough.step import (
     Chapter,
     Line,
     Result,
+    Summary,
     Text,
     Typed,
+    Wrong,
 )
 
 #: styles of lines; a terminal may give each its own colour
@@ -96,76 +102,77 @@ class Renderer:
 
     def heading(self, source: str, tunnel: str) -> Iterator[Styled]:
         """What this is, on what it runs, and what the marks mean."""
-        yield Styled(Words.TITLE.of(self._language).format(source=source), TITLE)
-        yield Styled(_IN + Words.TUNNEL.of(self._language).format(tunnel=tunnel), FAINT)
-        for line in Words.LEGEND.of(self._language).splitlines():
+        yield Styled(self._say(Words.TITLE, source=source), TITLE)
+        yield Styled(_IN + self._say(Words.TUNNEL, tunnel=tunnel), FAINT)
+        for line in self._say(Words.LEGEND).splitlines():
             yield Styled(_IN + line, FAINT)
 
     def chapter(self, number: int, chapter: Chapter) -> Iterator[Styled]:
         """A chapter's title."""
         yield Styled("")
-        title = Words.CHAPTER.of(self._language).format(
-            number=number, title=chapter.title.of(self._language))
-        yield Styled(title, TITLE)
+        yield Styled(self._say(Words.CHAPTER, number=number, title=self._say(chapter.title)), TITLE)
 
     def step(self, result: Result) -> Iterator[Styled]:
         """A step: explanation, command, output beside the article's lines, what was checked."""
         step = result.step
         yield Styled("")
         number = f"{result.number}. "
-        yield from self._wrapped(step.about.of(self._language), number, " " * len(number))
+        yield from self._wrapped(self._say(step.about), number, " " * len(number))
         yield Styled("")
         yield Styled(_IN + self._prompt(step.typed, result.at), COMMAND)
         if step.article:
-            yield Styled(_IN + Words.ARTICLE_TYPES.of(self._language) + step.article, FAINT)
+            yield Styled(_IN + self._say(Words.ARTICLE_TYPES) + step.article, FAINT)
         if step.meanwhile:
-            yield Styled(_IN + Words.MEANWHILE.of(self._language)
+            yield Styled(_IN + self._say(Words.MEANWHILE)
                          + self._prompt(step.meanwhile, result.meanwhile_at), COMMAND)
         yield from self._compared(result) if step.quotes else self._plain(result)
         for expect, held in result.expects:
-            mark = (Words.OK if held else Words.NOT_OK).of(self._language)
-            yield from self._wrapped(expect.says.of(self._language), f"{_IN}{mark}  ", " " * 6,
+            mark = self._say(Words.OK if held else Words.NOT_OK)
+            yield from self._wrapped(self._say(expect.says), f"{_IN}{mark}  ", " " * 6,
                                      SAME if held else BAD)
         if step.wrong:
-            label = Words.WRONG.of(self._language).format(code=step.wrong.code)
-            yield from self._wrapped(label + step.wrong.claim.of(self._language), _IN, _IN, WRONG)
-            yield from self._wrapped(Words.FACT.of(self._language)
-                                     + step.wrong.fact.of(self._language), _IN, _IN)
-            if step.wrong.not_shown:
-                yield from self._wrapped(Words.TOLD.of(self._language)
-                                         + step.wrong.not_shown.of(self._language), _IN, _IN, FAINT)
+            yield from self._wrong(step.wrong)
 
     def summary(self, summary: Summary) -> Iterator[Styled]:
         """What it came to."""
-        counts = {"commands": summary.commands, "calls": summary.calls, "lines": summary.lines,
-                  "agree": summary.agree, "named": summary.named, "absent": summary.absent,
-                  "differ": summary.differ, "checks": summary.checks, "held": summary.held,
-                  "places": len(summary.wrong), "codes": ", ".join(summary.wrong),
-                  "told": ", ".join(summary.told)}
+        counts = {**asdict(summary), "lines": summary.lines, "places": len(summary.wrong),
+                  "codes": ", ".join(summary.wrong), "told": ", ".join(summary.told)}
         yield Styled("")
-        yield Styled(Words.SUMMARY.of(self._language), TITLE)
+        yield Styled(self._say(Words.SUMMARY), TITLE)
         places = Words.PLACES if summary.wrong else Words.NO_PLACES
         lines = Words.LINES if summary.lines else Words.NO_LINES
         partly = (Words.PARTLY,) if summary.told else ()
         for text in (Words.COMMANDS, lines, Words.CHECKS, places, *partly):
-            yield from self._wrapped(text.of(self._language).format(**counts), _IN, _IN + _IN)
+            yield from self._wrapped(self._say(text, **counts), _IN, _IN + _IN)
         if summary.ok:
-            yield Styled(_IN + Words.GOOD.of(self._language), SAME)
+            yield Styled(_IN + self._say(Words.GOOD), SAME)
         else:
             steps = ", ".join(map(str, summary.failed))
-            yield Styled(_IN + Words.FAILED.of(self._language).format(steps=steps), BAD)
+            yield Styled(_IN + self._say(Words.FAILED, steps=steps), BAD)
 
     # --- parts of a step
 
+    def _say(self, text: Text, **values: object) -> str:
+        said = text.of(self._language)
+        return said.format(**values) if values else said
+
     def _prompt(self, typed: Typed, name: str) -> str:
         if typed.host == LIBRARY:
-            return f"{Words.CLUSTER.of(self._language)}: {typed.command}"
+            return f"{self._say(Words.CLUSTER)}: {typed.command}"
         sign = ":/# " if "/" in name else "# "
         return f"{name.rpartition('/')[2]}{sign}{typed.command}"
 
     def _wrapped(self, text: str, first: str, rest: str, style: str = PLAIN) -> Iterator[Styled]:
         for line in wrap(text, self._width, rest, first=first):
             yield Styled(line, style)
+
+    def _wrong(self, wrong: Wrong) -> Iterator[Styled]:
+        claim = self._say(Words.WRONG, code=wrong.code) + self._say(wrong.claim)
+        yield from self._wrapped(claim, _IN, _IN, WRONG)
+        yield from self._wrapped(self._say(Words.FACT) + self._say(wrong.fact), _IN, _IN)
+        if wrong.not_shown:
+            told = self._say(Words.TOLD) + self._say(wrong.not_shown)
+            yield from self._wrapped(told, _IN, _IN, FAINT)
 
     @staticmethod
     def _plain(result: Result) -> Iterator[Styled]:
@@ -187,24 +194,64 @@ class Renderer:
                 yield Styled(f"{_IN}+ {real}", FAINT)
         for line in waiting:
             yield from self._line(line)
-        rules = {rule.key: rule for line in result.comparison.lines for rule in line.differences}
-        reasons = {line.reason.of(self._language): "" for line in result.comparison.lines
-                   if line.reason}
-        label = Words.BECAUSE.of(self._language)
-        for text in (*(rule.says.of(self._language) for key, rule in rules.items()
-                       if key != "blanks" or len(rules) == 1), *reasons):
-            first = f"{_IN}  {label}: "
-            yield from self._wrapped(text, first, " " * columns(first), FAINT)
+        rules = {rule.key: rule.says for line in result.comparison.lines
+                 for rule in line.differences}
+        if len(rules) > 1:
+            rules.pop("blanks", None)
+        reasons = (line.reason for line in result.comparison.lines if line.reason)
+        first = f"{_IN}  {self._say(Words.BECAUSE)}: "
+        for text in dict.fromkeys((*rules.values(), *reasons)):
+            yield from self._wrapped(self._say(text), first, " " * columns(first), FAINT)
 
     def _line(self, line: Line) -> Iterator[Styled]:
-        article = Words.ARTICLE_SHOWS.of(self._language)
+        article = self._say(Words.ARTICLE_SHOWS)
         if line.verdict == AGREES:
             yield Styled(f"{_IN}= {line.real}", SAME)
         elif line.verdict == ABSENT:
             yield Styled(f"{_IN}- {article}: {line.article}", NAMED)
         elif line.verdict == DIFFERS:
-            yield Styled(f"{_IN}! {line.real or Words.MISSING.of(self._language)}", BAD)
+            yield Styled(f"{_IN}! {line.real or self._say(Words.MISSING)}", BAD)
             yield Styled(f"{_IN}  {article}: {line.article}", BAD)
         else:
             yield Styled(f"{_IN}~ {line.real}", NAMED)
             yield Styled(f"{_IN}  {article}: {line.article}", FAINT)
+
+
+# --- JSON
+
+def document(source: str, tunnel: str, language: str, results: Iterable[Result],
+             summary: Summary) -> dict[str, Any]:
+    """Everything that the terminal shows."""
+    return {
+        "topology": source, "tunnel": tunnel, "language": language, "ok": summary.ok,
+        "steps": [_step_fields(result, language) for result in results],
+        "summary": {**asdict(summary), "lines": summary.lines},
+    }
+
+
+def _step_fields(result: Result, language: str) -> dict[str, Any]:
+    played, wrong = result.step, result.step.wrong
+    return {
+        "number": result.number, "name": played.name, "chapter": result.chapter,
+        "chapter_title": CHAPTERS[result.chapter - 1].title.of(language),
+        "about": played.about.of(language), **_typed_fields(played.typed, result.at),
+        "article_command": played.article or None, "output": result.output,
+        "meanwhile": {**_typed_fields(played.meanwhile, result.meanwhile_at),
+                      "output": result.meanwhile} if played.meanwhile else None,
+        "lines": [{
+            "article": line.article, "real": line.real, "verdict": line.verdict,
+            "differences": {rule.key: rule.says.of(language) for rule in line.differences},
+            "reason": line.reason.of(language) if line.reason else None,
+        } for line in result.comparison.lines],
+        "not_in_the_article": list(result.comparison.others) if played.quotes else [],
+        "checks": [{"text": expect.says.of(language), "holds": held}
+                   for expect, held in result.expects],
+        "wrong": {
+            "code": wrong.code, "claim": wrong.claim.of(language), "fact": wrong.fact.of(language),
+            "told": wrong.not_shown.of(language) if wrong.not_shown else None} if wrong else None,
+        "holds": result.holds,
+    }
+
+
+def _typed_fields(typed: Typed, name: str) -> dict[str, Any]:
+    return {"where": name or None, "command": typed.command}

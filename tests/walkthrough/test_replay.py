@@ -25,10 +25,9 @@ from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.kernel.tunnel import choose
 from calico_mn.walkthrough import replay as stage
 from calico_mn.walkthrough.chapters import CHAPTERS
-from calico_mn.walkthrough.document import summarise
 from calico_mn.walkthrough.replay import play
 from calico_mn.walkthrough.roles import clusters
-from calico_mn.walkthrough.step import DIFFERS, NAMED
+from calico_mn.walkthrough.step import DIFFERS, NAMED, summarise
 from calico_mn.walkthrough.text import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]

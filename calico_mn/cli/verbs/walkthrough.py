@@ -44,8 +44,9 @@ def _add(parser: argparse.ArgumentParser) -> None:
 def _walkthrough(options: argparse.Namespace) -> int:
     from calico_mn.topology import load_topology
     from calico_mn.walkthrough.chapters import CHAPTERS
-    from calico_mn.walkthrough.document import document, summarise
     from calico_mn.walkthrough.replay import replay
+    from calico_mn.walkthrough.step import summarise
+    from calico_mn.walkthrough.text import document
 
     chapters = list(enumerate(CHAPTERS, 1))
     if options.list:

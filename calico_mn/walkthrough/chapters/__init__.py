@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from calico_mn.walkthrough.chapters import modes, mtu, pod, tunnel
+from calico_mn.walkthrough.chapters import modes, pod, tunnel
 from calico_mn.walkthrough.step import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
-    pod.CABLE, tunnel.TUNNEL, pod.INSIDE, pod.GATEWAY, mtu.MTU, mtu.AUTOMATIC, modes.MODES,
+    pod.CABLE, tunnel.TUNNEL, pod.INSIDE, pod.GATEWAY, tunnel.MTU, tunnel.AUTOMATIC, modes.MODES,
     modes.SUBNETS)
