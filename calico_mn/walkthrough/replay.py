@@ -21,8 +21,8 @@ from calico_mn.measure.programs import end, start
 from calico_mn.model import Topology
 from calico_mn.text import aligned
 from calico_mn.topology import parse_topology
+from calico_mn.walkthrough.article import clusters, roles
 from calico_mn.walkthrough.compare import compare
-from calico_mn.walkthrough.roles import clusters, roles
 from calico_mn.walkthrough.step import LIBRARY, Chapter, Result, Typed
 
 #: what a command may take, in seconds; also on a machine that is many times slower
@@ -61,7 +61,7 @@ def replay(topology: Topology, chapters: Sequence[tuple[int, Chapter]], *, tunne
 def play(net: CalicoNet, chapter: Chapter, position: int = 1, done: int = 0
          ) -> Generator[Result, None, None]:
     """Play a chapter on a cluster that runs; ``done`` steps came before."""
-    names = roles(net)
+    names = roles(net.cluster)
     outputs: dict[str, str] = {}
     for number, step in enumerate(chapter.steps, done + 1):
         meanwhile = ""
@@ -94,7 +94,7 @@ def _type(net: CalicoNet, names: Mapping[str, str], typed: Typed) -> str:
         raise ToolError(f"{names[typed.host]}: {typed.command!r} did not end within"
                         f" {TIMEOUT_S:g} s") from None
     finally:
-        _end(process)
+        end(process)
 
 
 def _listen(net: CalicoNet, names: Mapping[str, str], listener: Typed, sender: Typed
@@ -122,19 +122,13 @@ def _listen(net: CalicoNet, names: Mapping[str, str], listener: Typed, sender: T
         return said + out, sent
     finally:
         watch.cancel()
-        _end(process)
+        end(process)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """End a shell and what it runs: each has a session, and so a process group, of its own."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        _kill(process)
-    end(process)
 
 
 # --- steps of the library: changes of the cluster, and questions about it
