@@ -153,15 +153,14 @@ def _run_of(pid: int, homes: _Homes) -> str:
     """The run that a process belongs to, or ``""``."""
     if processes.namespace("mnt", pid) not in (None, homes.mounts):
         # A run that was started inside another one sees the logs of both: the later mount counts.
-        logs = _LOGS.findall(processes.mounts_of(pid))
+        logs = _LOGS.findall(processes.proc_file(pid, "mountinfo"))
         if logs:
             return str(logs[-1][0])
     if processes.namespace("net", pid) in homes.networks:
         return ""
-    prefix = f"{MARK}=".encode()
-    for variable in processes.environment_of(pid):
-        if variable.startswith(prefix):
-            identity = variable[len(prefix):].decode("ascii", "replace")
+    for variable in processes.proc_file(pid, "environ").split("\0"):
+        name, _, identity = variable.partition("=")
+        if name == MARK:
             return identity if registry.IDENTITY.fullmatch(identity) else ""
     return ""
 

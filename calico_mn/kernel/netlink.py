@@ -157,35 +157,28 @@ class NetlinkSocket:
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """The bodies of all answers to a dump request of type ``kind``."""
-        self._sequence += 1
-        self._socket.send(_message_header.pack(
-            16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + body)
-        bodies: list[bytes] = []
-        while True:
-            for answer, _flags, sequence, payload in self._receive():
-                if sequence != self._sequence:
-                    continue
-                if answer == _NLMSG_DONE:
-                    return bodies
-                if answer == _NLMSG_ERROR:
-                    raise NetlinkError(-struct.unpack_from("=i", payload)[0], 0, "")
-                bodies.append(payload)
+        return list(self._ask(kind, NLM_F_REQUEST | NLM_F_DUMP, body))
 
     def get(self, kind: int, body: bytes) -> bytes:
         """The body of the one answer to a question of type ``kind``.
 
         Raises NetlinkError with the kernel's errno where the answer is one.
         """
+        return next(self._ask(kind, NLM_F_REQUEST, body))
+
+    def _ask(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
         self._sequence += 1
         self._socket.send(_message_header.pack(
-            16 + len(body), kind, NLM_F_REQUEST, self._sequence, 0) + body)
+            16 + len(body), kind, flags, self._sequence, 0) + body)
         while True:
             for answer, _flags, sequence, payload in self._receive():
                 if sequence != self._sequence:
                     continue
+                if answer == _NLMSG_DONE:
+                    return
                 if answer == _NLMSG_ERROR:
                     raise NetlinkError(-struct.unpack_from("=i", payload)[0], 0, "")
-                return payload
+                yield payload
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """One datagram's messages: type, flags, sequence number, body."""

@@ -68,20 +68,34 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def proc_file(pid: int, name: str) -> str:
+    """A file in /proc/PID (proc(5)), such as ``environ``; empty where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def name_of(pid: int) -> str:
+    """A process's command name."""
+    return proc_file(pid, "comm").strip()
+
+
 def start_time(pid: int) -> int | None:
     """When a process started, in ticks since boot; None when there is none (or it is a zombie).
 
     With it a process is told from a later one of the same number (proc(5): field 22 of stat).
     """
     fields = _stat(pid)
-    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+    return None if not fields or fields[0] in "ZX" else int(fields[19])
 
 
 def has_ended(pid: int) -> bool:
     """Whether no process has a number, or only a zombie; /proc may hide one that lives (hidepid).
     """
     fields = _stat(pid)
-    if fields is not None:
+    if fields:
         return fields[0] in "ZX"
     try:
         os.kill(pid, 0)
@@ -92,13 +106,9 @@ def has_ended(pid: int) -> bool:
     return False
 
 
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third on, which is the state."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()
-    except OSError:
-        return None
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on, which is the state; [] for no process."""
+    return proc_file(pid, "stat").rpartition(")")[2].split()
 
 
 def namespace(kind: str, pid: int | None = None) -> int | None:
@@ -111,33 +121,6 @@ def namespace(kind: str, pid: int | None = None) -> int | None:
         return os.stat(f"/proc/{'self' if pid is None else pid}/ns/{kind}").st_ino
     except OSError:
         return None
-
-
-def mounts_of(pid: int) -> str:
-    """The mounts that a process sees, as /proc/PID/mountinfo tells them; empty if it does not."""
-    try:
-        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def environment_of(pid: int) -> list[bytes]:
-    """A process's environment as it was when it started; empty where that cannot be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read().split(b"\0")
-    except OSError:
-        return []
-
-
-def name_of(pid: int) -> str:
-    """A process's command name."""
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def all_pids() -> list[int]:
@@ -241,7 +224,7 @@ def end_in_namespaces(inodes: Collection[int]) -> None:
 def _has_terminal(pid: int) -> bool:
     """Whether a process has a controlling terminal (proc(5): field 7 of stat)."""
     fields = _stat(pid)
-    return fields is not None and fields[4] != "0"
+    return bool(fields) and fields[4] != "0"
 
 
 def _inside(inodes: Collection[int]) -> list[int]:
