@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calico_mn.state import (
-    IPIP,
     PROTO_KERNEL,
     VXLAN,
     Address,
@@ -184,7 +183,7 @@ def expected_sysctls(state: Namespace) -> tuple[Sysctl, ...]:
                 or (item.device == "default" and key == "rp_filter")):
             continue
         derived += [copy for device in state.devices
-                    if not (isinstance(device, Tunnel) and device.kind == IPIP
+                    if not (isinstance(device, Tunnel) and device.has_back_end
                             and key == "rp_filter")
                     and (copy := Sysctl(key, item.value, "conf", device.name)).path not in named]
     return (*state.sysctls, *derived)

@@ -95,6 +95,11 @@ class Tunnel:
     mac: str = ""
 
     @property
+    def has_back_end(self) -> bool:
+        """Whether a tunnel back end makes the device: not every kernel has ipip."""
+        return self.kind == IPIP
+
+    @property
     def identity(self) -> tuple[str, str, str, int, int, str, str]:
         """What a device keeps for life; MTU and administrative state can be changed."""
         return self.name, self.kind, self.uplink, self.vni, self.port, self.local, self.mac

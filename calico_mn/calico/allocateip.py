@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, PoolMode
 from calico_mn.calico.ipam import IPAM
 from calico_mn.errors import IPAMError
 from calico_mn.model import EncapsulationMode, IPPool
@@ -28,7 +28,7 @@ class TunnelAddresses:
         self._ipam = ipam
         self._cluster: Modes = {pool.name: PoolMode.of(pool) for pool in self._pools}
         self._nodes: dict[str, Modes] = {}
-        self._ipip_used: set[str] = set()
+        self._used: dict[str, set[Encapsulation]] = {}
 
     def add_node(self, node: str) -> None:
         """Let a node see the cluster's modes. Raises IPAMError when no address is left for it."""
@@ -43,7 +43,7 @@ class TunnelAddresses:
         for encapsulation in ENCAPSULATIONS:
             self._ipam.release(encapsulation.handle_of(node))
         self._nodes.pop(node, None)
-        self._ipip_used.discard(node)
+        self._used.pop(node, None)
 
     def set_mode(self, mode: EncapsulationMode, encapsulation: Encapsulation | None = None,
                  node: str | None = None) -> None:
@@ -76,8 +76,8 @@ class TunnelAddresses:
                 self._ipam.release(handle)
             elif self._ipam.allocation(handle) is None:
                 self._ipam.assign(node, handle, pools)
-        if any(mode.in_force is IPIP for mode in modes.values()):
-            self._ipip_used.add(node)
+        self._used.setdefault(node, set()).update(
+            mode.in_force for mode in modes.values() if mode.is_on)
 
     def address(self, node: str, encapsulation: Encapsulation) -> IPv4Address | None:
         """The address of a node's tunnel device, None while it has none."""
@@ -88,9 +88,9 @@ class TunnelAddresses:
         """The pools' modes as a node sees them, or as the cluster has them."""
         return self._cluster if node is None else self._nodes[node]
 
-    def has_used_ipip(self, node: str) -> bool:
-        """Whether Felix has ever brought the node's tunl0 up: it does not take it down again."""
-        return node in self._ipip_used
+    def has_used(self, node: str, encapsulation: Encapsulation) -> bool:
+        """Whether the node has ever seen a pool with this encapsulation."""
+        return encapsulation in self._used.get(node, ())
 
     def uses(self, encapsulation: Encapsulation) -> bool:
         """Whether any node sees a pool with this encapsulation."""

@@ -13,8 +13,8 @@ from calico_mn.calico import cni, felix
 from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.encapsulation import (
+    DEFAULT,
     ENCAPSULATIONS,
-    IPIP,
     UPLINK,
     VXLAN,
     Encapsulation,
@@ -223,7 +223,7 @@ class Cluster:
         return any((wanted or self.mode_of_pool(pool).encapsulation) is encapsulation
                    for pool in self.topology.pools)
 
-    def tunnel_address(self, node: str, encapsulation: Encapsulation = IPIP
+    def tunnel_address(self, node: str, encapsulation: Encapsulation = DEFAULT
                        ) -> IPv4Address | None:
         """The address of a node's tunnel device, None while it has none."""
         return self._tunnels.address(node, encapsulation)
@@ -277,15 +277,13 @@ class Cluster:
         seen = self._tunnels.modes(name)
         modes = tuple((pool.cidr, seen[pool.name]) for pool in self.topology.pools)
         tunnels = self.tunnel_addresses(name)
-        devices: list[Device] = [uplink(subnet)]
-        if self.has_tunnels:
-            devices.insert(0, IPIP.tunnel(subnet.mtu, self._tunnels.has_used_ipip(name),
-                                          IPIP.configured_mtu(self.topology)))
-        datastore = NO_DATASTORE
-        if VXLAN in tunnels:
-            devices.append(VXLAN.tunnel(node, subnet.mtu, VXLAN.configured_mtu(self.topology),
-                                        self.topology.felix.vxlan_vni))
-            datastore = self.datastore()
+        made = [device for e in ENCAPSULATIONS if (device := e.tunnel(
+            node, subnet.mtu, self.topology, is_on=e in tunnels,
+            was_on=self._tunnels.has_used(name, e)))]
+        devices: list[Device] = [
+            *(device for device in made if device.has_back_end and self.has_tunnels),
+            uplink(subnet), *(device for device in made if not device.has_back_end)]
+        datastore = self.datastore() if VXLAN in tunnels else NO_DATASTORE
         addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}"),
                      *(Address(encapsulation.device, f"{address}/32")
                        for encapsulation, address in tunnels.items())]

@@ -112,6 +112,14 @@ class Encapsulation:
         """The MAC of the node's tunnel device, empty where the device has none."""
         return ""
 
+    def tunnel(self, node: Node, uplink_mtu: int, topology: Topology, *, is_on: bool,
+               was_on: bool) -> Tunnel | None:
+        """The node's tunnel device, None where there is none.
+
+        ``is_on``: the node has a tunnel address now; ``was_on``: it has ever used it.
+        """
+        return None
+
     def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
         """The route to a peer's prefix through the tunnel, None as long as there can be none."""
         raise NotImplementedError(f"{self.name} has no tunnel")
@@ -159,9 +167,14 @@ class _Ipip(Encapsulation):
     def configured_mtu(self, topology: Topology) -> int:
         return topology.felix.ipip_mtu
 
-    def tunnel(self, uplink_mtu: int, up: bool, configured_mtu: int = 0) -> Tunnel:
-        """A node's tunl0. Felix brings it up when IPIP is on and does not take it down again."""
-        return Tunnel(self.device, self.mtu(uplink_mtu, configured_mtu), UPLINK, up)
+    def tunnel(self, node: Node, uplink_mtu: int, topology: Topology, *, is_on: bool,
+               was_on: bool) -> Tunnel | None:
+        """tunl0, which every host with the module has; Felix brings it up and never down again.
+
+        From felix/dataplane/linux/ipip_mgr.go.
+        """
+        return Tunnel(self.device, self.mtu(uplink_mtu, self.configured_mtu(topology)), UPLINK,
+                      was_on)
 
     def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
         return Route(prefix, via=str(peer.address), device=self.device, protocol=PROTO_BIRD,
@@ -180,7 +193,6 @@ class _Vxlan(Encapsulation):
     its DeviceRouteProtocol, 3 (boot), and those beside it 80.
     """
 
-    vni: int = 4096
     port: int = 4789
 
     def mode_of(self, pool: IPPool) -> EncapsulationMode:
@@ -203,12 +215,14 @@ class _Vxlan(Encapsulation):
         digest = hashlib.sha1(node.name.encode(), usedforsecurity=False).digest()
         return ":".join(f"{byte:02x}" for byte in b"f" + digest[:5])
 
-    def tunnel(self, node: Node, uplink_mtu: int, configured_mtu: int = 0,
-               vni: int = 0) -> Tunnel:
-        """A node's vxlan.calico, ``vni`` 0 for Calico's. Felix deletes it when VXLAN is off."""
-        return Tunnel(self.device, self.mtu(uplink_mtu, configured_mtu), UPLINK, kind=state.VXLAN,
-                      vni=vni or self.vni, port=self.port, local=str(node.address.ip),
-                      mac=self.tunnel_mac(node))
+    def tunnel(self, node: Node, uplink_mtu: int, topology: Topology, *, is_on: bool,
+               was_on: bool) -> Tunnel | None:
+        """vxlan.calico, which Felix makes when VXLAN is on and deletes when it is off."""
+        if not is_on:
+            return None
+        return Tunnel(self.device, self.mtu(uplink_mtu, self.configured_mtu(topology)), UPLINK,
+                      kind=state.VXLAN, vni=topology.felix.vxlan_vni, port=self.port,
+                      local=str(node.address.ip), mac=self.tunnel_mac(node))
 
     def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
         """None until the peer has a VTEP: Felix leaves such a route out."""
@@ -241,6 +255,10 @@ VXLAN = _Vxlan(
 
 #: those that put a header on, in the order in which tunnel addresses are allocated
 ENCAPSULATIONS: tuple[Encapsulation, ...] = (IPIP, VXLAN)
+#: what a pool counts as that says Never to all of them
+DEFAULT: Encapsulation = IPIP
+#: those whose device Felix deletes when no pool uses them
+DELETED_WHEN_OFF = (VXLAN,)
 
 
 def of_device(device: str) -> Encapsulation | None:
@@ -266,9 +284,9 @@ class PoolMode:
 
     @classmethod
     def of(cls, pool: IPPool) -> PoolMode:
-        """As the pool says; one that says Never to all counts as IPIP's, in Never."""
+        """As the pool says; one that says Never to all counts as DEFAULT's, in Never."""
         return next((cls(e, e.mode_of(pool)) for e in ENCAPSULATIONS
-                     if e.mode_of(pool) is not NEVER), cls(IPIP, NEVER))
+                     if e.mode_of(pool) is not NEVER), cls(DEFAULT, NEVER))
 
     @property
     def is_on(self) -> bool:
@@ -276,8 +294,9 @@ class PoolMode:
         return self.mode is not NEVER
 
     def __str__(self) -> str:
-        """``Always`` and the like; of another encapsulation than IPIP with its name."""
-        return f"{self.mode}" if self.in_force in (NONE, IPIP) else f"{self.mode} ({self.in_force})"
+        """``Always`` and the like; of another encapsulation than DEFAULT with its name."""
+        return str(self.mode) if self.in_force in (NONE, DEFAULT) else (
+            f"{self.mode} ({self.in_force})")
 
     @property
     def fields(self) -> dict[str, EncapsulationMode]:
@@ -288,6 +307,10 @@ class PoolMode:
     def in_force(self) -> Encapsulation:
         """The encapsulation, or NONE in mode Never."""
         return self.encapsulation if self.is_on else NONE
+
+
+#: of prefixes outside of all pools
+OUTSIDE_POOLS = PoolMode(DEFAULT, NEVER)
 
 
 def is_tunnelled(mode: EncapsulationMode, node: NodeNetwork, address: IPv4Address) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico_mn.calico.encapsulation import IPIP, VXLAN
+from calico_mn.calico.encapsulation import DELETED_WHEN_OFF, ENCAPSULATIONS
 from calico_mn.model import IPPool
 from calico_mn.present import Owned
 from calico_mn.state import PROTO_BIRD, PROTO_FELIX
@@ -22,5 +22,6 @@ def of_node(pools: Iterable[IPPool]) -> Owned:
     is in its way; vxlan.calico and all that is on it is Felix's (vxlan_mgr.go), which deletes it
     when VXLAN is off.
     """
-    return Owned((WORKLOAD_PREFIX, VXLAN.device), frozenset({IPIP.device, VXLAN.device}),
+    return Owned((WORKLOAD_PREFIX, *(encapsulation.device for encapsulation in DELETED_WHEN_OFF)),
+                 frozenset(encapsulation.device for encapsulation in ENCAPSULATIONS),
                  frozenset({PROTO_BIRD, PROTO_FELIX}), tuple(str(pool.cidr) for pool in pools))

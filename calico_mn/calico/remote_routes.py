@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.encapsulation import (
-    IPIP,
+    OUTSIDE_POOLS,
     VXLAN,
     NodeNetwork,
     Peer,
@@ -24,15 +24,12 @@ from calico_mn.calico.encapsulation import (
     format_prefix,
     remote_route,
 )
-from calico_mn.model import EncapsulationMode
 from calico_mn.state import FdbEntry, Neighbour, Route
 
 #: each prefix with its best next hop, or with the node that has it
 Table = Mapping[IPv4Network, IPv4Address | Peer]
 #: the pools' networks with the modes in which a node sees them
 Modes = Sequence[tuple[IPv4Network, PoolMode]]
-
-_OUTSIDE_POOLS = PoolMode(IPIP, EncapsulationMode.NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +101,4 @@ class RemoteRoutes:
 
 def mode_in(modes: Modes, prefix: IPv4Network) -> PoolMode:
     """The mode of the pool that a prefix lies in, Never outside of all pools."""
-    return next((mode for cidr, mode in modes if prefix.network_address in cidr), _OUTSIDE_POOLS)
+    return next((mode for cidr, mode in modes if prefix.network_address in cidr), OUTSIDE_POOLS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.delta import creation
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
@@ -66,16 +66,17 @@ def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespa
                ) -> Namespace:
     """A node's wanted state. With its speaker dead, the routes between nodes stay.
 
-    Those over tunl0 go when Felix takes tunl0's address: with a device's last address the
+    Those over a tunnel go when Felix takes the tunnel's address: with a device's last address the
     kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
     """
     state = cluster.node_state(name, engine.table(name))
     if before is None or engine.is_alive(name):
         return state
-    has_tunnel = cluster.tunnel_address(name) is not None
+    addresses = cluster.tunnel_addresses(name)
+    unaddressed = {e.device for e in ENCAPSULATIONS if e not in addresses}
     routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
               *(r for r in before.routes if r.protocol == PROTO_BIRD
-                and (has_tunnel or IPIP.device not in r.devices)))
+                and not r.devices & unaddressed))
     return replace(state, routes=routes)
 
 

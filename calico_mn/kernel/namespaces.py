@@ -19,7 +19,7 @@ from calico_mn.kernel import encode, iptext, processes, read
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.state import IPIP, Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
+from calico_mn.state import Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
 
 
 class Namespaces:
@@ -107,7 +107,7 @@ class Namespaces:
             # Before any device arrives: devices copy their settings from "default".
             self.write_sysctls(state.sysctls, namespace, fresh=True)
             for device in state.devices:
-                if isinstance(device, Tunnel) and device.kind == IPIP:
+                if isinstance(device, Tunnel) and device.has_back_end:
                     # First of all devices: the kernel looks for a source address in the order
                     # in which devices were registered, and a Calico host has its tunl0 early.
                     self._tunnel.create(namespace, device)

@@ -22,7 +22,7 @@ from calico_mn.kernel.tunnel import TunnelBackend
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.present import Owned, Present, Program
 from calico_mn.repair import Done, Repair, lost_devices, next_deltas, veth_ends
-from calico_mn.state import IPIP, Namespace, Tunnel
+from calico_mn.state import Namespace, Tunnel
 
 # Removing, creating, correcting, populating: a second time over for what one step brings to light.
 _MOST_STEPS = 8
@@ -110,7 +110,7 @@ class Reconciler:
 
     def _programs(self, state: Namespace) -> tuple[Program, ...]:
         return tuple(program for device in state.devices if isinstance(device, Tunnel)
-                     and device.kind == IPIP
+                     and device.has_back_end
                      for program in self._tunnel.programs(device))
 
     def _compare(self, presents: Collection[Present], owned: Mapping[str, Owned]

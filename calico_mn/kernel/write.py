@@ -27,7 +27,7 @@ from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, Planner
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.state import IPIP, Namespace, Tunnel
+from calico_mn.state import Namespace, Tunnel
 
 # Namespaces that are planned and handed over at a time while the kernel works on those before.
 _CHUNK = 32
@@ -244,7 +244,7 @@ class KernelWriter:
                         **{name: index for name, index in namespace.indexes.items()
                            if index in present.values()}, **present}
                 for device in change.devices_added:
-                    if isinstance(device, Tunnel) and device.kind == IPIP:
+                    if isinstance(device, Tunnel) and device.has_back_end:
                         self._tunnel.create(namespace, device)
                 planner.plan(change).send(netlink)
             self._journal.note(change.namespace, iptext.commands(change))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from calico_mn.calico.encapsulation import IPIP, Encapsulation
+from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
 from calico_mn.measure import iperf, ping
 from calico_mn.measure.metrics import Value
 from calico_mn.measure.paths import Pair
@@ -77,7 +77,7 @@ class Conditions:
 
 @contextmanager
 def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool,
-               encapsulation: Encapsulation = IPIP) -> Iterator[Conditions]:
+               encapsulation: Encapsulation = DEFAULT) -> Iterator[Conditions]:
     """Set the mode, and the pods' routes in the fabric if asked for; look before measuring.
 
     The fabric is as the topology says again afterwards. The captures are closed before the
@@ -99,7 +99,7 @@ def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool,
 
 def warm_up(net: CalicoNet, pairs: Mapping[str, Pair], modes: Sequence[str],
             needs_pod_routes: Callable[[str, Pair], bool], *,
-            encapsulation: Encapsulation = IPIP) -> dict[str, float]:
+            encapsulation: Encapsulation = DEFAULT) -> dict[str, float]:
     """Send a first, discarded transfer on each path: path class -> its rate in Mbit/s.
 
     It is sent in the first mode that connects the path's pair. A path whose pair no mode connects,

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.measure.metrics import Value, known_metrics
 from calico_mn.measure.paths import PATHS
 from calico_mn.measure.readings import Sample
@@ -24,7 +24,7 @@ SAME_PACKETS = "same packets, no difference expected"
 
 #: factor -> its levels in words, for those that make a place of their own when they vary
 FACTORS = {
-    "tunnel": f"{{}} {IPIP.device}", "streams": "streams {}", "direction": "{}",
+    "tunnel": f"{{}} {DEFAULT.device}", "streams": "streams {}", "direction": "{}",
     "offloads": "offloads {}",
     "pod_mtu": "pod MTU {}", "rate": "{:g} Mbit/s",
 }

@@ -21,7 +21,7 @@ from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.state import Tunnel
 
-from .clusters import ALWAYS, CROSS, MODES, NEVER, ip, net, node
+from .clusters import ALWAYS, CROSS, MODES, NEVER, NODE31, ip, net, node, topology
 
 RACK_A, GATEWAY = net("192.168.57.0/24"), ip("192.168.57.1")
 A = NodeNetwork(RACK_A, RACK_A, GATEWAY)
@@ -176,7 +176,8 @@ def test_modes_are_spelled_as_calico_spells_them(word):
 ])
 def test_tunl0_leaves_room_for_the_outer_header(uplink, mtu):
     assert IPIP.mtu(uplink) == mtu
-    assert IPIP.tunnel(uplink, True) == Tunnel("tunl0", mtu, "eth0", True)
+    assert IPIP.tunnel(NODE31, uplink, topology(), is_on=True, was_on=True) == Tunnel(
+        "tunl0", mtu, "eth0", True)
 
 
 @pytest.mark.parametrize(("uplink", "mtu"), [
@@ -184,7 +185,7 @@ def test_tunl0_leaves_room_for_the_outer_header(uplink, mtu):
     pytest.param(9000, 8950, id="jumbo"),
 ])
 def test_vxlan_calico_leaves_room_for_ip_udp_vxlan_and_ethernet(uplink, mtu):
-    device = VXLAN.tunnel(node("node31", "192.168.57.31/24"), uplink)
+    device = VXLAN.tunnel(NODE31, uplink, topology(), is_on=True, was_on=True)
     assert device == Tunnel("vxlan.calico", mtu, "eth0", kind="vxlan", vni=4096, port=4789,
                             local="192.168.57.31", mac=VXLAN.tunnel_mac(
                                 node("node31", "192.168.57.31/24")))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.model import Node, Router, Subnet, Topology
 from calico_mn.text import join_some, plural
 
@@ -128,7 +128,7 @@ def _node(node: Node, cluster: Cluster | None, pods: list[PodBox], listed: int,
     if cluster:
         tunnels = cluster.tunnel_addresses(node.name)
         facts += [(tunnel.device, str(address)) for tunnel, address in tunnels.items()] or [
-            (IPIP.device, "no address")]
+            (DEFAULT.device, "no address")]
         facts += _blocks([str(block) for block in cluster.ipam.blocks(node.name)])
     busy = any(pod.key in shown for pod in pods)
     if len(pods) <= listed:
