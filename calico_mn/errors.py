@@ -45,10 +45,14 @@ class Problem:
 
 
 class TopologyError(CalicoMnError):
-    """A topology cannot be used; carries *all* of its problems, in file order."""
+    """A topology cannot be used; carries *all* of its problems, in file order.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    ``warnings`` are sentences about what else the file says and has no effect.
+    """
+
+    def __init__(self, problems: Sequence[Problem], warnings: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         summary = plural(len(self.problems), "problem")
         super().__init__("\n".join([*(str(p) for p in self.problems), f"{summary} found"]))
 

@@ -97,12 +97,16 @@ class Node:
     ``address`` is ``spec.bgp.ipv4Address``. Its prefix length is what CrossSubnet compares with
     and may differ from the subnet's: an address given without one is a /32
     (libcalico-go/lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go).
-    ``vxlan_mac`` is ``spec.vxlanTunnelMACAddr``, empty where Felix chooses.
+    ``vxlan_mac`` is ``spec.vxlanTunnelMACAddr``, empty where Felix chooses. ``ipip_address`` and
+    ``vxlan_address`` are the addresses that the node's tunnel devices have already.
     """
 
     name: str
     address: IPv4Interface
     vxlan_mac: str = ""
+    ipip_address: IPv4Address | None = None
+    vxlan_address: IPv4Address | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from calico_mn.cli.complete import autocomplete
 from calico_mn.cli.output import say
 from calico_mn.cli.verb import INTERRUPTED, NOT_RUN, UsageError, Verb
 from calico_mn.command_line import sudo_command
-from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
+from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, TopologyError, exit_code
 from calico_mn.streams import complain
 from calico_mn.text import suggest
 
@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = str(error)
         prefix = "" if isinstance(error, UsageError) else "calico-mn: "
         complain(text if "\n" in text else f"{prefix}{text}")
+        for warning in error.warnings if isinstance(error, TopologyError) else ():
+            complain(f"calico-mn: {warning}")
         return NOT_RUN if starts_program else exit_code(error)
 
 

@@ -125,10 +125,10 @@ def whole(text: str) -> int:
 
 
 def add_file(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """The topology file's place on the command line."""
+    """The topology file's place on the command line, or that of several."""
     completes(parser.add_argument(
-        "file", metavar="FILE", nargs=nargs, help="a topology file (docs/topology-files.md)"),
-        FILES)
+        "file", metavar="FILE", nargs=nargs, help="a topology file (docs/topology-files.md)"
+        + ("; '-' is standard input" if nargs else "")), FILES)
 
 
 def modes() -> tuple[str, ...]:

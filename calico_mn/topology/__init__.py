@@ -5,6 +5,7 @@ network. Nothing here touches the kernel; only :func:`load_topology` and :func:`
 open a file.
 """
 
-from calico_mn.topology.load import load_topology, parse_topology, read_topology
+from calico_mn.topology.load import load_topology, read_topology
+from calico_mn.topology.parse import parse_topology
 
 __all__ = ["load_topology", "parse_topology", "read_topology"]

@@ -22,22 +22,36 @@ from calico_mn.model import (
 from calico_mn.text import quote
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
+from calico_mn.topology.kubernetes_kinds import ADDRESSES
 from calico_mn.topology.problems import Report
 
 API = "projectcalico.org/v3"
 NEVER = EncapsulationMode.NEVER
 
-NODE = s.Kind(s.resource_table(s.NAMED, spec={
+
+def _check_node(report: Report, node: s.Resource[Node]) -> bool:
+    """A node without BGP has no more than the addresses that Kubernetes knows."""
+    if node.entries(ADDRESSES) and "bgp" not in node.given:
+        node.given.setdefault("spec.bgp.ipv4Address", node.mark)
+    return True
+
+
+NODE = s.Kind(s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labels")}, spec={
     "bgp": {
         "ipv4Address": s.Field(
             r.interface, "address",
             "add the node's address and prefix: spec: {bgp: {ipv4Address: 192.168.57.31/24}}"),
-        **s.ignored("asNumber ipv6Address ipv4IPIPTunnelAddr routeReflectorClusterID"),
+        "ipv4IPIPTunnelAddr": s.Field(r.address_or_none, "ipip_address"),
+        "asNumber": s.Field(r.text, "as_number"),
+        "routeReflectorClusterID": s.Field(r.text, "route_reflector"),
+        "ipv6Address": s.Special.BOOKKEEPING,
     },
+    "ipv4VXLANTunnelAddr": s.Field(r.address_or_none, "vxlan_address"),
     "vxlanTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
-    **s.ignored("addresses orchRefs wireguard ipv4VXLANTunnelAddr ipv6VXLANTunnelAddr "
-                "vxlanTunnelMACAddrV6"),
-}), Node, api=API, name="Node", topology="nodes")
+    "addresses": ADDRESSES,
+    "wireguard": s.Ignored(says="packets between nodes are not encrypted"),
+    **s.bookkeeping("interfaces orchRefs ipv6VXLANTunnelAddr vxlanTunnelMACAddrV6"),
+}), Node, _check_node, api=API, name="Node", topology="nodes")
 
 
 def check_pool(report: Report, pool: s.Resource[IPPool]) -> bool:
@@ -73,8 +87,7 @@ def check_pool(report: Report, pool: s.Resource[IPPool]) -> bool:
 
 IP_POOL = s.Kind(s.resource_table(s.NAMED, spec={
     "cidr": s.Field(r.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
-    "blockSize": s.Field(
-        r.integer(20, 32, "Calico's default is 26: blocks of 64 addresses"), "block_size"),
+    "blockSize": s.Field(r.block_size, "block_size"),
     "ipipMode": s.Field(r.mode, "ipip_mode"),
     "vxlanMode": s.Field(r.mode, "vxlan_mode"),
     "natOutgoing": s.Field(r.boolean, "nat_outgoing"),
@@ -126,7 +139,7 @@ IPAM_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
     "strictAffinity": s.Field(r.boolean, "strict_affinity"),
     "maxBlocksPerHost": s.Field(r.integer(0, 2**31 - 1, "0 means no limit"), "max_blocks_per_host"),
     "autoAllocateBlocks": s.Field(r.boolean, "auto_allocate"),
-    "kubeVirtVMAddressPersistence": s.Ignored(),
+    **s.bookkeeping("ipCooldownSeconds kubeVirtVMAddressPersistence"),
 }), IPAMConfiguration, _check_ipam, api=API, name="IPAMConfiguration", topology="ipam",
     single="a cluster has one")
 
@@ -158,6 +171,7 @@ KINDS = (NODE, IP_POOL, BLOCK_AFFINITY, IPAM_CONFIGURATION, FELIX_CONFIGURATION)
 # Kinds that exist and have no effect here.
 IGNORED_KINDS = (
     "BGPConfiguration BGPFilter BGPPeer CalicoNodeStatus ClusterInformation GlobalNetworkPolicy "
-    "GlobalNetworkSet HostEndpoint IPReservation KubeControllersConfiguration NetworkPolicy "
-    "NetworkSet Profile StagedGlobalNetworkPolicy StagedKubernetesNetworkPolicy "
-    "StagedNetworkPolicy Tier WorkloadEndpoint")
+    "GlobalNetworkSet HostEndpoint IPAMBlock IPAMHandle IPReservation "
+    "KubeControllersConfiguration NetworkPolicy NetworkSet Profile StagedGlobalNetworkPolicy "
+    "StagedKubernetesNetworkPolicy "
+    "StagedNetworkPolicy Tier WorkloadEndpoint CalicoAPIConfig")

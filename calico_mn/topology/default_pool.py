@@ -76,7 +76,7 @@ _ENV = s.List({
     "valueFrom": {s.REST: s.Special.BOOKKEEPING},
 }, s.Unmodelled, name="env")
 _CONTAINERS = s.List({
-    **s.ignored(
+    **s.bookkeeping(
         "args command envFrom image imagePullPolicy lifecycle livenessProbe ports "
         "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
         "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
@@ -112,7 +112,7 @@ DAEMON_SET = s.Kind(s.resource_table({**s.META, **NAMESPACE}, spec={
         "metadata": {**TEMPLATE_META, "annotations": s.Special.BOOKKEEPING},
         "spec": {**POD_SPEC, "hostNetwork": s.Special.BOOKKEEPING, "containers": _CONTAINERS},
     },
-    **s.ignored("minReadySeconds revisionHistoryLimit selector updateStrategy"),
+    **s.bookkeeping("minReadySeconds revisionHistoryLimit selector updateStrategy"),
 }), s.Unmodelled, _check_daemon_set, api=APPS, name="DaemonSet", only="calico-node")
 
 

@@ -7,7 +7,7 @@ effect. calico-node's DaemonSet is with what it describes, in
 
 from __future__ import annotations
 
-from calico_mn.model import Pod
+from calico_mn.model import Node, Pod
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.problems import Report
@@ -15,36 +15,70 @@ from calico_mn.topology.problems import Report
 CORE = "v1"
 APPS = "apps/v1"
 
+_BANDWIDTH = "no limit is set here; the Underlay's links may have a rate"
 _ANNOTATIONS: s.Table = {
     "cni.projectcalico.org/ipAddrs": s.Field(r.ip_addrs, "ip"),
     "cni.projectcalico.org/podIP": s.Field(r.pod_ip, "present_ip"),
-    "cni.projectcalico.org/podIPs": s.Special.BOOKKEEPING,
-    "cni.projectcalico.org/containerID": s.Special.BOOKKEEPING,
-    **s.ignored(
-        "cni.projectcalico.org/ipv4pools cni.projectcalico.org/ipv6pools "
-        "cni.projectcalico.org/ipAddrsNoIpam cni.projectcalico.org/floatingIPs "
-        "cni.projectcalico.org/hwAddr cni.projectcalico.org/allowedSourcePrefixes "
-        "kubernetes.io/ingress-bandwidth kubernetes.io/egress-bandwidth"
-    ),
+    **dict.fromkeys((f"cni.projectcalico.org/{name}" for name in (
+        # of an endpoint that exists, or of IPv6; then Calico Enterprise's and VPP's
+        "podIPs", "containerID", "ipv6pools", "ipFamilies", "awsElasticIPs", "networks",
+        "egressGatewayIPs", "vppVcl", "vppExtraMemifPorts", "vppExtraMemifSpec",
+        "vppInterfacesSpec", "vppHashConfig", "vppKeepOriginalPacket", "vppLBType",
+        "AllowedSourcePrefixes")), s.Special.BOOKKEEPING),
+    "cni.projectcalico.org/ipv4pools": s.Ignored(
+        says="the address comes from any enabled IPPool"),
+    "cni.projectcalico.org/ipAddrsNoIpam": s.Ignored(
+        says="the address comes from IPAM; ipAddrs fixes one"),
+    "cni.projectcalico.org/floatingIPs": s.Ignored(
+        says="the pod is reached at its own address only"),
+    "cni.projectcalico.org/hwAddr": s.Ignored(says="the pod's MAC address is the kernel's choice"),
+    "cni.projectcalico.org/allowedSourcePrefixes": s.Ignored(
+        says="sources of packets are checked by rp_filter alone"),
+    "kubernetes.io/ingress-bandwidth": s.Ignored(says=_BANDWIDTH),
+    "kubernetes.io/egress-bandwidth": s.Ignored(says=_BANDWIDTH),
     "cni.projectcalico.org/*": s.Special.UNKNOWN,
     s.REST: s.Special.BOOKKEEPING,
 }
 NAMESPACE: s.Table = {"namespace": s.Field(r.label, "namespace")}
 TEMPLATE_META: s.Table = {**s.META, **NAMESPACE, "name": s.Field(r.subdomain, "template_name"),
                          "namespace": s.Field(r.label, "template_namespace")}
+_SCHEDULING = "pods go to the nodes in turn"
 POD_SPEC: s.Table = {
     "nodeName": s.Field(r.subdomain, "node"),
     "hostNetwork": s.Field(r.boolean, "host_network"),
-    **s.ignored(
-        "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig "
-        "dnsPolicy enableServiceLinks ephemeralContainers hostAliases hostIPC hostPID hostUsers "
-        "hostname hostnameOverride imagePullSecrets initContainers nodeSelector os overhead "
-        "preemptionPolicy priority priorityClassName readinessGates resourceClaims resources "
-        "restartPolicy runtimeClassName schedulerName schedulingGates securityContext "
-        "serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain "
-        "terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef"
-    ),
+    "affinity": s.Ignored(says=_SCHEDULING),
+    "topologySpreadConstraints": s.Ignored(says=_SCHEDULING),
+    # What a container is: nobody expects it to run here.
+    **s.bookkeeping(
+        "activeDeadlineSeconds automountServiceAccountToken containers dnsConfig dnsPolicy "
+        "enableServiceLinks ephemeralContainers evictionResponders hostAliases hostIPC hostPID "
+        "hostUsers hostname hostnameOverride imagePullSecrets initContainers nodeSelector os "
+        "overhead preemptionPolicy priority priorityClassName readinessGates resourceClaims "
+        "resources restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup "
+        "securityContext serviceAccount serviceAccountName setHostnameAsFQDN "
+        "shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes "
+        "workloadRef"),
 }
+
+ADDRESSES = s.List({
+    "type": s.Field(r.text, "type"), "address": s.Field(r.text, "address"),
+    s.REST: s.Special.BOOKKEEPING,
+}, s.Unmodelled, name="addresses")
+
+# calicoctl makes its Node of these annotations (libcalico-go lib/backend/k8s/resources/node.go).
+NODE = s.Kind(s.resource_table(
+    {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": {
+        "projectcalico.org/IPv4Address": s.Field(r.interface, "address"),
+        "projectcalico.org/IPv4IPIPTunnelAddr": s.Field(r.address_or_none, "ipip_address"),
+        "projectcalico.org/IPv4VXLANTunnelAddr": s.Field(r.address_or_none, "vxlan_address"),
+        "projectcalico.org/VXLANTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
+        "projectcalico.org/ASNumber": s.Field(r.text, "as_number"),
+        "projectcalico.org/RouteReflectorClusterID": s.Field(r.text, "route_reflector"),
+        s.REST: s.Special.BOOKKEEPING,
+    }},
+    spec={s.REST: s.Special.BOOKKEEPING},
+    status={"addresses": ADDRESSES, s.REST: s.Special.BOOKKEEPING},
+), Node, api=CORE, name="Node")
 
 
 def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
@@ -81,40 +115,17 @@ DEPLOYMENT = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE}, spec={
         "metadata": {**TEMPLATE_META, "annotations": _ANNOTATIONS},
         "spec": POD_SPEC,
     },
-    **s.ignored(
+    **s.bookkeeping(
         "minReadySeconds paused progressDeadlineSeconds revisionHistoryLimit selector strategy"
     ),
 }), Pod, _check_deployment, api=APPS, name="Deployment")
 
 CONFIG_MAP = s.Kind(s.resource_table(
     {**s.META, **NAMESPACE},
-    data={"veth_mtu": s.Field(r.mtu_text, "veth_mtu"), s.REST: s.Ignored()},
-    binaryData=s.Ignored(),
-    immutable=s.Ignored(),
+    data={"veth_mtu": s.Field(r.mtu_text, "veth_mtu"), s.REST: s.Special.BOOKKEEPING},
+    binaryData=s.Special.BOOKKEEPING,
+    immutable=s.Special.BOOKKEEPING,
 ), s.Unmodelled, lambda _, config: config.has("veth_mtu"), api=CORE, name="ConfigMap",
     single="keep one of them", only="calico-config")
 
-KINDS = (POD, DEPLOYMENT, CONFIG_MAP)
-
-# Kinds that exist and have no effect here.
-IGNORED_KINDS = {
-    CORE: "Binding ComponentStatus Endpoints Event LimitRange Namespace Node PersistentVolume "
-          "PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota Secret Service "
-          "ServiceAccount",
-    APPS: "ControllerRevision ReplicaSet StatefulSet",
-    "admissionregistration.k8s.io/v1":
-        "MutatingWebhookConfiguration ValidatingWebhookConfiguration",
-    "apiextensions.k8s.io/v1": "CustomResourceDefinition",
-    "apiregistration.k8s.io/v1": "APIService",
-    "autoscaling/v1": "HorizontalPodAutoscaler",
-    "autoscaling/v2": "HorizontalPodAutoscaler",
-    "batch/v1": "CronJob Job",
-    "coordination.k8s.io/v1": "Lease",
-    "discovery.k8s.io/v1": "EndpointSlice",
-    "networking.k8s.io/v1": "Ingress IngressClass NetworkPolicy",
-    "operator.tigera.io/v1": "APIServer Goldmane Installation TigeraStatus Whisker",
-    "policy/v1": "PodDisruptionBudget",
-    "rbac.authorization.k8s.io/v1": "ClusterRole ClusterRoleBinding Role RoleBinding",
-    "scheduling.k8s.io/v1": "PriorityClass",
-    "storage.k8s.io/v1": "CSIDriver CSINode StorageClass VolumeAttachment",
-}
+KINDS = (NODE, POD, DEPLOYMENT, CONFIG_MAP)

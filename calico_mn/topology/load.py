@@ -1,139 +1,85 @@
-"""A topology file -> :class:`Topology`: the only module here that opens a file."""
+"""Topology files -> :class:`Topology`: the only module here that opens a file.
+
+In go paths, of which ``-`` is standard input; out comes the topology that they make together. What
+is no file, too large or not UTF-8 is a :class:`calico_mn.errors.TopologyError`.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from typing import Any
+import sys
+from collections.abc import Iterable, Mapping
 
 from calico_mn.model import Topology
 from calico_mn.text import one_line
-from calico_mn.topology.calico_kinds import NODE
-from calico_mn.topology.default_pool import add_default_pool
-from calico_mn.topology.documents import KINDS, read_resources
-from calico_mn.topology.kubernetes_kinds import CONFIG_MAP, DEPLOYMENT, POD
-from calico_mn.topology.placement import place_pods
-from calico_mn.topology.problems import Report, TooManyProblemsError
-from calico_mn.topology.rules import check_all
-from calico_mn.topology.schema import Resources
-from calico_mn.topology.underlay import ROUTERS, SUBNETS, UNDERLAY, assume_underlay
-from calico_mn.topology.yaml_tree import MAX_BYTES, read_documents
+from calico_mn.topology.parse import SPLIT_HINT, TOO_LARGE, parse_topologies
+from calico_mn.topology.problems import Report
+from calico_mn.topology.yaml_tree import MAX_BYTES
 
-# Each is a namespace, and each node has a route to each other node's blocks.
-MAX_HOSTS = 2_000
+STANDARD_INPUT = "-"
 
-_TOO_LARGE = f"is larger than {MAX_BYTES // 1_000_000} MB"
 _NAME_HINT = "name a topology file, such as topologies/article.yaml"
-_PIPE_HINT = "standard input is not read: write it to a file, and name that"
-_SPLIT_HINT = "a topology is a few kB of text; is this another kind of file?"
+
+Path = str | os.PathLike[str]
 
 
 def load_topology(
-    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
+    path: Path | Iterable[Path], environ: Mapping[str, str] | None = None
 ) -> Topology:
-    """Read and check the topology file at ``path``.
+    """Read and check the topology file at ``path``; several files make one topology.
 
-    ``environ`` holds ``CALICO_IPV4POOL_*`` for a file without IPPool; None means the process's
-    own environment. Raises :class:`calico_mn.errors.TopologyError` with all problems.
+    The path ``-`` is standard input. ``environ`` holds ``CALICO_IPV4POOL_*`` for a topology
+    without IPPool; None means the process's own environment. Raises
+    :class:`calico_mn.errors.TopologyError` with all problems.
     """
     return read_topology(path, environ)[0]
 
 
 def read_topology(
-    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
+    path: Path | Iterable[Path], environ: Mapping[str, str] | None = None
 ) -> tuple[Topology, str]:
-    """As :func:`load_topology`; also the text, because the file may change afterwards."""
-    name = one_line(os.fspath(path))
-    text = _read(path, Report(name))
-    return parse_topology(text, name, os.environ if environ is None else environ), text
+    """As :func:`load_topology`; also the text, because the files may change afterwards."""
+    paths = [path] if isinstance(path, (str, os.PathLike)) else path
+    sources = dict(map(_read_file, paths))
+    texts = list(sources.values())
+    text = texts[0] if len(texts) == 1 else "\n---\n".join(
+        text.removeprefix("\ufeff") for text in texts)
+    return parse_topologies(sources, os.environ if environ is None else environ), text
 
 
-def parse_topology(
-    text: str, file: str = "<string>", environ: Mapping[str, str] | None = None
-) -> Topology:
-    """Read and check a topology from ``text``; ``file`` is its name in messages.
+def _read_file(path: Path) -> tuple[str, str]:
+    """The name of a file in messages, and its text."""
+    name = "standard input" if path == STANDARD_INPUT else one_line(os.fspath(path))
+    return name, _decoded(_bytes(path, Report(name)), Report(name))
 
-    Pure: None for ``environ`` means no variables. Raises
-    :class:`calico_mn.errors.TopologyError` with all problems.
-    """
-    text = text.removeprefix("\ufeff")
-    report = Report(file, text)
-    if len(text) > MAX_BYTES:
-        report.add_for_file(f"the text {_TOO_LARGE}", _SPLIT_HINT)
-        raise report.error()
+
+def _bytes(path: Path, report: Report) -> bytes:
     try:
-        documents = read_documents(text, report)
-        if not documents:
-            report.add_for_file("there is nothing in it",
-                                "topologies/article.yaml is an example to start from")
-            raise report.error()
-        resources = Resources()
-        read_resources(report, documents, resources)
-        add_default_pool(report, resources, environ or {})
-        return _build(report, resources)
-    except TooManyProblemsError:
-        raise report.error() from None
-
-
-def _build(report: Report, resources: Resources) -> Topology:
-    """Check everything; raises :class:`TopologyError` with all problems."""
-    nodes, underlay = resources.of(NODE), resources.single(UNDERLAY)
-    if not nodes and not report.failed:
-        report.add_for_file(
-            "there is no Node",
-            "add at least one of apiVersion projectcalico.org/v3; calicoctl get node -o yaml "
-            "prints them",
-        )
-    hosts = len(nodes)
-    if underlay:
-        hosts += len(underlay.entries(SUBNETS)) + len(underlay.entries(ROUTERS))
-    if hosts > MAX_HOSTS:
-        report.add_for_file(f"{hosts} nodes, subnets and routers are more than the {MAX_HOSTS} "
-                            "that one machine can hold", "use fewer of them")
-        raise report.error()
-    underlay = underlay or assume_underlay(report, nodes)
-    workloads = [pod for pod in resources.of(POD, DEPLOYMENT) if pod.has("name")]
-    pods = place_pods(report, workloads, nodes)
-    check_all(report, resources, underlay, workloads, len(pods))
-    if report.failed:
-        raise report.error()
-    config = resources.single(CONFIG_MAP)
-    attributes: dict[str, Any] = {}
-    for kind in KINDS.values():
-        models = tuple(resource.model for resource in resources.of(kind))
-        if kind.topology and not kind.single:
-            attributes[kind.topology] = models
-        elif kind.topology and models:
-            attributes[kind.topology] = models[0]
-    return Topology(
-        underlay=underlay.model, pods=tuple(pods),
-        veth_mtu=config.get("veth_mtu") if config else 0,
-        warnings=report.warnings(), source=report.file, **attributes)
-
-
-def _read(path: str | os.PathLike[str], report: Report) -> str:
-    try:
+        if path == STANDARD_INPUT:
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
         # Non-blocking, so that a FIFO without a writer doesn't hold us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             os.close(descriptor)
-            report.add_for_file(f"this is {_file_type(mode)}, not a file",
-                                _NAME_HINT)
+            report.add_for_file(f"this is {_file_type(mode)}, not a file", _NAME_HINT)
             raise report.error()
         with open(descriptor, "rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            return stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         if _is_socket(path):
             report.add_for_file("this is a socket, not a file", _NAME_HINT)
         else:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            report.add_for_file(f"cannot be read: {why}", _PIPE_HINT if path == "-" else
+            report.add_for_file(f"cannot be read: {why}",
                                 "check the path; topologies/ has files to start from")
         raise report.error() from None
+
+
+def _decoded(data: bytes, report: Report) -> str:
     if len(data) > MAX_BYTES:
-        report.add_for_file(f"this file {_TOO_LARGE}", _SPLIT_HINT)
+        report.add_for_file(f"this file {TOO_LARGE}", SPLIT_HINT)
         raise report.error()
     try:
         return data.decode("utf-8")
@@ -144,7 +90,7 @@ def _read(path: str | os.PathLike[str], report: Report) -> str:
         raise report.error() from None
 
 
-def _is_socket(path: str | os.PathLike[str]) -> bool:
+def _is_socket(path: Path) -> bool:
     """Sockets cannot be opened at all (open(2): ENXIO)."""
     try:
         return stat.S_ISSOCK(os.stat(path).st_mode)

@@ -53,7 +53,7 @@ def place_pods(
             earlier = owners.take(pod.key, title, workload.at("name"))
             if earlier:
                 report.add(f"duplicate pod {pod.key}", workload.at("name"),
-                           f"line {earlier[1].line} has it already")
+                           f"{earlier[1].where} has it already")
                 break
             pods.append(pod)
     return pods

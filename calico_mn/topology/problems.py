@@ -19,10 +19,19 @@ _MAX_COMPARISONS = 100_000
 
 
 class Mark(NamedTuple):
-    """A position in the file; both count from 1, and 0 means none."""
+    """A position in a file; both count from 1, and 0 means none.
+
+    ``file`` is named where there are several.
+    """
 
     line: int
     column: int
+    file: str = ""
+
+    @property
+    def where(self) -> str:
+        """``line 7``, or ``line 7 of pods.yaml`` where there are several files."""
+        return f"line {self.line}" + (f" of {self.file}" if self.file else "")
 
 
 NO_MARK = Mark(0, 0)
@@ -33,12 +42,16 @@ class TooManyProblemsError(Exception):
 
 
 class Report:
-    """All problems and warnings of one file, in the order they were met."""
+    """All problems and warnings of one topology, in the order they were met.
+
+    ``file`` names the topology, and ``source`` the file that is read, where there are several.
+    """
 
     def __init__(self, file: str, text: str = "") -> None:
         self.file = file
-        self._text = text
-        self._lines: list[str] | None = None
+        self.source = ""
+        self._texts = {"": text}
+        self._lines: dict[str, list[str]] = {}
         self._problems: dict[Problem, None] = {}
         self._full = False
         self._comparisons = 0
@@ -46,6 +59,15 @@ class Report:
         self._kinds: dict[str, None] = {}
         self._pods: dict[str, None] = {}
         self._sentences: dict[str, None] = {}
+
+    def begin(self, source: str, text: str) -> None:
+        """Go on with another file of the topology."""
+        self.source = source
+        self._texts[source] = text
+
+    def mark(self, line: int, column: int) -> Mark:
+        """A position in the file that is read."""
+        return Mark(line, column, self.source)
 
     def add(self, what: str, mark: Mark, hint: str = "") -> None:
         """Add a problem at ``mark``; the same problem twice is one problem.
@@ -55,19 +77,19 @@ class Report:
         if len(self._problems) >= MAX_PROBLEMS:
             self._full = True
             raise TooManyProblemsError
-        line, column = mark
-        source_line = self._line(line)
+        line, column, file = mark
+        source_line = self._line(file, line)
         # A caret under column 5,000 would only fill the screen.
         if column > _MAX_LINE or column > len(source_line) + 1:
             source_line = ""
         problem = Problem(
-            what, self.file if line else "", line, column, source_line[:_MAX_LINE], hint
+            what, (file or self.file) if line else "", line, column, source_line[:_MAX_LINE], hint
         )
         self._problems[problem] = None
 
     def add_for_file(self, what: str, hint: str = "") -> None:
         """Add a problem that concerns the file as a whole."""
-        self._problems[Problem(what, self.file, hint=hint)] = None
+        self._problems[Problem(what, self.source or self.file, hint=hint)] = None
 
     def suggest(self, word: str, known: Iterable[str]) -> str:
         """The known name that ``word`` is probably a slip of, or nothing."""
@@ -116,22 +138,23 @@ class Report:
 
     def error(self) -> TopologyError:
         """The error that carries all problems in file order, those without a position last."""
-        problems = sorted(
-            self._problems, key=lambda p: (p.line == 0, p.line, p.column)
-        )
+        order = list(self._texts)
+        problems = sorted(self._problems, key=lambda p: (
+            p.line == 0, order.index(p.file) if p.file in order else 0, p.line, p.column))
         if self._full:
             problems.append(Problem("there are more problems, which are not listed", self.file))
-        return TopologyError(problems)
+        return TopologyError(problems, self.warnings())
 
-    def _line(self, number: int) -> str:
+    def _line(self, file: str, number: int) -> str:
         if not number:
             return ""
-        if self._lines is None:
+        if file not in self._lines:
             # Its other line breaks, such as form feed, are not allowed in a topology file, so
             # these are the lines of YAML 1.1, and our numbers the parser's.
-            self._lines = self._text.splitlines()
-        if number > len(self._lines):
+            self._lines[file] = self._texts[file].splitlines()
+        lines = self._lines[file]
+        if number > len(lines):
             return ""
         # One character stays one character, or the caret would point elsewhere.
-        line = self._lines[number - 1][: _MAX_LINE + 1]
+        line = lines[number - 1][: _MAX_LINE + 1]
         return "".join(c if c.isprintable() else ("?" if c != "\t" else " ") for c in line)

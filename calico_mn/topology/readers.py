@@ -21,7 +21,7 @@ from typing import Any
 
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import is_label, is_subdomain, quote, suggest
-from calico_mn.topology.yaml_tree import Scalar, Tree, describe
+from calico_mn.topology.yaml_tree import Mapping, Scalar, Tree, describe
 
 NO_IPV6 = "IPv6 is not emulated yet"
 # RFC 791; the length of an IPv4 packet has 16 bits.
@@ -54,6 +54,16 @@ def text(tree: Tree, hint: str = "write one value only") -> str:
     raise InvalidValueError(f"must be text, not {describe(tree)}", hint)
 
 
+def string_map(tree: Tree) -> tuple[tuple[str, str], ...]:
+    """Names with texts, such as labels."""
+    if isinstance(tree, Mapping) and all(
+            isinstance(value, Scalar) for _, value in tree.entries.values()):
+        return tuple((name, value.text) for name, (_, value) in tree.entries.items()
+                     if isinstance(value, Scalar))
+    raise InvalidValueError(f"must be names with texts, not {describe(tree)}",
+                            "write them as name: value")
+
+
 def boolean(tree: Tree) -> bool:
     """``true`` or ``false``; the other spellings of YAML 1.1 are refused."""
     if isinstance(tree, Scalar) and tree.plain and tree.text in (
@@ -63,8 +73,10 @@ def boolean(tree: Tree) -> bool:
                             "write true or false, without quotes")
 
 
-def boolean_or_text(tree: Tree) -> bool:
-    """As :func:`boolean`; also in quotes, as the ``crd.projectcalico.org`` API stores it."""
+def boolean_or_text(tree: Tree) -> bool | None:
+    """As :func:`boolean`; also in quotes or empty, as ``crd.projectcalico.org`` stores it."""
+    if isinstance(tree, Scalar) and not tree.text:
+        return None
     return boolean(Scalar(tree.text, True, tree.mark) if isinstance(tree, Scalar) else tree)
 
 
@@ -86,7 +98,9 @@ _read_mode = one_of(*(mode.value for mode in EncapsulationMode))
 
 
 def mode(tree: Tree) -> EncapsulationMode:
-    """A pool's encapsulation mode."""
+    """A pool's encapsulation mode; an empty one is Never (libcalico-go lib/clientv3/ippool.go)."""
+    if isinstance(tree, Scalar) and not tree.text:
+        return EncapsulationMode.NEVER
     return EncapsulationMode(_read_mode(tree))
 
 
@@ -133,6 +147,16 @@ def integer(low: int, high: int, hint: str) -> Callable[[Tree], int]:
         raise InvalidValueError(f"{value} is not between {low} and {high}", hint)
 
     return read
+
+
+_read_block_size = integer(20, 32, "Calico's default is 26: blocks of 64 addresses")
+
+
+def block_size(tree: Tree) -> int | None:
+    """A pool's block size; 0 is the default (libcalico-go lib/clientv3/ippool.go)."""
+    if isinstance(tree, Scalar) and tree.plain and tree.text == "0":
+        return None
+    return _read_block_size(tree)
 
 
 def mtu(automatic: str) -> Callable[[Tree], int]:
@@ -201,6 +225,12 @@ def address(tree: Tree) -> IPv4Address:
     if _CIDR.fullmatch(word):
         hint = "leave out the prefix length; the subnet has it"
     return _require(_address(word), word, f"{quote(word)} is not an IPv4 address", hint)
+
+
+def address_or_none(tree: Tree) -> IPv4Address | None:
+    """As :func:`address`; None for an empty text, and for an IPv6 address."""
+    word = text(tree)
+    return address(tree) if word and not _is_ipv6(word) else None
 
 
 def interface(tree: Tree) -> IPv4Interface:

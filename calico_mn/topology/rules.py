@@ -62,12 +62,12 @@ def _check_names(
             earlier = owners.take(name, what, mark)
             if earlier and earlier[0] == what:
                 report.add(f"duplicate {what} name {quote(name)}", mark,
-                           f"line {earlier[1].line} has it already")
+                           f"{earlier[1].where} has it already")
             elif earlier:
                 other, other_mark = earlier
                 report.add(f"{what} and {other} are both named {quote(name)}", mark,
                            f"nodes, subnets and routers need different names; the {other} is in "
-                           f"line {other_mark.line}")
+                           f"{other_mark.where}")
 
 
 # --- the physical network
@@ -106,7 +106,7 @@ def _check_ranges(
         if not hint and first.what == second.what == "subnet" and not underlay.mark.line:
             hint = "the nodes' prefixes disagree; make them equal, or add an Underlay"
         if not hint and first.mark.line:
-            hint = (f"the other one is in line {first.mark.line}; an address belongs to one range "
+            hint = (f"the other one is in {first.mark.where}; an address belongs to one range "
                     "only")
         report.add(f"{second.what} {second.cidr} overlaps {first.what} {first.cidr}", second.mark,
                    hint)
@@ -131,7 +131,7 @@ def _check_routers(report: Report, underlay: Resource[Underlay]) -> Owners:
                                report.did_you_mean(name, cidrs) or "add it to spec.subnets")
                 elif earlier:
                     report.add(f"{title} has two interfaces in subnet {quote(name)}", mark,
-                               f"the first is in line {earlier[1].line}; keep one of them")
+                               f"the first is in {earlier[1].where}; keep one of them")
             if interface.has("address"):
                 mark = interface.at("address")
                 if cidrs.get(name):
@@ -139,7 +139,7 @@ def _check_routers(report: Report, underlay: Resource[Underlay]) -> Owners:
                 earlier = owners.take(address, title, mark)
                 if earlier:
                     report.add(f"{title} has address {address}, which {earlier[0]} has, too", mark,
-                               f"the other one is in line {earlier[1].line}")
+                               f"the other one is in {earlier[1].where}")
     return owners
 
 
@@ -168,7 +168,7 @@ def _check_nodes(
         earlier = owners.take(address, title, mark)
         if earlier:
             report.add(f"{title} has address {address}, which {earlier[0]} has, too", mark,
-                       f"the other one is in line {earlier[1].line}; calico-node refuses to start "
+                       f"the other one is in {earlier[1].where}; calico-node refuses to start "
                        "with the address of another node")
 
 
@@ -199,7 +199,7 @@ def _check_vxlan(report: Report, resources: Resources, underlay: Resource[Underl
             if earlier:
                 report.add(f"{_title('node', node)} has the VXLAN MAC address "
                            f"{node.model.vxlan_mac}, which {earlier[0]} has, too", mark,
-                           f"the other one is in line {earlier[1].line}")
+                           f"the other one is in {earlier[1].where}")
     used = any(pool.vxlan_mode is not EncapsulationMode.NEVER
                for pool in _enabled(resources.of(IP_POOL)))
     felix = resources.single(FELIX_CONFIGURATION)
@@ -246,7 +246,7 @@ def _check_affinities(report: Report, resources: Resources) -> None:
         earlier = owners.take(block, "", mark)
         if earlier:
             report.add(f"block {block} is claimed twice", mark,
-                       f"line {earlier[1].line} claims it already, and a block belongs to one node")
+                       f"{earlier[1].where} claims it already, and a block belongs to one node")
 
 
 def _check_pod_addresses(
@@ -272,7 +272,7 @@ def _check_pod_addresses(
                        mark, "a fixed address goes with replicas: 1")
         elif earlier:
             report.add(f"pod {title} asks for {address}, which pod {earlier[0]} has asked for",
-                       mark, f"the other one is in line {earlier[1].line}")
+                       mark, f"the other one is in {earlier[1].where}")
 
 
 def _check_room(report: Report, pools: list[Resource[IPPool]], pods: int, nodes: int) -> None:

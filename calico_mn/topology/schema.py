@@ -49,10 +49,12 @@ class Field:
 class Ignored:
     """A field of Kubernetes or Calico without effect here: a warning names it.
 
-    It does not when the field holds ``default``.
+    It does not when the field holds ``default``. ``says`` makes a sentence of its own: what
+    happens instead, for a field that changes addresses, routes or reachability.
     """
 
     default: tuple[str, ...] = ()
+    says: str = ""
 
 
 class Special(Enum):
@@ -214,13 +216,18 @@ class Resources:
         first = self.single(kind) if kind.single else None
         if first:
             report.add(f"a second {kind.title}", resource.mark,
-                       f"the first is in line {first.mark.line}; {kind.single}")
+                       f"the first is in {first.mark.where}; {kind.single}")
         else:
             self._all.append((kind, resource))
 
     def of(self, *kinds: Kind[M]) -> list[Resource[M]]:
         """The resources of these kinds."""
         return [resource for kind, resource in self._all if kind in kinds]
+
+    def replace(self, kind: Kind[M], resources: list[Resource[M]]) -> None:
+        """Let these be all resources of a kind."""
+        self._all = [(other, resource) for other, resource in self._all if other is not kind]
+        self._all += [(kind, resource) for resource in resources]
 
     def single(self, kind: Kind[M]) -> Resource[M] | None:
         """The first resource of a kind."""
@@ -236,6 +243,11 @@ def resource_table(metadata: Table, **fields: Entry) -> Table:
 def ignored(names: str) -> dict[str, Ignored]:
     """Table entries for the space-separated ``names``, known and without effect."""
     return dict.fromkeys(names.split(), Ignored())
+
+
+def bookkeeping(names: str) -> dict[str, Special]:
+    """Table entries for the space-separated ``names``, accepted without a word."""
+    return dict.fromkeys(names.split(), Special.BOOKKEEPING)
 
 
 NAME_HINT = "add metadata: {name: ...}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -21,6 +22,10 @@ from calico_mn.topology import schema as s
 from calico_mn.topology.problems import NO_MARK, Mark, Report
 
 API = "calico-mn/v1"
+#: the name of an Underlay that no file gives
+ASSUMED = "assumed"
+# The subnet of a node whose address is a /32.
+ASSUMED_PREFIX = 24
 # net.ipv4.fib_multipath_hash_fields: twelve bits (FIB_MULTIPATH_HASH_FIELD_ALL_MASK).
 MAX_HASH_FIELDS = 0x0FFF
 
@@ -88,22 +93,9 @@ def assume_underlay(report: Report, nodes: list[s.Resource[Node]]) -> s.Resource
     """One subnet for each network of the nodes' addresses, and one router in all of them."""
     names = {node.model.name for node in nodes if node.has("name")}
     addresses = {node.model.address.ip for node in nodes if node.has("address")}
-    networks: dict[IPv4Network, Mark] = {}
-    for node in nodes:
-        if not node.has("address"):
-            continue
-        network = node.model.address.network
-        if network.prefixlen == 32:
-            report.add(
-                f"node address {node.model.address} is a /32, so its subnet is unknown",
-                node.at("address"),
-                "add an Underlay that says which subnets there are, or give the prefix length",
-            )
-        else:
-            networks.setdefault(network, node.at("address"))
     subnets: list[s.Resource[Subnet]] = []
     interfaces: list[s.Resource[RouterInterface]] = []
-    for network, mark in networks.items():
+    for network, mark in _networks(report, nodes).items():
         name = _free_name(f"subnet-{str(network.network_address).replace('.', '-')}", names)
         names.add(name)
         subnets.append(s.made(Subnet, mark, name=name, cidr=network))
@@ -123,7 +115,50 @@ def assume_underlay(report: Report, nodes: list[s.Resource[Node]]) -> s.Resource
             f"router {router} ({gateways}), which knows no pods."
         )
     routers = [s.made(Router, NO_MARK, name=router, interfaces=interfaces)] if interfaces else []
-    return s.made(Underlay, NO_MARK, subnets=subnets, routers=routers)
+    return s.made(Underlay, NO_MARK, subnets=subnets, routers=routers, name=ASSUMED)
+
+
+def _networks(report: Report, nodes: list[s.Resource[Node]]) -> dict[IPv4Network, Mark]:
+    """The networks of the nodes' addresses, none inside another; a /32 counts as the /24 around."""
+    networks: dict[IPv4Network, Mark] = {}
+    lone: list[str] = []
+    for node in sorted((node for node in nodes if node.has("address")),
+                       key=lambda node: node.model.address.network.prefixlen):
+        network, mark = node.model.address.network, node.at("address")
+        around = next((other for other in _around(network) if other in networks), None)
+        if around is None and network.prefixlen == 32:
+            network = network.supernet(new_prefix=ASSUMED_PREFIX)
+            networks[network] = mark
+            lone.append(str(node.model.address))
+        elif around is None:
+            networks[network] = mark
+        elif around != network and network.prefixlen < 32:
+            report.warn(f"The nodes' prefixes disagree: {network} is a part of {around}, so both "
+                        "are taken for one subnet. Each node keeps the prefix that it has.")
+    if lone:
+        report.warn(f"{join_some(lone, 5)} do not say which subnet they are in: assumed the "
+                    f"/{ASSUMED_PREFIX} around each. CrossSubnet tunnels between such nodes.")
+    return dict(sorted(networks.items(), key=lambda item: item[1]))
+
+
+def _around(network: IPv4Network) -> Iterator[IPv4Network]:
+    """The networks that a network is a part of, itself first."""
+    for length in range(network.prefixlen, -1, -1):
+        yield network.supernet(new_prefix=length)
+
+
+def as_yaml(underlay: Underlay) -> str:
+    """An Underlay as a document of a topology file, to paste and to edit."""
+    lines = [f"apiVersion: {API}", "kind: Underlay", f"metadata: {{name: {underlay.name}}}",
+             "spec:", "  subnets:"]
+    lines += [f"    - {{name: {subnet.name}, cidr: {subnet.cidr}, mtu: {subnet.mtu}}}"
+              for subnet in underlay.subnets]
+    lines += ["  routers:"] if underlay.routers else []
+    for router in underlay.routers:
+        lines += [f"    - name: {router.name}", "      interfaces:"]
+        lines += [f"        - {{subnet: {interface.subnet}, address: {interface.address}}}"
+                  for interface in router.interfaces]
+    return "\n".join(lines)
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -33,8 +33,11 @@ _FORBIDDEN = re.compile(
 # The parser compares each %TAG line with all earlier ones, and no topology needs them.
 _TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
 _CONFLICT = re.compile("^<<<<<<< ", re.MULTILINE)
+_TEMPLATE = re.compile(r"\{\{-? |\{%-? ")
+_TEMPLATE_HINT = "this is a template: render it first, for example with 'helm template'"
 # Those of str.splitlines() that _FORBIDDEN lets pass.
 _BREAKS = ("\n", "\r", "\x85", "\u2028", "\u2029")
+_RESOURCE = frozenset(["apiVersion", "kind", "metadata", "spec", "status"])
 _NULLS = frozenset(["", "~", "null", "Null", "NULL"])
 _TAGS = frozenset(
     [None, "!", *(f"tag:yaml.org,2002:{name}"
@@ -74,6 +77,7 @@ class Mapping:
     entries: dict[str, tuple[Scalar, Tree]] = field(default_factory=dict)
     size: int = 1
     key: Scalar | None = None
+    is_joined: bool = False
 
     def get(self, key: str) -> Tree | None:
         """The value of ``key``, or None when it is absent or null."""
@@ -111,11 +115,11 @@ def read_documents(text: str, report: Report) -> list[Tree]:
         pass
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
-        mark = Mark(where.line + 1, where.column + 1) if where else NO_MARK
+        mark = report.mark(where.line + 1, where.column + 1) if where else NO_MARK
         why = " ".join(str(part) for part in (error.context, error.problem) if part)
         began = error.context_mark
         report.add(f"not valid YAML: {why}", mark, _syntax_hint(
-            text, mark, Mark(began.line + 1, began.column + 1) if began else mark))
+            text, mark, report.mark(began.line + 1, began.column + 1) if began else mark))
     except yaml.YAMLError as error:
         report.add_for_file(f"not valid YAML: {quote(str(error), 200)}")
     raise report.error()
@@ -130,8 +134,14 @@ def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
         return "leave this line out"
     if rest.startswith("\t"):
         return "indent with spaces: YAML takes no tabs there"
+    if rest.startswith("%") and _TEMPLATE.search(text):
+        return _TEMPLATE_HINT
     if rest.startswith(("@", "`", "%")):
         return f"put text that begins with {rest[0]} in quotes"
+    if _TEMPLATE.search(text):
+        return _TEMPLATE_HINT
+    if mark.column == 1 and rest.startswith("{"):
+        return "put a line --- before it: YAML needs one between two documents"
     hint = "check the indentation, quotes and brackets"
     if began.line == mark.line:
         return hint
@@ -146,7 +156,7 @@ def _refuse_characters(text: str, report: Report) -> None:
     bad = _FORBIDDEN.search(text)
     if bad:
         before = f"{text[: bad.start()]}|".splitlines()
-        mark = Mark(len(before), len(before[-1]))
+        mark = report.mark(len(before), len(before[-1]))
         report.add(
             f"character U+{ord(bad.group()):04X} is not allowed in a text file", mark,
             "topology files are plain YAML text; is this another kind of file?",
@@ -154,7 +164,7 @@ def _refuse_characters(text: str, report: Report) -> None:
         raise _StopReadingError
     tag = _TAG_DIRECTIVE.search(text)
     if tag:
-        mark = Mark(text.count("\n", 0, tag.start()) + 1, 1)
+        mark = report.mark(text.count("\n", 0, tag.start()) + 1, 1)
         report.add("YAML tag directives are not supported", mark, "remove the %TAG line")
         raise _StopReadingError
 
@@ -164,6 +174,8 @@ class _Composer:
 
     def __init__(self, report: Report) -> None:
         self._report = report
+        self._file = report.source
+        self._is_template = False
         self._values = 0
         self._anchors: dict[str, Tree] = {}
         self._stack: list[Sequence | Mapping] = []
@@ -172,6 +184,7 @@ class _Composer:
 
     def documents(self, text: str) -> Iterator[Tree]:
         loader = _Loader(text)
+        self._is_template = bool(_TEMPLATE.search(text))
         try:
             while loader.check_event():
                 event = loader.get_event()
@@ -191,7 +204,7 @@ class _Composer:
             loader.dispose()
 
     def _value(self, event: Any) -> None:
-        mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1, self._file)
         if isinstance(event, yaml.AliasEvent):
             self._place(self._alias(str(event.anchor), mark), mark)
             return
@@ -243,18 +256,26 @@ class _Composer:
         else:
             key, parent.key = parent.key, None
             if key.text in parent.entries:
-                first = parent.entries[key.text][0].mark
-                self._report.add(
-                    f"field {quote(key.text)} is given twice", key.mark,
-                    f"it stands in line {first.line} already; keep one of them",
-                )
+                self._report_twice(parent, key)
             else:
                 parent.entries[key.text] = (key, tree)
+
+    def _report_twice(self, parent: Mapping, key: Scalar) -> None:
+        """Of two resources with no --- between them, only the first field is reported."""
+        hint = f"it stands in {parent.entries[key.text][0].mark.where} already; keep one of them"
+        if len(self._stack) == 1 and key.text in _RESOURCE:
+            if parent.is_joined:
+                return
+            parent.is_joined = len(parent.entries) > 1 and key.text == next(iter(parent.entries))
+            if parent.is_joined:
+                hint = "put a line --- before it if another resource begins here"
+        self._report.add(f"field {quote(key.text)} is given twice", key.mark, hint)
 
     def _key(self, tree: Tree, mark: Mark) -> Scalar:
         if not isinstance(tree, Scalar):
             self._stop("a field's name must be a word, not a list or a mapping", mark,
-                       "quote text that begins with [ or {")
+                       _TEMPLATE_HINT if isinstance(tree, Mapping) and tree.mark == mark
+                       and self._is_template else "quote text that begins with [ or {")
         if tree.plain and tree.text == "<<":
             self._stop("YAML merge keys (<<) are not supported", mark,
                        "write the fields out, or use an alias for the whole value")

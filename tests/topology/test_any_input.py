@@ -19,7 +19,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import TopologyError
 from calico_mn.model import Topology
 from calico_mn.topology import load_topology, parse_topology
-from calico_mn.topology.documents import IGNORED_KINDS, KINDS
+from calico_mn.topology.kinds import IGNORED_KINDS, KINDS
 from calico_mn.topology.problems import MAX_PROBLEMS
 from calico_mn.topology.schema import Field, Kind, List, Schema
 from calico_mn.topology.yaml_tree import MAX_BYTES

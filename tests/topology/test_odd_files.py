@@ -72,8 +72,6 @@ def test_what_is_no_file(make, words, tmp_path):
 
 @pytest.mark.parametrize(("name", "words"), [
     ("", "cannot be read: No such file or directory\n"),
-    ("-", "-: cannot be read: No such file or directory\n    standard input is not read: write it"
-          " to a file, and name that\n"),
     ("none", "none: cannot be read: No such file or directory\n    check the path"),
     ("x" * 5000, "File name too long"), ("/" + "a/" * 2500, "File name too long"),
     ("/" + "a/" * 1500, "No such file"), ("\0", "\\x00: cannot be read: embedded null byte"),

@@ -49,24 +49,31 @@ def _check(options: argparse.Namespace) -> int:
 
 def _add_validate(parser: argparse.ArgumentParser) -> None:
     add_file(parser, nargs="+")
+    parser.add_argument("--together", action="store_true",
+                        help="the files make one topology, as for 'up'")
 
 
 def _validate(options: argparse.Namespace) -> int:
     from calico_mn.topology import load_topology
+    from calico_mn.topology.underlay import ASSUMED, as_yaml
 
     reports = []
-    for file in options.file:
+    for files in [options.file] if options.together else [[file] for file in options.file]:
+        file = ", ".join(files)
         try:
-            topology = load_topology(file)
+            topology = load_topology(files)
             # Booting gives out addresses; a file may ask for more than there are.
             from calico_mn.calico.cluster import Cluster
             Cluster(topology, 2)
         except TopologyError as error:
-            reports.append({"file": file, "valid": False, "warnings": [], "problems": [
+            reports.append({"file": file, "valid": False, "warnings": list(error.warnings),
+                            "problems": [
                 {"what": p.what, "line": p.line, "column": p.column, "hint": p.hint}
                 for p in error.problems]})
             if not options.json:
                 complain(str(error))
+                for warning in error.warnings:
+                    complain(f"    {warning}")
             continue
         reports.append({"file": file, "valid": True, "warnings": list(topology.warnings),
                       "problems": [], "nodes": len(topology.nodes), "pods": len(topology.pods),
@@ -77,6 +84,9 @@ def _validate(options: argparse.Namespace) -> int:
                 f" {plural(len(topology.underlay.subnets), 'subnet')}")
             for warning in topology.warnings:
                 say(f"    {warning}")
+            if topology.underlay.name == ASSUMED:
+                say("    to change that, begin with this Underlay:\n---")
+                say(as_yaml(topology.underlay))
     if options.json:
         print_json(reports)
     return OK if all(report["valid"] for report in reports) else WRONG_REQUEST
@@ -85,7 +95,7 @@ def _validate(options: argparse.Namespace) -> int:
 # --- plan
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    add_file(parser)
+    add_file(parser, nargs="+")
     add_mode(parser, "boot in this mode")
     completes(parser.add_argument(
         "--node", metavar="NAME", action="append", default=[],
@@ -102,8 +112,8 @@ def _plan(options: argparse.Namespace) -> int:
     names = {step.namespace for step in steps}
     for wanted in options.node:
         if wanted not in names:
-            raise NotFoundError(f"{options.file} has no node, pod, router or subnet {wanted!r}; it"
-                                f" has {', '.join(sorted(names))}")
+            raise NotFoundError(f"{', '.join(options.file)} has no node, pod, router or subnet"
+                                f" {wanted!r}; it has {', '.join(sorted(names))}")
     shown = [step for step in steps if not options.node or step.namespace in options.node]
     if options.json:
         print_json([{"namespace": step.namespace, "kind": step.kind,
@@ -124,8 +134,9 @@ _FORMS = ("svg", "dot", "mermaid")
 
 
 def _add_graph(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("subject", metavar="FILE|RUN", type=named,
-                                  help="a topology file, or a run's name"), FILES)
+    completes(parser.add_argument("subject", metavar="FILE|RUN", type=named, nargs="+",
+                                  help="topology files ('-' is standard input), or a run's name"),
+              FILES)
     parser.add_argument("--format", choices=_FORMS, dest="form",
                         help="default: by the name after -o, else svg")
     parser.add_argument("-o", dest="output", metavar="FILE",
@@ -135,11 +146,14 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
 
 def _graph(options: argparse.Namespace) -> int:
     form = options.form or _by_name(options.output or "")
-    if options.output and _is_same(options.output, options.subject):
+    subject, *others = options.subject
+    if others and not all(map(_is_file, options.subject)):
+        raise UsageError("calico-mn graph: name one run, or one or several topology files")
+    if options.output and any(_is_same(options.output, file) for file in options.subject):
         raise UsageError("calico-mn graph: -o would overwrite the topology file itself")
     if options.mode and form != "svg":
         raise UsageError(f"calico-mn graph: --mode draws into svg, not {form}")
-    text = (_of_file(options, form) if _is_file(options.subject) else _of_run(options, form))
+    text = (_of_file(options, form) if _is_file(subject) else _of_run(options, form))
     if options.output not in (None, "-"):
         write_file(options.output, text)
         say(f"wrote {options.output}")
@@ -170,7 +184,7 @@ def _is_same(output: str, subject: str) -> bool:
 
 
 def _is_file(subject: str) -> bool:
-    return "/" in subject or subject.endswith((".yaml", ".yml", ".json")) or (
+    return subject == "-" or "/" in subject or subject.endswith((".yaml", ".yml", ".json")) or (
         os.path.exists(subject))
 
 
@@ -178,7 +192,7 @@ def _needs_root(options: argparse.Namespace) -> bool:
     """Where there are no runs, a name that is no file is a mistake for every user."""
     from calico_mn.kernel import runtime_dir
 
-    return not _is_file(options.subject) and runtime_dir.MACHINE.exists()
+    return not _is_file(options.subject[0]) and runtime_dir.MACHINE.exists()
 
 
 def _of_file(options: argparse.Namespace, form: str) -> str:
@@ -196,7 +210,7 @@ def _of_file(options: argparse.Namespace, form: str) -> str:
 def _of_run(options: argparse.Namespace, form: str) -> str:
     from calico_mn.control.session import remote
 
-    picture: str = remote(options.subject).ask("graph", form=form, mode=options.mode)
+    picture: str = remote(options.subject[0]).ask("graph", form=form, mode=options.mode)
     return picture
 
 
@@ -239,9 +253,12 @@ VERBS = {
         status="0 clusters can run here, 1 something needed is missing"),
     "validate": Verb(
         "validate", GROUP, "say what is wrong in topology files, with lines and hints",
-        "Reads topology files and reports all mistakes at once, each with its line and a hint.",
+        "Reads topology files and reports all mistakes at once, each with its line and a hint, and "
+        "what else has no effect. Each file is a topology of its own, unless --together.",
         _add_validate, run=_validate, json=True,
-        examples=(("calico-mn validate topologies/*.yaml", "all shipped ones"),),
+        examples=(("calico-mn validate topologies/*.yaml", "all shipped ones"),
+                  ("calico-mn validate --together nodes.yaml pods.yaml", "two files, one topology"),
+                  ("kubectl get nodes,pods -A -o yaml | calico-mn validate -", "what it prints")),
         status="0 all are good, 2 one is not"),
     "plan": Verb(
         "plan", GROUP, "the ip and sysctl commands that a boot amounts to",

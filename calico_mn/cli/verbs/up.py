@@ -26,7 +26,7 @@ GROUP = "runs"
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    add_file(parser)
+    add_file(parser, nargs="+")
     parser.add_argument("--name", metavar="RUN", type=named,
                         help="what to call the run (default: the file's name)")
     add_mode(parser, "boot in this mode instead of the file's")
@@ -53,9 +53,9 @@ def _up(options: argparse.Namespace) -> int:
     for removed in cleanup.remove_all():
         complain(f"calico-mn: {removal(removed)}")
     # A taken name is refused at once; the registry checks it again under its lock.
-    registry.new_name(options.name or "", options.file, registry.runs())
+    registry.new_name(options.name or "", options.file[0], registry.runs())
     # Other processes read it in another directory.
-    topology = dataclasses.replace(topology, source=os.path.abspath(options.file))
+    topology = dataclasses.replace(topology, source=os.path.abspath(options.file[0]))
     return (_detached if options.detach else _foreground)(options, topology, text)
 
 
@@ -177,12 +177,16 @@ def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int
 VERBS = {
     "up": Verb(
         "up", GROUP, "boot a cluster: Mininet's prompt, or --detach",
-        "Boots the cluster of a topology file. Without --detach Mininet's prompt appears, with "
-        "calico-mn's verbs as further commands; Ctrl-D or 'exit' ends the run, and so does "
-        "closing the terminal. With --detach it lives on in the background. Either way other "
-        "terminals find it: 'calico-mn list'. What killed runs left is removed first.",
+        "Boots the cluster of a topology file; several files make one topology. Without --detach "
+        "Mininet's prompt appears, with calico-mn's verbs as further commands; Ctrl-D or 'exit' "
+        "ends the run, and so does closing the terminal. With --detach it lives on in the "
+        "background. Either way other terminals find it: 'calico-mn list'. What killed runs left "
+        "is removed first.",
         _add, run=_up, json=True, root=True,
         examples=(("calico-mn up topologies/article.yaml", "with Mininet's prompt"),
                   ("calico-mn up -d --name lab FILE", "in the background, called lab"),
+                  ("calico-mn up nodes.yaml pods.yaml pools.yaml", "a dump in several files"),
+                  ("kubectl get nodes,pods,ippools -A -o yaml | calico-mn up -d -",
+                   "a cluster as it is"),
                   ("calico-mn up --mode Never FILE", "in another mode than the file says"))),
 }

@@ -1,0 +1,102 @@
+"""Topology files -> :class:`Topology`: all steps of reading, in their order.
+
+In go the texts of one or several files, which together are one topology; out comes a checked
+:class:`calico_mn.model.Topology`, or :class:`calico_mn.errors.TopologyError` with all problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from calico_mn.model import Topology
+from calico_mn.topology.default_pool import add_default_pool
+from calico_mn.topology.documents import read_resources
+from calico_mn.topology.kinds import KINDS
+from calico_mn.topology.kubernetes_kinds import CONFIG_MAP, DEPLOYMENT, POD
+from calico_mn.topology.nodes import settle_nodes
+from calico_mn.topology.placement import place_pods
+from calico_mn.topology.problems import Report, TooManyProblemsError
+from calico_mn.topology.rules import check_all
+from calico_mn.topology.schema import Resources
+from calico_mn.topology.underlay import ROUTERS, SUBNETS, UNDERLAY, assume_underlay
+from calico_mn.topology.yaml_tree import MAX_BYTES, read_documents
+
+# Each is a namespace, and each node has a route to each other node's blocks.
+MAX_HOSTS = 2_000
+TOO_LARGE = f"is larger than {MAX_BYTES // 1_000_000} MB"
+SPLIT_HINT = "a topology is a few kB of text; is this another kind of file?"
+
+
+def parse_topology(
+    text: str, file: str = "<string>", environ: Mapping[str, str] | None = None
+) -> Topology:
+    """Read and check a topology from ``text``; ``file`` is its name in messages.
+
+    Pure: None for ``environ`` means no variables. Raises
+    :class:`calico_mn.errors.TopologyError` with all problems.
+    """
+    return parse_topologies({file: text}, environ)
+
+
+def parse_topologies(
+    sources: Mapping[str, str], environ: Mapping[str, str] | None = None
+) -> Topology:
+    """As :func:`parse_topology` of several texts by their names: they make one topology."""
+    texts = {file: text.removeprefix("\ufeff") for file, text in sources.items()}
+    report = Report(", ".join(texts), next(iter(texts.values()), ""))
+    if sum(map(len, texts.values())) > MAX_BYTES:
+        report.add_for_file(f"the text {TOO_LARGE}", SPLIT_HINT)
+        raise report.error()
+    resources = Resources()
+    try:
+        for file, text in texts.items():
+            if len(texts) > 1:
+                report.begin(file, text)
+            documents = read_documents(text, report)
+            if not documents:
+                report.add_for_file("there is nothing in it",
+                                    "topologies/article.yaml is an example to start from")
+                raise report.error()
+            read_resources(report, documents, resources)
+        report.source = ""
+        add_default_pool(report, resources, environ or {})
+        return _build(report, resources)
+    except TooManyProblemsError:
+        raise report.error() from None
+
+
+def _build(report: Report, resources: Resources) -> Topology:
+    """Check everything; raises :class:`TopologyError` with all problems."""
+    underlay = resources.single(UNDERLAY)
+    nodes = settle_nodes(report, resources, underlay)
+    if not nodes and not report.failed:
+        report.add_for_file(
+            "there is no Node",
+            "add at least one; kubectl get nodes -o yaml and calicoctl get node -o yaml print them",
+        )
+    hosts = len(nodes)
+    if underlay:
+        hosts += len(underlay.entries(SUBNETS)) + len(underlay.entries(ROUTERS))
+    if hosts > MAX_HOSTS:
+        report.add_for_file(f"{hosts} nodes, subnets and routers are more than the {MAX_HOSTS} "
+                            "that one machine can hold", "use fewer of them")
+        raise report.error()
+    underlay = underlay or assume_underlay(report, nodes)
+    workloads = [pod for pod in resources.of(POD, DEPLOYMENT) if pod.has("name")]
+    pods = place_pods(report, workloads, nodes)
+    check_all(report, resources, underlay, workloads, len(pods))
+    if report.failed:
+        raise report.error()
+    config = resources.single(CONFIG_MAP)
+    attributes: dict[str, Any] = {}
+    for kind in KINDS.values():
+        models = tuple(resource.model for resource in resources.of(kind))
+        if kind.topology and not kind.single:
+            attributes[kind.topology] = models
+        elif kind.topology and models:
+            attributes[kind.topology] = models[0]
+    return Topology(
+        underlay=underlay.model, pods=tuple(pods),
+        veth_mtu=config.get("veth_mtu") if config else 0,
+        warnings=report.warnings(), source=report.file, **attributes)
