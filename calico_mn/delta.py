@@ -67,6 +67,14 @@ class Delta:
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in _CHANGES)
 
+    def device_sysctls(self) -> dict[str, list[Sysctl]]:
+        """The sysctls of single devices, by device."""
+        of_device: dict[str, list[Sysctl]] = {}
+        for item in self.sysctls:
+            if item.is_of_device:
+                of_device.setdefault(item.device, []).append(item)
+        return of_device
+
 
 _CHANGES = tuple(field.name for field in fields(Delta) if field.name != "namespace")
 

@@ -250,6 +250,11 @@ class Sysctl:
         middle = f"{self.table}/{self.device}/" if self.table else ""
         return f"net/{self.family}/{middle}{self.key}"
 
+    @property
+    def is_of_device(self) -> bool:
+        """Whether it is one device's, not the whole namespace's or what new devices copy."""
+        return self.device not in ("", "all", "default")
+
 
 @dataclass(frozen=True, slots=True)
 class Namespace:

@@ -108,13 +108,8 @@ def link_removal(device: Device | Link) -> str:
 
 def commands(change: Delta) -> list[str]:
     """All commands of a delta, in the order in which the writer carries them out."""
-    of_device: dict[str, list[Sysctl]] = {}
-    lines = []
-    for item in change.sysctls:
-        if item.device in ("", "all", "default"):
-            lines.append(sysctl(item))
-        else:
-            of_device.setdefault(item.device, []).append(item)
+    of_device = change.device_sysctls()
+    lines = [sysctl(item) for item in change.sysctls if not item.is_of_device]
     lines += [link_removal(device) for device in change.devices_outdated]
     for link, name in change.devices_renamed:
         lines += [f"ip link set {link.name} down", f"ip link set {link.name} name {name}"]

@@ -81,13 +81,10 @@ class Namespaces:
         On a kernel without IPv6 its settings are left out. Raises KernelError.
         """
         for item in items:
-            if item.device not in ("", "all", "default"):
+            if item.is_of_device or (item.family == "ipv6" and not self._ipv6):
                 continue
-            if item.family == "ipv6" and not self._ipv6:
-                continue
-            if fresh and self._inherited_value(item, namespace) == item.value:
-                continue
-            _write_sysctl(item, namespace)
+            if not (fresh and self._inherited_value(item, namespace) == item.value):
+                _write_sysctl(item, namespace)
 
     def _discard(self, namespaces: Sequence[NetworkNamespace]) -> None:
         for namespace in namespaces:

@@ -21,7 +21,7 @@ from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
 from calico_mn.present import Link
-from calico_mn.state import VXLAN, Bridge, Device, Route, Sysctl, Tunnel, Veth
+from calico_mn.state import Bridge, Device, Route, Sysctl, Tunnel, Veth
 
 # What the kernel answers when there is nothing to remove: no such device, route, address or
 # neighbour; and for a device's shaping: no such qdisc, or the root qdisc is the default one.
@@ -97,10 +97,7 @@ class Planner:
             steps += _renaming(link, name)
         if fresh:
             steps.append(_LOOPBACK_UP)
-        of_device: dict[str, list[Sysctl]] = {}
-        for item in change.sysctls:
-            if item.device not in ("", "all", "default"):
-                of_device.setdefault(item.device, []).append(item)
+        of_device = change.device_sysctls()
         for device in change.devices_added:
             steps += self._creation(device, namespace, of_device.pop(device.name, ()))
         steps += [_link_change(wanted, present, namespace)
@@ -146,7 +143,7 @@ class Planner:
 
     def _creation(self, device: Device, namespace: NetworkNamespace, settings: Sequence[Sysctl]
                   ) -> list[Step]:
-        if isinstance(device, Tunnel) and device.kind != VXLAN:
+        if isinstance(device, Tunnel) and device.has_back_end:
             return self._tunnel_settings(device, namespace, settings)
         say = partial(_joined, partial(iptext.device_added, device))
         if isinstance(device, Tunnel):
@@ -173,8 +170,8 @@ class Planner:
                          settings: Sequence[Sysctl]) -> list[Step]:
         say = partial(_joined, partial(iptext.tunnel_changed, device))
         number = namespace.index(device.name)
-        messages = ([encode.link(number, up=device.up, mtu=device.mtu)] if device.kind == VXLAN
-                    else self._tunnel.configure(namespace, device))
+        messages = (self._tunnel.configure(namespace, device) if device.has_back_end
+                    else [encode.link(number, up=device.up, mtu=device.mtu)])
         return [*(Step(message, say) for message in messages), *_sysctls(number, settings)]
 
 

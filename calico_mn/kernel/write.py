@@ -137,7 +137,7 @@ class KernelWriter:
     def write(self, deltas: Iterable[Delta]) -> None:
         """Carry out changes in namespaces that exist. Raises KernelError at the first failure."""
         self._owner.settle()
-        self._thread.call(self._write, [change for change in deltas if change])
+        self._thread.call(self._write_in_turn, [change for change in deltas if change])
 
     def flush(self) -> None:
         """Have what was written told in the logs."""
@@ -167,10 +167,11 @@ class KernelWriter:
     def _write_each(self, changes: Sequence[Delta], out_of_sync: Collection[str]
                     ) -> dict[str, KernelError]:
         """Go on after a change that fails; what failed, by namespace."""
-        if out_of_sync or any(_touches_devices(change) for change in changes):
-            return self._thread.call(self._write_one_by_one, changes, out_of_sync)
-        planner = Planner(self.namespaces, self._tunnel)
         failures: dict[str, KernelError] = {}
+        if out_of_sync or any(_touches_devices(change) for change in changes):
+            self._thread.call(self._write_in_turn, changes, out_of_sync, failures)
+            return failures
+        planner = Planner(self.namespaces, self._tunnel)
 
         def plans() -> Iterator[Plan]:
             for change in changes:
@@ -229,45 +230,41 @@ class KernelWriter:
                 outcomes.append(error)
         return outcomes
 
-    def _write(self, changes: Iterable[Delta], planner: Planner | None = None) -> None:
-        planner = planner or Planner(self.namespaces, self._tunnel)
-        for change in changes:
-            namespace = self.namespaces[change.namespace]
-            self._thread.enter(namespace)
-            self._owner.write_sysctls(change.sysctls, namespace)
-            with NetlinkSocket() as netlink:
-                if change.devices_outdated or change.devices_added or change.devices_removed:
-                    # Devices may have been made or removed by hand in the meantime.
-                    # One that was renamed is still known by our name for it, too.
-                    present = read.device_indexes(netlink)
-                    namespace.indexes = {
-                        **{name: index for name, index in namespace.indexes.items()
-                           if index in present.values()}, **present}
-                for device in change.devices_added:
-                    if isinstance(device, Tunnel) and device.has_back_end:
-                        self._tunnel.create(namespace, device)
-                planner.plan(change).send(netlink)
-            self._journal.note(change.namespace, iptext.commands(change))
+    def _write_in_turn(self, changes: Iterable[Delta], out_of_sync: Collection[str] = (),
+                       failures: dict[str, KernelError] | None = None) -> None:
+        """Changes with what must be looked up before a plan can be made.
 
-    def _write_one_by_one(self, changes: Sequence[Delta], out_of_sync: Collection[str]
-                          ) -> dict[str, KernelError]:
-        """As :meth:`_write_each`, with what must be looked up before a plan can be made.
-
-        In namespaces that are ``out_of_sync`` the devices may be others than we made.
+        ``failures`` takes what fails, by namespace; without it the first failure is raised.
         """
         planner = Planner(self.namespaces, self._tunnel)
-        failures: dict[str, KernelError] = {}
         for change in changes:
             try:
-                if change.namespace in out_of_sync:
-                    namespace = self.namespaces[change.namespace]
-                    self._thread.enter(namespace)
-                    with NetlinkSocket() as netlink:
-                        namespace.indexes = read.device_indexes(netlink)
-                self._write([change], planner)
+                self._write(change, planner, change.namespace in out_of_sync)
             except KernelError as error:
+                if failures is None:
+                    raise
                 failures[change.namespace] = error
-        return failures
+
+    def _write(self, change: Delta, planner: Planner, is_out_of_sync: bool) -> None:
+        """Where a namespace is out of sync, its devices may be others than we made."""
+        namespace = self.namespaces[change.namespace]
+        self._thread.enter(namespace)
+        with NetlinkSocket() as netlink:
+            if is_out_of_sync:
+                namespace.indexes = read.device_indexes(netlink)
+            self._owner.write_sysctls(change.sysctls, namespace)
+            if change.devices_outdated or change.devices_added or change.devices_removed:
+                # Devices may have been made or removed by hand in the meantime.
+                # One that was renamed is still known by our name for it, too.
+                present = read.device_indexes(netlink)
+                namespace.indexes = {
+                    **{name: index for name, index in namespace.indexes.items()
+                       if index in present.values()}, **present}
+            for device in change.devices_added:
+                if isinstance(device, Tunnel) and device.has_back_end:
+                    self._tunnel.create(namespace, device)
+            planner.plan(change).send(netlink)
+        self._journal.note(change.namespace, iptext.commands(change))
 
 
 def _touches_devices(change: Delta) -> bool:
