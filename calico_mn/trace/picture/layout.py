@@ -6,6 +6,7 @@ out comes a Layout; coordinates are pixels of a slide of 1600 x 900.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calico_mn.kernel.packets import Header
@@ -31,13 +32,17 @@ MAX_COLUMNS = 13
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A namespace; ``hop`` is None for one that the packet never reached."""
+    """A namespace; a destination that the packet never ``reached`` is a hop without steps."""
 
-    name: str
-    kind: str
-    hop: Hop | None
+    hop: Hop
     left: float
     width: float
+    reached: bool = True
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is narrow, and has no annotations."""
+        return self.hop.kind == SWITCH
 
     @property
     def right(self) -> float:
@@ -81,71 +86,66 @@ def arrange(trace: PathTrace, leg: Leg) -> Layout:
     if omitted:
         half = MAX_COLUMNS // 2
         hops = hops[:MAX_COLUMNS - half] + hops[-half:]
-    contents: list[tuple[str, str, Hop | None]] = [(h.namespace, h.kind, h) for h in hops]
-    if not leg.arrived:
-        goal = trace.destination if leg.kind == FORWARD else trace.source
-        if not hops or goal.name != hops[-1].namespace:
-            contents.append((goal.name or goal.address, goal.kind or "unassigned", None))
-    columns, gap = _columns(contents)
-    end = _end(columns, gap) if not leg.arrived else None
-    return Layout(leg, columns, _inner(columns, gap, end), _outer(columns, gap, end), end, drop,
-                  omitted)
+    goal = trace.destination if leg.kind == FORWARD else trace.source
+    count = len(hops)
+    if not leg.arrived and (not hops or goal.name != hops[-1].namespace):
+        hops.append(Hop(goal.name or goal.address, goal.kind or "unassigned", ()))
+    columns, gap = _columns(hops, count)
+    reached = columns[:count]
+    end = _end(reached[-1], gap) if not leg.arrived else None
+    stretches = [(column.right + gap / 2, column.hop.exit) for column in reached
+                 if column.hop.exit is not None]
+    return Layout(leg, columns, _inner(reached, stretches, end), _outer(reached, stretches, end),
+                  end, drop, omitted)
 
 
-def _columns(contents: list[tuple[str, str, Hop | None]]) -> tuple[tuple[Column, ...], float]:
-    """The columns, and the gap between two of them."""
-    gap = 46.0 if len(contents) <= 6 else 40.0 if len(contents) <= 8 else 26.0
-    shares = [_SWITCH_SHARE if kind == SWITCH else 1.0 for _name, kind, _hop in contents]
-    room = WIDTH - 2 * MARGIN - gap * (len(contents) - 1)
+def _columns(hops: Sequence[Hop], reached: int) -> tuple[tuple[Column, ...], float]:
+    """The columns, of which so many were reached, and the gap between two of them."""
+    gap = 46.0 if len(hops) <= 6 else 40.0 if len(hops) <= 8 else 26.0
+    shares = [_SWITCH_SHARE if hop.kind == SWITCH else 1.0 for hop in hops]
+    room = WIDTH - 2 * MARGIN - gap * (len(hops) - 1)
     unit = min(room / sum(shares), _MAX_CARD_WIDTH)
-    left = (WIDTH - unit * sum(shares) - gap * (len(contents) - 1)) / 2
-    columns = []
-    for (name, kind, hop), share in zip(contents, shares, strict=True):
-        columns.append(Column(name, kind, hop, left, unit * share))
+    left = (WIDTH - unit * sum(shares) - gap * (len(hops) - 1)) / 2
+    columns: list[Column] = []
+    for hop, share in zip(hops, shares, strict=True):
+        columns.append(Column(hop, left, unit * share, reached=len(columns) < reached))
         left += unit * share + gap
     return tuple(columns), gap
 
 
-def reached(columns: tuple[Column, ...]) -> list[tuple[Column, Hop]]:
-    """The columns in which the packet was."""
-    return [(column, column.hop) for column in columns if column.hop is not None]
-
-
-def _end(columns: tuple[Column, ...], gap: float) -> float:
-    column, hop = reached(columns)[-1]
+def _end(last: Column, gap: float) -> float:
+    hop = last.hop
     if hop.crossings and hop.crossings[-1] == hop.exit:
-        return column.right + gap / 2
-    return column.left + column.width * 0.84 if hop.tunnel else column.middle
+        return last.right + gap / 2
+    return last.left + last.width * 0.84 if hop.tunnel else last.middle
 
 
-def _between(columns: tuple[Column, ...], gap: float) -> list[tuple[float, Crossing]]:
-    """The x between two columns, and the packet as it was there."""
-    return [(column.right + gap / 2, hop.exit) for column, hop in reached(columns)
-            if hop.exit is not None]
+#: the x between two columns, and the packet as it was there
+_Stretch = tuple[float, Crossing]
 
 
-def _inner(columns: tuple[Column, ...], gap: float, end: float | None) -> Bar | None:
-    crossings = [c for _column, hop in reached(columns) for c in hop.crossings]
+def _inner(reached: Sequence[Column], stretches: Sequence[_Stretch], end: float | None
+           ) -> Bar | None:
+    crossings = [crossing for column in reached for crossing in column.hop.crossings]
     if not crossings:
         return None
-    ttls = tuple((x, crossing.layers[-1].header.ttl) for x, crossing in _between(columns, gap))
-    left = columns[0].left
-    right = reached(columns)[-1][0].right if end is None else max(end, left + 120)
+    ttls = tuple((x, crossing.layers[-1].header.ttl) for x, crossing in stretches)
+    left = reached[0].left
+    right = reached[-1].right if end is None else max(end, left + 120)
     return Bar(crossings[0].layers[-1].header, "", left, right, ttls)
 
 
-def _outer(columns: tuple[Column, ...], gap: float, end: float | None) -> tuple[Bar, ...]:
-    crossings = _between(columns, gap)
-
+def _outer(reached: Sequence[Column], stretches: Sequence[_Stretch], end: float | None
+           ) -> tuple[Bar, ...]:
     def bar(label: str, header: Header, left: float, right: float) -> Bar:
         return Bar(header, label, left, right, tuple(
-            (x, crossing.ttl) for x, crossing in crossings
+            (x, crossing.ttl) for x, crossing in stretches
             if left < x <= right and crossing.encapsulation))
 
     bars: list[Bar] = []
     added: tuple[str, Header, float] | None = None
-    for column, hop in reached(columns):
-        for change in hop.header_changes:
+    for column in reached:
+        for change in column.hop.header_changes:
             if change.added:
                 vni = f", VNI {change.inner.vni}" if change.inner.vni is not None else ""
                 added = (f"{change.encapsulation}{vni}: ", change.outer, column.middle)
@@ -153,5 +153,5 @@ def _outer(columns: tuple[Column, ...], gap: float, end: float | None) -> tuple[
                 bars.append(bar(*added, column.middle))
                 added = None
     if added is not None:
-        bars.append(bar(*added, end if end is not None else columns[-1].right))
+        bars.append(bar(*added, end if end is not None else reached[-1].right))
     return tuple(bars)

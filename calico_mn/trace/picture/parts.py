@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 from calico_mn.report.svg import element, fitted, polyline, text, width
 from calico_mn.trace.drop import CAUSE_OF_KIND
-from calico_mn.trace.path_trace import Hop, Neighbour, Routing
+from calico_mn.trace.path_trace import Neighbour, Routing
 from calico_mn.trace.picture import layout as at
-from calico_mn.trace.picture.layout import Bar, Column, Layout, reached
-from calico_mn.trace.recording import SWITCH
+from calico_mn.trace.picture.layout import Bar, Column, Layout
 
 #: sizes of annotations' letters in pixels, and the distance of lines as a share of them
 _MIN_SIZE, _MAX_SIZE, _LEADING = 12, 19, 1.25
@@ -61,51 +60,49 @@ def _bar(bar: Bar, top: float, class_: str) -> Iterator[str]:
 
 def card(column: Column) -> str:
     """Grey for a switch, white for a host, a dashed frame for what was never reached."""
-    class_ = "card" if column.kind == SWITCH else "card host"
+    class_ = "card" if column.is_switch else "card host"
     return element("rect", x=column.left, y=at.CARD_TOP, width=column.width,
                    height=at.CARD_BOTTOM - at.CARD_TOP, rx=14,
-                   class_="unreached" if column.hop is None else class_)
+                   class_=class_ if column.reached else "unreached")
 
 
 def node(column: Column, size: int) -> Iterator[str]:
     """What is written in a card; devices in letters of ``size`` pixels."""
-    room = column.width - 16
-    name_size = next((s for s in (22, 17) if width(column.name, s, bold=True) <= room), 14)
-    yield text(column.middle, at.CARD_TOP + 28, fitted(column.name, room, name_size, bold=True),
-               whole=column.name, anchor="middle", size=name_size, bold=True)
+    room, name = column.width - 16, column.hop.namespace
+    name_size = next((s for s in (22, 17) if width(name, s, bold=True) <= room), 14)
+    yield text(column.middle, at.CARD_TOP + 28, fitted(name, room, name_size, bold=True),
+               whole=name, anchor="middle", size=name_size, bold=True)
     kind, class_ = _kind(column)
     yield text(column.middle, at.CARD_TOP + 50, fitted(kind, room, 16), class_, whole=kind,
                anchor="middle")
-    if column.hop is not None:
-        yield from _devices(column, column.hop, size)
-        if column.hop.tunnel is not None:
-            yield from _tunnel(column, column.hop.tunnel.device)
+    yield from _devices(column, size)
+    if column.hop.tunnel is not None:
+        yield from _tunnel(column, column.hop.tunnel.device)
 
 
 def _kind(column: Column) -> tuple[str, str]:
     """What it is, and what it does with the outer header; and the style of that."""
-    if column.hop is None:
-        return f"{column.kind}, never reached", "kind"
+    kind = column.hop.kind
     if not column.hop.header_changes:
-        return column.kind, "kind"
+        return kind if column.reached else f"{kind}, never reached", "kind"
     change = column.hop.header_changes[-1]
-    for prefix in (f"{column.kind}: header ", "header "):
+    for prefix in (f"{kind}: header ", "header "):
         # The longer word decides, so that both ends of a tunnel say it in the same form.
         if width(f"{prefix}removed", 16, bold=True) <= column.width - 16:
             return prefix + ("added" if change.added else "removed"), "kind header"
     return f"{change.encapsulation} {'on' if change.added else 'off'}", "kind header"
 
 
-def _devices(column: Column, hop: Hop, size: int) -> Iterator[str]:
+def _devices(column: Column, size: int) -> Iterator[str]:
     """Below the path: at the left the one it came by, at the right, lower, the one it left by."""
-    room = column.width - 24
+    room, hop = column.width - 24, column.hop
     if hop.entry is not None:
         device = hop.entry.device
         yield text(column.left + 12, at.PATH_Y + 30, fitted(device, room, size, mono=True),
                    "mono", whole=device, size=size)
     if hop.exit is not None:
         label = hop.exit.device
-        if column.kind != SWITCH:
+        if not column.is_switch:
             fragments = hop.exit.fragments
             extra = f"x{fragments} fragments" if fragments > 1 else f"MTU {hop.exit.mtu}"
             longer = f"{label} {extra}"
@@ -139,18 +136,19 @@ def path(layout: Layout) -> list[str]:
         elements += [element("path", d=tube, class_=class_) for class_ in ("tube", "bore")]
     elements.append(element("path", d=polyline(points), class_="core"))
     if layout.end is None:
-        last, _hop = reached(layout.columns)[-1]
-        elements.append(element("circle", cx=last.middle, cy=at.PATH_Y, r=11, class_="inner"))
+        elements.append(element("circle", cx=layout.columns[-1].middle, cy=at.PATH_Y, r=11,
+                                class_="inner"))
     return elements + [element("rect", x=x - 8, y=at.PATH_Y - 11, width=16, height=22, rx=3,
                                class_="port") for x in ports]
 
 
 def _points(layout: Layout) -> tuple[list[tuple[float, float]], list[float]]:
     """The points of the line, and the x of the devices on it."""
-    columns = reached(layout.columns)
+    columns = [column for column in layout.columns if column.reached]
     points: list[tuple[float, float]] = []
     ports: list[float] = []
-    for column, hop in columns:
+    for column in columns:
+        hop = column.hop
         if hop.entry is not None:
             ports.append(column.left)
         points.append((column.middle if hop.entry is None else column.left, at.PATH_Y))
@@ -160,7 +158,7 @@ def _points(layout: Layout) -> tuple[list[tuple[float, float]], list[float]]:
         if hop.exit is not None:
             points.append((column.right, at.PATH_Y))
             ports.append(column.right)
-        elif column is columns[-1][0]:
+        elif column is columns[-1]:
             points.append((column.middle if layout.end is None else layout.end, at.PATH_Y))
     if layout.end is not None and points and layout.end > points[-1][0]:
         points.append((layout.end, at.PATH_Y))
@@ -182,7 +180,7 @@ _Note = tuple[str, str, bool]
 
 def annotation_size(layout: Layout) -> int:
     """The largest letters, in pixels, in which the annotations of every column fit under it."""
-    hosts = [column for column in layout.columns if column.kind != SWITCH]
+    hosts = [column for column in layout.columns if not column.is_switch]
     narrowest = min((column.width for column in hosts), default=300)
     largest = max(_MIN_SIZE, min(_MAX_SIZE, int(narrowest / 12)))
     return next((size for size in range(largest, _MIN_SIZE, -1)
@@ -208,8 +206,6 @@ def _max_lines(size: int) -> int:
 
 
 def _notes(column: Column, size: int) -> list[_Note]:
-    if column.hop is None or column.kind == SWITCH:
-        return []
     notes: list[_Note] = []
     for step in column.hop.steps:
         if isinstance(step, Routing):
