@@ -29,6 +29,7 @@ from calico_mn.trace.path_trace import (
     PathTrace,
     Routing,
     Step,
+    last_routing,
 )
 from calico_mn.trace.recording import SWITCH, Recording
 
@@ -176,12 +177,12 @@ class _Analysis:
         if len(crossing.layers) > (len(before.layers) if before else 1):
             steps.append(HeaderChange(True, header, crossing.layers[1]))
             self._add_routing(namespace, Query(header.destination), steps, outer=True)
-        routing = _last_routing(steps)
+        routing = last_routing(steps)
         if crossing.macs is not None and routing is not None:
-            next_hop = routing.answer.gateway or routing.query.destination
             sent = self.start + int(crossing.time * 1000) + 1
-            steps.append(follow.neighbour(self.recording, self.frames.arp, namespace,
-                                          crossing.device, next_hop, crossing.macs[1], sent))
+            steps.append(follow.neighbour(
+                self.recording, self.frames.arp, namespace, crossing.device, routing.next_hop,
+                crossing.macs[1], sent))
         steps.append(crossing)
 
     def _stop(self, visit: Visit, steps: list[Step]) -> None:
@@ -189,7 +190,7 @@ class _Analysis:
         last = visit.crossings[-1]
         if last.direction == OUT and last.tunnel is None:
             return
-        inner = _last_routing(steps)
+        inner = last_routing(steps)
         if last.direction == OUT and inner is not None:
             # The outer destination: of tunl0 the next hop, of a VXLAN device what its FDB has.
             outer = (inner.answer.gateway or last.layers[0].header.destination
@@ -206,18 +207,13 @@ class _Analysis:
 
     def _add_unresolved(self, namespace: str, steps: list[Step]) -> None:
         """The next hop whose MAC address the packet waits for, if that is so."""
-        routing = _last_routing(steps)
+        routing = last_routing(steps)
         if routing is None or not routing.answer.device or routing.answer.kind != "unicast":
             return
-        neighbour = follow.neighbour(
-            self.recording, self.frames.arp, namespace, routing.answer.device,
-            routing.answer.gateway or routing.query.destination)
+        neighbour = follow.neighbour(self.recording, self.frames.arp, namespace,
+                                     routing.answer.device, routing.next_hop)
         if follow.is_unresolved(neighbour):
             steps.append(neighbour)
-
-
-def _last_routing(steps: Sequence[Step]) -> Routing | None:
-    return next((step for step in reversed(steps) if isinstance(step, Routing)), None)
 
 
 def _text(recording: Recording, kind: str, sighting: Sighting | None = None) -> str:

@@ -30,6 +30,7 @@ from calico_mn.trace.path_trace import (
     Leg,
     Neighbour,
     Routing,
+    last_routing,
 )
 from calico_mn.trace.recording import SWITCH, Recording
 
@@ -64,8 +65,7 @@ class _Diagnosis:
         self.facts = recording.after[self.namespace]
         self.crossing = self.hop.crossings[-1] if self.hop.crossings else None
         self.leaving = self.crossing is not None and self.crossing.direction == OUT
-        self.routing = next((step for step in reversed(self.hop.steps)
-                             if isinstance(step, Routing)), None)
+        self.routing = last_routing(self.hop.steps)
         self.evidence: list[str] = []
 
     def reason(self) -> DropReason:

@@ -9,6 +9,7 @@ Frozen dataclasses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, of_device
@@ -74,6 +75,11 @@ class Routing:
     answer: Answer
     outer: bool = False
 
+    @property
+    def next_hop(self) -> str:
+        """The address to which the device sends it."""
+        return self.answer.gateway or self.query.destination
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderChange:
@@ -111,6 +117,11 @@ class Neighbour:
 
 
 Step = Crossing | Routing | HeaderChange | Neighbour
+
+
+def last_routing(steps: Sequence[Step]) -> Routing | None:
+    """The last route lookup of some steps."""
+    return next((step for step in reversed(steps) if isinstance(step, Routing)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
@@ -86,11 +86,12 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
            cold: bool = False, patience: float = QUIET_S) -> Recording:
     """What :func:`trace` analyses: captures, facts and the kernel's answers."""
     packet = _checked(probe or Probe())
-    sender, receiver = _endpoint(net, source), _endpoint(net, destination)
+    every_kind = _kinds(net)
+    sender, receiver = (_endpoint(net, end, every_kind) for end in (source, destination))
     if not sender.name:
         raise ClusterError(f"no host in this cluster has the address {sender.address}: a packet"
                            " can only be sent by a pod, a node or a router")
-    kinds = {name: kind for name, kind in _kinds(net).items()
+    kinds = {name: kind for name, kind in every_kind.items()
              if kind != POD or name in (sender.name, receiver.name)}
     if cold:
         for name in kinds:
@@ -144,22 +145,16 @@ def _cables(net: CalicoNet) -> dict[Port, Port]:
     return cables
 
 
-def _endpoint(net: CalicoNet, text: str) -> Endpoint:
+def _endpoint(net: CalicoNet, text: str, kinds: Mapping[str, str]) -> Endpoint:
     """A pod, node or router by its name, the host that has an address, or just the address.
 
     Raises ClusterError for an unknown name, and for a switch, which has no address.
     """
-    kinds = _kinds(net)
-    try:
+    with suppress(AddressValueError):
         address = str(IPv4Address(text))
-    except AddressValueError:
-        return _named_endpoint(net, text, kinds)
-    owner = next((name for name, state in net.states.items()
-                  if any(a.address.partition("/")[0] == address for a in state.addresses)), "")
-    return Endpoint(owner, kinds.get(owner, ""), address)
-
-
-def _named_endpoint(net: CalicoNet, text: str, kinds: dict[str, str]) -> Endpoint:
+        owner = next((name for name, state in net.states.items()
+                      if any(a.address.partition("/")[0] == address for a in state.addresses)), "")
+        return Endpoint(owner, kinds.get(owner, ""), address)
     if text not in net:
         known = ", ".join(sorted(name for name, kind in kinds.items() if kind != SWITCH))
         raise ClusterError(f"no pod, node or router is called {text!r}; those there are: {known}")

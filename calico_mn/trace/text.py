@@ -26,6 +26,7 @@ from calico_mn.trace.path_trace import (
     Routing,
     Step,
 )
+from calico_mn.trace.recording import SWITCH
 
 #: the JSON's; rises when a field changes its meaning or goes
 VERSION = 1
@@ -125,7 +126,7 @@ def _leg(leg: Leg, drop: DropReason | None) -> Iterator[Line]:
     ttl = None
     for hop in leg.hops:
         yield Line(f"  {hop.namespace}  ({hop.kind})", PLACE)
-        if all(isinstance(step, Crossing) for step in hop.steps) and hop.crossings:
+        if hop.kind == SWITCH:
             yield _switch(hop)
         else:
             yield from _steps(hop, ttl)
