@@ -212,7 +212,7 @@ class _Analysis:
             return
         neighbour = follow.neighbour(self.recording, self.frames.arp, namespace,
                                      routing.answer.device, routing.next_hop)
-        if follow.is_unresolved(neighbour):
+        if neighbour.is_unresolved:
             steps.append(neighbour)
 
 

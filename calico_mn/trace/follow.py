@@ -55,7 +55,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class ArpSighting:
-    """An ARP frame."""
+    """An ARP frame at a host; that switches pass it on tells nothing."""
 
     namespace: str
     frame: Frame
@@ -109,7 +109,8 @@ def sort_frames(recording: Recording) -> SortedFrames:
         if packet is None:
             continue
         if packet.arp is not None:
-            arp.append(ArpSighting(namespace, frame, packet.arp))
+            if recording.kinds[namespace] != SWITCH:
+                arp.append(ArpSighting(namespace, frame, packet.arp))
         elif packet.quoted is not None and packet.transport is not None:
             if role(packet.quoted, recording.probe, recording.mark):
                 error = (packet.transport.kind, packet.transport.code,
@@ -236,12 +237,12 @@ def neighbour(recording: Recording, arp: Sequence[ArpSighting], namespace: str, 
     if not requests:
         return Neighbour(device, address, mac, state)
     request = requests[0]
-    reply = _reply(recording, arp, request)
+    reply = _reply(arp, request)
     answered_by = (reply.namespace, reply.frame.device) if reply else None
     return Neighbour(
         device, address, mac, state, len(requests), request.arp.sender, answered_by,
         proxy=reply is not None and not recording.after[reply.namespace].owns(address),
-        heard_by=_listeners(recording, arp, request, reply.namespace if reply else ""))
+        heard_by=_listeners(arp, request, reply.namespace if reply else ""))
 
 
 def _requests(arp: Sequence[ArpSighting], namespace: str, device: str, address: str,
@@ -253,39 +254,29 @@ def _requests(arp: Sequence[ArpSighting], namespace: str, device: str, address: 
             and sighting.frame.outgoing and (sent is None or sighting.frame.time <= sent)]
 
 
-def _reply(recording: Recording, arp: Sequence[ArpSighting], request: ArpSighting
-           ) -> ArpSighting | None:
+def _reply(arp: Sequence[ArpSighting], request: ArpSighting) -> ArpSighting | None:
     """The first reply to a request, where the answering host sent it."""
     return next((sighting for sighting in arp
                  if sighting.arp.operation == _REPLY and sighting.frame.outgoing
                  and sighting.arp.sender == request.arp.target
                  and sighting.arp.target == request.arp.sender
-                 and sighting.frame.time >= request.frame.time
-                 and recording.kinds[sighting.namespace] != SWITCH), None)
+                 and sighting.frame.time >= request.frame.time), None)
 
 
-def _listeners(recording: Recording, arp: Sequence[ArpSighting], request: ArpSighting,
-               answering: str) -> tuple[str, ...]:
+def _listeners(arp: Sequence[ArpSighting], request: ArpSighting, answering: str
+               ) -> tuple[str, ...]:
     """The hosts, besides the asking and the answering one, that received a request."""
     return tuple(dict.fromkeys(
         sighting.namespace for sighting in arp
         if sighting.arp == request.arp and not sighting.frame.outgoing
         and sighting.namespace not in (request.namespace, answering)
-        and sighting.frame.kind != TO_OTHERS and recording.kinds[sighting.namespace] != SWITCH))
+        and sighting.frame.kind != TO_OTHERS))
 
 
-def is_unresolved(neighbour: Neighbour) -> bool:
-    """There was no reply, or the entry shows that none came in time."""
-    return neighbour.answered_by is None and (
-        neighbour.state in ("INCOMPLETE", "FAILED")
-        or (neighbour.requests > 0 and not neighbour.mac))
-
-
-def is_waiting(arp: Sequence[ArpSighting], kinds: Mapping[str, str]) -> bool:
+def is_waiting(arp: Sequence[ArpSighting]) -> bool:
     """Whether a host still waits for an ARP reply."""
     requests = {(sighting.arp.sender, sighting.arp.target) for sighting in arp
-                if sighting.arp.operation == _REQUEST and sighting.frame.outgoing
-                and kinds[sighting.namespace] != SWITCH}
+                if sighting.arp.operation == _REQUEST and sighting.frame.outgoing}
     replies = {(sighting.arp.target, sighting.arp.sender) for sighting in arp
                if sighting.arp.operation == _REPLY}
     return bool(requests - replies)

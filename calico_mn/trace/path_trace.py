@@ -115,6 +115,12 @@ class Neighbour:
     proxy: bool = False
     heard_by: tuple[str, ...] = ()
 
+    @property
+    def is_unresolved(self) -> bool:
+        """There was no reply, or the entry shows that none came in time."""
+        return self.answered_by is None and (
+            self.state in ("INCOMPLETE", "FAILED") or (self.requests > 0 and not self.mac))
+
 
 Step = Crossing | Routing | HeaderChange | Neighbour
 

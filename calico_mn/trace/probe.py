@@ -267,7 +267,7 @@ def _listen(captures: dict[str, Capture], recording: Recording, patience: float
             seen, last = count, time.monotonic()
         is_back = any(answer.namespace == recording.source.name and not answer.frame.outgoing
                       for answer in answers)
-        waiting = is_waiting(by_role.arp, recording.kinds) and not is_back
+        waiting = is_waiting(by_role.arp) and not is_back
         # After the reply a moment for what is still in the sockets.
         enough = patience / 10 if is_back else _ARP_S if waiting else patience
         if now - (started if waiting else last) > enough:

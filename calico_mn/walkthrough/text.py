@@ -25,9 +25,9 @@ from calico_mn.walkthrough.step import (
     Wrong,
 )
 
-#: styles of lines; a terminal may give each its own colour
+#: styles of lines, by the names of the colours that a terminal gives them
 TITLE, COMMAND, SAME, NAMED, BAD, WRONG, FAINT, PLAIN = (
-    "title", "command", "same", "named", "bad", "wrong", "faint", "plain")
+    "title", "place", "good", "outer", "bad", "warn", "faint", "plain")
 
 _IN = "  "
 
@@ -171,8 +171,8 @@ class Renderer:
         yield from self._wrapped(claim, _IN, _IN, WRONG)
         yield from self._wrapped(self._say(Words.FACT) + self._say(wrong.fact), _IN, _IN)
         if wrong.not_shown:
-            told = self._say(Words.TOLD) + self._say(wrong.not_shown)
-            yield from self._wrapped(told, _IN, _IN, FAINT)
+            not_shown = self._say(Words.TOLD) + self._say(wrong.not_shown)
+            yield from self._wrapped(not_shown, _IN, _IN, FAINT)
 
     @staticmethod
     def _plain(result: Result) -> Iterator[Styled]:

@@ -23,8 +23,6 @@ GROUP = "to learn"
 
 _FILE = "topologies/article.yaml"
 _NARROWEST, _WIDEST = 80, 100
-_STYLES = {"title": "title", "command": "place", "same": "good", "named": "outer", "bad": "bad",
-           "wrong": "warn", "faint": "faint", "plain": "plain"}
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +115,7 @@ class _Show:
         """Lines in their styles."""
         if not self._options.json:
             for line in lines:
-                say(paint(line.text, _STYLES[line.style]))
+                say(paint(line.text, line.style))
             sys.stdout.flush()
 
     def _wait(self) -> None:
