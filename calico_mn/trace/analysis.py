@@ -85,31 +85,27 @@ class _Analysis:
         """Why the first leg that did not arrive was dropped."""
         lost = forward
         if forward.arrived:
-            lost = self._missing_reply(forward) if reply is None else reply
+            # A reply that was not seen should have begun where the probe arrived.
+            lost = reply or self._unseen(REPLY, forward.hops[-1].namespace, forward.receiver,
+                                         forward.sender)
         return None if lost.arrived else drop.drop_reason(lost, errors, self.recording, self.ask)
 
     # --- legs
 
     def _forward(self) -> Leg:
         recording = self.recording
-        text = _text(recording, FORWARD)
         if self.frames.forward:
-            return self._leg(FORWARD, self.frames.forward, text)
+            return self._leg(FORWARD, self.frames.forward, _text(recording, FORWARD))
         source = recording.source
-        return self._unseen(FORWARD, text, source.name, source.address,
-                            recording.destination.address)
+        return self._unseen(FORWARD, source.name, source.address, recording.destination.address)
 
-    def _missing_reply(self, forward: Leg) -> Leg:
-        """The reply that was not seen, from where it should have begun."""
-        return self._unseen(REPLY, _text(self.recording, REPLY), forward.hops[-1].namespace,
-                            forward.receiver, forward.sender)
-
-    def _unseen(self, kind: str, text: str, origin: str, sender: str, receiver: str) -> Leg:
+    def _unseen(self, kind: str, origin: str, sender: str, receiver: str) -> Leg:
+        """A packet that no capture saw, at what should have been its origin."""
         query = Query(receiver, sender if kind == REPLY else "")
         steps: list[Step] = [Routing(query, self.ask(origin, query))]
         self._add_unresolved(origin, steps)
         hop = Hop(origin, self.recording.kinds[origin], tuple(steps))
-        return Leg(kind, text, sender, receiver, origin, (hop,), False)
+        return Leg(kind, _text(self.recording, kind), sender, receiver, origin, (hop,), False)
 
     def _closed_port(self, errors: Sequence[Leg]) -> Leg | None:
         """To UDP, "port unreachable" from the destination itself is the answer."""
