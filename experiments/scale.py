@@ -77,7 +77,7 @@ from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
 from calico_mn.report.plots.lines import Line, growth, lines
 from calico_mn.text import number, plural
-from calico_mn.topology.placement import free_addresses, scaled
+from calico_mn.topology.scaled import free_addresses, scaled
 
 INSTRUMENT = "life"
 ENCAPSULATION = IPIP

@@ -14,9 +14,9 @@ from typing import Any
 
 from calico_mn.topology import (
     calico_kinds,
-    default_pool,
     kubernetes_kinds,
     underlay,
+    workload_kinds,
 )
 from calico_mn.topology.schema import Kind
 
@@ -25,7 +25,7 @@ OPERATOR_API = "operator.tigera.io/v1"
 
 KINDS: dict[tuple[str, str], Kind[Any]] = {
     (kind.api, kind.name): kind
-    for kind in (*calico_kinds.KINDS, *kubernetes_kinds.KINDS, default_pool.DAEMON_SET,
+    for kind in (*calico_kinds.KINDS, *kubernetes_kinds.KINDS, *workload_kinds.KINDS,
                  underlay.UNDERLAY)}
 
 _ADMISSION = ("MutatingWebhookConfiguration ValidatingWebhookConfiguration "
@@ -47,9 +47,8 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     "policy.networking.k8s.io/v1alpha2": "ClusterNetworkPolicy",
     kubernetes_kinds.CORE:
         "Binding ComponentStatus Endpoints Event LimitRange Namespace PersistentVolume "
-        "PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota Secret Service "
-        "ServiceAccount",
-    kubernetes_kinds.APPS: "ControllerRevision ReplicaSet StatefulSet",
+        "PersistentVolumeClaim PodTemplate ResourceQuota Secret Service ServiceAccount",
+    kubernetes_kinds.APPS: "ControllerRevision",
     "extensions/v1beta1": "Ingress NetworkPolicy PodSecurityPolicy",
     "admissionregistration.k8s.io/v1": _ADMISSION,
     "admissionregistration.k8s.io/v1beta1": _ADMISSION,

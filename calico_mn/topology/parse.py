@@ -13,9 +13,9 @@ from calico_mn.model import Topology
 from calico_mn.topology.default_pool import add_default_pool
 from calico_mn.topology.documents import read_resources
 from calico_mn.topology.kinds import KINDS
-from calico_mn.topology.kubernetes_kinds import CONFIG_MAP, DEPLOYMENT, POD
+from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
 from calico_mn.topology.nodes import settle_nodes
-from calico_mn.topology.placement import place_pods
+from calico_mn.topology.placement import place_pods, select_workloads
 from calico_mn.topology.problems import Report, TooManyProblemsError
 from calico_mn.topology.rules import check_all
 from calico_mn.topology.schema import Resources
@@ -83,7 +83,7 @@ def _build(report: Report, resources: Resources) -> Topology:
                             "that one machine can hold", "use fewer of them")
         raise report.error()
     underlay = underlay or assume_underlay(report, nodes)
-    workloads = [pod for pod in resources.of(POD, DEPLOYMENT) if pod.has("name")]
+    workloads = select_workloads(report, resources)
     pods = place_pods(report, workloads, nodes)
     check_all(report, resources, underlay, workloads, len(pods))
     if report.failed:

@@ -1,51 +1,131 @@
-"""Pods on nodes: Deployments become pods, and a topology is made over for other numbers of them.
+"""Pods on nodes: which workloads make pods, and where each pod runs. Pure.
 
-:func:`place_pods` is what the file asks for; :func:`scaled` puts any number of nodes and pods into
-a topology's subnets and pools, for experiments with clusters of many sizes. Pure.
+In go the workloads of a file and its nodes, out come the pods in file order. A pod that names its
+node is there; others go to the next node, over all workloads, that their nodeSelector allows. A
+workload whose own pods are in the file, as ``kubectl get all`` prints both, makes none.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 
-from calico_mn.errors import CalicoMnError
-from calico_mn.model import Node, Pod, Subnet, Topology
+from calico_mn.model import Node, Pod
 from calico_mn.text import join_some, quote
+from calico_mn.topology import workload_kinds as kinds
 from calico_mn.topology.problems import Report
 from calico_mn.topology.rules import Owners
-from calico_mn.topology.schema import Resource
+from calico_mn.topology.schema import Resource, Resources
 
 MAX_PODS = 20_000
 _MAX_NAME = 253
+
+Labels = tuple[tuple[str, str], ...]
+Key = tuple[str, str, str]
+
+
+def select_workloads(report: Report, resources: Resources) -> list[Resource[Pod]]:
+    """The workloads that make pods: no pods that wait or have ended, and none twice."""
+    items = [item for item in resources.of(*kinds.KINDS)
+             if item.has("name") and "environment" not in item.values]
+    keys = {_key(item): item for item in items}
+    owners = set(_owners(items, keys))
+    owned: list[str] = []
+    chosen = []
+    for item in items:
+        key = _key(item)
+        if item.get("left_out"):
+            numbers = "" if item.get("kind") == "Pod" else "-*"
+            report.ignore_pod(f"{item.model.key}{numbers}", item.get("left_out"))
+        elif item.get("kind") != "Pod" and key in owners:
+            owned.append(f"{item.get('kind')} {item.model.key}")
+        elif item.get("kind") != "ReplicaSet" or not any(
+                owner in keys for owner in _owners_of(item)):
+            chosen.append(item)
+    if owned:
+        report.warn(f"The pods of {join_some(owned, 5)} are in the file, so no more are made.")
+    return chosen
+
+
+def _key(item: Resource[Pod]) -> Key:
+    return item.get("kind"), item.model.namespace, item.model.name
+
+
+def _owners_of(item: Resource[Pod]) -> Iterator[Key]:
+    for owner in item.entries(kinds.OWNERS):
+        yield owner.get("kind", ""), item.model.namespace, owner.get("name", "")
+
+
+def _owners(items: Iterable[Resource[Pod]], keys: dict[Key, Resource[Pod]]) -> Iterator[Key]:
+    """Whatever owns a pod of the file, directly or by its ReplicaSet.
+
+    A ReplicaSet that is not in the file has its Deployment's name, a dash and a hash.
+    """
+    for item in items:
+        for owner in _owners_of(item) if item.get("kind") == "Pod" else ():
+            yield owner
+            kind, namespace, name = owner
+            if owner in keys:
+                yield from _owners_of(keys[owner])
+            elif kind == "ReplicaSet":
+                yield "Deployment", namespace, name.rpartition("-")[0]
+
+
+class _Turn:
+    """The nodes, of which each pod without one gets the next that its selector allows."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.nodes = tuple(nodes)
+        self._next = 0
+        self._allowed: dict[Labels, list[int]] = {}
+
+    def allowed(self, selector: Labels) -> list[int]:
+        """The positions of the nodes that have these labels."""
+        if selector not in self._allowed:
+            self._allowed[selector] = [
+                position for position, node in enumerate(self.nodes)
+                if set(selector) <= labels_of(node).items()]
+        return self._allowed[selector]
+
+    def take(self, selector: Labels) -> str:
+        """The node of the next pod; there must be one."""
+        allowed = self.allowed(selector)
+        position = allowed[bisect_left(allowed, self._next) % len(allowed)]
+        self._next = (position + 1) % len(self.nodes)
+        return self.nodes[position].name
+
+
+def labels_of(node: Node) -> dict[str, str]:
+    """A node's labels, with those that every kubelet sets."""
+    return {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64", "beta.kubernetes.io/os": "linux",
+            "beta.kubernetes.io/arch": "amd64", **dict(node.labels)}
 
 
 def place_pods(
     report: Report, workloads: list[Resource[Pod]], nodes: list[Resource[Node]]
 ) -> list[Pod]:
-    """The pods in file order; pods of a Deployment without nodeName go to the nodes in turn."""
+    """The pods in file order."""
+    turn = _Turn(node.model for node in nodes if node.has("name"))
+    complete = bool(nodes) and len(turn.nodes) == len(nodes)
+    for workload in workloads:
+        if workload.get("per_node"):
+            workload.values["replicas"] = len(turn.allowed(workload.get("node_selector", ())))
     total = sum(workload.get("replicas", 1) for workload in workloads)
     if total > MAX_PODS:
         largest = max(workloads, key=lambda workload: int(workload.get("replicas", 1)))
         report.add(f"{total} pods are more than the {MAX_PODS} that one machine can hold",
                    largest.at("replicas", "name"), "use fewer replicas")
         return []
-    names = [node.model.name for node in nodes if node.has("name")]
-    known_names = set(names)
-    complete = bool(names) and len(names) == len(nodes)
+    known = {node.name for node in turn.nodes}
     owners = Owners()
     pods = []
     for workload in workloads:
-        template, replicas = workload.model, workload.get("replicas")
-        title = f"{'Pod' if replicas is None else 'Deployment'} {template.key}"
-        if workload.has("node") and template.node not in known_names and complete:
-            report.add(f"{title} is on unknown node {quote(template.node)}", workload.at("node"),
-                       report.did_you_mean(template.node, names)
-                       or f"the file has {join_some(names, 5)}")
-        for number in range(1 if replicas is None else replicas):
-            name = template.name if replicas is None else f"{template.name}-{number}"
-            node = template.node or (names[number % len(names)] if names else "")
-            pod = Pod(template.namespace, name, node, template.ip)
+        title = f"{workload.get('kind')} {workload.model.key}"
+        if not _has_node(report, title, workload, turn, known, complete):
+            continue
+        for name, node in _pods_of(workload, turn):
+            pod = Pod(workload.model.namespace, name, node, workload.model.ip)
             if len(name) > _MAX_NAME:
                 report.add(f"{title} makes a pod name of {len(name)} characters",
                            workload.at("name"), f"a name has at most {_MAX_NAME}; shorten it")
@@ -59,36 +139,35 @@ def place_pods(
     return pods
 
 
-def scaled(topology: Topology, nodes: int, pods: int) -> Topology:
-    """``nodes`` nodes instead of the topology's, ``pods`` pods on each of them.
-
-    Subnets that have nodes get their share in turn. Raises CalicoMnError when their addresses do
-    not suffice for one node more: an experiment may want to add one.
-    """
-    addresses = free_addresses(topology, nodes + 1)[:nodes]
-    made = tuple(Node(f"node{n}", address) for n, address in enumerate(addresses, 1))
-    return replace(topology, nodes=made, affinities=(), pods=tuple(
-        Pod("default", f"p{pod}-{node.name}", node.name)
-        for pod in range(1, pods + 1) for node in made))
-
-
-def free_addresses(topology: Topology, count: int) -> list[IPv4Interface]:
-    """Addresses for nodes in the subnets that have some, in turn, beside the routers'."""
-    taken = {interface.address for router in topology.underlay.routers
-             for interface in router.interfaces}
-    subnets = list(dict.fromkeys(subnet for node in topology.nodes
-                                 if (subnet := topology.subnet_of(node.address.ip))))
-    return [_address(subnets[n % len(subnets)], n // len(subnets), taken) for n in range(count)]
+def _has_node(report: Report, title: str, workload: Resource[Pod], turn: _Turn, known: set[str],
+              complete: bool) -> bool:
+    """Whether there is a node for a workload's pods; reported if not."""
+    selector: Labels = workload.get("node_selector", ())
+    if workload.has("node"):
+        node = workload.model.node
+        if complete and node not in known:
+            names = [node.name for node in turn.nodes]
+            report.add(f"{title} is on unknown node {quote(node)}", workload.at("node"),
+                       report.did_you_mean(node, names) or f"the file has {join_some(names, 5)}")
+    elif complete and workload.get("replicas") != 0 and not turn.allowed(selector):
+        wanted = join_some((f"{name}: {value}" for name, value in selector), 5)
+        labels = "label" if len(selector) == 1 else "labels"
+        report.add(f"no node has the {labels} {wanted} that {title} selects",
+                   workload.at("node_selector"),
+                   "correct the nodeSelector, or add labels to a Node's metadata")
+        return False
+    return True
 
 
-def _address(subnet: Subnet, number: int, taken: set[IPv4Address]) -> IPv4Interface:
-    occupied = sorted(int(address) - int(subnet.cidr.network_address) for address in taken
-                      if address in subnet.cidr)
-    offset = number + 1
-    for position in occupied:
-        offset += position <= offset
-    if offset >= subnet.cidr.num_addresses - 1:
-        raise CalicoMnError(f"{subnet.name} ({subnet.cidr}) has no address for a node number"
-                            f" {number + 1}: give the subnet a shorter prefix, or ask for fewer"
-                            " nodes")
-    return IPv4Interface(f"{subnet.cidr[offset]}/{subnet.cidr.prefixlen}")
+def _pods_of(workload: Resource[Pod], turn: _Turn) -> Iterator[tuple[str, str]]:
+    """Each pod's name and node."""
+    template, replicas = workload.model, workload.get("replicas")
+    selector: Labels = workload.get("node_selector", ())
+    if workload.get("per_node"):
+        for position in turn.allowed(selector):
+            node = turn.nodes[position].name
+            yield f"{template.name}-{node}", node
+        return
+    for number in range(1 if replicas is None else replicas):
+        node = template.node or (turn.take(selector) if turn.nodes else "")
+        yield template.name if replicas is None else f"{template.name}-{number}", node

@@ -36,7 +36,7 @@ def check_all(
     report: Report, resources: Resources, underlay: Resource[Underlay],
     workloads: list[Resource[Pod]], pods: int,
 ) -> None:
-    """Apply all rules. ``workloads`` are the Pods and Deployments that become ``pods`` pods."""
+    """Apply all rules. ``workloads`` are what becomes ``pods`` pods."""
     nodes, pools = resources.of(NODE), resources.of(IP_POOL)
     _check_names(report, (("Node", nodes), ("subnet", underlay.entries(SUBNETS)),
                           ("router", underlay.entries(ROUTERS))))
@@ -268,8 +268,8 @@ def _check_pod_addresses(
                        if enabled else "add an IPPool")
         earlier = owners.take(address, title, mark)
         if replicas and replicas > 1:
-            report.add(f"Deployment {title} asks for one address {address} for {replicas} pods",
-                       mark, "a fixed address goes with replicas: 1")
+            report.add(f"{pod.get('kind')} {title} asks for one address {address} for {replicas} "
+                       "pods", mark, "a fixed address goes with replicas: 1")
         elif earlier:
             report.add(f"pod {title} asks for {address}, which pod {earlier[0]} has asked for",
                        mark, f"the other one is in {earlier[1].where}")

@@ -11,7 +11,7 @@ from support.patience import SLOWNESS
 
 from calico_mn import CalicoNet, load_topology
 from calico_mn.measure.readings import Reading, load_readings
-from calico_mn.topology.placement import scaled
+from calico_mn.topology.scaled import scaled
 from experiments.scale import GROWTHS, Computed, computed, formula, sizes_of
 
 from .conftest import ROOT

@@ -6,7 +6,7 @@ import pytest
 from calico_mn import load_topology
 from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import CalicoMnError
-from calico_mn.topology.placement import scaled
+from calico_mn.topology.scaled import scaled
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 

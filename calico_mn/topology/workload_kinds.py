@@ -1,0 +1,140 @@
+"""Pods, and the kinds of Kubernetes that make some: each is read as a pod or the template of pods.
+
+Field names are those of ``k8s.io/api``. In a workload's resource ``replicas`` is the number of its
+pods, None for a Pod, and ``per_node`` tells that it is a DaemonSet's; ``left_out`` says why a pod
+is none of the network's. The variables of calico-node's DaemonSet are ``environment``, see
+:mod:`calico_mn.topology.calico_node`. Who makes how many pods, and where, is decided in
+:mod:`calico_mn.topology.placement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from calico_mn.model import Pod
+from calico_mn.topology import calico_node
+from calico_mn.topology import readers as r
+from calico_mn.topology import schema as s
+from calico_mn.topology.kubernetes_kinds import APPS, CORE, NAMESPACE
+from calico_mn.topology.problems import Report
+
+_BANDWIDTH = "no limit is set here; the Underlay's links may have a rate"
+_ANNOTATIONS: s.Table = {
+    "cni.projectcalico.org/ipAddrs": s.Field(r.ip_addrs, "ip"),
+    "cni.projectcalico.org/podIP": s.Field(r.pod_ip, "present_ip"),
+    **dict.fromkeys((f"cni.projectcalico.org/{name}" for name in (
+        # of an endpoint that exists, or of IPv6; then Calico Enterprise's and VPP's
+        "podIPs", "containerID", "ipv6pools", "ipFamilies", "awsElasticIPs", "networks",
+        "egressGatewayIPs", "vppVcl", "vppExtraMemifPorts", "vppExtraMemifSpec",
+        "vppInterfacesSpec", "vppHashConfig", "vppKeepOriginalPacket", "vppLBType",
+        "AllowedSourcePrefixes")), s.Special.BOOKKEEPING),
+    "cni.projectcalico.org/ipv4pools": s.Ignored(
+        says="the address comes from any enabled IPPool"),
+    "cni.projectcalico.org/ipAddrsNoIpam": s.Ignored(
+        says="the address comes from IPAM; ipAddrs fixes one"),
+    "cni.projectcalico.org/floatingIPs": s.Ignored(
+        says="the pod is reached at its own address only"),
+    "cni.projectcalico.org/hwAddr": s.Ignored(says="the pod's MAC address is the kernel's choice"),
+    "cni.projectcalico.org/allowedSourcePrefixes": s.Ignored(
+        says="sources of packets are checked by rp_filter alone"),
+    "kubernetes.io/ingress-bandwidth": s.Ignored(says=_BANDWIDTH),
+    "kubernetes.io/egress-bandwidth": s.Ignored(says=_BANDWIDTH),
+    "cni.projectcalico.org/*": s.Special.UNKNOWN,
+    s.REST: s.Special.BOOKKEEPING,
+}
+TEMPLATE_META: s.Table = {**s.META, **NAMESPACE, "name": s.Field(r.subdomain, "template_name"),
+                         "namespace": s.Field(r.label, "template_namespace")}
+_SCHEDULING = "pods go to the nodes in turn"
+POD_SPEC: s.Table = {
+    "nodeName": s.Field(r.subdomain, "node"),
+    "nodeSelector": s.Field(r.string_map, "node_selector"),
+    "hostNetwork": s.Field(r.boolean, "host_network"),
+    "affinity": s.Ignored(says=_SCHEDULING),
+    "topologySpreadConstraints": s.Ignored(says=_SCHEDULING),
+    # What a container is: nobody expects it to run here.
+    **s.bookkeeping(
+        "activeDeadlineSeconds automountServiceAccountToken containers dnsConfig dnsPolicy "
+        "enableServiceLinks ephemeralContainers evictionResponders hostAliases hostIPC hostPID "
+        "hostUsers hostname hostnameOverride imagePullSecrets initContainers os overhead "
+        " preemptionPolicy priority priorityClassName readinessGates resourceClaims "
+        "resources restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup "
+        "securityContext serviceAccount serviceAccountName setHostnameAsFQDN "
+        "shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes "
+        "workloadRef"),
+}
+
+OWNERS = s.List({"kind": s.Field(r.text, "kind"), "name": s.Field(r.text, "name"),
+                 s.REST: s.Special.BOOKKEEPING}, s.Unmodelled, name="owners")
+_METADATA: s.Table = {**s.NAMED, **NAMESPACE, "ownerReferences": OWNERS}
+
+
+def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
+    """A pod in the host's network, or one that has ended or waits, has no address of its own."""
+    pod.values.setdefault("namespace", "default")
+    pod.values.setdefault("kind", "Pod")
+    if not pod.has("ip") and pod.has("present_ip"):
+        pod.set("ip", pod.get("present_ip"), pod.at("present_ip"))
+    phase = pod.get("phase")
+    if pod.get("host_network"):
+        pod.values["left_out"] = "hostNetwork"
+    elif phase in ("Succeeded", "Failed") or (phase == "Pending" and not pod.has("node")):
+        pod.values["left_out"] = phase
+    return True
+
+
+POD = s.Kind(s.resource_table(
+    {**_METADATA, "annotations": _ANNOTATIONS}, spec=POD_SPEC,
+    status={"phase": s.Field(r.text, "phase"), "podIP": s.Field(r.address_or_none, "status_ip"),
+            s.REST: s.Special.BOOKKEEPING},
+), Pod, _check_pod, api=CORE, name="Pod")
+
+
+def _check_template(
+    name: str, **values: object
+) -> Callable[[Report, s.Resource[Pod]], bool]:
+    def check(report: Report, workload: s.Resource[Pod]) -> bool:
+        for key, value in {"kind": name, **values}.items():
+            workload.values.setdefault(key, value)
+        return _check_pod(report, workload)
+
+    return check
+
+
+def _workload(name: str, fields: str, api: str = APPS) -> s.Kind[Pod]:
+    """A kind whose object is a pod of its template, without the number in its name."""
+    return s.Kind(s.resource_table(_METADATA, spec={
+        "replicas": s.Field(r.integer(0, 2**31 - 1, "0 means no pods"), "replicas"),
+        "template": {
+            "metadata": {**TEMPLATE_META, "annotations": _ANNOTATIONS},
+            "spec": POD_SPEC,
+        },
+        **s.bookkeeping(f"minReadySeconds revisionHistoryLimit selector {fields}"),
+    }), Pod, _check_template(name, replicas=1), api=api, name=name)
+
+
+DEPLOYMENT = _workload("Deployment", "paused progressDeadlineSeconds rollbackTo strategy")
+STATEFUL_SET = _workload(
+    "StatefulSet", "ordinals persistentVolumeClaimRetentionPolicy podManagementPolicy serviceName "
+    "updateStrategy volumeClaimTemplates")
+REPLICA_SET = _workload("ReplicaSet", "")
+REPLICATION_CONTROLLER = _workload("ReplicationController", "", CORE)
+
+
+def _check_daemon_set(report: Report, daemon_set: s.Resource[Pod]) -> bool:
+    """calico-node is no workload here: its variables describe the cluster."""
+    if daemon_set.get("name") == calico_node.NAME:
+        daemon_set.values["environment"] = calico_node.read_variables(report, daemon_set)
+        daemon_set.values["host_network"] = False
+    return _check_template("DaemonSet", per_node=True, replicas=1)(report, daemon_set)
+
+
+DAEMON_SET = s.Kind(s.resource_table(_METADATA, spec={
+    "template": {
+        "metadata": {**TEMPLATE_META, "annotations": _ANNOTATIONS},
+        "spec": {**POD_SPEC, "containers": calico_node.CONTAINERS},
+    },
+    **s.bookkeeping("minReadySeconds revisionHistoryLimit selector templateGeneration "
+                    "updateStrategy"),
+}), Pod, _check_daemon_set, api=APPS, name="DaemonSet")
+
+KINDS = (POD, DEPLOYMENT, STATEFUL_SET, REPLICA_SET, REPLICATION_CONTROLLER, DAEMON_SET)
