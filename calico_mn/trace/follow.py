@@ -25,7 +25,6 @@ from calico_mn.kernel.packets import (
     Arp,
     Header,
     Packet,
-    Transport,
 )
 from calico_mn.trace.path_trace import (
     FORWARD,
@@ -36,7 +35,7 @@ from calico_mn.trace.path_trace import (
     Neighbour,
     encapsulation_of,
 )
-from calico_mn.trace.recording import SWITCH, Mark, Probe, Recording
+from calico_mn.trace.recording import SWITCH, Recording
 
 #: operations of ARP
 _REQUEST, _REPLY = 1, 2
@@ -80,9 +79,9 @@ class SortedFrames:
     arp: tuple[ArpSighting, ...]
 
 
-def role(packet: Packet | Transport | None, probe: Probe, mark: Mark) -> str:
+def _role(packet: Packet, recording: Recording) -> str:
     """``forward`` for the probe, ``reply`` for its answer, "" for any other packet."""
-    transport = packet.transport if isinstance(packet, Packet) else packet
+    transport, probe, mark = packet.transport, recording.probe, recording.mark
     if transport is None or transport.protocol != PROTOCOLS[probe.protocol]:
         return ""
     has_token = mark.token.startswith(transport.payload[:len(mark.token)])
@@ -112,13 +111,12 @@ def sort_frames(recording: Recording) -> SortedFrames:
             if recording.kinds[namespace] != SWITCH:
                 arp.append(ArpSighting(namespace, frame, packet.arp))
         elif packet.quoted is not None and packet.transport is not None:
-            if role(packet.quoted, recording.probe, recording.mark):
+            if _role(packet.quoted, recording):
                 error = (packet.transport.kind, packet.transport.code,
                          packet.headers[-1].source, packet.headers[-1].destination)
                 errors.setdefault(error, []).append(Sighting(namespace, frame, packet))
         else:
-            kind = role(packet, recording.probe, recording.mark) or _fragment_role(
-                packet, fragments)
+            kind = _role(packet, recording) or _fragment_role(packet, fragments)
             if kind:
                 fragments |= {_fragment(header): kind for header in packet.headers
                               if header.is_fragment}
