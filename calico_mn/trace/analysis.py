@@ -156,16 +156,16 @@ class _Analysis:
 
     def _enter(self, namespace: str, before: Crossing | None, crossing: Crossing,
                steps: list[Step]) -> None:
-        header = crossing.layers[0].header
+        header = crossing.header
         if before is not None and len(before.layers) > len(crossing.layers):
-            steps.append(HeaderChange(False, before.layers[0].header, before.layers[1]))
+            steps.append(HeaderChange(False, before.header, before.layers[1]))
         steps.append(crossing)
         self._add_routing(namespace, Query(header.destination, header.source, crossing.device),
                           steps, outer=len(crossing.layers) > 1)
 
     def _leave(self, namespace: str, kind: str, before: Crossing | None, crossing: Crossing,
                steps: list[Step]) -> None:
-        header = crossing.layers[0].header
+        header = crossing.header
         if before is None:
             inner = crossing.layers[-1].header
             source = "" if kind == FORWARD else inner.source
@@ -189,7 +189,7 @@ class _Analysis:
         inner = last_routing(steps)
         if last.direction == OUT and inner is not None:
             # The outer destination: of tunl0 the next hop, of a VXLAN device what its FDB has.
-            outer = (inner.answer.gateway or last.layers[0].header.destination
+            outer = (inner.answer.gateway or last.header.destination
                      if last.macs is None else
                      self.recording.after[visit.namespace].tunnel_destination(
                          last.device, last.macs[1]))

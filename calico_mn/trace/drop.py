@@ -136,7 +136,7 @@ class _Diagnosis:
             return self._drop(
                 WRONG_MAC, f"frame to {last.macs[1]}", f"it reached {name}, but with a MAC"
                 f" address ({last.macs[1]}) that is not {device}'s ({end.mac if end else '?'})")
-        length = last.layers[0].header.length
+        length = last.header.length
         if 0 < last.mtu < length and last.fragments == 1:
             # As tunl0 by eBPF does where its MTU is too large; is_skb_forwardable().
             return self._drop(
@@ -264,7 +264,7 @@ class _Diagnosis:
         # VXLAN's outer header has no DF: what does not fit is fragmented.
         if crossing is None or (self.leaving and crossing.macs is not None):
             return None
-        header, mtu = crossing.layers[0].header, self._mtu(answer)
+        header, mtu = crossing.header, self._mtu(answer)
         # Where the packet is in the tunnel device, it is the outer packet that has to fit.
         length = header.length + (crossing.tunnel.overhead
                                   if self.leaving and crossing.tunnel else 0)

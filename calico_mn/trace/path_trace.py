@@ -43,14 +43,19 @@ class Crossing:
         return self.layers[0].macs
 
     @property
+    def header(self) -> Header:
+        """The outermost one."""
+        return self.layers[0].header
+
+    @property
     def ttl(self) -> int:
         """The outermost header's."""
-        return self.layers[0].header.ttl
+        return self.header.ttl
 
     @property
     def encapsulation(self) -> Encapsulation | None:
-        """What the packet is inside of here, None without an outer header."""
-        return encapsulation_of(self.layers[0].header) if len(self.layers) > 1 else None
+        """Whose outer header the packet has at this device, None without one."""
+        return encapsulation_of(self.header) if len(self.layers) > 1 else None
 
     @property
     def tunnel(self) -> Encapsulation | None:

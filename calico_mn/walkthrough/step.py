@@ -92,34 +92,24 @@ class Comparison:
 class Expect:
     """What the output must hold (or with ``absent`` must not): a regular expression, by lines.
 
-    ``backend``: of this tunnel back end only.
+    ``same_as`` names an earlier step and an expression for its output: the groups of both must be
+    the same. ``backend``: of this tunnel back end only.
     """
 
     pattern: str
     says: Text
     absent: bool = False
-    backend: str = ""
-
-    def holds(self, output: str, _before: Mapping[str, str]) -> bool:
-        """Whether it is so."""
-        return bool(re.search(self.pattern, output, re.MULTILINE)) != self.absent
-
-
-@dataclass(frozen=True, slots=True)
-class Same:
-    """The group of ``pattern`` in this output and of ``other`` in that of step ``step``."""
-
-    pattern: str
-    step: str
-    other: str
-    says: Text
+    same_as: tuple[str, str] | None = None
     backend: str = ""
 
     def holds(self, output: str, before: Mapping[str, str]) -> bool:
-        """Whether both are there and the same."""
-        this = re.search(self.pattern, output, re.MULTILINE)
-        that = re.search(self.other, before.get(self.step, ""), re.MULTILINE)
-        return bool(this and that and this.group(1) == that.group(1))
+        """Whether it is so; ``before`` has the outputs of earlier steps by name."""
+        match = re.search(self.pattern, output, re.MULTILINE)
+        if self.same_as is None:
+            return bool(match) != self.absent
+        step, pattern = self.same_as
+        earlier = re.search(pattern, before.get(step, ""), re.MULTILINE)
+        return bool(match and earlier and match.group(1) == earlier.group(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +148,7 @@ class Step:
     article: str = ""
     quotes: tuple[Quote, ...] = ()
     rules: tuple[Rule, ...] = ()
-    expects: tuple[Expect | Same, ...] = ()
+    expects: tuple[Expect, ...] = ()
     meanwhile: Typed | None = None
     wrong: Wrong | None = None
     action: str = ""
@@ -194,7 +184,7 @@ class Result:
     output: str
     meanwhile: str
     comparison: Comparison
-    expects: tuple[tuple[Expect | Same, bool], ...]
+    expects: tuple[tuple[Expect, bool], ...]
 
     @property
     def holds(self) -> bool:

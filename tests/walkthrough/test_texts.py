@@ -12,7 +12,7 @@ from calico_mn.text import columns, wrap
 from calico_mn.walkthrough import compare
 from calico_mn.walkthrough.chapters import CHAPTERS
 from calico_mn.walkthrough.replay import ACTIONS
-from calico_mn.walkthrough.step import LANGUAGES, LIBRARY, Same, Text
+from calico_mn.walkthrough.step import LANGUAGES, LIBRARY, Text
 from calico_mn.walkthrough.text import Words
 
 STEPS = [(number, step) for number, chapter in enumerate(CHAPTERS, 1) for step in chapter.steps]
@@ -70,7 +70,7 @@ def test_every_step_compares_or_checks_something_and_names_are_unique():
         for place, step in enumerate(chapter.steps):
             assert step.quotes or step.expects, step.name
             for expect in step.expects:
-                assert not isinstance(expect, Same) or expect.step in names[:place]
+                assert expect.same_as is None or expect.same_as[0] in names[:place]
             assert (step.action in ACTIONS) == (step.typed.host == LIBRARY)
 
 

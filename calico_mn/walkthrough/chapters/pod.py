@@ -11,7 +11,6 @@ from calico_mn.walkthrough.step import (
     Chapter,
     Expect,
     Quote,
-    Same,
     Step,
     Text,
     Typed,
@@ -61,17 +60,18 @@ CABLE = Chapter(Text("The pod's cable", "Pod 的那根网线"), (
             "Pod 里的 eth0 用索引指出它的对端。这个数字应当等于节点刚才打印的索引，"
             "而不必等于文章里的 8608：索引取决于那台机器此前建过多少网卡。"),
         quotes=(Quote(article.IFLINK),), rules=(BARE_INDEX,),
-        expects=(Same(r"^(\d+)$", "index", _INDEX, Text(
+        expects=(Expect(r"^(\d+)$", Text(
             "it is the index of cali262cda17a90 on node32",
-            "它就是 cali262cda17a90 在 node32 上的索引")),)),
+            "它就是 cali262cda17a90 在 node32 上的索引"), same_as=("index", _INDEX)),)),
     Step(
         "ifindex", Typed(BACKEND, "cat /sys/class/net/eth0/ifindex"), Text(
             "And the way back: eth0's own index is the number after \"@if\" on the node. So the"
             " two are the ends of one veth pair.",
             "反过来再验证一次：eth0 自己的索引就是节点上“@if”后面的数字。"
             "所以两者是同一对 veth 的两端。"),
-        expects=(Same(r"^(\d+)$", "index", r"cali262cda17a90@if(\d+):", Text(
-            "it is the number after @if on node32", "它就是 node32 上 @if 后面的数字")),)),
+        expects=(Expect(r"^(\d+)$", Text(
+            "it is the number after @if on node32", "它就是 node32 上 @if 后面的数字"),
+            same_as=("index", r"cali262cda17a90@if(\d+):")),)),
     Step(
         "host-side", Typed(NODE32, "ip a|grep cali262cda17a90 -A 10"), Text(
             "The node's end in full: the well-known MAC address, an IPv6 link-local address made"
