@@ -113,8 +113,7 @@ def _dead() -> dict[str, registry.FoundRun]:
 
 def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int, str]]]:
     """Programs of dead runs, also of those whose directory has gone: identity -> programs."""
-    numbering, homes = processes.namespace("pid"), _homes()
-    own_users = processes.namespace("user")
+    numbering, own_users = processes.namespace("pid"), processes.namespace("user")
     living = [run for run in registry.runs() if run.status != registry.DEAD]
     spared = {run.identity for run in living}
     # Started from inside another run, a process carries that run's mark and keeps its own run.
@@ -123,7 +122,7 @@ def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int,
     for pid in processes.all_pids():
         if pid in keepers:
             continue
-        identity = _run_of(pid, homes)
+        identity = _run_of(pid)
         if not identity or identity in spared or processes.namespace("pid", pid) != numbering:
             continue
         # Without a directory only the process number tells the run: no process may have it now.
@@ -136,27 +135,18 @@ def _orphans(dead: Mapping[str, registry.FoundRun]) -> dict[str, list[tuple[int,
     return orphans
 
 
-@dataclass(frozen=True, slots=True)
-class _Homes:
-    """Where people's own programs are: our mounts, and the networks of ours and of process 1."""
+def _run_of(pid: int) -> str:
+    """The run that a process belongs to, or ``""``.
 
-    mounts: int | None
-    networks: frozenset[int | None]
-
-
-def _homes() -> _Homes:
-    networks = {processes.namespace("net"), processes.namespace("net", 1), None}
-    return _Homes(processes.namespace("mnt"), frozenset(networks))
-
-
-def _run_of(pid: int, homes: _Homes) -> str:
-    """The run that a process belongs to, or ``""``."""
-    if processes.namespace("mnt", pid) not in (None, homes.mounts):
+    People's own programs have our mounts, and the network of ours or of process 1.
+    """
+    if processes.namespace("mnt", pid) not in (None, processes.namespace("mnt")):
         # A run that was started inside another one sees the logs of both: the later mount counts.
         logs = _LOGS.findall(processes.proc_file(pid, "mountinfo"))
         if logs:
             return str(logs[-1][0])
-    if processes.namespace("net", pid) in homes.networks:
+    if processes.namespace("net", pid) in (
+            None, processes.namespace("net"), processes.namespace("net", 1)):
         return ""
     for variable in processes.proc_file(pid, "environ").split("\0"):
         name, _, identity = variable.partition("=")
@@ -166,4 +156,4 @@ def _run_of(pid: int, homes: _Homes) -> str:
 
 
 def _belongs_to(pid: int, identity: str) -> bool:
-    return _run_of(pid, _homes()) == identity
+    return _run_of(pid) == identity

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
@@ -69,13 +69,10 @@ def _match(drop: Drop) -> str:
 
 def counts(listing: str, present: Filter) -> dict[Drop, int]:
     """How many packets each drop has lost, from what LIST_COUNTERS printed."""
-    try:
+    with _as_expected(listing, "counters"):
         packets = {item["counter"]["table"]: int(item["counter"]["packets"])
-                 for item in json.loads(listing)["nftables"] if "counter" in item}
+                   for item in json.loads(listing)["nftables"] if "counter" in item}
         return {drop: packets[table(drop)] for drop in present}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ToolError(f"nft's list of counters is not as expected ({error!r}):"
-                        f" {listing[:200]!r}") from error
 
 
 def dropping_rules(listing: str) -> dict[str, int]:
@@ -85,12 +82,12 @@ def dropping_rules(listing: str) -> dict[str, int]:
     chains that share a named counter are one. Rules of anyone, not only ours.
     Layout: libnftables-json(5). Raises ToolError for a listing that cannot be read.
     """
-    try:
+    with _as_expected(listing, "rules"):
         items = json.loads(listing)["nftables"]
         named = {(item["family"], item["table"], item["name"]): int(item["packets"])
                  for item in (entry["counter"] for entry in items if "counter" in entry)}
         packets: dict[tuple[str, str, str], int] = {}
-        chains: dict[tuple[str, str, str], list[str]] = {}
+        chains: dict[tuple[str, str, str], dict[str, None]] = {}
         for rule in (entry["rule"] for entry in items if "rule" in entry):
             statements = {name: value for part in rule["expr"] for name, value in part.items()}
             if "counter" not in statements or not statements.keys() & {"drop", "reject"}:
@@ -99,18 +96,21 @@ def dropping_rules(listing: str) -> dict[str, int]:
             is_named = isinstance(counter, str)
             text = " ".join(filter(None, (_statement(part) for part in rule["expr"])))
             key = (text, table, counter if is_named else rule["chain"])
-            chains.setdefault(key, []).append(rule["chain"])
+            chains.setdefault(key, {})[rule["chain"]] = None
             packets[key] = (named.get((rule["family"], rule["table"], counter), 0) if is_named
                             else packets.get(key, 0) + int(counter["packets"]))
+    return {f"{text} (table {table}, chain{'s' if len(names) > 1 else ''} {', '.join(names)})":
+            packets[text, table, name] for (text, table, name), names in chains.items()}
+
+
+@contextmanager
+def _as_expected(listing: str, kind: str) -> Iterator[None]:
+    """Raise ToolError where a list of nft has another layout than the code inside expects."""
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ToolError(f"nft's list of rules is not as expected ({error!r}):"
+        raise ToolError(f"nft's list of {kind} is not as expected ({error!r}):"
                         f" {listing[:200]!r}") from error
-    return {f"{key[0]} (table {key[1]}, {_in_chains(dict.fromkeys(chains[key]))})": count
-            for key, count in packets.items()}
-
-
-def _in_chains(names: Collection[str]) -> str:
-    return f"chain{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _statement(part: Any) -> str:

@@ -75,21 +75,14 @@ def _root() -> Finding:
 
 
 def _tunnel(kernel: Finding, ebpf: Finding) -> Finding:
-    able = True if True in (kernel.ok, ebpf.ok) else None if None in (kernel.ok, ebpf.ok) else False
-    detail = _able(kernel, ebpf)
+    able = kernel.ok or ebpf.ok
+    detail = ("by the kernel's ipip module" if kernel.ok else "by eBPF" if ebpf.ok
+              else "cannot be made" if ebpf.ok is False else "perhaps by eBPF")
     if able is False and runtime_dir.is_user_namespace():
         return Finding("tunl0", able, detail, "all IPIP modes but Never", False,
                        "run it with sudo, in no user namespace")
     return Finding("tunl0", able, detail, "IPIP",
                    remedy="" if able is not False else "use Linux 6.7 or later, or load ipip")
-
-
-def _able(kernel: Finding, ebpf: Finding) -> str:
-    if kernel.ok:
-        return "by the kernel's ipip module"
-    if ebpf.ok:
-        return "by eBPF"
-    return "cannot be made" if ebpf.ok is False else "perhaps by eBPF"
 
 
 def _kernel_tunnel() -> Finding:

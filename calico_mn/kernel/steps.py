@@ -9,7 +9,7 @@ Planning assigns indexes to the devices to be made.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -34,14 +34,19 @@ _FIRST_FREE_INDEX = 9
 
 
 class Step(NamedTuple):
-    """A message, the command that it amounts to, and the errors that are none.
+    """A message, the commands that it amounts to, and the errors that are none.
 
-    The command is only worked out when the kernel refuses the message.
+    The commands are only worked out when the kernel refuses the message.
     """
 
     message: Message
-    command: Callable[[], str]
+    commands: Callable[[], str | Iterable[str]]
     harmless: tuple[int, ...] = ()
+
+    def command(self) -> str:
+        """The commands in one line."""
+        commands = self.commands()
+        return commands if isinstance(commands, str) else "; ".join(commands)
 
 
 _LOOPBACK_UP = Step(encode.link(1, up=True), partial(str, "ip link set lo up"))
@@ -106,12 +111,11 @@ class Planner:
             steps.append(Step(encode.qdisc_removal(index(end.name)),
                               partial(str, f"tc qdisc del dev {end.name} root"), _NO_SHAPING))
             if end.shaping:
-                say = partial(_joined, partial(iptext.shaping, end.name, end.shaping))
-                steps += [Step(message, say)
+                steps += [Step(message, partial(iptext.shaping, end.name, end.shaping))
                           for message in encode.shaping(end.shaping, index(end.name))]
         for program in change.programs:
-            say = partial(_joined, partial(iptext.program_attached, program))
-            steps += [Step(message, say) for message in self._tunnel.attach(namespace, program)]
+            steps += [Step(message, partial(iptext.program_attached, program))
+                      for message in self._tunnel.attach(namespace, program)]
         for name, items in of_device.items():
             steps += _sysctls(index(name), items)
         for tunnel in change.tunnels_changed:
@@ -145,7 +149,7 @@ class Planner:
                   ) -> list[Step]:
         if isinstance(device, Tunnel) and device.has_back_end:
             return self._tunnel_settings(device, namespace, settings)
-        say = partial(_joined, partial(iptext.device_added, device))
+        say = partial(iptext.device_added, device)
         if isinstance(device, Tunnel):
             number = _new_index(namespace, device.name)
             return [Step(encode.vxlan(device, number, namespace.index(device.uplink)), say),
@@ -168,7 +172,7 @@ class Planner:
 
     def _tunnel_settings(self, device: Tunnel, namespace: NetworkNamespace,
                          settings: Sequence[Sysctl]) -> list[Step]:
-        say = partial(_joined, partial(iptext.tunnel_changed, device))
+        say = partial(iptext.tunnel_changed, device)
         number = namespace.index(device.name)
         messages = (self._tunnel.configure(namespace, device) if device.has_back_end
                     else [encode.link(number, up=device.up, mtu=device.mtu)])
@@ -248,9 +252,5 @@ def _new_index(namespace: NetworkNamespace, name: str, wanted: int = 0) -> int:
     return number
 
 
-def _joined(commands: Callable[[], Iterator[str] | list[str]]) -> str:
-    return "; ".join(commands())
-
-
-def _settings(items: Sequence[Sysctl]) -> str:
-    return "; ".join(["ip link set up", *(iptext.sysctl(item) for item in items)])
+def _settings(items: Sequence[Sysctl]) -> list[str]:
+    return ["ip link set up", *map(iptext.sysctl, items)]

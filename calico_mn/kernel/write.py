@@ -274,14 +274,14 @@ def _touches_devices(change: Delta) -> bool:
 
 
 def _broken(snapshot: read.Facts, wanted: Namespace) -> list[str]:
-    clauses = []
+    clauses, gone = [], set()
     for device in wanted.devices:
         present = snapshot.device(device.name)
         if present is None:
+            gone.add(device.name)
             clauses.append(f"there is no device {device.name} any more")
         elif not present.up and (not isinstance(device, Tunnel) or device.up):
             clauses.append(f"{device.name} is down")
-    gone = {device.name for device in wanted.devices if snapshot.device(device.name) is None}
     clauses += [f"{address.device} has lost its address {address.address}"
                 for address in wanted.addresses if address.device not in gone
                 and (address.device, address.address) not in snapshot.addresses]

@@ -234,10 +234,9 @@ def test_a_program_that_hid_the_logs_is_found_by_its_environment(tunnel):
         hidden = net["a"].popen(["unshare", "--mount", "sh", "-c",
                                  "umount -R /var/log; exec sleep 1000"])
         assert eventually(lambda: processes.name_of(hidden.pid) == "sleep")
-        homes = cleanup._homes()
         assert "/logs/" not in processes.proc_file(hidden.pid, "mountinfo")
-        assert cleanup._run_of(hidden.pid, homes) == net.runtime.directory.identity
-        assert cleanup._run_of(os.getpid(), homes) == ""
+        assert cleanup._run_of(hidden.pid) == net.runtime.directory.identity
+        assert cleanup._run_of(os.getpid()) == ""
 
 
 # --- at once

@@ -64,7 +64,7 @@ def test_the_verifier_accepts(needs_ebpf, section):
 
 def test_a_refused_program_is_reported_with_the_end_of_the_verifiers_log(needs_ebpf, monkeypatch):
     leave_without_result = bytes([0x95, 0, 0, 0, 0, 0, 0, 0])
-    monkeypatch.setattr(program, "_sections", lambda: {"broken": leave_without_result})
+    monkeypatch.setattr(program, "sections", lambda _data: {"broken": leave_without_result})
     with pytest.raises(UnsupportedError) as refused:
         program.load("broken")
     first, *log = str(refused.value).splitlines()

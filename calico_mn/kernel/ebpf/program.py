@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
 import platform
 import struct
@@ -70,7 +69,7 @@ def load(section: str) -> int:
     One descriptor can be attached any number of times, in any namespace. The caller closes it.
     Raises UnsupportedError with the end of the verifier's log when the kernel refuses it.
     """
-    return _load(_SCHED_CLS, _sections()[section], section)
+    return _load(_SCHED_CLS, sections(OBJECT.read_bytes())[section], section)
 
 
 def load_drop_filter() -> int:
@@ -119,11 +118,6 @@ def keep_flow_hashes(indexes: Sequence[int]) -> None:
     """Take the program of :func:`clear_flow_hashes` away again, where it still is."""
     with NetlinkSocket() as netlink:
         netlink.attempt([encode.qdisc_removal(index, rt.CLSACT) for index in indexes])
-
-
-@functools.cache
-def _sections() -> dict[str, bytes]:
-    return sections(OBJECT.read_bytes())
 
 
 def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
