@@ -45,15 +45,14 @@ class TunnelAddresses:
         self._nodes.pop(node, None)
         self._used.pop(node, None)
 
-    def set_mode(self, mode: EncapsulationMode, encapsulation: Encapsulation | None = None,
+    def set_mode(self, mode: EncapsulationMode | None, encapsulation: Encapsulation | None = None,
                  node: str | None = None) -> None:
-        """Put every pool into ``mode``, as all nodes see it or as one node alone does.
+        """Change every pool, as all nodes see it or as one node alone does.
 
-        Without ``encapsulation`` each pool keeps its own. Raises IPAMError when no address is
-        left for a tunnel; the modes are then as before.
+        With None each pool keeps its mode, or its encapsulation. Raises IPAMError when no address
+        is left for a tunnel; the modes are then as before.
         """
-        modes = {name: PoolMode(encapsulation or pool.encapsulation, mode)
-                 for name, pool in self._cluster.items()}
+        modes = {name: pool.changed(mode, encapsulation) for name, pool in self._cluster.items()}
         before = self._nodes.copy()
         nodes = list(self._nodes) if node is None else [node]
         try:

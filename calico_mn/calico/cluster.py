@@ -174,12 +174,12 @@ class Cluster:
         self._datastore_is_current = False
         return endpoint
 
-    def set_mode(self, mode: EncapsulationMode, node: str | None = None,
+    def set_mode(self, mode: EncapsulationMode | None, node: str | None = None,
                  encapsulation: Encapsulation | None = None) -> None:
-        """Put every pool into ``mode``, as all nodes see it or as one node alone does.
+        """Change every pool, as all nodes see it or as one node alone does.
 
-        Without ``encapsulation`` each pool keeps its own. Raises IPAMError when no address is
-        left for a tunnel; the modes are then as before.
+        With None each pool keeps its mode, or its encapsulation. Raises IPAMError when no address
+        is left for a tunnel; the modes are then as before.
         """
         self._tunnels.set_mode(mode, encapsulation,
                                None if node is None else self.node(node).name)
@@ -217,11 +217,6 @@ class Cluster:
     def uses(self, encapsulation: Encapsulation) -> bool:
         """Whether any node sees a pool with this encapsulation."""
         return self._tunnels.uses(encapsulation)
-
-    def would_use(self, encapsulation: Encapsulation, wanted: Encapsulation | None) -> bool:
-        """Whether any pool has this encapsulation once all have ``wanted``; None: their own."""
-        return any((wanted or self.mode_of_pool(pool).encapsulation) is encapsulation
-                   for pool in self.topology.pools)
 
     def tunnel_address(self, node: str, encapsulation: Encapsulation = DEFAULT
                        ) -> IPv4Address | None:

@@ -288,6 +288,11 @@ class PoolMode:
         return next((cls(e, e.mode_of(pool)) for e in ENCAPSULATIONS
                      if e.mode_of(pool) is not NEVER), cls(DEFAULT, NEVER))
 
+    def changed(self, mode: EncapsulationMode | None, encapsulation: Encapsulation | None
+                ) -> PoolMode:
+        """The pool after a change; None leaves the mode, or the encapsulation, as it is."""
+        return PoolMode(encapsulation or self.encapsulation, mode or self.mode)
+
     @property
     def is_on(self) -> bool:
         """Whether any of the pool's traffic is encapsulated."""

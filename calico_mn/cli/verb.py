@@ -20,7 +20,9 @@ from calico_mn.errors import CalicoMnError
 from calico_mn.text import one_line
 
 if TYPE_CHECKING:
+    from calico_mn.calico.encapsulation import Encapsulation
     from calico_mn.control.session import Session
+    from calico_mn.model import EncapsulationMode
 
 #: exit statuses; see docs/cli.md
 OK, INTERRUPTED = 0, 130
@@ -131,6 +133,10 @@ def add_file(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
         + ("; '-' is standard input" if nargs else "")), FILES)
 
 
+#: the encapsulations' names, lower case (calico_mn.calico.encapsulation is loaded late)
+_ENCAPSULATIONS = ("ipip", "vxlan")
+
+
 def modes() -> tuple[str, ...]:
     """The modes of a pool's encapsulation; loaded late, because most verbs have none."""
     from calico_mn.model import EncapsulationMode
@@ -139,9 +145,26 @@ def modes() -> tuple[str, ...]:
 
 
 def add_mode(parser: argparse.ArgumentParser, what: str) -> None:
-    """``--mode``."""
+    """``--mode`` and ``--encapsulation``."""
     parser.add_argument("--mode", choices=modes(), metavar="MODE",
                         help=f"{what} ({', '.join(modes())})")
+    add_encapsulation(parser)
+
+
+def add_encapsulation(parser: argparse.ArgumentParser) -> None:
+    """``--encapsulation``."""
+    parser.add_argument("--encapsulation", choices=_ENCAPSULATIONS,
+                        help="of all pools (default: each keeps its own)")
+
+
+def mode_and_encapsulation(options: argparse.Namespace
+                           ) -> tuple[EncapsulationMode | None, Encapsulation | None]:
+    """What ``--mode`` and ``--encapsulation`` say; None where each pool keeps its own."""
+    from calico_mn.calico.encapsulation import named as encapsulation_named
+    from calico_mn.model import EncapsulationMode
+
+    return (EncapsulationMode(options.mode) if options.mode else None,
+            encapsulation_named(options.encapsulation) if options.encapsulation else None)
 
 
 def nothing(_parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import reprlib
 from dataclasses import replace
 from typing import Any
 
+from calico_mn.calico.encapsulation import named
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.errors import ClusterError
 from calico_mn.measure import paths, reachability
@@ -50,10 +51,11 @@ def _probe(wanted: dict[str, Any]) -> Probe:
 
 
 @operation("graph")
-def graph(job: Job, form: str, mode: str | None = None) -> str:
-    """The picture's text."""
+def graph(job: Job, form: str, mode: str | None = None, encapsulation: str | None = None) -> str:
+    """The picture's text; a mode or an encapsulation adds the ways that packets then take."""
     if form not in pictures.FORMS:
         raise ClusterError(f"a picture is {', '.join(pictures.FORMS)}, not {form!r}")
     if mode is not None and mode not in list(EncapsulationMode):
         raise ClusterError(f"there is no mode {mode!r}")
-    return pictures.graph(job.net.cluster, form, mode)
+    wanted = named(encapsulation) if encapsulation is not None else None
+    return pictures.graph(job.net.cluster, form, EncapsulationMode(mode) if mode else None, wanted)

@@ -196,12 +196,13 @@ class CalicoNet(LightMininet):
         """Set every pool's vxlanMode, and its ipipMode to Never; see :meth:`set_mode`."""
         return self.set_mode(mode, node, VXLAN)
 
-    def set_mode(self, mode: EncapsulationMode | str, node: str | None = None,
+    def set_mode(self, mode: EncapsulationMode | str | None, node: str | None = None,
                  encapsulation: Encapsulation | str | None = None) -> tuple[Delta, ...]:
         """Change the pools' mode while traffic flows; the changes that it took.
 
-        ``encapsulation`` is ``IPIP`` or ``VXLAN``; without it each pool keeps its own. With
-        ``node`` that node alone follows, as happens where calico-node is stuck on the others.
+        ``encapsulation`` is ``IPIP`` or ``VXLAN``. With None each pool keeps its mode, or its
+        encapsulation. With ``node`` that node alone follows, as happens where calico-node is stuck
+        on the others.
         Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an unknown
         mode, encapsulation or node, IPAMError when no address is left for a tunnel,
         UnsupportedError for IPIP in a cluster that booted without, where no tunl0 can be had; then
@@ -210,15 +211,18 @@ class CalicoNet(LightMininet):
         if isinstance(encapsulation, str):
             encapsulation = named(encapsulation)
         try:
-            wanted = EncapsulationMode(mode)
+            wanted = None if mode is None else EncapsulationMode(mode)
         except ValueError:
             known = ", ".join(EncapsulationMode)
             kind = f"{encapsulation} mode" if encapsulation else "mode"
             raise ClusterError(f"there is no {kind} {mode!r}; modes: {known}") from None
         tunnel = self._runtime and self._runtime.tunnel
-        if (isinstance(tunnel, NoTunnel) and wanted is not EncapsulationMode.NEVER
-                and self.cluster.would_use(IPIP, encapsulation)):
-            raise UnsupportedError(f"no IPIP mode {wanted} here, since {tunnel.reason}")
+        if isinstance(tunnel, NoTunnel):
+            for pool in self.topology.pools:
+                changed = self.cluster.mode_of_pool(pool).changed(wanted, encapsulation)
+                if changed.in_force is IPIP:
+                    raise UnsupportedError(
+                        f"no IPIP mode {changed.mode} here, since {tunnel.reason}")
         self.cluster.set_mode(wanted, node, encapsulation)
         if self._runtime is None:
             return ()

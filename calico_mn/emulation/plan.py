@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
 from calico_mn.delta import creation
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
@@ -80,15 +80,16 @@ def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespa
     return replace(state, routes=routes)
 
 
-def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: int = 2
-         ) -> tuple[Step, ...]:
-    """Every command of a boot, namespace by namespace; ``mode`` as set before it.
+def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: int = 2,
+         encapsulation: Encapsulation | None = None) -> tuple[Step, ...]:
+    """Every command of a boot, namespace by namespace.
 
-    Raises TopologyError when the addresses do not suffice.
+    ``mode`` and ``encapsulation`` replace those of all pools; with None each pool keeps its own.
+    Raises TopologyError when the topology's addresses do not suffice, IPAMError when there are none
+    left for the tunnels of another mode.
     """
     cluster = Cluster(topology, rp_filter)
-    if mode is not None:
-        cluster.set_mode(mode)
+    cluster.set_mode(mode, encapsulation=encapsulation)
     hosts = host_states(cluster, FullMesh())
     kinds = {**{subnet.name: SWITCH for subnet in topology.underlay.subnets},
              **{router.name: ROUTER for router in topology.underlay.routers},

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.model import EncapsulationMode
 from calico_mn.report import drawing
 
@@ -22,13 +23,14 @@ class _Vertex:
     facts: tuple[str, ...]
 
 
-def graph(cluster: Cluster, form: str, mode: str | None = None) -> str:
+def graph(cluster: Cluster, form: str, mode: EncapsulationMode | None = None,
+          encapsulation: Encapsulation | None = None) -> str:
     """The cluster in the language ``form``: one of :data:`FORMS`.
 
-    ``mode`` draws the ways of packets (SVG only).
+    ``mode``, ``encapsulation`` or both draw the ways that packets then take (SVG only).
     """
     if form == SVG:
-        paths = drawing.pod_paths(cluster, EncapsulationMode(mode)) if mode else ()
+        paths = drawing.pod_paths(cluster, mode, encapsulation) if mode or encapsulation else ()
         return drawing.draw(cluster, paths)
     vertices, edges = list(_vertices(cluster)), list(_edges(cluster))
     return _dot(cluster, vertices, edges) if form == DOT else _mermaid(vertices, edges)

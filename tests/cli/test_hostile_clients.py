@@ -108,6 +108,8 @@ REQUESTS = {
         b'{"verb":"trace","arguments":{"source":"a","destination":"b","probe":{"ttl":"x"}}}\n',
     "form": b'{"verb":"graph","arguments":{"form":"../x"}}\n',
     "form-mode": b'{"verb":"graph","arguments":{"form":"svg","mode":"x"}}\n',
+    "form-encapsulation":
+        b'{"verb":"graph","arguments":{"form":"svg","encapsulation":"x"}}\n',
 }
 UNSAID = {"nothing", "half", "endless", "long"}
 

@@ -66,6 +66,17 @@ def test_a_mode_is_changed_live_and_what_changed_is_told(own):
         assert done.returncode == status and done.stderr.count("\n") == 1
 
 
+def test_up_may_boot_with_another_encapsulation(machine_can):
+    name = f"{OWN}-up-vxlan"
+    done = calico_mn("up", "-d", "--tunnel", TUNNEL, "--name", name, "--encapsulation", "vxlan",
+                     str(LAB))
+    try:
+        assert f"{name} is up: 3 nodes, 3 pods, VXLAN Always\n" in done.stdout, done.stderr
+        assert calico_mn("verify", "--run", name).returncode == 0
+    finally:
+        calico_mn("down", name)
+
+
 def test_a_vxlan_cluster_says_so(tmp_path, machine_can):
     file = tmp_path / "vxlan.yaml"
     file.write_text(LAB.read_text().replace("ipipMode: Always", "vxlanMode: CrossSubnet"))
@@ -154,6 +165,12 @@ def test_graph_of_a_file_and_of_a_run(lab, tmp_path):
     done = calico_mn("graph", str(LAB), "--mode", "Never", "-o", str(tmp_path / "x.svg"))
     assert done.returncode == 0 and "10.22.31.1" in (tmp_path / "x.svg").read_text()
     assert calico_mn("graph", str(LAB), "--mode", "Never", "--format", "dot").returncode == 2
+    for subject in (str(LAB), lab.name):
+        drawn = calico_mn("graph", subject, "--encapsulation", "vxlan").stdout
+        assert "cross-subnet: in a VXLAN tunnel" in drawn and "in an IPIP tunnel" not in drawn
+    assert "Always" in lab.ok("status") and "VXLAN" not in lab.ok("status")
+    done = calico_mn("graph", str(LAB), "--encapsulation", "vxlan", "--format", "dot")
+    assert done.stderr == "calico-mn graph: --encapsulation draws into svg, not dot\n"
     assert calico_mn("graph", "nosuch").returncode == 3
 
 

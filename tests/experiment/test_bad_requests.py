@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from calico_mn.errors import CalicoMnError
+from calico_mn.errors import (
+    CalicoMnError,
+    KernelError,
+    NotFoundError,
+    ToolError,
+    UnsupportedError,
+)
 from calico_mn.experiment.frame import exit_status
 from calico_mn.experiment.options import Defaults, Repetitions, parse
 from experiments import ipip_modes
@@ -107,10 +113,13 @@ def test_a_results_directory_that_disappears_is_said(tmp_path, capsys):
         f"cannot go on: {tmp_path}/gone/summary.json: No such file or directory\n")
 
 
-@pytest.mark.parametrize("error", [CalicoMnError("said"), OSError(28, "full"), OSError("odd")])
-def test_a_failure_is_one_line(error, capsys):
+@pytest.mark.parametrize(("error", "status"), [
+    (CalicoMnError("said"), 2), (NotFoundError("no such node"), 2), (ToolError("hung"), 1),
+    (KernelError("refused"), 1), (UnsupportedError("nft is not installed"), 1),
+    (OSError(28, "full"), 1), (OSError("odd"), 1)], ids=repr)
+def test_an_error_is_one_line_and_a_status(error, status, capsys):
     def fail():
         raise error
 
-    assert exit_status(fail) in (1, 2)
+    assert exit_status(fail) == status
     assert capsys.readouterr().err.count("\n") == 1

@@ -11,7 +11,7 @@ from support.report import ROOT
 from support.topologies import BLOCKS, TWO_SUBNETS, cluster
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP, VXLAN
+from calico_mn.calico.encapsulation import IPIP, VXLAN, PoolMode
 from calico_mn.model import EncapsulationMode, Pod
 from calico_mn.report import palette, svg
 from calico_mn.report.drawing import draw, pod_paths
@@ -94,6 +94,17 @@ def test_a_way_is_in_the_tunnel_of_the_pool():
         "default/a to default/d, cross-subnet: in a VXLAN tunnel")
     said = words(draw(cluster))
     assert VXLAN.device in said and IPIP.device not in said
+
+
+@pytest.mark.parametrize(("mode", "encapsulation", "how"), [
+    (None, None, "CrossSubnet: in an IPIP tunnel"), (None, VXLAN, "CrossSubnet: in a VXLAN tunnel"),
+    (ALWAYS, VXLAN, "Always: in a VXLAN tunnel"), (ALWAYS, None, "Always: in an IPIP tunnel")])
+def test_ways_are_those_of_the_mode_and_encapsulation_asked_for(mode, encapsulation, how):
+    cluster = two_subnets()
+    cluster.set_mode(CROSS_SUBNET)
+    last = pod_paths(cluster, mode, encapsulation)[-1]
+    assert f"{last.mode}: {last.in_words.partition('cross-subnet: ')[2]}" == how
+    assert cluster.mode_of_pool(cluster.topology.pools[0]) == PoolMode(IPIP, CROSS_SUBNET)
 
 
 def test_a_way_through_leaves_and_spines():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from calico_mn.calico.encapsulation import VXLAN
 from calico_mn.emulation.plan import plan
 from calico_mn.errors import TopologyError
 from calico_mn.model import EncapsulationMode
@@ -30,6 +31,15 @@ def test_the_mode_can_be_another():
         "ip route replace 10.22.151.0/26 via 192.168.57.32 dev tunl0 proto bird onlink"]
     assert routes[EncapsulationMode.NEVER] == routes[EncapsulationMode.CROSS_SUBNET] == [
         "ip route replace 10.22.151.0/26 via 192.168.57.32 dev eth0 proto bird"]
+
+
+def test_the_encapsulation_can_be_another():
+    steps = plan(load_topology(ARTICLE), encapsulation=VXLAN)
+    (route,) = [command for step in steps for command in step.commands
+                if step.namespace == "node31" and "10.22.151.0/26" in command]
+    assert "dev vxlan.calico" in route, "the pool keeps its mode, Always"
+    never = plan(load_topology(ARTICLE), EncapsulationMode.NEVER, encapsulation=VXLAN)
+    assert never == plan(load_topology(ARTICLE), EncapsulationMode.NEVER)
 
 
 def test_addresses_that_do_not_suffice_are_an_error():

@@ -71,6 +71,15 @@ def test_a_pool_may_go_from_ipip_to_vxlan():
         "ipipMode": NEVER, "vxlanMode": ALWAYS}
 
 
+def test_without_a_mode_each_pool_keeps_its_own():
+    made = cluster(pools=(pool("10.22.0.0/16", mode=CROSS), pool("10.33.0.0/16", mode=NEVER)))
+    made.set_mode(None, encapsulation=VXLAN)
+    modes = [made.mode_of_pool(each) for each in made.topology.pools]
+    assert [(m.encapsulation, m.mode) for m in modes] == [(VXLAN, CROSS), (VXLAN, NEVER)]
+    made.set_mode(None)
+    assert [made.mode_of_pool(each) for each in made.topology.pools] == modes
+
+
 def test_an_ipip_and_a_vxlan_pool_live_side_by_side():
     other = replace(pool("10.33.0.0/16", mode=NEVER), vxlan_mode=CROSS)
     made = cluster(pools=(pool("10.22.0.0/16"), other), affinities=(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import NODES, PODS, completes
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, Verb, modes
+from calico_mn.cli.verb import OK, Verb, add_encapsulation, modes
 from calico_mn.text import join, plural
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("--node", metavar="NODE",
                                   help="this node alone: the mixed state of a stuck calico-node"),
               NODES)
-    parser.add_argument("--encapsulation", choices=("ipip", "vxlan"),
-                        help="of the pools from now on (default: each keeps its own)")
+    add_encapsulation(parser)
 
 
 def _mode(options: argparse.Namespace, session: Session) -> int:

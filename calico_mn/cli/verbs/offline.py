@@ -10,7 +10,16 @@ from io import TextIOWrapper
 
 from calico_mn.cli.complete import FILES, NODES, PLACES, PODS, RUNS, completes
 from calico_mn.cli.output import paint, print_json, say, write_file
-from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, nothing
+from calico_mn.cli.verb import (
+    OK,
+    UsageError,
+    Verb,
+    add_file,
+    add_mode,
+    mode_and_encapsulation,
+    named,
+    nothing,
+)
 from calico_mn.errors import FAILED, WRONG_REQUEST, NotFoundError, TopologyError
 from calico_mn.streams import complain
 from calico_mn.text import plural
@@ -104,11 +113,10 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> int:
     from calico_mn.emulation.plan import plan
-    from calico_mn.model import EncapsulationMode
     from calico_mn.topology import load_topology
 
-    topology = load_topology(options.file)
-    steps = plan(topology, EncapsulationMode(options.mode) if options.mode else None)
+    mode, encapsulation = mode_and_encapsulation(options)
+    steps = plan(load_topology(options.file), mode, encapsulation=encapsulation)
     names = {step.namespace for step in steps}
     for wanted in options.node:
         if wanted not in names:
@@ -151,8 +159,9 @@ def _graph(options: argparse.Namespace) -> int:
         raise UsageError("calico-mn graph: name one run, or one or several topology files")
     if options.output and any(_is_same(options.output, file) for file in options.subject):
         raise UsageError("calico-mn graph: -o would overwrite the topology file itself")
-    if options.mode and form != "svg":
-        raise UsageError(f"calico-mn graph: --mode draws into svg, not {form}")
+    if (options.mode or options.encapsulation) and form != "svg":
+        name = "--mode" if options.mode else "--encapsulation"
+        raise UsageError(f"calico-mn graph: {name} draws into svg, not {form}")
     text = (_of_file(options, form) if _is_file(subject) else _of_run(options, form))
     if options.output not in (None, "-"):
         write_file(options.output, text)
@@ -197,20 +206,20 @@ def _needs_root(options: argparse.Namespace) -> bool:
 
 def _of_file(options: argparse.Namespace, form: str) -> str:
     from calico_mn.calico.cluster import Cluster
-    from calico_mn.model import EncapsulationMode
     from calico_mn.report.graph import graph
     from calico_mn.topology import load_topology
 
     cluster = Cluster(load_topology(options.subject), 2)
-    if options.mode:
-        cluster.set_mode(EncapsulationMode(options.mode))
-    return graph(cluster, form, options.mode)
+    mode, encapsulation = mode_and_encapsulation(options)
+    cluster.set_mode(mode, encapsulation=encapsulation)
+    return graph(cluster, form, mode, encapsulation)
 
 
 def _of_run(options: argparse.Namespace, form: str) -> str:
     from calico_mn.control.session import remote
 
-    picture: str = remote(options.subject[0]).ask("graph", form=form, mode=options.mode)
+    picture: str = remote(options.subject[0]).ask("graph", form=form, mode=options.mode,
+                                                  encapsulation=options.encapsulation)
     return picture
 
 
@@ -272,7 +281,8 @@ VERBS = {
     "graph": Verb(
         "graph", GROUP, "draw a topology file or a run: SVG, dot or Mermaid",
         "Draws subnets, routers, nodes and pods with their addresses; of a run those that it has "
-        "now (that needs root). --mode adds the ways that packets take between pods.",
+        "now (that needs root). --mode and --encapsulation add the ways that packets then take "
+        "between pods.",
         _add_graph, run=_graph, root=_needs_root,
         examples=(("calico-mn graph topologies/two-subnets.yaml -o cluster.svg", "for a browser"),
                   ("calico-mn graph --mode Never FILE -o never.svg", "with ways of packets"),

@@ -83,8 +83,7 @@ def _daemon(options: argparse.Namespace, topology: Topology, text: str) -> Daemo
                     name=options.name or "", controlled=True,
                     raise_neighbour_limit=options.raise_neighbour_limit)
     _warn(net.warnings)
-    if options.mode:
-        net.set_mode(options.mode)
+    net.set_mode(options.mode, encapsulation=options.encapsulation)
     return Daemon(net, text.encode())
 
 
@@ -188,5 +187,6 @@ VERBS = {
                   ("calico-mn up nodes.yaml pods.yaml pools.yaml", "a dump in several files"),
                   ("kubectl get nodes,pods,ippools -A -o yaml | calico-mn up -d -",
                    "a cluster as it is"),
-                  ("calico-mn up --mode Never FILE", "in another mode than the file says"))),
+                  ("calico-mn up --mode Never FILE", "in another mode than the file says"),
+                  ("calico-mn up --encapsulation vxlan FILE", "all pools with VXLAN"))),
 }

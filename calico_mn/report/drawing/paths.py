@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import is_tunnelled
+from calico_mn.calico.encapsulation import Encapsulation, is_tunnelled
 from calico_mn.measure.paths import SAME_NODE, Endpoint, Pair, representative_pairs
 from calico_mn.model import EncapsulationMode
 from calico_mn.report.drawing.boxes import LANE, Layout, NodePlace, Point, SubnetPlace
@@ -50,8 +50,10 @@ class PodPath:
                               if self.lost_at else "")
 
 
-def pod_paths(cluster: Cluster, mode: EncapsulationMode) -> tuple[PodPath, ...]:
-    """One way for each path class that the cluster has, as they are when all pools are in ``mode``.
+def pod_paths(cluster: Cluster, mode: EncapsulationMode | None,
+              encapsulation: Encapsulation | None = None) -> tuple[PodPath, ...]:
+    """One way for each path class that the cluster has, as they are when all pools are in ``mode``
+    with ``encapsulation``; with None each pool has its own.
 
     They follow from the same functions that the nodes' routes come from; nothing is measured. Of
     several equally short ways through the fabric it is the first.
@@ -60,22 +62,24 @@ def pod_paths(cluster: Cluster, mode: EncapsulationMode) -> tuple[PodPath, ...]:
     pods = [Endpoint(key, str(pod.address), pod.node,
                      fabric.subnet_of(cluster.nodes[pod.node]).name)
             for key, pod in cluster.endpoints.items()]
-    return tuple(pod_path(cluster, mode, pair) for pair in representative_pairs(pods).values())
+    return tuple(pod_path(cluster, mode, pair, encapsulation)
+                 for pair in representative_pairs(pods).values())
 
 
-def pod_path(cluster: Cluster, mode: EncapsulationMode, pair: Pair) -> PodPath:
+def pod_path(cluster: Cluster, mode: EncapsulationMode | None, pair: Pair,
+             encapsulation: Encapsulation | None = None) -> PodPath:
     """The way of one pair, by the routes of the sending node and of the routers in between."""
-    names = (pair.source.name, pair.destination.name, mode.value, pair.path)
+    pool = next(pool for pool in cluster.topology.pools
+                if IPv4Address(pair.destination.ip) in pool.cidr)
+    pool_mode = cluster.mode_of_pool(pool).changed(mode, encapsulation)
+    names = (pair.source.name, pair.destination.name, pool_mode.mode.value, pair.path)
     if pair.source.node == pair.destination.node:
         return PodPath(*names)
     source, destination = cluster.nodes[pair.source.node], cluster.nodes[pair.destination.node]
     fabric = cluster.fabric
     network = fabric.node_network(source)
-    tunnel = ""
-    if is_tunnelled(mode, network, destination.address.ip):
-        pool = next(pool for pool in cluster.topology.pools
-                    if IPv4Address(pair.destination.ip) in pool.cidr)
-        tunnel = cluster.mode_of_pool(pool).encapsulation.name
+    tunnel = (pool_mode.encapsulation.name
+              if is_tunnelled(pool_mode.mode, network, destination.address.ip) else "")
     subnets = tuple(subnet.name for subnet in
                     fabric.crossed(fabric.subnet_of(source), fabric.subnet_of(destination)))
     if destination.address.ip not in network.connected and network.gateway is None:
