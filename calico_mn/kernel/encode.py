@@ -1,7 +1,9 @@
-"""State objects as rtnetlink messages. Pure: bytes out, nothing is sent here.
+"""State objects as rtnetlink messages. Pure: nothing is sent here.
 
-Layouts are those of :mod:`.rtnetlink`'s header files.
-Devices are named by their index, because a name costs the kernel a search in each message.
+In go the state's devices, addresses, routes and so on, with the indexes of their devices; out come
+messages for :class:`~calico_mn.kernel.netlink.NetlinkSocket`. Layouts are those of the header files
+that :mod:`.rtnetlink` names. Devices are named by their index, because a name costs the kernel a
+search in each message.
 """
 
 from __future__ import annotations

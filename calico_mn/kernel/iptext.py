@@ -1,6 +1,7 @@
 """States and deltas as the commands that a person would type: for logs, plans and errors.
 
-Pure. The commands are iproute2's and sysctl's, one list of words per command.
+In goes what :mod:`.steps` turns into messages; out come the commands of iproute2 and sysctl that
+amount to the same, a line each. Pure.
 """
 
 from __future__ import annotations

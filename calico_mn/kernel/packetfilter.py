@@ -1,9 +1,10 @@
 """Packet filters as nftables rules: their text, and running ``nft`` in a namespace.
 
-A filter is a table per :class:`~calico_mn.packetmatch.Drop`, so that adding or taking away one
-leaves the others and their counters alone; ``nft list ruleset`` in the namespace shows them. The
-rules are made of our own words and of numbers, never of text from a topology. Switches are
-filtered in the ``bridge`` family, all else in ``ip``.
+In go two filters, or what nft printed; out come the lines for nft that lead from one filter to the
+other, or counts. A filter is a table per :class:`~calico_mn.packetmatch.Drop`, so that adding or
+taking away one leaves the others and their counters alone; ``nft list ruleset`` in the namespace
+shows them. The rules are made of our own words and of numbers, never of text from a topology.
+Switches are filtered in the ``bridge`` family, all else in ``ip``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What this kernel and machine can do, looked at without changing anything.
 
-No module is loaded by looking; what only an attempt would tell is left open, with the reason.
+Out come :class:`Finding` values, the most important first, with what to do where something is
+missing. No module is loaded by looking; what only an attempt would tell is left open, with the
+reason.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Processes: start programs, look at them, end what we started (by its id, never by a name), and
-explain a limit of the process, its user or the machine that was reached.
+"""Processes: programs are started, looked at, and ended by their ids, never by a name.
+
+What they are comes from /proc (proc(5)). An error number that means a reached limit (of the
+process, its user or the machine) is explained, with what to do about it.
 """
 
 from __future__ import annotations
