@@ -1,9 +1,9 @@
-"""Calico's IPIP modes compared: who reaches whom, what is on the wire, how fast, at what cost.
+"""Calico's modes compared: who reaches whom, what is on the wire, how fast, at what cost.
 
 Question  What do Always, CrossSubnet and Never do to reachability, to packets, and to speed?
 Method    One emulated cluster boots once; its mode is changed live.
           1. On the fabric as the topology describes it, every pod pings every other in each
-             mode, while captures on the nodes' uplinks tell which pings crossed inside IPIP.
+             mode, while captures on the nodes' uplinks tell which pings crossed inside a tunnel.
           2. One pair of pods stands for each class of path: same node, same subnet, across
              subnets. A trial is one mode on one path, with one level of every further factor
              that was asked for. Trials run in seeded random order, in blocks that hold every
@@ -29,7 +29,6 @@ try:
 
     requirements.require_python()
 
-    from calico_mn.calico.encapsulation import IPIP
     from calico_mn.experiment import options
     from calico_mn.experiment.frame import Experiment, Repetitions
     from calico_mn.experiment.options import choice_list, int_list
@@ -38,12 +37,15 @@ except ImportError as missing:
 
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
                         full=Repetitions(6, duration=1), quick=Repetitions(2, duration=0.25))
-#: to add another encapsulation, make this a factor
-ENCAPSULATION = IPIP
-
 MODES = experiment.factor(
     "--modes", options.mode_list, options.MODES, "MODE[,MODE...]",
-    f"{ENCAPSULATION} modes to compare (default: {','.join(options.MODES)})")
+    f"modes to compare (default: {','.join(options.MODES)})")
+ENCAPSULATIONS = experiment.factor(
+    "--encapsulations", choice_list("ipip", "vxlan"), ("ipip",), "NAME[,NAME]",
+    "of the pools, each in a cluster of its own: ipip, vxlan (default: ipip)")
+VXLAN_CHECKSUM = experiment.factor(
+    "--vxlan-checksum", choice_list("on", "off"), ("on",), "on|off|on,off",
+    "checksum offload of vxlan.calico; off is what Calico v3.25 sets (default: on)")
 STREAMS = experiment.factor("--streams", int_list(1, 128), (1,), "N[,N...]",
                             "TCP streams at once (default: 1)")
 DIRECTIONS = experiment.factor(
@@ -68,26 +70,20 @@ if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
+import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from calico_mn.calico.encapsulation import DEFAULT, NONE, VXLAN, Encapsulation, named
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.emulation.node import Pod
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Named, Run
-from calico_mn.measure import (
-    connections,
-    iperf,
-    paths,
-    physics,
-    ping,
-    reachability,
-    tcp,
-    udp,
-)
+from calico_mn.measure import connections, iperf, paths, physics, ping, reachability, tcp, udp
 from calico_mn.measure.metrics import Measurement, Value
-from calico_mn.measure.offloads import Switched, pair_offloads
+from calico_mn.measure.offloads import Switched, checksum_offload, pair_offloads
 from calico_mn.measure.paths import Endpoint, Pair
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial, warm_up
 from calico_mn.report import (
@@ -107,9 +103,10 @@ _PAIR_S, _TRIAL_S, _UDP_S = 0.008, 1.0, 0.2
 #: readings other than the TCP transfer take this part of its time, but no less than
 _SHORT, _SHORTEST_S = 0.3, 0.1
 
-#: boot-time factors of a cluster: tunnel, pod_mtu, rate
+#: boot-time factors of a cluster; the last only where another encapsulation than IPIP is asked for
+CLUSTER_FACTORS = ("tunnel", "pod_mtu", "rate", "encapsulation")
+#: their levels
 ClusterKey = tuple[Value, ...]
-CLUSTER_FACTORS = ("tunnel", "pod_mtu", "rate")
 
 
 # --- method
@@ -138,7 +135,7 @@ def measure(run: Run) -> None:
     see_who_reaches_whom(run, design)
     design.rates = {
         key: warm_up(net, design.pairs, run[MODES], lambda mode, pair: needs_pod_routes(
-            run, design, mode, pair), encapsulation=ENCAPSULATION)
+            run, design, mode, pair), encapsulation=encapsulation_of(key))
         for key, net in design.nets.items()}
     design.settings = tuple(settings(run, design))
     run.trials(design.settings, lambda trial: read(run, design, trial),
@@ -151,16 +148,18 @@ def measure(run: Run) -> None:
 def boot(run: Run) -> Design:
     """Boot the clusters, choose the pairs, say what will be done."""
     nets: dict[ClusterKey, CalicoNet] = {}
-    for tunnel in run[TUNNELS] or (run.options.tunnel,):
-        for pod_mtu in run[POD_MTUS]:
-            for rate in run[RATES]:
-                net = run.net(tunnel=tunnel, pod_mtu=pod_mtu, rate=rate)
-                nets[net.tunnel, pod_mtu, rate] = net
+    is_factor = run[ENCAPSULATIONS] != ("ipip",)  # results of IPIP alone do not name it
+    for tunnel, pod_mtu, rate, encapsulation in itertools.product(
+            run[TUNNELS] or (run.options.tunnel,), run[POD_MTUS], run[RATES],
+            map(named, run[ENCAPSULATIONS])):
+        net = run.net(tunnel=tunnel, pod_mtu=pod_mtu, rate=rate, encapsulation=encapsulation)
+        key: ClusterKey = (net.tunnel, pod_mtu, rate, encapsulation.name)
+        nets[key if is_factor else key[:-1]] = net
     pods = paths.endpoints(next(iter(nets.values())))
     pairs = paths.representative_pairs(pods)
     design = Design(nets, pods, pairs, {
         (key, path): limit for key, net in nets.items()
-        for path, limit in physics.path_limits(net, pairs).items()})
+        for path, limit in physics.path_limits(net, pairs, encapsulation_of(key)).items()})
     run.plan = {
         "modes": list(run[MODES]), "repeats": run.repeats, "duration_s": run.duration,
         "seed": run.options.seed, "quick": run.options.quick, "streams": list(run[STREAMS]),
@@ -173,14 +172,21 @@ def boot(run: Run) -> Design:
         "limits": [{**cluster_factors(key), "path": path, "rate_mbit": limit.rate,
                     "pod_mtu_bytes": limit.pod_mtu, "link_mtu_bytes": limit.link_mtu}
                    for (key, path), limit in design.limits.items()]}
+    if is_factor:
+        run.plan["encapsulations"] = [str(named(choice)) for choice in run[ENCAPSULATIONS]]
+        run.plan["pod_mtus"] = {str(encapsulation_of(key)): net.cluster.endpoints[pods[0].name].mtu
+                                for key, net in nets.items()} if run[POD_MTUS] == (0,) else {}
     each = len(run[MODES]) * len(run[STREAMS]) * len(run[DIRECTIONS]) * len(run[OFFLOADS])
+    levels = {key: math.prod(map(len, checksums(run, key).values())) for key in nets}
     seconds = len(run[MODES]) * len(paths.ordered_pairs(pods)) * _PAIR_S + each * run.repeats * sum(
-        trial_seconds(run, design, (key, path)) for key in nets for path in pairs)
+        levels[key] * trial_seconds(run, design, (key, path)) for key in nets for path in pairs)
     slow = dict.fromkeys(f"{path} {limit.rate:g} Mbit/s"
                          for (_, path), limit in design.limits.items())
-    run.heading(f"{ENCAPSULATION} modes compared: {', '.join(run[MODES])}", [
+    run.heading(f"{join([str(named(e)) for e in run[ENCAPSULATIONS]])} modes compared:"
+                f" {', '.join(run[MODES])}", [
         *heading(run, design.net),
-        trials_line(run, f"{len(nets) * each} settings x {plural(len(pairs), 'path')}", seconds),
+        trials_line(run, f"{sum(levels.values()) * each} settings x"
+                    f" {plural(len(pairs), 'path')}", seconds),
         *([("slow links", f"{join(list(slow))}; there {iperf.limited_seconds(run.duration):g} s"
             f" are counted, after a start of {iperf.UNSTEADY_S} s")] if slow else [])], seconds)
     return design
@@ -191,7 +197,7 @@ def see_who_reaches_whom(run: Run, design: Design) -> None:
     for mode in run[MODES]:
         pairs = [pair for pair in paths.ordered_pairs(design.pods)
                  if not run.log.find("ping", reaching(design, mode, pair))]
-        design.net.set_mode(mode, encapsulation=ENCAPSULATION)
+        design.net.set_mode(mode, encapsulation=encapsulation_of(next(iter(design.nets))))
         for reached in reachability.matrix(design.net, pairs) if pairs else ():
             run.log.add("ping", reaching(design, mode, reached.pair), reached.measurement)
             run.step(f"{mode}: who reaches whom", _PAIR_S)
@@ -213,7 +219,8 @@ def settings(run: Run, design: Design) -> Iterator[dict[str, Value]]:
     """Every combination of factors, on the paths that a cluster connects."""
     for key, rates in design.rates.items():
         for setting in factorial(mode=run[MODES], path=tuple(rates), streams=run[STREAMS],
-                                 direction=run[DIRECTIONS], offloads=run[OFFLOADS]):
+                                 direction=run[DIRECTIONS], offloads=run[OFFLOADS],
+                                 **checksums(run, key)):
             pair = design.pairs[str(setting["path"])]
             apart = needs_pod_routes(run, design, str(setting["mode"]), pair)
             yield {**setting, **cluster_factors(key), "source": pair.source.name,
@@ -254,7 +261,8 @@ def read(run: Run, design: Design, trial: Trial) -> None:
 
     with pair_offloads(net, pair, off=trial["offloads"] == "off") as switched, conditions(
             net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES,
-            encapsulation=ENCAPSULATION) as observed:
+            encapsulation=encapsulation_of(key)) as observed, checksum_offload(
+                net, pair, VXLAN.device, off=trial.setting.get("vxlan_checksum") == "off"):
         if switched:
             design.switched.update(((device.node, device.device), device) for device in switched)
             run.notes["offloads_changed"] = [asdict(device) for device in design.switched.values()]
@@ -279,21 +287,32 @@ def short(run: Run) -> float:
 
 def name(design: Design, trial: Trial) -> str:
     """A trial's name for an error: the pair, and those factors that vary."""
-    varying = [f"{factor.replace('_', ' ')} {trial[factor]}"
-               for factor in ("streams", "direction", "offloads", *CLUSTER_FACTORS)
-               if len({setting[factor] for setting in design.settings}) > 1]
+    varying = [f"{factor.replace('_', ' ')} {trial.setting.get(factor)}" for factor in (
+        "streams", "direction", "offloads", "vxlan_checksum", *CLUSTER_FACTORS)
+        if len({setting.get(factor) for setting in design.settings}) > 1]
     return ", ".join([f"{trial['mode']}, {trial['path']}, {trial['source']} to"
                       f" {trial['destination']}", *varying, f"repeat {trial.repeat}"])
 
 
 def key_of(setting: Mapping[str, Value]) -> ClusterKey:
     """Which cluster a setting is of."""
-    return tuple(setting[factor] for factor in CLUSTER_FACTORS)
+    return tuple(setting[factor] for factor in CLUSTER_FACTORS if factor in setting)
 
 
 def cluster_factors(key: ClusterKey) -> dict[str, Value]:
     """The same as factors of a setting."""
-    return dict(zip(CLUSTER_FACTORS, key, strict=True))
+    return dict(zip(CLUSTER_FACTORS, key))  # noqa: B905
+
+
+def encapsulation_of(key: ClusterKey) -> Encapsulation:
+    """The encapsulation of a cluster's pools."""
+    return named(str(cluster_factors(key).get("encapsulation", DEFAULT)))
+
+
+def checksums(run: Run, key: ClusterKey) -> dict[str, tuple[str, ...]]:
+    """The factor of VXLAN's checksum offload, where there is VXLAN and it was asked for."""
+    asked_for = run[VXLAN_CHECKSUM] != ("on",) and encapsulation_of(key) is VXLAN
+    return {"vxlan_checksum": run[VXLAN_CHECKSUM]} if asked_for else {}
 
 
 # --- report
@@ -305,15 +324,15 @@ def report(run: Run) -> Document:
     limits = link_limits.by_place(run.plan["limits"], summary, samples)
     run.notes["noise"] = {"steal_share": run.steal_share, "spread": {
         metric: summary.noise(metric) for metric in (tcp.THROUGHPUT, ping.LATENCY)}}
-    run.notes["physics"] = link_limits.as_json(summary, limits, ENCAPSULATION)
+    run.notes["physics"] = link_limits.as_json(summary, limits)
     run.notes["rows"] = summary_tables.as_json(summary)
     about = {"environment": run.environment, "plan": run.plan, "noise": run.notes["noise"]}
     return replace(document(
-        run, experiment, title=f"Calico's {ENCAPSULATION} modes compared",
+        run, experiment, title=f"Calico's {join(encapsulations(run))} modes compared",
         findings=(*findings.headline(summary), *findings.explain(summary, run.plan["pairs"]),
-                  *link_limits.explain(summary, limits, ENCAPSULATION, run.steal_share)),
-        tables=summary_tables.tables(summary, ENCAPSULATION),
-        figures=summary_figures.figures(summary, samples, limits, note(run), ENCAPSULATION),
+                  *link_limits.explain(summary, limits, run.steal_share)),
+        tables=summary_tables.tables(summary, in_words(run)),
+        figures=summary_figures.figures(summary, samples, limits, note(run), in_words(run)),
         caveats=(*findings.offloads(run.notes.get("offloads_changed", ())),
                  *findings.caveats(about)),
         matrices=matrix.matrices(samples, [Endpoint(*pod) for pod in run.plan["pods"]],
@@ -325,17 +344,28 @@ def show(out: Any, run: Run, document: Document) -> None:
     """The terminal's version: the comparison has a table of its own."""
     if document.matrices:
         terminal.show_matrices(out, document.matrices)
-    terminal.show_comparison(out, summarise(run.log.samples, run.plan["modes"]), ENCAPSULATION)
+    terminal.show_comparison(out, summarise(run.log.samples, run.plan["modes"]), in_words(run))
     out.print()
     for table in document.tables[1:]:
         terminal.show_table(out, table)
     terminal.show_sentences(out, [*document.findings, *document.caveats])
 
 
+def encapsulations(run: Run) -> list[str]:
+    """The names of those compared."""
+    return list(run.plan.get("encapsulations", [DEFAULT.name]))
+
+
+def in_words(run: Run) -> Encapsulation:
+    """What a table calls the encapsulation: its name, or a tunnel if there are several."""
+    names = encapsulations(run)
+    return named(names[0]) if len(names) == 1 else replace(NONE, name="a tunnel")
+
+
 def note(run: Run) -> str:
     """Below each picture: what was measured where."""
     cluster, machine = run.environment["cluster"], run.environment["machine"]
-    return (f"{ENCAPSULATION.device}: {terminal.TUNNELS[cluster['tunnel']]}  \u00b7  Linux"
+    return (f"{DEFAULT.device}: {terminal.TUNNELS[cluster['tunnel']]}  \u00b7  Linux"
             f" {machine['kernel']}, {machine['cpus']} CPUs  \u00b7  {Path(run.source).name}"
             f"  \u00b7  {str(run.environment['date'])[:10]}")
 

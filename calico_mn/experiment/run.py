@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
+from calico_mn.calico.encapsulation import Encapsulation, PoolMode
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError
 from calico_mn.experiment import record
@@ -54,7 +55,7 @@ class Run:
     notes: dict[str, Any] = field(default_factory=dict)
     steal_share: float | None = None
     picture: str | None = None
-    _nets: dict[tuple[str, int, float, int], CalicoNet] = field(default_factory=dict)
+    _nets: dict[tuple[object, ...], CalicoNet] = field(default_factory=dict)
     _running: list[CalicoNet] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _bar: terminal.ProgressBar | None = None
@@ -75,18 +76,24 @@ class Run:
     # --- clusters
 
     def net(self, *, tunnel: str | None = None, pod_mtu: int = 0, rate: float = 0,
-            rp_filter: int = 2) -> CalicoNet:
+            rp_filter: int = 2, encapsulation: Encapsulation | None = None) -> CalicoNet:
         """The running cluster with these boot-time factors; booted at first use.
 
         ``pod_mtu`` in bytes and ``rate`` of every link in Mbit/s: 0 leaves them to the topology.
-        Clusters with different factors run side by side until the run ends.
+        ``encapsulation`` is that of all pools, None as the topology has it. Clusters with
+        different factors run side by side until the run ends.
         """
-        key = (tunnel or self.options.tunnel, pod_mtu, rate, rp_filter)
+        key = (tunnel or self.options.tunnel, pod_mtu, rate, rp_filter, encapsulation)
         if key not in self._nets:
             topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate)
+            if encapsulation is not None:
+                topology = replace(topology, pools=tuple(
+                    encapsulation.of_pool(pool, PoolMode.of(pool).mode)
+                    for pool in topology.pools))
             net = self.start(topology, tunnel=tunnel, rp_filter=rp_filter)
             # "auto" and the back end that it became mean the same cluster.
-            self._nets[key] = self._nets[net.tunnel, pod_mtu, rate, rp_filter] = net
+            self._nets[key] = self._nets[
+                net.tunnel, pod_mtu, rate, rp_filter, encapsulation] = net
         return self._nets[key]
 
     def start(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2

@@ -35,6 +35,9 @@ SWITCHES = {
     "gso": "generic-segmentation-offload",
     "gro": "generic-receive-offload",
 }
+#: the feature that Felix v3.25 switches off on vxlan.calico (ChecksumOffloadBroken in
+#: felix/environment/feature_detect_linux.go), and later versions on old kernels only
+CHECKSUM = "tx-checksum-ip-generic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,17 @@ def pair_offloads(net: CalicoNet, pair: Pair, *, off: bool, nodes: bool = True
                           for name in ((end.name, end.node) if nodes else (end.name,)))
     with offloads(net, names, False) if off else nullcontext(()) as switched:
         yield switched
+
+
+@contextmanager
+def checksum_offload(net: CalicoNet, pair: Pair, device: str, *, off: bool) -> Iterator[None]:
+    """That of a tunnel device on a pair's nodes: switched off, or left as it is."""
+    with ExitStack() as stack:
+        for host in [net[name] for name in {pair.source.node, pair.destination.node}]:
+            if off and device in _devices(net, host):
+                stack.callback(_restore, host, device, features(host, device))
+                _ethtool(host, ["-K", device, CHECKSUM, "off"])
+        yield
 
 
 def parse(output: str) -> dict[str, Feature]:

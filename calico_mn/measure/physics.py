@@ -6,13 +6,15 @@ full packets only, so of the link's rate the application gets the payload's shar
     pod MTU 1500, directly       1448 of 1514 bytes    95.64 % of the rate
     pod MTU 1480, directly       1428 of 1494 bytes    95.58 %
     pod MTU 1480, inside IPIP    1428 of 1514 bytes    94.32 %
+    pod MTU 1450, inside VXLAN   1398 of 1514 bytes    92.34 %
 
 Sources. A packet that the sending host has not cut yet (GSO) counts as its segments would:
 ``qdisc_pkt_len_init`` in Linux' net/core/dev.c adds the headers of every segment but the first,
 and tbf takes its tokens for that length (net/sched/sch_tbf.c). Ethernet's frame check sequence,
 preamble and gap are not counted: a veth has none. IPv4 header 20 bytes (RFC 791), TCP header 20
 (RFC 9293), timestamps 10 and two for alignment in every segment (RFC 7323; on in every new
-network namespace, ``tcp_sk_init`` in net/ipv4/tcp_ipv4.c), IPIP one more IPv4 header (RFC 2003).
+network namespace, ``tcp_sk_init`` in net/ipv4/tcp_ipv4.c), IPIP one more IPv4 header (RFC 2003),
+VXLAN that and the headers of UDP, VXLAN and the inner frame (RFC 7348).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
 from calico_mn.measure.paths import SAME_NODE, Pair
 
 if TYPE_CHECKING:
@@ -59,17 +62,17 @@ class PathLimit:
     rate: float
     pod_mtu: int
     link_mtu: int
+    encapsulation: Encapsulation = DEFAULT
 
-    def goodput(self, overhead: int) -> float:
-        """The most that one or more TCP streams carry over the path, in Mbit/s.
-
-        ``overhead`` is the size of the outer headers (:class:`.Encapsulation`), 0 for none.
-        """
+    def goodput(self, encapsulated: bool) -> float:
+        """The most that one or more TCP streams carry over the path, in Mbit/s."""
+        overhead = self.encapsulation.overhead if encapsulated else 0
         mtu = path_mtu(self.pod_mtu, self.link_mtu, overhead)
         return goodput_limit(self.rate, mtu, overhead)
 
 
-def path_limits(net: CalicoNet, pairs: Mapping[str, Pair]) -> dict[str, PathLimit]:
+def path_limits(net: CalicoNet, pairs: Mapping[str, Pair],
+                encapsulation: Encapsulation = DEFAULT) -> dict[str, PathLimit]:
     """Path class -> its limit, for the pairs between which the topology limits a link."""
     cluster, limits = net.cluster, {}
     for path, pair in pairs.items():
@@ -80,5 +83,5 @@ def path_limits(net: CalicoNet, pairs: Mapping[str, Pair]) -> dict[str, PathLimi
         if rates and path != SAME_NODE:
             limits[path] = PathLimit(
                 min(rates), min(cluster.endpoints[end.name].mtu for end in ends),
-                min(subnet.mtu for subnet in crossed))
+                min(subnet.mtu for subnet in crossed), encapsulation)
     return limits

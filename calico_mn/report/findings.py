@@ -73,7 +73,13 @@ def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:
     environment = run["environment"]
     network, machine = environment["network"], environment["machine"]
     pod, uplink = network["mtu"].get("pod eth0"), network["mtu"].get("node eth0")
-    if pod and uplink and pod < uplink:
+    by_encapsulation = run["plan"].get("pod_mtus", {})
+    if by_encapsulation:
+        mtus = join([f"{mtu} with {name}" for name, mtu in by_encapsulation.items()])
+        sentences.append(
+            f"The pods' MTU is {mtus} in every mode: it was set when they were created, as in a"
+            " real cluster. Each is compared with Never at its own MTU.")
+    elif pod and uplink and pod < uplink:
         sentences.append(
             f"The pods' MTU is {pod} in every mode: it was set when they were created, as in a"
             f" real cluster. So Never sends packets of {pod} bytes where {uplink} would fit.")

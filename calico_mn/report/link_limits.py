@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.calico.encapsulation import DEFAULT, named
 from calico_mn.measure.paths import SAME_NODE
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
@@ -51,13 +51,12 @@ class Check:
         return abs(self.deviation) <= TOLERANCE
 
 
-def checks(summary: Summary, limits: Mapping[str, PathLimit], encapsulation: Encapsulation
-           ) -> tuple[Check, ...]:
+def checks(summary: Summary, limits: Mapping[str, PathLimit]) -> tuple[Check, ...]:
     """A check for each mode that has a throughput where links are limited, in the rows' order.
 
     ``limits`` are by place: a path class, or a path class and a variant.
     """
-    return tuple(check for row in summary.rows if (check := _check(row, limits, encapsulation)))
+    return tuple(check for row in summary.rows if (check := _check(row, limits)))
 
 
 def by_place(limits: Sequence[Mapping[str, Any]], summary: Summary, samples: Sequence[Sample]
@@ -66,45 +65,46 @@ def by_place(limits: Sequence[Mapping[str, Any]], summary: Summary, samples: Seq
 
     ``limits`` are as a run's plan has them: path and boot-time factors, rate and MTUs.
     """
-    return {place: PathLimit(limit["rate_mbit"], limit["pod_mtu_bytes"], limit["link_mtu_bytes"])
+    return {place: PathLimit(limit["rate_mbit"], limit["pod_mtu_bytes"], limit["link_mtu_bytes"],
+                             named(limit.get("encapsulation", DEFAULT.name)))
             for place, setting in variants(summary, samples).items() for limit in limits
             if all(setting.get(factor) == limit[factor]
-                   for factor in ("path", "tunnel", "pod_mtu", "rate"))}
+                   for factor in ("path", "tunnel", "pod_mtu", "rate", "encapsulation")
+                   if factor in limit)}
 
 
-def as_json(summary: Summary, limits: Mapping[str, PathLimit], encapsulation: Encapsulation
-            ) -> dict[str, Any]:
+def as_json(summary: Summary, limits: Mapping[str, PathLimit]) -> dict[str, Any]:
     """What summary.json says about it."""
     return {
         "tolerance": TOLERANCE,
-        "limits": {place: asdict(limit) for place, limit in limits.items()},
+        "limits": {place: {"rate": limit.rate, "pod_mtu": limit.pod_mtu,
+                           "link_mtu": limit.link_mtu} for place, limit in limits.items()},
         "checks": [{**asdict(check), "computed": round(check.computed, 3),
                     "deviation": round(check.deviation, 5), "agrees": check.agrees}
-                   for check in checks(summary, limits, encapsulation)],
+                   for check in checks(summary, limits)],
     }
 
 
-def explain(summary: Summary, limits: Mapping[str, PathLimit], encapsulation: Encapsulation,
-            steal: float | None = None) -> tuple[str, ...]:
+def explain(summary: Summary, limits: Mapping[str, PathLimit], steal: float | None = None
+            ) -> tuple[str, ...]:
     """A paragraph for each limited place that was measured.
 
     ``steal`` is the share of CPU time that the machine lost to others while measuring.
     """
     by_place: dict[str, list[Check]] = {}
-    for check in checks(summary, limits, encapsulation):
+    for check in checks(summary, limits):
         by_place.setdefault(check.place, []).append(check)
     return tuple(" ".join([
         _compared(place, limits[place], group),
-        *_verdict(summary, limits[place], group, encapsulation, steal or 0)])
+        *_verdict(summary, limits[place], group, steal or 0)])
         for place, group in by_place.items())
 
 
-def _check(row: Row, limits: Mapping[str, PathLimit], encapsulation: Encapsulation
-           ) -> Check | None:
+def _check(row: Row, limits: Mapping[str, PathLimit]) -> Check | None:
     if row.place not in limits or row.throughput is None or row.encapsulated is None:
         return None
     return Check(row.place, row.mode, row.encapsulated, row.throughput.median,
-                 limits[row.place].goodput(encapsulation.overhead if row.encapsulated else 0))
+                 limits[row.place].goodput(row.encapsulated))
 
 
 def _compared(place: str, limit: PathLimit, group: Sequence[Check]) -> str:
@@ -114,19 +114,18 @@ def _compared(place: str, limit: PathLimit, group: Sequence[Check]) -> str:
             f" {each}.")
 
 
-def _verdict(summary: Summary, limit: PathLimit, group: Sequence[Check],
-             encapsulation: Encapsulation, steal: float) -> Iterator[str]:
+def _verdict(summary: Summary, limit: PathLimit, group: Sequence[Check], steal: float
+             ) -> Iterator[str]:
     if all(check.agrees for check in group):
         yield f"They agree within {100 * TOLERANCE:g} %."
         return
     for check in group:
         if not check.agrees:
-            reason = _reason(summary, limit, check, encapsulation, steal)
+            reason = _reason(summary, limit, check, steal)
             yield f"{check.mode} does not agree: {reason}."
 
 
-def _reason(summary: Summary, limit: PathLimit, check: Check, encapsulation: Encapsulation,
-            steal: float) -> str:
+def _reason(summary: Summary, limit: PathLimit, check: Check, steal: float) -> str:
     row = next(row for row in summary.on(check.place) if row.mode == check.mode)
     assert row.throughput is not None
     # Noise first: a noisy median may lie near any computed value.
@@ -136,10 +135,10 @@ def _reason(summary: Summary, limit: PathLimit, check: Check, encapsulation: Enc
     if row.throughput.minimum <= check.computed <= row.throughput.maximum:
         return (f"its samples lie on both sides of the limit, from {row.throughput.minimum:.4g} to"
                 f" {row.throughput.maximum:.4g}, so this is scatter; a longer --duration has less")
-    otherwise = limit.goodput(0 if check.encapsulated else encapsulation.overhead)
+    otherwise = limit.goodput(not check.encapsulated)
     if abs(check.measured / otherwise - 1) <= TOLERANCE:
-        seen, other = (f"inside {encapsulation}", "without it") if check.encapsulated else (
-            "directly", f"inside {encapsulation}")
+        seen, other = (f"inside {limit.encapsulation}", "without it") if check.encapsulated else (
+            "directly", f"inside {limit.encapsulation}")
         return f"the packets were seen to cross {seen}, and this is what they would get {other}"
     if limit.rate < _SLOW:
         return ("over so slow a link TCP's start outlasts the second that is left out, and few"

@@ -25,7 +25,7 @@ SAME_PACKETS = "same packets, no difference expected"
 #: factor -> its levels in words, for those that make a place of their own when they vary
 FACTORS = {
     "tunnel": f"{{}} {DEFAULT.device}", "streams": "streams {}", "direction": "{}",
-    "offloads": "offloads {}",
+    "offloads": "offloads {}", "encapsulation": "{}", "vxlan_checksum": "checksum offload {}",
     "pod_mtu": "pod MTU {}", "rate": "{:g} Mbit/s",
 }
 #: a level that stands for what the topology or the machine has

@@ -38,7 +38,7 @@ def figures(summary: Summary, samples: Sequence[Sample], limits: Mapping[str, Pa
         yield from compared(f"udp-{size}", f"UDP packets of {size} bytes that arrive", "packets",
                             "1/s", (udp.PACKETS, size))
     rows = [Limited(check.place, check.mode, row.samples[tcp.THROUGHPUT, ""], check.computed)
-            for check in link_limits.checks(summary, limits, encapsulation)
+            for check in link_limits.checks(summary, limits)
             for row in summary.on(check.place)
             if row.mode == check.mode]
     if rows:

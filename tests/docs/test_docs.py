@@ -59,6 +59,8 @@ COMMANDS: dict[str, str] = {
         "tested by tests/experiment/test_scale.py",
     "sudo .venv/bin/python experiments/ipip_modes.py --topology topologies/slow-links.yaml":
         "tested by tests/experiment/test_ipip_modes.py",
+    "sudo .venv/bin/python experiments/ipip_modes.py --encapsulations ipip,vxlan --vxlan-checksum"
+    " on,off": "tested by tests/experiment/test_ipip_modes.py",
     "sudo .venv/bin/python experiments/ipip_modes.py --streams 1,4 --offloads on,off":
         "tested by tests/experiment/test_ipip_modes.py",
     "sudo .venv/bin/calico-mn walkthrough": "{python} -m calico_mn walkthrough --chapter 2",

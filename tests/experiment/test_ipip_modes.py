@@ -296,3 +296,20 @@ def test_streams_that_vary_are_places_of_their_own(tmp_path):
     trials = [row for row in results.load(tmp_path / "out").rows if row["metric"] == "throughput"]
     assert sorted(row["streams"] for row in trials) == [1, 2]
     assert "same-subnet, streams 2: default/a to default/b, n = 1" in done.stdout
+
+
+def test_encapsulations_are_compared_in_one_run(tmp_path):
+    done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Always",
+               "--encapsulations", "ipip,vxlan", "--vxlan-checksum", "on,off",
+               "--packet-sizes", 1400, "--output", tmp_path / "out",
+               "--topology", topology(tmp_path, a="node31", b="node32"))
+    assert done.returncode == 0, done.stderr
+    assert "IPIP and VXLAN modes compared: Always" in done.stdout
+    for place in ("IPIP", "VXLAN, checksum offload on", "VXLAN, checksum offload off"):
+        assert f"same-subnet, {place}: default/a to default/b, n = 1" in done.stdout
+    assert "The pods' MTU is 1480 with IPIP and 1450 with VXLAN in every mode" in re.sub(
+        r"\s+", " ", done.stdout)
+    rows = [row for row in results.load(tmp_path / "out").rows if row["metric"] == "mss"]
+    assert {(row["encapsulation"], row.get("vxlan_checksum"), row["value"]) for row in rows} == {
+        ("IPIP", None, 1428), ("VXLAN", "on", 1398), ("VXLAN", "off", 1398)}
+    assert all(row["encapsulated"] for row in rows)

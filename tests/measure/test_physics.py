@@ -6,7 +6,7 @@ import pytest
 from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.errors import UnsupportedError
 from calico_mn.measure import iperf
 from calico_mn.measure.paths import Endpoint, endpoints, representative_pairs
@@ -35,7 +35,8 @@ def test_payload_and_frame(mtu, overhead, payload, frame):
 
 
 @pytest.mark.parametrize(("mtu", "overhead", "limit"), [
-    (1500, 0, 95.641), (1480, IPIP.overhead, 94.320), (1480, 0, 95.582)])
+    (1500, 0, 95.641), (1480, IPIP.overhead, 94.320), (1480, 0, 95.582),
+    (1450, VXLAN.overhead, 92.338), (1450, 0, 95.492)])
 def test_limits_of_100_mbit_s(mtu, overhead, limit):
     assert goodput_limit(100, mtu, overhead) == pytest.approx(limit, abs=5e-4)
     assert goodput_limit(20, mtu, overhead) == pytest.approx(limit / 5, abs=5e-4)
@@ -48,10 +49,14 @@ def test_limits_of_100_mbit_s(mtu, overhead, limit):
     pytest.param(1500, 1500, 0, 1500, id="without a tunnel"),
     pytest.param(1480, 1400, 0, 1400, id="a narrow link"),
     pytest.param(1480, 1400, IPIP.overhead, 1380, id="a tunnel over a narrow link"),
+    pytest.param(1450, 1500, VXLAN.overhead, 1450, id="VXLAN as Calico sets it"),
+    pytest.param(1480, 1500, VXLAN.overhead, 1450, id="too large for VXLAN"),
 ])
 def test_largest_packet_of_a_path(pod, link, overhead, mtu):
     assert path_mtu(pod, link, overhead) == mtu
-    assert PathLimit(100, pod, link).goodput(overhead) == goodput_limit(100, mtu, overhead)
+    encapsulation = VXLAN if overhead == VXLAN.overhead else IPIP
+    limit = PathLimit(100, pod, link, encapsulation)
+    assert limit.goodput(bool(overhead)) == goodput_limit(100, mtu, overhead)
 
 
 def clusters_limits(topology):
@@ -81,20 +86,23 @@ RATE = 40
 # a@node31 --40 Mbit/s-- rack-a --40-- r1 --40-- rack-b --40-- node33@c
 @pytest.mark.alone
 @pytest.mark.root
-def test_a_slow_link_carries_what_header_sizes_allow():
+@pytest.mark.parametrize("encapsulation", [IPIP, VXLAN], ids=str)
+def test_a_slow_link_carries_what_header_sizes_allow(encapsulation):
     tunnel = os.environ.get("CALICO_MN_TUNNEL", "auto")
     try:
-        net = CalicoNet(two_subnets("Always", link=Link(rate=RATE)), tunnel=tunnel)
+        net = CalicoNet(two_subnets("Always", link=Link(rate=RATE), encapsulation=encapsulation),
+                        tunnel=tunnel)
         net.start()
     except UnsupportedError as error:
         pytest.skip(str(error))
     with net:
         pair = representative_pairs(endpoints(net))["cross-subnet"]
-        limit = path_limits(net, {pair.path: pair})[pair.path]
+        limit = path_limits(net, {pair.path: pair}, encapsulation)[pair.path]
         for mode, encapsulated in (("Always", True), ("CrossSubnet", True), ("Never", False)):
-            with conditions(net, mode, pair, pod_routes=mode == "Never") as seen:
+            with conditions(net, mode, pair, pod_routes=mode == "Never",
+                            encapsulation=encapsulation) as seen:
                 assert (seen.reachable, seen.encapsulated) == (True, encapsulated)
-                computed = limit.goodput(IPIP.overhead if encapsulated else 0)
+                computed = limit.goodput(encapsulated)
                 rates = []
                 # Other work on this machine may spoil transfers, and never makes one faster than
                 # the link allows: so the best of some counts.

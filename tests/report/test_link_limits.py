@@ -2,7 +2,6 @@
 
 import pytest
 
-from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.statistics import spread
 from calico_mn.report.link_limits import as_json, checks, explain
@@ -19,7 +18,7 @@ def row(mode, encapsulated, *rates, path="cross-subnet", variant=""):
 
 
 def said(*rows):
-    (paragraph,) = explain(Summary(rows), LIMITS, IPIP)
+    (paragraph,) = explain(Summary(rows), LIMITS)
     return paragraph
 
 
@@ -54,7 +53,7 @@ def test_a_mode_that_does_not_agree_is_named_with_the_reason(rows, reason):
 
 def test_a_very_slow_link_needs_longer_transfers():
     limits = {"cross-subnet": PathLimit(1, 1480, 1500)}
-    (text,) = explain(Summary((row("Never", False, 0.52, 0.53),)), limits, IPIP)
+    (text,) = explain(Summary((row("Never", False, 0.52, 0.53),)), limits)
     assert "try a longer --duration" in text
 
 
@@ -70,12 +69,12 @@ def test_only_who_differs_is_named():
     pytest.param(row("Never", None, 95), id="not seen on the wire"),
 ])
 def test_what_cannot_be_computed_is_not_checked(other):
-    assert checks(Summary((other,)), LIMITS, IPIP) == ()
-    assert explain(Summary((other,)), LIMITS, IPIP) == ()
+    assert checks(Summary((other,)), LIMITS) == ()
+    assert explain(Summary((other,)), LIMITS) == ()
 
 
 def test_record():
-    record = as_json(Summary((row("Always", True, 90.0),)), LIMITS, IPIP)
+    record = as_json(Summary((row("Always", True, 90.0),)), LIMITS)
     assert record == {
         "tolerance": 0.005,
         "limits": {"cross-subnet": {"rate": 100, "pod_mtu": 1480, "link_mtu": 1500}},
@@ -89,7 +88,7 @@ def test_each_variant_is_checked_against_its_own_limit():
     limits = {"cross-subnet, 50 Mbit/s": PathLimit(50, 1480, 1500),
               "cross-subnet, 100 Mbit/s": PathLimit(100, 1480, 1500)}
     rows = [row("Never", False, rate * 0.9558, variant=f"{rate} Mbit/s") for rate in (50, 100)]
-    found = explain(Summary(tuple(rows)), limits, IPIP)
+    found = explain(Summary(tuple(rows)), limits)
     assert [text.partition(",")[0] for text in found] == [
         "Links of 50 Mbit/s (cross-subnet", "Links of 100 Mbit/s (cross-subnet"]
     assert all("They agree" in text for text in found)
@@ -103,12 +102,12 @@ def test_a_slow_machine_is_one_that_is_slow_in_the_same_variant(variant, reason)
     limits = {"cross-subnet, streams 2": PathLimit(100, 1480, 1500)}
     (text,) = explain(Summary((
         row("Never", False, 80, variant="streams 2"),
-        row("Never", False, 100, path="same-node", variant=variant))), limits, IPIP)
+        row("Never", False, 100, path="same-node", variant=variant))), limits)
     assert reason in text
 
 
 def test_stolen_cpu_time_is_a_reason_for_too_little_only():
-    (text,) = explain(Summary((row("Never", False, 80),)), LIMITS, IPIP, steal=0.3)
+    (text,) = explain(Summary((row("Never", False, 80),)), LIMITS, steal=0.3)
     assert "other machines took 30 % of the CPU time" in text
-    (text,) = explain(Summary((row("Never", False, 99),)), LIMITS, IPIP, steal=0.3)
+    (text,) = explain(Summary((row("Never", False, 99),)), LIMITS, steal=0.3)
     assert "such a link cannot carry so much" in text
