@@ -100,6 +100,21 @@ def test_a_cluster_without_ipip_runs_and_every_terminal_inside_finds_it(opened, 
 
 
 @without_ipip
+def test_vxlan_needs_no_ipip_and_can_be_changed_there(inside):
+    up = inside.calico_mn("up", "-d", "--mode", "Always", "--encapsulation", "vxlan", ARTICLE)
+    assert up.returncode == 0, up.stderr
+    assert "VXLAN Always" in up.stdout
+    assert "2 of 2 pairs" in inside.ok("pingall")
+    assert "inside VXLAN, both ways" in inside.ok("trace", A, B)
+    inside.ok("mode", "Never")
+    assert "vxlan.calico" not in inside.ok("exec", "node31", "--", "ls", "/sys/class/net")
+    inside.ok("mode", "CrossSubnet")
+    assert "all is as it should be" in inside.ok("verify")
+    refused = inside.calico_mn("mode", "Always", "--encapsulation", "ipip")
+    assert refused.returncode == 1 and "tunl0" in the_only_line(refused)
+
+
+@without_ipip
 def test_ipip_that_cannot_be_had_there_is_refused_in_one_line_that_says_what_to_do(inside):
     refused = inside.calico_mn("up", "-d", ARTICLE)
     assert refused.returncode == 1

@@ -13,6 +13,7 @@ The cases of felix/fv/vxlan_test.go and routing_test.go that need no Kubernetes.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from support.connectivity import expect_connectivity, full_mesh
@@ -20,11 +21,14 @@ from support.packets import ICMP, captured, ping
 from support.routes import addresses, route_to, routes
 from support.topologies import TWO_SUBNETS, one_subnet, two_subnets
 
+from calico_mn import load_topology
 from calico_mn.calico.encapsulation import VXLAN
 from calico_mn.kernel import packets
 from calico_mn.packetmatch import PROTOCOL_UDP
 
 pytestmark = [pytest.mark.root]
+
+ROOT = Path(__file__).parents[2]
 
 ALL = ("a", "b", "c", "node31", "node32", "node33")
 NODE32_MAC, NODE33_MAC = "66:d3:29:11:7b:69", "66:b8:17:ba:9e:10"
@@ -178,3 +182,34 @@ def test_what_is_damaged_is_seen_and_repaired(boot, damage):
     assert net.repair().remaining == ()
     assert net.verify() == ()
     expect_connectivity(net, full_mesh("a", "b", "node31", "node32"))
+
+
+#    pod d runs on node32 with an address of node31's block (routing_test.go, borrowed addresses)
+def test_a_borrowed_pod_address_is_reached_from_everywhere(boot):
+    net = boot(two_subnets("Always", "a@node31", "b@node32", "c@node33", "d@node32=10.22.31.40",
+                           encapsulation=VXLAN))
+    assert route_to(net, "node31", "10.22.31.40") == (
+        "10.22.31.40 via 10.22.32.0 dev vxlan.calico onlink")
+    expect_connectivity(net, full_mesh(*ALL, "d"))
+
+
+#    one block for all: node32's and node33's VTEPs and pods borrow from node31's
+#    (routing_test.go, borrowed tunnel addresses)
+@pytest.mark.parametrize("mode", ["Always", "CrossSubnet"])
+def test_a_borrowed_tunnel_address_is_reached(boot, mode):
+    net = boot(two_subnets(mode, encapsulation=VXLAN, pool="10.22.31.0/26",
+                           blocks={"node31": "10.22.31.0/26"}))
+    vtep = net.cluster.tunnel_address("node33", VXLAN)
+    assert str(vtep).startswith("10.22.31."), "borrowed"
+    assert route_to(net, "node31", str(vtep)).startswith(f"{vtep} via ")
+    expect_connectivity(net, full_mesh(*ALL))
+    assert net.verify() == ()
+
+
+#    a VXLAN and an IPIP pool: each pod's packets go as its pool says
+def test_an_ipip_and_a_vxlan_pool_work_side_by_side(boot):
+    net = boot(load_topology(ROOT / "topologies" / "two-pools.yaml"))
+    expect_connectivity(net, full_mesh(*(pod.name for pod in net.pods)))
+    devices = {line.split(" dev ")[1].split()[0] for line in routes(net, "node31")
+               if " dev " in line and "onlink" in line}
+    assert {"tunl0", "vxlan.calico"} <= devices and net.verify() == ()
