@@ -51,7 +51,7 @@ except ImportError as error:
 HERE = Path(__file__).resolve().parent
 MARK = "CALICO_MN_BENCHMARK"
 SUBJECTS = ("ours", "bound", "plain")
-#: Who goes first gains or loses by what the kernel kept of the run before: so they take turns.
+#: What the kernel still holds of the previous run favours or hurts the next: so they take turns.
 ORDERS = (SUBJECTS, ("bound", "ours", "plain"))
 FLATNESS = 0.30
 _GRACE_S = 60.0
@@ -253,15 +253,15 @@ def evaluate(samples: Sequence[Sample]) -> dict[str, object]:
         of_size = [sample for sample in samples if sample.size == size]
         entry: dict[str, object] = {"pods": of_size[0].pods}
         for subject in SUBJECTS:
-            own = [sample for sample in of_size if sample.subject == subject]
-            if own:
+            runs = [sample for sample in of_size if sample.subject == subject]
+            if runs:
                 entry[subject] = {
-                    "boot_ms_per_pod": figures.summary([s.boot_ms / s.pods for s in own]),
-                    "boot_cpu_ms_per_pod": figures.summary(cpu_per_pod(own)),
-                    "stop_ms_per_pod": figures.summary([s.stop_ms / s.pods for s in own]),
-                    "pods_per_s": figures.summary([s.pods / s.boot_ms * 1e3 for s in own]),
-                    "machine_kb_per_pod": figures.summary([s.machine_kb / s.pods for s in own]),
-                    "process_kb_per_pod": figures.summary([s.process_kb / s.pods for s in own]),
+                    "boot_ms_per_pod": figures.summary([s.boot_ms / s.pods for s in runs]),
+                    "boot_cpu_ms_per_pod": figures.summary(cpu_per_pod(runs)),
+                    "stop_ms_per_pod": figures.summary([s.stop_ms / s.pods for s in runs]),
+                    "pods_per_s": figures.summary([s.pods / s.boot_ms * 1e3 for s in runs]),
+                    "machine_kb_per_pod": figures.summary([s.machine_kb / s.pods for s in runs]),
+                    "process_kb_per_pod": figures.summary([s.process_kb / s.pods for s in runs]),
                 }
         entry["plain_over_ours_with_stop"] = figures.summary(ratios(of_size, "plain", "ours"))
         entry["ours_over_bound_boot"] = figures.summary(
@@ -279,13 +279,13 @@ def evaluate(samples: Sequence[Sample]) -> dict[str, object]:
 
 def ratios(samples: Sequence[Sample], over: str, under: str, *, stop: bool = True) -> list[float]:
     """``over`` / ``under``, one for each repeat that has both."""
-    found = []
+    quotients = []
     for repeat in dict.fromkeys(sample.repeat for sample in samples):
         pair = {s.subject: s.total_ms if stop else s.boot_ms
                 for s in samples if s.repeat == repeat}
         if over in pair and under in pair:
-            found.append(pair[over] / pair[under])
-    return found
+            quotients.append(pair[over] / pair[under])
+    return quotients
 
 
 def cpu_per_pod(samples: Sequence[Sample]) -> list[float]:
@@ -308,16 +308,16 @@ def show(out: Console, sizes: Sequence[Size], samples: Sequence[Sample],
     times, memory, relations = [], [], []
     for size in map(str, sizes):
         for subject in SUBJECTS:
-            own = [s for s in samples if s.size == size and s.subject == subject]
-            if not own:
+            runs = [s for s in samples if s.size == size and s.subject == subject]
+            if not runs:
                 continue
-            times.append((f"{size} {subject}", figures.spread([s.boot_ms / s.pods for s in own]),
-                          figures.spread(cpu_per_pod(own)),
-                          figures.spread([s.stop_ms / s.pods for s in own]),
-                          figures.spread([s.pods / s.boot_ms * 1e3 for s in own], 0)))
+            times.append((f"{size} {subject}", figures.spread([s.boot_ms / s.pods for s in runs]),
+                          figures.spread(cpu_per_pod(runs)),
+                          figures.spread([s.stop_ms / s.pods for s in runs]),
+                          figures.spread([s.pods / s.boot_ms * 1e3 for s in runs], 0)))
             memory.append((f"{size} {subject}",
-                           figures.spread([s.machine_kb / s.pods for s in own], 0),
-                           figures.spread([s.process_kb / s.pods for s in own], 1)))
+                           figures.spread([s.machine_kb / s.pods for s in runs], 0),
+                           figures.spread([s.process_kb / s.pods for s in runs], 1)))
         of_size = [s for s in samples if s.size == size]
         cpu = cpu_ratio(of_size)
         relations.append((size, figures.spread(ratios(of_size, "plain", "ours"), 1),

@@ -72,7 +72,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 class Parser(command_line.Parser):
-    """Options, ``--json`` among them; mistakes are told before anything is measured."""
+    """Options, ``--json`` among them; mistakes are reported before anything is measured."""
 
     def __init__(self, doc: str | None, epilog: str | None = None) -> None:
         super().__init__(description=(doc or "").partition("\n")[0], epilog=epilog)

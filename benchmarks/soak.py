@@ -57,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = 0
     try:
         for part in options.parts:
-            found, told = _run(part, options, out)
-            report[part] = found
-            wrong += told
+            report[part], problems = _run(part, options, out)
+            wrong += problems
     except KeyboardInterrupt:
         out.print("interrupted")
         status = 130
@@ -100,7 +99,7 @@ def _in_namespaces() -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            continue  # the terminal has told it too
+            continue  # the terminal has signalled it, too
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -112,7 +112,7 @@ def _kill_a_cleaner(delay: float) -> None:
 
 def _left() -> list[tuple[str, str]]:
     """All that is there besides us: programs, namespaces, directories, pinned programs."""
-    found = []
+    remains = []
     namespaces = {os.stat("/proc/self/ns/net").st_ino}
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
@@ -125,23 +125,23 @@ def _left() -> list[tuple[str, str]]:
                 continue
             # One that is being ended by the kernel has given up its namespaces: not there.
             network = os.stat(f"/proc/{entry}/ns/net").st_ino
-            found.append(("program", Path(f"/proc/{entry}/comm").read_text().strip()))
+            remains.append(("program", Path(f"/proc/{entry}/comm").read_text().strip()))
             if network not in namespaces:
                 namespaces.add(network)
-                found.append(("namespace", str(network)))
+                remains.append(("namespace", str(network)))
     if runtime_dir.MACHINE.exists():
-        found += [("directory", name) for name in os.listdir(runtime_dir.MACHINE)]
+        remains += [("directory", name) for name in os.listdir(runtime_dir.MACHINE)]
     if os.path.isdir("/sys/fs/bpf"):
-        found += [("pinned program", name) for name in os.listdir("/sys/fs/bpf")
+        remains += [("pinned program", name) for name in os.listdir("/sys/fs/bpf")
                   if "calico" in name]
-    return found
+    return remains
 
 
 def _machine() -> tuple[str, ...]:
     """Links, addresses, routes, rules of the machine's own network, and our mounts."""
-    said = [subprocess.run(["ip", *words.split()], capture_output=True, text=True, timeout=10,
+    said = [subprocess.run(["ip", *command.split()], capture_output=True, text=True, timeout=10,
                            check=True).stdout
-            for words in ("-o link", "-4 -o address", "-4 route show table all", "rule")]
+            for command in ("-o link", "-4 -o address", "-4 route show table all", "rule")]
     return (*said, Path("/proc/self/mounts").read_text())
 
 
@@ -168,11 +168,11 @@ def neighbours(count: int, seed: int, out: Console) -> tuple[object, list[str]]:
                 live.append((number, size, net, EncapsulationMode.ALWAYS))
             elif deed == "change":
                 changes -= 1
-                place = chance.randrange(len(live))
-                number, size, net, _ = live[place]
+                index = chance.randrange(len(live))
+                number, size, net, _ = live[index]
                 mode = chance.choice(_MODES)
                 net.set_ipip_mode(mode)
-                live[place] = (number, size, net, mode)
+                live[index] = (number, size, net, mode)
             else:
                 live.pop(chance.randrange(len(live)))[2].stop()
             for number, _, net, mode in live:

@@ -1,4 +1,4 @@
-"""The life of one small cluster, said aloud: ``soak_worker.py SIZE [trial]``; soak.py kills it.
+"""One small cluster that prints each phase: ``soak_worker.py SIZE [trial]``; soak.py kills it.
 
 Prints a line before each part, ``boot``, ``run``, ``trial`` (only if asked for: iperf3 and ping at
 work, where iperf3 is installed), ``change``, ``stop``, and ``end`` at last. While it runs, programs

@@ -310,7 +310,7 @@ def healed(outcomes: Outcomes, mode: str) -> str:
 
 
 def unnoticed(outcomes: Outcomes) -> Iterator[str]:
-    """The treacherous part: what stays fine while pods are dead."""
+    """What keeps working while pods cannot reach each other."""
     bad = [(mode, phase) for mode, phase in outcomes.dropping
            if len(set(outcomes.reached(PODS, mode, phase))) == 2]
     if not bad:

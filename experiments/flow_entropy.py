@@ -98,7 +98,7 @@ POLICIES: dict[str, tuple[MultipathHash, str]] = {
 
 #: seconds of a trial, and of each of its flows
 _TRIAL_S, _FLOW_S = 0.12, 0.0004
-#: of a hundred spreads that chance makes, so many lie within the range that is told
+#: the percentage of random spreads that lie within the printed range
 _TOLD = 0.95
 
 
@@ -192,10 +192,10 @@ class Cell:
     @property
     def word(self) -> str:
         """The verdict that all protocols share, or each one's."""
-        words = self.words
-        if len(set(words.values())) == 1:
-            return next(iter(words.values()))
-        return ", ".join(f"{protocol.upper()} {word}" for protocol, word in words.items())
+        verdicts = self.words
+        if len(set(verdicts.values())) == 1:
+            return next(iter(verdicts.values()))
+        return ", ".join(f"{protocol.upper()} {word}" for protocol, word in verdicts.items())
 
     @property
     def wanted(self) -> str:
@@ -349,7 +349,7 @@ def caveats(run: Run, cells: Sequence[Cell]) -> Iterator[str]:
     if lost:
         yield f"{lost} of {sent} flows did not arrive in time; their packets are counted."
     yield ("Which cable gets all of it depends on addresses and on a secret of the kernel that"
-           " changes from boot to boot; so the fuller cable's share is told.")
+           " changes from boot to boot; so the fuller cable's share is printed.")
     yield (f"Counted is one direction, at {run.plan['router']}, for one pair of pods. With policy 2"
            " other pairs of pods may take the other cable.")
 

@@ -111,7 +111,7 @@ LEGEND = (f"{WORKS}: as it was sent. {LEARNS}: after ICMP taught the source pod 
 def measure(run: Run) -> None:
     """The method; readings go to the run's log as they are taken.
 
-    The first cluster is as the topology says: the environment tells of it.
+    The first cluster is as the topology says: the environment describes it.
     """
     net = run.net()
     pairs = paths.representative_pairs(paths.endpoints(net))
@@ -316,7 +316,7 @@ def about_pods(probed: Sequence[Case]) -> Iterator[str]:
                    + (f" TCP learned the path MTU, {join([str(mtu) for mtu in learned])}"
                       " (ip route get in the pod shows it, and when it expires)."
                       if learned else "")
-                   + (f" The filter lost {lost} messages that would have told." if lost else ""))
+                   + (f" The filter lost {lost} messages that name the MTU." if lost else ""))
 
 
 def about_tunnels(probed: Sequence[Case]) -> Iterator[str]:

@@ -84,7 +84,7 @@ ENCAPSULATION = IPIP
 _LIMIT = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 #: seconds that a machine has to come to rest
 _REST_S, _REST_QUICK_S = 10.0, 2.0
-#: about what was measured, for the time that is told and for refusing what cannot fit: ms and kB
+#: rough costs in ms and kB, to estimate the time and to refuse what cannot fit
 _POD_MS, _NODE_MS, _TRIAL_MS, _POD_KB = 2.2, 12.0, 900.0, 350
 
 
@@ -93,7 +93,7 @@ _POD_MS, _NODE_MS, _TRIAL_MS, _POD_KB = 2.2, 12.0, 900.0, 350
 def measure(run: Run) -> None:
     """The method; readings go to the run's log as they are taken.
 
-    The topology's own cluster boots first, and stays: the environment tells of it.
+    The topology's own cluster boots first, and stays: the environment describes it.
     """
     run.topology = replace(run.topology, pools=tuple(
         ENCAPSULATION.of_pool(pool, EncapsulationMode.ALWAYS) for pool in run.topology.pools))
@@ -148,7 +148,7 @@ class Rest:
         gc.collect()
         rested = memory.settle(self._namespaces, timeout=self._timeout)
         if rested:
-            # What others have made meanwhile is not ours to wait for a second time.
+            # Do not wait a second time for namespaces that others have made meanwhile.
             self._namespaces = memory.namespace_count()
         return rested
 
@@ -205,11 +205,11 @@ def computed(topology: Topology, nodes: int, pods: int) -> Computed:
     blocks = math.ceil((pods + 1) / 2 ** (32 - topology.pools[0].block_size))
     routed = {interface.subnet for router in topology.underlay.routers
               for interface in router.interfaces}
-    own = 0
+    local = 0
     for address in free_addresses(topology, nodes):
         subnet = topology.subnet_of(address.ip)
-        own += 1 + (subnet is not None and subnet.name in routed) + blocks + pods
-    return Computed(nodes * (nodes - 1) * blocks, own)
+        local += 1 + (subnet is not None and subnet.name in routed) + blocks + pods
+    return Computed(nodes * (nodes - 1) * blocks, local)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """What a route engine offers to the cluster, whether computed here or run as processes.
 
-An engine is told what each node originates, and answers what each node has learned. What a node
+An engine takes what each node originates, and returns what each node has learned. What a node
 makes of a learned prefix (tunnel or not) is :mod:`calico_mn.calico.encapsulation`'s business::
 
     announce({node: prefixes}) --> engine --> names of the nodes whose tables changed
@@ -19,7 +19,7 @@ Table = Mapping[IPv4Network, IPv4Address]
 
 
 class RouteEngine(Protocol):
-    """Hands prefixes on between nodes, which are known by their names.
+    """Exchanges prefixes between nodes, which are identified by name.
 
     Every method raises ClusterError for a node that it does not know.
     """
@@ -32,10 +32,10 @@ class RouteEngine(Protocol):
         """Start a speaker that peers with all the others."""
 
     def remove_node(self, node: str) -> frozenset[str]:
-        """End a node's speaker with notice; the nodes that lost prefixes by it."""
+        """End a node's speaker gracefully. Returns the nodes that lost prefixes by it."""
 
     def announce(self, prefixes: Mapping[str, Iterable[IPv4Network]]) -> frozenset[str]:
-        """Make these what the nodes announce; the nodes whose learned prefixes changed."""
+        """Set what the nodes announce. Returns the nodes whose learned prefixes changed."""
 
     def table(self, node: str) -> Table:
         """What all announce, as ``node`` sees it; its own prefixes may be in it.
@@ -48,13 +48,13 @@ class RouteEngine(Protocol):
         """The node's best next hop for each prefix that others announce and it does not."""
 
     def is_alive(self, node: str) -> bool:
-        """Whether the node's speaker runs; a dead one leaves the kernel's routes as they are."""
+        """Whether the node's speaker runs; a dead one leaves the kernel's routes in place."""
 
     def kill(self, node: str) -> None:
         """Let a speaker die without notice: its routes stay, at its peers too."""
 
     def restart(self, node: str) -> frozenset[str]:
-        """Bring a dead speaker back; the nodes whose learned prefixes changed by it."""
+        """Restart a dead speaker. Returns the nodes whose learned prefixes changed by it."""
 
     def originated(self, node: str) -> tuple[IPv4Network, ...]:
         """What the node announces, or would announce if its speaker were alive."""

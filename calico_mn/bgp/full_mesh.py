@@ -27,7 +27,7 @@ _Prefixes = tuple[IPv4Network, ...]
 
 @dataclass(slots=True)
 class _Speaker:
-    """``announced`` is what its peers heard last; ``frozen`` by peer what a dead one has heard."""
+    """``announced``: what its peers last heard; ``frozen``: what a dead one had heard, by peer."""
 
     address: IPv4Address
     originated: _Prefixes = ()
@@ -57,7 +57,7 @@ class FullMesh:
         self._speakers[node] = _Speaker(address, unheard=self._dead())
 
     def remove_node(self, node: str) -> frozenset[str]:
-        """Take a speaker's sessions down with notice; the nodes that lost prefixes.
+        """Close a speaker's sessions gracefully. Returns the nodes that lost prefixes.
 
         Live peers that kept the routes of a dead speaker drop them too: it is expected no more.
         """
@@ -72,7 +72,7 @@ class FullMesh:
         return changed - {node}
 
     def announce(self, prefixes: Mapping[str, Iterable[IPv4Network]]) -> frozenset[str]:
-        """What these nodes announce from now on; the nodes whose learned prefixes changed."""
+        """Set what these nodes announce. Returns the nodes whose learned prefixes changed."""
         updates: dict[str, _Prefixes] = {}
         touched: dict[IPv4Network, None] = {}
         for node, items in prefixes.items():
@@ -104,8 +104,9 @@ class FullMesh:
 
     def learned(self, node: str) -> Table:
         """Prefix -> next hop, without what the node originates itself."""
-        own = frozenset(self._speaker(node).originated)
-        return {prefix: hop for prefix, hop in self.table(node).items() if prefix not in own}
+        originated = frozenset(self._speaker(node).originated)
+        return {prefix: hop for prefix, hop in self.table(node).items()
+                if prefix not in originated}
 
     def is_alive(self, node: str) -> bool:
         """False after :meth:`kill`."""
@@ -120,7 +121,7 @@ class FullMesh:
         speaker.frozen = heard
 
     def restart(self, node: str) -> frozenset[str]:
-        """Bring a dead speaker back; the nodes whose learned prefixes changed by it.
+        """Restart a dead speaker. Returns the nodes whose learned prefixes changed by it.
 
         It learns everything again, and so nothing of peers that are dead or gone.
         """

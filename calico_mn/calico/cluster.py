@@ -1,7 +1,7 @@
 """The cluster as Calico would hold it: addresses given, modes in force, wanted states.
 
-Bookkeeping in memory, no I/O: it answers what every namespace should hold now. Carrying that
-out is :mod:`calico_mn.emulation`'s business.
+Bookkeeping in memory, no I/O: it computes what every namespace should hold. Applying that is
+:mod:`calico_mn.emulation`'s task.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Cluster:
         self._datastore = self._datastore_before = NO_DATASTORE
         self._datastore_is_current = False
         self.has_tunnels = True
-        #: what routers were told after the start
+        #: what the routers learned after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
         self._router_addresses = {(interface.subnet, interface.address)
                                   for router in topology.underlay.routers
@@ -159,7 +159,7 @@ class Cluster:
         return endpoint
 
     def _take_device(self, place: str, device: str, owner: str) -> None:
-        """Names of devices are digests cut short: two of them can be the same."""
+        """Device names are truncated digests: two of them can collide."""
         other = self._devices.setdefault((place, device), owner)
         if other != owner:
             raise ClusterError(f"{owner} and {other} would both have the device {device} in"
@@ -256,7 +256,7 @@ class Cluster:
         return self._datastore
 
     def datastore_changed(self) -> bool:
-        """Whether Felix may write something else than when this was last asked."""
+        """Whether what Felix writes may have changed since the last call."""
         before, self._datastore_before = self._datastore_before, self.datastore()
         return before is not self._datastore_before
 
@@ -293,7 +293,7 @@ class Cluster:
             devices.append(side.device)
             routes.append(side.route)
             sysctls += side.sysctls
-        # A dead peer may still announce what has moved here: BIRD leaves alien routes alone.
+        # A dead peer may still announce what has moved to this node: BIRD leaves alien routes.
         local = {route.destination for route in routes}
         local.update(map(format_prefix, self.originated(name)))
         routes += [route for route in (*self._bird_routes.of(table, modes, network),

@@ -47,7 +47,7 @@ class NodeNetwork:
     gateway: IPv4Address | None
 
     def gateway_to(self, address: IPv4Address) -> IPv4Address | None:
-        """The router, or ``address`` itself where it is a neighbour; None without a way."""
+        """The router, or ``address`` itself if it is a neighbour; None if there is no route."""
         return address if address in self.connected else self.gateway
 
 
@@ -86,7 +86,7 @@ class Encapsulation:
         return self.name
 
     def mode_of(self, pool: IPPool) -> EncapsulationMode:
-        """When a pool's traffic is encapsulated in this way."""
+        """The pool's mode for this encapsulation."""
         return NEVER
 
     def of_pool(self, pool: IPPool, mode: EncapsulationMode) -> IPPool:
@@ -232,7 +232,7 @@ class _Vxlan(Encapsulation):
                      protocol=PROTO_BOOT, onlink=True)
 
     def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
-        """To a node of the own subnet, which Felix takes for a neighbour without a look."""
+        """To a node in the own subnet, which Felix assumes to be a neighbour."""
         return Route(prefix, via=str(peer.address), device=UPLINK, protocol=PROTO_FELIX,
                      onlink=True)
 
@@ -255,7 +255,7 @@ VXLAN = _Vxlan(
 
 #: those that put a header on, in the order in which tunnel addresses are allocated
 ENCAPSULATIONS: tuple[Encapsulation, ...] = (IPIP, VXLAN)
-#: what a pool counts as that says Never to all of them
+#: the encapsulation of a pool whose modes are all Never
 DEFAULT: Encapsulation = IPIP
 #: those whose device Felix deletes when no pool uses them
 DELETED_WHEN_OFF = (VXLAN,)
@@ -284,7 +284,7 @@ class PoolMode:
 
     @classmethod
     def of(cls, pool: IPPool) -> PoolMode:
-        """As the pool says; one that says Never to all counts as DEFAULT's, in Never."""
+        """As the pool's fields say; if all are Never, DEFAULT in mode Never."""
         return next((cls(e, e.mode_of(pool)) for e in ENCAPSULATIONS
                      if e.mode_of(pool) is not NEVER), cls(DEFAULT, NEVER))
 
@@ -299,7 +299,7 @@ class PoolMode:
         return self.mode is not NEVER
 
     def __str__(self) -> str:
-        """``Always`` and the like; of another encapsulation than DEFAULT with its name."""
+        """``Always`` and the like; with the encapsulation's name unless it is DEFAULT."""
         return str(self.mode) if self.in_force in (NONE, DEFAULT) else (
             f"{self.mode} ({self.in_force})")
 

@@ -1,8 +1,8 @@
 """Calico IPAM: blocks, their affinity to nodes, and the order in which addresses are given.
 
 Follows ``libcalico-go/lib/ipam`` (``ipam.go``, ``ipam_block.go``,
-``ipam_block_reader_writer.go``). Bookkeeping only: who is told about an address is the business
-of :mod:`calico_mn.calico.cluster` and :mod:`calico_mn.bgp`.
+``ipam_block_reader_writer.go``). Bookkeeping only: announcing an address is left to
+:mod:`calico_mn.calico.cluster` and :mod:`calico_mn.bgp`.
 
 Left out: taking over other nodes' empty blocks, which Calico does only after they were empty
 for a minute, and reservations.
@@ -36,7 +36,7 @@ class Block:
     used: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # No network or broadcast address is spared: a block is not a subnet.
+        # No network or broadcast address is reserved: a block is not a subnet.
         self.free.extend(range(self.cidr.num_addresses))
 
     def take(self, ordinal: int, handle: str) -> IPv4Address:
@@ -156,7 +156,7 @@ class IPAM:
         return allocation.address
 
     def release_affinity(self, node: str) -> None:
-        """A node has gone: its claims end, and its empty blocks with them."""
+        """Release a deleted node's affinities, and delete its empty blocks."""
         for block in self._by_node.pop(node, []):
             block.affinity = ""
             self._forget_unused(block)
@@ -189,8 +189,8 @@ class IPAM:
     def _unclaimed(self, pool: IPPool, node: str) -> IPv4Network | None:
         """The first block of the pool that does not exist, from the node's own start on.
 
-        Calico seeds Go's random generator where we seed Python's, so its start is another one:
-        pin blocks with a BlockAffinity where the very prefix matters.
+        Calico seeds Go's random generator, we seed Python's, so the starting points differ: pin
+        blocks with a BlockAffinity where the exact prefix matters.
         """
         count = 1 << max(0, pool.block_size - pool.cidr.prefixlen)
         start = _start(node, count)
@@ -234,7 +234,7 @@ def _holds(pool: IPv4Network, block: IPv4Network) -> bool:
 
 
 def _start(node: str, count: int) -> int:
-    """Where a node begins to look among a pool's blocks: looks random, always the same."""
+    """Where a node starts to search a pool's blocks: pseudo-random, but always the same."""
     return random.Random(fnv1_32(node)).randrange(count)
 
 

@@ -34,7 +34,7 @@ Modes = Sequence[tuple[IPv4Network, PoolMode]]
 
 @dataclass(frozen=True, slots=True)
 class Datastore:
-    """What every Felix hears of every node: its prefixes and its VTEP, by node.
+    """What every Felix knows of every node: its prefixes and its VTEP, by node.
 
     From felix/calc/l3_route_resolver.go and vxlan_resolver.go.
     """
@@ -45,7 +45,7 @@ class Datastore:
 
     @classmethod
     def of(cls, prefixes: Mapping[Peer, Sequence[IPv4Network]]) -> Datastore:
-        """From all nodes with what each of them has."""
+        """The datastore for these nodes, with what each of them has."""
         return cls(
             {prefix: peer for peer, owned in prefixes.items() for prefix in owned},
             {peer.name: entry for peer in prefixes for entry in VXLAN.neighbours([peer])},

@@ -52,7 +52,7 @@ def port_name(owner: str) -> str:
 
 
 def shaping(link: Link) -> Shaping | None:
-    """What a link asks of the devices at both of its ends."""
+    """The settings of the devices at both ends of a link."""
     return Shaping(link.rate, link.delay) if link.rate or link.delay else None
 
 
@@ -99,7 +99,7 @@ class Fabric:
         return NodeNetwork(node.address.network, subnet.cidr, self.gateway(subnet))
 
     def crossed(self, source: Subnet, destination: Subnet) -> tuple[Subnet, ...]:
-        """The subnets that a packet crosses, both ends included; only the ends without a way.
+        """The subnets that a packet crosses, with both ends; only the ends if there is no route.
 
         Of several equal ways it is the first.
         """
@@ -138,9 +138,9 @@ class Fabric:
             devices.append(uplink(subnet, device))
             addresses.append(Address(device, f"{interface.address}/{subnet.cidr.prefixlen}"))
         paths = self._paths(router)
-        own = {interface.subnet for interface in router.interfaces}
+        attached = {interface.subnet for interface in router.interfaces}
         routes = [_route(str(self._subnets[name].cidr), steps)
-                  for name, steps in paths.items() if name not in own]
+                  for name, steps in paths.items() if name not in attached]
         for prefix, next_hop in next_hops.items():
             reached = self._topology.subnet_of(next_hop)
             if reached is not None and reached.name in paths:
@@ -155,7 +155,7 @@ class Fabric:
         ))
 
     def _paths(self, start: Router) -> dict[str, tuple[_Step, ...]]:
-        """For each subnet that ``start`` reaches the first steps of all shortest ways."""
+        """For each subnet that ``start`` reaches, the first steps of all shortest paths."""
         paths: dict[str, tuple[_Step, ...]] = {
             interface.subnet: ((None, f"eth{position}"),)
             for position, interface in enumerate(start.interfaces)}

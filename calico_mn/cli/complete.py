@@ -1,10 +1,10 @@
-"""The shell's Tab, by argcomplete: the program's whole parser, and values that need a look.
+"""The shell's Tab, by argcomplete: the whole parser, and values that are looked up.
 
     shell --COMP_LINE--> autocomplete --> argcomplete --> candidates(kind, prefix)
                                                           files, runs, nodes, pods
 
-argcomplete is imported on Tab only. Runs and what is in them only root can see: without root they
-come from ``sudo -n calico-mn _names``, where sudo needs no password at the moment.
+argcomplete is imported on Tab only. Only root can see runs and what is in them: without root, names
+come from ``sudo -n calico-mn _names``, if sudo needs no password at the moment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SUDO_S = 2.0
 
 
 def completes(action: argparse.Action, kind: str) -> None:
-    """Note of which kind an argument's values are."""
+    """Set the kind of an argument's values."""
     def completer(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Sequence[str]:
         return candidates(kind, prefix, getattr(parsed_args, "run", None))
 
@@ -39,7 +39,7 @@ def autocomplete(parser: argparse.ArgumentParser) -> NoReturn:
     import argcomplete
     from argcomplete.completers import SuppressCompleter
 
-    # Without a completer of its own, a value is anything: file names would only mislead.
+    # Without a completer, any value is possible: file names would only mislead.
     argcomplete.autocomplete(parser, always_complete_options=False,
                              default_completer=SuppressCompleter())
     raise SystemExit

@@ -1,6 +1,6 @@
-"""From the words on the command line to an exit status.
+"""From the command line to an exit status.
 
-    words --> verb --> its options --> run(options), or ask(options, a running cluster) --> status
+    argv --> verb --> its options --> run(options), or ask(options, a running cluster) --> status
 
 Errors become one message on standard error. ``--help`` and mistakes load nothing but the verbs.
 """
@@ -34,7 +34,7 @@ from any terminal, change its IPIP mode while traffic flows, follow packets."""
 
 _TAIL = """\
 to begin with:
-  calico-mn check                              can this machine do it?
+  calico-mn check                              can this machine run clusters?
   calico-mn plan topologies/two-subnets.yaml   every command that a boot amounts to
   calico-mn up topologies/two-subnets.yaml     boot it; Mininet's prompt appears
   calico-mn up --detach FILE                   boot it in the background
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has enough; Python shall not complain about that at its end, either.
+        # The reader has closed the pipe; keep Python from reporting that again when it exits.
         streams.redirect_to_null(sys.stdout)
         return _BROKEN_PIPE
     except OSError as error:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from calico_mn.errors import ClusterError
 from calico_mn.text import aligned, escape_control, one_line
 
-#: kubectl's word for what is not there
+#: kubectl's placeholder for a missing value
 NONE = "<none>"
 
 _STYLES = {"title": "1", "good": "32", "bad": "1;31", "place": "1;36", "outer": "33", "faint": "2",
@@ -39,7 +39,7 @@ def paint(text: str, style: str, stream: TextIO | None = None) -> str:
 
 
 def say(text: str = "") -> None:
-    """Lines for the person, on standard output; no escape sequences but our own colours."""
+    """Print lines, with no escape sequences but our own colours."""
     print("".join(part if part in _PAINTED else escape_control(part)
                   for part in _COLOURS.split(text)))
 
@@ -105,7 +105,7 @@ class Progress:
             sys.stderr.flush()
 
     def __call__(self, message: dict[str, int]) -> None:
-        """So many are done of so many."""
+        """Show how many are done of how many."""
         if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
             return
         self._shown = f"{self._doing}: {message['done']} of {message['of']}"
@@ -152,5 +152,5 @@ def write_file(path: str, text: str) -> None:
             from calico_mn.privileges import as_invoking_user
 
             with as_invoking_user(Path(path)):
-                os.unlink(path)  # half of it is of no use
+                os.unlink(path)  # do not leave half a file
         raise ClusterError(f"cannot write {one_line(path)}: {error.strerror}") from None

@@ -36,7 +36,7 @@ class Prompt(CLI):
         super().__init__(dispatcher.net, **options)
 
     def get_names(self) -> list[str]:
-        """Names that Python's cmd lists and completes, also those that only this object has."""
+        """Names that Python's cmd lists and completes, with those that only this object has."""
         return dir(self)
 
     def _command(self, verb: Verb) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""What a verb is: its words of help, its arguments, and what it does.
+"""What a verb is: its help, its arguments, and what it does.
 
 A verb is data, a :class:`Verb` in the ``VERBS`` of a module in :mod:`calico_mn.cli.verbs`; argparse
 reads its arguments, and its ``run`` or ``ask`` returns the exit status. The types of arguments
@@ -33,7 +33,7 @@ _WIDTH = 88
 
 
 class UsageError(CalicoMnError):
-    """The words on the command line are not what the verb takes."""
+    """The arguments are not what the verb takes."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Parser(Parser):
 
 
 def named(text: str) -> str:
-    """The type of an argument that names something: an unset variable of a script does not."""
+    """The type of an argument that is a name; refuses '', such as an unset variable of a script."""
     if not text:
         raise argparse.ArgumentTypeError("the name is empty")
     return text

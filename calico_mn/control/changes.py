@@ -1,4 +1,4 @@
-"""Changes to a running cluster, answered with what they took; and whether it is as it should be."""
+"""Changes to a running cluster, with the commands they amount to; and its verification."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from calico_mn.difference import Difference, line
 from calico_mn.errors import NotFoundError
 from calico_mn.kernel import iptext
 
-#: how often the caller of a watch hears that nothing changed, and is seen to be gone, in seconds
+#: seconds between messages of a watch without changes; sending one shows whether the caller is
+#: still connected
 _HEARTBEAT_S = 1.0
 _WAIT_S = 0.2
 
 
 def commands(changes: Iterable[Delta]) -> list[dict[str, Any]]:
-    """What was done, as commands for each namespace."""
+    """The changes as commands, for each namespace."""
     return [{"namespace": change.namespace, "commands": iptext.commands(change)}
             for change in changes]
 
@@ -89,7 +90,7 @@ def verify(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
 
 @operation("repair")
 def repair(job: Job, places: list[str] | None = None) -> dict[str, Any]:
-    """Bring these places back, or all: what was found, what was done, what is left and why."""
+    """Repair these places, or all: the differences found, the commands, what is left and why."""
     done = job.net.repair(job.names(places))
     return {"found": facts(done.found),
             "done": [{"namespace": step.namespace, "commands": list(step.commands)}
@@ -99,7 +100,7 @@ def repair(job: Job, places: list[str] | None = None) -> dict[str, Any]:
 
 @operation("watch", exclusive=False)
 def watch(job: Job, places: list[str] | None = None) -> None:
-    """Tell what appears and disappears as progress, until the caller is gone or the run ends."""
+    """Report differences as they appear and disappear, until the caller is gone or the run ends."""
     with job.lock():
         names = job.names(places)
         watching = job.net.watch()

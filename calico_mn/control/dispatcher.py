@@ -3,8 +3,8 @@
     a verb's name and arguments --> Dispatcher.perform --> one operation, a function --> JSON
 
 Requests of other processes and the commands of Mininet's prompt both come here, and run one after
-the other. An operation gets a :class:`Job` and the request's arguments, and returns what JSON can
-hold. To add one, write a function with :func:`operation` over it in ``queries``, ``changes`` or
+the other. An operation gets a :class:`Job` and the request's arguments, and returns JSON-compatible
+values. To add one, write a function with :func:`operation` over it in ``queries``, ``changes`` or
 ``traffic``.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MODULES = ("queries", "changes", "traffic")
 #: how long an operation waits for another one, in seconds
 _PATIENCE_S = 60.0
-#: how long the end of a run waits for the operation at work
+#: how long the end of a run waits for the operation in progress
 _LAST_PATIENCE_S = 10.0
 
 
@@ -40,9 +40,9 @@ def ignore(_message: object) -> None:
 
 @dataclass
 class Job:
-    """One request at work: the cluster, and what goes back besides the result.
+    """One request in progress: the cluster, and what is returned besides the result.
 
-    ``progress`` tells the caller how far the work is, and raises when the caller is gone.
+    ``progress`` reports to the caller how far the work is, and raises when the caller is gone.
     ``descriptors`` go along with the result and are closed here afterwards; ``on_reply`` is called
     when the caller has the result. An operation that is not ``exclusive`` runs beside others, and
     works on the cluster only inside ``with job.lock():``.
@@ -165,7 +165,7 @@ class Dispatcher:
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Let nothing more begin, and wait a while for what is at work."""
+        """Refuse further operations, and wait a while for the one in progress."""
         self._closing = True
         is_held = self._lock.acquire(timeout=_LAST_PATIENCE_S)
         try:

@@ -23,7 +23,7 @@ from calico_mn.kernel.registry import FoundRun
 
 _CONNECT_S = 5.0
 _AGAIN_S = 0.05
-#: how long a sign of life may take, in seconds; longer than an operation waits for another
+#: seconds to wait for an answer; longer than an operation waits for another
 _PATIENCE_S = 120.0
 
 Progress = Callable[[Any], None]
@@ -63,7 +63,7 @@ class RemoteSession:
         self._patience = patience
 
     def ask(self, verb: str, *, progress: Progress = ignore, **arguments: Any) -> Any:
-        """Ask and wait. Raises ToolError when the daemon gives no sign of life for two minutes."""
+        """Ask and wait. Raises ToolError when the daemon sends nothing for two minutes."""
         result, _descriptors = self._ask(verb, progress, arguments)
         return result
 

@@ -1,4 +1,4 @@
-"""Traffic through a running cluster: who reaches whom, one packet's path, and a picture."""
+"""Traffic through a running cluster: reachability, one packet's path, and a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Mininet of light nodes does otherwise than Mininet: look things up, ping, leave alone.
+"""How this Mininet differs from Mininet's own: lookup of names, pings, and what it never does.
 
 Knows nothing of Calico. Mininet assumes that it has the machine to itself: what would change or
 end what belongs to others is left out here.
@@ -162,7 +162,7 @@ class LightMininet(Mininet):
         return self[args[0]] if len(args) == 1 else [self[name] for name in args]
 
     def ping(self, hosts: list[Any] | None = None, timeout: str | None = None) -> Any:
-        """Mininet's ping, between the pods unless told otherwise, a second's patience each."""
+        """Mininet's ping, between the pods by default; each waits a second for its reply."""
         return super().ping(hosts or self.pods, timeout or "1")
 
     def pingFull(self, hosts: list[Any] | None = None, timeout: str | None = None

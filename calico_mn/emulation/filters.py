@@ -1,4 +1,4 @@
-"""Packet filters on a running cluster: what a switch, router, node or pod loses on purpose.
+"""Packet filters on a running cluster: which packets a switch, router, node or pod drops.
 
 In go places, kinds of packets and hooks; out come nftables rules in the places' namespaces, and how
 many packets they lost. The net has one :class:`Filters` as ``net.filters``.
@@ -30,7 +30,7 @@ class Filters:
 
     def set(self, places: Places, drops: Drops = (), *,
             hooks: Iterable[Hook | str] = EVERY_HOOK) -> None:
-        """Let these places lose packets of these kinds, and no others; () lets all pass again.
+        """Drop packets of these kinds in these places, and no others; () lets all pass again.
 
         ``hooks`` narrows it to what enters a place (``input``), crosses it (``forward``) or is
         sent by it (``output``); a switch only ever has ``forward``. A kind that was lost there
@@ -45,7 +45,7 @@ class Filters:
     @contextmanager
     def dropping(self, places: Places, *drops: Drop, hooks: Iterable[Hook | str] = EVERY_HOOK
                  ) -> Iterator[None]:
-        """Let places lose packets of these kinds as well, until the block ends."""
+        """Also drop packets of these kinds in these places, until the block ends."""
         before = {name: self.present.get(name, {}) for name in self._net.names_of(places)}
         extra = _filter(drops, hooks)
         self._apply({name: {**present, **extra} for name, present in before.items()})
@@ -57,7 +57,7 @@ class Filters:
                              if name in self._net.states})
 
     def dropped(self, place: Place) -> dict[Drop, int]:
-        """How many packets of each kind this place has lost since that filter was set."""
+        """How many packets of each kind this place has dropped since that filter was set."""
         (name,) = self._net.names_of(place)
         present = self.present.get(name)
         if not present:
@@ -83,7 +83,7 @@ class Filters:
             raise
 
     def _write(self, name: str, wanted: Filter) -> None:
-        """Lose packets in a namespace as ``wanted`` says, and no others.
+        """Drop packets in a namespace as ``wanted`` says, and no others.
 
         Raises UnsupportedError without nft or what it needs of the kernel, KernelError when the
         kernel refuses the rules; then all is as before.
@@ -105,7 +105,7 @@ class Filters:
             text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
 
     def _refuse_unseen(self, name: str, wanted: Filter) -> None:
-        """A filter that cannot see the packets that it is for would count and lose none."""
+        """A filter whose hook never sees its packets would count and drop none."""
         tunnelled = any(drop.protocol == PROTOCOL_IPIP for drop in wanted)
         runtime = self._net.runtime
         if tunnelled and runtime.tunnel.name == "ebpf" and any(

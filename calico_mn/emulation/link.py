@@ -48,8 +48,8 @@ class DeviceIntf(Intf):
 
     def updateMAC(self) -> str | None:
         """Read the MAC address from the kernel."""
-        words = self._run("ip", "-o", "link", "show", "dev", self.name).split()
-        self.mac = words[words.index("link/ether") + 1] if "link/ether" in words else None
+        fields = self._run("ip", "-o", "link", "show", "dev", self.name).split()
+        self.mac = fields[fields.index("link/ether") + 1] if "link/ether" in fields else None
         return self.mac
 
     def MAC(self) -> str | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Membership:
-    """Who belongs to the cluster of ``net``."""
+    """The pods and nodes of the cluster of ``net``."""
 
     def __init__(self, net: CalicoNet) -> None:
         self._net = net

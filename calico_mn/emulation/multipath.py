@@ -1,4 +1,4 @@
-"""Equal ways through the fabric: what routers look at to choose one of them.
+"""Equal-cost routes: which header fields the routers hash to choose a path.
 
 The net has one :class:`Multipath` as ``net.multipath``.
 """
@@ -31,7 +31,7 @@ class Multipath:
         """Change what routers (all of them unless named) choose a way by, while traffic flows.
 
         ``policy`` and ``fields`` are as in :class:`calico_mn.model.MultipathHash`. Returns the
-        changes that it took. Raises ClusterError for numbers that there are not, KernelError
+        changes that it took. Raises ClusterError for numbers out of range, KernelError
         where the kernel is too old for them.
         """
         if policy not in range(4) or not 1 <= fields <= 0x0FFF:

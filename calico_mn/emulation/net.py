@@ -8,7 +8,7 @@ In go a topology and what is asked of the cluster; out come Mininet's nodes, and
                                                    |
                                      runtime.writer.apply() --> kernel
 
-What belongs together is a component: ``membership`` (pods and nodes that come and go),
+Related operations are in components: ``membership`` (pods and nodes that come and go),
 ``filters``, ``multipath`` and ``verifier``.
 """
 
@@ -53,7 +53,7 @@ class CalicoNet(LightMininet):
     disk, taken from the topology's file unless given; ``controlled`` notes there that requests
     about the cluster are served (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
     the run raise the machine's neighbour-table limit if this cluster may need it; the last such
-    run gives it back at its stop, or the clean-up after a kill. Else :attr:`warnings` tells
+    run restores it at its stop, or the clean-up after a kill. Otherwise :attr:`warnings` has
     the command. ``route_engine`` hands the prefixes on between nodes, the built-in
     :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given.
 
@@ -106,7 +106,7 @@ class CalicoNet(LightMininet):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the person should know of this cluster on this machine, a sentence each.
+        """Warnings about this cluster on this machine, a sentence each.
 
         After :meth:`start` also that it has no tunnels, where that is so.
         """

@@ -1,7 +1,7 @@
 """Mininet nodes that are light: a namespace each, and a shell only when a command is typed.
 
-Mininet has no types; its dynamism ends in this module, in :mod:`calico_mn.emulation.link` and
-in :mod:`calico_mn.emulation.net`.
+Mininet has no types; untyped values stay inside this module, :mod:`calico_mn.emulation.link`
+and :mod:`calico_mn.emulation.net`.
 """
 
 from __future__ import annotations
@@ -66,21 +66,21 @@ class NamespaceNode(Node):
         """``subprocess.Popen`` in the node's namespace.
 
         Takes a list, separate words, or one string that is split at blanks (with ``shell=True``
-        it is handed to ``sh -c``). Output goes to pipes unless told otherwise. Raises ToolError
+        it is handed to ``sh -c``). Output goes to pipes by default. Raises ToolError
         if the program cannot be started.
         """
-        words: Sequence[str]
+        argv: Sequence[str]
         if len(args) == 1 and isinstance(args[0], str):
-            words = [args[0]] if kwargs.get("shell") else args[0].split()
+            argv = [args[0]] if kwargs.get("shell") else args[0].split()
         elif len(args) == 1:
-            words = list(args[0])
+            argv = list(args[0])
         else:
-            words = list(args)
+            argv = list(args)
         if kwargs.pop("shell", False):
-            words = ["/bin/sh", "-c", " ".join(words)]
+            argv = ["/bin/sh", "-c", " ".join(argv)]
         kwargs.pop("mncmd", None)
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
-        return self._popen([str(word) for word in words], **options)
+        return self._popen([str(word) for word in argv], **options)
 
     def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[Any]:
         """Every start of a program, Mininet's own start of the shell too, comes through here.

@@ -1,4 +1,4 @@
-"""What a boot makes and what a change concerns, as states in the order of their making. Pure.
+"""The states that a boot creates and that a change affects, in order of creation. Pure.
 
 In go the cluster and the route engine; out come the states of the namespaces. What
 :class:`calico_mn.CalicoNet` boots from is, as commands, what ``calico-mn plan`` prints.
@@ -23,7 +23,7 @@ SWITCH, ROUTER, NODE, POD = "switch", "router", "node", "pod"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One namespace and the commands that fill it; ``kind`` is one of those above."""
+    """One namespace and the commands that fill it; ``kind`` is one of the constants above."""
 
     kind: str
     namespace: str

@@ -29,8 +29,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """A boot makes many objects that all stay: looking through them again and again finds
-    nothing."""
+    """A boot makes many objects that all stay: a collection meanwhile would free nothing."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -76,9 +75,9 @@ class Runtime:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
         with ExitStack() as undo, processes.limits_explained("the run cannot begin"):
-            #: what runs that were killed had left, and this one removed before it began
+            #: what this run removed before it began: the remains of runs that were killed
             self.removed = cleanup.remove_before_start()
-            # Ending a run takes a descriptor, also after a boot that failed for want of one.
+            # Ending a run needs a descriptor, even after a boot that failed because none was left.
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             undo.callback(os.close, self._reserve)
             self.tunnel = tunnel.choose(tunnel_wanted, is_needed=needs_tunnel)
@@ -102,7 +101,7 @@ class Runtime:
                ) -> None:
         """Begin to make empty namespaces; what fails is raised by the next call.
 
-        ``log_of`` names whose log tells of a namespace (a pod's node).
+        ``log_of`` names the node whose log records a namespace's changes (a pod's node).
         """
         self.writer.create(states, {
             state.name: self.logs.directory_of(
@@ -174,6 +173,6 @@ class Runtime:
             last_to_first.callback(self._await_jobs)
 
     def _await_jobs(self) -> None:
-        """Jobs that still wait in the thread would take the descriptor that was kept for ending."""
+        """Jobs still queued in the thread would take the descriptor that is reserved for ending."""
         with suppress(KernelError):
             self._thread.call(os.getpid)

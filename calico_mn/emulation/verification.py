@@ -1,9 +1,9 @@
-"""Whether a running cluster still is what it should be, bringing it back, and following it.
+"""Compares a running cluster with its wanted state, repairs it, and watches it.
 
-The net has one :class:`Verifier` as ``net.verifier``. A :class:`Watch` tells differences from the
-wanted state as they appear and disappear: notifications say where to look; a look at everything
-from time to time finds what the kernel does not tell (some sysctls), and namespaces that came or
-went.
+The net has one :class:`Verifier` as ``net.verifier``. A :class:`Watch` reports differences from
+the wanted state as they appear and disappear. Notifications say where to look; a periodic
+comparison of everything finds what the kernel does not notify of (some sysctls), and namespaces
+that came or went.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from calico_mn.repair import Repair
 
 #: how many things of a place are named in a sentence
 _CLAUSES = 3
-#: how long it must be quiet before a look, and how long a look waits for quiet at most, seconds
+#: seconds without notifications before a comparison, and how long to wait for them at most
 _QUIET_S, _PATIENCE_S = 0.05, 0.3
 
 
 class Verifier:
-    """Compares the kernel with what is wanted; knows what in a node's namespace is Calico's."""
+    """Compares the kernel with the wanted state; knows what in a node's namespace is Calico's."""
 
     def __init__(self, net: LightMininet, topology: Topology) -> None:
         self._net = net
@@ -53,7 +53,7 @@ class Verifier:
         return self._net.runtime.reconciler.repair(self._chosen(places), self._owned())
 
     def changed_by_hand(self) -> tuple[str, ...]:
-        """What is not as wanted, in a few words by place: ``node31: eth0 is down``.
+        """What differs from the wanted state, by place: ``node31: eth0 is down``.
 
         At most three things of a place, and of those the causes: routes go with their device.
         """

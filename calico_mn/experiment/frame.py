@@ -132,8 +132,8 @@ def exit_status(main: Callable[[], int]) -> int:
         streams.redirect_to_null(sys.stdout)
         if processes.is_limit(error.errno):
             streams.complain(
-                f"{error.filename or 'the results cannot be written'}: {error.strerror}. What"
-                " was written before is readable; once that is seen to, --resume goes on.")
+                f"{error.filename or 'the results cannot be written'}: {error.strerror}."
+                " Earlier results are intact; once this is fixed, --resume goes on.")
         else:
             where = f"{error.filename}: " if error.filename else ""
             streams.complain(f"cannot go on: {where}{error.strerror or error}")

@@ -1,4 +1,4 @@
-"""Ctrl-C where it may interrupt, and only there.
+"""Handles Ctrl-C so that it interrupts measurements and nothing else.
 
 A signal in the middle of boot or of cleaning up would leave things behind. So it is only noted
 there; while something is measured it stops the measurement at once.

@@ -88,13 +88,13 @@ class Options:
 def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] = (),
           arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; with a mistake in it, argparse says so and exits with status 2."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser(description, defaults)
     for factor in factors:
         parser.add_argument(factor.flag, type=factor.read, metavar=factor.metavar,
                             help=factor.help)
-    asked = parser.parse_args(words)
-    if asked.resume is not None and _without(words, "--resume"):
+    asked = parser.parse_args(argv)
+    if asked.resume is not None and _without(argv, "--resume"):
         parser.error("--resume goes on with the options that the run began with: give no others")
     usual = defaults.quick if asked.quick else defaults.full
     levels = {}
@@ -108,7 +108,7 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
         asked.topology, asked.tunnel,
         Repetitions(asked.repeats or usual.repeats, asked.duration or usual.duration),
         asked.seed, asked.quick, asked.output, asked.resume, levels,
-        tuple(_without(words, "--output")), asked.raise_neighbour_limit)
+        tuple(_without(argv, "--output")), asked.raise_neighbour_limit)
 
 
 def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
@@ -172,11 +172,11 @@ def choice_list(*choices: str) -> Callable[[str], tuple[str, ...]]:
     """Some of the ``choices``, by commas."""
 
     def read(text: str) -> tuple[str, ...]:
-        words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
-        for word in words:
+        chosen = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+        for word in chosen:
             if word not in choices:
                 raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(choices)}")
-        return words
+        return chosen
 
     return read
 

@@ -1,4 +1,4 @@
-"""A run's directory, and run.json in it: what is known from the beginning, to take it up again.
+"""A run's directory, and run.json in it: what is known at the start, and needed to resume the run.
 
 Beside run.json lies topology.yaml, a copy of the file that the run began with. The directory holds
 nothing before: results are never overwritten.
@@ -104,7 +104,7 @@ def add(directory: Path, facts: Mapping[str, Any]) -> None:
 
 
 def discard(directory: Path) -> None:
-    """Take back what :func:`begin` wrote, and the directory if nothing else is in it."""
+    """Remove what :func:`begin` wrote, and the directory if nothing else is in it."""
     for name in (RECORD, TOPOLOGY):
         (directory / name).unlink(missing_ok=True)
     with suppress(OSError):

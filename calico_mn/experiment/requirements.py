@@ -14,7 +14,7 @@ from pathlib import Path
 from calico_mn import command_line
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-#: only looked for: importing them takes a second
+#: only searched for: importing them takes a second
 _MODULES = ("yaml", "rich", "mininet", "matplotlib")
 _PROGRAMS = ("ip", "ping", "iperf3")
 _OLDEST = (3, 10)

@@ -215,7 +215,7 @@ class Run:
 
     @contextmanager
     def trial(self, name: object) -> Iterator[None]:
-        """What a measuring program fails at is noted, and the run goes on.
+        """A measuring program's failure is recorded, and the run goes on.
 
         Unless the cluster was changed by hand: then ClusterError says what, and ends the run.
         """
@@ -228,14 +228,14 @@ class Run:
             self.failures.append(f"{name}: {error}")
 
     def check(self, noticed: str) -> None:
-        """Raise ClusterError if a running cluster is not any more what it was set up to be.
+        """Raise ClusterError if a running cluster is no longer as it was set up.
 
         ``noticed`` is a sentence that says when that came to light.
         """
         changed_by_hand = [text for net in self._running for text in _changed_by_hand(net)]
         if changed_by_hand:
             raise ClusterError(
-                f"the cluster is not as it was set up any more: {'; '.join(changed_by_hand)}."
+                f"the cluster is no longer as it was set up: {'; '.join(changed_by_hand)}."
                 f" {noticed} What was measured since that happened is of the changed cluster")
 
     # --- progress
@@ -248,7 +248,7 @@ class Run:
         self._bar = self._stack.enter_context(terminal.progress(self.out, seconds))
 
     def step(self, doing: str, seconds: float) -> None:
-        """So many of the expected seconds' work is done, the last of it being ``doing``."""
+        """Add to the work that is done, in expected seconds; the last of it is ``doing``."""
         if self._bar is not None:
             self._bar.step(doing, seconds)
 

@@ -1,4 +1,4 @@
-"""An experiment from its command line to its report, around the method that is its own.
+"""Leads an experiment from its command line to its report.
 
     command line -> directory, log -> measure(run) -> report(run) -> files, terminal, summary.json
 
@@ -155,7 +155,7 @@ def _report_again(name: str, report: Report, show: Show | None, options: Options
 
 
 def _not_begun(run: Run) -> int:
-    """Leave things as they were; the exit status, unless an error tells more."""
+    """Remove what was begun; returns the exit status, or raises the error that ended the run."""
     if run.options.resume is None:
         with as_invoking_user(run.directory):
             for logs in run.directory.glob("logs*"):

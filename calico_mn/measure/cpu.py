@@ -21,7 +21,7 @@ class Cost:
     ``user_s`` with nice, ``softirq_s`` with hard interrupts. Each class comes in steps of 10 ms
     (USER_HZ, :data:`.TICK_S`).
 
-    How true they are depends on the kernel. With CONFIG_TICK_CPU_ACCOUNTING, what a CPU is doing
+    Their accuracy depends on the kernel. With CONFIG_TICK_CPU_ACCOUNTING, what a CPU is doing
     at its timer tick (CONFIG_HZ of them a second) gets the whole tick: a sample, good to a few
     percent after some seconds of work, and worth nothing below 0.1 s. CONFIG_VIRT_CPU_ACCOUNTING
     counts exactly. Softirq without CONFIG_IRQ_TIME_ACCOUNTING is what the tick found in
@@ -49,7 +49,7 @@ class Cost:
 class CpuMeter:
     """A context manager around any work; afterwards :attr:`cost` has what it took.
 
-    Raises ToolError when /proc/stat does not tell.
+    Raises ToolError when /proc/stat does not have it.
     """
 
     def __enter__(self) -> CpuMeter:
@@ -80,7 +80,7 @@ class StealTime:
         self._begin = read.cpu_ticks()
 
     def share(self) -> float | None:
-        """Stolen so far by what was wanted, 0 to 1; None where the kernel does not tell."""
+        """Stolen so far by what was wanted, 0 to 1; None where the kernel does not report it."""
         end = read.cpu_ticks()
         if self._begin is None or end is None:
             return None

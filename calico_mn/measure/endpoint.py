@@ -16,7 +16,7 @@ after the other, and throws away what they send, for that long at the most.
 
 ``endpoint.py stream ADDRESS PEER PORT RATE SECONDS`` sends RATE numbered datagrams a second to
 PEER, both on UDP port PORT, and takes note of those that come. It prints ``ready`` when it begins.
-On SIGTERM it stops sending, listens a little longer for what is on the way, and prints one line
+On SIGTERM it stops sending, listens a little longer for packets in flight, and prints one line
 of JSON: ``sent``, the CLOCK_MONOTONIC time in ns of each packet by its number, and ``arrived``,
 the numbers that came, in their order. It never runs longer than SECONDS.
 
@@ -241,7 +241,7 @@ class StreamEnd:
                 self.receive()
 
     def run(self, rate: float, seconds: float) -> None:
-        """Send until told to stop. A packet that comes late is not made up for by a burst."""
+        """Send until stopped. A packet that comes late is not made up for by a burst."""
         due = time.monotonic()
         limit = due + seconds
         while not self.stopping and due < limit:

@@ -1,7 +1,7 @@
 """What a result depends on besides its factors: machine, programs, cluster, offloads, MTUs.
 
-In goes a running cluster; out comes a record for ``run.json``, in which what cannot be found out
-is None.
+In goes a running cluster; out comes a record for ``run.json``, in which unknown values are
+None.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def collect(net: CalicoNet) -> dict[str, Any]:
 
 
 def parse_cpu_model(cpuinfo: str) -> str | None:
-    """The model from /proc/cpuinfo, None where the architecture does not tell."""
+    """The model from /proc/cpuinfo, None where the architecture does not report one."""
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":

@@ -34,7 +34,7 @@ DIRECTIONS: dict[str, tuple[str, ...]] = {
     "forward": (), "reverse": ("-R",), "both": ("--bidir",)}
 _VERSION_TIMEOUT_S = 10.0
 
-#: the program's path -> what it said; a measurement is not burdened with asking again
+#: the program's path -> its first line, cached so that no measurement runs iperf3 for it
 _known: dict[str | None, bool | None] = {}
 #: with --bidir, iperf3 has each sum once more for the direction from server to client
 _DIRECTIONS = ("", "_bidir_reverse")
@@ -189,7 +189,7 @@ def timed(host: Host, duration: float) -> float:
     The one thread of iperf3 up to 3.15 counts a transfer of some amount to its last byte. From
     3.16 on the main thread looks at the amount only when one of its timers wakes it
     (iperf_run_client in src/iperf_client_api.c): never with ``-i 0``, and with reports every
-    0.1 s up to that much too late. So there, as with versions that cannot be told, a transfer
+    0.1 s up to that much too late. So there, as with unknown versions, a transfer
     lasts whole seconds.
     """
     if duration == int(duration) or has_threads(host) is False:
@@ -237,7 +237,7 @@ def parse(output: str) -> Transfer:
 
 
 def cpu_seconds(answer: dict[str, Any], seconds: float) -> float | None:
-    """CPU time of both iperf3s in a transfer of so many seconds; None where it is not told.
+    """CPU time of both iperf3s in a transfer of so many seconds; None if it is not reported.
 
     ``end.cpu_utilization_percent`` is getrusage(2) by the clock from the transfer's begin to its
     end (cpu_util in src/iperf_util.c). The kernel's work for a program counts, and so do softirqs

@@ -49,7 +49,7 @@ def _field(path: Path, name: str) -> int:
 
 
 def namespace_count() -> int | None:
-    """Network namespaces that the kernel holds memory for; None where it does not tell."""
+    """Network namespaces that the kernel holds memory for; None where it does not report it."""
     try:
         return _field(Path("/proc/slabinfo"), "net_namespace") or None
     except OSError:
@@ -60,9 +60,9 @@ def settle(baseline: int | None, timeout: float = 30.0) -> bool:
     """Wait until the namespaces of the last cluster are gone; whether they went in time.
 
     A stopped cluster's namespaces are taken apart in the background, under locks that the next
-    boot needs as well: a boot right after a stop takes up to twice as long. ``baseline`` is the
-    count to come back to, or else it has to stand still; without one, the wait is a fixed two
-    seconds.
+    boot needs as well: a boot right after a stop takes up to twice as long. The wait ends
+    when the count is back at ``baseline`` or no longer changes; without a baseline it is a fixed
+    two seconds.
     """
     if baseline is None or namespace_count() is None:
         time.sleep(_FIXED_WAIT_S)

@@ -54,7 +54,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """What became of a device.
+    """The result for one device.
 
     ``changed`` maps features, by ethtool's long names, to their new state, those included that
     the kernel switched along with them. ``refused``: which of :data:`SWITCHES` are not as asked
@@ -75,7 +75,7 @@ def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
              switches: Iterable[str] = tuple(SWITCHES)) -> Iterator[tuple[Switched, ...]]:
     """Switch tso, gso and gro of the devices of pods and nodes while the block runs.
 
-    ``names`` as in ``net[name]``; ``switches`` of :data:`SWITCHES`, all unless told. The devices
+    ``names`` as in ``net[name]``; ``switches`` of :data:`SWITCHES`, all by default. The devices
     are those that are there: a pod's eth0; a node's eth0, tunl0 and cali devices. Afterwards
     every feature of every device is as it was, also after an exception. Gives what was changed,
     a device each, those included that were as asked for already. Raises ToolError when ethtool

@@ -24,7 +24,7 @@ MACHINE_PACKET = (*(
 def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Measurement:
     """UDP as fast as the client can, and the CPU time of each datagram sent.
 
-    A packet that the receiver's full socket buffer loses has come all the way by then.
+    A packet that is lost in the receiver's full socket buffer has crossed the whole path.
     """
     with CpuMeter() as meter:
         sent = udp.datagrams(client, server, size=size, duration=duration)

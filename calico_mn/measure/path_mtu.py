@@ -1,6 +1,6 @@
-"""What becomes of packets that may be too large: probes of a path, and what was seen meanwhile.
+"""Probes of a path with packets that may be too large, and what was seen meanwhile.
 
-A probe sends from one pod to another on another node, inside IPIP. What happened is told by what
+A probe sends from one pod to another on another node, inside IPIP. The outcome follows from what
 was seen, and never by the MTUs: what arrived, what the source pod's routing has learned, ICMP
 messages that came to it, and what left its node through the uplink.
 """
@@ -39,7 +39,7 @@ FRAG_NEEDED = metric("frag_needed", "messages", "ICMP fragmentation needed recei
 SENT_FRAGMENTS = metric("fragments", "packets", "IPv4 fragments sent")
 LARGEST_PACKET = metric("largest_packet", "bytes", "largest IP packet sent")
 
-#: what can become of a probe
+#: the outcomes of a probe
 WORKS = "works"
 LEARNS = "learns"
 FRAGMENTS = "cut"

@@ -1,6 +1,6 @@
 """Readings, and the file they go to as they are taken: one JSON object a line.
 
-A reading is what one instrument said once, under one setting: a TCP transfer gives throughput,
+A reading is one instrument's result under one setting: a TCP transfer gives throughput,
 retransmits and CPU time together. A line is written whole, so a crash loses or keeps all of it,
 and a run that is taken up again knows what it has. docs/results.md describes the fields.
 """
@@ -151,7 +151,7 @@ class ReadingLog:
 
     def add(self, instrument: str, setting: Mapping[str, Value], measurement: Measurement,
             repeat: int = 1) -> Reading:
-        """Number a reading, keep it, write it. A setting is read once in a run and repeat."""
+        """Number a reading, store it, write it. A repeat of a setting is read once in a run."""
         unknown = set(measurement.values) - set(known_metrics())
         assert not unknown, f"metrics without a unit: {unknown}"
         assert self.find(instrument, setting, repeat) is None, "read twice"

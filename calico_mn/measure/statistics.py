@@ -1,4 +1,4 @@
-"""Numbers that describe a few samples, and what two series of them allow to say. Pure.
+"""Describes a few samples, and compares two series of them. Pure.
 
 In go the values of the repeats of one setting, or repeat -> value of two settings; out come a
 median with its interval, and a verdict on the ratio or the difference of the two.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 CONFIDENCE = 0.95
-#: an n that is needed beyond this is not told: the estimate would be worth nothing
+#: a needed n above this is not reported: the estimate would be worth nothing
 MOST_REPEATS = 1000
 
 FASTER, SLOWER = "faster", "slower"
@@ -235,14 +235,14 @@ def _resampled_medians(ordered: Sequence[float]) -> Iterator[tuple[float, float]
 
     ranks = [at_most(rank) for rank in range(n + 1)]
     for low in range(1, n + 1):
-        here = ranks[low] - ranks[low - 1]
+        lowest = ranks[low] - ranks[low - 1]
         if n % 2:
-            yield ordered[low - 1], here
+            yield ordered[low - 1], lowest
             continue
-        # Of the two in the middle, this is the lower: half of the draws are up to here.
+        # The lower of the two middle values: half of the draws are up to it.
         lower = math.exp(_log_choose(n, half) + half * math.log(low / n)) * (
             1 - ((low - 1) / low) ** half)
-        yield ordered[low - 1], here - lower * ((n - low) / n) ** half
+        yield ordered[low - 1], lowest - lower * ((n - low) / n) ** half
         for high in range(low + 1, n + 1):
             upper = ((n - high + 1) / n) ** half - ((n - high) / n) ** half
             yield (ordered[low - 1] + ordered[high - 1]) / 2, lower * upper

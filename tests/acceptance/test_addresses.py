@@ -128,7 +128,7 @@ def test_a14_with_strict_affinity_a_node_does_not_borrow(boot):
 
 #    a@node31, b@node32 ---- rack-a, without any router
 @pytest.mark.ipip
-def test_a17_without_a_default_route_nobody_answers_for_the_pods_gateway(boot):
+def test_a17_without_a_default_route_arp_for_the_pods_gateway_is_unanswered(boot):
     net = boot(one_subnet("Always", gateway=False))
     assert route_to(net, "node31", "default") == ""
     expect_connectivity(net, {"a": set(), "b": set()})
@@ -214,7 +214,7 @@ def test_a23_the_pods_route_goes_with_its_device(boot):
         net.delete_pod("default/a")
 
 
-def test_a23_delete_succeeds_where_somebody_removed_the_device_before(boot):
+def test_a23_delete_succeeds_if_the_device_is_already_gone(boot):
     net = boot(one_subnet("Always"))
     device, address = net["a"].device, net["a"].ip
     net["node31"].pexec(["ip", "link", "del", device])

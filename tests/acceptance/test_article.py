@@ -136,7 +136,7 @@ def test_l13_ip_route_in_the_pod(net):
     assert normal(net[BACKEND].cmd("ip route")) == normal(article.POD_ROUTE)
 
 
-def test_l14_ip_neigh_in_the_pod_shows_the_gateway_that_exists_nowhere(boot):
+def test_l14_ip_neigh_in_the_pod_shows_the_gateway_that_no_host_has(boot):
     # A cluster of its own: where the node asks for the pod first, as it does for traffic from
     # outside, the pod also learns the node's address, from that request.
     net = boot(load_topology(TOPOLOGIES / "article.yaml"))

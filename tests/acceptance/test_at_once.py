@@ -139,7 +139,7 @@ def test_a_start_never_meets_the_end_of_another_run(tunnel):
     assert complaints([clusters(seed, 40, tunnel) for seed in (1, 2, 3)]) == ""
 
 
-def test_nor_do_kills_clean_ups_and_lists_beside_them_disturb_it(tunnel):
+def test_kills_clean_ups_and_lists_do_not_disturb_starts_and_stops(tunnel):
     assert complaints([clusters(seed, 40, tunnel) for seed in (1, 2)],
                       victims=[clusters(3, 1000, tunnel)], beside=[CLEANUP, LIST],
                       last=[CLEANUP]) == ""

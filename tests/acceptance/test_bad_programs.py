@@ -74,7 +74,7 @@ def refused(instrument, begin):
     return str(error.value)
 
 
-def test_an_iperf3_client_that_misbehaves_is_told_with_pods_and_reason(boot, pretend, misdeed):
+def test_an_error_of_an_iperf3_client_names_the_pods_and_the_reason(boot, pretend, misdeed):
     net = boot(one_subnet("Always"))
     pretend("iperf3", 'for word; do [ "$word" = -s ] && exec /usr/bin/iperf3 "$@"; done\n'
             + misdeed)
@@ -83,7 +83,7 @@ def test_an_iperf3_client_that_misbehaves_is_told_with_pods_and_reason(boot, pre
     assert nothing_runs()
 
 
-def test_an_iperf3_server_that_misbehaves_is_told_with_its_pod(boot, pretend, misdeed):
+def test_an_error_of_an_iperf3_server_names_its_pod(boot, pretend, misdeed):
     net = boot(one_subnet("Always"))
     pretend("iperf3", misdeed)
     said = refused(lambda: iperf.transfer(net["a"], net["b"], duration=0, rate=0), "^default/b")
@@ -92,7 +92,7 @@ def test_an_iperf3_server_that_misbehaves_is_told_with_its_pod(boot, pretend, mi
     assert nothing_runs()
 
 
-def test_a_ping_that_misbehaves_is_told_with_its_pod_and_command(
+def test_an_error_of_a_ping_names_its_pod_and_command(
         boot, pretend, misdeed, monkeypatch):
     monkeypatch.setattr(ping, "_LONGEST_S", -9.5)
     net = boot(one_subnet("Always"))

@@ -79,7 +79,7 @@ def attempt(net, method, *args, **options):
     return ""
 
 
-def test_a_damaged_place_is_named_and_holds_up_no_other(boot, fault):
+def test_an_error_names_the_damaged_place_and_the_others_follow_each_change(boot, fault):
     place, commands, expected = fault
     net = boot(two_subnets("Always"))
     do(net, place, *(command.replace("{bridge}", bridge(net)) if "{bridge}" in command else command
@@ -156,7 +156,7 @@ def test_a_damaged_router_is_named_and_deletions_go_through(boot):
     expect_connectivity(net, full_mesh("a", "b"))
 
 
-def test_reachability_of_a_damaged_cluster_is_told_in_bounded_time(boot):
+def test_reachability_of_a_damaged_cluster_takes_bounded_time(boot):
     net = boot(two_subnets("Always"))
     do(net, "node31", "ip link set eth0 down")
     began = time.monotonic()
@@ -182,7 +182,7 @@ def test_all_processes_of_a_pod_killed_and_the_pod_goes_on(boot):
 
 
 @pytest.mark.parametrize("command", ["kill -9 $$", "exit"])
-def test_a_shell_that_ends_in_its_command_is_told_of_and_replaced(boot, command):
+def test_a_shell_that_ends_in_its_command_is_reported_and_replaced(boot, command):
     pod = boot(one_subnet("Always"))["a"]
     began = time.monotonic()
     with pytest.raises(ToolError, match="default/a: the shell was ended while it ran"):
@@ -191,7 +191,7 @@ def test_a_shell_that_ends_in_its_command_is_told_of_and_replaced(boot, command)
     assert pod.cmd("echo alive").strip() == "alive"
 
 
-def test_a_cluster_stops_whatever_was_done_to_it(tunnel):
+def test_a_damaged_cluster_stops(tunnel):
     with CalicoNet(two_subnets("Always"), tunnel=tunnel) as net:
         for name in ("node31", "rack-a", "r1", "default/a"):
             for device in net[name].pexec(["ls", "/sys/class/net"])[0].split():

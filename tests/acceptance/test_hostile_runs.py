@@ -75,7 +75,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     {"pid_namespace": 1}, {"name": 5, "started": 7, "topology": [], "tunnel": {}}, [], "", "{",
     "[" * 100_000, '{"controlled": true}',
 ], ids=lambda record: str(record)[:30])
-def test_nobody_is_killed_because_of_what_a_record_says(below, bystander, record):
+def test_a_forged_record_kills_no_other_process(below, bystander, record):
     path = directory(below, f"{bystander.pid}-1", record)
     if isinstance(record, dict):
         # The number in the record is read by nobody.

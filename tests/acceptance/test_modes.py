@@ -74,7 +74,7 @@ def test_a2_cross_subnet_on_one_subnet_leaves_tunl0_idle(boot):
 
 
 #    a@node31 (.31/32) ---- rack-a ---- (.32/32) b@node32      CrossSubnet
-def test_a3_cross_subnet_with_a_slash_32_node_address_tunnels_to_everybody(boot):
+def test_a3_cross_subnet_with_a_slash_32_node_address_tunnels_to_all_nodes(boot):
     net = boot(one_subnet("CrossSubnet", nodes={
         "node31": "192.168.57.31/32", "node32": "192.168.57.32/32"}))
     assert route_to(net, "node31", "10.22.32.0/26") == (
@@ -128,7 +128,7 @@ def test_a5_never_on_a_fabric_without_pod_routes_reaches_only_the_own_subnet(boo
 
 
 #    a@node31, b@node32 ---- rack-a ---- r1 (knows the pods) ---- rack-b ---- c@node33      Never
-def test_a5_never_on_a_fabric_with_pod_routes_reaches_everybody_unencapsulated(boot):
+def test_a5_never_on_a_fabric_with_pod_routes_reaches_all_pods_unencapsulated(boot):
     net = boot(two_subnets("Never", pod_routes=True))
     assert route_to(net, "r1", "10.22.33.0/26").startswith(
         "10.22.33.0/26 via 192.168.58.33 dev eth1")

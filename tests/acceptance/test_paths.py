@@ -88,7 +88,7 @@ def test_where_tunnelled_flows_go(net, policy, fields, kept, forgotten):
 
 
 @pytest.mark.parametrize("forget", [False, True])
-def test_ports_on_the_wire_spread_flows_whatever_is_forgotten(net, forget):
+def test_ports_on_the_wire_spread_flows_with_and_without_flow_hashes(net, forget):
     net.set_ipip_mode("Never")
     net.set_pod_routes(True)
     net.set_multipath_hash(1)

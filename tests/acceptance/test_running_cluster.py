@@ -21,7 +21,7 @@ pytestmark = pytest.mark.root
 
 
 @pytest.mark.ipip
-def test_add_pod_is_wired_like_the_others_and_reaches_everybody(boot):
+def test_add_pod_is_wired_like_the_others_and_reaches_all(boot):
     net = boot(two_subnets("Always"))
     late = net.add_pod(namespace="sit", name="late", node="node32")
     assert (late.name, late.ip, late.node) == ("sit/late", "10.22.32.2", "node32")

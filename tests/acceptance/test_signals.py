@@ -102,7 +102,7 @@ def test_ctrl_c_again_and_again_while_a_cluster_stops_leaves_nothing_to_the_next
         assert eventually(lambda pid=process.pid: nothing_of(pid))
 
 
-def test_programs_and_shells_obey_signals_whatever_the_script_ignores(tunnel):
+def test_programs_and_shells_obey_signals_that_the_script_ignores(tunnel):
     look = ["grep", "-E", "^Sig(Blk|Ign):.*[1-9a-f]", "/proc/self/status"]
     before = {number: signal.signal(number, signal.SIG_IGN)
               for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -152,7 +152,7 @@ def test_a_fault_is_found_and_repaired(boot, place, commands, expected):
     expect_connectivity(net, EVERYBODY)
 
 
-def test_a_deleted_tunl0_is_made_anew_with_all_that_belongs_to_it(boot):
+def test_a_deleted_tunl0_is_recreated_with_its_addresses_and_routes(boot):
     net = boot(two_subnets("Always"))
     if net.tunnel == "kernel":
         pytest.skip("the ipip module does not let its tunl0 be deleted (ip_tunnel_dellink)")
@@ -207,7 +207,7 @@ def test_a_fresh_cluster_is_as_it_should_be(boot, mode):
 
 
 @pytest.mark.ipip
-def test_whatever_the_cluster_does_itself_is_no_difference(boot):
+def test_changes_by_the_cluster_itself_are_no_differences(boot):
     net = boot(two_subnets("Never"), rp_filter=1)
 
     def clean(after):
@@ -282,7 +282,7 @@ def test_what_cannot_be_repaired_is_said_and_the_rest_is_repaired(boot):
     os.close(held)
 
 
-def test_a_repair_that_the_kernel_refuses_is_told_with_its_command(boot):
+def test_a_repair_that_the_kernel_refuses_is_reported_with_its_command(boot):
     net = boot(two_subnets("Always"))
     # Index 2 is tunl0's, for its programs; somebody else has taken it.
     if net.tunnel == "kernel":

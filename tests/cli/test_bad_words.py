@@ -84,7 +84,7 @@ def test_no_verb_is_forgotten() -> None:
 
 @pytest.mark.parametrize(("verb", "form"), CASES, ids=[" ".join([v, *f]).replace(HERE, "FILE")
                                                        for v, f in CASES])
-def test_words_that_nobody_should_type(verb: str, form: list[str], tmp_path: Path,
+def test_impossible_arguments(verb: str, form: list[str], tmp_path: Path,
                                        monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)

@@ -99,7 +99,7 @@ def test_one_piece_of_work_is_done_after_the_other(monkeypatch):
     assert order == ["first", "second"]
 
 
-def test_when_a_run_ends_long_work_is_told_and_nothing_more_begins(monkeypatch):
+def test_when_a_run_ends_long_operations_stop_and_none_begins(monkeypatch):
     begun = threading.Event()
     ended = []
 

@@ -128,7 +128,7 @@ def test_a_request_that_is_none_is_refused_and_the_next_one_answered(name, path)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 100])
-def test_descriptors_that_nobody_asked_for_are_not_kept(number, path):
+def test_descriptors_sent_with_a_request_are_closed(number, path):
     assert is_well(path)
     before = descriptors()
     null = os.open(os.devnull, os.O_RDONLY)
@@ -142,7 +142,7 @@ def test_descriptors_that_nobody_asked_for_are_not_kept(number, path):
     assert eventually(lambda: descriptors() <= before)
 
 
-def test_a_slow_writer_keeps_nobody_waiting_and_is_left(path):
+def test_a_slow_writer_delays_no_other_client_and_is_disconnected(path):
     slow = [connected(path) for _ in range(20)]
     for client in slow:
         client.sendall(b'{"verb"')

@@ -117,7 +117,7 @@ VERBS = pytest.mark.parametrize("verb", ["graph", "trace", "capture"])
 
 
 @VERBS
-def test_a_file_belongs_to_who_called_sudo(lab, verb, theirs):
+def test_a_file_belongs_to_the_user_who_called_sudo(lab, verb, theirs):
     file = theirs / "file"
     assert written(lab, verb, file, **SUDO) == ""
     assert (file.stat().st_uid, file.stat().st_gid) == (NOBODY, NOBODY)

@@ -148,7 +148,7 @@ def test_pictures_are_drawn_without_a_home(read_only):
     is_silent([sys.executable, "-c", code], "True", read_only)
 
 
-def test_where_nothing_runs_a_name_that_is_no_file_is_a_mistake_for_anybody(read_only):
+def test_without_runs_a_name_that_is_no_file_is_a_mistake_for_every_user(read_only):
     hidden: list[str] = []
     if os.geteuid() == 0:
         hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"']
@@ -183,7 +183,7 @@ def test_every_verb_is_in_one_of_the_tables():
 
 
 @pytest.mark.parametrize("name", WITH_ROOT)
-def test_a_verb_that_needs_root_tells_the_command_to_type(name, typed):
+def test_a_verb_that_needs_root_prints_the_command_to_type(name, typed):
     words = [name, *WITH_ROOT[name]]
     done = without_root([*PROGRAM, *words], cwd=ROOT, env=environment(CALICO_MN_RUN=""),
                         stdout=subprocess.PIPE)
@@ -203,7 +203,7 @@ def test_what_sudo_would_drop_is_in_the_command(typed):
 
 
 @pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda path: path.stem)
-def test_an_experiment_tells_the_command_to_type(script, typed):
+def test_an_experiment_without_root_prints_the_command_to_type(script, typed):
     words = ["--quick", "--output", "a place"]
     done = without_root([sys.executable, str(script), *words], cwd=script.parent, env=environment(),
                         stdout=subprocess.PIPE)
@@ -215,7 +215,7 @@ def test_an_experiment_tells_the_command_to_type(script, typed):
 
 @pytest.mark.parametrize("word", ["plain", "two words", "it's", "$(id)", "", "-x", "\t", "a\nb",
                                   "\x1b[2Jb", "back\\slash\n", "é", "new'\n", "\udcff1"])
-def test_a_command_can_be_pasted_whatever_its_words_are(word, typed):
+def test_a_command_can_be_pasted_with_any_argument(word, typed):
     line = command_line.sudo_command([word, "last"], {"CALICO_MN_RUN": word, "OTHER": "x"})
     assert line.isprintable()
     assert typed(line) == [*(["env", f"CALICO_MN_RUN={word}"] if word else []), word, "last"]

@@ -84,7 +84,7 @@ def test_ctrl_c_ends_no_run_and_other_terminals_work_meanwhile(prompt):
 
 
 @pytest.mark.parametrize("command", ["exit", "kill -9 $$"])
-def test_a_shell_that_ends_at_the_prompt_is_told_of_and_replaced(prompt, command):
+def test_a_shell_that_ends_at_the_prompt_is_reported_and_replaced(prompt, command):
     prompt.type(f"node31 {command}\n")
     assert prompt.shows(f"*** node31: the shell was ended while it ran '{command}'")
     assert prompt.shows("mininet> ")

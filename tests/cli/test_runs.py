@@ -33,7 +33,7 @@ def listed() -> dict[str, dict]:
     return {run["name"]: run for run in json.loads(calico_mn("list", "--json").stdout)}
 
 
-def test_a_run_is_found_on_disk_and_told_about(lab):
+def test_a_run_is_found_on_disk_and_described(lab):
     run = listed()[lab.name]
     assert (run["status"], run["pid"], run["topology"]) == ("running", lab.pid, str(LAB))
     line = next(line for line in calico_mn("list").stdout.splitlines() if lab.name in line)

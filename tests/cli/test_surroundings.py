@@ -105,6 +105,6 @@ def test_a_name_in_no_encoding_can_be_said(tmp_path: Path) -> None:
         b"1 subnet", b"2 subnets")
 
 
-def test_answers_are_the_same_whatever_the_order_of_sets(tmp_path: Path) -> None:
+def test_answers_do_not_depend_on_the_order_of_sets(tmp_path: Path) -> None:
     for words in (["plan", str(LAB)], ["graph", str(LAB)]):
         assert len({run(words, tmp_path, PYTHONHASHSEED=seed).stdout for seed in ("0", "1")}) == 1

@@ -41,7 +41,7 @@ def test_the_same_as_json(lab):
                                                                ["10.22.33.0/26"]]
 
 
-def test_a_route_that_somebody_added_shows_without_a_meaning(lab):
+def test_a_route_added_by_hand_shows_without_a_meaning(lab):
     lab.ok("exec", "node32", "--", "ip", "route", "add", "198.51.100.0/24", "dev", "eth0")
     try:
         (mine,) = [r for r in lab.json("routes", "node32") if r["destination"].startswith("198")]
@@ -50,7 +50,7 @@ def test_a_route_that_somebody_added_shows_without_a_meaning(lab):
         lab.ok("exec", "node32", "--", "ip", "route", "del", "198.51.100.0/24")
 
 
-def test_a_mode_is_changed_live_and_what_changed_is_told(own):
+def test_a_mode_change_prints_its_commands(own):
     run = own("mode")
     assert run.ok("mode", "CrossSubnet", "--node", "node31") == (
         "# node31\n"

@@ -70,7 +70,7 @@ def test_a_mistake_is_one_line(words, status, said):
     assert (done.returncode, done.stderr, done.stdout) == (status, f"{said}\n", "")
 
 
-def test_a_topologys_mistakes_are_told_with_their_lines(tmp_path):
+def test_a_topologys_mistakes_are_printed_with_their_lines(tmp_path):
     (tmp_path / "bad.yaml").write_text("apiVersion: v1\nkind: Podd\n")
     for verb in ("validate", "plan"):
         done = calico_mn(verb, str(tmp_path / "bad.yaml"))

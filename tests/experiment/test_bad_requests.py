@@ -91,7 +91,7 @@ VALIDATE = '"$1" -m calico_mn validate'
     pytest.param('"$1" "$2" --topology /', {"COLUMNS": "1", "TERM": "dumb"}, 2,
                  id="experiment, a directory"),
 ])
-def test_surroundings_that_nobody_would_wish_for(command, environment, status, tmp_path):
+def test_odd_streams_and_environments(command, environment, status, tmp_path):
     done = run(command, tmp_path, **environment)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

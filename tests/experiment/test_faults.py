@@ -103,18 +103,18 @@ def test_a_cluster_broken_in_the_middle_of_the_trials_is_named_and_the_readings_
     status, found = compare(fault)
     err = capsys.readouterr().err
     assert status == 1 and not found.complete
-    assert f"Not complete: the cluster is not as it was set up any more: {said}" in err or (
+    assert f"Not complete: the cluster is no longer as it was set up: {said}" in err or (
         f"; {said}" in err), err
     assert "Noticed " in err and "--resume" in err and ".." not in err.replace("...", "")
     whole = [r for r in found.readings if r.instrument == "tcp"]
-    assert len(whole) >= 2 and found.summary["cut_short"].startswith("the cluster is not")
+    assert len(whole) >= 2 and found.summary["cut_short"].startswith("the cluster is no longer as")
 
 
-def test_a_cluster_broken_before_the_trials_is_not_taken_for_one_that_connects_nobody(
+def test_a_cluster_broken_before_the_trials_is_not_measured_as_unreachable(
         compare, capsys):
     status, found = compare(by_hand("node31", "ip link set eth0 down"), at=0)
     assert status == 1 and not found.complete
-    assert "is not as it was set up any more: node31: eth0 is down. Noticed " in (
+    assert "is no longer as it was set up: node31: eth0 is down. Noticed " in (
         capsys.readouterr().err)
 
 
@@ -133,7 +133,7 @@ def deletable(compare):
     pytest.param(ToolError("default/a: iperf3 -c did not end within 9 s"), "did not end within 9 s",
                  id="hanging"),
 ])
-def test_one_failed_trial_is_told_of_and_missing_and_the_others_stay(
+def test_one_failed_trial_is_reported_and_missing_and_the_others_stay(
         compare, capsys, monkeypatch, tmp_path, answer, said):
     def strike(_net):
         def once(*_args, **_options):

@@ -64,7 +64,7 @@ def reading(nodes, each, boot):
     return Reading(1, "life", 1, {"nodes": nodes, "pods": each}, {}, values, {})
 
 
-def test_a_plane_through_all_sizes_is_told_in_words():
+def test_a_plane_through_all_sizes_in_words():
     sizes = sizes_of([reading(nodes, each, 20 + 2.5 * nodes + 0.9 * nodes * each)
                       for nodes in (10, 2, 5) for each in (50, 10)])
     assert [(one.nodes, one.each) for one in sizes] == [

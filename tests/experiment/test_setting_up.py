@@ -69,7 +69,7 @@ def test_the_machines_neighbour_limit_is_raised_only_when_asked(words, may, monk
     assert [options["raise_neighbour_limit"] for options in given] == [may, may]
 
 
-def test_who_is_not_root_is_told_the_command():
+def test_without_root_the_command_to_type_is_printed():
     code = (f"import os, runpy, sys; os.geteuid = lambda: 1000; sys.argv = [{str(SCRIPT)!r}];"
             f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,

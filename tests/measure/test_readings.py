@@ -79,7 +79,7 @@ def test_what_the_instrument_does_later_with_its_answer_changes_nothing(path):
     assert (reading.values, reading.series) == ({"latency": 4.0}, {"times": [4.0]})
 
 
-def test_what_somebody_measured_before_is_never_overwritten(path):
+def test_earlier_measurements_are_never_overwritten(path):
     write(path)
     before = path.read_text()
     with pytest.raises(FileExistsError):

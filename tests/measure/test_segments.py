@@ -99,7 +99,7 @@ def test_some_inside_ipip_and_some_not():
     assert add_up(packets).encapsulated is None
 
 
-def test_a_transfer_that_nobody_saw_is_an_error():
+def test_a_transfer_without_captured_packets_is_an_error():
     with pytest.raises(ToolError, match=r"^no TCP transfer of 64 kB or more was seen"):
         add_up([captured(PLAIN, 1428)])
 

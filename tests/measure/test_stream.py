@@ -88,7 +88,7 @@ def test_each_direction_is_known_by_itself(net):
 
 
 @pytest.mark.root
-def test_streams_end_with_the_block_whatever_happens(net):
+def test_streams_end_with_the_block_even_after_an_error(net):
     (pair,) = paths.representative_pairs(paths.endpoints(net)).values()
     with pytest.raises(ZeroDivisionError), stream.streams(net, [pair], rate=100, longest=20):
         assert machine.processes_of_runs()

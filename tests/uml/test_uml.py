@@ -80,12 +80,12 @@ def test_guest_writes_only_to_shared_directories(tmp_path: Path):
     assert list(private.iterdir()) == []
 
 
-def test_guest_that_overruns_its_time_is_killed_and_told_by_status_124():
+def test_guest_that_overruns_its_time_is_killed_with_status_124():
     done = umlrun("--", "sleep", "1000", timeout=4)
     assert done.returncode == 124, done.stdout
 
 
-def test_guest_that_dies_before_its_command_is_told_by_status_125():
+def test_guest_that_dies_before_its_command_ends_with_status_125():
     done = umlrun("--", "sh", "-c", "echo o > /proc/sysrq-trigger; sleep 1000", timeout=30)
     assert done.returncode == 125, done.stdout
 

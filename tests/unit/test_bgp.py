@@ -93,7 +93,7 @@ def test_nodes_that_see_the_same_share_a_table_that_never_changes():
     assert engine.table("c") == {P: A}
 
 
-def test_what_each_node_heard_and_its_sessions_are_told():
+def test_what_each_node_heard_and_its_sessions():
     engine = mesh("a", "b", "c")
     engine.announce({"a": [P], "b": [Q]})
     engine.kill("a")
@@ -109,7 +109,7 @@ def test_what_each_node_heard_and_its_sessions_are_told():
 
 
 
-def test_a_newcomer_learns_everything_and_everybody_learns_from_it():
+def test_a_new_node_learns_all_prefixes_and_all_learn_its_own():
     engine = mesh("a", "b")
     originate(engine, "a", [P])
     originate(engine, "b", [Q])

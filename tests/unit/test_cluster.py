@@ -279,7 +279,7 @@ def test_a_node_without_a_router_has_no_default_route_and_no_way_to_another_subn
                             "unreachable 10.22.200.0/26 proto bird"]
 
 
-def test_a_slash_32_node_tunnels_to_everybody_and_still_has_its_subnets_prefix_on_eth0():
+def test_a_slash_32_node_tunnels_to_all_and_still_has_its_subnets_prefix_on_eth0():
     made = cluster(mode=CROSS, nodes=[node("node31", "192.168.57.31/32"), NODE32],
                    affinities=AFFINITIES[:2])
     assert routes(made)[-2] == "10.22.151.0/26 via 192.168.57.32 dev tunl0 proto bird onlink"

@@ -58,7 +58,7 @@ def test_the_nodes_half_has_the_sysctls_that_cni_and_felix_write(rp_filter):
     }
 
 
-def test_the_pods_half_is_a_slash_32_and_a_gateway_that_exists_nowhere():
+def test_the_pods_half_is_a_slash_32_and_a_gateway_that_no_host_has():
     side = cni.pod_side(ARTICLE)
     assert side.name == ARTICLE.key
     assert side.devices == (VethEnd("eth0", 1500),)

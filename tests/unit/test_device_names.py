@@ -54,7 +54,7 @@ def topologies(draw: st.DrawFn) -> str:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(topologies())
-def test_devices_are_told_apart_and_logs_lie_in_the_run(text: str) -> None:
+def test_devices_have_unique_names_and_logs_lie_in_the_run(text: str) -> None:
     try:
         topology = parse_topology(text)
         cluster = Cluster(topology, 2)

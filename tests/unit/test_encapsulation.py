@@ -114,7 +114,7 @@ def test_encapsulations_have_names(name, found):
     assert of_device(found.device) is found
 
 
-def test_an_unknown_encapsulation_is_told_with_those_that_exist():
+def test_the_error_for_an_unknown_encapsulation_names_the_known_ones():
     with pytest.raises(ClusterError, match="'GRE'; encapsulations: IPIP, VXLAN"):
         named("GRE")
     assert of_device("gre0") is None

@@ -210,7 +210,7 @@ def test_an_explicit_address_takes_its_ordinal_and_the_others_follow_around_it()
     assert ipam.assign("a", "q") == ip("10.0.0.1")
 
 
-def test_an_explicit_address_claims_its_block_where_nobody_has_it():
+def test_an_explicit_address_claims_a_block_without_affinity():
     ipam = IPAM([pool("10.0.0.0/24", 26)])
     ipam.assign_ip("a", "fixed", ip("10.0.0.77"))
     assert ipam.blocks("a") == (net("10.0.0.64/26"),)

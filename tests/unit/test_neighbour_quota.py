@@ -126,7 +126,7 @@ def test_the_warning_names_the_command_and_the_option(table):
 
 
 @pytest.mark.parametrize("content", ["10\n", "nonsense", None])
-def test_no_warning_where_it_suffices_or_cannot_be_told(table, content):
+def test_no_warning_where_it_suffices_or_is_unknown(table, content):
     table.unlink() if content is None else table.write_text(content)
     assert neighbour_quota.warning(NEEDED) is None
 
@@ -159,7 +159,7 @@ def test_what_it_was_is_on_disk_before_it_is_written(table, ledger, monkeypatch)
     assert seen == [({"own": 5, "needs": {one.identity: 20}, "ours": [5, 20]}, "20\n")]
 
 
-def test_after_a_kill_whoever_starts_or_cleans_up_gives_it_back(table, ledger):
+def test_after_a_kill_the_next_start_or_clean_up_restores_it(table, ledger):
     for clean in (cleanup.remove_all, cleanup.remove_before_start):
         killed = dead()
         neighbour_quota.raise_limit(NEEDED, killed.identity)

@@ -73,7 +73,7 @@ def test_what_others_may_enter_or_link_to_is_passed_over(machine):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
-def test_what_belongs_to_somebody_else_is_passed_over_or_refused(machine, monkeypatch):
+def test_another_users_directory_is_passed_over_or_refused(machine, monkeypatch):
     root = machine("0 0 1\n")
     theirs = root / "tmp" / "calico-mn-runs-aaaaaaaa"
     theirs.mkdir(mode=0o700)

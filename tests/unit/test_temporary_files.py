@@ -13,7 +13,7 @@ PREDICTABLE = re.compile(r"""["' =](?:/var)?/tmp/|/dev/shm/|/var/lock/|\bmktemp\
                          r"""|\bgettempdir\b|\bTMPDIR\b|\bmktemp -u\b""")
 
 
-def test_temporary_files_have_names_that_nobody_can_guess():
+def test_temporary_files_have_unpredictable_names():
     found = {str(path): PREDICTABLE.findall(path.read_text(encoding="utf-8")) for path in SOURCES}
     assert len(found) > 100 and not {path: hits for path, hits in found.items() if hits}
 

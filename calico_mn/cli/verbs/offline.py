@@ -50,7 +50,7 @@ def _check(options: argparse.Namespace) -> int:
     say("this machine cannot run clusters yet: see 'no' above" if missing
         else "this machine can run clusters" if all(finding.ok is not None for finding in findings
                                                      if finding.needed)
-        else "nothing is known to be missing; as root more can be told")
+        else "nothing is known to be missing; some checks need root")
     return FAILED if missing else OK
 
 

@@ -65,7 +65,7 @@ def shown_path(path: str) -> str:
     try:
         return path.removeprefix(os.getcwd() + "/")
     except OSError:
-        return path  # the directory that we are in was removed
+        return path  # the current directory was removed
 
 
 # --- status

@@ -137,7 +137,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--repair", action="store_true",
                      help="bring it back to what it should be, and show what that took")
     how.add_argument("--watch", action="store_true",
-                     help="tell what appears and disappears, until Ctrl-C")
+                     help="print differences as they appear and disappear, until Ctrl-C")
 
 
 def _verify(options: argparse.Namespace, session: Session) -> int:

@@ -54,7 +54,7 @@ def _up(options: argparse.Namespace) -> int:
         complain(f"calico-mn: {removal(removed)}")
     # A taken name is refused at once; the registry checks it again under its lock.
     registry.new_name(options.name or "", options.file[0], registry.runs())
-    # Other processes read it in another directory.
+    # Other processes, in other directories, read it.
     topology = dataclasses.replace(topology, source=os.path.abspath(options.file[0]))
     return (_detached if options.detach else _foreground)(options, topology, text)
 

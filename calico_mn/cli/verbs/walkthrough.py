@@ -1,4 +1,4 @@
-"""``walkthrough``: the article's story, replayed on a cluster that lives as long as it takes."""
+"""``walkthrough``: replays the article's commands on a cluster of its own."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ VERBS = {
         "walkthrough", GROUP, "an article about Calico, typed again, line by line",
         "Replays a published walk through Calico's IPIP mode on a cluster of its own: each "
         "command, what it prints here, the line that the article shows, and whether they agree "
-        "once it is named what differs. Where the article is wrong, it shows that, too. The "
-        "cluster is gone at the end.",
+        "apart from named differences. Where the article is wrong, it shows that, too. The "
+        "cluster ends with the walkthrough.",
         _add, run=_walkthrough, json=True, root=lambda options: not options.list,
         examples=(("calico-mn walkthrough", "all of it, some five seconds"),
                   ("calico-mn walkthrough --lang zh", "explained in Chinese"),
