@@ -11,12 +11,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from calico_mn.version import VERSION
+
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
     from calico_mn.packetmatch import Drop
     from calico_mn.topology import load_topology
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["CalicoNet", "Drop", "__version__", "load_topology"]
 

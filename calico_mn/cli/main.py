@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico_mn import __version__, streams
+from calico_mn import streams
 from calico_mn.cli import verbs
 from calico_mn.cli.complete import autocomplete
 from calico_mn.cli.output import say
@@ -91,9 +91,9 @@ def _dispatch(given: list[str]) -> int:
         say(overview())
         return 0 if given else WRONG_REQUEST
     if given[0] == "--version":
-        from calico_mn.measure.source import digest
+        from calico_mn.version import VERSION, digest
 
-        say(f"calico-mn {__version__} (code {digest()})")
+        say(f"calico-mn {VERSION} (code {digest()})")
         return 0
     verb = verbs.verb(given[0])
     if verb is None:

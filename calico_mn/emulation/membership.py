@@ -8,29 +8,50 @@ a newcomer needs, all three are as before. The net has one :class:`Membership` a
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError
-from typing import TYPE_CHECKING
 
+from calico_mn.bgp.engine import RouteEngine
+from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.underlay import port_name
+from calico_mn.delta import Delta
 from calico_mn.emulation import plan
+from calico_mn.emulation.base import LightMininet
+from calico_mn.emulation.filters import Filters
 from calico_mn.emulation.link import DeviceIntf
 from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError, KernelError
-from calico_mn.model import Node
+from calico_mn.model import Node, Topology
 from calico_mn.model import Pod as PodModel
+from calico_mn.state import Namespace
 
-if TYPE_CHECKING:
-    from calico_mn.emulation.net import CalicoNet
+
+class ClusterMininet(LightMininet):
+    """A Mininet with a cluster behind it: what a :class:`Membership` asks of its net."""
+
+    topology: Topology
+    cluster: Cluster
+    distributor: RouteEngine
+    filters: Filters
+
+    @abstractmethod
+    def concerned(self, names: Iterable[str]) -> list[Namespace]:
+        """The states that follow from what these nodes announce now."""
+
+    @abstractmethod
+    def reconcile(self, names: Iterable[str]) -> tuple[Delta, ...]:
+        """Bring the namespaces concerned to these states."""
 
 
 class Membership:
     """The pods and nodes of the cluster of ``net``."""
 
-    def __init__(self, net: CalicoNet) -> None:
+    def __init__(self, net: ClusterMininet) -> None:
         self._net = net
 
     def attach_all(self) -> None:

@@ -19,7 +19,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
-from calico_mn import __version__
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
@@ -29,9 +28,9 @@ from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
 from calico_mn.emulation import plan
-from calico_mn.emulation.base import LightMininet, Place, Places
+from calico_mn.emulation.base import Place, Places
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
-from calico_mn.emulation.membership import Membership
+from calico_mn.emulation.membership import ClusterMininet, Membership
 from calico_mn.emulation.multipath import Multipath
 from calico_mn.emulation.node import K8sNode, Pod
 from calico_mn.emulation.runtime import Runtime, no_garbage_collection
@@ -43,9 +42,10 @@ from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
 from calico_mn.repair import Repair
 from calico_mn.state import Namespace
+from calico_mn.version import VERSION
 
 
-class CalicoNet(LightMininet):
+class CalicoNet(ClusterMininet):
     """An emulated Calico cluster, and a Mininet with all that Mininet offers.
 
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
@@ -127,7 +127,7 @@ class CalicoNet(LightMininet):
             return
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
-            "version": __version__}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP))
+            "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP))
         self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
         try:
             if self._raise_neighbour_limit:

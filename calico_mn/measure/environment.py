@@ -13,11 +13,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calico_mn import __version__
+from calico_mn import version
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel import probe, read
-from calico_mn.measure import iperf, offloads, source
+from calico_mn.measure import iperf, offloads
 from calico_mn.measure.programs import Host
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def _machine() -> dict[str, Any]:
 def _versions() -> dict[str, str | bool | None]:
     iperf3 = probe.program_version("iperf3")
     return {
-        "calico_mn": __version__,
-        "calico_mn_source": source.digest(),
+        "calico_mn": version.VERSION,
+        "calico_mn_source": version.digest(),
         "python": platform.python_version(),
         "mininet": probe.package_version("mininet"),
         "iperf3": iperf3,

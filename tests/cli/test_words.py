@@ -10,7 +10,7 @@ import pytest
 from calico_mn import __version__
 from calico_mn.cli import verbs
 from calico_mn.cli.main import overview
-from calico_mn.measure.source import digest
+from calico_mn.version import digest
 
 from .conftest import LAB, PROGRAM, ROOT, calico_mn, environment
 

@@ -12,7 +12,7 @@ import calico_mn
 
 ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
-FLOORS = [{"text"}, {"errors", "command_line", "model", "privileges", "streams"},
+FLOORS = [{"text", "version"}, {"errors", "command_line", "model", "privileges", "streams"},
           {"packetmatch", "state"}, {"present"}, {"difference"}, {"delta"}, {"repair"},
           {"topology", "calico", "bgp", "kernel"},
           {"emulation"}, {"measure"}, {"report", "results"},
@@ -46,8 +46,6 @@ def imported(name):
                 parts = package.split(".")
                 base = ".".join([*parts[:len(parts) - node.level + 1], *filter(None, [base])])
             for alias in node.names:
-                if (base, alias.name) == ("calico_mn", "__version__"):
-                    continue  # a word in the root, above which everything hangs
                 inner = f"{base}.{alias.name}"
                 yield inner if inner in MODULES else base
 

@@ -1,9 +1,11 @@
-"""Which code measured: a digest of the package's own files, beside a version that many share."""
+"""Which code this is: the version, and a digest of the package's own files."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+
+VERSION = "0.1.0"
 
 _KINDS = {".py", ".o", ".c"}
 _DIGITS = 12
@@ -15,7 +17,7 @@ def digest(root: Path | None = None) -> str:
     It covers the name below the package and the bytes of each Python file and of the eBPF program,
     by name, so that equal digests mean equal code, wherever it lies. Other files do not count.
     """
-    root = root or Path(__file__).parents[1]
+    root = root or Path(__file__).parent
     checksum = hashlib.sha256()
     for path in sorted(path for path in root.rglob("*") if path.suffix in _KINDS):
         content = path.read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import calico_mn
-from calico_mn.measure.source import digest
+from calico_mn.version import digest
 
 PACKAGE = Path(calico_mn.__file__).parent
 
