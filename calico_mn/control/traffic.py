@@ -11,7 +11,7 @@ from calico_mn.control.dispatcher import Job, operation
 from calico_mn.errors import ClusterError
 from calico_mn.measure import paths, reachability
 from calico_mn.model import EncapsulationMode
-from calico_mn.report import graph as pictures
+from calico_mn.report import drawing
 from calico_mn.trace import picture, text
 from calico_mn.trace.probe import trace as follow
 from calico_mn.trace.recording import Probe
@@ -53,9 +53,9 @@ def _probe(wanted: dict[str, Any]) -> Probe:
 @operation("graph")
 def graph(job: Job, form: str, mode: str | None = None, encapsulation: str | None = None) -> str:
     """The picture's text; a mode or an encapsulation adds the ways that packets then take."""
-    if form not in pictures.FORMS:
-        raise ClusterError(f"a picture is {', '.join(pictures.FORMS)}, not {form!r}")
+    if form not in drawing.FORMS:
+        raise ClusterError(f"a picture is {', '.join(drawing.FORMS)}, not {form!r}")
     if mode is not None and mode not in list(EncapsulationMode):
         raise ClusterError(f"there is no mode {mode!r}")
     wanted = named(encapsulation) if encapsulation is not None else None
-    return pictures.graph(job.net.cluster, form, EncapsulationMode(mode) if mode else None, wanted)
+    return drawing.graph(job.net.cluster, form, EncapsulationMode(mode) if mode else None, wanted)

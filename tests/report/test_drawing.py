@@ -13,9 +13,9 @@ from support.topologies import BLOCKS, TWO_SUBNETS, cluster
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, PoolMode
 from calico_mn.model import EncapsulationMode, Pod
-from calico_mn.report import palette, svg
+from calico_mn.report import graphics
 from calico_mn.report.drawing import draw, pod_paths
-from calico_mn.report.palette import series_styles as looks
+from calico_mn.report.graphics import series_styles as looks
 from calico_mn.topology import load_topology
 
 ALWAYS, CROSS_SUBNET, NEVER = EncapsulationMode
@@ -159,7 +159,7 @@ def test_many_nodes_stand_in_rows():
 @pytest.mark.parametrize("mode", EncapsulationMode, ids=str)
 def test_a_mode_has_the_same_colour_as_in_plots(mode):
     found = draw(two_subnets(), pod_paths(two_subnets(), mode))
-    others = {colour for name, colour in palette.MODES.items() if name != mode.value}
+    others = {colour for name, colour in graphics.MODES.items() if name != mode.value}
     assert looks([mode.value])[mode.value].colour in found
     assert not [colour for colour in others if colour in found]
 
@@ -211,5 +211,5 @@ def test_a_cluster_without_routers_and_pods():
     ("short", 100, "short"), ("web-frontend-6c9f7d5b8d-x7k2p", 100, "web-\u20268d-x7k2p"),
     ("anything", 1, "\u2026")], ids=["fits", "too long", "no room"])
 def test_texts_are_made_to_fit(text, room, fitted):
-    assert svg.fitted(text, room, 12) == fitted
-    assert svg.width(fitted, 12) <= max(room, svg.width("\u2026", 12))
+    assert graphics.fitted(text, room, 12) == fitted
+    assert graphics.width(fitted, 12) <= max(room, graphics.width("\u2026", 12))

@@ -18,8 +18,8 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from calico_mn.measure.fits import line as fit
-from calico_mn.report import palette
-from calico_mn.report.palette import lighten, readable, series_styles
+from calico_mn.report import graphics
+from calico_mn.report.graphics import lighten, readable, series_styles
 from calico_mn.report.plots import canvas
 from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
 from calico_mn.report.plots.distribution import Curve, distribution
@@ -380,12 +380,12 @@ def test_a_colour_is_paled(share, colour):
 
 def test_letters_are_dark_enough_on_white():
     assert readable("#000000") == "#000000"
-    assert readable(palette.ORANGE) != palette.ORANGE
+    assert readable(graphics.ORANGE) != graphics.ORANGE
 
 
 def test_looks_are_told_apart_and_known_ones_stay():
     found = series_styles(["Never", "VXLAN", "Always, GSO off", "WireGuard"])
-    assert found["Never"].colour == palette.GREEN
-    assert found["Always, GSO off"].colour == palette.VERMILION
+    assert found["Never"].colour == graphics.GREEN
+    assert found["Always, GSO off"].colour == graphics.VERMILION
     assert len({(look.colour, look.marker) for look in found.values()}) == 4
     assert len(set(series_styles(MANY).values())) == len(MANY)

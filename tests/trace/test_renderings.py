@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from support.recordings import from_json, text, to_json
 
-from calico_mn.report.svg import width
+from calico_mn.report.graphics import width
 from calico_mn.trace import analysis
 from calico_mn.trace.path_trace import HeaderChange, Neighbour
 from calico_mn.trace.picture import picture

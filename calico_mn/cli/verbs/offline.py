@@ -206,7 +206,7 @@ def _needs_root(options: argparse.Namespace) -> bool:
 
 def _of_file(options: argparse.Namespace, form: str) -> str:
     from calico_mn.calico.cluster import Cluster
-    from calico_mn.report.graph import graph
+    from calico_mn.report.drawing import graph
     from calico_mn.topology import load_topology
 
     cluster = Cluster(load_topology(options.subject), 2)

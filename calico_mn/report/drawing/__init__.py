@@ -1,28 +1,35 @@
 """A cluster as a picture: subnets, routers, nodes, pods, and the ways of packets between pods.
 
-:func:`draw` gives the text of an SVG that needs nothing else. Pure. The steps, a module each::
+:func:`draw` gives the text of an SVG that needs nothing else; :func:`graph` that, or the cluster in
+Graphviz's dot or in Mermaid. Pure. The steps of a drawing, a module each::
 
-    model     what is in the drawing, as words        paths     the ways of packets, and their
-    boxes     how large, and places                             lines along the cables
-    layout    where (with ``routing`` for routers     render    all of it as SVG
-              and cables)
+    boxes     what is in it, as words, and      paths     the ways of packets, and their
+              how large those make it                     lines along the cables
+    layout    where (with ``routing`` for       render    all of it as SVG
+              routers and cables)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.model import Topology
-from calico_mn.report import svg
-from calico_mn.report.drawing import boxes, render
+from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.model import EncapsulationMode, Topology
+from calico_mn.report import graphics
+from calico_mn.report.drawing import render
+from calico_mn.report.drawing.boxes import FACT, describe
 from calico_mn.report.drawing.layout import layout
-from calico_mn.report.drawing.model import model
 from calico_mn.report.drawing.paths import PodPath, pod_path, pod_paths, tracks
-from calico_mn.report.svg import element, polyline
+from calico_mn.report.graphics import element, polyline
 
-__all__ = ["PodPath", "draw", "pod_path", "pod_paths"]
+__all__ = ["DOT", "FORMS", "SVG", "PodPath", "draw", "graph", "pod_path", "pod_paths"]
+
+#: languages of :func:`graph`
+SVG, DOT = "svg", "dot"
+FORMS = (SVG, DOT, "mermaid")
 
 _LEGEND_LINE = 22.0
 
@@ -33,12 +40,12 @@ def draw(subject: Topology | Cluster, paths: Sequence[PodPath] = ()) -> str:
     A :class:`Cluster` has given addresses to pods and tunnels; of a :class:`Topology` only
     those that its file names are known. The same input gives the same text.
     """
-    content = model(subject, {key for path in paths for key in (path.source, path.destination)})
+    content = describe(subject, {key for path in paths for key in (path.source, path.destination)})
     places = layout(content, len(paths))
     drawn = [(path, track, number) for number, (path, track) in enumerate(
         zip(paths, tracks(places, tuple(paths)), strict=True), 1) if track is not None]
     notes = [(number, path.mode, path.in_words) for path, _, number in drawn]
-    width = max([places.width, *(60 + svg.width(note, boxes.FACT) for _, _, note in notes)])
+    width = max([places.width, *(60 + graphics.width(note, FACT) for _, _, note in notes)])
     height = places.height + (len(notes) * _LEGEND_LINE + 10 if notes else 0)
     ends = {path.source: path.mode for path, _, _ in drawn}
     ends |= {path.destination: path.mode for path, _, _ in drawn}
@@ -60,4 +67,82 @@ def draw(subject: Topology | Cluster, paths: Sequence[PodPath] = ()) -> str:
         "svg", element("title", escape(f"Cluster {content.name}")),
         element("desc", escape(words)), element("style", render.CSS), *body,
         xmlns="http://www.w3.org/2000/svg", class_="cluster", role="img", width=width,
-        height=height, viewBox=f"0 0 {svg.number(width)} {svg.number(height)}") + "\n"
+        height=height, viewBox=f"0 0 {graphics.number(width)} {graphics.number(height)}") + "\n"
+
+
+# --- graphs
+
+@dataclass(frozen=True, slots=True)
+class _Vertex:
+    """``kind`` is subnet, router, node or pod; ``facts`` are lines below the name."""
+
+    kind: str
+    name: str
+    facts: tuple[str, ...]
+
+
+def graph(cluster: Cluster, form: str, mode: EncapsulationMode | None = None,
+          encapsulation: Encapsulation | None = None) -> str:
+    """The cluster in the language ``form``: one of :data:`FORMS`.
+
+    ``mode``, ``encapsulation`` or both draw the ways that packets then take (SVG only).
+    """
+    if form == SVG:
+        return draw(cluster, pod_paths(cluster, mode, encapsulation)
+                    if mode or encapsulation else ())
+    vertices, edges = list(_vertices(cluster)), list(_edges(cluster))
+    return _dot(cluster, vertices, edges) if form == DOT else _mermaid(vertices, edges)
+
+
+def _vertices(cluster: Cluster) -> Iterator[_Vertex]:
+    for subnet in cluster.topology.underlay.subnets:
+        yield _Vertex("subnet", subnet.name, (str(subnet.cidr),))
+    for router in cluster.topology.underlay.routers:
+        yield _Vertex("router", router.name, tuple(str(each.address) for each in router.interfaces))
+    for name, node in cluster.nodes.items():
+        yield _Vertex("node", name, (
+            str(node.address), *(f"{tunnel.device} {address}" for tunnel, address
+                                 in cluster.tunnel_addresses(name).items()),
+            *(f"block {block}" for block in cluster.ipam.blocks(name))))
+    for key, pod in cluster.endpoints.items():
+        yield _Vertex("pod", key, (str(pod.address),))
+
+
+def _edges(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    for router in cluster.topology.underlay.routers:
+        for interface in router.interfaces:
+            yield interface.subnet, router.name
+    for name, node in cluster.nodes.items():
+        yield cluster.fabric.subnet_of(node).name, name
+    for key, pod in cluster.endpoints.items():
+        yield pod.node, key
+
+
+_DOT_SHAPES = {"subnet": "shape=box, style=rounded", "router": "shape=diamond",
+               "node": "shape=box", "pod": "shape=ellipse"}
+
+
+def _dot(cluster: Cluster, vertices: list[_Vertex], edges: list[tuple[str, str]]) -> str:
+    # Names are those of Kubernetes and subnets: letters, digits, '-', '.' and '/' only.
+    lines = [f'graph "{cluster.topology.underlay.name}" {{',
+             '  node [fontname="sans-serif", fontsize=11]']
+    for vertex in vertices:
+        label = "\\n".join((vertex.name, *vertex.facts))
+        lines.append(f'  "{vertex.name}" [label="{label}", {_DOT_SHAPES[vertex.kind]}]')
+    lines += [f'  "{source}" -- "{target}"' for source, target in edges]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+_MERMAID_SHAPES = {"subnet": ("([", "])"), "router": ("{{", "}}"), "node": ("[", "]"),
+                   "pod": ("(", ")")}
+
+
+def _mermaid(vertices: list[_Vertex], edges: list[tuple[str, str]]) -> str:
+    identities = {vertex.name: f"n{number}" for number, vertex in enumerate(vertices)}
+    lines = ["graph TD"]
+    for vertex in vertices:
+        opening, closing = _MERMAID_SHAPES[vertex.kind]
+        label = "<br/>".join((vertex.name, *vertex.facts))
+        lines.append(f'  {identities[vertex.name]}{opening}"{label}"{closing}')
+    lines += [f"  {identities[source]} --- {identities[target]}" for source, target in edges]
+    return "\n".join(lines) + "\n"

@@ -1,16 +1,201 @@
-"""The boxes of a drawing: how large nodes' and routers' words make them, and their places.
+"""What is in a drawing of a cluster before anything has a place: words, folded, and their sizes.
 
-:class:`Sizes` are what all nodes of a drawing share; a :class:`Layout` is the whole drawing with a
-place for everything, in pixels, and the lines of its cables. ``layout`` fills it in. Pure.
+In goes a topology or a cluster; out come boxes full of words (:class:`Content`), and how large
+those make the cards of nodes and routers, in pixels (:class:`Sizes`). Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
 
-from calico_mn.report.drawing.model import Model, NodeBox, RouterBox, SubnetBox
-from calico_mn.report.svg import width
+from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.encapsulation import DEFAULT
+from calico_mn.model import Node, Router, Subnet, Topology
+from calico_mn.report.graphics import width
+from calico_mn.text import join_some, plural
+
+#: so many nodes of one subnet are drawn; the others are counted
+MOST_NODES = 60
+#: so many interfaces of a router are listed; the others are counted
+MOST_INTERFACES = 8
+#: nodes in the drawing -> pods listed for each of them
+_LISTED = ((4, 8), (16, 4), (MOST_NODES, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class PodBox:
+    """A pod that is listed; ``address`` is empty while it has none."""
+
+    key: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBox:
+    """A node: ``facts`` are (device or word, address) lines; ``folded`` pods are only counted.
+
+    ``span`` is from where to where their addresses go. A ``busy`` node is an end of a way.
+    """
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    pods: tuple[PodBox, ...]
+    folded: int = 0
+    span: str = ""
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetBox:
+    """A subnet with its nodes; ``more`` nodes are only counted."""
+
+    name: str
+    facts: str
+    nodes: tuple[NodeBox, ...]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouterBox:
+    """A router; ``interfaces`` are its (subnet, address) lines, ``subnets`` all that it is in."""
+
+    name: str
+    interfaces: tuple[tuple[str, str], ...]
+    subnets: tuple[str, ...]
+    pod_routes: bool
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All of it. ``cables`` are transit subnets: (name, one router, the other router)."""
+
+    name: str
+    subnets: tuple[SubnetBox, ...]
+    routers: tuple[RouterBox, ...]
+    cables: tuple[tuple[str, str, str], ...]
+    summary: str
+
+
+def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Content:
+    """What is to be drawn; the pods named in ``shown`` are listed in any case.
+
+    A Cluster has given addresses; a Topology only knows those that its file names.
+    """
+    cluster = subject if isinstance(subject, Cluster) else None
+    topology = subject.topology if isinstance(subject, Cluster) else subject
+    underlay = topology.underlay
+    nodes = list(cluster.nodes.values()) if cluster else list(topology.nodes)
+    by_subnet: dict[str, list[Node]] = {subnet.name: [] for subnet in underlay.subnets}
+    for node in nodes:
+        subnet = topology.subnet_of(node.address.ip)
+        if subnet is not None:
+            by_subnet[subnet.name].append(node)
+    listed = next((pods for most, pods in _LISTED if len(nodes) <= most), 0)
+    pods = _pods(subject)
+    users: dict[str, list[str]] = {subnet.name: [] for subnet in underlay.subnets}
+    for router in underlay.routers:
+        for interface in router.interfaces:
+            users[interface.subnet].append(router.name)
+    transit = {name for name, routers in users.items()
+               if len(routers) == 2 and not by_subnet[name]}
+    boxes = tuple(
+        SubnetBox(subnet.name, _subnet_facts(subnet),
+                  tuple(_node(node, cluster, pods.get(node.name, []), listed, shown)
+                        for node in by_subnet[subnet.name][:MOST_NODES]),
+                  max(0, len(by_subnet[subnet.name]) - MOST_NODES))
+        for subnet in underlay.subnets if subnet.name not in transit)
+    knowing = cluster.pod_routers if cluster else {r.name for r in underlay.routers if r.pod_routes}
+    return Content(underlay.name, boxes,
+                 tuple(_router(router, router.name in knowing) for router in underlay.routers),
+                 tuple((name, users[name][0], users[name][1])
+                       for name in by_subnet if name in transit),
+                 _summary(boxes, underlay.routers, len(nodes), sum(map(len, pods.values())),
+                          len(transit), by_subnet))
+
+
+def _pods(subject: Topology | Cluster) -> dict[str, list[PodBox]]:
+    pods: dict[str, list[PodBox]] = {}
+    if isinstance(subject, Cluster):
+        for key, endpoint in subject.endpoints.items():
+            pods.setdefault(endpoint.node, []).append(PodBox(key, str(endpoint.address)))
+    else:
+        for pod in subject.pods:
+            pods.setdefault(pod.node, []).append(PodBox(pod.key, str(pod.ip or "")))
+    return pods
+
+
+def _node(node: Node, cluster: Cluster | None, pods: list[PodBox], listed: int,
+          shown: Collection[str]) -> NodeBox:
+    facts = [("eth0", str(node.address))]
+    if cluster:
+        tunnels = cluster.tunnel_addresses(node.name)
+        facts += [(tunnel.device, str(address)) for tunnel, address in tunnels.items()] or [
+            (DEFAULT.device, "no address")]
+        facts += _blocks([str(block) for block in cluster.ipam.blocks(node.name)])
+    busy = any(pod.key in shown for pod in pods)
+    if len(pods) <= listed:
+        return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
+    listed_pods = [pod for pod in pods if pod.key in shown]
+    listed_pods += [pod for pod in pods if pod.key not in shown][
+        :max(0, listed - 1 - len(listed_pods))]
+    rest = [pod.address for pod in pods if pod not in listed_pods]
+    if len(rest) == 1:  # the fold would take more room than the pod
+        return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
+    return NodeBox(node.name, tuple(facts),
+                   tuple(pod for pod in pods if pod in listed_pods), len(rest), _span(rest), busy)
+
+
+def _blocks(blocks: list[str]) -> Iterable[tuple[str, str]]:
+    yield from (("block", block) for block in blocks[:2])
+    if len(blocks) > 2:
+        yield "", f"and {len(blocks) - 2} more"
+
+
+def _span(addresses: list[str]) -> str:
+    """``10.22.31.1 - .50``: the smallest and the largest of them."""
+    given = sorted(IPv4Address(address) for address in addresses if address)
+    if not given:
+        return ""
+    first, last = str(given[0]), str(given[-1])
+    if first == last:
+        return first
+    same = first.rpartition(".")[0] == last.rpartition(".")[0]
+    return f"{first} \u2013 {'.' + last.rpartition('.')[2] if same else last}"
+
+
+def _subnet_facts(subnet: Subnet) -> str:
+    facts = [str(subnet.cidr), f"MTU {subnet.mtu}"]
+    if subnet.link.rate:
+        rate = subnet.link.rate
+        facts.append(f"{rate / 1000:g} Gbit/s" if rate >= 1000 else f"{rate:g} Mbit/s")
+    if subnet.link.delay:
+        facts.append(f"{subnet.link.delay:g} ms")
+    return " \u00b7 ".join(facts)
+
+
+def _router(router: Router, knows: bool) -> RouterBox:
+    interfaces = tuple((each.subnet, str(each.address)) for each in router.interfaces)
+    listed = interfaces if len(interfaces) <= MOST_INTERFACES else interfaces[:MOST_INTERFACES - 1]
+    return RouterBox(router.name, listed, tuple(subnet for subnet, _ in interfaces), knows,
+                     len(interfaces) - len(listed))
+
+
+def _summary(boxes: Iterable[SubnetBox], routers: Collection[Router], nodes: int, pods: int,
+             transit: int, by_subnet: dict[str, list[Node]]) -> str:
+    """A paragraph for those who do not see the drawing."""
+    where = "; ".join(
+        f"{box.name} ({box.facts}): "
+        + join_some([node.name for node in by_subnet[box.name]], MOST_INTERFACES)
+        for box in boxes if by_subnet[box.name])
+    between = f", {transit} transit subnets between routers" if transit else ""
+    return (f"{plural(nodes, 'node')} with {plural(pods, 'pod')},"
+            f" {plural(len(routers), 'router')}{between}. {where}.")
+
+
+# --- sizes
 
 #: pixels
 NAME, FACT, POD, ADDRESS = 14.0, 12.0, 12.0, 11.5
@@ -60,9 +245,9 @@ class Sizes:
         return CHIP_TALL if self.tall else CHIP
 
 
-def sizes(model: Model, lanes: int) -> Sizes:
+def sizes(content: Content, lanes: int) -> Sizes:
     """One width for all nodes: what the longest words need, within limits."""
-    nodes = [node for subnet in model.subnets for node in subnet.nodes]
+    nodes = [node for subnet in content.subnets for node in subnet.nodes]
     pods = [pod for node in nodes for pod in node.pods]
     pad = 2 * CHIP_PAD + (4 if lanes else 0)
     beside = max((width(pod.key, POD) + 12 + width(pod.address, ADDRESS, mono=True) + pad
@@ -136,100 +321,3 @@ def _all(router: RouterBox) -> Iterable[float]:
         yield width(more(router), ADDRESS + 0.5)
     column = interface_column(router)
     yield from (column + min(120.0, width(subnet, FACT)) for subnet, _ in router.interfaces)
-
-
-# --- places
-
-#: pixels, around everything
-MARGIN = 20.0
-#: pixels from a subnet's upper edge to the line that stands for its switch
-BUS = 58.0
-#: pixels between the lines that join two routers of one tier
-ARC = 13.0
-
-Point = tuple[float, float]
-
-
-@dataclass(slots=True)
-class Box:
-    """A place: its upper left corner and its size."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def right(self) -> float:
-        """Its right edge."""
-        return self.x + self.width
-
-    @property
-    def bottom(self) -> float:
-        """Its lower edge."""
-        return self.y + self.height
-
-    @property
-    def middle(self) -> float:
-        """Half way between left and right."""
-        return self.x + self.width / 2
-
-
-@dataclass(slots=True)
-class NodePlace:
-    """A node's card; ``row`` and ``column`` count within its subnet."""
-
-    node: NodeBox
-    box: Box
-    row: int
-    column: int
-
-    def chip(self, position: int, sizes: Sizes) -> Box:
-        """The place of a listed pod."""
-        top = self.box.y + HEAD + LINE * len(self.node.facts) + 8
-        return Box(self.box.x + sizes.left(self.node),
-                   top + position * (sizes.chip + CHIP_GAP), sizes.room(self.node),
-                   sizes.chip)
-
-
-@dataclass(slots=True)
-class SubnetPlace:
-    """A subnet; ``entries`` tells for each router where its cable meets the bus."""
-
-    subnet: SubnetBox
-    box: Box
-    row: int
-    nodes: list[NodePlace]
-    entries: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def bus(self) -> float:
-        """The height of the line that stands for the switch."""
-        return self.box.y + BUS
-
-
-@dataclass(slots=True)
-class RouterPlace:
-    """A router's card; ``below`` and ``above`` tell where the cable of a subnet leaves it."""
-
-    router: RouterBox
-    box: Box
-    tier: int
-    below: dict[str, float] = field(default_factory=dict)
-    above: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Layout:
-    """The whole drawing.
-
-    ``cables`` are lines by (router, subnet); between routers, by the lower one and the transit
-    subnet.
-    """
-
-    sizes: Sizes
-    width: float
-    height: float
-    subnets: dict[str, SubnetPlace]
-    routers: dict[str, RouterPlace]
-    cables: dict[tuple[str, str], list[Point]]

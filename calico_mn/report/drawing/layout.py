@@ -8,39 +8,48 @@ subnets.
 
 from __future__ import annotations
 
-from calico_mn.report.drawing import boxes, routing
-from calico_mn.report.drawing.boxes import (
-    ARC,
-    LANE,
-    MARGIN,
-    PAD,
-    Box,
-    Layout,
-    NodePlace,
-    RouterPlace,
-    Sizes,
-    SubnetPlace,
-)
-from calico_mn.report.drawing.model import Model, SubnetBox
+from dataclasses import dataclass
 
+from calico_mn.report.drawing import boxes, routing
+from calico_mn.report.drawing.boxes import LANE, PAD, Content, Sizes, SubnetBox
+from calico_mn.report.drawing.routing import ARC, Box, NodePlace, Point, RouterPlace, SubnetPlace
+
+#: pixels, around everything
+MARGIN = 20.0
 _ROWS_APART, _TIERS_APART = 40.0, 62.0
 
 
-def layout(model: Model, lanes: int) -> Layout:
+@dataclass(slots=True)
+class Layout:
+    """The whole drawing.
+
+    ``cables`` are lines by (router, subnet); between routers, by the lower one and the transit
+    subnet.
+    """
+
+    sizes: Sizes
+    width: float
+    height: float
+    subnets: dict[str, SubnetPlace]
+    routers: dict[str, RouterPlace]
+    cables: dict[tuple[str, str], list[Point]]
+
+
+def layout(content: Content, lanes: int) -> Layout:
     """Place everything, leaving room for so many ways beside each other."""
-    sizes = boxes.sizes(model, lanes)
-    subnets = _place_subnets(model, sizes, lanes)
-    routers = routing.place_routers(model, subnets)
+    sizes = boxes.sizes(content, lanes)
+    subnets = _place_subnets(content, sizes, lanes)
+    routers = routing.place_routers(content, subnets)
     placed = [place.box for place in subnets.values()]
     placed += [place.box for place in routers.values()]
     width = max((box.right for box in placed), default=0.0)
     left = min((box.x for box in placed), default=0.0)
     for box in placed:
         box.x += MARGIN - left
-    routing.find_ports(model, subnets, routers)
+    routing.find_ports(content, subnets, routers)
     elbows = routing.elbows(subnets, routers)
     # Lines between two routers of one tier run above them, each at a height of its own.
-    arcs = sum(routers[left].tier == routers[right].tier for _, left, right in model.cables)
+    arcs = sum(routers[left].tier == routers[right].tier for _, left, right in content.cables)
     top = _stack_routers(routers, arcs, routing.trunk(routers, elbows))
     bottom = top
     for row in sorted({place.row for place in subnets.values()}):
@@ -48,7 +57,7 @@ def layout(model: Model, lanes: int) -> Layout:
         bottom = _align(beside, top, [_fill(place, top, sizes, lanes) for place in beside])
         top = bottom + _ROWS_APART
     return Layout(sizes, width - left + 2 * MARGIN, bottom + MARGIN, subnets, routers,
-                  routing.cable_lines(model, subnets, routers, elbows))
+                  routing.cable_lines(content, subnets, routers, elbows))
 
 
 def _stack_routers(routers: dict[str, RouterPlace], arcs: int, trunk: float) -> float:
@@ -77,15 +86,15 @@ _COMFORTABLE, _WIDEST = 1120.0, 1500.0
 _BETWEEN, _CARDS_APART = 22.0, 16.0
 
 
-def _place_subnets(model: Model, sizes: Sizes, lanes: int) -> dict[str, SubnetPlace]:
+def _place_subnets(content: Content, sizes: Sizes, lanes: int) -> dict[str, SubnetPlace]:
     """Subnets by name: their x, width and row, and each node's column and row in its subnet."""
-    least = {box.name: _least(model, box, lanes) for box in model.subnets}
-    columns = _columns(model, least, sizes, lanes)
+    least = {box.name: _least(content, box, lanes) for box in content.subnets}
+    columns = _columns(content, least, sizes, lanes)
     widths = [_wide(box, columns[box.name], least[box.name], sizes, lanes)
-              for box in model.subnets]
+              for box in content.subnets]
     if _total(widths) <= _WIDEST or len(widths) < 2:
         places, x = {}, 0.0
-        for box, wide in zip(model.subnets, widths, strict=True):
+        for box, wide in zip(content.subnets, widths, strict=True):
             places[box.name] = SubnetPlace(box, Box(x, 0, wide, 0), 0,
                                            _cards(box, columns[box.name]))
             x += wide + _BETWEEN
@@ -97,7 +106,7 @@ def _place_subnets(model: Model, sizes: Sizes, lanes: int) -> dict[str, SubnetPl
     across = -(-len(widths) // -(-len(widths) // across))
     return {box.name: SubnetPlace(box, Box(number % across * (each + gap), 0, each, 0),
                                   number // across, _cards(box, columns[box.name]))
-            for number, box in enumerate(model.subnets)}
+            for number, box in enumerate(content.subnets)}
 
 
 def _fill(place: SubnetPlace, top: float, sizes: Sizes, lanes: int) -> float:
@@ -122,27 +131,27 @@ def _fill(place: SubnetPlace, top: float, sizes: Sizes, lanes: int) -> float:
     return y - _CARDS_APART + PAD + (22 if place.subnet.more else 0) - top
 
 
-def _columns(model: Model, least: dict[str, float], sizes: Sizes, lanes: int) -> dict[str, int]:
+def _columns(content: Content, least: dict[str, float], sizes: Sizes, lanes: int) -> dict[str, int]:
     """How many nodes each subnet has in a row: the tallest grow wider while there is room."""
-    columns = {box.name: 1 for box in model.subnets}
-    growing = [box for box in model.subnets if len(box.nodes) > 1]
+    columns = {box.name: 1 for box in content.subnets}
+    growing = [box for box in content.subnets if len(box.nodes) > 1]
     while growing:
         box = max(growing, key=lambda box: _rows(box, columns[box.name]))
         columns[box.name] += 1
         if _total([_wide(box, columns[box.name], least[box.name], sizes, lanes)
-                   for box in model.subnets]) > _COMFORTABLE:
+                   for box in content.subnets]) > _COMFORTABLE:
             columns[box.name] -= 1
             growing.remove(box)
         elif columns[box.name] == len(box.nodes):
             growing.remove(box)
     # No column more than the rows need.
     return {box.name: -(-len(box.nodes) // max(1, _rows(box, columns[box.name]))) or 1
-            for box in model.subnets}
+            for box in content.subnets}
 
 
-def _least(model: Model, box: SubnetBox, lanes: int) -> float:
+def _least(content: Content, box: SubnetBox, lanes: int) -> float:
     """The width of a subnet's words and of the places where routers' cables come in."""
-    routers = max(1, sum(box.name in router.subnets for router in model.routers))
+    routers = max(1, sum(box.name in router.subnets for router in content.routers))
     return 2 * PAD + boxes.subnet_words(box) + 18 + routers * (26 + lanes * LANE)
 
 

@@ -15,7 +15,9 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import Encapsulation, is_tunnelled
 from calico_mn.measure.paths import SAME_NODE, Endpoint, Pair, representative_pairs
 from calico_mn.model import EncapsulationMode
-from calico_mn.report.drawing.boxes import LANE, Layout, NodePlace, Point, SubnetPlace
+from calico_mn.report.drawing.boxes import LANE
+from calico_mn.report.drawing.layout import Layout
+from calico_mn.report.drawing.routing import NodePlace, Point, SubnetPlace
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A laid out drawing as SVG: style, subnets, routers, nodes, ways of packets over them. Pure.
 
-The style sheet is for light and dark paper; the colours of modes are the palette's.
+The style sheet is for light and dark paper; the colours of modes are those of plots.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from calico_mn.report import palette, svg
+from calico_mn.report import graphics
 from calico_mn.report.drawing import boxes
-from calico_mn.report.drawing.boxes import Box, NodePlace, RouterPlace, Sizes, SubnetPlace
-from calico_mn.report.drawing.model import PodBox
+from calico_mn.report.drawing.boxes import PodBox, Sizes
 from calico_mn.report.drawing.paths import PodPath, Track
-from calico_mn.report.svg import MONO, SANS, element, fitted, polyline, text
+from calico_mn.report.drawing.routing import Box, NodePlace, RouterPlace, SubnetPlace
+from calico_mn.report.graphics import MONO, SANS, element, fitted, polyline, text
 
 _LIGHT = {"ink": "#1c2430", "soft": "#5b6675", "line": "#c3cbd6", "cable": "#7f8b9b",
           "surface": "#ffffff", "band": "#f3f5f8", "card": "#ffffff", "chip": "#eaf0f7",
@@ -73,8 +73,8 @@ def subnet(place: SubnetPlace) -> str:
         text(left, box.y + 23, fitted(place.subnet.name, inner, boxes.NAME, bold=True), "name",
              whole=place.subnet.name),
         text(left, box.y + 41, place.subnet.facts, "fact"),
-        element("path", class_="bus", d=f"M{svg.number(left)} {svg.number(place.bus)}"
-                                        f"H{svg.number(box.right - boxes.PAD)}"),
+        element("path", class_="bus", d=f"M{graphics.number(left)} {graphics.number(place.bus)}"
+                                        f"H{graphics.number(box.right - boxes.PAD)}"),
     ]
     if not place.subnet.nodes:
         parts.append(text(left, place.bus + 20, "no nodes", "dim"))
@@ -89,11 +89,12 @@ def stubs(place: SubnetPlace) -> str:
     for node in place.nodes:
         if node.row == 0:
             x = node.box.middle
-            lines.append(f"M{svg.number(x)} {svg.number(place.bus)}V{svg.number(node.box.y)}")
+            lines.append(f"M{graphics.number(x)} {graphics.number(place.bus)}"
+                         f"V{graphics.number(node.box.y)}")
         else:
             x, y = node.box.x - 8, node.box.y + 17
-            lines.append(f"M{svg.number(x)} {svg.number(place.bus)}V{svg.number(y)}"
-                         f"H{svg.number(node.box.x)}")
+            lines.append(f"M{graphics.number(x)} {graphics.number(place.bus)}V{graphics.number(y)}"
+                         f"H{graphics.number(node.box.x)}")
     joins = "".join(element("circle", class_="join", cx=x, cy=place.bus, r=3.5)
                     for x in place.entries.values())
     return (element("path", class_="stub", d="".join(lines)) if lines else "") + joins
@@ -136,7 +137,7 @@ def node(place: NodePlace, sizes: Sizes, ends: Mapping[str, str]) -> str:
         parts.append(text(left + boxes.LABEL, y, value, "mono"))
     for position, pod in enumerate(content.pods):
         pad = boxes.CHIP_PAD + (4 if content.busy else 0)
-        colour = palette.MODES.get(ends.get(pod.key, ""))
+        colour = graphics.MODES.get(ends.get(pod.key, ""))
         parts.append(_pod(pod, place.chip(position, sizes), pad, sizes.tall, colour))
     if content.folded:
         parts.append(_folded(place, sizes))
@@ -168,8 +169,8 @@ def _folded(place: NodePlace, sizes: Sizes) -> str:
                      height=area.height, rx=5.0), text(x, area.y + 16, count, "pod-name")]
     if boxes.dot_rows(node, sizes):
         columns = boxes.dot_columns(sizes)
-        dots = "".join(f"M{svg.number(x + dot % columns * boxes.DOT)}"
-                       f" {svg.number(y + dot // columns * boxes.DOT)}h5.4v5.4h-5.4z"
+        dots = "".join(f"M{graphics.number(x + dot % columns * boxes.DOT)}"
+                       f" {graphics.number(y + dot // columns * boxes.DOT)}h5.4v5.4h-5.4z"
                        for dot in range(node.folded))
         parts.append(element("path", class_="dots", d=dots))
     if node.span:
@@ -209,12 +210,12 @@ def mark(path: PodPath, track: Track, number: int) -> str:
 
 
 def _colour(mode: str) -> str:
-    return palette.MODES.get(mode, _OTHER)
+    return graphics.MODES.get(mode, _OTHER)
 
 
 def _cross(x: float, y: float) -> str:
-    d = "".join(f"M{svg.number(x - 5 * side)} {svg.number(y - 5)}"
-                f"L{svg.number(x + 5 * side)} {svg.number(y + 5)}" for side in (1, -1))
+    d = "".join(f"M{graphics.number(x - 5 * side)} {graphics.number(y - 5)}"
+                f"L{graphics.number(x + 5 * side)} {graphics.number(y + 5)}" for side in (1, -1))
     return element("circle", class_="paper", cx=x, cy=y, r=8.0) + element("path", class_="lost",
                                                                          d=d)
 

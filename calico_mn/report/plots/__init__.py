@@ -11,5 +11,5 @@ no file is written.
     grid          a word and a tone for each cell of rows by columns; when packets were lost
                   (timeline)
 
-``canvas`` is matplotlib in our style, ``samples`` what is drawn, checked and in a fitting unit.
+``canvas`` is matplotlib in our style, with what all kinds share: rows, units, checks.
 """

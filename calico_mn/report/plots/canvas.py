@@ -6,7 +6,7 @@ the room for what stands around them, and the figure becomes as high as that nee
 
     title            Sheet.axes[0], [1] ...: heights in points
     lead             head(): a heading at the left, a word at the right
-    [key]            rows(): names at the left, beside(): numbers at the right
+    [key]            Rows: names at the left, beside(): numbers at the right
     axes ...
     note             finish() -> document.Figure with SVG and PNG
 
@@ -16,19 +16,20 @@ the home directory matter to what is drawn, and nothing of either is changed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import math
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from calico_mn.report import svg
+from calico_mn.report import graphics
 from calico_mn.report.document import Figure
-from calico_mn.report.palette import FAINT, GRID, INK, RULE, SeriesStyle
-from calico_mn.report.plots.samples import tick
-from calico_mn.text import wrap
+from calico_mn.report.graphics import FAINT, GRID, INK, RULE
+from calico_mn.text import number, wrap
 
 #: points; a phone shows them on about 360 CSS pixels, so nothing is smaller than SMALL
 WIDTH, MARGIN = 400.0, 14.0
@@ -57,6 +58,11 @@ _STYLE = {
         ("major.pad", 6))},
 }
 
+#: unit -> the next larger one, which is 1000 of it
+_LARGER = {"bit/s": "kbit/s", "kbit/s": "Mbit/s", "Mbit/s": "Gbit/s", "ns": "\u00b5s",
+           "\u00b5s": "ms", "ms": "s", "bytes": "kB", "kB": "MB", "MB": "GB"}
+_SMALLER = {larger: unit for unit, larger in _LARGER.items()}
+
 #: matplotlib's axes, and its legend's entries
 Axes: TypeAlias = Any
 
@@ -71,22 +77,16 @@ def load_matplotlib() -> Any:
     Its first import makes ~/.config/matplotlib and ~/.cache/matplotlib, which would belong to
     root in a home that may be another user's.
     """
-    if os.environ.get("MPLCONFIGDIR"):
-        return _import()
-    with tempfile.TemporaryDirectory(prefix="calico-mn-") as directory:
-        os.environ["MPLCONFIGDIR"] = directory
-        try:
-            return _import()
-        finally:
-            del os.environ["MPLCONFIGDIR"]
-
-
-def _import() -> Any:
-    import matplotlib
-    import matplotlib.backends.backend_agg
-    import matplotlib.backends.backend_svg
-    import matplotlib.figure
-    return matplotlib
+    with contextlib.ExitStack() as stack:
+        if not os.environ.get("MPLCONFIGDIR"):
+            os.environ["MPLCONFIGDIR"] = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="calico-mn-"))
+            stack.callback(os.environ.pop, "MPLCONFIGDIR")
+        import matplotlib
+        import matplotlib.backends.backend_agg
+        import matplotlib.backends.backend_svg
+        import matplotlib.figure
+        return matplotlib
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
@@ -103,10 +103,51 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
+def check_finite(values: Iterable[float], what: str) -> None:
+    """Raise ValueError if one of the values, which are of ``what``, is not a finite number."""
+    for value in values:
+        if not math.isfinite(value):
+            raise ValueError(f"{what}: {value} cannot be drawn, only finite numbers can")
+
+
+def check_not_empty(values: Iterable[object], picture: str) -> None:
+    """Raise ValueError unless there is a value to draw."""
+    if not any(True for _ in values):
+        raise ValueError(f"{picture}: nothing to draw, there is no sample")
+
+
+def unit_for(values: Sequence[float], unit: str) -> tuple[float, str]:
+    """(factor, unit) in which the smallest positive of ``values`` is a short number, 1 or more."""
+    unit = "\u00b5s" if unit == "us" else unit
+    factor = 1.0
+    least = min((abs(value) for value in values if value), default=0.0)
+    while unit in _LARGER and least * factor >= 1000:
+        factor, unit = factor / 1000, _LARGER[unit]
+    return factor, unit
+
+
+def small_unit_for(value: float, unit: str) -> tuple[float, str]:
+    """(factor, unit) in which a value below 1 is 1 or more, if there is such a unit."""
+    factor = 1.0
+    while value and abs(value) * factor < 1 and unit in _SMALLER:
+        factor, unit = factor * 1000, _SMALLER[unit]
+    return factor, unit
+
+
+def tick(value: float) -> str:
+    """A number on an axis: three digits, without zeros at the end that say nothing."""
+    return number(value, zeros=False)
+
+
+def minus(text: str) -> str:
+    """The text with typographic minus signs."""
+    return text.replace("-", "\u2212")
+
+
 def wrapped(text: str, room: float, size: float, bold: bool = False) -> str:
     """The text in lines no wider than ``room`` points; a longer word is broken, after a sign."""
     def width(part: str) -> float:
-        return svg.width(part, size, bold=bold)
+        return graphics.width(part, size, bold=bold)
 
     def pieces(word: str) -> Iterable[str]:
         piece = ""
@@ -141,12 +182,7 @@ def text_height(text: str, size: float) -> float:
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Points that the longest of the text's lines takes at most."""
-    return max(svg.width(line, size, bold=bold) for line in text.split("\n"))
-
-
-def row_heights(names: Sequence[str], least: float) -> list[float]:
-    """Points for each of the rows that are called ``names``, in lines already."""
-    return [max(least, text_height(name, LABEL) + 6) for name in names]
+    return max(graphics.width(line, size, bold=bold) for line in text.split("\n"))
 
 
 class Sheet:
@@ -246,18 +282,31 @@ class Sheet:
         return Figure(name, title, text.getvalue(), alt, caption, png.getvalue())
 
 
-def rows(axes: Any, names: Sequence[str], heights: Sequence[float], colours: Sequence[str],
-         *, bold: bool = True) -> list[float]:
-    """Name rows of axes from above; returns where each row's middle is, in points downwards."""
-    ends = [sum(heights[:n + 1]) for n in range(len(heights))]
-    middles = [end - height / 2 for end, height in zip(ends, heights, strict=True)]
-    axes.set_ylim(ends[-1], 0)
-    axes.set_yticks(middles, names, fontsize=LABEL, linespacing=1.15,
-                    fontweight="bold" if bold else "normal")
-    axes.grid(visible=False, axis="y")
-    for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
-        label.set_color(colour)
-    return middles
+class Rows:
+    """Named rows of axes, from above: each of ``least`` points, or as many as its name needs."""
+
+    def __init__(self, names: Sequence[str], least: float, *, room: float = NAMES,
+                 bold: bool = True) -> None:
+        self._bold = bold
+        self.names = [wrapped(name, room, LABEL, bold=bold) for name in names]
+        self.heights = [max(least, text_height(name, LABEL) + 6) for name in self.names]
+
+    @property
+    def height(self) -> float:
+        """Points of all rows."""
+        return sum(self.heights)
+
+    def show(self, axes: Any, colours: Sequence[str]) -> list[float]:
+        """Name the rows; returns where each one's middle is, in points downwards."""
+        ends = [sum(self.heights[:n + 1]) for n in range(len(self.heights))]
+        middles = [end - height / 2 for end, height in zip(ends, self.heights, strict=True)]
+        axes.set_ylim(ends[-1], 0)
+        axes.set_yticks(middles, self.names, fontsize=LABEL, linespacing=1.15,
+                        fontweight="bold" if self._bold else "normal")
+        axes.grid(visible=False, axis="y")
+        for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
+            label.set_color(colour)
+        return middles
 
 
 def beside(axes: Any, middle: float, room: float, strong: str, faint: str = "", *,
@@ -271,20 +320,6 @@ def beside(axes: Any, middle: float, room: float, strong: str, faint: str = "", 
     if faint:
         axes.annotate(faint, xytext=(room, -7 if strong else 0), fontsize=SMALL, color=FAINT,
                       **place)
-
-
-def dots(axes: Any, values: Sequence[float], middle: float, style: SeriesStyle, size: float,
-         lowest: float = 9.0) -> None:
-    """Every sample, from 9 points above the middle of a row to ``lowest`` below it.
-
-    They stand in the order in which they were taken, the first one highest, so that a drift of the
-    machine shows as a slant.
-    """
-    step = (lowest + 9.0) / max(1, len(values) - 1)
-    start = middle - 9.0 if len(values) > 1 else middle + (lowest - 9.0) / 2
-    axes.plot(values, [start + n * step for n in range(len(values))], style.marker,
-              markersize=size, color=style.colour, markeredgecolor="white", markeredgewidth=0.6,
-              clip_on=False)
 
 
 def scale(axes: Any, label: str = "", *, ticks: int = 5, text: Callable[[float], str] = tick

@@ -1,18 +1,19 @@
 """Samples in rows: a quantity by group and series from 0, or its deviation from a computed value.
 
-Every sample is a dot, a stroke is the median, numbers stand at the right.
+Both are rows of one kind: every sample is a dot, a stroke is the median, a line below the dots the
+interval, and numbers stand at the right.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from calico_mn.report.document import Figure
-from calico_mn.report.palette import INK, SeriesStyle, lighten, series_styles
-from calico_mn.report.plots import canvas, samples
+from calico_mn.report.graphics import INK, SeriesStyle, lighten, series_styles
+from calico_mn.report.plots import canvas
 from calico_mn.text import number
 
 #: groups whose medians differ by more than this factor get an axis each
@@ -37,103 +38,16 @@ class Group:
     hatched: bool = False
     remark: str = ""
 
-    @property
-    def name(self) -> str:
-        """What it is called in the picture."""
-        return f"{self.series}, {self.remark}" if self.remark else self.series
-
-    @property
-    def farthest(self) -> float:
-        """The largest number that is drawn of it."""
-        return max((0.0, *self.values, *(self.interval or (0.0, 0.0))))
-
-    def in_unit(self, factor: float) -> tuple[str, str]:
-        """Its median, and its interval in words; or that it was not measured."""
+    def row(self, factor: float, style: SeriesStyle) -> _Row:
+        """The group with all numbers times ``factor``."""
+        name = f"{self.series}, {self.remark}" if self.remark else self.series
         if not self.values:
-            return "", "not\nmeasured"
-        low, high = self.interval or (0.0, 0.0)
-        return (number(statistics.median(self.values) * factor),
-                f"{number(low * factor)} to {number(high * factor)}" if self.interval else "")
-
-
-@canvas.styled
-def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence[Group], *,
-               interval: str = "95 % interval of the median", hatched: str = "", note: str = "",
-               caption: str = "") -> Figure:
-    """Bars to the medians of ``quantity``, from 0, with every sample in the order it was taken.
-
-    ``unit`` is that of the values; larger ones are shown in a larger unit. ``hatched`` says what
-    hatching means. Raises ValueError if no group has a value.
-    """
-    samples.check_not_empty(chain.from_iterable(group.values for group in groups), title)
-    for group in groups:
-        samples.check_finite(group.values + (group.interval or ()),
-                             f"{group.label}, {group.series}")
-    panels = {label: [group for group in groups if group.label == label]
-              for label in dict.fromkeys(group.label for group in groups)}
-    medians = {label: [statistics.median(group.values) for group in panel if group.values]
-               for label, panel in panels.items()}
-    all_medians = list(chain.from_iterable(medians.values()))
-    shared = len(panels) == 1 or max(all_medians) <= FAR_APART * min(all_medians) > 0
-    units = {label: samples.unit_for(all_medians if shared else medians[label], unit)
-             for label in panels}
-    numbers = {group: group.in_unit(units[group.label][0]) for group in groups}
-    room = _room(numbers.values())
-    heights = {label: canvas.row_heights([_row_name(group.name) for group in panel], _ROW)
-               for label, panel in panels.items()}
-    lead = "A dot is a sample, the tall stroke their median" + (
-        f", the line below the dots the {interval}" if any(g.interval for g in groups) else ""
-        ) + "." + (f" Hatched: {hatched}." if hatched else "") + (
-        "" if shared else " Each axis is of its own length.")
-    sheet = canvas.Sheet(title, [sum(each) for each in heights.values()], lead=lead, note=note,
-                         sharex=shared)
-    styles = series_styles(group.series for group in groups)
-    for axes, (label, panel) in zip(sheet.axes, panels.items(), strict=True):
-        factor, larger = units[label]
-        sheet.head(axes, label, f"median, {larger}")
-        middles = canvas.rows(axes, [_row_name(group.name) for group in panel], heights[label],
-                              [styles[group.series].text for group in panel])
-        for group, middle in zip(panel, middles, strict=True):
-            canvas.beside(axes, middle, room, *numbers[group], colour=styles[group.series].text)
-            if group.values:
-                _bar(axes, group, middle, factor, styles[group.series])
-        farthest = max(group.farthest for group in (groups if shared else panel))
-        axes.set_xlim(0, farthest * factor * 1.04 or 1)
-        canvas.base_line(axes)
-        last = not shared or axes is sheet.axes[-1]
-        canvas.scale(axes, f"{quantity}, {larger}" if last else "")
-    parts = (f"{label}: " + ", ".join(
-        f"{group.name} {numbers[group][0] or 'not measured'}" for group in panel)
-        + f" {units[label][1]}" for label, panel in panels.items())
-    return sheet.finish(name, title, f"{quantity}, medians. {'; '.join(parts)}.", caption)
-
-
-def _row_name(text: str) -> str:
-    return canvas.wrapped(text, canvas.NAMES, canvas.LABEL, bold=True)
-
-
-def _room(numbers: Iterable[tuple[str, str]]) -> float:
-    """Points for the numbers at the right and the gap before them."""
-    return 8 + max(max(canvas.text_width(strong, canvas.HEAD, bold=True),
-                       canvas.text_width(faint, canvas.SMALL)) for strong, faint in numbers)
-
-
-def _bar(axes: canvas.Axes, group: Group, middle: float, factor: float, style: SeriesStyle) -> None:
-    median = statistics.median(group.values) * factor
-    axes.barh(middle, median, height=25, color=style.colour, alpha=0.17, linewidth=0)
-    if group.hatched:
-        # A bar of its own with opaque lines: the hatch of a transparent bar does not show in SVG.
-        axes.barh(middle, median, height=25, facecolor="none", hatch="////", linewidth=0,
-                  edgecolor=lighten(style.colour, 0.5))
-    axes.vlines(median, middle - 12.5, middle + 12.5, color=style.colour, linewidth=2.4)
-    # The interval's line needs the room below.
-    canvas.dots(axes, [value * factor for value in group.values], middle, style, size=4.6,
-                lowest=4.0 if group.interval else 9.0)
-    if group.interval:
-        low, high = (value * factor for value in group.interval)
-        centre = (low + high) / 2
-        axes.errorbar(centre, middle + 9.2, xerr=(high - low) / 2, fmt="none", ecolor=INK,
-                      elinewidth=1.3, capsize=2.2, capthick=1.3)
+            return _Row(name, style, (), ("", "not\nmeasured"))
+        values = tuple(value * factor for value in self.values)
+        interval = self.interval and (self.interval[0] * factor, self.interval[1] * factor)
+        span = f"{number(interval[0])} to {number(interval[1])}" if interval else ""
+        return _Row(name, style, values, (number(statistics.median(values)), span), interval,
+                    is_bar=True, is_hatched=self.hatched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +62,124 @@ class Limited:
     values: tuple[float, ...]
     computed: float
 
-    def percent_off(self, value: float) -> float:
-        """By how much a value differs from the computed one."""
-        return 100 * (value / self.computed - 1)
+    def row(self, style: SeriesStyle) -> _Row:
+        """The samples in percent off the computed value, and both with four digits.
+
+        Three digits would hide the difference.
+        """
+        median = statistics.median(self.values)
+        values = tuple(100 * (value / self.computed - 1) for value in self.values)
+        return _Row(self.series, style, values, (
+            canvas.minus(f"{100 * (median / self.computed - 1):+.2f} %"),
+            f"{number(median, 4)} of {number(self.computed, 4)}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row in its axis' unit; ``numbers`` stand at the right, the second below the first.
+
+    A bar reaches from 0 to the median.
+    """
+
+    name: str
+    style: SeriesStyle
+    values: tuple[float, ...]
+    numbers: tuple[str, str]
+    interval: tuple[float, float] | None = None
+    is_bar: bool = False
+    is_hatched: bool = False
 
     @property
-    def in_words(self) -> tuple[str, str]:
-        """The median's deviation, and both numbers with four digits: three would hide it."""
-        median = statistics.median(self.values)
-        return (samples.minus(f"{self.percent_off(median):+.2f} %"),
-                f"{number(median, 4)} of {number(self.computed, 4)}")
+    def room(self) -> float:
+        """Points that its numbers and the gap before them take."""
+        strong, faint = self.numbers
+        return 8 + max(canvas.text_width(strong, canvas.HEAD, bold=True),
+                       canvas.text_width(faint, canvas.SMALL))
+
+    def draw(self, axes: canvas.Axes, middle: float) -> None:
+        """Bar, median, dots and interval, in 25 points around ``middle``.
+
+        The dots stand in the order in which the samples were taken, the first one highest, so that
+        a drift of the machine shows as a slant.
+        """
+        median, colour = statistics.median(self.values), self.style.colour
+        if self.is_bar:
+            axes.barh(middle, median, height=25, color=colour, alpha=0.17, linewidth=0)
+        if self.is_hatched:
+            # A bar of its own: the hatch of a transparent bar does not show in SVG.
+            axes.barh(middle, median, height=25, facecolor="none", hatch="////", linewidth=0,
+                      edgecolor=lighten(colour, 0.5))
+        axes.vlines(median, middle - 12.5, middle + 12.5, color=colour, linewidth=2.4)
+        # The interval's line needs the room below.
+        lowest = 4.0 if self.interval else 9.0
+        step = (lowest + 9.0) / max(1, len(self.values) - 1)
+        first = -9.0 if len(self.values) > 1 else (lowest - 9.0) / 2
+        axes.plot(self.values, [middle + first + n * step for n in range(len(self.values))],
+                  self.style.marker, markersize=4.6, color=colour, markeredgecolor="white",
+                  markeredgewidth=0.6, clip_on=False)
+        if self.interval:
+            low, high = self.interval
+            axes.errorbar((low + high) / 2, middle + 9.2, xerr=(high - low) / 2, fmt="none",
+                          ecolor=INK, elinewidth=1.3, capsize=2.2, capthick=1.3)
+
+
+def _sheet(title: str, lead: str, note: str, panels: Sequence[Sequence[_Row]], *, sharex: bool
+           ) -> canvas.Sheet:
+    """A sheet with axes for each panel, in which the rows are named and have their numbers."""
+    named = [canvas.Rows([row.name for row in panel], _ROW) for panel in panels]
+    sheet = canvas.Sheet(title, [rows.height for rows in named], lead=lead, note=note,
+                         sharex=sharex)
+    room = max(row.room for panel in panels for row in panel)
+    for axes, panel, rows in zip(sheet.axes, panels, named, strict=True):
+        for row, middle in zip(panel, rows.show(axes, [row.style.text for row in panel]),
+                               strict=True):
+            canvas.beside(axes, middle, room, *row.numbers, colour=row.style.text)
+            if row.values:
+                row.draw(axes, middle)
+    return sheet
+
+
+@canvas.styled
+def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence[Group], *,
+               interval: str = "95 % interval of the median", hatched: str = "", note: str = "",
+               caption: str = "") -> Figure:
+    """Bars to the medians of ``quantity``, from 0, with every sample in the order it was taken.
+
+    ``unit`` is that of the values; larger ones are shown in a larger unit. ``hatched`` says what
+    hatching means. Raises ValueError if no group has a value.
+    """
+    canvas.check_not_empty(chain.from_iterable(group.values for group in groups), title)
+    for group in groups:
+        canvas.check_finite(group.values + (group.interval or ()), f"{group.label}, {group.series}")
+    panels = {label: [group for group in groups if group.label == label]
+              for label in dict.fromkeys(group.label for group in groups)}
+    medians = {label: [statistics.median(group.values) for group in panel if group.values]
+               for label, panel in panels.items()}
+    together = list(chain.from_iterable(medians.values()))
+    shared = len(panels) == 1 or max(together) <= FAR_APART * min(together) > 0
+    units = {label: canvas.unit_for(together if shared else medians[label], unit)
+             for label in panels}
+    styles = series_styles(group.series for group in groups)
+    drawn = {label: [group.row(units[label][0], styles[group.series]) for group in panel]
+             for label, panel in panels.items()}
+    lead = "A dot is a sample, the tall stroke their median" + (
+        f", the line below the dots the {interval}" if any(g.interval for g in groups) else ""
+        ) + "." + (f" Hatched: {hatched}." if hatched else "") + (
+        "" if shared else " Each axis is of its own length.")
+    sheet = _sheet(title, lead, note, list(drawn.values()), sharex=shared)
+    for axes, (label, rows) in zip(sheet.axes, drawn.items(), strict=True):
+        sheet.head(axes, label, f"median, {units[label][1]}")
+        rows = list(chain.from_iterable(drawn.values())) if shared else rows
+        farthest = max(0.0, *chain.from_iterable(row.values + (row.interval or ())
+                                                 for row in rows))
+        axes.set_xlim(0, farthest * 1.04 or 1)
+        canvas.base_line(axes)
+        last = not shared or axes is sheet.axes[-1]
+        canvas.scale(axes, f"{quantity}, {units[label][1]}" if last else "")
+    parts = (f"{label}: " + ", ".join(f"{row.name} {row.numbers[0] or 'not measured'}"
+                                      for row in rows) + f" {units[label][1]}"
+             for label, rows in drawn.items())
+    return sheet.finish(name, title, f"{quantity}, medians. {'; '.join(parts)}.", caption)
 
 
 @canvas.styled
@@ -170,39 +192,29 @@ def deviation(name: str, title: str, quantity: str, unit: str, limited: Sequence
     for a computed value that is not positive.
     """
     limited = [row for row in limited if row.values]
-    samples.check_not_empty(limited, title)
+    canvas.check_not_empty(limited, title)
     for row in limited:
-        samples.check_finite((*row.values, row.computed), f"{row.label}, {row.series}")
+        canvas.check_finite((*row.values, row.computed), f"{row.label}, {row.series}")
         if row.computed <= 0:
             raise ValueError(f"{row.label}, {row.series}: no share of {row.computed} can be taken")
-    panels = {label: [row for row in limited if row.label == label]
-              for label in dict.fromkeys(row.label for row in limited)}
-    heights = {label: canvas.row_heights([_row_name(row.series) for row in panel], _ROW)
-               for label, panel in panels.items()}
-    sheet = canvas.Sheet(title, [sum(each) for each in heights.values()], note=note, sharex=True,
-                         lead="The line at 0 is the computed limit, the band \u00b1"
-                              f"{100 * tolerance:g} % around it. A dot is a sample, the stroke"
-                              " their median.")
     styles = series_styles(row.series for row in limited)
-    room = _room(row.in_words for row in limited)
-    farthest = 1.08 * max(200 * tolerance, *(
-        abs(row.percent_off(value)) for row in limited for value in row.values))
-    for axes, (label, panel) in zip(sheet.axes, panels.items(), strict=True):
+    drawn = {label: [row.row(styles[row.series]) for row in limited if row.label == label]
+             for label in dict.fromkeys(row.label for row in limited)}
+    band = 100 * tolerance
+    sheet = _sheet(title, f"The line at 0 is the computed limit, the band \u00b1{band:g} % around"
+                          " it. A dot is a sample, the stroke their median.",
+                   note, list(drawn.values()), sharex=True)
+    farthest = 1.08 * max(2 * band, *(
+        abs(value) for rows in drawn.values() for row in rows for value in row.values))
+    for axes, label in zip(sheet.axes, drawn, strict=True):
         sheet.head(axes, label, unit if axes is sheet.axes[0] else "")
-        middles = canvas.rows(axes, [_row_name(row.series) for row in panel], heights[label],
-                              [styles[row.series].text for row in panel])
-        axes.axvspan(-100 * tolerance, 100 * tolerance, color="black", alpha=0.08, linewidth=0)
-        axes.axvline(0, color=INK, linewidth=1.2)
-        for row, middle in zip(panel, middles, strict=True):
-            style = styles[row.series]
-            axes.vlines(row.percent_off(statistics.median(row.values)), middle - 12, middle + 12,
-                        color=style.colour, linewidth=2.4)
-            canvas.dots(axes, [row.percent_off(value) for value in row.values], middle, style, 5)
-            canvas.beside(axes, middle, room, *row.in_words, colour=style.text)
+        axes.axvspan(-band, band, color="black", alpha=0.08, linewidth=0)
+        axes.axvline(0, color=INK, linewidth=1.2, zorder=1.5)
         axes.set_xlim(-farthest, farthest)
         canvas.scale(axes, f"{quantity}, percent off the computed limit"
                      if axes is sheet.axes[-1] else "", ticks=4,
-                     text=lambda x: samples.minus(f"{samples.tick(x)} %"))
-    parts = (f"{row.label}, {row.series}: {', '.join(row.in_words)} {unit}" for row in limited)
+                     text=lambda x: canvas.minus(f"{canvas.tick(x)} %"))
+    parts = (f"{label}, {row.name}: {', '.join(row.numbers)} {unit}"
+             for label, rows in drawn.items() for row in rows)
     return sheet.finish(name, title, f"{quantity}, median off the computed limit."
                                      f" {'; '.join(parts)}.", caption)

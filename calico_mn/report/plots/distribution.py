@@ -5,12 +5,13 @@ A panel for each path, with the curves' numbers in a table below it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
-from calico_mn.report.palette import FAINT, SeriesStyle, series_styles
-from calico_mn.report.plots import canvas, samples
+from calico_mn.report.graphics import FAINT, SeriesStyle, series_styles
+from calico_mn.report.plots import canvas
 from calico_mn.text import number
 
 #: samples that differ by more than this factor get a logarithmic axis
@@ -85,9 +86,9 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
     out. Raises ValueError if none has any.
     """
     curves = [curve for curve in curves if curve.values]
-    samples.check_not_empty(curves, title)
+    canvas.check_not_empty(curves, title)
     for curve in curves:
-        samples.check_finite(curve.values, f"{curve.panel}, {curve.name}")
+        canvas.check_finite(curve.values, f"{curve.panel}, {curve.name}")
     styles = series_styles(curve.series for curve in curves)
     panels = {label: _panel([curve for curve in curves if curve.panel == label], unit)
               for label in dict.fromkeys(curve.panel for curve in curves)}
@@ -108,18 +109,23 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
 
 
 def _panel(curves: Sequence[Curve], unit: str) -> _Panel:
-    factor, larger = samples.unit_for(
-        [samples.quantile(curve.values, 0.5) for curve in curves], unit)
+    factor, larger = canvas.unit_for(
+        [_quantile(curve.values, 0.5) for curve in curves], unit)
     curves = [Curve(curve.panel, curve.series, tuple(factor * value for value in curve.values),
                     curve.loaded) for curve in curves]
     values = [value for curve in curves for value in curve.values]
-    numbers = {curve: (samples.quantile(curve.values, 0.5), samples.quantile(curve.values, 0.99))
+    numbers = {curve: (_quantile(curve.values, 0.5), _quantile(curve.values, 0.99))
                for curve in curves}
     end = max(p99 for _, p99 in numbers.values()) * _PAST_P99
     past = sum(value > end for value in values)
     return _Panel(tuple(curves), larger, min(values), end if past else max(values), (
         f"Beyond the axis: {past:,} of {len(values):,} samples, up to {number(max(values))}"
         f" {larger}.") if past else "", numbers)
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least ``share`` of the values do not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values) - 1e-9) - 1)]
 
 
 def _tail(curves: Sequence[Curve]) -> str:
@@ -166,7 +172,7 @@ def _name(axes: canvas.Axes, panel: _Panel, styles: Mapping[str, SeriesStyle]) -
 
     for curve in {curve.series: curve for curve in reversed(panel.curves)}.values():
         width = canvas.text_width(curve.series, canvas.SMALL) + 8
-        spots = (axes.transData.transform((samples.quantile(curve.values, share), share))
+        spots = (axes.transData.transform((_quantile(curve.values, share), share))
                  for share in (0.5, 0.4, 0.62, 0.3, 0.75, 0.2, 0.86, 0.1))
         box = next(filter(is_free, (Bbox.from_bounds(left, y - 6, width, 12) for x, y in spots
                                     for left in (x + 4, x - 4 - width))), None)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
-from calico_mn.report.palette import FAINT, INK, TONES, VERMILION, readable
-from calico_mn.report.plots import canvas, samples
+from calico_mn.report.graphics import FAINT, INK, TONES, VERMILION, readable
+from calico_mn.report.plots import canvas
 from calico_mn.text import number
 
 #: points; narrower columns cannot be read on a phone: the rest goes below
@@ -28,7 +28,7 @@ def grid(name: str, title: str, row_names: Sequence[str], columns: Sequence[str]
     Columns that find no room beside each other stand in blocks below each other. Raises ValueError
     without a cell, for a cell of no row or column, or for an unknown tone.
     """
-    samples.check_not_empty(cells, title)
+    canvas.check_not_empty(cells, title)
     for where, (word, tone) in cells.items():
         if where[0] not in row_names or where[1] not in columns:
             raise ValueError(f"{title}: the cell {where} is in none of the rows and columns")
@@ -48,16 +48,16 @@ def grid(name: str, title: str, row_names: Sequence[str], columns: Sequence[str]
     across = -(-len(columns) // -(-len(columns) // most))
     blocks = [columns[n:n + across] for n in range(0, len(columns), across)]
     inside = room / across - 8
-    names = [canvas.wrapped(row, names_room, canvas.LABEL, bold=True) for row in row_names]
+    rows = canvas.Rows(row_names, 26, room=names_room)
     texts = {(row, head): _text(cells.get((row, head)), inside)
              for row in row_names for head in columns}
-    heights = [max(height, *(canvas.text_height(texts[row, head], canvas.SMALL) + 8
-                             for head in columns))
-               for row, height in zip(row_names, canvas.row_heights(names, 26), strict=True)]
-    sheet = canvas.Sheet(title, [sum(heights)] * len(blocks), note=note)
+    rows.heights = [max(height, *(canvas.text_height(texts[row, head], canvas.SMALL) + 8
+                                  for head in columns))
+                    for row, height in zip(row_names, rows.heights, strict=True)]
+    sheet = canvas.Sheet(title, [rows.height] * len(blocks), note=note)
     for axes, block in zip(sheet.axes, blocks, strict=True):
-        middles = canvas.rows(axes, names, heights, [INK] * len(names))
-        _block(axes, block, across, heights, [
+        middles = rows.show(axes, [INK] * len(row_names))
+        _block(axes, block, across, rows.heights, [
             [TONES[cells[row, head][1]][0] if (row, head) in cells else "white" for head in block]
             for row in row_names])
         axes.set_xticks(range(len(block)), [
@@ -134,16 +134,15 @@ def timeline(name: str, title: str, event: str, cases: Sequence[Losses], *,
     ``window`` is the time that was watched, in ms; losses outside it are shown nevertheless.
     A row without losses says so. Raises ValueError without a row.
     """
-    samples.check_not_empty(cases, title)
+    canvas.check_not_empty(cases, title)
     for case in cases:
-        samples.check_finite((*case.lost, *(window or ())), case.label)
-    names = [canvas.wrapped(case.label, canvas.NAMES, canvas.LABEL) for case in cases]
-    heights = canvas.row_heights(names, 30)
-    sheet = canvas.Sheet(title, [sum(heights)], note=note,
+        canvas.check_finite((*case.lost, *(window or ())), case.label)
+    rows = canvas.Rows([case.label for case in cases], 30, bold=False)
+    sheet = canvas.Sheet(title, [rows.height], note=note,
                          lead="A stroke is a lost packet, at the time at which it was sent; the bar"
                               " reaches from the first to the last.")
     (axes,) = sheet.axes
-    middles = canvas.rows(axes, names, heights, [INK] * len(names), bold=False)
+    middles = rows.show(axes, [INK] * len(cases))
     axes.grid(visible=True, axis="y")
     room = 10 + max(canvas.text_width(text, canvas.LABEL, bold=True)
                     for case in cases for text in case.in_words)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from calico_mn.measure import fits
 from calico_mn.report.document import Figure
-from calico_mn.report.palette import FAINT, RULE, SeriesStyle, series_styles
-from calico_mn.report.plots import canvas, samples
+from calico_mn.report.graphics import FAINT, RULE, SeriesStyle, series_styles
+from calico_mn.report.plots import canvas
 from calico_mn.text import number
 
 #: values, or sizes, that differ by more than this factor get a logarithmic axis
@@ -65,11 +65,11 @@ def growth(name: str, title: str, quantity: str, unit: str, count: str, each: st
 def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Sequence[Line],
           each: str | None, note: str, caption: str) -> Figure:
     series = [line for line in series if any(values for _, values in line.points)]
-    samples.check_not_empty(series, title)
+    canvas.check_not_empty(series, title)
     for line in series:
-        samples.check_finite((value for x, values in line.points for value in (x, *values)),
+        canvas.check_finite((value for x, values in line.points for value in (x, *values)),
                              line.series)
-    factor, larger = samples.unit_for([statistics.median(values) for line in series
+    factor, larger = canvas.unit_for([statistics.median(values) for line in series
                                        for _, values in line.points if values], unit)
     drawn = [_drawn(line, factor, larger, each) for line in series]
     styles = series_styles(line.series for line in series)
@@ -127,9 +127,9 @@ def _drawn(line: Line, factor: float, unit: str, each: str | None) -> _Drawn:
 
 def _formula(fitted: fits.Line, unit: str, each: str) -> str:
     """The line in words, with R2 where it says something."""
-    factor, small = samples.small_unit_for(fitted.slope, unit)
-    text = (samples.minus(f"{number(fitted.intercept)} {unit}")
-            + f"\n{'+' if fitted.slope >= 0 else samples.minus('-')} "
+    factor, small = canvas.small_unit_for(fitted.slope, unit)
+    text = (canvas.minus(f"{number(fitted.intercept)} {unit}")
+            + f"\n{'+' if fitted.slope >= 0 else canvas.minus('-')} "
             f"{number(abs(fitted.slope) * factor)} {small} per {each}")
     return text if fitted.r2 is None else f"{text}\nR\u00b2 = {fitted.r2:.4f}"
 
@@ -139,7 +139,7 @@ def _in_words(curve: _Drawn) -> str:
         first, *rest = curve.words.split("\n")
         return f"{curve.line.series}: {', '.join([' '.join([first, rest[0]]), *rest[1:]])}"
     return f"{curve.line.series}: " + ", ".join(
-        f"{number(y)} at {samples.tick(x)}" for x, y in curve.through)
+        f"{number(y)} at {canvas.tick(x)}" for x, y in curve.through)
 
 
 def _scales(axes: canvas.Axes, drawn: Sequence[_Drawn], size: str, logarithms: bool) -> None:
@@ -154,7 +154,7 @@ def _scales(axes: canvas.Axes, drawn: Sequence[_Drawn], size: str, logarithms: b
     else:
         axes.set_ylim(min(0.0, min(ys) * 1.08), max(0.0, max(ys) * 1.08) or 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(lambda value, _: samples.tick(value))
+        axes.yaxis.set_major_formatter(lambda value, _: canvas.tick(value))
     if logarithms and xs[0] > 0 and xs[-1] / xs[0] >= _SIZES_LONG:
         axes.set_xscale("log")
         axes.set_xlim(xs[0] / 1.12, xs[-1] * 1.12)
@@ -172,7 +172,7 @@ def _with_room(axes: canvas.Axes, xs: Sequence[float]) -> list[float]:
     shares = axes.transAxes.inverted().transform(axes.transData.transform([(x, 1) for x in xs]))
     shown, right = [], -1.0
     for x, (share, _) in zip(xs, shares, strict=True):
-        half = (canvas.text_width(samples.tick(x), canvas.SMALL) / 2 + 4) / 200
+        half = (canvas.text_width(canvas.tick(x), canvas.SMALL) / 2 + 4) / 200
         if share - half >= right:
             shown.append(x)
             right = share + half

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calico_mn.report import graphics
 from calico_mn.report.document import Figure
-from calico_mn.report.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, lighten
-from calico_mn.report.plots import canvas, samples
+from calico_mn.report.graphics import INK, lighten
+from calico_mn.report.plots import canvas
 from calico_mn.text import number
 
-_COLOURS = (SKY, ORANGE, GREEN, PURPLE, GREY, BLUE, VERMILION)
+_COLOURS = (graphics.SKY, graphics.ORANGE, graphics.GREEN, graphics.PURPLE, graphics.GREY,
+            graphics.BLUE, graphics.VERMILION)
 _HATCHES = ("", "////", "\\\\\\\\", "xx", "--", "||", "++")
 _ROW, _BAR = 32.0, 20.0
 
@@ -38,7 +40,7 @@ def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack
     Raises ValueError without a bar, or for a part that is negative.
     """
     bars = _usable(bars, title)
-    factor, larger = samples.unit_for([bar.sum for bar in bars], unit)
+    factor, larger = canvas.unit_for([bar.sum for bar in bars], unit)
     return _draw(name, title, quantity, larger, [Stack(
         bar.label, tuple((part, value * factor) for part, value in bar.parts),
         tuple(total * factor for total in bar.totals)) for bar in bars], note, caption)
@@ -58,13 +60,13 @@ def shares(name: str, title: str, quantity: str, bars: Sequence[Stack], *, note:
 
 def _usable(bars: Sequence[Stack], title: str) -> Sequence[Stack]:
     bars = [bar for bar in bars if bar.parts]
-    samples.check_not_empty(bars, title)
+    canvas.check_not_empty(bars, title)
     for bar in bars:
         for part, value in bar.parts:
-            samples.check_finite((value,), f"{bar.label}, {part}")
+            canvas.check_finite((value,), f"{bar.label}, {part}")
             if value < 0:
                 raise ValueError(f"{bar.label}, {part}: {value} cannot be part of a sum's bar")
-        samples.check_finite(bar.totals, bar.label)
+        canvas.check_finite(bar.totals, bar.label)
     return bars
 
 
@@ -73,14 +75,13 @@ def _draw(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack]
     from matplotlib.patches import Patch
     parts = list(dict.fromkeys(part for bar in bars for part, _ in bar.parts))
     fills = {part: _fill(n) for n, part in enumerate(parts)}
-    names = [canvas.wrapped(bar.label, canvas.NAMES, canvas.LABEL, bold=True) for bar in bars]
-    heights = canvas.row_heights(names, _ROW)
-    sheet = canvas.Sheet(title, [sum(heights)], note=note,
+    rows = canvas.Rows([bar.label for bar in bars], _ROW)
+    sheet = canvas.Sheet(title, [rows.height], note=note,
                          lead="A dot is the sum in one sample." if any(
                              bar.totals for bar in bars) else "",
                          key=[Patch(label=part, **fill) for part, fill in fills.items()])
     (axes,) = sheet.axes
-    middles = canvas.rows(axes, names, heights, [INK] * len(bars))
+    middles = rows.show(axes, [INK] * len(bars))
     sums = [number(bar.sum) for bar in bars]
     if unit != "%":
         sheet.head(axes, "", f"sum, {unit}")

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from html import escape
 
-from calico_mn.report import palette
-from calico_mn.report.svg import MONO, SANS, element, fitted, text, width
+from calico_mn.report import graphics
+from calico_mn.report.graphics import MONO, SANS, element, fitted, text, width
 from calico_mn.text import plural, wrap
 from calico_mn.trace.path_trace import REPLY, DropReason, Leg, PathTrace
 from calico_mn.trace.picture import parts
@@ -25,7 +25,7 @@ from calico_mn.trace.picture.layout import FOOT_TOP, HEIGHT, MARGIN, WIDTH, Layo
 from calico_mn.trace.text import encapsulation, headline, namespaces, packet, verdict
 
 _ROOM = WIDTH - 2 * MARGIN
-_INNER, _OUTER, _STOP = palette.BLUE, palette.VERMILION, "#c81e1e"
+_INNER, _OUTER, _STOP = graphics.BLUE, graphics.VERMILION, "#c81e1e"
 
 #: Every rule is about ``.path-trace``, so that none leaks into a page around the picture.
 _CSS = f"""

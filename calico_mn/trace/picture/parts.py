@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calico_mn.report.svg import element, fitted, polyline, text, width
+from calico_mn.report.graphics import element, fitted, polyline, text, width
 from calico_mn.trace.drop import CAUSE_OF_KIND
 from calico_mn.trace.path_trace import Neighbour, Routing
 from calico_mn.trace.picture import layout as at
