@@ -1,18 +1,20 @@
-"""A fabric that drops IP protocol 4: pods of which mode die, and does anything else notice?
+"""A fabric that drops encapsulated packets: pods of which mode die, does anything else notice?
 
-Question  IPIP is IP protocol 4, which firewalls and clouds often drop. Who still reaches whom in
-          Always, CrossSubnet and Never? And what do the nodes and the route exchange see of it?
+Question  IPIP is IP protocol 4, VXLAN is UDP to port 4789, and firewalls and clouds often drop
+          them. Who still reaches whom in Always, CrossSubnet and Never? And what do the nodes and
+          the route exchange see of it?
 Method    One cluster; its routers know the pods' blocks, so that Never has a way across subnets
           too and nothing but the drop makes a difference. In each mode four phases follow each
-          other: before; every switch and router drops protocol 4 (nftables); only the routers
-          do; after. In each phase every pod pings every other, captures on the nodes' uplinks
-          tell which pings left inside IPIP, and the filters' counters tell where they died. Then
-          every node pings every other and connects by TCP to its port 179, that of BGP; and each
-          node's sessions and its routes in the kernel are counted.
+          other: before; every switch and router drops what is encapsulated (nftables); only
+          the routers do; after. In each phase every pod pings every other, captures on the nodes'
+          uplinks tell which pings left encapsulated, and the filters' counters where they died.
+          Then every node pings every other and connects by TCP to its port 179, that of BGP; and
+          each node's sessions and its routes in the kernel are counted.
 Expected  Always loses all pods of other nodes, CrossSubnet those of other subnets, Never none.
           With routers alone that drop it, Always too loses other subnets only. The nodes' pings,
-          TCP, sessions and routes stay as they were: TCP is IP protocol 6. Packets die in the
-          first device that drops them. See docs/experiments/blocked_protocol_4.md.
+          TCP, sessions and routes stay as they were: nodes do not encapsulate their own packets.
+          Packets die in the first device that drops them. See
+          docs/experiments/blocked_protocol_4.md.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ try:
 
     requirements.require_python()
 
-    from calico_mn.calico.encapsulation import IPIP
     from calico_mn.experiment import options
     from calico_mn.experiment.frame import Experiment, Repetitions
 except ImportError as missing:
@@ -34,20 +35,20 @@ except ImportError as missing:
 
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
                         full=Repetitions(3, duration=0.2), quick=Repetitions(1, duration=0.05))
-#: whose packets the fabric drops, and how that is called
-ENCAPSULATION, WHAT = IPIP, "protocol 4"
-
+experiment.encapsulation()
 MODES = experiment.factor("--modes", options.mode_list, options.MODES, "MODE[,MODE...]",
-                          f"{ENCAPSULATION} modes to try (default: {','.join(options.MODES)})")
+                          f"modes to try (default: {','.join(options.MODES)})")
 
 if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ToolError
 from calico_mn.experiment.report import document, heading
@@ -81,7 +82,7 @@ _PAIR_S, _TCP_S, _UNREACHABLE_S = 0.008, 0.15, 1.2
 
 def measure(run: Run) -> None:
     """The method; readings go to the run's log as they are taken."""
-    net = run.net()
+    net, encapsulation = run.net(), run.encapsulation
     endpoints = paths.endpoints(net)
     subnet_of = {pod.node: pod.subnet for pod in endpoints}
     hosts = [Endpoint(node.name, node.ip, node.name, subnet_of[node.name])
@@ -91,7 +92,8 @@ def measure(run: Run) -> None:
     tcp = [pair for pair in nodes if pair.source.name < pair.destination.name]
     run.plan = {
         "modes": list(run[MODES]), "phases": list(PHASES), "repeats": run.repeats,
-        "duration_s": run.duration, "quick": run.options.quick, "tunnel": net.tunnel,
+        "duration_s": run.duration, "quick": run.options.quick, "tunnel": run.tunnel(net),
+        **run.encapsulation_factor,
         "fabric": [device.name for device in net.fabric],
         "pods": [[pod.name, pod.ip, pod.node, pod.subnet] for pod in endpoints],
         "nodes": [[node.name, node.ip, node.node, node.subnet] for node in hosts]}
@@ -99,7 +101,7 @@ def measure(run: Run) -> None:
         phase: (len(pods) + len(nodes)) * _PAIR_S + len(tcp) * (run.duration + _TCP_S)
         + (_UNREACHABLE_S if phase in (EVERYWHERE, ROUTERS) else 0) for phase in PHASES}
     seconds = run.repeats * len(run[MODES]) * sum(phase_seconds.values())
-    run.heading(f"A fabric that drops IP {WHAT} ({ENCAPSULATION})", [
+    run.heading(f"A fabric that drops {what(encapsulation)} ({encapsulation})", [
         *heading(run, net),
         ("fabric", f"{', '.join(run.plan['fabric'])}; the routers know the pods"),
         ("phases", f"{plural(len(run[MODES]), 'mode')} x {', '.join(PHASES)} x"
@@ -115,7 +117,7 @@ def measure(run: Run) -> None:
         for reached in reachability.matrix(net, pods):
             run.record(PODS, trial, reached.measurement, factors=between(reached.pair))
         for device in net.fabric:
-            run.record(FILTER, trial, cluster.dropped(net, device, ENCAPSULATION.match),
+            run.record(FILTER, trial, cluster.dropped(net, device, encapsulation.match),
                        factors={"place": device.name})
         for reached in reachability.matrix(net, nodes):
             run.record(NODES, trial, reached.measurement, factors=between(reached.pair))
@@ -128,13 +130,14 @@ def measure(run: Run) -> None:
     net.set_pod_routes(True)
     for repeat in range(1, run.repeats + 1):
         for mode in run[MODES]:
-            net.set_mode(mode, encapsulation=ENCAPSULATION)
+            net.set_mode(mode, encapsulation=encapsulation)
             for phase in PHASES:
-                trial = Trial({"mode": mode, "phase": phase}, repeat)
+                trial = Trial({"mode": mode, "phase": phase, **run.encapsulation_factor},
+                              repeat)
                 droppers = {EVERYWHERE: net.fabric, ROUTERS: net.routers}.get(phase, [])
                 if not run.has(trial, readings):
                     # The counters begin at 0 with the filters.
-                    with net.dropping(droppers, ENCAPSULATION.match), run.trial(trial):
+                    with net.dropping(droppers, encapsulation.match), run.trial(trial):
                         look(trial)
                 run.step(f"{mode}: {phase}", phase_seconds[phase])
 
@@ -156,6 +159,21 @@ def between(pair: Pair) -> dict[str, Value]:
 
 # --- report
 
+class Count(NamedTuple):
+    """Pairs that reached, of those that tried."""
+
+    reached: int
+    tried: int
+
+    def __str__(self) -> str:
+        return f"{self.reached} of {self.tried}" if self.tried else ""
+
+    @property
+    def tone(self) -> str:
+        """Good if all reached."""
+        return GOOD if self.reached == self.tried else MIXED if self.reached else BAD
+
+
 class Outcomes:
     """The readings of a run, by instrument, mode and phase."""
 
@@ -164,20 +182,24 @@ class Outcomes:
         for reading in readings:
             mode, phase = str(reading.setting["mode"]), str(reading.setting["phase"])
             self._of[reading.instrument, mode, phase].append(reading)
-        self.settings = [(mode, phase) for mode in dict.fromkeys(key[1] for key in self._of)
-                         for phase in PHASES if (PODS, mode, phase) in self._of]
+        self.modes = list(dict.fromkeys(mode for _, mode, _ in self._of))
+        self.settings = [(mode, phase) for mode in self.modes for phase in PHASES
+                         if (PODS, mode, phase) in self._of]
         self.dropping = [key for key in self.settings if key[1] in (EVERYWHERE, ROUTERS)]
 
     def readings(self, instrument: str, mode: str, phase: str) -> list[Reading]:
         """Those of one instrument, all repeats."""
         return self._of.get((instrument, mode, phase), [])
 
-    def reached(self, instrument: str, mode: str, phase: str, path: str = ""
-                ) -> tuple[int, int]:
-        """(pairs that reached, pairs tried) over all repeats, on one path class or on all."""
+    def reached(self, instrument: str, mode: str, phase: str, path: str = "") -> Count:
+        """Over all repeats, on one path class or on all."""
         values = [reading.values[REACHABLE] for reading in self.readings(instrument, mode, phase)
                   if path in ("", reading.setting["path"])]
-        return values.count(1), len(values)
+        return Count(values.count(1), len(values))
+
+    def pods(self, mode: str, phase: str) -> dict[str, Count]:
+        """The pods' pings by path class."""
+        return {path: self.reached(PODS, mode, phase, path) for path in PATHS}
 
     def total(self, instrument: str, metric: str, mode: str, phase: str, device: str = "") -> int:
         """The sum of a metric over all repeats, at one device or at all."""
@@ -186,45 +208,40 @@ class Outcomes:
                    if device in ("", reading.setting.get("place")))
 
 
+def what(encapsulation: Encapsulation) -> str:
+    """What the fabric drops: ``IP protocol 4``."""
+    match = encapsulation.match
+    return f"UDP port {match.port}" if match.port else f"IP protocol {match.protocol}"
+
+
 def report(run: Run) -> Document:
     """What people read."""
-    outcomes = Outcomes(run.log.readings)
-    return document(
-        run, experiment, title=f"A fabric that drops IP {WHAT}",
-        findings=findings(outcomes), tables=[state(outcomes), where(outcomes, run.plan["fabric"])],
-        figures=pictures(outcomes), caveats=CAVEATS, matrices=matrices(run, outcomes))
-
-
-def matrices(run: Run, outcomes: Outcomes) -> matrix.Matrices:
-    """A matrix for each mode and phase."""
+    outcomes, dropped = Outcomes(run.log.readings), what(run.encapsulation)
     pods = [Endpoint(*pod) for pod in run.plan["pods"]]
-    grids: list[matrix.Grid] = []
-    for mode in run.plan["modes"]:
-        for phase in PHASES:
-            one_phase = matrix.matrices(samples(outcomes.readings(PODS, mode, phase)), pods, [mode])
-            grids += [replace(grid, mode=f"{mode}, {phase}") for grid in one_phase.grids]
-    return replace(matrix.matrices((), pods, ()), grids=tuple(grids),
-                   title=f"Who reaches whom: before, with {WHAT} dropped everywhere, dropped by"
-                         " routers, after")
+    short = dropped.removeprefix("IP ")
+    grids = tuple(
+        replace(grid, mode=f"{mode}, {phase}") for mode in run.plan["modes"] for phase in PHASES
+        for grid in matrix.matrices(samples(outcomes.readings(PODS, mode, phase)), pods,
+                                    [mode]).grids)
+    return document(
+        run, experiment, title=f"A fabric that drops {dropped}",
+        findings=findings(outcomes, short),
+        tables=[state(outcomes), where(outcomes, run.plan["fabric"])],
+        figures=pictures(outcomes, run.encapsulation), caveats=CAVEATS, matrices=replace(
+            matrix.matrices((), pods, ()), grids=grids,
+            title=f"Who reaches whom: before, with {short} dropped everywhere, dropped by routers,"
+                  " after"))
 
-
-# --- tables and pictures
 
 def state(outcomes: Outcomes) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    tones = []
-    for mode, phase in outcomes.settings:
-        pods = [outcomes.reached(PODS, mode, phase, path) for path in PATHS]
-        rows.append((
-            mode, phase, *map(count_of, pods), count_of(outcomes.reached(NODES, mode, phase)),
-            count_of(outcomes.reached(TCP, mode, phase)),
-            outcomes.total(SPEAKER, cluster.SESSIONS, mode, phase),
-            outcomes.total(SPEAKER, cluster.ROUTES, mode, phase)))
-        tones.append(tone(sum(count for count, _ in pods), sum(tried for _, tried in pods)))
     return Table(
         "state", "What works: pairs that reach each other, sessions, routes",
         ("mode", "dropped", *PATHS, "nodes", f"TCP {BGP_PORT}", "sessions", "routes"),
-        tuple(rows), tones=tuple(tones),
+        tuple((*key, *map(str, outcomes.pods(*key).values()),
+               str(outcomes.reached(NODES, *key)), str(outcomes.reached(TCP, *key)),
+               outcomes.total(SPEAKER, cluster.SESSIONS, *key),
+               outcomes.total(SPEAKER, cluster.ROUTES, *key)) for key in outcomes.settings),
+        tones=tuple(outcomes.reached(PODS, *key).tone for key in outcomes.settings),
         note="Over all repeats. same-node to cross-subnet: pods that ping pods; nodes: nodes that"
              f" ping nodes; TCP {BGP_PORT}: pairs of nodes that connect. sessions and routes: sums"
              " over the nodes of BGP-like sessions that are up, and of routes to other nodes' pods"
@@ -233,13 +250,13 @@ def state(outcomes: Outcomes) -> Table:
 
 def where(outcomes: Outcomes, fabric: Sequence[str]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for mode, phase in outcomes.dropping:
-        filters = {str(r.setting["place"]) for r in outcomes.readings(FILTER, mode, phase)
+    for key in outcomes.dropping:
+        filters = {str(r.setting["place"]) for r in outcomes.readings(FILTER, *key)
                    if r.seen.get("filters")}
-        reached, tried = outcomes.reached(PODS, mode, phase)
-        rows.append((mode, phase, tried - reached, *(
-            outcomes.total(FILTER, cluster.DROPPED, mode, phase, device)
-            if device in filters else None for device in fabric)))
+        pods = outcomes.reached(PODS, *key)
+        rows.append((*key, pods.tried - pods.reached, *(
+            outcomes.total(FILTER, cluster.DROPPED, *key, device) if device in filters else None
+            for device in fabric)))
     return Table(
         "where", "Where the pods' pings died: packets that each device dropped",
         ("mode", "dropped", "pairs lost", *fabric), tuple(rows),
@@ -247,95 +264,72 @@ def where(outcomes: Outcomes, fabric: Sequence[str]) -> Table:
              " first device on the way that drops a packet counts it.")
 
 
-def pictures(outcomes: Outcomes) -> Iterator[Figure]:
+def pictures(outcomes: Outcomes, encapsulation: Encapsulation) -> Iterator[Figure]:
     """For each drop a picture: what works, by mode."""
-    modes = list(dict.fromkeys(mode for mode, _ in outcomes.settings))
+    dropped = what(encapsulation)
     for phase in (EVERYWHERE, ROUTERS):
-        cells = {}
-        for mode in modes:
-            counts = {f"pods, {path}": outcomes.reached(PODS, mode, phase, path) for path in PATHS}
-            counts["nodes, ping"] = outcomes.reached(NODES, mode, phase)
-            counts[f"nodes, TCP {BGP_PORT}"] = outcomes.reached(TCP, mode, phase)
-            cells.update({(row, mode): (count_of(count), tone(*count))
-                          for row, count in counts.items() if count[1]})
+        cells = {
+            (row, mode): (str(count), count.tone) for mode in outcomes.modes
+            for row, count in {
+                **{f"pods, {path}": count for path, count in outcomes.pods(mode, phase).items()},
+                "nodes, ping": outcomes.reached(NODES, mode, phase),
+                f"nodes, TCP {BGP_PORT}": outcomes.reached(TCP, mode, phase)}.items()
+            if count.tried}
         if cells:
             yield grid(
-                phase, f"IP {WHAT} {IN_WORDS[phase]}: who still reaches whom",
-                list(dict.fromkeys(row for row, _ in cells)), modes, cells,
+                phase, f"{dropped} {IN_WORDS[phase]}: who still reaches whom",
+                list(dict.fromkeys(row for row, _ in cells)), outcomes.modes, cells,
                 column_heading="pairs that got an answer, by mode",
-                caption="Pods lose each other where their packets are inside"
-                        f" {ENCAPSULATION} on a device that"
-                        f" drops {WHAT}. The nodes notice nothing.")
-
-
-def count_of(counts: tuple[int, int]) -> str:
-    return f"{counts[0]} of {counts[1]}" if counts[1] else ""
-
-
-def tone(reached: int, tried: int) -> str:
-    return GOOD if reached == tried else MIXED if reached else BAD
+                caption=f"Pods lose each other where their packets are inside {encapsulation} on a"
+                        f" device that drops {dropped.removeprefix('IP ')}. The nodes notice"
+                        " nothing.")
 
 
 # --- findings
 
-def findings(outcomes: Outcomes) -> Iterator[str]:
-    for mode in dict.fromkeys(mode for mode, _ in outcomes.settings):
+def findings(outcomes: Outcomes, dropped: str) -> Iterator[str]:
+    for mode in outcomes.modes:
         by_fate: dict[str, list[str]] = {}
         for phase in [phase for other, phase in outcomes.dropping if other == mode]:
-            by_fate.setdefault(fate(outcomes, mode, phase), []).append(IN_WORDS[phase])
-        if by_fate:
-            fates = "; ".join(f"with {WHAT} {' or '.join(drops)}, {words}"
-                              for words, drops in by_fate.items())
-            yield f"{mode}: {fates}.{healed(outcomes, mode)}"
-    yield from unnoticed(outcomes)
-    yield from counted(outcomes)
-
-
-def fate(outcomes: Outcomes, mode: str, phase: str) -> str:
-    counts = {path: outcomes.reached(PODS, mode, phase, path) for path in PATHS}
-    dead = [path for path, (reached, tried) in counts.items() if tried and not reached]
-    partly = [path for path, (reached, tried) in counts.items() if 0 < reached < tried]
-    if not dead and not partly:
-        return "all pods reach each other"
-    return " and ".join([*([f"all {join(dead)} pairs are lost"] if dead else []),
-                         *([f"some {join(partly)} pairs are lost"] if partly else [])])
-
-
-def healed(outcomes: Outcomes, mode: str) -> str:
-    if (mode, AFTER) not in outcomes.settings:
-        return ""
-    before, after = (outcomes.reached(PODS, mode, phase) for phase in (BEFORE, AFTER))
-    return (f" Before and after, {count_of(before)} pairs reach." if before == after
-            else f" Before, {count_of(before)} pairs reach; after, {count_of(after)}.")
-
-
-def unnoticed(outcomes: Outcomes) -> Iterator[str]:
-    """What keeps working while pods cannot reach each other."""
-    bad = [(mode, phase) for mode, phase in outcomes.dropping
-           if len(set(outcomes.reached(PODS, mode, phase))) == 2]
-    if not bad:
-        return
-    pings, tcp = (tuple(map(sum, zip(*(outcomes.reached(what, *key) for key in bad),
-                                     strict=True))) for what in (NODES, TCP))
-    changed = [metric for metric in (cluster.SESSIONS, cluster.ROUTES) for mode, phase in bad
-               if outcomes.total(SPEAKER, metric, mode, phase)
-               != outcomes.total(SPEAKER, metric, mode, BEFORE)]
-    yield (f"Meanwhile, where pods had lost each other, {pings[0]} of {pings[1]} pings between"
-           f" nodes were answered and {tcp[0]} of {tcp[1]} pairs of nodes connected by TCP to port"
-           f" {BGP_PORT}; " + (f"{join(sorted(set(changed)))} changed."
-                               if changed else "no session went down and no route changed.")
-           + (" Monitoring of nodes, BGP or routing tables shows nothing wrong."
-              if pings[0] == pings[1] and tcp[0] == tcp[1] and not changed else ""))
-
-
-def counted(outcomes: Outcomes) -> Iterator[str]:
-    lost = sum(tried - reached
-               for reached, tried in (outcomes.reached(PODS, *key) for key in outcomes.dropping))
-    dropped = sum(outcomes.total(FILTER, cluster.DROPPED, *key) for key in outcomes.dropping)
+            by_fate.setdefault(fate(outcomes.pods(mode, phase)), []).append(IN_WORDS[phase])
+        if not by_fate:
+            continue
+        before, after = (outcomes.reached(PODS, mode, phase) for phase in (BEFORE, AFTER))
+        yield (f"{mode}: " + "; ".join(f"with {dropped} {' or '.join(drops)}, {words}"
+                                       for words, drops in by_fate.items()) + "."
+               + ("" if (mode, AFTER) not in outcomes.settings else
+                  f" Before and after, {before} pairs reach." if before == after else
+                  f" Before, {before} pairs reach; after, {after}."))
+    # What keeps working while pods cannot reach each other.
+    bad = [key for key in outcomes.dropping if len(set(outcomes.reached(PODS, *key))) == 2]
+    pings, tcp = (Count(*(sum(counts) for counts in zip(
+        (0, 0), *(outcomes.reached(instrument, *key) for key in bad), strict=True)))
+        for instrument in (NODES, TCP))
+    changed = sorted({metric for metric in (cluster.SESSIONS, cluster.ROUTES) for mode, phase in bad
+                      if outcomes.total(SPEAKER, metric, mode, phase)
+                      != outcomes.total(SPEAKER, metric, mode, BEFORE)})
+    if bad:
+        yield (f"Meanwhile, where pods had lost each other, {pings} pings between nodes were"
+               f" answered and {tcp} pairs of nodes connected by TCP to port {BGP_PORT}; "
+               + (f"{join(changed)} changed." if changed else
+                  "no session went down and no route changed.")
+               + (" Monitoring of nodes, BGP or routing tables shows nothing wrong."
+                  if pings.tone == tcp.tone == GOOD and not changed else ""))
+    lost = sum(pods.tried - pods.reached
+               for pods in (outcomes.reached(PODS, *key) for key in outcomes.dropping))
+    count = sum(outcomes.total(FILTER, cluster.DROPPED, *key) for key in outcomes.dropping)
     if lost:
-        yield (f"The filters counted {dropped} dropped packets for {lost} lost pairs, which pinged"
-               f" {2 * lost} times: " + ("each lost ping died in a filter." if dropped == 2 * lost
+        yield (f"The filters counted {count} dropped packets for {lost} lost pairs, which pinged"
+               f" {2 * lost} times: " + ("each lost ping died in a filter." if count == 2 * lost
                                          else "not the same number."))
+
+
+def fate(pods: Mapping[str, Count]) -> str:
+    dead = [path for path, count in pods.items() if count.tried and not count.reached]
+    partly = [path for path, count in pods.items() if 0 < count.reached < count.tried]
+    return " and ".join([*([f"all {join(dead)} pairs are lost"] if dead else []),
+                         *([f"some {join(partly)} pairs are lost"] if partly else [])]
+                        ) or "all pods reach each other"
 
 
 CAVEATS = (

@@ -1,7 +1,7 @@
-"""Packets lost by a live change of the IPIP mode, by all nodes or by one alone.
+"""Packets lost by a live change of the encapsulation mode, by all nodes or by one alone.
 
-Question  What does a change of ipipMode cost running traffic at that moment? And what stays
-          broken when one node follows and the others do not?
+Question  What does a change of ipipMode or vxlanMode cost running traffic at that moment? And
+          what stays broken when one node follows and the others do not?
 Method    Clusters that differ in the nodes' reverse path filter (rp_filter 0 off, 1 strict,
           2 loose) run side by side. In a trial all nodes are in one mode, and numbered packets
           flow at a steady rate between two pods of one subnet and two of different subnets, in
@@ -13,10 +13,12 @@ Method    Clusters that differ in the nodes' reverse path filter (rp_filter 0 of
           Where Never is the mode before or after, the routers know the pods' blocks: without
           that, Never has no way across them, and there would be nothing to lose.
 Expected  All nodes: next to nothing, since one route replaces the other in one step, but nodes
-          change one after the other, and for that moment a filter can bite. One node: nothing
-          without a filter. Strict: pods lose each other in both directions wherever one node
-          tunnels and the other does not. Loose: only what is tunnelled to a node in Never, whose
-          tunl0 has no address any more. See docs/experiments/mode_switch.md for why.
+          change one after the other, and for that moment a filter can bite. One node, IPIP:
+          nothing without a filter. Strict: pods lose each other in both directions wherever one
+          node tunnels and the other does not. Loose: only what is tunnelled to a node in Never,
+          whose tunl0 has no address any more. VXLAN: no node tunnels to one in Never, which has
+          no vxlan.calico, so only Always beside CrossSubnet is at odds.
+          See docs/experiments/mode_switch.md for why.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ try:
 
     requirements.require_python()
 
-    from calico_mn.calico.encapsulation import IPIP
     from calico_mn.experiment import options
     from calico_mn.experiment.frame import Experiment, Repetitions
     from calico_mn.experiment.options import choice_list, int_list, positive_int
@@ -40,14 +41,13 @@ except ImportError as missing:
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
                         full=Repetitions(5, duration=0.5), quick=Repetitions(1, duration=0.1))
 
-#: whose mode changes
-ENCAPSULATION = IPIP
+experiment.encapsulation()
 #: who follows a change: every node, or one while the others stay as they are
 ALL, ONE = "all", "one"
 
 MODES = experiment.factor(
     "--modes", options.mode_list, options.MODES, "MODE[,MODE...]",
-    f"change between these {ENCAPSULATION} modes, in every order (default: all three)")
+    "change between these modes, in every order (default: all three)")
 RPFILTERS = experiment.factor(
     "--rp-filters", int_list(0, 2), (0, 1, 2), "N[,N...]",
     "the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default: 0,1,2)")
@@ -63,10 +63,11 @@ if __name__ == "__main__":
 # What follows takes long to import.
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import NamedTuple
 
+from calico_mn.calico.encapsulation import DEFAULT, DELETED_WHEN_OFF, Encapsulation
 from calico_mn.errors import ClusterError
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Named, Run
@@ -82,7 +83,7 @@ from calico_mn.report.plots.grid import Losses, grid, timeline
 from calico_mn.text import join
 
 FILTERS = {0: "off", 1: "strict", 2: "loose"}
-NEVER = EncapsulationMode.NEVER.value
+ALWAYS, CROSS, NEVER = (mode.value for mode in EncapsulationMode)
 #: instruments
 STREAM, COUNTER = "stream", "reverse path filter"
 #: what becomes of a pair of pods for good: both directions go on, none does, or one of them, seen
@@ -114,17 +115,19 @@ def measure(run: Run) -> None:
     node = next(iter(pairs.values())).source.node
     near = tuple(pair for pair in pairs.values() if pair.source.node == node)
     settings = [setting for setting in factorial(
-        before=run[MODES], after=run[MODES], followers=run[FOLLOWERS], rp_filter=run[RPFILTERS])
+        before=run[MODES], after=run[MODES], followers=run[FOLLOWERS], rp_filter=run[RPFILTERS],
+        **{name: [value] for name, value in run.encapsulation_factor.items()})
         if setting["before"] != setting["after"]]
     run.plan = {
         "node": node, "modes": list(run[MODES]), "rp_filters": list(run[RPFILTERS]),
         "followers": list(run[FOLLOWERS]), "packets_per_s": run[PACKETS],
         "duration_s": run.duration, "repeats": run.repeats, "seed": run.options.seed,
-        "quick": run.options.quick, "tunnel": net.tunnel,
+        "quick": run.options.quick, "tunnel": run.tunnel(net), **run.encapsulation_factor,
         "pairs": {pair.path: [pair.source.name, pair.destination.name] for pair in near}}
-    each = run.duration + before_s(run) + _TRIAL_S
+    before_s = min(_BEFORE_S, run.duration / 2)
+    each = run.duration + before_s + _TRIAL_S
     seconds = len(settings) * run.repeats * each
-    run.heading(f"Packets lost by a change of {ENCAPSULATION} mode", [
+    run.heading(f"Packets lost by a change of {run.encapsulation} mode", [
         *heading(run, net),
         ("streams", "; ".join(f"{pair.path}: {pair.source.name} and {pair.destination.name}"
                               for pair in near) + f"; {run[PACKETS]} packets/s each way"),
@@ -141,16 +144,16 @@ def measure(run: Run) -> None:
         net = nets[int(trial.text("rp_filter"))]
         # After the first Always each node has a tunnel device that is up, also where the topology
         # begins with Never.
-        net.set_mode(EncapsulationMode.ALWAYS, encapsulation=ENCAPSULATION)
-        net.set_mode(trial.text("before"), encapsulation=ENCAPSULATION)
+        net.set_mode(EncapsulationMode.ALWAYS, encapsulation=run.encapsulation)
+        net.set_mode(trial.text("before"), encapsulation=run.encapsulation)
         net.set_pod_routes(NEVER in (trial["before"], trial["after"]))
         counts = {other.name: reverse_path_drops(net, other.name) for other in net.nodes}
         with stream.streams(net, near, rate=run[PACKETS],
                             longest=run.duration + _SPARE_S) as running:
-            time.sleep(before_s(run))
+            time.sleep(before_s)
             begin = time.monotonic_ns()
             net.set_mode(trial.text("after"), node if trial["followers"] == ONE else None,
-                         ENCAPSULATION)
+                         run.encapsulation)
             changed = time.monotonic_ns()
             time.sleep(run.duration)
             until = time.monotonic_ns()
@@ -169,12 +172,7 @@ def measure(run: Run) -> None:
                doing=lambda trial: f"{trial['before']} to {trial['after']}")
 
 
-def before_s(run: Run) -> float:
-    """How long the streams run before the change, in seconds."""
-    return min(_BEFORE_S, run.duration / 2)
-
-
-def direction(trial: Trial, pair: Pair) -> Mapping[str, Value]:
+def direction(trial: Trial, pair: Pair) -> dict[str, Value]:
     """The further factors of a pair's direction in a trial.
 
     The routers know the pods where Never is to have a way across them.
@@ -186,28 +184,45 @@ def direction(trial: Trial, pair: Pair) -> Mapping[str, Value]:
 
 # --- what is expected, and what becomes of traffic
 
-def tunnelled(mode: str, path: str) -> bool:
-    """Whether a node in this mode sends packets of this path class through the tunnel."""
-    return mode == EncapsulationMode.ALWAYS or (
-        mode == EncapsulationMode.CROSS_SUBNET and path == CROSS_SUBNET)
-
-
-def expected(before: str, after: str, rp_filter: int, path: str) -> str:
+def expected(before: str, after: str, rp_filter: int, path: str,
+             encapsulation: Encapsulation = DEFAULT) -> str:
     """What stays of a pair's traffic when one end's node alone goes from ``before`` to ``after``.
 
     By fib_validate_source() in Linux' net/ipv4/fib_frontend.c: the strict filter wants the way
     back to leave by the device that the packet came by. The loose one is content with any way
     back, but where the device has no address it falls through to the strict answer; Felix takes
-    tunl0's address away in Never (felix/dataplane/linux/ipip_mgr.go).
+    tunl0's address away in Never (felix/dataplane/linux/ipip_mgr.go). With VXLAN a node in Never
+    has no VTEP, and no other node a route to it by its tunnel (vxlan_mgr.go): the default route
+    takes the packets to routers that know the pods.
     """
-    out, back = tunnelled(after, path), tunnelled(before, path)
-    if rp_filter == 0 or out == back:
+    out, back = (mode == ALWAYS or (mode == CROSS and path == CROSS_SUBNET)
+                 for mode in (after, before))
+    if out == back or rp_filter == 0 or (
+            encapsulation in DELETED_WHEN_OFF and NEVER in (before, after)):
         return LIVES
     if rp_filter == 1:
         return DIES
     if out and before == NEVER:
         return ONLY_TO
     return ONLY_FROM if back and after == NEVER else LIVES
+
+
+def rule(rp_filter: int, encapsulation: Encapsulation) -> str:
+    """Why a node that changes alone loses what it loses."""
+    is_deleted = encapsulation in DELETED_WHEN_OFF
+    if rp_filter == 0:
+        return "no packet is refused"
+    if rp_filter == 1:
+        return ("a packet is refused if the way back to its sender leaves by another device, so"
+                " both directions die where one end tunnels and the other does not"
+                + (f"; a node in Never has no {encapsulation.device}, and no node tunnels to it"
+                   if is_deleted else ""))
+    if is_deleted:
+        return (f"a packet is refused only if it comes in by a device that has no address, and"
+                f" {encapsulation.device} has one as long as it is there")
+    return ("a packet is refused only if it comes in by a device that has no address, as"
+            f" {encapsulation.device} has none on a node in Never, so what is tunnelled to such a"
+            " node dies")
 
 
 class Change(NamedTuple):
@@ -241,19 +256,18 @@ class Outcomes:
             if reading.instrument == STREAM:
                 self.streams[change, str(setting["path"])].append(reading)
             elif reading.instrument == COUNTER:
-                self.filtered[change, str(setting["node"])].append(
-                    int(value_of(reading, RP_DROPPED)))
+                self.filtered[change, str(setting["node"])].append(int(total([reading],
+                                                                             RP_DROPPED)))
+        self.filters = sorted({change.rp_filter for change, _ in self.streams})
 
-    @property
-    def filters(self) -> list[int]:
-        """The reverse path filters that were measured with."""
-        return sorted({change.rp_filter for change, _ in self.streams})
-
-    def changes(self, followers: str) -> list[tuple[str, str, str]]:
-        """(before, after, path) of what was measured, in the order of modes and paths."""
-        return sorted({(change.before, change.after, path) for change, path in self.streams
+    def changes(self, followers: str) -> dict[tuple[str, str], list[Change]]:
+        """(the change, path) -> it with each filter, in the order of modes and paths."""
+        keys = sorted({(change.before, change.after, path) for change, path in self.streams
                        if change.followers == followers},
                       key=lambda key: (key[0], key[1], PATHS.index(key[2])))
+        return {(f"{before} to {after}", path): [Change(before, after, followers, number)
+                                                 for number in self.filters]
+                for before, after, path in keys}
 
     def verdict(self, change: Change, path: str) -> str:
         """What stays of the traffic, in a word; empty where nothing was measured."""
@@ -262,8 +276,7 @@ class Outcomes:
 
     def lost(self, change: Change, path: str) -> list[int]:
         """Packets lost in both directions, a number for each repeat."""
-        return [sum(int(value_of(reading, stream.LOST)) for reading in both)
-                for both in self._repeats(change, path)]
+        return [int(total(both, stream.LOST)) for both in self._repeats(change, path)]
 
     def named(self, verdict: str) -> str:
         """A verdict with the node's name where it needs one: ``only from node31``."""
@@ -278,23 +291,19 @@ class Outcomes:
 
     def _verdict(self, both: list[Reading]) -> str:
         """From the lasting loss of what the node that follows sends, and of what it gets."""
-        out = back = 0.0
-        for reading in both:
-            share = value_of(reading, stream.LASTING_LOSS)
-            if reading.setting["source"] in self._sources:
-                out = max(out, share)
-            else:
-                back = max(back, share)
+        out, back = (max((total([reading], stream.LASTING_LOSS) for reading in both
+                          if (reading.setting["source"] in self._sources) is mine), default=0.0)
+                     for mine in (True, False))
         if not all(share <= _NONE or share >= _ALL for share in (out, back)):
             return PARTLY
         return {(False, False): LIVES, (True, True): DIES, (False, True): ONLY_FROM,
                 (True, False): ONLY_TO}[out >= _ALL, back >= _ALL]
 
 
-def value_of(reading: Reading, metric: str) -> float:
-    """A reading's number; 0 where it has none."""
-    value = reading.values[metric]
-    return value if isinstance(value, (int, float)) else 0
+def total(readings: Iterable[Reading], metric: str) -> float:
+    """The sum of a metric; 0 for a reading that has none."""
+    return sum(value for reading in readings for value in [reading.values[metric]]
+               if isinstance(value, (int, float)))
 
 
 # --- report
@@ -305,44 +314,33 @@ def report(run: Run) -> Document:
     outcomes = Outcomes(run.log.readings, plan["node"],
                         (pair[0] for pair in plan["pairs"].values()))
     return document(
-        run, experiment, title=f"Packets lost by a live change of the {ENCAPSULATION} mode",
-        findings=findings(outcomes, plan["packets_per_s"]),
-        tables=[*lasting(outcomes), *moment(outcomes), *filtered(outcomes)],
+        run, experiment, title=f"Packets lost by a live change of the {run.encapsulation} mode",
+        findings=findings(outcomes, plan["packets_per_s"], run.encapsulation),
+        tables=tables(outcomes),
         figures=[*alone_picture(outcomes), *moment_picture(outcomes)], caveats=caveats(run))
 
 
-def lasting(outcomes: Outcomes) -> Iterator[Table]:
-    """What becomes of traffic for good when one node changes."""
-    filters = outcomes.filters
-    rows: list[tuple[Cell, ...]] = []
-    tones = []
-    for before, after, path in outcomes.changes(ONE):
-        verdicts = [outcomes.verdict(Change(before, after, ONE, number), path)
-                    for number in filters]
-        rows.append((f"{before} to {after}", path, *map(outcomes.named, verdicts)))
-        measured = set(filter(None, verdicts))
-        tones.append(GOOD if measured == {LIVES} else MIXED if LIVES in measured else BAD)
-    if rows:
+def tables(outcomes: Outcomes) -> Iterator[Table]:
+    """What lasts when one node changes, what is lost when all do, and the nodes' own counts."""
+    node, filters, alone = outcomes.node, outcomes.filters, outcomes.changes(ONE)
+    verdicts = {key: [outcomes.verdict(change, key[1]) for change in changes]
+                for key, changes in alone.items()}
+    if verdicts:
         yield Table(
-            "alone", f"What lasts when {outcomes.node} alone changes, between its pods and others",
+            "alone", f"What lasts when {node} alone changes, between its pods and others",
             ("change", "path",
              *(f"rp_filter {number} ({FILTERS[number]})" for number in filters)),
-            tuple(rows), tones=tuple(tones),
+            tuple((*key, *map(outcomes.named, words)) for key, words in verdicts.items()),
+            tones=tuple(GOOD if measured == {LIVES} else MIXED if LIVES in measured else BAD
+                        for measured in (set(filter(None, words)) for words in verdicts.values())),
             note=f"dies: in both directions. {outcomes.named(ONLY_FROM)}: its packets arrive,"
                  " those to it do not, so nothing that needs an answer works; the other way round"
                  f" with {outcomes.named(ONLY_TO)}.")
-
-
-def moment(outcomes: Outcomes) -> Iterator[Table]:
-    """What is lost at the moment when all nodes change."""
-    filters = outcomes.filters
     rows: list[tuple[Cell, ...]] = []
-    for before, after, path in outcomes.changes(ALL):
-        changes = [Change(before, after, ALL, number) for number in filters]
-        took = [value_of(reading, CHANGE) for change in changes
-                for reading in outcomes.streams.get((change, path), ())]
-        rows.append((f"{before} to {after}", path,
-                     *(in_passing(outcomes, change, path) for change in changes),
+    for key, changes in outcomes.changes(ALL).items():
+        took = [total([reading], CHANGE) for change in changes
+                for reading in outcomes.streams.get((change, key[1]), ())]
+        rows.append((*key, *(in_passing(outcomes, change, key[1]) for change in changes),
                      round(median(took), 1)))
     if rows:
         yield Table(
@@ -351,6 +349,17 @@ def moment(outcomes: Outcomes) -> Iterator[Table]:
             tuple(rows),
             note="Median of the repeats (least to most). took ms: from asking for the change until"
                  " the last node had its routes.")
+    nodes = list(dict.fromkeys(node for _, node in outcomes.filtered))
+    counts = {change: [int(median(outcomes.filtered.get((change, node), [0]))) for node in nodes]
+              for changes in alone.values() for change in changes}
+    rows = [(str(change), change.rp_filter, *each) for change, each in counts.items() if any(each)]
+    if rows:
+        yield Table(
+            "filters", f"Who dropped packets when {outcomes.node} alone changed, and how many",
+            ("change", "rp_filter", *nodes), tuple(rows),
+            note="The nodes' own counts of packets that failed their reverse path filter"
+                 " (IPReversePathFilter), median of the trials. A change with no such packet is"
+                 " not listed.")
 
 
 def in_passing(outcomes: Outcomes, change: Change, path: str) -> str:
@@ -361,34 +370,11 @@ def in_passing(outcomes: Outcomes, change: Change, path: str) -> str:
     return middle if min(lost) == max(lost) else f"{middle} ({min(lost)} to {max(lost)})"
 
 
-def filtered(outcomes: Outcomes) -> Iterator[Table]:
-    """The nodes' own counts."""
-    nodes = list(dict.fromkeys(node for _, node in outcomes.filtered))
-    rows: list[tuple[Cell, ...]] = []
-    for before, after in dict.fromkeys(pair[:2] for pair in outcomes.changes(ONE)):
-        for number in outcomes.filters:
-            change = Change(before, after, ONE, number)
-            counts = [median(outcomes.filtered.get((change, node), [0])) for node in nodes]
-            if any(counts):
-                rows.append((str(change), number, *map(int, counts)))
-    if rows:
-        yield Table(
-            "filters", f"Who dropped packets when {outcomes.node} alone changed, and how many",
-            ("change", "rp_filter", *nodes), tuple(rows),
-            note="The nodes' own counts of packets that failed their reverse path filter"
-                 " (IPReversePathFilter), median of the trials. A change with no such packet is"
-                 " not listed.")
-
-
 def alone_picture(outcomes: Outcomes) -> Iterator[Figure]:
-    cells = {}
-    for before, after, path in outcomes.changes(ONE):
-        for number in outcomes.filters:
-            change = Change(before, after, ONE, number)
-            verdict = outcomes.verdict(change, path)
-            if verdict:
-                tone = {LIVES: GOOD, DIES: BAD}.get(verdict, MIXED)
-                cells[str(change), f"{path}, rp_filter {number}"] = outcomes.named(verdict), tone
+    cells = {(str(change), f"{path}, rp_filter {change.rp_filter}"):
+             (outcomes.named(verdict), {LIVES: GOOD, DIES: BAD}.get(verdict, MIXED))
+             for (_, path), changes in outcomes.changes(ONE).items() for change in changes
+             for verdict in [outcomes.verdict(change, path)] if verdict}
     if cells:
         yield grid(
             "alone", f"What lasts when {outcomes.node} alone changes",
@@ -398,20 +384,21 @@ def alone_picture(outcomes: Outcomes) -> Iterator[Figure]:
             row_heading="the change", column_heading="path, and the nodes' reverse path filter",
             note=f"{outcomes.node} against nodes that did not change. {outcomes.named(ONLY_FROM)}:"
                  " its packets arrive, those to it do not. rp_filter: 0 off, 1 strict, 2 loose.",
-            caption="Without a reverse path filter a mixed cluster works. With one, it depends on"
-                    " the two modes.")
+            caption="What a mixed cluster carries depends on the two modes, and on the reverse"
+                    " path filter.")
 
 
 def moment_picture(outcomes: Outcomes) -> Iterator[Figure]:
     """Where anything was lost while all nodes changed: a row for each change and filter."""
-    lost: dict[Change, list[float]] = defaultdict(list)
-    sent: dict[Change, int] = defaultdict(int)
+    lives: dict[Change, list[Reading]] = defaultdict(list)
     for (change, path), readings in outcomes.streams.items():
         if change.followers == ALL and outcomes.verdict(change, path) == LIVES:
-            lost[change] += [at for reading in readings for at in reading.series[stream.LOST_AT]]
-            sent[change] += sum(int(value_of(reading, stream.SENT)) for reading in readings)
-    rows = [Losses(f"{change}, rp_filter {change.rp_filter}", tuple(times), sent[change])
-            for change, times in sorted(lost.items()) if times]
+            lives[change] += readings
+    rows = [Losses(f"{change}, rp_filter {change.rp_filter}", times,
+                   int(total(readings, stream.SENT)))
+            for change, readings in sorted(lives.items(), key=lambda item: item[0])
+            for times in [tuple(at for reading in readings
+                                for at in reading.series[stream.LOST_AT])] if times]
     if rows:
         yield timeline(
             "moment", "Packets lost while all nodes change", "the change was asked for", rows,
@@ -423,78 +410,14 @@ def moment_picture(outcomes: Outcomes) -> Iterator[Figure]:
 
 # --- findings
 
-#: why a node that changes alone loses what it loses, by reverse path filter
-RULES = {
-    0: "no packet is refused",
-    1: "a packet is refused if the way back to its sender leaves by another device, so both"
-       " directions die where one end tunnels and the other does not",
-    2: f"a packet is refused only if it comes in by a device that has no address, as"
-       f" {ENCAPSULATION.device} has none on a node in Never, so what is tunnelled to such a node"
-       " dies",
-}
-
-
-def findings(outcomes: Outcomes, rate: int) -> Iterator[str]:
+def findings(outcomes: Outcomes, rate: int, encapsulation: Encapsulation) -> Iterator[str]:
     yield from about_all(outcomes)
     for number in outcomes.filters:
-        yield from about_one(outcomes, number)
-    yield from about_evidence(outcomes)
-    every = [reading for readings in outcomes.streams.values() for reading in readings]
-    sent = sum(value_of(reading, stream.SENT) for reading in every)
-    odd = [(sum(value_of(reading, metric) for reading in every), fate) for metric, fate in (
-        (stream.LOST_BEFORE, "lost before its change"), (stream.REORDERED, "reordered"),
-        (stream.DUPLICATED, "duplicated"))]
-    if any(count for count, _ in odd):
-        yield (f"Of {sent:,.0f} packets, "
-               + join([f"{count:g} {fate}" for count, fate in odd]) + ".")
-    else:
-        yield (f"No packet was lost before its change, none came out of order or twice ({sent:,.0f}"
-               f" packets, {rate} a second in each direction).")
-
-
-def about_all(outcomes: Outcomes) -> Iterator[str]:
-    keys = [(change, path) for change, path in outcomes.streams if change.followers == ALL]
-    if not keys:
-        return
-    for change, path in keys:
-        if outcomes.verdict(change, path) != LIVES:
-            yield (f"All nodes change: {change} on the {path} path with rp_filter"
-                   f" {change.rp_filter} did not come back to life.")
-    lost = [count for change, path in keys for count in outcomes.lost(change, path)]
-    if not any(lost):
-        yield f"All nodes change: nothing was lost, in {len(lost)} changes seen on a path."
-        return
-    worst = max(value_of(reading, stream.GAP) for key in keys for reading in outcomes.streams[key])
-    filters = sorted({change.rp_filter for change, path in keys
-                      if any(outcomes.lost(change, path))})
-    yield (f"All nodes change: a path lost nothing in {lost.count(0)} of {len(lost)} changes. In"
-           f" the others it lost {min(filter(None, lost))} to {max(lost)} packets, both directions"
-           f" together, {worst:.1f} ms of a direction at the most, with rp_filter"
-           f" {join(list(map(str, filters)))}.")
-
-
-def about_one(outcomes: Outcomes, number: int) -> Iterator[str]:
-    verdicts = {(before, after, path): verdict for before, after, path in outcomes.changes(ONE)
-                for verdict in [outcomes.verdict(Change(before, after, ONE, number), path)]
-                if verdict}
-    if not verdicts:
-        return
-    broken = sum(verdict != LIVES for verdict in verdicts.values())
-    odd = [f"{before} to {after} ({path}) {outcomes.named(verdict)}"
-           for (before, after, path), verdict in verdicts.items()
-           if verdict != expected(before, after, number, path)]
-    yield (f"{outcomes.node} changes alone, rp_filter {number} ({FILTERS[number]}):"
-           f" {broken or 'none'} of {len(verdicts)} stay broken. "
-           + (f"That is what the kernel's rule says: {RULES[number]}." if not odd else
-              f"The kernel's rule ({RULES[number]}) says otherwise of: {'; '.join(odd)}."))
-
-
-def about_evidence(outcomes: Outcomes) -> Iterator[str]:
-    """Lost packets beside the filters' counts, where a change broke something for good."""
-    broken = {change for change, path in outcomes.streams
-              if outcomes.verdict(change, path) != LIVES}
-    lost = sum(value_of(reading, stream.LOST) for (change, _), readings in outcomes.streams.items()
-               if change in broken for reading in readings)
+        yield from about_one(outcomes, number, encapsulation)
+    # Lost packets beside the filters' counts, where a change broke something for good.
+    broken = {key[0] for key in outcomes.streams if outcomes.verdict(*key) != LIVES}
+    lost = sum(total(readings, stream.LOST) for (change, _), readings in outcomes.streams.items()
+               if change in broken)
     dropped = sum(sum(counts) for (change, _), counts in outcomes.filtered.items()
                   if change in broken)
     if lost:
@@ -502,6 +425,50 @@ def about_evidence(outcomes: Outcomes) -> Iterator[str]:
                f" reverse path filters counted {dropped:,} dropped ones (theirs include those sent"
                " while the streams were ending): the filter is "
                + ("the whole cause." if dropped >= lost else "not the whole cause."))
+    every = [reading for readings in outcomes.streams.values() for reading in readings]
+    sent = total(every, stream.SENT)
+    odd = {"lost before its change": total(every, stream.LOST_BEFORE),
+           "reordered": total(every, stream.REORDERED),
+           "duplicated": total(every, stream.DUPLICATED)}
+    yield (f"Of {sent:,.0f} packets, " + join([f"{count:g} {what}" for what, count in odd.items()])
+           + "." if any(odd.values()) else
+           f"No packet was lost before its change, none came out of order or twice ({sent:,.0f}"
+           f" packets, {rate} a second in each direction).")
+
+
+def about_all(outcomes: Outcomes) -> Iterator[str]:
+    lost = {key: outcomes.lost(*key) for key in outcomes.streams if key[0].followers == ALL}
+    for change, path in lost:
+        if outcomes.verdict(change, path) != LIVES:
+            yield (f"All nodes change: {change} on the {path} path with rp_filter"
+                   f" {change.rp_filter} did not come back to life.")
+    counts = [count for some in lost.values() for count in some]
+    if any(counts):
+        worst = max(total([reading], stream.GAP)
+                    for key in lost for reading in outcomes.streams[key])
+        filters = sorted({change.rp_filter for (change, _), some in lost.items() if any(some)})
+        yield (f"All nodes change: a path lost nothing in {counts.count(0)} of {len(counts)}"
+               f" changes. In the others it lost {min(filter(None, counts))} to {max(counts)}"
+               f" packets, both directions together, {worst:.1f} ms of a direction at the most,"
+               f" with rp_filter {join(list(map(str, filters)))}.")
+    elif counts:
+        yield f"All nodes change: nothing was lost, in {len(counts)} changes seen on a path."
+
+
+def about_one(outcomes: Outcomes, number: int, encapsulation: Encapsulation) -> Iterator[str]:
+    verdicts = {(change, path): verdict for (_, path), changes in outcomes.changes(ONE).items()
+                for change in changes if change.rp_filter == number
+                for verdict in [outcomes.verdict(change, path)] if verdict}
+    broken = sum(verdict != LIVES for verdict in verdicts.values())
+    odd = [f"{change} ({path}) {outcomes.named(verdict)}"
+           for (change, path), verdict in verdicts.items()
+           if verdict != expected(change.before, change.after, number, path, encapsulation)]
+    if verdicts:
+        yield (f"{outcomes.node} changes alone, rp_filter {number} ({FILTERS[number]}):"
+               f" {broken or 'none'} of {len(verdicts)} stay broken. "
+               + (f"That is what the kernel's rule says: {rule(number, encapsulation)}."
+                  if not odd else f"The kernel's rule ({rule(number, encapsulation)}) says"
+                  f" otherwise of: {'; '.join(odd)}."))
 
 
 def caveats(run: Run) -> Iterator[str]:
@@ -510,12 +477,17 @@ def caveats(run: Run) -> Iterator[str]:
     yield (f"Losses are seen in steps of {1000 / plan['packets_per_s']:g} ms, the time between two"
            " packets of a stream; a shorter one can pass unseen.")
     yield ("A real cluster changes more slowly: the new pool has to reach each node's Felix and"
-           " confd, which restart or reload, and BIRD deletes a route before it adds the other."
-           " None of that is emulated; here a route is replaced in one step, and all nodes change"
+           " confd, which restart or reload, and "
+           + ("Felix and BIRD hand routes over to each other." if run.encapsulation.is_felix else
+              "BIRD deletes a route before it adds the other.")
+           + " None of that is emulated; here a route is replaced in one step, and all nodes change"
            " within milliseconds. What is shown for one node alone is what a real cluster lives"
            " through while its nodes have not all changed.")
     yield ("Where Never is involved, cross-subnet is measured with the pods' routes in the routers."
-           " On a fabric that knows no pods, Never has no way across subnets at all.")
+           " On a fabric that knows no pods, Never has no way across subnets at all."
+           + (f" These routes also carry what comes to a node in Never from others: without"
+              f" {run.encapsulation.device} there they have only their default routes."
+              if run.encapsulation in DELETED_WHEN_OFF else ""))
     missing = [path for path in PATHS[1:] if path not in plan["pairs"]]
     if missing:
         yield f"Not measured: {join(missing)}; {plan['node']} has no such pair of pods."

@@ -220,7 +220,10 @@ class _Vxlan(Encapsulation):
         """vxlan.calico, which Felix makes when VXLAN is on and deletes when it is off."""
         if not is_on:
             return None
-        return Tunnel(self.device, self.mtu(uplink_mtu, self.configured_mtu(topology)), UPLINK,
+        # Above what the uplink leaves, the kernel lowers a new device's MTU and refuses to raise it
+        # (vxlan_config_apply, vxlan_change_mtu in drivers/net/vxlan/vxlan_core.c).
+        mtu = min(self.mtu(uplink_mtu, self.configured_mtu(topology)), self.mtu(uplink_mtu))
+        return Tunnel(self.device, mtu, UPLINK,
                       kind=state.VXLAN, vni=topology.felix.vxlan_vni, port=self.port,
                       local=str(node.address.ip), mac=self.tunnel_mac(node))
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from calico_mn import streams
+from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
 from calico_mn.experiment import options
 from calico_mn.experiment.interruption import INTERRUPTED, ignore_signals
@@ -66,6 +67,11 @@ class Experiment:
         factor: Factor[T] = Factor(flag, read, default, metavar, help, quick)
         self.factors.append(factor)
         return factor
+
+    def encapsulation(self) -> None:
+        """Add ``--encapsulation``: what ``run.encapsulation`` is."""
+        self.factor(options.ENCAPSULATION, options.encapsulation, DEFAULT, "ipip|vxlan",
+                    f"what the tunnels are (default: {str(DEFAULT).lower()})")
 
     def parse(self, arguments: Sequence[str] | None = None) -> Options:
         """Read the command line; with a mistake in it, argparse exits with status 2."""

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, named
 from calico_mn.command_line import Parser
+from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import suggest
 
@@ -60,6 +62,9 @@ class Factor(Generic[T_co]):
     quick: T_co | None = None
 
 
+ENCAPSULATION = "--encapsulation"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the person asked for.
@@ -83,6 +88,11 @@ class Options:
 
     def __getitem__(self, factor: Factor[T]) -> T:
         return cast(T, self.levels[factor.flag])
+
+    @property
+    def encapsulation(self) -> Encapsulation:
+        """What the experiment's tunnels are; of an experiment without that factor DEFAULT."""
+        return cast(Encapsulation, self.levels.get(ENCAPSULATION, DEFAULT))
 
 
 def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] = (),
@@ -154,7 +164,7 @@ def _without(words: Sequence[str], option: str) -> list[str]:
 # --- types of options
 
 def mode_list(text: str) -> tuple[str, ...]:
-    """IPIP modes, by commas."""
+    """Encapsulation modes, by commas."""
     modes = tuple(word.strip() for word in text.split(","))
     for mode in modes:
         if mode not in MODES:
@@ -162,10 +172,19 @@ def mode_list(text: str) -> tuple[str, ...]:
             close = by_lower.get(suggest(mode.lower(), by_lower))
             hint = f"; did you mean {close}?" if close else ""
             raise argparse.ArgumentTypeError(
-                f"there is no IPIP mode {mode!r} (modes: {', '.join(MODES)}){hint}")
+                f"there is no mode {mode!r} (modes: {', '.join(MODES)}){hint}")
     if len(set(modes)) < len(modes):
         raise argparse.ArgumentTypeError(f"a mode is named twice in {text!r}")
     return modes
+
+
+def encapsulation(text: str) -> Encapsulation:
+    """IPIP or VXLAN, in upper or lower case."""
+    try:
+        return named(text)
+    except ClusterError:
+        known = ", ".join(str(known).lower() for known in ENCAPSULATIONS)
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {known}") from None
 
 
 def choice_list(*choices: str) -> Callable[[str], tuple[str, ...]]:

@@ -27,12 +27,18 @@ def heading(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
     return [
         ("topology", f"{_from_here(run.source)}: {plural(len(net.nodes), 'node')} in"
          f" {plural(len(subnets), 'subnet')}, {plural(len(net.pods), 'pod')}"),
-        (IPIP.device, f"{net.tunnel}: {terminal.TUNNELS[net.tunnel]}"),
+        (run.encapsulation.device, f"{run.tunnel(net)}: {made_by(run, net)}"),
         ("routes by", net.distributor.name),
         ("profile", net.profile),
         ("machine", f"Linux {machine['kernel']}, {machine['cpus']} CPUs,"
          f" load {machine['load_average'][0]:g}"),
     ]
+
+
+def made_by(run: Run, net: CalicoNet) -> str:
+    """What makes the run's tunnel devices, in words."""
+    return (terminal.TUNNELS[net.tunnel] if run.encapsulation is IPIP
+            else f"the kernel's {run.encapsulation.name.lower()} module")
 
 
 def trials_line(run: Run, counted: str, seconds: float) -> tuple[str, str]:

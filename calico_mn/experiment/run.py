@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from calico_mn.calico.encapsulation import Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import DEFAULT, IPIP, Encapsulation, PoolMode
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError
 from calico_mn.experiment import record
@@ -64,6 +64,20 @@ class Run:
         return self.options[factor]
 
     @property
+    def encapsulation(self) -> Encapsulation:
+        """What was asked for with ``--encapsulation``."""
+        return self.options.encapsulation
+
+    @property
+    def encapsulation_factor(self) -> dict[str, Value]:
+        """It as a factor of settings, and in a plan; left out where it is DEFAULT."""
+        return {} if self.encapsulation is DEFAULT else {"encapsulation": str(self.encapsulation)}
+
+    def tunnel(self, net: CalicoNet) -> str:
+        """What makes the tunnel devices: a name in TUNNELS. VXLAN's are the kernel's."""
+        return net.tunnel if self.encapsulation is IPIP else "kernel"
+
+    @property
     def repeats(self) -> int:
         """Trials of each setting."""
         return self.options.repetitions.repeats
@@ -80,16 +94,15 @@ class Run:
         """The running cluster with these boot-time factors; booted at first use.
 
         ``pod_mtu`` in bytes and ``rate`` of every link in Mbit/s: 0 leaves them to the topology.
-        ``encapsulation`` is that of all pools, None as the topology has it. Clusters with
-        different factors run side by side until the run ends.
+        ``encapsulation`` is that of all pools; without it what was asked for, else the topology's.
+        Clusters with different factors run side by side until the run ends.
         """
+        if encapsulation is None and self.encapsulation is not DEFAULT:
+            encapsulation = self.encapsulation
         key = (tunnel or self.options.tunnel, pod_mtu, rate, rp_filter, encapsulation)
         if key not in self._nets:
-            topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate)
-            if encapsulation is not None:
-                topology = replace(topology, pools=tuple(
-                    encapsulation.of_pool(pool, PoolMode.of(pool).mode)
-                    for pool in topology.pools))
+            topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate,
+                               encapsulation=encapsulation)
             net = self.start(topology, tunnel=tunnel, rp_filter=rp_filter)
             # "auto" and the back end that it became mean the same cluster.
             self._nets[key] = self._nets[
@@ -261,14 +274,16 @@ def _changed_by_hand(net: CalicoNet) -> tuple[str, ...]:
 
 
 def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_mtu: int = 0,
-            rate: float = 0) -> Topology:
+            rate: float = 0, encapsulation: Encapsulation | None = None) -> Topology:
     """The topology with other MTUs of pods, tunnels and links (bytes), or another rate (Mbit/s).
 
-    What is 0 stays as the topology says.
+    ``encapsulation`` is that of all pools. What is 0 or None stays as the topology says.
     """
     underlay = topology.underlay
     return replace(
         topology, veth_mtu=pod_mtu or topology.veth_mtu,
+        pools=topology.pools if encapsulation is None else tuple(
+            encapsulation.of_pool(pool, PoolMode.of(pool).mode) for pool in topology.pools),
         felix=replace(topology.felix, ipip_mtu=tunnel_mtu or topology.felix.ipip_mtu,
                       vxlan_mtu=tunnel_mtu or topology.felix.vxlan_mtu),
         underlay=replace(underlay, subnets=tuple(

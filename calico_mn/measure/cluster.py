@@ -17,7 +17,7 @@ from calico_mn.kernel.read import protocol_counters
 from calico_mn.measure.metrics import Measurement, Value, metric
 from calico_mn.model import EncapsulationMode
 from calico_mn.packetmatch import Drop
-from calico_mn.state import PROTO_BIRD, Route
+from calico_mn.state import Route
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -90,20 +90,20 @@ def join(net: CalicoNet, name: str, address: str) -> dict[str, Value]:
 
 
 def _remote(table: Iterable[Route]) -> dict[str, Route]:
-    """Those to other nodes' blocks, by destination."""
+    """Those to other nodes' blocks, by destination: BIRD's, and Felix's with VXLAN."""
     return {route.destination: route for route in table
-            if route.protocol == PROTO_BIRD and route.kind == "unicast"}
+            if route.via and route.destination != "default"}
 
 
 def route_exchange(net: CalicoNet, node: Any) -> Measurement:
-    """A node's sessions that are up, and the routes in its kernel that BIRD would have written.
+    """A node's sessions that are up, and the routes in its kernel to other nodes' blocks.
 
-    Those are routes with proto bird, without the node's own black holes.
+    They may be ``unreachable``, as on a node without a way to the other.
     """
-    by_bird = [route for route in net.kernel_routes(node.name)
-               if route.protocol == PROTO_BIRD and route.kind != "blackhole"]
-    return Measurement({SESSIONS: len(net.distributor.sessions(node.name)),
-                        ROUTES: len(by_bird)})
+    table = net.kernel_routes(node.name)
+    return Measurement({
+        SESSIONS: len(net.distributor.sessions(node.name)),
+        ROUTES: len(_remote(table)) + sum(route.kind == "unreachable" for route in table)})
 
 
 def dropped(net: CalicoNet, device: Any, match: Drop) -> Measurement:

@@ -40,11 +40,11 @@ REPEATS = "is not a whole number from 1 to 100000"
     ("--duration=0,5", f"argument --duration: '0,5' {SECONDS}"),
     ("--seed=", "argument --seed: '' is not a whole number from 0 to 999999999"),
     ("--seed=1.5", "argument --seed: '1.5' is not a whole number from 0 to 999999999"),
-    ("--modes=", "argument --modes: there is no IPIP mode '' (modes: Always, CrossSubnet, Never)"),
-    ("--modes=always", "argument --modes: there is no IPIP mode 'always' (modes: Always,"
+    ("--modes=", "argument --modes: there is no mode '' (modes: Always, CrossSubnet, Never)"),
+    ("--modes=always", "argument --modes: there is no mode 'always' (modes: Always,"
                        " CrossSubnet, Never); did you mean Always?"),
     ("--modes=Never,Never", "argument --modes: a mode is named twice in 'Never,Never'"),
-    ("--modes=\x1b[2J", r"argument --modes: there is no IPIP mode '\x1b[2J' (modes: Always,"
+    ("--modes=\x1b[2J", r"argument --modes: there is no mode '\x1b[2J' (modes: Always,"
                         " CrossSubnet, Never)"),
     ("--streams=nan", "argument --streams: 'nan' is not a whole number from 1 to 128"),
     ("--rates=inf", "argument --rates: 'inf' is not a whole number from 1 to 1000000, or topology"),

@@ -26,6 +26,7 @@ LISTS = [*(word for word in NUMBERS if word != "1\n"), ",", "1,", ",1", "1;2", "
 MODES = ["", ",", "always", "Always,", "Always,Always", "IPIP", "\x1b[2J", "x" * 100_000, "\udcff",
          "Never;Always", "\uff21lways", "-1", "*", "None", "Never\n,", "Crosssubnet", "Ne ver"]
 WORDS = ["", ",", "-1", "\x1b[2J", "x" * 100_000, "\udcff", "EBPF", "vxlan", "auto,", "*"]
+ENCAPSULATIONS = [word for word in WORDS if word != "vxlan"] + ["ipip,vxlan", "none", "vxlan "]
 COMMON = {"--repeats": [*NUMBERS, "0", "100001"], "--seed": NUMBERS,
           "--duration": ["", " ", "-1", "0", "0.049", "3601", "nan", "inf", "1e999", "\u0661",
                          "1_0", "0x1", "1,5", "9" * 5000, "\x1b[2J", "1s", "\udcff", "+1",
@@ -35,10 +36,11 @@ OWN = {
     "ipip_modes": {"--modes": MODES, "--streams": LISTS, "--directions": WORDS,
                    "--packet-sizes": LISTS, "--offloads": WORDS, "--pod-mtus": LISTS,
                    "--rates": LISTS, "--tunnels": WORDS},
-    "mtu": {"--pod-mtus": LISTS, "--tunnel-mtus": LISTS, "--link-mtus": LISTS},
+    "mtu": {"--encapsulation": ENCAPSULATIONS, "--pod-mtus": LISTS, "--tunnel-mtus": LISTS,
+            "--link-mtus": LISTS},
     "mode_switch": {"--modes": MODES, "--rp-filters": LISTS, "--followers": WORDS,
-                    "--packets": NUMBERS},
-    "blocked_protocol_4": {"--modes": MODES},
+                    "--packets": NUMBERS, "--encapsulation": ENCAPSULATIONS},
+    "blocked_protocol_4": {"--modes": MODES, "--encapsulation": ENCAPSULATIONS},
     "encapsulation_cost": {"--sizes": LISTS, "--tunnels": WORDS},
     "scale": {"--nodes": LISTS, "--pods": LISTS},
     "flow_entropy": {"--modes": MODES, "--flows": NUMBERS},

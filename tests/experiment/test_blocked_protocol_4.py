@@ -150,6 +150,19 @@ def test_the_report_says_what_is_treacherous(finished):
     assert done.stderr == ""
 
 
+def test_vxlan_dies_by_its_port(finished, tmp_path):
+    output = tmp_path / "out"
+    done = run("--quick", "--encapsulation", "vxlan", "--modes", "Always", "--output", output,
+               "--topology", topology(tmp_path, a="node31", b="node32", c="node33"))
+    assert done.returncode == 0, done.stderr
+    assert reached(output, "ping") == {key: value for key, value in PODS.items()
+                                       if key[0] == "Always"}
+    assert {(r.values["sessions"], r.values["routes"])
+            for r in readings(output, "speaker")} == {(2, 2)}
+    assert "with UDP port 4789 dropped everywhere" in " ".join(done.stdout.split())
+    assert "protocol 4" not in done.stdout and "IPIP" not in done.stdout
+
+
 def test_a_run_can_be_taken_up_again(finished):
     path = finished[1] / "results.jsonl"
     whole = path.read_text()

@@ -148,6 +148,20 @@ def test_when_all_nodes_change_all_lives_and_a_run_can_be_taken_up_again(tmp_pat
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["complete"] is True
 
 
+def test_with_vxlan_no_node_tunnels_to_one_in_never(tmp_path):
+    done = run("--quick", "--duration", 0.1, "--packets", 200, "--followers", "one",
+               "--encapsulation", "vxlan", "--rp-filters", "1", "--output", tmp_path / "out",
+               "--topology", topology(tmp_path, a="node31", b="node32", c="node33"))
+    assert done.returncode == 0, done.stderr
+    both_tunnel = {("Always", "CrossSubnet"), ("CrossSubnet", "Always")}
+    assert dead(streams(tmp_path / "out")) == {
+        change: {1: NEAR if change in both_tunnel else set()} for change in DEAD}
+    text = " ".join(done.stdout.split())
+    assert "Packets lost by a change of VXLAN mode" in text
+    assert "2 of 12 stay broken. That is what the kernel's rule says" in text
+    assert "tunl0" not in text and "IPIP" not in text
+
+
 @pytest.mark.parametrize(("pods", "arguments"), [
     pytest.param({"a": "node31", "d": "node31"}, [], id="pods of one node"),
     pytest.param({"a": "node31", "b": "node32"}, ["--modes", "Never"], id="one mode"),

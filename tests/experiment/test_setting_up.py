@@ -144,7 +144,7 @@ def test_levels_keep_their_order(option, text, levels):
     ("pod-mtus", "100", "'100' is not a whole number from 576 to 65535, or auto"),
     ("rates", "-5", "'-5' is not a whole number from 1 to 1000000, or topology"),
     ("tunnels", "kernel,gre", "'gre' is none of kernel, ebpf"),
-    ("modes", "never", "there is no IPIP mode 'never'"),
+    ("modes", "never", "there is no mode 'never'"),
 ])
 def test_levels_that_cannot_be(option, text, message, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.measure.readings import Reading
 from experiments.mode_switch import (
     COUNTER,
@@ -18,6 +19,7 @@ from experiments.mode_switch import (
     Change,
     Outcomes,
     alone_picture,
+    expected,
 )
 
 CHANGE = Change("Always", "Never", ONE, 2)
@@ -73,3 +75,17 @@ def test_packets_that_filters_dropped_are_by_node():
     (ONLY_TO, "only to node31"), (ONLY_FROM, "only from node31"), (DIES, "dies")])
 def test_a_direction_is_named_after_the_node_that_changed(word, shown):
     assert outcomes().named(word) == shown
+
+
+@pytest.mark.parametrize(("before", "after", "path", "ipip", "vxlan"), [
+    ("Always", "CrossSubnet", "same-subnet", (LIVES, DIES, LIVES), (LIVES, DIES, LIVES)),
+    ("Always", "CrossSubnet", "cross-subnet", (LIVES, LIVES, LIVES), (LIVES, LIVES, LIVES)),
+    ("Always", "Never", "same-subnet", (LIVES, DIES, ONLY_FROM), (LIVES, LIVES, LIVES)),
+    ("Never", "Always", "cross-subnet", (LIVES, DIES, ONLY_TO), (LIVES, LIVES, LIVES)),
+    ("CrossSubnet", "Never", "same-subnet", (LIVES, LIVES, LIVES), (LIVES, LIVES, LIVES)),
+])
+def test_what_the_kernel_does_with_a_node_that_changes_alone(before, after, path, ipip, vxlan):
+    """rp_filter 0, 1, 2. A node in Never keeps its tunl0, and has no vxlan.calico."""
+    for encapsulation, verdicts in ((IPIP, ipip), (VXLAN, vxlan)):
+        assert tuple(expected(before, after, number, path, encapsulation)
+                     for number in (0, 1, 2)) == verdicts

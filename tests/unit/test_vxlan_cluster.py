@@ -132,3 +132,9 @@ def test_the_mtu_of_pods_and_vxlan_calico(uplink, vxlan_mtu, mtu):
     device = made.node_state("node31", {}).devices[-1]
     assert (device.name, device.mtu) == ("vxlan.calico", mtu)
     assert felix_mtu(made) == mtu
+
+
+def test_the_kernel_gives_vxlan_calico_no_mtu_that_its_uplink_cannot_carry():
+    made = Cluster(replace(vxlan_cluster().topology, felix=FelixConfiguration(vxlan_mtu=1500)), 0)
+    assert made.node_state("node31", {}).devices[-1].mtu == 1450
+    assert felix_mtu(made) == 1500
