@@ -293,7 +293,7 @@ def findings(probed: Sequence[Case], encapsulation: Encapsulation) -> Iterator[s
                    f" {each_probe(above)}."
                    + (f" TCP learned the path MTU, {join(list(map(str, learned)))} (ip route get in"
                       " the pod shows it, and when it expires)." if learned else "")
-                   + (f" The filter lost {lost} messages that would have told." if lost else ""))
+                   + (f" The filter lost {lost} messages that name the MTU." if lost else ""))
     over = [case for case in probed if case.tunnel > case.room]
     large = [case for case in over if case.pod > case.room]
     hidden = [case for case in over if case not in large]
