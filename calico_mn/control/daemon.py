@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -121,7 +122,8 @@ def _in_child(work: Callable[[Callable[[bytes], None]], None], writing: int) -> 
         os.setsid()
         for descriptor in map(int, os.listdir("/proc/self/fd")):
             if descriptor > 2 and descriptor != writing:
-                _close(descriptor)
+                with suppress(OSError):  # the listing's own
+                    os.close(descriptor)
         os.chdir("/")
         _become_null(0)
 
@@ -144,10 +146,3 @@ def _become_null(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, descriptor)
     os.close(null)
-
-
-def _close(descriptor: int) -> None:
-    try:
-        os.close(descriptor)
-    except OSError:
-        return  # the listing's own

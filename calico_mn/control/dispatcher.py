@@ -81,17 +81,13 @@ _operations: dict[str, Operation] = {}
 _concurrent: set[str] = set()
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
 #: an argument's annotation -> whether a value that came as JSON is one
 KINDS: Mapping[str, Callable[[object], bool]] = {
-    "str": _is_text,
-    "str | None": lambda value: value is None or _is_text(value),
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
     "bool": lambda value: isinstance(value, bool),
     "list[str] | None": lambda value: value is None or (
-        isinstance(value, list) and all(map(_is_text, value))),
+        isinstance(value, list) and all(isinstance(item, str) for item in value)),
     "dict[str, Any] | None": lambda value: value is None or isinstance(value, dict),
 }
 

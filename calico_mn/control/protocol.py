@@ -16,7 +16,6 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from calico_mn import errors
@@ -37,14 +36,6 @@ class ProtocolError(ToolError):
     """The other side does not speak this protocol, or has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked: a verb, and its arguments by their names."""
-
-    verb: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
 def encode(message: Mapping[str, Any]) -> bytes:
     """A message as a line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -61,13 +52,13 @@ def decode(line: bytes) -> dict[str, Any]:
     return message
 
 
-def decode_request(line: bytes) -> Request:
-    """The request of a line. Raises ProtocolError."""
+def decode_request(line: bytes) -> tuple[str, dict[str, Any]]:
+    """The request of a line: its verb, and the arguments by name. Raises ProtocolError."""
     message = decode(line)
     verb, arguments = message.get("verb"), message.get("arguments", {})
     if not isinstance(verb, str) or not isinstance(arguments, dict):
         raise ProtocolError("a request has a verb, which is text, and arguments, an object")
-    return Request(verb, arguments)
+    return verb, arguments
 
 
 def error(problem: CalicoMnError) -> dict[str, Any]:

@@ -94,27 +94,26 @@ class ControlServer:
                          _ANSWER_S)
             return
         try:
-            request = decode_request(channel.receive(MAX_REQUEST, _REQUEST_S))
+            verb, arguments = decode_request(channel.receive(MAX_REQUEST, _REQUEST_S))
         except ProtocolError as wrong:
             channel.send(encode(error(wrong)), _ANSWER_S)
             raise
-        _log.info("pid %d asks: %r %s", pid, request.verb, reprlib.repr(dict(request.arguments)))
+        _log.info("pid %d asks: %r %s", pid, verb, reprlib.repr(arguments))
 
         def progress(message: object) -> None:
             channel.send(encode({"progress": message}), _ANSWER_S)
 
         job = Job(self._dispatcher.net, progress)
         try:
-            result = self._dispatcher.perform(request.verb, job, request.arguments)
-            answer = encode({"result": result})
+            answer = encode({"result": self._dispatcher.perform(verb, job, arguments)})
         except CalicoMnError as problem:
             answer = encode(error(problem))
         except OSError:
             raise
         except Exception as bug:
-            _log.exception("%s failed", request.verb)
+            _log.exception("%s failed", verb)
             answer = encode(error(CalicoMnError(
-                f"internal error in {request.verb}: {bug!r}; more in the run's daemon.log")))
+                f"internal error in {verb}: {bug!r}; more in the run's daemon.log")))
         try:
             channel.send(answer, _ANSWER_S, job.descriptors)
         finally:

@@ -9,14 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from calico_mn.control.dispatcher import Dispatcher, Job, ignore
-from calico_mn.control.protocol import (
-    MAX_ANSWER,
-    Channel,
-    ProtocolError,
-    decode,
-    encode,
-    problem,
-)
+from calico_mn.control.protocol import MAX_ANSWER, Channel, ProtocolError, decode, encode, problem
 from calico_mn.errors import NotFoundError, ToolError
 from calico_mn.kernel import registry
 from calico_mn.kernel.registry import FoundRun

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import NODES, PLACES, completes
@@ -24,11 +24,21 @@ if TYPE_CHECKING:
 GROUP = "what a run has"
 
 
-def _nodes(options: argparse.Namespace, session: Session) -> int:
-    nodes = session.ask("nodes")
-    if options.json:
-        print_json(nodes)
+_Facts = dict[str, Any]
+
+
+def _query(operation: str, show_answer: Callable[[Any], None], *arguments: str
+           ) -> Callable[[argparse.Namespace, Session], int]:
+    """A verb that prints an operation's answer; ``arguments`` are options that it takes."""
+    def ask(options: argparse.Namespace, session: Session) -> int:
+        answer = session.ask(operation, **{name: getattr(options, name) for name in arguments})
+        (print_json if options.json else show_answer)(answer)
         return OK
+
+    return ask
+
+
+def _show_nodes(nodes: list[_Facts]) -> None:
     from calico_mn.calico.encapsulation import IPIP
 
     tunnels = [IPIP.device, *sorted({device for node in nodes for device in node["tunnelAddresses"]}
@@ -37,41 +47,31 @@ def _nodes(options: argparse.Namespace, session: Session) -> int:
         (node["name"], node["ipv4"], node["subnet"],
          *(node["tunnelAddresses"].get(device) for device in tunnels), node["blocks"],
          node["pods"]) for node in nodes]))
-    return OK
 
 
-def _pods(options: argparse.Namespace, session: Session) -> int:
-    pods = session.ask("pods")
-    if options.json:
-        print_json(pods)
-    elif pods:
+def _show_pods(pods: list[_Facts]) -> None:
+    if pods:
         show(columns(("NAMESPACE", "NAME", "IP", "NODE", "INTERFACE", "MTU"), [
             (pod["namespace"], pod["name"], pod["ip"], pod["node"], pod["interface"], pod["mtu"])
             for pod in pods]))
     else:
         say("no pods")
-    return OK
 
 
 # --- routes
 
 def _add_routes(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("place", metavar="NODE", nargs="*",
+    completes(parser.add_argument("places", metavar="NODE", nargs="*",
                                   help="nodes, pods or routers (default: every node)"), PLACES)
 
 
-def _routes(options: argparse.Namespace, session: Session) -> int:
-    routes = session.ask("routes", places=options.place)
-    if options.json:
-        print_json(routes)
-        return OK
+def _show_routes(routes: list[_Facts]) -> None:
     show(columns(("NODE", "DESTINATION", "GATEWAY", "IFACE", "PROTO", "FLAGS", "WHAT"), [
         (route["place"], route["destination"], route["gateway"], route["device"],
          route["protocol"], _flags(route), route["meaning"]) for route in routes]))
-    return OK
 
 
-def _flags(route: dict[str, Any]) -> str:
+def _flags(route: _Facts) -> str:
     flags = [] if route["type"] == "unicast" else [route["type"]]
     flags += [f"scope-{route['scope']}"] if route["scope"] else []
     return ",".join([*flags, *(["onlink"] if route["onlink"] else [])])
@@ -79,11 +79,7 @@ def _flags(route: dict[str, Any]) -> str:
 
 # --- blocks
 
-def _blocks(options: argparse.Namespace, session: Session) -> int:
-    pools = session.ask("blocks")
-    if options.json:
-        print_json(pools)
-        return OK
+def _show_blocks(pools: list[_Facts]) -> None:
     rows = []
     for pool in pools:
         rows.append(("IP Pool", pool["cidr"], None, *_fill(pool)))
@@ -91,10 +87,9 @@ def _blocks(options: argparse.Namespace, session: Session) -> int:
                  for block in pool["blocks"]]
     show(box(("GROUPING", "CIDR", "NODE", "IPS TOTAL", "IPS IN USE", "IPS FREE"), rows,
              right=("IPS TOTAL",)), heads=3)
-    return OK
 
 
-def _fill(usage: dict[str, Any]) -> tuple[int, str, str]:
+def _fill(usage: _Facts) -> tuple[int, str, str]:
     total, used = usage["total"], usage["used"]
     percent = round(100 * used / total)
     return total, f"{used} ({percent}%)", f"{total - used} ({100 - percent}%)"
@@ -107,11 +102,7 @@ def _add_bgp(parser: argparse.ArgumentParser) -> None:
                                   help="one node (default: every node)"), NODES)
 
 
-def _bgp(options: argparse.Namespace, session: Session) -> int:
-    speakers = session.ask("bgp", node=options.node)
-    if options.json:
-        print_json(speakers)
-        return OK
+def _show_speakers(speakers: list[_Facts]) -> None:
     for number, speaker in enumerate(speakers):
         if number:
             say()
@@ -122,13 +113,9 @@ def _bgp(options: argparse.Namespace, session: Session) -> int:
             show(box(("PEER ADDRESS", "PEER NAME", "PEER TYPE", "STATE", "PREFIXES"), [
                 (peer["address"], peer["node"], peer["type"], peer["state"], peer["prefixes"])
                 for peer in speaker["peers"]]), heads=3)
-    return OK
 
 
 # --- verify
-
-_Facts = dict[str, Any]
-
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("places", metavar="NODE", nargs="*",
@@ -220,17 +207,17 @@ VERBS = {
         "nodes", GROUP, "nodes with their addresses and blocks",
         "Lists the nodes: address with its prefix (which CrossSubnet compares with), subnet of "
         "the underlay, tunnel address, blocks with an affinity to the node.",
-        nothing, ask=_nodes, json=True),
+        nothing, ask=_query("nodes", _show_nodes), json=True),
     "pods": Verb(
         "pods", GROUP, "pods with their addresses and devices",
         "Lists the pods of all namespaces: address, node, the name of the veth's end on the node, "
         "the MTU that the pod got when it was made.",
-        nothing, ask=_pods, json=True, prompt=True),
+        nothing, ask=_query("pods", _show_pods), json=True, prompt=True),
     "routes": Verb(
         "routes", GROUP, "the kernel's routes, and what each is for",
         "Reads the main routing tables from the kernel, so that changes by hand are listed, "
         "too; WHAT names what the cluster knows.",
-        _add_routes, ask=_routes, json=True, prompt=True,
+        _add_routes, ask=_query("routes", _show_routes, "places"), json=True, prompt=True,
         examples=(("calico-mn routes", "of all nodes"),
                   ("calico-mn routes node31 r1", "of a node and a router"))),
     "blocks": Verb(
@@ -238,12 +225,12 @@ VERBS = {
         "Shows IPAM's pools and blocks as 'calicoctl ipam show --show-blocks' does, with the node "
         "that each block belongs to. Tunnel addresses count as used. With --json: which address "
         "is whose.",
-        nothing, ask=_blocks, json=True, prompt=True),
+        nothing, ask=_query("blocks", _show_blocks), json=True, prompt=True),
     "bgp": Verb(
         "bgp", GROUP, "who announces which blocks to whom",
         "Shows each node's route distributor with its peers, as 'calicoctl node status' does on "
         "each node. It is built in and BGP-like; BIRD does not run.",
-        _add_bgp, ask=_bgp, json=True, prompt=True,
+        _add_bgp, ask=_query("bgp", _show_speakers, "node"), json=True, prompt=True,
         examples=(("calico-mn bgp node31", "one node"),)),
     "verify": Verb(
         "verify", GROUP, "compare the kernel with what should be there; --repair it",

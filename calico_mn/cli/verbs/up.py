@@ -48,10 +48,8 @@ def _up(options: argparse.Namespace) -> int:
     if options.json and not options.detach:
         raise UsageError("calico-mn up: --json is for --detach")
     topology, text = read_topology(options.file)
-    for warning in topology.warnings:
-        complain(f"calico-mn: {warning}")
-    for removed in cleanup.remove_all():
-        complain(f"calico-mn: {removal(removed)}")
+    _warn(topology.warnings)
+    _warn(map(removal, cleanup.remove_all()))
     # A taken name is refused at once; the registry checks it again under its lock.
     registry.new_name(options.name or "", options.file[0], registry.runs())
     # Other processes, in other directories, read it.
@@ -75,7 +73,14 @@ def removal(removed: Removed) -> str:
     return text
 
 
-def _daemon(options: argparse.Namespace, topology: Topology, text: str) -> Daemon:
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        complain(f"calico-mn: {warning}")
+
+
+@contextmanager
+def _running(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Daemon]:
+    """A booted run, after its warnings: some are known only once it has booted."""
     from calico_mn.control.daemon import Daemon
     from calico_mn.emulation.net import CalicoNet
 
@@ -84,21 +89,9 @@ def _daemon(options: argparse.Namespace, topology: Topology, text: str) -> Daemo
                     raise_neighbour_limit=options.raise_neighbour_limit)
     _warn(net.warnings)
     net.set_mode(options.mode, encapsulation=options.encapsulation)
-    return Daemon(net, text.encode())
-
-
-def _warn(warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        complain(f"calico-mn: {warning}")
-
-
-@contextmanager
-def _running(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Daemon]:
-    """A booted run, after its warnings: some are known only since it has booted."""
-    daemon = _daemon(options, topology, text)
-    before = daemon.net.warnings
-    with daemon:
-        _warn(warning for warning in daemon.net.warnings if warning not in before)
+    before = net.warnings
+    with Daemon(net, text.encode()) as daemon:
+        _warn(warning for warning in net.warnings if warning not in before)
         yield daemon
 
 
