@@ -109,9 +109,17 @@ class Node:
     labels: tuple[tuple[str, str], ...] = ()
 
 
+#: what a pool may be allowed for, as ``IPPool.spec.allowedUses`` spells it
+WORKLOAD, TUNNEL = "Workload", "Tunnel"
+
+
 @dataclass(frozen=True, slots=True)
 class IPPool:
-    """``projectcalico.org/v3`` IPPool, IPv4."""
+    """``projectcalico.org/v3`` IPPool, IPv4.
+
+    ``is_automatic`` is False for ``assignmentMode: Manual``: only pods that name the pool get its
+    addresses.
+    """
 
     name: str
     cidr: IPv4Network
@@ -120,11 +128,14 @@ class IPPool:
     nat_outgoing: bool = False
     disabled: bool = False
     vxlan_mode: EncapsulationMode = EncapsulationMode.NEVER
+    node_selector: str = "all()"
+    allowed_uses: tuple[str, ...] = (WORKLOAD, TUNNEL)
+    is_automatic: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class BlockAffinity:
-    """A block that belongs to a node from the start."""
+    """A block that belongs to a node from the start; the node may have gone."""
 
     node: str
     cidr: IPv4Network
@@ -153,12 +164,18 @@ class FelixConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod; ``ip`` is set when an annotation of the CNI plug-in names its address."""
+    """A pod; ``ip`` is set when the file names its address.
+
+    With ``has_ip`` it is the one that the running pod has, whatever became of its pool since;
+    else one that it asks IPAM for. ``pools`` are names or networks of the pools that it asks for.
+    """
 
     namespace: str
     name: str
     node: str
     ip: IPv4Address | None = None
+    has_ip: bool = False
+    pools: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -170,7 +187,8 @@ class Pod:
 class Topology:
     """A whole cluster. Tuples keep the order of the file.
 
-    ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice.
+    ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice. ``reservations`` are
+    networks from which IPAM chooses no address (``IPReservation``).
     ``warnings`` are sentences for the user about what the file says and we leave out.
     """
 
@@ -184,6 +202,7 @@ class Topology:
     felix: FelixConfiguration = field(default_factory=FelixConfiguration)
     warnings: tuple[str, ...] = ()
     source: str = ""
+    reservations: tuple[IPv4Network, ...] = ()
 
     @property
     def ipip_mtu(self) -> int:

@@ -9,12 +9,14 @@ from, and returned to, IPAM. A node that is stuck sees other modes than the clus
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, VXLAN, Encapsulation, PoolMode
 from calico_mn.calico.ipam import IPAM
+from calico_mn.calico.pools import selects
 from calico_mn.errors import IPAMError
-from calico_mn.model import EncapsulationMode, IPPool
+from calico_mn.model import TUNNEL, EncapsulationMode, IPPool, Node
 
 #: pool name -> its mode
 Modes = Mapping[str, PoolMode]
@@ -28,21 +30,41 @@ class TunnelAddresses:
         self._ipam = ipam
         self._cluster: Modes = {pool.name: PoolMode.of(pool) for pool in self._pools}
         self._nodes: dict[str, Modes] = {}
+        self._members: dict[str, Node] = {}
         self._used: dict[str, set[Encapsulation]] = {}
 
-    def add_node(self, node: str) -> None:
+    def take_present(self, node: Node) -> None:
+        """Keep the addresses that a node's devices have already, where a pool still gives them."""
+        for encapsulation, address in ((IPIP, node.ipip_address), (VXLAN, node.vxlan_address)):
+            pools = self._pools_for(node, encapsulation, self._cluster)
+            if address is None or not any(address in pool.cidr for pool in pools):
+                continue
+            # Of two nodes with one address, the second gets another one.
+            with suppress(IPAMError):
+                self._ipam.assign_ip(node.name, encapsulation.handle_of(node.name), address,
+                                     is_present=True)
+
+    def add_node(self, node: Node) -> None:
         """Let a node see the cluster's modes. Raises IPAMError when no address is left for it."""
+        self._members[node.name] = node
         try:
-            self._see(node, self._cluster)
+            self._see(node.name, self._cluster)
         except IPAMError:
-            self.delete_node(node)
+            self.delete_node(node.name)
             raise
+
+    def _pools_for(self, node: Node, encapsulation: Encapsulation, modes: Modes) -> list[IPPool]:
+        """The pools that give the addresses of a node's device (determineEnabledPoolCIDRs)."""
+        return [pool for pool in self._pools
+                if modes[pool.name].in_force is encapsulation and not pool.disabled
+                and TUNNEL in pool.allowed_uses and selects(pool, node)]
 
     def delete_node(self, node: str) -> None:
         """Forget a node and give its addresses back."""
         for encapsulation in ENCAPSULATIONS:
             self._ipam.release(encapsulation.handle_of(node))
         self._nodes.pop(node, None)
+        self._members.pop(node, None)
         self._used.pop(node, None)
 
     def set_mode(self, mode: EncapsulationMode | None, encapsulation: Encapsulation | None = None,
@@ -69,12 +91,11 @@ class TunnelAddresses:
         self._nodes[node] = modes
         for encapsulation in ENCAPSULATIONS:
             handle = encapsulation.handle_of(node)
-            pools = [pool for pool in self._pools
-                     if modes[pool.name].in_force is encapsulation and not pool.disabled]
+            pools = self._pools_for(self._members[node], encapsulation, modes)
             if not pools:
                 self._ipam.release(handle)
             elif self._ipam.allocation(handle) is None:
-                self._ipam.assign(node, handle, pools)
+                self._ipam.assign(node, handle, pools, encapsulation.device)
         self._used.setdefault(node, set()).update(
             mode.in_force for mode in modes.values() if mode.is_on)
 

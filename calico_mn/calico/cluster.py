@@ -6,6 +6,7 @@ Bookkeeping in memory, no I/O: it computes what every namespace should hold. App
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -23,10 +24,12 @@ from calico_mn.calico.encapsulation import (
     format_prefix,
 )
 from calico_mn.calico.ipam import IPAM
+from calico_mn.calico.pools import usable_pools
 from calico_mn.calico.remote_routes import NO_DATASTORE, Datastore, RemoteRoutes, Table, mode_in
 from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.model import (
+    WORKLOAD,
     EncapsulationMode,
     IPPool,
     MultipathHash,
@@ -53,7 +56,7 @@ class Cluster:
         self.topology = topology
         self.rp_filter = rp_filter
         self.fabric = Fabric(topology)
-        self.ipam = IPAM(topology.pools, topology.affinities, topology.ipam)
+        self.ipam = IPAM(topology.pools, topology.affinities, topology.ipam, topology.reservations)
         self.nodes: dict[str, Node] = {}
         self._addresses: set[IPv4Address] = set()
         self.endpoints: dict[str, WorkloadEndpoint] = {}
@@ -76,15 +79,33 @@ class Cluster:
             for router in topology.underlay.routers:
                 for interface in router.interfaces:
                     self._take_device(interface.subnet, port_name(router.name), router.name)
-            for pod in topology.pods:
-                if pod.ip is not None:
-                    self.ipam.assign_ip(pod.node, pod.key, pod.ip)
+            self._take_present()
             for node in topology.nodes:
                 self.add_node(node)
             for pod in topology.pods:
                 self.add_pod(pod)
         except (IPAMError, ClusterError) as error:
             raise TopologyError([Problem(str(error), topology.source)]) from error
+
+    def _take_present(self) -> None:
+        """What is in use already comes first: it tells whose the blocks are.
+
+        A tunnel device's address is in a block of its node; a block without such a witness
+        belongs to the node that has most addresses of it.
+        """
+        for node in self.topology.nodes:
+            self._tunnels.take_present(node)
+        users: dict[IPv4Network, Counter[str]] = {}
+        for pod in self.topology.pods:
+            if pod.ip is not None and pod.has_ip:
+                users.setdefault(self.ipam.block_of(pod.ip), Counter())[pod.node] += 1
+        owned = {affinity.cidr for affinity in self.ipam.affinities()}
+        for block, nodes in users.items():
+            if block not in owned:
+                self.ipam.claim(block, nodes.most_common(1)[0][0])
+        for pod in self.topology.pods:
+            if pod.ip is not None:
+                self.ipam.assign_ip(pod.node, pod.key, pod.ip, is_present=pod.has_ip)
 
     # --- what changes
 
@@ -102,7 +123,7 @@ class Cluster:
         port = port_name(node.name)
         self._take_device(subnet.name, port, node.name)
         try:
-            self._tunnels.add_node(node.name)
+            self._tunnels.add_node(node)
         except IPAMError:
             del self._devices[subnet.name, port]
             raise
@@ -147,7 +168,8 @@ class Cluster:
         elif pod.ip is not None:
             address = self.ipam.assign_ip(pod.node, pod.key, pod.ip)
         else:
-            address = self.ipam.assign(pod.node, pod.key)
+            address = self.ipam.assign(pod.node, pod.key, usable_pools(
+                self.topology.pools, node, WORKLOAD, pod.pools))
         uplink_mtu = self.fabric.subnet_of(node).mtu
         modes = self._tunnels.modes(pod.node).values()
         mtu = felix.pod_mtu(uplink_mtu, (

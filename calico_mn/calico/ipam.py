@@ -5,16 +5,16 @@ Follows ``libcalico-go/lib/ipam`` (``ipam.go``, ``ipam_block.go``,
 :mod:`calico_mn.calico.cluster` and :mod:`calico_mn.bgp`.
 
 Left out: taking over other nodes' empty blocks, which Calico does only after they were empty
-for a minute, and reservations.
+for a minute. Which pools a request may use is decided in :mod:`calico_mn.calico.pools`.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 from calico_mn.errors import IPAMError
 from calico_mn.model import BlockAffinity, IPAMConfiguration, IPPool
@@ -41,12 +41,16 @@ class Block:
 
     def take(self, ordinal: int, handle: str) -> IPv4Address:
         """Give out one ordinal, which must be free."""
+        self.free.remove(ordinal)
         self.used[ordinal] = handle
         return self.cidr[ordinal]
 
-    def take_next(self, handle: str) -> IPv4Address:
-        """Give out the head of the free list: lowest first, later the longest unused."""
-        return self.take(self.free.popleft(), handle)
+    def next_free(self, reserved: Sequence[IPv4Network]) -> int | None:
+        """The head of the free list: lowest first, later the longest unused; None without one."""
+        if not reserved:
+            return self.free[0] if self.free else None
+        return next((ordinal for ordinal in self.free
+                     if not any(self.cidr[ordinal] in network for network in reserved)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,19 @@ class IPAM:
     """All blocks and addresses of a cluster."""
 
     def __init__(self, pools: Iterable[IPPool], affinities: Iterable[BlockAffinity] = (),
-                 configuration: IPAMConfiguration | None = None) -> None:
+                 configuration: IPAMConfiguration | None = None,
+                 reservations: Iterable[IPv4Network] = ()) -> None:
         self.pools = tuple(pools)
+        self._reserved = tuple(collapse_addresses(reservations))
         self.configuration = configuration or IPAMConfiguration()
         self._blocks: dict[IPv4Network, Block] = {}
         self._by_node: dict[str, list[Block]] = {}
         self._allocations: dict[str, Allocation] = {}
         self._on_node: dict[str, dict[str, Allocation]] = {}
+        # Blocks of another size than their pool's, made before that was changed, or of no pool.
+        self._odd: list[IPv4Network] = []
         for affinity in affinities:
-            self._claim(affinity.cidr, affinity.node)
+            self.claim(affinity.cidr, affinity.node)
 
     def blocks(self, node: str) -> tuple[IPv4Network, ...]:
         """The blocks with an affinity to ``node``, in the order in which it claimed them."""
@@ -93,52 +101,72 @@ class IPAM:
 
     def borrowed(self, node: str) -> tuple[IPv4Address, ...]:
         """Addresses in use on ``node`` that lie outside its own blocks."""
-        return tuple(a.address for a in self._on_node.get(node, {}).values()
-                     if self._blocks[a.block].affinity != node)
+        own = set(self.blocks(node))
+        return tuple(a.address for a in self._on_node.get(node, {}).values() if a.block not in own)
 
-    def assign(self, node: str, handle: str, pools: Iterable[IPPool] | None = None
-               ) -> IPv4Address:
+    def assign(self, node: str, handle: str, pools: Iterable[IPPool] | None = None,
+               title: str = "") -> IPv4Address:
         """The next address for ``handle`` on ``node``, from ``pools`` (default: all enabled).
 
         Own blocks first, then a new block, then an address of another node's block, unless
-        affinity is strict. Raises IPAMError when nothing is left.
+        affinity is strict. A node that has its limit of blocks in these pools gets no more, and
+        borrows none either (ErrBlockLimit of ipam.go). ``title`` is what ``handle`` is called in
+        messages. Raises IPAMError when nothing is left.
         """
         self._refuse_second(handle)
         usable = tuple(pool for pool in (self.pools if pools is None else pools)
                        if not pool.disabled)
-        for block in self._by_node.get(node, ()):
-            if block.free and any(_holds(pool.cidr, block.cidr) for pool in usable):
-                return self._record(block, node, handle)
-        for pool in usable:
+        own = [block for block in self._by_node.get(node, ())
+               if any(_holds(pool.cidr, block.cidr) for pool in usable)]
+        for block in own:
+            # A block may have a second affinity, which is stale; its own one counts.
+            ordinal = block.next_free(self._reserved) if block.affinity == node else None
+            if ordinal is not None:
+                return self._record(block, ordinal, node, handle)
+        may_claim = len(own) < (self.configuration.max_blocks_per_host or DEFAULT_BLOCKS_PER_HOST)
+        for pool in usable if may_claim else ():
             free = self._unclaimed(pool, node)
-            if free is not None and self._may_claim(node):
-                return self._record(self._claim(free, node), node, handle)
-        if not self.configuration.strict_affinity:
+            if free is not None:
+                block = self.claim(free, node)
+                ordinal = block.next_free(self._reserved)
+                assert ordinal is not None  # what is reserved as a whole is not claimed
+                return self._record(block, ordinal, node, handle)
+        if may_claim and not self.configuration.strict_affinity:
             for pool in usable:
                 for block in self._others(pool, node):
-                    if block.free:
-                        return self._record(block, node, handle)
-        raise IPAMError(self._exhausted(node, handle, usable))
+                    ordinal = block.next_free(self._reserved)
+                    if ordinal is not None:
+                        return self._record(block, ordinal, node, handle)
+        raise IPAMError(self._exhausted(node, title or handle, usable, may_claim, len(own)))
 
-    def assign_ip(self, node: str, handle: str, address: IPv4Address) -> IPv4Address:
+    def block_of(self, address: IPv4Address) -> IPv4Network:
+        """The block that holds an address, or would hold it."""
+        for cidr in self._odd:
+            if address in cidr:
+                return cidr
+        size = next((pool.block_size for pool in self.pools if address in pool.cidr), 26)
+        return IPv4Network((address, size), strict=False)
+
+    def assign_ip(self, node: str, handle: str, address: IPv4Address, *, is_present: bool = False
+                  ) -> IPv4Address:
         """Exactly ``address``; claims its block for ``node`` if no node has it.
 
         Raises IPAMError when it is taken, outside the enabled pools, or, with strict affinity,
-        in another node's block.
+        in another node's block. An address that ``is_present`` was given out before, when pools
+        and configuration may have been others: it must only be free.
         """
         self._refuse_second(handle)
-        pool = next((p for p in self.pools if address in p.cidr and not p.disabled), None)
-        if pool is None:
+        if not is_present and not any(address in pool.cidr and not pool.disabled
+                                      for pool in self.pools):
             raise IPAMError(f"{handle}: {address} lies in no enabled IP pool")
-        cidr = IPv4Network((address, pool.block_size), strict=False)
-        block = self._blocks.get(cidr) or self._claim(cidr, node)
-        if self.configuration.strict_affinity and block.affinity != node:
+        cidr = self.block_of(address)
+        block = self._blocks.get(cidr) or self.claim(cidr, node)
+        if self.configuration.strict_affinity and block.affinity != node and not is_present:
             raise IPAMError(f"{handle}: {address} is in {cidr}, a block of"
                             f" {block.affinity or 'no node'}, and affinity is strict")
         ordinal = int(address) - int(cidr.network_address)
         if ordinal in block.used:
             raise IPAMError(f"{handle}: {address} is taken by {block.used[ordinal]}")
-        block.free.remove(ordinal)
         block.take(ordinal, handle)
         return self._note(Allocation(address, handle, node, cidr))
 
@@ -158,15 +186,17 @@ class IPAM:
     def release_affinity(self, node: str) -> None:
         """Release a deleted node's affinities, and delete its empty blocks."""
         for block in self._by_node.pop(node, []):
-            block.affinity = ""
+            if block.affinity == node:
+                block.affinity = next((other for other, blocks in self._by_node.items()
+                                       if any(block is own for own in blocks)), "")
             self._forget_unused(block)
 
     def _refuse_second(self, handle: str) -> None:
         if handle in self._allocations:
             raise IPAMError(f"{handle} has {self._allocations[handle].address} already")
 
-    def _record(self, block: Block, node: str, handle: str) -> IPv4Address:
-        return self._note(Allocation(block.take_next(handle), handle, node, block.cidr))
+    def _record(self, block: Block, ordinal: int, node: str, handle: str) -> IPv4Address:
+        return self._note(Allocation(block.take(ordinal, handle), handle, node, block.cidr))
 
     def _note(self, allocation: Allocation) -> IPv4Address:
         self._allocations[allocation.handle] = allocation
@@ -176,15 +206,22 @@ class IPAM:
     def _forget_unused(self, block: Block) -> None:
         if not block.affinity and not block.used:
             del self._blocks[block.cidr]
+            if block.cidr in self._odd:
+                self._odd.remove(block.cidr)
 
-    def _claim(self, cidr: IPv4Network, node: str) -> Block:
-        block = self._blocks[cidr] = Block(cidr, node)
-        self._by_node.setdefault(node, []).append(block)
+    def claim(self, cidr: IPv4Network, node: str) -> Block:
+        """Give a node an affinity to a block; the block belongs to the first node that has one."""
+        block = self._blocks.get(cidr)
+        if block is None:
+            block = self._blocks[cidr] = Block(cidr, node)
+            size = next((pool.block_size for pool in self.pools
+                         if cidr.network_address in pool.cidr), 0)
+            if size != cidr.prefixlen:
+                self._odd.append(cidr)
+        own = self._by_node.setdefault(node, [])
+        if not any(block is other for other in own):
+            own.append(block)
         return block
-
-    def _may_claim(self, node: str) -> bool:
-        limit = self.configuration.max_blocks_per_host or DEFAULT_BLOCKS_PER_HOST
-        return len(self._by_node.get(node, ())) < limit
 
     def _unclaimed(self, pool: IPPool, node: str) -> IPv4Network | None:
         """The first block of the pool that does not exist, from the node's own start on.
@@ -198,7 +235,8 @@ class IPAM:
         base = int(pool.cidr.network_address)
         for step in range(count):
             cidr = IPv4Network((base + (start + step) % count * size, pool.block_size))
-            if cidr not in self._blocks:
+            if cidr not in self._blocks and not any(map(cidr.overlaps, self._odd)) and not any(
+                    cidr.subnet_of(network) for network in self._reserved):
                 return cidr
         return None
 
@@ -216,14 +254,18 @@ class IPAM:
                            if block.affinity != node and _holds(pool.cidr, block.cidr)),
                           key=distance)
 
-    def _exhausted(self, node: str, handle: str, pools: tuple[IPPool, ...]) -> str:
-        names = ", ".join(f"{pool.name} ({pool.cidr})" for pool in pools) or "no enabled pool"
-        reason = f"no address left for {handle} on {node} in {names}"
-        if self.configuration.strict_affinity and any(
+    def _exhausted(self, node: str, title: str, pools: tuple[IPPool, ...], may_claim: bool,
+                   blocks: int) -> str:
+        if not pools:
+            return (f"no address for {title} on {node}: no enabled IPPool gives this node any"
+                    " (see nodeSelector, allowedUses and assignmentMode)")
+        names = ", ".join(f"{pool.name} ({pool.cidr})" for pool in pools)
+        reason = f"no address left for {title} on {node} in {names}"
+        if may_claim and self.configuration.strict_affinity and any(
                 block.free for pool in pools for block in self._others(pool, node)):
             reason += "; other nodes' blocks have some, but affinity is strict"
-        if not self._may_claim(node) and any(self._unclaimed(pool, node) for pool in pools):
-            reason += f"; {node} has {len(self.blocks(node))} blocks and may claim no more"
+        if not may_claim:
+            reason += f"; {node} has {blocks} blocks and may claim no more"
         return reason
 
 

@@ -9,7 +9,7 @@ of the IPAM configuration ``lib/ipam/ipam.go``.
 
 from __future__ import annotations
 
-from ipaddress import IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 
 from calico_mn.model import (
     BlockAffinity,
@@ -19,7 +19,7 @@ from calico_mn.model import (
     IPPool,
     Node,
 )
-from calico_mn.text import quote
+from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.kubernetes_kinds import ADDRESSES
@@ -39,14 +39,14 @@ def _check_node(report: Report, node: s.Resource[Node]) -> bool:
 NODE = s.Kind(s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labels")}, spec={
     "bgp": {
         "ipv4Address": s.Field(
-            r.interface, "address",
+            a.interface, "address",
             "add the node's address and prefix: spec: {bgp: {ipv4Address: 192.168.57.31/24}}"),
-        "ipv4IPIPTunnelAddr": s.Field(r.address_or_none, "ipip_address"),
+        "ipv4IPIPTunnelAddr": s.Field(a.address_or_none, "ipip_address"),
         "asNumber": s.Field(r.text, "as_number"),
         "routeReflectorClusterID": s.Field(r.text, "route_reflector"),
         "ipv6Address": s.Special.BOOKKEEPING,
     },
-    "ipv4VXLANTunnelAddr": s.Field(r.address_or_none, "vxlan_address"),
+    "ipv4VXLANTunnelAddr": s.Field(a.address_or_none, "vxlan_address"),
     "vxlanTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
     "addresses": ADDRESSES,
     "wireguard": s.Ignored(says="packets between nodes are not encrypted"),
@@ -61,20 +61,17 @@ def check_pool(report: Report, pool: s.Resource[IPPool]) -> bool:
         report.add(f"{pool.labels['ipip_mode']} and {pool.labels['vxlan_mode']} cannot both be "
                    "other than Never", pool.at("vxlan_mode"),
                    "a pool has one encapsulation; set one of the two to Never")
-    selector = pool.get("node_selector", "")
-    if selector not in ("", "all()"):
-        report.add(f"{pool.labels['node_selector']} {quote(selector)}: node selectors other than "
-                   "all() are not modelled yet", pool.at("node_selector"),
-                   "leave it out, so that the pool serves all nodes")
     cidr, size = pool.get("cidr"), pool.get("block_size", 26)
     if isinstance(cidr, IPv6Network):
         if ipip is not NEVER:
             report.add(f"{pool.labels['ipip_mode']} must be Never for an IPv6 pool",
                        pool.at("ipip_mode"),
-                       f"IPIP carries IPv4 only; {r.NO_IPV6} anyway, so remove this pool")
-        else:
-            report.add(f"{pool.labels['cidr']} {quote(r.ipv6_text(cidr))}: {r.NO_IPV6}",
-                       pool.at("cidr"), "remove this pool, or use a range such as 10.22.0.0/16")
+                       f"IPIP carries IPv4 only; {a.NO_IPV6} anyway, so remove this pool")
+        report.ipv6_pools[f"{pool.labels['cidr']} {a.ipv6_text(cidr)}"] = pool.at("cidr")
+        return False
+    elif size > 32:
+        report.add(f"{pool.labels['block_size']} {size} is not between 20 and 32",
+                   pool.at("block_size"), "it is an IPv6 pool's; Calico's default is 26")
         pool.refuse("cidr")
     elif "block_size" in pool.wrong:
         pool.refuse("cidr")  # Which blocks it has cannot be known.
@@ -86,18 +83,19 @@ def check_pool(report: Report, pool: s.Resource[IPPool]) -> bool:
 
 
 IP_POOL = s.Kind(s.resource_table(s.NAMED, spec={
-    "cidr": s.Field(r.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
+    "cidr": s.Field(a.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
     "blockSize": s.Field(r.block_size, "block_size"),
     "ipipMode": s.Field(r.mode, "ipip_mode"),
     "vxlanMode": s.Field(r.mode, "vxlan_mode"),
     "natOutgoing": s.Field(r.boolean, "nat_outgoing"),
     "disabled": s.Field(r.boolean, "disabled"),
-    "nodeSelector": s.Field(r.text, "node_selector"),
-    "allowedUses": s.Ignored(("Workload", "Tunnel")),
-    "assignmentMode": s.Ignored(("Automatic",)),
-    "disableBGPExport": s.Ignored(("false",)),
-    "namespaceSelector": s.Ignored(("all()",)),
-    **s.ignored("ipip nat-outgoing"),
+    "nodeSelector": s.Field(r.selector, "node_selector"),
+    "allowedUses": s.Field(r.uses, "allowed_uses"),
+    "assignmentMode": s.Field(r.is_automatic, "is_automatic"),
+    "disableBGPExport": s.Ignored(("false",), "its blocks are announced like all others"),
+    "namespaceSelector": s.Ignored(("all()",), "the pool serves pods of all namespaces"),
+    "ipip": s.Ignored(says="ipipMode is the mode"),
+    "nat-outgoing": s.Ignored(says="natOutgoing is meant by it now"),
 }), IPPool, check_pool, api=API, name="IPPool", topology="pools")
 
 
@@ -110,8 +108,30 @@ def _check_affinity(report: Report, affinity: s.Resource[BlockAffinity]) -> bool
     return True
 
 
+# What a block says itself; with its BlockAffinity it is one and the same.
+IPAM_BLOCK = s.Kind(s.resource_table(s.META, spec={
+    "cidr": s.Field(a.network, "cidr", "add the block, such as 10.22.138.0/26"),
+    "affinity": s.Field(r.node_of_affinity, "node"),
+    s.REST: s.Special.BOOKKEEPING,
+}), BlockAffinity, lambda _, block: block.has("node") and isinstance(
+    block.get("cidr"), IPv4Network), api=API, name="IPAMBlock")
+
+IP_RESERVATION = s.Kind(s.resource_table(s.META, spec={
+    "reservedCIDRs": s.Field(a.ipv4_networks, "networks"),
+}), s.Unmodelled, api=API, name="IPReservation")
+
+# Of an endpoint, what it tells of its pod.
+WORKLOAD_ENDPOINT = s.Kind(s.resource_table(
+    {**s.META, "namespace": s.Field(r.label, "namespace")}, spec={
+        "node": s.Field(r.subdomain, "node"),
+        "pod": s.Field(r.subdomain, "pod"),
+        "ipNetworks": s.Field(a.ipv4_networks, "networks"),
+        s.REST: s.Special.BOOKKEEPING,
+    }), s.Unmodelled, lambda _, endpoint: endpoint.has("node", "pod"), api=API,
+    name="WorkloadEndpoint")
+
 BLOCK_AFFINITY = s.Kind(s.resource_table(s.META, spec={
-    "cidr": s.Field(r.ipv4_network, "cidr", "add the block, such as 10.22.138.0/26"),
+    "cidr": s.Field(a.ipv4_network, "cidr", "add the block, such as 10.22.138.0/26"),
     "node": s.Field(r.subdomain, "node", "add the name of the node that has the block"),
     "state": s.Field(r.one_of("", "confirmed", "pending", "pendingDeletion"), "state"),
     "deleted": s.Field(r.boolean_or_text, "deleted"),
@@ -124,10 +144,6 @@ def _check_ipam(report: Report, ipam: s.Resource[IPAMConfiguration]) -> bool:
     if ipam.get("name", "default") != "default":
         report.add(f"IPAMConfiguration must be named default, not {ipam.get('name')}",
                    ipam.at("name"), "a cluster has one, and Calico looks for it under that name")
-    if ipam.get("max_blocks_per_host") and not strict:
-        report.add("IPAMConfiguration spec.maxBlocksPerHost needs strictAffinity",
-                   ipam.at("max_blocks_per_host"),
-                   "set strictAffinity to true; Calico accepts a limit only together with it")
     if not ipam.get("auto_allocate", True):
         report.add("IPAMConfiguration spec.autoAllocateBlocks false is not modelled yet",
                    ipam.at("auto_allocate"), "leave it out" if strict else
@@ -166,12 +182,13 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
 ), FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
     single="keep one of them", only="default")
 
-KINDS = (NODE, IP_POOL, BLOCK_AFFINITY, IPAM_CONFIGURATION, FELIX_CONFIGURATION)
+KINDS = (NODE, IP_POOL, IP_RESERVATION, BLOCK_AFFINITY, IPAM_BLOCK, WORKLOAD_ENDPOINT,
+         IPAM_CONFIGURATION, FELIX_CONFIGURATION)
 
 # Kinds that exist and have no effect here.
 IGNORED_KINDS = (
     "BGPConfiguration BGPFilter BGPPeer CalicoNodeStatus ClusterInformation GlobalNetworkPolicy "
-    "GlobalNetworkSet HostEndpoint IPAMBlock IPAMHandle IPReservation "
+    "GlobalNetworkSet HostEndpoint IPAMHandle "
     "KubeControllersConfiguration NetworkPolicy NetworkSet Profile StagedGlobalNetworkPolicy "
     "StagedKubernetesNetworkPolicy "
-    "StagedNetworkPolicy Tier WorkloadEndpoint CalicoAPIConfig")
+    "StagedNetworkPolicy Tier CalicoAPIConfig")

@@ -15,18 +15,18 @@ from typing import Any
 from calico_mn.topology import (
     calico_kinds,
     kubernetes_kinds,
+    operator_kinds,
     underlay,
     workload_kinds,
 )
 from calico_mn.topology.schema import Kind
 
 CRD_API = "crd.projectcalico.org/v1"
-OPERATOR_API = "operator.tigera.io/v1"
 
 KINDS: dict[tuple[str, str], Kind[Any]] = {
     (kind.api, kind.name): kind
     for kind in (*calico_kinds.KINDS, *kubernetes_kinds.KINDS, *workload_kinds.KINDS,
-                 underlay.UNDERLAY)}
+                 operator_kinds.INSTALLATION, underlay.UNDERLAY)}
 
 _ADMISSION = ("MutatingWebhookConfiguration ValidatingWebhookConfiguration "
               "MutatingAdmissionPolicy MutatingAdmissionPolicyBinding ValidatingAdmissionPolicy "
@@ -41,8 +41,8 @@ IGNORED_KINDS = {api: names.split() for api, names in {
              "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier RemoteClusterConfiguration",
     "migration.projectcalico.org/v1": "DatastoreMigration",
     "migration.projectcalico.org/v1beta1": "DatastoreMigration",
-    OPERATOR_API: "APIServer GatewayAPI Goldmane ImageSet Installation Istio "
-                  "ManagementClusterConnection TigeraStatus Whisker",
+    operator_kinds.API: "APIServer GatewayAPI Goldmane ImageSet Istio "
+                        "ManagementClusterConnection TigeraStatus Whisker",
     "policy.networking.k8s.io/v1alpha1": "AdminNetworkPolicy BaselineAdminNetworkPolicy",
     "policy.networking.k8s.io/v1alpha2": "ClusterNetworkPolicy",
     kubernetes_kinds.CORE:

@@ -6,6 +6,7 @@ Field names are those of ``k8s.io/api``. Workloads are in :mod:`calico_mn.topolo
 from __future__ import annotations
 
 from calico_mn.model import Node
+from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 
@@ -21,9 +22,9 @@ ADDRESSES = s.List({
 # calicoctl makes its Node of these annotations (libcalico-go lib/backend/k8s/resources/node.go).
 NODE = s.Kind(s.resource_table(
     {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": {
-        "projectcalico.org/IPv4Address": s.Field(r.interface, "address"),
-        "projectcalico.org/IPv4IPIPTunnelAddr": s.Field(r.address_or_none, "ipip_address"),
-        "projectcalico.org/IPv4VXLANTunnelAddr": s.Field(r.address_or_none, "vxlan_address"),
+        "projectcalico.org/IPv4Address": s.Field(a.interface, "address"),
+        "projectcalico.org/IPv4IPIPTunnelAddr": s.Field(a.address_or_none, "ipip_address"),
+        "projectcalico.org/IPv4VXLANTunnelAddr": s.Field(a.address_or_none, "vxlan_address"),
         "projectcalico.org/VXLANTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
         "projectcalico.org/ASNumber": s.Field(r.text, "as_number"),
         "projectcalico.org/RouteReflectorClusterID": s.Field(r.text, "route_reflector"),
@@ -34,12 +35,12 @@ NODE = s.Kind(s.resource_table(
 ), Node, api=CORE, name="Node")
 
 
+# calico-config has the pods' MTU, kubeadm-config the pods' range; calico-node refers to others.
 CONFIG_MAP = s.Kind(s.resource_table(
     {**s.META, **NAMESPACE},
-    data={"veth_mtu": s.Field(r.mtu_text, "veth_mtu"), s.REST: s.Special.BOOKKEEPING},
+    data=s.Field(r.scalars, "data"),
     binaryData=s.Special.BOOKKEEPING,
     immutable=s.Special.BOOKKEEPING,
-), s.Unmodelled, lambda _, config: config.has("veth_mtu"), api=CORE, name="ConfigMap",
-    single="keep one of them", only="calico-config")
+), s.Unmodelled, api=CORE, name="ConfigMap")
 
 KINDS = (NODE, CONFIG_MAP)

@@ -7,20 +7,27 @@ In go the texts of one or several files, which together are one topology; out co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from calico_mn.model import Topology
-from calico_mn.topology.default_pool import add_default_pool
+from calico_mn.model import FelixConfiguration, Topology
+from calico_mn.topology.address_rules import check_addresses, take_witnesses
+from calico_mn.topology.calico_kinds import IP_RESERVATION
+from calico_mn.topology.calico_node import felix_overrides, read_variables
+from calico_mn.topology.default_pool import add_default_pools
 from calico_mn.topology.documents import read_resources
 from calico_mn.topology.kinds import KINDS
 from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
 from calico_mn.topology.nodes import settle_nodes
+from calico_mn.topology.operator_kinds import INSTALLATION
 from calico_mn.topology.placement import place_pods, select_workloads
 from calico_mn.topology.problems import Report, TooManyProblemsError
+from calico_mn.topology.readers import mtu_text
 from calico_mn.topology.rules import check_all
-from calico_mn.topology.schema import Resources
+from calico_mn.topology.schema import Field, Resources
 from calico_mn.topology.underlay import ROUTERS, SUBNETS, UNDERLAY, assume_underlay
-from calico_mn.topology.yaml_tree import MAX_BYTES, read_documents
+from calico_mn.topology.workload_kinds import DAEMON_SET
+from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents
 
 # Each is a namespace, and each node has a route to each other node's blocks.
 MAX_HOSTS = 2_000
@@ -60,16 +67,19 @@ def parse_topologies(
                 raise report.error()
             read_resources(report, documents, resources)
         report.source = ""
-        add_default_pool(report, resources, environ or {})
-        return _build(report, resources)
+        return _build(report, resources, environ or {})
     except TooManyProblemsError:
         raise report.error() from None
 
 
-def _build(report: Report, resources: Resources) -> Topology:
+def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> Topology:
     """Check everything; raises :class:`TopologyError` with all problems."""
     underlay = resources.single(UNDERLAY)
     nodes = settle_nodes(report, resources, underlay)
+    config_maps = {item.get("name"): item.get("data", {}) for item in resources.of(CONFIG_MAP)}
+    environment = read_variables(report, resources.of(DAEMON_SET), config_maps)
+    add_default_pools(report, resources, nodes, environment, environ)
+    mtus = _mtus(report, resources, environment)
     if not nodes and not report.failed:
         report.add_for_file(
             "there is no Node",
@@ -83,12 +93,13 @@ def _build(report: Report, resources: Resources) -> Topology:
                             "that one machine can hold", "use fewer of them")
         raise report.error()
     underlay = underlay or assume_underlay(report, nodes)
+    take_witnesses(report, resources)
     workloads = select_workloads(report, resources)
     pods = place_pods(report, workloads, nodes)
-    check_all(report, resources, underlay, workloads, len(pods))
+    check_all(report, resources, underlay)
+    check_addresses(report, resources, workloads, sum(not pod.has_ip for pod in pods))
     if report.failed:
         raise report.error()
-    config = resources.single(CONFIG_MAP)
     attributes: dict[str, Any] = {}
     for kind in KINDS.values():
         models = tuple(resource.model for resource in resources.of(kind))
@@ -96,7 +107,32 @@ def _build(report: Report, resources: Resources) -> Topology:
             attributes[kind.topology] = models
         elif kind.topology and models:
             attributes[kind.topology] = models[0]
+    felix = attributes.pop("felix", FelixConfiguration())
     return Topology(
         underlay=underlay.model, pods=tuple(pods),
-        veth_mtu=config.get("veth_mtu") if config else 0,
+        reservations=tuple(network for item in resources.of(IP_RESERVATION)
+                           for network in item.get("networks", ())),
+        veth_mtu=mtus.pop("veth_mtu", 0), felix=replace(felix, **mtus),
         warnings=report.warnings(), source=report.file, **attributes)
+
+
+def _mtus(report: Report, resources: Resources, environment: Mapping[str, Scalar]
+          ) -> dict[str, int]:
+    """The MTUs that other resources than FelixConfiguration give, by the model's names.
+
+    The operator gives its one MTU to pods and tunnels alike (tigera/operator pkg/render/node.go).
+    """
+    mtus: dict[str, int] = {}
+    installation = resources.single(INSTALLATION)
+    if installation and installation.get("mtu"):
+        mtus = dict.fromkeys(("veth_mtu", "ipip_mtu", "vxlan_mtu"), installation.get("mtu"))
+    named = [item for item in resources.of(CONFIG_MAP) if item.get("name") == "calico-config"
+             and "veth_mtu" in item.get("data", {})]
+    for config in named[:1]:
+        config.read(report, Field(mtu_text, "veth_mtu"), config.get("data")["veth_mtu"],
+                    "ConfigMap data.veth_mtu")
+        mtus["veth_mtu"] = config.get("veth_mtu", 0)
+    for config in named[1:]:
+        report.add("a second ConfigMap calico-config", config.mark,
+                   f"the first is in {named[0].mark.where}; keep one of them")
+    return {**mtus, **felix_overrides(report, environment)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from calico_mn.model import Node, Pod
 from calico_mn.text import join_some, quote
@@ -27,7 +28,7 @@ Key = tuple[str, str, str]
 def select_workloads(report: Report, resources: Resources) -> list[Resource[Pod]]:
     """The workloads that make pods: no pods that wait or have ended, and none twice."""
     items = [item for item in resources.of(*kinds.KINDS)
-             if item.has("name") and "environment" not in item.values]
+             if item.has("name") and item.get("left_out") != ""]
     keys = {_key(item): item for item in items}
     owners = set(_owners(items, keys))
     owned: list[str] = []
@@ -125,7 +126,7 @@ def place_pods(
         if not _has_node(report, title, workload, turn, known, complete):
             continue
         for name, node in _pods_of(workload, turn):
-            pod = Pod(workload.model.namespace, name, node, workload.model.ip)
+            pod = replace(workload.model, name=name, node=node)
             if len(name) > _MAX_NAME:
                 report.add(f"{title} makes a pod name of {len(name)} characters",
                            workload.at("name"), f"a name has at most {_MAX_NAME}; shorten it")

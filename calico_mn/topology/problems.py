@@ -59,6 +59,8 @@ class Report:
         self._kinds: dict[str, None] = {}
         self._pods: dict[str, None] = {}
         self._sentences: dict[str, None] = {}
+        #: the IPv6 pools that are left out, each with its place
+        self.ipv6_pools: dict[str, Mark] = {}
 
     def begin(self, source: str, text: str) -> None:
         """Go on with another file of the topology."""

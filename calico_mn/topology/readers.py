@@ -6,30 +6,20 @@ schema, rules between objects in :mod:`calico_mn.topology.rules`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from ipaddress import (
-    AddressValueError,
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-)
 from typing import Any
 
 from calico_mn.model import EncapsulationMode
+from calico_mn.selector import parse_selector
 from calico_mn.text import is_label, is_subdomain, quote, suggest
-from calico_mn.topology.yaml_tree import Mapping, Scalar, Tree, describe
+from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
 
-NO_IPV6 = "IPv6 is not emulated yet"
 # RFC 791; the length of an IPv4 packet has 16 bits.
 MIN_MTU, MAX_MTU = 68, 65535
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _HUGE = re.compile(r"-?[1-9][0-9]{18,}")
-_CIDR = re.compile(r"([0-9.]{7,15})/(0|[1-9][0-9]?)")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 
@@ -52,6 +42,19 @@ def text(tree: Tree, hint: str = "write one value only") -> str:
     if isinstance(tree, Scalar):
         return tree.text
     raise InvalidValueError(f"must be text, not {describe(tree)}", hint)
+
+
+def scalars(tree: Tree) -> dict[str, Scalar]:
+    """A mapping of single values, each as it is written and where."""
+    if isinstance(tree, Mapping):
+        for name, (_, value) in tree.entries.items():
+            if not isinstance(value, Scalar):
+                raise InvalidValueError(f"has {name}, which must be text, not {describe(value)}",
+                                        "write one value only")
+        return {name: value for name, (_, value) in tree.entries.items()
+                if isinstance(value, Scalar)}
+    raise InvalidValueError(f"must be a mapping of fields, not {describe(tree)}",
+                            "write its fields as name: value")
 
 
 def string_map(tree: Tree) -> tuple[tuple[str, str], ...]:
@@ -104,6 +107,39 @@ def mode(tree: Tree) -> EncapsulationMode:
     return EncapsulationMode(_read_mode(tree))
 
 
+def selector(tree: Tree) -> str:
+    """A selector of labels, in Calico's language."""
+    word = text(tree)
+    try:
+        parse_selector(word)
+    except ValueError as error:
+        raise InvalidValueError(f"{quote(word)} is not a selector: {error}",
+                                "write it as rack == 'r1' && has(ssd)") from None
+    return word
+
+
+_read_assignment_mode = one_of("Automatic", "Manual")
+
+
+def is_automatic(tree: Tree) -> bool:
+    """A pool's assignmentMode: whether pods get its addresses without naming it."""
+    return _read_assignment_mode(tree) == "Automatic"
+
+
+def uses(tree: Tree) -> tuple[str, ...] | None:
+    """A pool's allowedUses; none are the default ones."""
+    if not isinstance(tree, Sequence):
+        raise InvalidValueError(f"must be a list, not {describe(tree)}", "write [Workload, Tunnel]")
+    read = one_of("Workload", "Tunnel", "LoadBalancer")
+    return tuple(read(item) for item in tree.items) or None
+
+
+def node_of_affinity(tree: Tree) -> str | None:
+    """An IPAMBlock's affinity, ``host:NODE``; None where no node has the block."""
+    kind, _, node = text(tree).partition(":")
+    return node if kind == "host" and node else None
+
+
 def subdomain(tree: Tree) -> str:
     """A name of a Kubernetes object (RFC 1123 subdomain, at most 253 characters)."""
     return _name(tree, is_subdomain,
@@ -153,9 +189,14 @@ _read_block_size = integer(20, 32, "Calico's default is 26: blocks of 64 address
 
 
 def block_size(tree: Tree) -> int | None:
-    """A pool's block size; 0 is the default (libcalico-go lib/clientv3/ippool.go)."""
+    """A pool's block size; 0 is the default (libcalico-go lib/clientv3/ippool.go).
+
+    One of an IPv6 pool, from 116 to 128, is for the rules of the pool.
+    """
     if isinstance(tree, Scalar) and tree.plain and tree.text == "0":
         return None
+    if isinstance(tree, Scalar) and tree.plain and tree.text in map(str, range(116, 129)):
+        return int(tree.text)
     return _read_block_size(tree)
 
 
@@ -214,122 +255,3 @@ def _quantity(
         if bounds[0] <= value <= bounds[1]:
             return value
     raise InvalidValueError(f"must be {what}, not {describe(tree)}", hint)
-
-
-# --- addresses
-
-def address(tree: Tree) -> IPv4Address:
-    """An IPv4 address without a prefix length."""
-    word = text(tree)
-    hint = "write it as 192.168.57.1"
-    if _CIDR.fullmatch(word):
-        hint = "leave out the prefix length; the subnet has it"
-    return _require(_address(word), word, f"{quote(word)} is not an IPv4 address", hint)
-
-
-def address_or_none(tree: Tree) -> IPv4Address | None:
-    """As :func:`address`; None for an empty text, and for an IPv6 address."""
-    word = text(tree)
-    return address(tree) if word and not _is_ipv6(word) else None
-
-
-def interface(tree: Tree) -> IPv4Interface:
-    """A node's address with its prefix; without one it is a /32, as Calico reads it.
-
-    Source: confd's ``network_v4``, libcalico-go
-    ``lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go``.
-    """
-    word = text(tree)
-    host, slash, length = word.partition("/")
-    valid = not slash or (_CIDR.fullmatch(word) is not None and int(length) <= 32)
-    value = _require(_address(host) if valid else None, host,
-                     f"{quote(word)} is not an IPv4 address with a prefix",
-                     "write it as 192.168.57.31/24")
-    return IPv4Interface(f"{value}/{length or 32}")
-
-
-def ip_addrs(tree: Tree) -> IPv4Address:
-    """The annotation ``cni.projectcalico.org/ipAddrs``: a JSON list of one IPv4 address.
-
-    Source: cni-plugin ``pkg/k8s/k8s.go``.
-    """
-    hint = """write it as '["10.22.151.11"]'"""
-    word = text(tree, f"{hint}, in quotes: it is JSON inside a text")
-    try:
-        items = json.loads(word) if len(word) <= 1000 else None
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise InvalidValueError(f"{quote(word)} is not a JSON list of addresses", hint)
-    return _require(_address(items[0]) if len(items) == 1 else None,
-                    next(filter(_is_ipv6, items), ""),
-                    f"{quote(word)} must hold exactly one IPv4 address", hint)
-
-
-def pod_ip(tree: Tree) -> IPv4Address | None:
-    """The annotation ``cni.projectcalico.org/podIP`` of a running pod, ``10.22.151.11/32``."""
-    word = text(tree)
-    if not word:
-        return None  # Calico empties it when the pod has ended.
-    host, _, length = word.partition("/")
-    return _require(_address(host) if length in ("", "32") else None, host,
-                    f"{quote(word)} is not a pod's address", "write it as 10.22.151.11/32")
-
-
-def network(tree: Tree) -> IPv4Network | IPv6Network:
-    """A prefix with no host bits set."""
-    return parse_network(text(tree))
-
-
-def ipv4_network(tree: Tree) -> IPv4Network:
-    """An IPv4 prefix with no host bits set."""
-    value = network(tree)
-    if isinstance(value, IPv6Network):
-        raise InvalidValueError(f"{ipv6_text(value)} is an IPv6 prefix", NO_IPV6)
-    return value
-
-
-def ipv6_text(network: IPv6Network) -> str:
-    """As Python from 3.13 on writes it: an IPv4 address that is mapped into IPv6 stays one."""
-    mapped = network.network_address.ipv4_mapped
-    return str(network) if mapped is None else f"::ffff:{mapped}/{network.prefixlen}"
-
-
-def parse_network(word: str) -> IPv4Network | IPv6Network:
-    """The prefix that ``word`` spells; raises :class:`InvalidValueError`."""
-    match = _CIDR.fullmatch(word)
-    try:
-        if match and _address(match.group(1)) and int(match.group(2)) <= 32:
-            value = IPv4Network(word, strict=False)
-        elif _is_ipv6(word.partition("/")[0]) and "/" in word:
-            return IPv6Network(word, strict=False)
-        else:
-            raise ValueError
-    except ValueError:
-        raise InvalidValueError(f"{quote(word)} is not an address range",
-                                "write it as 10.22.0.0/16") from None
-    if str(value.network_address) != word.partition("/")[0]:
-        raise InvalidValueError(f"{word} has address bits set behind its prefix",
-                                f"write {value}, or another prefix length")
-    return value
-
-
-def _require(value: IPv4Address | None, word: str, what: str, hint: str) -> IPv4Address:
-    """``value``, unless there is none; ``word`` may be an IPv6 address instead."""
-    if value is None:
-        raise InvalidValueError(what, NO_IPV6 if _is_ipv6(word) else hint)
-    return value
-
-
-def _address(word: str) -> IPv4Address | None:
-    try:
-        return IPv4Address(word)
-    except AddressValueError:
-        return None
-
-
-def _is_ipv6(word: str) -> bool:
-    try:
-        return len(word) < 64 and ":" in word and bool(IPv6Address(word).version)
-    except AddressValueError:
-        return False

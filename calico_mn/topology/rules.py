@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, NamedTuple
 
-from calico_mn.model import EncapsulationMode, IPPool, Node, Pod, Underlay
-from calico_mn.text import join_some, plural, quote
-from calico_mn.topology.calico_kinds import BLOCK_AFFINITY, FELIX_CONFIGURATION, IP_POOL, NODE
+from calico_mn.model import EncapsulationMode, IPPool, Node, Underlay
+from calico_mn.text import quote
+from calico_mn.topology.calico_kinds import FELIX_CONFIGURATION, IP_POOL, NODE
 from calico_mn.topology.networks import NetworkIndex, overlapping, reserved
 from calico_mn.topology.problems import Mark, Report
 from calico_mn.topology.readers import MIN_MTU
@@ -32,21 +32,15 @@ class Owners(dict[Any, tuple[str, Mark]]):
         return None
 
 
-def check_all(
-    report: Report, resources: Resources, underlay: Resource[Underlay],
-    workloads: list[Resource[Pod]], pods: int,
-) -> None:
-    """Apply all rules. ``workloads`` are what becomes ``pods`` pods."""
+def check_all(report: Report, resources: Resources, underlay: Resource[Underlay]) -> None:
+    """Apply the rules about names, networks and nodes."""
     nodes, pools = resources.of(NODE), resources.of(IP_POOL)
     _check_names(report, (("Node", nodes), ("subnet", underlay.entries(SUBNETS)),
                           ("router", underlay.entries(ROUTERS))))
     _check_names(report, (("IPPool", pools),))
     _check_ranges(report, pools, underlay)
     _check_nodes(report, nodes, underlay, _check_routers(report, underlay))
-    _check_affinities(report, resources)
     _check_vxlan(report, resources, underlay)
-    _check_pod_addresses(report, pools, workloads)
-    _check_room(report, pools, pods, len(nodes))
 
 
 def _check_names(
@@ -102,6 +96,12 @@ def _check_ranges(
             usable.append((item.cidr, item))
     for pair in overlapping(usable):
         first, second = sorted(pair, key=lambda item: (item.mark.line != 0, item.mark))
+        if first.what != second.what:
+            of_pool, of_nodes = sorted(pair, key=lambda item: item.what)
+            report.warn(f"IPPool {of_pool.cidr} overlaps the nodes' network {of_nodes.cidr}: "
+                        "Calico takes it, and what is sent to such an address may reach a node or "
+                        "a pod.")
+            continue
         hint = first.hint or second.hint
         if not hint and first.what == second.what == "subnet" and not underlay.mark.line:
             hint = "the nodes' prefixes disagree; make them equal, or add an Underlay"
@@ -200,8 +200,8 @@ def _check_vxlan(report: Report, resources: Resources, underlay: Resource[Underl
                 report.add(f"{_title('node', node)} has the VXLAN MAC address "
                            f"{node.model.vxlan_mac}, which {earlier[0]} has, too", mark,
                            f"the other one is in {earlier[1].where}")
-    used = any(pool.vxlan_mode is not EncapsulationMode.NEVER
-               for pool in _enabled(resources.of(IP_POOL)))
+    used = any(pool.model.vxlan_mode is not EncapsulationMode.NEVER and not pool.model.disabled
+               for pool in resources.of(IP_POOL) if pool.has("cidr"))
     felix = resources.single(FELIX_CONFIGURATION)
     enabled = felix.get("vxlan_enabled", used) if felix else used
     if enabled != used:
@@ -214,92 +214,3 @@ def _check_vxlan(report: Report, resources: Resources, underlay: Resource[Underl
             report.add(f"{_title('subnet', subnet)} has MTU {subnet.model.mtu}, and with VXLAN's "
                        f"headers IPv4 needs {MIN_MTU + 50}", subnet.at("mtu"),
                        "use a larger mtu, or an IPPool without vxlanMode")
-
-
-# --- blocks and addresses of pods
-
-def _check_affinities(report: Report, resources: Resources) -> None:
-    """A block is a part of a pool, of its size, and belongs to one node."""
-    nodes, pools = resources.of(NODE), resources.of(IP_POOL)
-    names = [node.model.name for node in nodes if node.has("name")]
-    known_names = set(names)
-    nodes_complete = bool(nodes) and len(names) == len(nodes)
-    index = NetworkIndex((pool.model.cidr, pool.model) for pool in pools if pool.has("cidr"))
-    owners = Owners()
-    for affinity in resources.of(BLOCK_AFFINITY):
-        node, block = affinity.model.node, affinity.model.cidr
-        if affinity.has("node") and node not in known_names and nodes_complete:
-            report.add(f"BlockAffinity is for unknown node {quote(node)}", affinity.at("node"),
-                       report.did_you_mean(node, names) or "add the Node, or correct the name")
-        if not affinity.has("cidr"):
-            continue
-        mark = affinity.at("cidr")
-        pool = index.find(block.network_address)
-        if pool is None:
-            if _is_complete(pools):
-                report.add(f"block {block} is in no IPPool", mark,
-                           "a block is a part of a pool; correct it, or add its pool")
-        elif block.prefixlen != pool.block_size:
-            report.add(f"block {block} is not of its pool's block size /{pool.block_size}", mark,
-                       f"IPPool {pool.cidr} is divided into /{pool.block_size} blocks; see its "
-                       "blockSize")
-        earlier = owners.take(block, "", mark)
-        if earlier:
-            report.add(f"block {block} is claimed twice", mark,
-                       f"{earlier[1].where} claims it already, and a block belongs to one node")
-
-
-def _check_pod_addresses(
-    report: Report, pools: list[Resource[IPPool]], workloads: list[Resource[Pod]]
-) -> None:
-    """An address that is asked for is in an enabled pool, and asked for once."""
-    enabled = _enabled(pools)
-    index = NetworkIndex((pool.cidr, pool) for pool in enabled)
-    owners = Owners()
-    for pod in workloads:
-        replicas = pod.get("replicas")
-        if not pod.has("ip") or replicas == 0:
-            continue
-        title = f"{pod.model.namespace}/{pod.model.name}"
-        address, mark = pod.model.ip, pod.at("ip")
-        if address and index.find(address) is None and _is_complete(pools):
-            report.add(f"pod {title} asks for {address}, which is in no enabled IPPool", mark,
-                       f"the pools are {join_some((str(p.cidr) for p in enabled), 5)}"
-                       if enabled else "add an IPPool")
-        earlier = owners.take(address, title, mark)
-        if replicas and replicas > 1:
-            report.add(f"{pod.get('kind')} {title} asks for one address {address} for {replicas} "
-                       "pods", mark, "a fixed address goes with replicas: 1")
-        elif earlier:
-            report.add(f"pod {title} asks for {address}, which pod {earlier[0]} has asked for",
-                       mark, f"the other one is in {earlier[1].where}")
-
-
-def _check_room(report: Report, pools: list[Resource[IPPool]], pods: int, nodes: int) -> None:
-    """The pools have room for all pods and tunnels.
-
-    The count is a necessary condition only: which node gets which block is decided by IPAM.
-    """
-    enabled = _enabled(pools)
-    never = EncapsulationMode.NEVER
-    tunnels = nodes * (any(pool.ipip_mode is not never for pool in enabled)
-                       + any(pool.vxlan_mode is not never for pool in enabled))
-    room = sum(pool.cidr.num_addresses for pool in enabled)
-    if not pods or not _is_complete(pools) or pods + tunnels <= room:
-        return
-    wanted = plural(pods, "pod") + (f" and {plural(tunnels, 'tunnel')}" if tunnels else "")
-    what = (f"no room for {wanted} ({plural(pods + tunnels, 'address')}): the enabled IPPools have "
-            f"{plural(room, 'address')}")
-    if enabled:
-        first = next(pool for pool in pools if pool.has("cidr") and not pool.model.disabled)
-        report.add(what, first.at("cidr"), "use a larger pool, or fewer pods")
-    else:
-        report.add_for_file(what, "add an IPPool that is not disabled")
-
-
-def _enabled(pools: list[Resource[IPPool]]) -> list[IPPool]:
-    return [pool.model for pool in pools if pool.has("cidr") and not pool.model.disabled]
-
-
-def _is_complete(pools: list[Resource[IPPool]]) -> bool:
-    return all(pool.has("cidr") for pool in pools)

@@ -17,6 +17,7 @@ from calico_mn.model import (
     Underlay,
 )
 from calico_mn.text import join_some
+from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.problems import NO_MARK, Mark, Report
@@ -36,7 +37,7 @@ _INTERFACE_HINT = "for example {subnet: rack-a, address: 192.168.57.1}"
 
 SUBNETS = s.List({
     "name": s.Field(r.label, "name", _SUBNET_HINT),
-    "cidr": s.Field(r.ipv4_network, "cidr", _SUBNET_HINT),
+    "cidr": s.Field(a.ipv4_network, "cidr", _SUBNET_HINT),
     "mtu": s.Field(r.integer(88, r.MAX_MTU,
                            "IPv4 needs 68 bytes, and the IPIP header takes 20 more"), "mtu"),
     "link": _LINK,
@@ -58,7 +59,7 @@ def _check_router(report: Report, router: s.Resource[Router]) -> bool:
 
 INTERFACES = s.List({
     "subnet": s.Field(r.label, "subnet", _INTERFACE_HINT),
-    "address": s.Field(r.address, "address", _INTERFACE_HINT),
+    "address": s.Field(a.address, "address", _INTERFACE_HINT),
 }, RouterInterface, name="interfaces", missing=_ROUTER_HINT,
     empty="add interfaces: [{subnet: rack-a, address: 192.168.57.1}]")
 ROUTERS = s.List({

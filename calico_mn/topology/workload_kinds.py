@@ -2,7 +2,7 @@
 
 Field names are those of ``k8s.io/api``. In a workload's resource ``replicas`` is the number of its
 pods, None for a Pod, and ``per_node`` tells that it is a DaemonSet's; ``left_out`` says why a pod
-is none of the network's. The variables of calico-node's DaemonSet are ``environment``, see
+is none of the network's, with no word about calico-node, whose variables are read in
 :mod:`calico_mn.topology.calico_node`. Who makes how many pods, and where, is decided in
 :mod:`calico_mn.topology.placement`.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from calico_mn.model import Pod
+from calico_mn.topology import address_readers as a
 from calico_mn.topology import calico_node
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
@@ -20,16 +21,15 @@ from calico_mn.topology.problems import Report
 
 _BANDWIDTH = "no limit is set here; the Underlay's links may have a rate"
 _ANNOTATIONS: s.Table = {
-    "cni.projectcalico.org/ipAddrs": s.Field(r.ip_addrs, "ip"),
-    "cni.projectcalico.org/podIP": s.Field(r.pod_ip, "present_ip"),
+    "cni.projectcalico.org/ipAddrs": s.Field(a.ip_addrs, "ip"),
+    "cni.projectcalico.org/podIP": s.Field(a.pod_ip, "has_ip"),
     **dict.fromkeys((f"cni.projectcalico.org/{name}" for name in (
         # of an endpoint that exists, or of IPv6; then Calico Enterprise's and VPP's
         "podIPs", "containerID", "ipv6pools", "ipFamilies", "awsElasticIPs", "networks",
         "egressGatewayIPs", "vppVcl", "vppExtraMemifPorts", "vppExtraMemifSpec",
         "vppInterfacesSpec", "vppHashConfig", "vppKeepOriginalPacket", "vppLBType",
         "AllowedSourcePrefixes")), s.Special.BOOKKEEPING),
-    "cni.projectcalico.org/ipv4pools": s.Ignored(
-        says="the address comes from any enabled IPPool"),
+    "cni.projectcalico.org/ipv4pools": s.Field(a.json_names, "pools"),
     "cni.projectcalico.org/ipAddrsNoIpam": s.Ignored(
         says="the address comes from IPAM; ipAddrs fixes one"),
     "cni.projectcalico.org/floatingIPs": s.Ignored(
@@ -72,9 +72,14 @@ def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
     """A pod in the host's network, or one that has ended or waits, has no address of its own."""
     pod.values.setdefault("namespace", "default")
     pod.values.setdefault("kind", "Pod")
-    if not pod.has("ip") and pod.has("present_ip"):
-        pod.set("ip", pod.get("present_ip"), pod.at("present_ip"))
+    if not pod.has("ip") and pod.has("has_ip"):
+        pod.set("ip", pod.get("has_ip"), pod.at("has_ip"))
+        pod.values["has_ip"] = True
+    else:
+        pod.values.pop("has_ip", None)
     phase = pod.get("phase")
+    if "left_out" in pod.values:
+        return True
     if pod.get("host_network"):
         pod.values["left_out"] = "hostNetwork"
     elif phase in ("Succeeded", "Failed") or (phase == "Pending" and not pod.has("node")):
@@ -84,7 +89,7 @@ def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
 
 POD = s.Kind(s.resource_table(
     {**_METADATA, "annotations": _ANNOTATIONS}, spec=POD_SPEC,
-    status={"phase": s.Field(r.text, "phase"), "podIP": s.Field(r.address_or_none, "status_ip"),
+    status={"phase": s.Field(r.text, "phase"), "podIP": s.Field(a.address_or_none, "status_ip"),
             s.REST: s.Special.BOOKKEEPING},
 ), Pod, _check_pod, api=CORE, name="Pod")
 
@@ -123,8 +128,7 @@ REPLICATION_CONTROLLER = _workload("ReplicationController", "", CORE)
 def _check_daemon_set(report: Report, daemon_set: s.Resource[Pod]) -> bool:
     """calico-node is no workload here: its variables describe the cluster."""
     if daemon_set.get("name") == calico_node.NAME:
-        daemon_set.values["environment"] = calico_node.read_variables(report, daemon_set)
-        daemon_set.values["host_network"] = False
+        daemon_set.values["left_out"] = ""
     return _check_template("DaemonSet", per_node=True, replicas=1)(report, daemon_set)
 
 

@@ -34,6 +34,9 @@ LARGE = {
     "2000-nodes": "".join(map(node, range(1, 2001))) + POOL,
     "20000-pods": "".join(map(node, range(1, 50))) + POOL + _pods(20_000),
     "all-limits": _crowded(),
+    "blocks-of-gone-nodes": node(1) + POOL + "".join(
+        "{apiVersion: projectcalico.org/v3, kind: BlockAffinity, spec: "
+        f"{{node: x{i}, cidr: 172.16.{i >> 2}.{(i & 3) * 64}/26}}}}\n---\n" for i in range(1_000)),
 }
 
 HOSTILE = {
@@ -60,9 +63,6 @@ HOSTILE = {
     + ",".join(f"{{name: s{i}, cidr: 11.{i >> 8}.{i & 255}.0/24}}" for i in range(12_000)) + "]}}",
     "unknown-fields": "{apiVersion: v1, kind: Pod, "
     + ", ".join(f"nodeNam{i}: 1" for i in range(45_000)) + "}",
-    "unknown-nodes": node(1) + POOL + "".join(
-        "{apiVersion: projectcalico.org/v3, kind: BlockAffinity, spec: "
-        f"{{node: x{i}, cidr: 172.16.{i >> 2}.{(i & 3) * 64}/26}}}}\n---\n" for i in range(1_000)),
     "json-bomb": "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: "
     "{cni.projectcalico.org/ipAddrs: '" + "[" * 900_000 + "'}}}",
     "too-large": "#" * 10_000_001,

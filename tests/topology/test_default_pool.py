@@ -51,16 +51,20 @@ def test_the_default_pool_may_be_one_of_vxlan(word: str, mode: str) -> None:
     ("CIDR", "10.22.0.0/16", "cidr", "10.22.0.0/16"),
     ("BLOCK_SIZE", "28", "block_size", "28"),
     ("NAT_OUTGOING", "false", "nat_outgoing", "False"),
+    ("CIDR", "10.22.7.1/16", "cidr", "10.22.0.0/16"),
+    ("NAT_OUTGOING", "No", "nat_outgoing", "False"),
+    ("NAT_OUTGOING", "n", "nat_outgoing", "False"),
     ("NAT_OUTGOING", "1", "nat_outgoing", "True"),
+    ("NAT_OUTGOING", "anything", "nat_outgoing", "True"),
+    ("NODE_SELECTOR", "has(rack)", "node_selector", "has(rack)"),
 ])
 def test_a_variable_sets_its_field(name: str, value: str, attribute: str, expected: str) -> None:
     assert str(getattr(pool(**{name: value}), attribute)) == expected
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("IPIP", "sometimes"), ("VXLAN", "sometimes"), ("CIDR", "10.22.0.1/16"), ("CIDR", "none"),
-    ("BLOCK_SIZE", "33"), ("BLOCK_SIZE", "x"), ("NAT_OUTGOING", "yes"),
-    ("NODE_SELECTOR", "has(x)"), ("IPIP", "\udcff\x1b"),
+    ("IPIP", "sometimes"), ("VXLAN", "sometimes"), ("CIDR", "10.22.0.1"), ("CIDR", "fd00::/64"),
+    ("BLOCK_SIZE", "33"), ("BLOCK_SIZE", "x"), ("NODE_SELECTOR", "has x"), ("IPIP", "\udcff\x1b"),
 ])
 def test_a_bad_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(TopologyError) as caught:
@@ -78,8 +82,142 @@ def test_the_daemon_set_in_the_file_wins_over_the_environment() -> None:
     assert str(found.cidr) == "10.22.0.0/16"
 
 
-def test_no_default_pools_leaves_the_cluster_without_one() -> None:
-    assert parse_topology(NODE, environ={"NO_DEFAULT_POOLS": "true"}).pools == ()
+@pytest.mark.parametrize(("environ", "pools"), [
+    ({"NO_DEFAULT_POOLS": "true"}, 0), ({"NO_DEFAULT_POOLS": "TRUE"}, 0),
+    ({"NO_DEFAULT_POOLS": "yes"}, 1), ({"CALICO_IPV4POOL_CIDR": "none"}, 0),
+])
+def test_a_cluster_may_have_no_pool(environ: dict[str, str], pools: int) -> None:
+    assert len(parse_topology(NODE, environ=environ).pools) == pools
+
+
+def test_the_default_pool_is_said() -> None:
+    assert ("The file has no IPPool: assumed Calico's default, default-ipv4-ippool 192.168.0.0/16 "
+            "with ipipMode Never.") in parse_topology(NODE).warnings
+
+
+@pytest.mark.parametrize(("addresses", "expected"), [
+    (["10.0.0.1"], "192.168.0.0/16"), (["192.168.56.11"], "172.16.0.0/16"),
+    (["192.168.56.11", "172.16.3.1", "172.17.0.1"], "172.18.0.0/16"),
+    (["192.168.1.1", *(f"172.{number}.0.1" for number in range(16, 32))], "192.168.0.0/16"),
+])
+def test_it_is_the_first_range_without_a_hosts_address(addresses: list[str], expected: str) -> None:
+    nodes = "".join(NODE.replace("name: n", f"name: n{number}").replace("172.16.0.31", address)
+                    for number, address in enumerate(addresses))
+    (only,) = parse_topology(nodes).pools
+    assert str(only.cidr) == expected
+
+
+@pytest.mark.parametrize(("subnet", "expected"), [
+    ("10.244.0.0/16", "10.244.0.0/16"), ('"10.244.0.0/16,fd00:10:244::/56"', "10.244.0.0/16"),
+    ("nonsense", "192.168.0.0/16"),
+])
+def test_kubeadms_pod_subnet_is_the_default(subnet: str, expected: str) -> None:
+    text = NODE + f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: kubeadm-config, namespace: kube-system}}
+data:
+  ClusterConfiguration: |
+    apiVersion: kubeadm.k8s.io/v1beta3
+    networking:
+      dnsDomain: cluster.local
+      podSubnet: {subnet}
+      serviceSubnet: 10.96.0.0/12
+"""
+    (only,) = parse_topology(text).pools
+    assert str(only.cidr) == expected
+
+
+MANIFEST = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: calico-config, namespace: kube-system}
+data: {veth_mtu: "1440", calico_backend: "%s", cidr: "10.9.0.0/16"}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: calico-node, namespace: kube-system}
+spec:
+  template:
+    spec:
+      containers:
+        - name: calico-node
+          env:
+            - {name: CALICO_NETWORKING_BACKEND, valueFrom: {configMapKeyRef: {name: calico-config, key: calico_backend}}}
+            - {name: CALICO_IPV4POOL_CIDR, valueFrom: {configMapKeyRef: {name: calico-config, key: cidr}}}
+            - {name: NODENAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+            - {name: FELIX_IPINIPMTU, valueFrom: {configMapKeyRef: {name: calico-config, key: veth_mtu}}}
+            - {name: FELIX_VXLANMTU, value: "1300"}
+            - {name: FELIX_IPV6SUPPORT, value: "false"}
+"""  # noqa: E501
+
+
+def test_the_manifests_environment_reaches_pools_and_mtus() -> None:
+    topology = parse_topology(NODE + MANIFEST % "bird")
+    assert (topology.veth_mtu, topology.felix.ipip_mtu, topology.felix.vxlan_mtu) == (
+        1440, 1440, 1300)
+    assert str(topology.pools[0].cidr) == "10.9.0.0/16"
+    assert not any("BACKEND" in warning for warning in topology.warnings)
+
+
+def test_variables_of_felix_win_over_its_configuration() -> None:
+    felix = ("---\napiVersion: projectcalico.org/v3\nkind: FelixConfiguration\n"
+             "metadata: {name: default}\nspec: {ipipMTU: 1200, vxlanVNI: 7}\n")
+    made = parse_topology(NODE + MANIFEST % "bird" + felix).felix
+    assert (made.ipip_mtu, made.vxlan_vni) == (1440, 7)
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [
+    ("CALICO_NETWORKING_BACKEND", "none", "BIRD runs on every node"),
+    ("USE_POD_CIDR", "true", "addresses come from Calico's IPAM"),
+    ("FELIX_IPINIPENABLED", "false", "tunl0 is there as the IPPools need it"),
+    ("FELIX_BPFENABLED", "true", "without eBPF"),
+])
+def test_a_variable_that_changes_routes_has_a_sentence(name: str, value: str, words: str) -> None:
+    warnings = parse_topology(NODE + daemon_set((name, value))).warnings
+    assert any(warning.startswith(f"{name} {value} in calico-node's env has no effect: ")
+               and words in warning for warning in warnings)
+    assert len(parse_topology(NODE + daemon_set((name, "?"))).warnings) == len(warnings) - 1
+
+
+INSTALLATION = """
+apiVersion: operator.tigera.io/v1
+kind: Installation
+metadata: {name: default, uid: "1", generation: 3}
+spec: {variant: Calico, calicoNetwork: {mtu: 1440, %s hostPorts: Enabled}}
+status: {variant: Calico, mtu: 1440}
+"""
+
+
+@pytest.mark.parametrize(("pools", "expected"), [
+    ("", [("default-ipv4-ippool", "192.168.0.0/16", "Always", "Never", True)]),
+    ("ipPools: [],", []),
+    ("ipPools: [{cidr: 10.80.0.0/16}],",
+     [("default-ipv4-ippool", "10.80.0.0/16", "Always", "Never", True)]),
+    ("ipPools: [{name: a, cidr: 10.80.0.0/16, encapsulation: IPIPCrossSubnet, natOutgoing: "
+     "Disabled}],", [("a", "10.80.0.0/16", "CrossSubnet", "Never", False)]),
+    ("ipPools: [{cidr: 10.80.0.0/16, encapsulation: VXLAN}, {cidr: 10.81.0.0/16, encapsulation: "
+     "None}],", [("10.80.0.0-16", "10.80.0.0/16", "Never", "Always", True),
+                 ("10.81.0.0-16", "10.81.0.0/16", "Never", "Never", True)]),
+    ("ipPools: [{cidr: 10.80.0.0/16, encapsulation: VXLANCrossSubnet}, {cidr: 'fd00::/48'}],",
+     [("default-ipv4-ippool", "10.80.0.0/16", "Never", "CrossSubnet", True)]),
+])
+def test_an_installation_gives_its_pools(pools: str, expected: list[tuple[object, ...]]) -> None:
+    topology = parse_topology(NODE + INSTALLATION % pools)
+    assert [(made.name, str(made.cidr), str(made.ipip_mode), str(made.vxlan_mode),
+             made.nat_outgoing) for made in topology.pools] == expected
+    assert (topology.veth_mtu, topology.felix.ipip_mtu) == (1440, 1440)
+    assert not expected or any("assumed the Installation" in w for w in topology.warnings)
+
+
+def test_the_files_pools_win_over_the_installations() -> None:
+    pool = ("---\napiVersion: crd.projectcalico.org/v1\nkind: IPPool\nmetadata: {name: p}\n"
+            "spec: {cidr: 10.22.0.0/16}\n")
+    topology = parse_topology(NODE + INSTALLATION % "bgp: Disabled, ipPools: [{cidr: 10.8.0.0/16}],"
+                              + pool)
+    assert [made.name for made in topology.pools] == ["p"]
+    assert any("Installation's pools 10.8.0.0/16 have no effect" in w for w in topology.warnings)
+    assert any("bgp Disabled has no effect" in w for w in topology.warnings)
 
 
 def test_variables_have_no_effect_when_the_file_has_a_pool() -> None:

@@ -140,7 +140,7 @@ def test_the_tunnel_address_comes_from_an_enabled_pool_with_ipip():
 def test_when_no_address_is_left_for_a_tunnel_the_modes_are_as_before():
     made = cluster(mode=NEVER, pools=[pool("10.22.138.0/31", 31, NEVER)],
                    affinities=[BlockAffinity("node31", net("10.22.138.0/31"))])
-    with pytest.raises(IPAMError, match="ipip-tunnel-addr-node33"):
+    with pytest.raises(IPAMError, match="tunl0 on node33"):
         made.set_mode(ALWAYS)
     for name in made.nodes:
         assert made.mode(name, made.topology.pools[0]).mode is NEVER

@@ -151,12 +151,67 @@ def test_a_node_claims_so_many_blocks_and_no_more(limit, most):
     assert ipam.assign("b", "elsewhere") not in ipam.blocks("a")
 
 
-def test_a_node_at_its_limit_borrows():
+def test_a_node_at_its_limit_does_not_borrow_either():
     ipam = IPAM([pool("10.0.0.0/24", 30)], [BlockAffinity("b", net("10.0.0.4/30"))],
                 IPAMConfiguration(max_blocks_per_host=1))
     fill(ipam, "a", "p", 4)
-    assert ipam.assign("a", "p4") == ip("10.0.0.4")
-    assert ipam.borrowed("a") == (ip("10.0.0.4"),)
+    with pytest.raises(IPAMError, match="a has 1 blocks and may claim no more"):
+        ipam.assign("a", "p4")
+    assert ipam.borrowed("a") == ()
+
+
+def test_the_limit_counts_blocks_of_the_pools_that_are_asked_for():
+    pools = [pool("10.0.0.0/24", 30), pool("10.0.1.0/24", 30)]
+    ipam = IPAM(pools, configuration=IPAMConfiguration(max_blocks_per_host=1))
+    assert ipam.assign("a", "p", pools[:1]) in pools[0].cidr
+    assert ipam.assign("a", "q", pools[1:]) in pools[1].cidr
+
+
+# --- states of a cluster that has changed
+
+def test_blocks_of_another_size_or_pool_keep_their_addresses_and_are_not_claimed_again():
+    ipam = IPAM([pool("10.0.0.0/29", 29)], [BlockAffinity("a", net("10.0.0.0/30")),
+                                            BlockAffinity("a", net("10.9.0.0/26"))])
+    assert ipam.assign_ip("b", "p", ip("10.9.0.5"), is_present=True) == ip("10.9.0.5")
+    assert ipam.borrowed("b") == (ip("10.9.0.5"),)
+    assert hosts(fill(ipam, "a", "q", 4)) == [0, 1, 2, 3]
+    with pytest.raises(IPAMError):
+        ipam.assign("a", "r")
+
+
+def test_of_two_nodes_with_an_affinity_to_one_block_the_first_gives_its_addresses():
+    ipam = IPAM([pool("10.0.0.0/24", 30)],
+                [BlockAffinity(node, net("10.0.0.8/30")) for node in ("a", "b")])
+    assert ipam.blocks("a") == ipam.blocks("b") == (net("10.0.0.8/30"),)
+    assert ipam.assign("a", "p") in net("10.0.0.8/30")
+    assert ipam.assign("b", "q") not in net("10.0.0.8/30")
+    ipam.release_affinity("a")
+    assert ipam.assign("b", "r") in net("10.0.0.8/30")
+
+
+def test_an_address_that_is_in_use_is_kept_whatever_pools_and_affinity_have_become():
+    ipam = IPAM([pool("10.0.0.0/24", 30, disabled=True)], [BlockAffinity("a", net("10.0.0.0/30"))],
+                STRICT)
+    assert ipam.assign_ip("b", "p", ip("10.0.0.1"), is_present=True) == ip("10.0.0.1")
+    with pytest.raises(IPAMError, match="no enabled IP pool"):
+        ipam.assign_ip("b", "q", ip("10.0.0.2"))
+
+
+@pytest.mark.parametrize(("reserved", "expected"), [
+    (["10.0.0.0/31"], [2, 3, 4, 5]), (["10.0.0.1/32", "10.0.0.3/32"], [0, 2, 4, 5]),
+    (["10.0.0.0/31", "10.0.0.2/31"], [4, 5, 6, 7]), (["10.9.0.0/24"], [0, 1, 2, 3]),
+])
+def test_reserved_addresses_are_not_chosen(reserved, expected):
+    ipam = IPAM([pool("10.0.0.0/29", 30)], [BlockAffinity("a", net("10.0.0.0/30"))],
+                reservations=map(net, reserved))
+    assert hosts(fill(ipam, "a", "p", 4)) == expected
+
+
+def test_a_reserved_address_can_be_asked_for():
+    ipam = IPAM([pool("10.0.0.0/29", 30)], reservations=[net("10.0.0.0/29")])
+    assert ipam.assign_ip("a", "p", ip("10.0.0.1")) == ip("10.0.0.1")
+    with pytest.raises(IPAMError):
+        ipam.assign("a", "q")
 
 
 # --- borrowing
@@ -265,7 +320,7 @@ def test_a_disabled_pool_gives_nothing_new_and_its_block_stays():
 
 def test_with_all_pools_disabled_the_error_says_so():
     ipam = IPAM([pool("10.1.0.0/30", 30, disabled=True)])
-    with pytest.raises(IPAMError, match="no enabled pool"):
+    with pytest.raises(IPAMError, match="no enabled IPPool"):
         ipam.assign("a", "p")
 
 

@@ -83,8 +83,9 @@ class AddressBook(RuleBasedStateMachine):
         handle = f"pod-{self.count}"
         self.count += 1
         own = [b for b in self.own(node) if self.in_enabled(b) and self.free(b)]
-        new = self.unclaimed() if len(self.own(node)) < self.limit else []
-        foreign = [] if self.strict else [
+        may_claim = sum(map(self.in_enabled, self.own(node))) < self.limit
+        new = self.unclaimed() if may_claim else []
+        foreign = [] if self.strict or not may_claim else [
             b for b, owner in self.owner.items()
             if owner != node and self.in_enabled(b) and self.free(b)]
         candidates = own or new or foreign
