@@ -81,6 +81,7 @@ from calico_mn.emulation.net import CalicoNet
 from calico_mn.emulation.node import Pod
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Named, Run
+from calico_mn.kernel.tunnel import describe_backend
 from calico_mn.measure import connections, iperf, paths, physics, ping, reachability, tcp, udp
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import Switched, checksum_offload, pair_offloads
@@ -365,7 +366,7 @@ def in_words(run: Run) -> Encapsulation:
 def note(run: Run) -> str:
     """Below each picture: what was measured where."""
     cluster, machine = run.environment["cluster"], run.environment["machine"]
-    return (f"{DEFAULT.device}: {terminal.TUNNELS[cluster['tunnel']]}  \u00b7  Linux"
+    return (f"{DEFAULT.device}: {describe_backend(cluster['tunnel'])}  \u00b7  Linux"
             f" {machine['kernel']}, {machine['cpus']} CPUs  \u00b7  {Path(run.source).name}"
             f"  \u00b7  {str(run.environment['date'])[:10]}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.experiment.run import Run
-from calico_mn.report import terminal
+from calico_mn.kernel.tunnel import describe_backend
 from calico_mn.report.document import Document, Figure, Table
 from calico_mn.report.matrix import Matrices
 from calico_mn.text import plural
@@ -37,7 +37,7 @@ def heading(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
 
 def made_by(run: Run, net: CalicoNet) -> str:
     """What makes the run's tunnel devices, in words."""
-    return (terminal.TUNNELS[net.tunnel] if run.encapsulation is IPIP
+    return (describe_backend(net.tunnel) if run.encapsulation is IPIP
             else f"the kernel's {run.encapsulation.name.lower()} module")
 
 

@@ -74,7 +74,7 @@ class Run:
         return {} if self.encapsulation is DEFAULT else {"encapsulation": str(self.encapsulation)}
 
     def tunnel(self, net: CalicoNet) -> str:
-        """What makes the tunnel devices: a name in TUNNELS. VXLAN's are the kernel's."""
+        """What makes the tunnel devices: a back end's name. VXLAN's are the kernel's."""
         return net.tunnel if self.encapsulation is IPIP else "kernel"
 
     @property

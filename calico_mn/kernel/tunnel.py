@@ -36,11 +36,12 @@ class TunnelBackend(ABC):
     """Makes tunl0 in namespaces; methods run in the thread that is inside the namespace.
 
     ``name`` is ``kernel``, ``ebpf`` or ``none``, as results and tables say it; ``kind`` is the
-    device's as ``ip -d link`` tells it.
+    device's as ``ip -d link`` tells it; ``description`` says what makes the device.
     """
 
     name: str
     kind: str
+    description: str
     #: descriptors
     _held: Sequence[int] = ()
 
@@ -72,6 +73,7 @@ class KernelTunnel(TunnelBackend):
 
     name = "kernel"
     kind = "ipip"
+    description = "the kernel's ipip module"
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Take the namespace's fallback device, or make one where fallbacks are switched off."""
@@ -88,6 +90,7 @@ class EbpfTunnel(TunnelBackend):
 
     name = "ebpf"
     kind = "tun"
+    description = "an eBPF device in place of the ipip module"
 
     def __init__(self) -> None:
         self._held = held = list[int]()
@@ -140,6 +143,7 @@ class NoTunnel(TunnelBackend):
 
     name = "none"
     kind = ""
+    description = "mode Never needs none"
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -151,6 +155,12 @@ class NoTunnel(TunnelBackend):
     def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
         """Refused."""
         raise UnsupportedError(f"{namespace.name}: {self.reason}")
+
+
+def describe_backend(name: str) -> str:
+    """What makes the tunnel device where the back end is called ``name``."""
+    return next(backend.description for backend in (KernelTunnel, EbpfTunnel, NoTunnel)
+                if backend.name == name)
 
 
 def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:

@@ -79,9 +79,11 @@ def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[End
     else:
         width = len(str(len(by_node)))
         labels = [f"{number:{width}} {node}" for number, node in enumerate(by_node, 1)]
+    groups = [[pod] for group in by_node.values() for pod in group] if whole else [
+        *by_node.values()]
     grids = []
     for mode, pairs in marks.items():
-        cells = _pods(pairs, by_node) if whole else _nodes(pairs, by_node)
+        cells = _cells(pairs, groups)
         lines = _by_pod(cells, by_node) if whole else _by_node(cells)
         reached = sum(sign != UNREACHABLE for sign in pairs.values())
         grids.append(Grid(mode, reached, len(pairs), tuple(lines), cells))
@@ -90,20 +92,13 @@ def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[End
                     tuple(rows if whole else (("", node) for node in by_node)))
 
 
-def _pods(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
-          ) -> tuple[tuple[str, ...], ...]:
-    """A cell a pair of pods."""
-    pods = [pod for group in by_node.values() for pod in group]
-    return tuple(tuple(" " if one is other else marks.get((one.name, other.name), UNKNOWN)
-                       for other in pods) for one in pods)
-
-
-def _nodes(marks: Mapping[tuple[str, str], str], by_node: Mapping[str, Sequence[Endpoint]]
+def _cells(marks: Mapping[tuple[str, str], str], groups: Sequence[Sequence[Endpoint]]
            ) -> tuple[tuple[str, ...], ...]:
-    """A cell a pair of nodes, standing for all of their pods' pairs."""
-    return tuple(tuple(_common({marks.get((source.name, other.name), UNKNOWN)
-                                for source in pods for other in others if source is not other})
-                       for others in by_node.values()) for pods in by_node.values())
+    """A cell a pair of groups, standing for all of their pods' pairs."""
+    return tuple(tuple(_common({marks.get((source.name, destination.name), UNKNOWN)
+                                for source in sources for destination in destinations
+                                if source is not destination})
+                       for destinations in groups) for sources in groups)
 
 
 def _common(marks: set[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure import ping, tcp, udp
@@ -24,9 +25,7 @@ from calico_mn.report.summary import Summary, What, places_of
 def figures(summary: Summary, samples: Sequence[Sample], limits: Mapping[str, PathLimit],
             note: str, encapsulation: Encapsulation) -> Iterator[Figure]:
     """Those for which there are samples; ``note`` says below each what was measured where."""
-    def compared(name: str, title: str, quantity: str, unit: str, key: What) -> Iterator[Figure]:
-        return _compared(name, title, quantity, unit, summary, key, note, encapsulation)
-
+    compared = partial(_compared, summary, note, encapsulation)
     yield from compared("throughput", "TCP throughput, pod to pod", "throughput", "Mbit/s",
                         (tcp.THROUGHPUT, ""))
     yield from _latencies(summary, samples, note)
@@ -46,8 +45,8 @@ def figures(summary: Summary, samples: Sequence[Sample], limits: Mapping[str, Pa
                         "Mbit/s", rows, tolerance=link_limits.TOLERANCE, note=note)
 
 
-def _compared(name: str, title: str, quantity: str, unit: str, summary: Summary, key: What,
-              note: str, encapsulation: Encapsulation) -> Iterator[Figure]:
+def _compared(summary: Summary, note: str, encapsulation: Encapsulation, name: str, title: str,
+              quantity: str, unit: str, key: What) -> Iterator[Figure]:
     """A metric by place and mode."""
     rows = [(row, row.measures[key].interval) for row in summary.rows if key in row.samples]
     groups = [Group(row.place, row.mode, row.samples[key],

@@ -70,33 +70,24 @@ def _lines(row: Row) -> Iterator[dict[str, Cell]]:
                "encapsulated": None if row.encapsulated is None
                else str(row.encapsulated).lower(),
                "source": row.source, "destination": row.destination, "n": numbers.n,
-               **{name: short(value) for name, value in _five(numbers).items()},
+               "median": short(numbers.median), "q1": short(numbers.q1), "q3": short(numbers.q3),
+               "min": short(numbers.minimum), "max": short(numbers.maximum),
                **_bounds(numbers.interval), "outliers": len(numbers.outliers),
                **(_compared(ratio) if ratio else {})}
 
 
 def _compared(ratio: Comparison) -> dict[str, Cell]:
+    # Where there is no difference: how many repeats would show it, or more than how many.
+    needed = ratio.needed or f">{MOST_REPEATS}" if ratio.verdict == NO_DIFFERENCE else None
     return {"ratio_to_never": short(ratio.ratio, 4), "ratio_n": ratio.n,
             **_bounds(ratio.interval, "ratio_", 4), "verdict": ratio.verdict,
-            "needed": _needed(ratio)}
+            "needed": needed}
 
 
 def _bounds(interval: Interval | None, prefix: str = "", digits: int = 3) -> dict[str, Cell]:
     return {} if interval is None else {
         f"{prefix}low": short(interval.low, digits), f"{prefix}high": short(interval.high, digits),
         f"{prefix}confidence": interval.confidence}
-
-
-def _needed(ratio: Comparison) -> Cell:
-    """Beside a verdict that there is no difference: how many repeats, or more than how many."""
-    if ratio.verdict != NO_DIFFERENCE:
-        return None
-    return f">{MOST_REPEATS}" if ratio.needed is None else ratio.needed
-
-
-def _five(numbers: Spread) -> dict[str, float]:
-    return {"median": numbers.median, "q1": numbers.q1, "q3": numbers.q3,
-            "min": numbers.minimum, "max": numbers.maximum}
 
 
 def short(value: float, digits: int = 3) -> float | int:

@@ -30,11 +30,6 @@ from calico_mn.text import one_line
 _STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREACHABLE: "red"}
 _TONES = {GOOD: "green", BAD: "red", MIXED: "yellow"}
 _NARROWEST = 100
-
-#: back end -> what makes the tunnel device, in words
-TUNNELS = {"kernel": "the kernel's ipip module",
-           "ebpf": "an eBPF device in place of the ipip module",
-           "none": "mode Never needs none"}
 _REDRAW_S = 0.1
 _GAP = 3
 _INDENT = 2
@@ -114,10 +109,7 @@ def _title(grid: matrix.Grid) -> str:
 
 
 def _coloured(cells: str) -> Text:
-    text = Text(no_wrap=True)
-    for mark in cells:
-        text.append(mark, _STYLES.get(mark, ""))
-    return text
+    return Text.assemble(*((mark, _STYLES.get(mark, "")) for mark in cells), no_wrap=True)
 
 
 def show_comparison(out: Console, summary: Summary, encapsulation: Encapsulation) -> None:

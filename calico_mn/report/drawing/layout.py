@@ -54,7 +54,10 @@ def layout(content: Content, lanes: int) -> Layout:
     bottom = top
     for row in sorted({place.row for place in subnets.values()}):
         beside = [place for place in subnets.values() if place.row == row]
-        bottom = _align(beside, top, [_fill(place, top, sizes, lanes) for place in beside])
+        heights = [_fill(place, top, sizes, lanes) for place in beside]
+        for place, height in zip(beside, heights, strict=True):
+            place.box.height = max(heights) if place.nodes else height
+        bottom = top + max(heights)
         top = bottom + _ROWS_APART
     return Layout(sizes, width - left + 2 * MARGIN, bottom + MARGIN, subnets, routers,
                   routing.cable_lines(content, subnets, routers, elbows))
@@ -72,13 +75,6 @@ def _stack_routers(routers: dict[str, RouterPlace], arcs: int, trunk: float) -> 
     return y
 
 
-def _align(row: list[SubnetPlace], top: float, heights: list[float]) -> float:
-    """Subnets with nodes in one row are equally high; returns the row's lower edge."""
-    for place, height in zip(row, heights, strict=True):
-        place.box.height = max(heights) if place.nodes else height
-    return top + max(heights)
-
-
 # --- subnets and their nodes
 
 #: pixels; nodes are put beside each other up to the first, subnets up to the second
@@ -92,21 +88,21 @@ def _place_subnets(content: Content, sizes: Sizes, lanes: int) -> dict[str, Subn
     columns = _columns(content, least, sizes, lanes)
     widths = [_wide(box, columns[box.name], least[box.name], sizes, lanes)
               for box in content.subnets]
-    if _total(widths) <= _WIDEST or len(widths) < 2:
-        places, x = {}, 0.0
-        for box, wide in zip(content.subnets, widths, strict=True):
-            places[box.name] = SubnetPlace(box, Box(x, 0, wide, 0), 0,
-                                           _cards(box, columns[box.name]))
-            x += wide + _BETWEEN
-        return places
-    each = max(widths)
-    gap = _BETWEEN + 8 * (len(widths) // 4)
-    across = max(1, int((_WIDEST + gap) / (each + gap)))
-    # As many in each row, so that the last does not hold a single one.
-    across = -(-len(widths) // -(-len(widths) // across))
-    return {box.name: SubnetPlace(box, Box(number % across * (each + gap), 0, each, 0),
-                                  number // across, _cards(box, columns[box.name]))
-            for number, box in enumerate(content.subnets)}
+    gap, across = _BETWEEN, len(widths)
+    if _total(widths) > _WIDEST and across > 1:
+        gap += 8 * (across // 4)
+        most = max(1, int((_WIDEST + gap) / (max(widths) + gap)))
+        # As many in each row, so that the last does not hold a single one.
+        across = -(-across // -(-across // most))
+        widths = [max(widths)] * len(widths)
+    places, x = {}, 0.0
+    for number, (box, wide) in enumerate(zip(content.subnets, widths, strict=True)):
+        row, column = divmod(number, across)
+        x = x if column else 0.0
+        places[box.name] = SubnetPlace(box, Box(x, 0, wide, 0), row,
+                                       _cards(box, columns[box.name]))
+        x += wide + gap
+    return places
 
 
 def _fill(place: SubnetPlace, top: float, sizes: Sizes, lanes: int) -> float:
