@@ -7,7 +7,7 @@ Method    One cluster; its routers know the pods' blocks, so that Never has a wa
           too and nothing but the drop makes a difference. In each mode four phases follow each
           other: before; every switch and router drops what is encapsulated (nftables); only
           the routers do; after. In each phase every pod pings every other, captures on the nodes'
-          uplinks tell which pings left encapsulated, and the filters' counters where they died.
+          uplinks show which pings left encapsulated, and the filters' counters where they died.
           Then every node pings every other and connects by TCP to its port 179, that of BGP; and
           each node's sessions and its routes in the kernel are counted.
 Expected  Always loses all pods of other nodes, CrossSubnet those of other subnets, Never none.

@@ -315,7 +315,7 @@ def verdicts(cells: Sequence[Cell], modes: Sequence[str]) -> Figure:
             cell.word + ("*" if cell.artefact else ""), cell.tone) for cell in cells},
         row_heading="routers look at", column_heading="mode, flow hashes",
         note="* an artefact of emulation: real cables carry no flow hash",
-        caption="Inside a tunnel only the inner header tells flows apart.")
+        caption="Inside a tunnel only the inner header distinguishes flows.")
 
 
 def bars(cells: Sequence[Cell], modes: Sequence[str]) -> Iterator[Figure]:

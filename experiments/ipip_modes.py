@@ -3,7 +3,7 @@
 Question  What do Always, CrossSubnet and Never do to reachability, to packets, and to speed?
 Method    One emulated cluster boots once; its mode is changed live.
           1. On the fabric as the topology describes it, every pod pings every other in each
-             mode, while captures on the nodes' uplinks tell which pings crossed inside a tunnel.
+             mode, while captures on the nodes' uplinks show which pings crossed inside a tunnel.
           2. One pair of pods stands for each class of path: same node, same subnet, across
              subnets. A trial is one mode on one path, with one level of every further factor
              that was asked for. Trials run in seeded random order, in blocks that hold every
@@ -12,7 +12,7 @@ Method    One emulated cluster boots once; its mode is changed live.
              other. A pair that the fabric cannot connect (Never across subnets, where routers
              know no pods) is measured with the pods' routes added to the routers for that trial,
              and labelled so.
-          4. Where the links' rate is limited, header sizes tell the throughput. It is computed,
+          4. Where the links' rate is limited, header sizes set the throughput. It is computed,
              and the report compares.
 Expected  Always tunnels between all nodes, CrossSubnet between subnets only, Never not at all.
           On one node the mode changes nothing. See docs/results.md for the files.

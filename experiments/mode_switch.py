@@ -6,8 +6,8 @@ Method    Clusters that differ in the nodes' reverse path filter (rp_filter 0 of
           2 loose) run side by side. In a trial all nodes are in one mode, and numbered packets
           flow at a steady rate between two pods of one subnet and two of different subnets, in
           both directions. Then the mode changes: on every node, or on one. The streams go on.
-          Numbers tell which packets were lost, reordered or duplicated, and the sender's clock
-          (CLOCK_MONOTONIC, common to all namespaces) when. The nodes' own counters tell how many
+          Numbers show which packets were lost, reordered or duplicated, and the sender's clock
+          (CLOCK_MONOTONIC, common to all namespaces) when. The nodes' own counters show how many
           packets their reverse path filters dropped meanwhile. Trials run in seeded random
           order, in blocks that hold every combination once.
           Where Never is the mode before or after, the routers know the pods' blocks: without

@@ -310,7 +310,7 @@ def findings(probed: Sequence[Case], encapsulation: Encapsulation) -> Iterator[s
                   + (f" (packets of up to {max(sizes)} bytes were handed to the uplink)"
                      if any(sizes) else "")
                   + (f", and in {len(taught)} of them ICMP taught {device}'s MTU, which is too"
-                     " large." if taught else ", and no message tells the pod.")))
+                     " large." if taught else ", and no message reaches the pod.")))
     uncut = [case for case in large if case.outcomes.get(UNCUT) != case.outcomes.get(BULK)]
     if uncut:
         most = max(size for case in uncut for size in case.of(UNCUT, path_mtu.LARGEST_PACKET))
@@ -342,7 +342,7 @@ def caveats(run: Run, probed: Sequence[Case]) -> Iterator[str]:
     for switched in sorted(devices):
         yield (f"Segmentation offloads (tso, gso, gro) were switched off on {switched}, except"
                f" for {UNCUT}: with them, TCP sends packets of up to 64 kB, and no packet that is"
-               " seen tells what a wire would carry.")
+               " seen shows what a wire would carry.")
     device = run.encapsulation.device
     if run.encapsulation is IPIP and run.environment["cluster"]["tunnel"] == "ebpf" and any(
             case.tunnel > case.room for case in probed):

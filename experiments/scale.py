@@ -412,7 +412,7 @@ def caveats(run: Run, sizes: Sequence[Size]) -> Iterator[str]:
                " the machine had not come to rest in time: something else makes or ends"
                " namespaces.")
     yield ("Routes are handed on by a built-in distributor without timers. Real nodes add BIRD's:"
-           " connections, scans, and Kubernetes' own time to tell them.")
+           " connections, scans, and Kubernetes' own time to notify them.")
     yield "Stopped is what the caller waits for: the kernel takes the namespaces apart afterwards."
 
 

@@ -1,7 +1,7 @@
 """What a piece of work costs in CPU time, counted over the whole machine.
 
 The kernel does most of a packet's way in softirq, in the name of the process that happens to
-run, so that no process's own times tell what a transfer costs; only the whole machine's do. They
+run, so no process's own times show what a transfer costs; only the whole machine's do. They
 hold everything else that runs as well: measure on a machine that does nothing else.
 """
 

@@ -45,7 +45,7 @@ class Transfer:
     """What the receiver got: goodput in Mbit/s of TCP payload, bytes, and the time in s.
 
     Streams are summed up, and so are both directions where both were asked for.
-    ``retransmits`` counts segments; None where iperf3 cannot tell. ``mss``: bytes of payload in
+    ``retransmits`` counts segments; None where iperf3 does not know. ``mss``: bytes of payload in
     a full segment, see :func:`segment_size`. ``cpu_s``: see :func:`cpu_seconds`.
     """
 
@@ -252,7 +252,7 @@ def cpu_seconds(answer: dict[str, Any], seconds: float) -> float | None:
 
 
 def segment_size(answer: dict[str, Any]) -> int | None:
-    """Bytes of payload in a full segment of the transfer; None where iperf3 does not tell.
+    """Bytes of payload in a full segment of the transfer; None where iperf3 does not report it.
 
     ``start.tcp_mss_default`` is TCP_MAXSEG of iperf3's *control* connection, asked for when that
     has just been set up (iperf_connect in src/iperf_client_api.c of iperf3 3.1 to 3.18): what a

@@ -1,6 +1,6 @@
 """The CPU time of each packet, of UDP datagrams by size and of full TCP segments.
 
-Twice: that of the two programs at the ends, as they tell it themselves, and the whole machine's
+Twice: that of the two programs at the ends, as they report it, and the whole machine's
 by its kind, including all other programs.
 """
 

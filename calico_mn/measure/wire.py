@@ -46,7 +46,7 @@ class Sighting:
 
 
 def sighting(frame: Frame) -> Sighting | None:
-    """What a frame tells; None for anything but a whole echo request, plain or encapsulated."""
+    """What a frame shows; None for anything but a whole echo request, plain or encapsulated."""
     packet = frame.packet
     if packet is None or packet.transport is None or (
             packet.transport.protocol, packet.transport.kind) != (ICMP, ECHO_REQUEST):

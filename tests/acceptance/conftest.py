@@ -40,7 +40,7 @@ def boot(tunnel: str) -> Iterator[Boot]:
 
 @pytest.fixture(autouse=True)
 def every_declared_matrix_is_checked() -> Iterator[None]:
-    """A matrix that nobody compared with anything is a mistake in the test."""
+    """A matrix that is not compared with anything is a mistake in the test."""
     connectivity.unchecked.clear()
     yield
     assert not connectivity.unchecked, (

@@ -32,7 +32,7 @@ print(errno.errorcode.get(s.connect_ex((sys.argv[1], 80)), "connected"))
 """
 
 
-#    a@node31 --> 10.22.31.40, which nobody has
+#    a@node31 --> 10.22.31.40, which no pod has
 @pytest.mark.ipip
 def test_a13_an_unassigned_address_of_the_own_block_swallows_a_pods_packets(boot):
     net = boot(one_subnet("Always"))

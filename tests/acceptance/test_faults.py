@@ -5,7 +5,7 @@
         |             |                        |
    -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
 
-Whatever is broken in node31, the others follow every change, node31 can be deleted, and stopping
+With any fault in node31, the others follow every change, node31 can be deleted, and stopping
 leaves nothing. The error names the place, what is broken there, and what to do.
 """
 
@@ -66,7 +66,7 @@ def fault(request, tunnel):
     """A fault, less those that a back end does not know."""
     place, commands, said = request.param
     if "tunl0" in commands[0] and tunnel == "kernel":
-        pytest.skip("the kernel does not let anybody delete the tunl0 of its ipip module")
+        pytest.skip("the kernel refuses to delete the tunl0 of its ipip module")
     return place, commands, said
 
 

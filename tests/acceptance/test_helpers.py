@@ -20,7 +20,7 @@ class FakeNode(SimpleNamespace):
 
 @pytest.fixture
 def net():
-    """a and b reach each other; c reaches a, and nobody reaches c."""
+    """a and b reach each other; c reaches a, and no pod reaches c."""
     return {"a": FakeNode(ip="1", reaches="2"), "b": FakeNode(ip="2", reaches="1"),
             "c": FakeNode(ip="3", reaches="1")}
 

@@ -1,4 +1,4 @@
-"""What lies below /run/calico-mn, and what only looks as if it were a run's: nobody is harmed.
+"""Files below /run/calico-mn that are not a run's, or only look so, harm no other process.
 
 Directories that are not ours, records that lie, numbers that are used again, containers that
 share /run, terminals that name a run, and several that clean up at once.
@@ -78,7 +78,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_forged_record_kills_no_other_process(below, bystander, record):
     path = directory(below, f"{bystander.pid}-1", record)
     if isinstance(record, dict):
-        # The number in the record is read by nobody.
+        # The number in the record is not read.
         directory(below, f"{NOBODY}-1", {**record, "pid": bystander.pid})
     cleanup.remove_all()
     assert bystander.poll() is None
@@ -210,7 +210,7 @@ def test_containers_that_share_run_do_not_take_each_other_for_dead():
 
 # --- processes
 
-#   a terminal in which somebody said which run is meant; the run is killed
+#   a terminal in which CALICO_MN_RUN names the run; the run is killed
 def test_programs_of_a_terminal_that_names_a_dead_run_live_on(tunnel):
     pid = killed_in("change", 0)
     identity = f"{pid}-1"
@@ -258,7 +258,7 @@ def test_clean_ups_at_once_and_a_start_beside_them_do_no_harm(tunnel):
 
 
 def test_on_a_read_only_run_it_is_said_what_could_not_be_removed():
-    # In mounts of its own. The run is that of a process that nobody has.
+    # In mounts of its own. The run's process does not exist.
     script = (f'mount -t tmpfs none /run && mkdir -p /run/calico-mn/{NOBODY}-1 &&'
               f" echo '{{\"name\": \"lab\"}}' >/run/calico-mn/{NOBODY}-1/run.json &&"
               ' mount -o remount,ro /run && exec "$@"')

@@ -134,7 +134,7 @@ def test_cleaning_up_ends_only_programs_of_dead_runs(tunnel):
 
 
 def test_a_program_without_the_mark_is_found_by_its_mounts(tunnel):
-    for _ in range(3):  # somebody's clean-up may come before us
+    for _ in range(3):  # another test's clean-up may come first
         pid = killed_in("change", 0)
         unmarked = machine.with_logs_of(pid).keys() - machine.processes_of_runs(pid).keys()
         if unmarked:

@@ -1,4 +1,4 @@
-"""Neighbours: clusters at once in random order, a plain Mininet, and somebody's own namespaces.
+"""Neighbours: clusters at once in random order, a plain Mininet, and other programs' namespaces.
 
      node31 .31    node32 .32               node33 .33
      pod a         pod b                    pod c
@@ -61,7 +61,7 @@ ip netns list | grep -q theirs
 
 
 class Foreign:
-    """Somebody else's network, in a network namespace and mounts of its own."""
+    """Another program's network, in a network namespace and mounts of its own."""
 
     def __init__(self, *command: str) -> None:
         # /run is machine-wide, and so are the devices that plain Mininet makes on its way.
@@ -137,7 +137,7 @@ def test_other_peoples_networks_are_not_touched(tunnel, command):
             assert foreign.works()
             expect_connectivity(net, full_mesh("a", "b"))
         assert foreign.works()
-        # A run that was killed leaves programs, and somebody has them ended.
+        # A run that was killed leaves programs, and a clean-up ends them.
         killed = killed_in("change", 0)
         cleanup.remove_all()
         assert eventually(lambda: nothing_of(killed))

@@ -137,7 +137,7 @@ def test_a_fault_is_found_and_repaired(boot, place, commands, expected):
     kind = {"ebpf": "tun", "kernel": "ipip"}[net.tunnel]
     run(net, place, *commands)
     found = lines(net.verify())
-    # The random MAC of a stray device is nobody's business.
+    # The random MAC of a stray device is not compared.
     masked = [" ".join("*" if word.count(":") == 5 and "calistray" in text else word
                        for word in text.split()) for text in found]
     # The order of a namespace's routes is the kernel's.
@@ -284,7 +284,7 @@ def test_what_cannot_be_repaired_is_said_and_the_rest_is_repaired(boot):
 
 def test_a_repair_that_the_kernel_refuses_is_reported_with_its_command(boot):
     net = boot(two_subnets("Always"))
-    # Index 2 is tunl0's, for its programs; somebody else has taken it.
+    # Index 2 is tunl0's, for its programs; another device has taken it.
     if net.tunnel == "kernel":
         pytest.skip("only the ebpf tunnel asks for an index")
     run(net, "node31", "ip link del tunl0", "ip link add mine index 2 type bridge",

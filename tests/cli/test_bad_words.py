@@ -1,4 +1,4 @@
-"""Every verb, with words in every place that nobody should type: an answer of a few lines.
+"""Every verb with impossible arguments in every position: an answer of a few lines.
 
 In this process, so that hundreds take a second; nothing here gets as far as a running cluster.
 """
@@ -20,7 +20,7 @@ from .conftest import LAB
 
 MISSING = "missing.yaml"
 HERE = str(LAB)
-#: none of them is anybody's file, number, name or mode
+#: none of them is a file, number, name or mode
 VALUES = {
     "empty": "", "dash": "-", "dashes": "--", "minus-1": "-1", "huge": "9" * 30,
     "5000-digits": "9" * 5000, "overflow": "1e999", "nan": "nan", "minus-inf": "-inf",

@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def open_handed():
-    """A root whose files everybody may change."""
+    """A root whose files every user may change."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -58,7 +58,7 @@ def test_a_runs_directory_is_roots_alone(open_handed, own):
 
 @pytest.mark.parametrize("spoil", [
     pytest.param(lambda path: os.chown(path, NOBODY, NOBODY), id="another user's"),
-    pytest.param(lambda path: path.chmod(0o777), id="everybody's"),
+    pytest.param(lambda path: path.chmod(0o777), id="writable to all"),
     pytest.param(lambda path: (path.rmdir(), path.symlink_to("/tmp")), id="a symbolic link"),
 ])
 def test_a_directory_of_runs_that_others_can_change_is_not_used(tmp_path, monkeypatch, spoil):

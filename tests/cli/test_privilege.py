@@ -123,7 +123,7 @@ def test_every_verbs_help_needs_no_root(read_only):
 @pytest.mark.parametrize("words", [words for words, wanted in WITHOUT_ROOT.items()
                                    if wanted and " --" not in words])
 def test_a_closed_pipe_is_no_reason_to_complain(words, read_only):
-    # 141, as a shell reports SIGPIPE; completion and argparse are silent whatever happens.
+    # 141, as a shell reports SIGPIPE; completion and argparse are silent in any case.
     reads_nobody([*PROGRAM, *shlex.split(words)], read_only, (0, 141))
 
 
@@ -153,7 +153,7 @@ def test_without_runs_a_name_that_is_no_file_is_a_mistake_for_every_user(read_on
     if os.geteuid() == 0:
         hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"']
     elif Path("/run/calico-mn").exists():
-        pytest.skip("somebody's cluster runs on this machine")
+        pytest.skip("another cluster runs on this machine")
     done = subprocess.run([*hidden, *rootless.prefix(), *PROGRAM, "graph", "lab"], cwd=read_only,
                           env=bare(), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (3, "calico-mn: no run is called 'lab'; running: none"

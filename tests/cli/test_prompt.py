@@ -95,7 +95,7 @@ def test_a_shell_that_ends_at_the_prompt_is_reported_and_replaced(prompt, comman
 
 
 def test_ctrl_c_gets_one_out_of_mininets_own_prompt_when_a_shell_has_ended(machine_can, tmp_path):
-    """``CLI(net)`` in a script of somebody's own: its waiting is Mininet's."""
+    """``CLI(net)`` in a user's own script: Mininet's waitForNode runs."""
     script = ("from mininet.cli import CLI\n"
               "from calico_mn import CalicoNet, load_topology\n"
               f"with CalicoNet(load_topology({str(LAB)!r}), tunnel={TUNNEL!r}) as net: CLI(net)\n")

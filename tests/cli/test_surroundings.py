@@ -1,4 +1,4 @@
-"""Environments, limits and streams that nobody would wish for: the same answer, or a line that says
+"""Odd environments, limits and streams: the same answer, or a line that says
 why there is none.
 """
 
@@ -37,7 +37,7 @@ ENVIRONMENTS: dict[str, dict[str, str | None]] = {
 WRAPPED = {
     "all closed": ('"$@" <&- >&- 2>&-', 0), "input closed": ('"$@" <&-', 0),
     "output full": ('"$@" >/dev/full', 1), "both full": ('"$@" >/dev/full 2>/dev/full', 1),
-    "nobody reads": ('"$@" | true; exit ${PIPESTATUS[0]}', None),
+    "no reader": ('"$@" | true; exit ${PIPESTATUS[0]}', None),
     "umask 777": ('umask 777; "$@"', 0), "umask 0": ('umask 0; "$@"', 0),
     "no cwd": ('mkdir gone; cd gone; rmdir ../gone; "$@"', 0), "stack": (
         'ulimit -s unlimited; "$@"', 0), "small stack": ('ulimit -s 256; "$@"', 0),

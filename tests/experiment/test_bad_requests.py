@@ -1,4 +1,4 @@
-"""Options that cannot be, and surroundings that nobody would wish for: one line, no traceback."""
+"""Impossible options, odd streams and environments: one line, no traceback."""
 
 import os
 import subprocess
@@ -87,7 +87,7 @@ VALIDATE = '"$1" -m calico_mn validate'
     pytest.param('"$1" "$2" --topology /none', {"PYTHONOPTIMIZE": "2"}, 2,
                  id="experiment, optimized"),
     pytest.param('"$1" "$2" --topology /none >&- 2>/dev/full', {"LC_ALL": "C"}, 2,
-                 id="experiment, nobody listens"),
+                 id="experiment, no output"),
     pytest.param('"$1" "$2" --topology /', {"COLUMNS": "1", "TERM": "dumb"}, 2,
                  id="experiment, a directory"),
 ])

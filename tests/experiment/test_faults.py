@@ -99,7 +99,7 @@ def test_a_cluster_broken_in_the_middle_of_the_trials_is_named_and_the_readings_
         compare, capsys, name):
     fault, said = FAULTS[name]
     if name == "tunl0 deleted" and not deletable(compare):
-        pytest.skip("the kernel does not let anybody delete the tunl0 of its ipip module")
+        pytest.skip("the kernel refuses to delete the tunl0 of its ipip module")
     status, found = compare(fault)
     err = capsys.readouterr().err
     assert status == 1 and not found.complete

@@ -4,7 +4,7 @@
         |             |                        |
    -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ----
 
-What the frame does whatever the method is in test_runner.py, and faster.
+Tests of the frame alone, without a method, are in test_runner.py, and faster.
 """
 
 import json

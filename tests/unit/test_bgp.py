@@ -204,7 +204,7 @@ PREFIXES = (P, Q, R)
 
 
 class Mesh(RuleBasedStateMachine):
-    """Any history ends where a fresh computation from what everybody originates ends.
+    """Any history ends where a fresh computation from what all nodes originate ends.
 
     Prefixes of a node whose speaker is dead are compared as they were when it died; who wasn't
     connected to it all the time may have forgotten them, or never heard of them.

@@ -251,7 +251,7 @@ def test_a_block_of_one_address_is_announced_while_it_is_in_use_and_by_its_user(
 
 
 def test_a_pods_route_is_not_overwritten_by_what_a_dead_peer_announced_before_the_pod_moved():
-    # node32 borrowed the address, its speaker died, and the pod was made anew on node31.
+    # node32 borrowed the address, its speaker died, and the pod was recreated on node31.
     made = cluster(pods=[pod("moved", "node31", "10.22.138.9")])
     stale = {net("10.22.138.9/32"): ip("192.168.57.32")}
     lines = [line for line in routes(made, learned=stale) if line.startswith("10.22.138.9")]

@@ -1,7 +1,7 @@
 """Cluster and distributor together, under random histories.
 
 After each change only those nodes are brought up to date that the change names: the node itself,
-and whoever the distributor says has learned something. That must be enough.
+and those that the distributor names as having learned something. That must be enough.
 """
 
 from contextlib import suppress

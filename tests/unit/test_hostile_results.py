@@ -99,7 +99,7 @@ def test_a_line_that_is_no_reading(line, tmp_path):
         load_readings(path)
     assert_harmless(str(caught.value), lines=0)
     refused(lambda: results.load(tmp_path))
-    # Whoever goes on with the run is told, too, and nothing is written into it.
+    # Resuming the run fails in the same way, and writes nothing into it.
     refused(lambda: ReadingLog(path, "x", resume=True))
     assert path.read_bytes() == before
 

@@ -245,7 +245,7 @@ def test_strict_affinity_refuses_to_borrow_and_says_why():
     assert hosts(fill(ipam, "a", "p", 4)) == [0, 1, 2, 3]
     with pytest.raises(IPAMError) as error:
         ipam.assign("a", "p4")
-    assert "strict" not in str(error.value), "nobody has an address left"
+    assert "strict" not in str(error.value), "no block has an address left"
 
 
 def test_the_limit_of_blocks_is_named_when_it_is_what_stops_a_node():
@@ -383,7 +383,7 @@ def test_an_empty_block_with_affinity_stays():
 
 def test_releasing_the_affinity_of_an_unknown_node_does_nothing():
     ipam = one_block("a")
-    ipam.release_affinity("nobody")
+    ipam.release_affinity("unknown-node")
     assert ipam.blocks("a") == (net("10.0.0.0/30"),)
 
 

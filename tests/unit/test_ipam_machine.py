@@ -137,7 +137,7 @@ class AddressBook(RuleBasedStateMachine):
             self.forget(block)
 
     def forget(self, block):
-        """An empty block without affinity is no more; made anew it starts afresh."""
+        """An empty block without affinity is deleted; a new one starts at its first address."""
         if not self.owner[block] and not self.used(block):
             del self.owner[block], self.fresh[block]
             for address in block:

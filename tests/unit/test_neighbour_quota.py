@@ -33,7 +33,7 @@ def test_expected_entries(topology, count):
 
 STORIES = [
     # +a8: run a joins and needs 8; -a: it stops; !a: it is killed; *a8: joins, is killed before the
-    # limit is written; ~a: stops, is killed before it is written; clean: somebody cleans up;
+    # limit is written; ~a: stops, is killed before it is written; clean: a clean-up runs;
     # =7: the machine's owner sets 7. After the colon what the limit is then; it begins at 5.
     pytest.param("+a8:8 -a:5", id="one run"),
     pytest.param("+a3:5 -a:5", id="it suffices"),

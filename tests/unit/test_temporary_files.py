@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [ROOT / "install.sh", *(path for place in ("calico_mn", "experiments", "benchmarks")
                                   for path in sorted((ROOT / place).rglob("*.py")))]
-# A path in a directory that everybody can write to; mktemp() and gettempdir() lead to one.
+# A path in a directory that every user can write to; mktemp() and gettempdir() lead to one.
 PREDICTABLE = re.compile(r"""["' =](?:/var)?/tmp/|/dev/shm/|/var/lock/|\bmktemp\((?!\))"""
                          r"""|\bgettempdir\b|\bTMPDIR\b|\bmktemp -u\b""")
 

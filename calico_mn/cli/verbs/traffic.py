@@ -113,7 +113,7 @@ VERBS = {
         status="ping's: 0 answered, 1 no answer"),
     "pingall": Verb(
         "pingall", GROUP, "every pod pings every other, and how the packets crossed",
-        "Every pod pings every other, many at a time; captures on the nodes' uplinks tell whether "
+        "Every pod pings every other, many at a time; captures on the nodes' uplinks show whether "
         "a request crossed inside a tunnel. An unanswered pair is tried twice.",
         nothing, ask=_pingall, json=True,
         status="0 all answered, 1 a pair did not"),
