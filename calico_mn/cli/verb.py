@@ -167,5 +167,11 @@ def mode_and_encapsulation(options: argparse.Namespace
             encapsulation_named(options.encapsulation) if options.encapsulation else None)
 
 
+def add_tunnel(parser: argparse.ArgumentParser) -> None:
+    """``--tunnel``."""
+    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
+                        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
+
+
 def nothing(_parser: argparse.ArgumentParser) -> None:
     """For a verb without arguments of its own."""

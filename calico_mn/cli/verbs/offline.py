@@ -84,13 +84,13 @@ def _validate(options: argparse.Namespace) -> int:
                 for warning in error.warnings:
                     complain(f"    {warning}")
             continue
+        counts = {"nodes": len(topology.nodes), "pods": len(topology.pods),
+                  "subnets": len(topology.underlay.subnets)}
         reports.append({"file": file, "valid": True, "warnings": list(topology.warnings),
-                      "problems": [], "nodes": len(topology.nodes), "pods": len(topology.pods),
-                      "subnets": len(topology.underlay.subnets)})
+                        "problems": [], **counts})
         if not options.json:
-            say(f"{file}: {paint('good', 'good')}: {plural(len(topology.nodes), 'node')},"
-                f" {plural(len(topology.pods), 'pod')},"
-                f" {plural(len(topology.underlay.subnets), 'subnet')}")
+            sizes = ", ".join(plural(count, things[:-1]) for things, count in counts.items())
+            say(f"{file}: {paint('good', 'good')}: {sizes}")
             for warning in topology.warnings:
                 say(f"    {warning}")
             if topology.underlay.name == ASSUMED:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, whole
+from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, add_tunnel, named, whole
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.streams import complain
 from calico_mn.text import join, plural
@@ -32,8 +32,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add_mode(parser, "boot in this mode instead of the file's")
     parser.add_argument("-d", "--detach", action="store_true",
                         help="boot in the background, until 'calico-mn down'")
-    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
-                        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
+    add_tunnel(parser)
     parser.add_argument("--rp-filter", type=whole, choices=(0, 1, 2), default=2,
                         help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
     parser.add_argument("--raise-neighbour-limit", action="store_true",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, completes
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
+from calico_mn.cli.verb import OK, UsageError, Verb, add_tunnel, named, whole
 from calico_mn.errors import FAILED
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chapter", type=whole, metavar="N", help="this chapter alone")
     parser.add_argument("--list", action="store_true", help="list the chapters and run nothing")
     parser.add_argument("--pause", action="store_true", help="wait for Enter between steps")
-    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
-                        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
+    add_tunnel(parser)
 
 
 def _walkthrough(options: argparse.Namespace) -> int:
