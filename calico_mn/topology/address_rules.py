@@ -202,6 +202,10 @@ def _check_room(report: Report, pools: list[Resource[IPPool]], pods: int, nodes:
     giving = [pool for pool in enabled if {WORKLOAD, TUNNEL} & set(pool.allowed_uses)]
     tunnels = nodes * (any(pool.ipip_mode is not never for pool in enabled)
                        + any(pool.vxlan_mode is not never for pool in enabled))
+    if enabled and not giving and pods:
+        report.add("no IPPool gives pods an address", pools[0].at("cidr"),
+                   "see the pools' allowedUses, and add one that has Workload")
+        return
     room = sum(pool.cidr.num_addresses for pool in giving)
     if not pods or pods + tunnels <= room:
         return

@@ -177,17 +177,28 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
         "vxlanVNI": s.Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
         "vxlanPort": s.Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
         "vxlanEnabled": s.Field(r.boolean, "vxlan_enabled"),
+        "ipipEnabled": s.Ignored(("true",), "tunl0 is there as the IPPools need it"),
+        "bpfEnabled": s.Ignored(("false",), "packets take the kernel's way, as without eBPF"),
+        "wireguardEnabled": s.Ignored(("false",), "packets between nodes are not encrypted"),
+        "natOutgoingAddress": s.Ignored(says="packets that leave keep the pod's address"),
+        "deviceRouteSourceAddress": s.Ignored(says="routes to pods have no source address"),
         s.REST: s.Ignored(),
     },
 ), FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
     single="keep one of them", only="default")
 
+BGP_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
+    "nodeToNodeMeshEnabled": s.Ignored(
+        ("true",), "every node announces its blocks to all other nodes"),
+    s.REST: s.Special.BOOKKEEPING,
+}), s.Unmodelled, api=API, name="BGPConfiguration")
+
 KINDS = (NODE, IP_POOL, IP_RESERVATION, BLOCK_AFFINITY, IPAM_BLOCK, WORKLOAD_ENDPOINT,
-         IPAM_CONFIGURATION, FELIX_CONFIGURATION)
+         IPAM_CONFIGURATION, FELIX_CONFIGURATION, BGP_CONFIGURATION)
 
 # Kinds that exist and have no effect here.
 IGNORED_KINDS = (
-    "BGPConfiguration BGPFilter BGPPeer CalicoNodeStatus ClusterInformation GlobalNetworkPolicy "
+    "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation GlobalNetworkPolicy "
     "GlobalNetworkSet HostEndpoint IPAMHandle "
     "KubeControllersConfiguration NetworkPolicy NetworkSet Profile StagedGlobalNetworkPolicy "
     "StagedKubernetesNetworkPolicy "

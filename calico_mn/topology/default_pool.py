@@ -60,7 +60,7 @@ def add_default_pools(report: Report, resources: s.Resources, nodes: list[s.Reso
         if check_pool(report, pool):
             resources.add(report, IP_POOL, pool.make(IPPool))
     if resources.of(IP_POOL) and not report.failed:
-        maker = "the Installation" if installation else "Calico's default"
+        maker = "the Installation's" if installation else "Calico's default"
         shown = join_some((_shown(pool.model) for pool in resources.of(IP_POOL)), 5)
         report.warn(f"The file has no IPPool: assumed {maker}, {shown}.")
     if resources.of(IP_POOL):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from calico_mn.text import quote
 from calico_mn.topology import calico_kinds
 from calico_mn.topology.fields import read_mapping
-from calico_mn.topology.kinds import ALL_KINDS, APIS, KINDS, is_custom
+from calico_mn.topology.kinds import ALL_KINDS, APIS, INSTEAD, KINDS, is_custom
 from calico_mn.topology.problems import Report
 from calico_mn.topology.schema import Resources
 from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
@@ -95,7 +95,7 @@ def _read_resource(
     kind = KINDS.get((api, name))
     if kind is None:
         if (api, name) in ALL_KINDS:
-            report.ignore_kind(name)
+            report.ignore_kind(name, INSTEAD.get(name, ""))
         elif is_custom(api):
             report.ignore_kind(f"{name} ({api.rpartition('/')[0]})")
         else:

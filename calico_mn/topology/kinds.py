@@ -35,7 +35,7 @@ _RBAC = "ClusterRole ClusterRoleBinding Role RoleBinding"
 # Kinds that exist and have no effect here, by apiVersion; those of ``k8s.io/api`` and of Calico.
 IGNORED_KINDS = {api: names.split() for api, names in {
     calico_kinds.API: calico_kinds.IGNORED_KINDS,
-    CRD_API: "BGPConfiguration BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
+    CRD_API: "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
              "GlobalNetworkPolicy GlobalNetworkSet HostEndpoint IPAMHandle "
              "KubeControllersConfiguration NetworkPolicy NetworkSet StagedGlobalNetworkPolicy "
              "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier RemoteClusterConfiguration",
@@ -96,6 +96,15 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     "storage.k8s.io/v1beta1":
         "CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass",
 }.items()}
+
+# Those that change routes or reachability in a real cluster: what happens here instead.
+_POLICIES = ("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
+             "GlobalNetworkPolicy", "HostEndpoint", "NetworkPolicy")
+INSTEAD = {
+    **dict.fromkeys(("BGPPeer", "BGPFilter"),
+                    "every node announces its blocks to all other nodes, and to nothing else"),
+    **dict.fromkeys(_POLICIES, "every packet is allowed"),
+}
 
 # Kinds with an effect under another apiVersion: older ones, and what Calico stores.
 _APPS_KINDS = [name for api, name in KINDS if api == kubernetes_kinds.APPS]

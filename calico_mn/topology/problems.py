@@ -57,6 +57,7 @@ class Report:
         self._comparisons = 0
         self._fields: dict[str, dict[str, None]] = {}
         self._kinds: dict[str, None] = {}
+        self._replaced: dict[str, dict[str, None]] = {}
         self._pods: dict[str, None] = {}
         self._sentences: dict[str, None] = {}
         #: the IPv6 pools that are left out, each with its place
@@ -109,9 +110,10 @@ class Report:
         """Remember a field that Kubernetes or Calico know and that has no effect here."""
         self._fields.setdefault(kind, {})[one_line(field)] = None
 
-    def ignore_kind(self, kind: str) -> None:
-        """Remember a whole kind that has no effect here."""
-        self._kinds[one_line(kind)] = None
+    def ignore_kind(self, kind: str, says: str = "") -> None:
+        """Remember a whole kind that has no effect here; ``says`` is what happens instead."""
+        names = self._replaced.setdefault(says, {}) if says else self._kinds
+        names[one_line(kind)] = None
 
     def ignore_pod(self, key: str, why: str) -> None:
         """Remember a pod that is not emulated."""
@@ -136,6 +138,8 @@ class Report:
             sentences.append(f"Not modelled yet, so left out: {'; '.join(parts)}.")
         if self._pods:
             sentences.append(f"Pods left out: {join_some(self._pods, 10)}.")
+        sentences += [f"{join_some(kinds, _MAX_NAMED)} of the file have no effect: {says}."
+                      for says, kinds in self._replaced.items()]
         return (*sentences, *self._sentences)
 
     def error(self) -> TopologyError:

@@ -121,7 +121,7 @@ DEPLOYMENT = _workload("Deployment", "paused progressDeadlineSeconds rollbackTo 
 STATEFUL_SET = _workload(
     "StatefulSet", "ordinals persistentVolumeClaimRetentionPolicy podManagementPolicy serviceName "
     "updateStrategy volumeClaimTemplates")
-REPLICA_SET = _workload("ReplicaSet", "")
+REPLICA_SET = _workload("ReplicaSet", "serviceName")
 REPLICATION_CONTROLLER = _workload("ReplicationController", "", CORE)
 
 

@@ -20,10 +20,17 @@ from calico_mn.text import quote
 from calico_mn.topology.problems import NO_MARK, Mark, Report
 
 MAX_BYTES = 10 * 1000 * 1000
-MAX_LINES = 500_000
+MAX_LINES = 1_000_000
 MAX_DEPTH = 64
 _HAS_LIBYAML: bool = yaml.__with_libyaml__
-MAX_VALUES = 100_000 if _HAS_LIBYAML else 10_000
+MAX_VALUES = 600_000 if _HAS_LIBYAML else 60_000
+# Fields that no kind reads, and that are most of a dump: they are parsed and not kept.
+_NOT_KEPT = frozenset((
+    "managedFields", "conditions", "containerStatuses", "initContainerStatuses", "images",
+    "volumesInUse", "volumesAttached", "volumes", "volumeMounts", "volumeDevices", "resources",
+    "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "securityContext",
+    "tolerations", "initContainers", "ephemeralContainers", "openAPIV3Schema",
+    "volumeClaimTemplates", "webhooks", "nodeInfo", "capacity", "allocatable"))
 _MAX_KEY = 512
 
 _Loader: Any = yaml.CSafeLoader if _HAS_LIBYAML else yaml.SafeLoader
@@ -181,6 +188,8 @@ class _Composer:
         self._stack: list[Sequence | Mapping] = []
         self._open: set[int] = set()
         self._root: Tree | None = None
+        # How deep in a value that is not kept.
+        self._skipped = 0
 
     def documents(self, text: str) -> Iterator[Tree]:
         loader = _Loader(text)
@@ -196,12 +205,34 @@ class _Composer:
                     root = self._root
                     if root is not None and not (isinstance(root, Scalar) and root.is_null):
                         yield root
+                elif self._skipped:
+                    self._skip(event)
                 elif isinstance(event, yaml.CollectionEndEvent):
                     self._close()
                 elif isinstance(event, yaml.NodeEvent):
                     self._value(event)
         finally:
             loader.dispose()
+
+    def _skip(self, event: Any) -> None:
+        """Pass over a part of a value that is not kept; an alias to such a part is nothing."""
+        if isinstance(event, yaml.CollectionEndEvent):
+            self._skipped -= 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._skipped += 1
+        anchor = getattr(event, "anchor", None)
+        if anchor is not None and not isinstance(event, yaml.AliasEvent):
+            self._anchors[anchor] = Scalar("", True, NO_MARK)
+        if self._skipped > MAX_DEPTH:
+            self._stop(f"nested deeper than {MAX_DEPTH} levels",
+                       self._report.mark(event.start_mark.line + 1, event.start_mark.column + 1),
+                       "no Kubernetes or Calico resource is that deep")
+
+    def _is_skipped(self) -> bool:
+        """Whether the value that begins belongs to a field that is not kept."""
+        parent = self._stack[-1] if len(self._stack) > 1 else None
+        return (isinstance(parent, Mapping) and parent.key is not None
+                and parent.key.text in _NOT_KEPT)
 
     def _value(self, event: Any) -> None:
         mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1, self._file)
@@ -218,7 +249,13 @@ class _Composer:
             self._place(tree, mark)
         else:
             tree = Sequence(mark) if isinstance(event, yaml.SequenceStartEvent) else Mapping(mark)
+            is_skipped = self._is_skipped()
             self._place(tree, mark)
+            if is_skipped:
+                self._skipped = 1
+                if event.anchor is not None:
+                    self._anchors[event.anchor] = tree
+                return
             self._stack.append(tree)
             self._open.add(id(tree))
             if len(self._stack) > MAX_DEPTH:
@@ -242,8 +279,8 @@ class _Composer:
         self._values += tree.size
         if self._values > MAX_VALUES:
             self._stop(f"more than {MAX_VALUES} values, counting what aliases repeat", mark,
-                       "write many equal pods as a Deployment with replicas, and leave out "
-                       "status and managedFields")
+                       "take the kinds that a topology needs: kubectl get "
+                       "nodes,pods,ippools,blockaffinities -A -o yaml")
         if not self._stack:
             self._root = tree
             return

@@ -179,3 +179,61 @@ def test_what_is_no_topology_yet_is_recognised(text: str, hint: str) -> None:
 def test_a_pod_keeps_its_address() -> None:
     assert read(*NODES, POOL, pod("web-1", "k2", "10.80.9.5")).pods[0].ip == IPv4Address(
         "10.80.9.5")
+
+
+@pytest.mark.parametrize(("item", "sentence"), [
+    ({"apiVersion": "projectcalico.org/v3", "kind": "BGPConfiguration", "metadata": {
+        "name": "default"}, "spec": {"nodeToNodeMeshEnabled": False, "asNumber": 64999}},
+     "BGPConfiguration spec.nodeToNodeMeshEnabled has no effect: every node announces its blocks "
+     "to all other nodes."),
+    (crd("BGPPeer", "rr", peerIP="10.9.1.1"),
+     "BGPPeer of the file have no effect: every node announces its blocks to all other nodes, and "
+     "to nothing else."),
+    ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}},
+     "NetworkPolicy of the file have no effect: every packet is allowed."),
+    (crd("FelixConfiguration", "default", bpfEnabled=True),
+     "FelixConfiguration spec.bpfEnabled has no effect: packets take the kernel's way, as without "
+     "eBPF."),
+    (crd("IPPool", "quiet", cidr="10.90.0.0/16", disableBGPExport=True),
+     "IPPool spec.disableBGPExport has no effect: its blocks are announced like all others."),
+    (crd("IPPool", "loud", cidr="10.90.0.0/16", disableBGPExport=False), ""),
+    (crd("FelixConfiguration", "default", bpfEnabled=False, ipipEnabled=True), ""),
+    (crd("BGPConfiguration", "default", nodeToNodeMeshEnabled=True, logSeverityScreen="Info"), ""),
+], ids=lambda value: value if isinstance(value, str) else value["kind"])
+def test_what_changes_routes_and_has_no_effect_has_a_sentence(
+    item: dict[str, Any], sentence: str
+) -> None:
+    warnings = [text for text in read(*NODES, POOL, item).warnings if "Underlay" not in text]
+    assert warnings == ([sentence] if sentence else [])
+
+
+def test_nodes_of_several_autonomous_systems_are_said_to_be_one() -> None:
+    node = kubernetes_node("k3", "10.9.3.11/24")
+    node["metadata"]["annotations"]["projectcalico.org/ASNumber"] = "65001"
+    assert any("different AS numbers (the default, 65001)" in warning
+               for warning in read(*NODES, node, POOL).warnings)
+
+
+def test_a_dump_of_ten_megabytes_is_read_since_little_of_it_is_kept() -> None:
+    big = pod("x", "k1")
+    big["metadata"]["managedFields"] *= 20
+    big["spec"]["containers"] *= 2
+    big["spec"]["volumes"] = [{"name": f"v{n}", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "token"}}]}} for n in range(20)]
+    big["status"]["conditions"] = [{"type": "Ready", "status": "True"}] * 20
+    one = "---\n" + yaml.safe_dump(big)
+    count = 9_500_000 // len(one)
+    text = listed(*NODES, POOL) + "".join(
+        one.replace("name: x\n", f"name: x{n}\n", 1) for n in range(count))
+    assert len(parse_topology(text).pods) == count > 1_000
+
+
+def test_what_is_not_kept_may_have_anchors_and_ends_where_it_ends() -> None:
+    text = listed(*NODES, POOL) + """
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, managedFields: [&x {f: [1, 2, {g: h}]}, *x], annotations: {}}
+spec: {volumes: &v [{name: *x}], tolerations: *v, nodeName: k2}
+"""
+    assert [(item.name, item.node) for item in parse_topology(text).pods] == [("a", "k2")]
