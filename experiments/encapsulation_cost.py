@@ -60,7 +60,7 @@ from calico_mn.measure import fits, iperf, packet_cost, paths, udp
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import pair_offloads
 from calico_mn.measure.packet_cost import MACHINE_PACKET, PROGRAMS_PACKET
-from calico_mn.measure.readings import Reading
+from calico_mn.measure.readings import Reading, by_factors
 from calico_mn.measure.statistics import (
     MORE,
     NO_DIFFERENCE,
@@ -186,9 +186,9 @@ class Case:
 
     def values(self, mode: str, metric: str = PROGRAMS_PACKET) -> dict[int, float]:
         """Repeat -> value."""
-        return {reading.repeat: float(value) for reading in self.readings
-                if reading.setting["mode"] == mode for value in [reading.values.get(metric)]
-                if isinstance(value, (int, float))}
+        return {reading.repeat: value for reading in self.readings
+                if reading.setting["mode"] == mode for value in [reading.number(metric)]
+                if value is not None}
 
     def median(self, mode: str, metric: str = PROGRAMS_PACKET) -> float | None:
         """The median over repeats; None without a value."""
@@ -203,13 +203,10 @@ class Case:
 
 def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
     """Every case that was measured: by back end, UDP by size, then TCP."""
-    groups: dict[tuple[str, int, str], list[Reading]] = {}
-    for reading in readings:
-        setting = reading.setting
-        key = str(setting["tunnel"]), int(str(setting["size"])), str(setting["offloads"])
-        groups.setdefault(key, []).append(reading)
-    order = sorted(groups, key=lambda key: (key[0], key[1] or 1 << 20, key[2] == OFF))
-    return tuple(Case(*key, tuple(groups[key])) for key in order)
+    return tuple(sorted(
+        (Case(tunnel, int(size), offloads, some) for (tunnel, size, offloads), some
+         in by_factors(readings, "tunnel", "size", "offloads").items()),
+        key=lambda case: (case.tunnel, case.size or 1 << 20, case.offloads == OFF)))
 
 
 # --- report
@@ -217,9 +214,8 @@ def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
 def report(run: Run) -> Document:
     """What people read."""
     measured = cases(run.log.readings)
-    by_tunnel: dict[str, list[Case]] = {}
-    for case in measured:
-        by_tunnel.setdefault(case.tunnel, []).append(case)
+    by_tunnel = {tunnel: [case for case in measured if case.tunnel == tunnel]
+                 for tunnel in dict.fromkeys(case.tunnel for case in measured)}
     return document(
         run, experiment, title="What the outer header costs",
         findings=[text for mine in by_tunnel.values() for text in findings(mine)],
@@ -231,25 +227,23 @@ def report(run: Run) -> Document:
 
 def costs(measured: Sequence[Case]) -> Table:
     """CPU time of the programs, and the difference."""
-    rows: list[tuple[Cell, ...]] = []
-    tones = []
-    for case in measured:
-        difference = case.difference()
-        medians = [rounded(case.median(mode)) for mode in (NEVER, ALWAYS)]
+    def judged(difference: Difference | None) -> tuple[Cell, ...]:
         if difference is None:
-            judged: tuple[Cell, ...] = (None, None, "not measured")
-        else:
-            interval = difference.interval
-            judged = (f"{difference.median:+.2f}",
-                      f"{interval.low:+.2f} to {interval.high:+.2f}" if interval else "-",
-                      difference.verdict)
-        rows.append((case.tunnel, case.name, *medians, *judged))
-        tones.append(BAD if difference and difference.verdict == MORE else PLAIN_TONE)
+            return None, None, "not measured"
+        span = difference.interval
+        return (f"{difference.median:+.2f}",
+                f"{span.low:+.2f} to {span.high:+.2f}" if span else "-", difference.verdict)
+
+    differences = [case.difference() for case in measured]
     return Table(
         "costs", "CPU time of both programs, us a packet (medians)",
-        (TUNNEL, "what", NEVER, ALWAYS, "difference", "interval", "verdict"), tuple(rows),
+        (TUNNEL, "what", NEVER, ALWAYS, "difference", "interval", "verdict"),
+        tuple((case.tunnel, case.name, *(rounded(case.median(mode)) for mode in (NEVER, ALWAYS)),
+               *judged(difference))
+              for case, difference in zip(measured, differences, strict=True)),
         note="The difference is the median of the paired differences, Always less Never.",
-        tones=tuple(tones))
+        tones=tuple(BAD if difference and difference.verdict == MORE else PLAIN_TONE
+                    for difference in differences))
 
 
 def speeds(measured: Sequence[Case]) -> Table:
@@ -293,10 +287,10 @@ def picture(measured: Sequence[Case]) -> Figure:
 def findings(measured: Sequence[Case]) -> Iterator[str]:
     """Of one back end."""
     tunnel = f"{measured[0].tunnel} {TUNNEL}"
-    parts = [f"{case.name}: {worded(difference)}" for case in measured
-             for difference in [case.difference()] if difference]
+    parts = "; ".join(f"{case.name}: {worded(difference)}" for case in measured
+                      for difference in [case.difference()] if difference)
     if parts:
-        yield f"{tunnel}, Always less Never, a packet: " + "; ".join(parts) + "."
+        yield f"{tunnel}, Always less Never, a packet: {parts}."
     yield from fitted(tunnel, [case for case in measured if case.size])
     levels = {case.offloads: case.difference() for case in measured if not case.size}
     on, off = levels.get(AS_THEY_ARE), levels.get(OFF)
@@ -330,19 +324,16 @@ def fitted(tunnel: str, measured: Sequence[Case]) -> Iterator[str]:
         {repeat: getattr(line, part) for repeat, line in by_mode[NEVER].items()})
         for part in ("intercept", "slope"))
     if intercepts and slopes:
-        text += (f" Always less Never: a {worded(judge(intercepts))}; b"
-                 f" {worded(judge(slopes))}.")
+        text += f" Always less Never: a {worded(judge(intercepts))}; b {worded(judge(slopes))}."
     yield text
 
 
 def lines_of(measured: Sequence[Case], mode: str) -> Mapping[int, fits.Line]:
     """Repeat -> cost over kilobytes, where there are two sizes."""
-    points: dict[int, list[tuple[float, float]]] = {}
-    for case in measured:
-        for repeat, value in case.values(mode).items():
-            points.setdefault(repeat, []).append((case.size / 1000, value))
-    fitted = {repeat: fits.line(mine) for repeat, mine in points.items()}
-    return {repeat: line for repeat, line in fitted.items() if line}
+    values = [(case.size / 1000, case.values(mode)) for case in measured]
+    return {repeat: line for repeat in {repeat for _, each in values for repeat in each}
+            for line in [fits.line([(size, each[repeat]) for size, each in values
+                                    if repeat in each])] if line}
 
 
 def caveats(run: Run) -> Iterator[str]:

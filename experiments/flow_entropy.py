@@ -69,7 +69,7 @@ from calico_mn.measure import paths
 from calico_mn.measure.flows import FLOWS_ARRIVED, PATH_SHARE, PROTOCOLS, flows, fork
 from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import CROSS_SUBNET
-from calico_mn.measure.readings import Reading
+from calico_mn.measure.readings import Reading, by_factors
 from calico_mn.measure.statistics import (
     ONE_PATH,
     SPREAD,
@@ -229,15 +229,11 @@ class Cell:
 
 def cells_of(readings: Sequence[Reading], modes: Sequence[str]) -> tuple[Cell, ...]:
     """The readings by mode, policy and hashes, in that order; what has none is left out."""
-    groups: dict[tuple[str, ...], dict[str, list[Reading]]] = {}
-    for reading in readings:
-        mode, policy, hashes, protocol = (str(reading.setting[name]) for name in (
-            "mode", "policy", "hashes", "protocol"))
-        groups.setdefault((mode, policy, hashes), {}).setdefault(protocol, []).append(reading)
-    return tuple(
-        Cell(*key, {protocol: tuple(groups[key][protocol]) for protocol in PROTOCOLS
-                    if protocol in groups[key]})
-        for key in product(modes, POLICIES, (KEPT, FORGOTTEN)) if key in groups)
+    groups = by_factors(readings, "mode", "policy", "hashes", "protocol")
+    cells = (Cell(*key, {protocol: groups[(*key, protocol)] for protocol in PROTOCOLS
+                         if (*key, protocol) in groups})
+             for key in product(modes, POLICIES, (KEPT, FORGOTTEN)))
+    return tuple(cell for cell in cells if cell.by_protocol)
 
 
 def share(reading: Reading) -> float:
@@ -265,8 +261,8 @@ def findings(cells: Sequence[Cell]) -> Iterator[str]:
     for mode in dict.fromkeys(cell.mode for cell in cells):
         honest = {cell.policy: cell for cell in cells
                   if cell.mode == mode and cell.hashes == FORGOTTEN}
-        many = [policy_name(name) for name, cell in honest.items() if cell.word == SPREAD]
-        single = [policy_name(name) for name, cell in honest.items() if cell.word == ONE_PATH]
+        many = [label(name, " by") for name, cell in honest.items() if cell.word == SPREAD]
+        single = [label(name, " by") for name, cell in honest.items() if cell.word == ONE_PATH]
         if honest:
             yield (f"{mode}, as on real cables (hashes forgotten): "
                    + (f"flows spread with policy {'; '.join(many)}" if many
@@ -288,11 +284,6 @@ def findings(cells: Sequence[Cell]) -> Iterator[str]:
                " aggregation, a network card's receive queues) puts all that one node tunnels to"
                " another on one link and one queue. More parallel connections do not help; more"
                " pairs of nodes do.")
-
-
-def policy_name(name: str) -> str:
-    """``3 by inner addresses, ports``."""
-    return f"{name.partition(' ')[0]} by {POLICIES[name][1]}"
 
 
 def table(cells: Sequence[Cell], chance: str) -> Table:
@@ -337,8 +328,9 @@ def parts(cell: Cell) -> tuple[tuple[str, float], ...]:
     return ("fuller cable", more), ("other cable", 1 - more)
 
 
-def label(policy: str) -> str:
-    return f"{policy.partition(' ')[0]}: {POLICIES[policy][1]}"
+def label(policy: str, between: str = ":") -> str:
+    """``3: inner addresses, ports``."""
+    return f"{policy.partition(' ')[0]}{between} {POLICIES[policy][1]}"
 
 
 def caveats(run: Run, cells: Sequence[Cell]) -> Iterator[str]:

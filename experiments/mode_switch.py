@@ -67,36 +67,40 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import NamedTuple
 
-from calico_mn.calico.encapsulation import DEFAULT, DELETED_WHEN_OFF, Encapsulation
+from calico_mn.calico.encapsulation import DELETED_WHEN_OFF, Encapsulation
 from calico_mn.errors import ClusterError
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Named, Run
-from calico_mn.measure import paths, stream
-from calico_mn.measure.cluster import CHANGE, RP_DROPPED, reverse_path_drops
+from calico_mn.measure import paths, reverse_path, stream
+from calico_mn.measure.cluster import CHANGE
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, Pair
 from calico_mn.measure.readings import Reading
+from calico_mn.measure.reverse_path import (
+    DIES,
+    FILTERS,
+    LIVES,
+    NEVER,
+    ONLY_FROM,
+    ONLY_TO,
+    RP_DROPPED,
+    reverse_path_drops,
+)
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
 from calico_mn.model import EncapsulationMode
 from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Table
 from calico_mn.report.plots.grid import Losses, grid, timeline
 from calico_mn.text import join
 
-FILTERS = {0: "off", 1: "strict", 2: "loose"}
-ALWAYS, CROSS, NEVER = (mode.value for mode in EncapsulationMode)
 #: instruments
 STREAM, COUNTER = "stream", "reverse path filter"
-#: what becomes of a pair of pods for good: both directions go on, none does, or one of them, seen
-#: from the node that follows alone; some packets are lost for good; repeats do not agree
-LIVES, DIES, ONLY_FROM, ONLY_TO, PARTLY, VARIES = (
-    "lives", "dies", "only from", "only to", "loses some", "varies")
+#: in place of a verdict: repeats do not agree
+VARIES = "varies"
 
 #: seconds that the streams run before the change, at the most; and that a trial takes besides
 _BEFORE_S, _TRIAL_S = 0.1, 0.3
 #: streams end by themselves after this many seconds more
 _SPARE_S = 30.0
-#: shares of packets lost long after the change that count as none and as all
-_NONE, _ALL = 0.01, 0.99
 
 
 # --- method
@@ -182,48 +186,7 @@ def direction(trial: Trial, pair: Pair) -> dict[str, Value]:
             "fabric": POD_ROUTES if across else PLAIN}
 
 
-# --- what is expected, and what becomes of traffic
-
-def expected(before: str, after: str, rp_filter: int, path: str,
-             encapsulation: Encapsulation = DEFAULT) -> str:
-    """What stays of a pair's traffic when one end's node alone goes from ``before`` to ``after``.
-
-    By fib_validate_source() in Linux' net/ipv4/fib_frontend.c: the strict filter wants the way
-    back to leave by the device that the packet came by. The loose one is content with any way
-    back, but where the device has no address it falls through to the strict answer; Felix takes
-    tunl0's address away in Never (felix/dataplane/linux/ipip_mgr.go). With VXLAN a node in Never
-    has no VTEP, and no other node a route to it by its tunnel (vxlan_mgr.go): the default route
-    takes the packets to routers that know the pods.
-    """
-    out, back = (mode == ALWAYS or (mode == CROSS and path == CROSS_SUBNET)
-                 for mode in (after, before))
-    if out == back or rp_filter == 0 or (
-            encapsulation in DELETED_WHEN_OFF and NEVER in (before, after)):
-        return LIVES
-    if rp_filter == 1:
-        return DIES
-    if out and before == NEVER:
-        return ONLY_TO
-    return ONLY_FROM if back and after == NEVER else LIVES
-
-
-def rule(rp_filter: int, encapsulation: Encapsulation) -> str:
-    """Why a node that changes alone loses what it loses."""
-    is_deleted = encapsulation in DELETED_WHEN_OFF
-    if rp_filter == 0:
-        return "no packet is refused"
-    if rp_filter == 1:
-        return ("a packet is refused if the way back to its sender leaves by another device, so"
-                " both directions die where one end tunnels and the other does not"
-                + (f"; a node in Never has no {encapsulation.device}, and no node tunnels to it"
-                   if is_deleted else ""))
-    if is_deleted:
-        return (f"a packet is refused only if it comes in by a device that has no address, and"
-                f" {encapsulation.device} has one as long as it is there")
-    return ("a packet is refused only if it comes in by a device that has no address, as"
-            f" {encapsulation.device} has none on a node in Never, so what is tunnelled to such a"
-            " node dies")
-
+# --- what becomes of traffic
 
 class Change(NamedTuple):
     """A change of mode by ``followers`` (all nodes, or one), with that reverse path filter."""
@@ -294,10 +257,7 @@ class Outcomes:
         out, back = (max((total([reading], stream.LASTING_LOSS) for reading in both
                           if (reading.setting["source"] in self._sources) is mine), default=0.0)
                      for mine in (True, False))
-        if not all(share <= _NONE or share >= _ALL for share in (out, back)):
-            return PARTLY
-        return {(False, False): LIVES, (True, True): DIES, (False, True): ONLY_FROM,
-                (True, False): ONLY_TO}[out >= _ALL, back >= _ALL]
+        return reverse_path.verdict(out, back)
 
 
 def total(readings: Iterable[Reading], metric: str) -> float:
@@ -462,12 +422,14 @@ def about_one(outcomes: Outcomes, number: int, encapsulation: Encapsulation) -> 
     broken = sum(verdict != LIVES for verdict in verdicts.values())
     odd = [f"{change} ({path}) {outcomes.named(verdict)}"
            for (change, path), verdict in verdicts.items()
-           if verdict != expected(change.before, change.after, number, path, encapsulation)]
+           if verdict != reverse_path.expected(change.before, change.after, number, path,
+                                               encapsulation)]
+    rule = reverse_path.rule(number, encapsulation)
     if verdicts:
         yield (f"{outcomes.node} changes alone, rp_filter {number} ({FILTERS[number]}):"
                f" {broken or 'none'} of {len(verdicts)} stay broken. "
-               + (f"That is what the kernel's rule says: {rule(number, encapsulation)}."
-                  if not odd else f"The kernel's rule ({rule(number, encapsulation)}) says"
+               + (f"That is what the kernel's rule says: {rule}."
+                  if not odd else f"The kernel's rule ({rule}) says"
                   f" otherwise of: {'; '.join(odd)}."))
 
 

@@ -55,6 +55,7 @@ if __name__ == "__main__":
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from calico_mn.calico.encapsulation import IPIP, Encapsulation, named
 from calico_mn.emulation.net import CalicoNet
@@ -65,7 +66,7 @@ from calico_mn.measure import cluster, path_mtu, paths
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import Switched, pair_offloads
 from calico_mn.measure.path_mtu import OUTCOME, PROBES, SMALL_PING, Probe
-from calico_mn.measure.readings import Reading
+from calico_mn.measure.readings import Reading, by_factors
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.packetmatch import Drop
@@ -171,17 +172,21 @@ def measure(run: Run) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One combination: its three MTUs, ICMP, and each probe's outcome.
-
-    Where repeats disagree, an outcome is that of most of them, with a question mark.
-    """
+    """One combination: its three MTUs, and ICMP."""
 
     pod: int
     tunnel: int
     link: int
     icmp: str
-    outcomes: dict[str, str]
     readings: tuple[Reading, ...]
+
+    @cached_property
+    def outcomes(self) -> dict[str, str]:
+        """Probe -> what became of it; with a question mark what most repeats say, not all."""
+        by_probe = {probe.name: [str(reading.values[OUTCOME]) for reading in self.readings
+                                 if reading.setting["probe"] == probe.name] for probe in PROBES}
+        return {name: max(outcomes, key=outcomes.count) + ("?" if len(set(outcomes)) > 1 else "")
+                for name, outcomes in by_probe.items() if outcomes}
 
     @property
     def room(self) -> int:
@@ -205,26 +210,16 @@ class Case:
     def of(self, probe: str, metric: str) -> list[int]:
         """The values that the repeats gave."""
         return [int(value) for reading in self.readings if reading.setting["probe"] == probe
-                for value in [reading.values.get(metric)] if isinstance(value, (int, float))]
+                for value in [reading.number(metric)] if value is not None]
 
 
 def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
     """Every combination that was probed, smallest MTUs first."""
-    groups: dict[tuple[int, int, int, str], list[Reading]] = {}
-    for reading in readings:
-        pod, tunnel, link = (int(str(reading.setting[name])) for name in MTUS)
-        groups.setdefault((pod, tunnel, link, str(reading.setting["icmp"])), []).append(reading)
     # Larger links first: the usual before the special. "passes" before "filtered".
-    order = sorted(groups, key=lambda key: (-key[2], key[0], key[1], key[3] != PASSES))
-    return tuple(Case(*key, outcomes_of(groups[key]), tuple(groups[key])) for key in order)
-
-
-def outcomes_of(readings: Sequence[Reading]) -> dict[str, str]:
-    """Probe -> what became of it."""
-    by_probe = {probe.name: [str(reading.values[OUTCOME]) for reading in readings
-                             if reading.setting["probe"] == probe.name] for probe in PROBES}
-    return {name: max(outcomes, key=outcomes.count) + ("?" if len(set(outcomes)) > 1 else "")
-            for name, outcomes in by_probe.items() if outcomes}
+    return tuple(sorted(
+        (Case(int(pod), int(tunnel), int(link), icmp, some) for (pod, tunnel, link, icmp), some
+         in by_factors(readings, *MTUS, "icmp").items()),
+        key=lambda case: (-case.link, case.pod, case.tunnel, case.icmp != PASSES)))
 
 
 # --- report

@@ -46,7 +46,6 @@ if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +70,7 @@ from calico_mn.measure.cluster import (
 )
 from calico_mn.measure.memory import MEMORY, MEMORY_SLAB
 from calico_mn.measure.metrics import Measurement, Value
-from calico_mn.measure.readings import Reading
+from calico_mn.measure.readings import Reading, by_factors
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
@@ -99,7 +98,7 @@ def measure(run: Run) -> None:
         ENCAPSULATION.of_pool(pool, EncapsulationMode.ALWAYS) for pool in run.topology.pools))
     nodes, pods = run[NODES], run[PODS]
     check(run.topology, max(nodes), max(pods))
-    rest = Rest(_REST_QUICK_S if run.options.quick else _REST_S)
+    rest = memory.Rest(_REST_QUICK_S if run.options.quick else _REST_S)
     net = run.net()
     settings: list[dict[str, Value]] = [
         {**size, "tunnel": net.tunnel} for size in factorial(nodes=nodes, pods=pods)]
@@ -136,23 +135,6 @@ def measure(run: Run) -> None:
                doing=lambda trial: f"{trial['nodes']} nodes with {trial['pods']} pods")
 
 
-class Rest:
-    """Waits until the kernel has taken the last cluster apart, ``timeout`` seconds at most."""
-
-    def __init__(self, timeout: float) -> None:
-        self._namespaces = memory.namespace_count()
-        self._timeout = timeout
-
-    def wait(self) -> bool:
-        """Whether it had in time."""
-        gc.collect()
-        rested = memory.settle(self._namespaces, timeout=self._timeout)
-        if rested:
-            # Do not wait a second time for namespaces that others have made meanwhile.
-            self._namespaces = memory.namespace_count()
-        return rested
-
-
 def size_of(trial: Trial) -> tuple[int, int]:
     """Nodes, and pods on each."""
     return int(trial.text("nodes")), int(trial.text("pods"))
@@ -182,36 +164,6 @@ def check(topology: Topology, nodes: int, pods: int) -> None:
 
 # --- what arithmetic says, and what was measured
 
-@dataclass(frozen=True)
-class Computed:
-    """What a cluster's nodes should have in their main tables, by arithmetic alone."""
-
-    remote: int
-    own: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.remote + self.own
-
-
-def computed(topology: Topology, nodes: int, pods: int) -> Computed:
-    """The nodes' routes in mode Always.
-
-    A node has so many blocks that its pods and its tunnel have an address. It has a route to each
-    block of every other node; of its own, one to its subnet, a default route where there is a
-    router, a blackhole for each of its blocks, and one to each of its pods.
-    """
-    blocks = math.ceil((pods + 1) / 2 ** (32 - topology.pools[0].block_size))
-    routed = {interface.subnet for router in topology.underlay.routers
-              for interface in router.interfaces}
-    local = 0
-    for address in free_addresses(topology, nodes):
-        subnet = topology.subnet_of(address.ip)
-        local += 1 + (subnet is not None and subnet.name in routed) + blocks + pods
-    return Computed(nodes * (nodes - 1) * blocks, local)
-
-
 @dataclass(frozen=True, eq=False)
 class Size:
     """The readings of one number of nodes with one number of pods on each."""
@@ -236,36 +188,31 @@ class Size:
 
 @dataclass(frozen=True)
 class Growth:
-    """What is fitted: a metric over counts of these names."""
+    """What is fitted: a metric over counts of ``term`` and of pods."""
 
     title: str
     metric: str
     unit: str
-    terms: tuple[str, ...]
-    counts: Callable[[Size], tuple[float, ...]]
+    term: str = "node"
+
+    def counts(self, size: Size) -> tuple[float, float]:
+        """Of nodes or replaced routes, and of pods."""
+        return (size.nodes if self.term == "node" else size.median(ROUTES_CHANGED)), size.pods
 
 
 GROWTHS = (
-    Growth("boot", BOOT, "ms", ("node", "pod"), lambda size: (size.nodes, size.pods)),
-    Growth("slabs", MEMORY_SLAB, "MB", ("node", "pod"), lambda size: (size.nodes, size.pods)),
-    Growth("MemAvailable", MEMORY, "MB", ("node", "pod"), lambda size: (size.nodes, size.pods)),
-    Growth("a node joins", CONVERGENCE, "ms", ("node", "pod"),
-           lambda size: (size.nodes, size.pods)),
-    Growth("all to Never", CHANGE, "ms", ("route replaced", "pod"),
-           lambda size: (size.median(ROUTES_CHANGED), size.pods)),
-    Growth("back to Always", CHANGE_BACK, "ms", ("route replaced", "pod"),
-           lambda size: (size.median(ROUTES_CHANGED), size.pods)),
-)
+    Growth("boot", BOOT, "ms"), Growth("slabs", MEMORY_SLAB, "MB"),
+    Growth("MemAvailable", MEMORY, "MB"), Growth("a node joins", CONVERGENCE, "ms"),
+    Growth("all to Never", CHANGE, "ms", "route replaced"),
+    Growth("back to Always", CHANGE_BACK, "ms", "route replaced"))
 
 
 def sizes_of(readings: Sequence[Reading]) -> tuple[Size, ...]:
     """The readings by size, in order of nodes, then pods."""
-    groups: dict[tuple[int, int], list[Reading]] = {}
-    for reading in readings:
-        if reading.instrument == INSTRUMENT:
-            nodes, pods = (int(str(reading.setting[name])) for name in ("nodes", "pods"))
-            groups.setdefault((nodes, pods), []).append(reading)
-    return tuple(Size(*key, tuple(groups[key])) for key in sorted(groups))
+    return tuple(sorted(
+        (Size(int(nodes), int(pods), some) for (nodes, pods), some in by_factors(
+            (reading for reading in readings if reading.instrument == INSTRUMENT),
+            "nodes", "pods").items()), key=lambda size: (size.nodes, size.each)))
 
 
 # --- report
@@ -273,7 +220,7 @@ def sizes_of(readings: Sequence[Reading]) -> tuple[Size, ...]:
 def report(run: Run) -> Document:
     """What people read."""
     sizes = sizes_of(run.log.readings)
-    arithmetic = {size: computed(run.topology, size.nodes, size.each) for size in sizes}
+    arithmetic = {size: cluster.computed(run.topology, size.nodes, size.each) for size in sizes}
     return document(
         run, experiment, title="How an emulated cluster grows",
         findings=findings(sizes, arithmetic),
@@ -287,10 +234,9 @@ def formula(sizes: Sequence[Size], wanted: Growth) -> tuple[str, float | None] |
     plane = fits.plane([row for row, _ in rows], [value for _, value in rows])
     if plane is None:
         return None
-    parts = [f"{number(plane.intercept)} {wanted.unit}"]
-    for slope, name in zip(plane.slopes, wanted.terms, strict=True):
-        parts.append(f"{'-' if slope < 0 else '+'} {small(abs(slope), wanted.unit)} a {name}")
-    return " ".join(parts), plane.r2
+    return " ".join([f"{number(plane.intercept)} {wanted.unit}", *(
+        f"{'-' if slope < 0 else '+'} {small(abs(slope), wanted.unit)} a {name}"
+        for slope, name in zip(plane.slopes, (wanted.term, "pod"), strict=True))]), plane.r2
 
 
 def small(value: float, unit: str) -> str:
@@ -317,7 +263,7 @@ def costs(sizes: Sequence[Size]) -> Table:
              " next cluster.")
 
 
-def routes(sizes: Sequence[Size], arithmetic: dict[Size, Computed]) -> Table:
+def routes(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (size.nodes, size.each, int(size.median(ROUTES_REMOTE)), int(size.median(ROUTES)),
          arithmetic[size].total, round(size.median(CONVERGENCE), 1),
@@ -332,18 +278,15 @@ def routes(sizes: Sequence[Size], arithmetic: dict[Size, Computed]) -> Table:
         tones=tuple(PLAIN_TONE if agrees(size, arithmetic[size]) else BAD for size in sizes))
 
 
-def agrees(size: Size, wanted: Computed) -> bool:
+def agrees(size: Size, wanted: cluster.Routes) -> bool:
     return (set(size.values(ROUTES)) == {wanted.total}
             and set(size.values(ROUTES_REMOTE)) == {wanted.remote})
 
 
 def fitted(sizes: Sequence[Size]) -> Table:
     """The formulas."""
-    rows = []
-    for wanted in GROWTHS:
-        text, r2 = formula(sizes, wanted) or ("", None)
-        if text:
-            rows.append((wanted.title, text, None if r2 is None else round(r2, 4)))
+    rows = [(wanted.title, plane[0], None if plane[1] is None else round(plane[1], 4))
+            for wanted in GROWTHS for plane in [formula(sizes, wanted)] if plane]
     note = ("The parts that grow with pods in the last three are the emulation's own: each node's"
             " whole state is worked out and compared with the one before.")
     return Table("fits", "Least squares through all samples", ("quantity", "formula", "R2"),
@@ -374,16 +317,16 @@ def pictures(sizes: Sequence[Size]) -> Iterator[Figure]:
                        some) for each, some in by_pods.items()])
 
 
-def findings(sizes: Sequence[Size], arithmetic: dict[Size, Computed]) -> Iterator[str]:
+def findings(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Iterator[str]:
     last = max(sizes, key=lambda size: size.pods)
     yield (f"{last.pods:,} pods on {last.nodes} nodes: {number(last.median(BOOT) / 1000)} s to"
            f" boot, {number(last.median(STOP))} ms to stop,"
            f" {number(last.median(MEMORY_SLAB))} MB of slabs in the kernel.")
     for wanted in GROWTHS:
-        text, r2 = formula(sizes, wanted) or ("", None)
-        if text and wanted.metric in (BOOT, MEMORY_SLAB, CONVERGENCE):
-            yield (f"{wanted.title[0].upper() + wanted.title[1:]}: {text}"
-                   + (f" (R2 = {r2:.4f})." if r2 is not None else "."))
+        plane = formula(sizes, wanted)
+        if plane and wanted.metric in (BOOT, MEMORY_SLAB, CONVERGENCE):
+            yield (f"{wanted.title[0].upper() + wanted.title[1:]}: {plane[0]}"
+                   + (f" (R2 = {plane[1]:.4f})." if plane[1] is not None else "."))
     wrong = [size for size in sizes if not agrees(size, arithmetic[size])]
     if wrong:
         yield "The kernel's routes differ from arithmetic: " + "; ".join(

@@ -6,18 +6,20 @@ counts of routes, sessions and dropped packets, read from the kernel or from the
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.calico.encapsulation import UPLINK, Encapsulation, format_prefix
 from calico_mn.errors import ToolError
-from calico_mn.kernel.read import protocol_counters
 from calico_mn.measure.metrics import Measurement, Value, metric
-from calico_mn.model import EncapsulationMode
+from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop
 from calico_mn.state import Route
+from calico_mn.topology.scaled import free_addresses
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -33,11 +35,6 @@ ROUTES_REMOTE = metric("routes_remote", "routes", "routes to other nodes' blocks
 ROUTES_CHANGED = metric("routes_changed", "routes", "routes that a mode change replaced")
 SESSIONS = metric("sessions", "sessions", "route sessions established", more_is_better=True)
 DROPPED = metric("dropped", "packets", "packets that the fabric dropped")
-RP_DROPPED = metric("rp_dropped", "packets",
-                    "packets that a node's reverse path filter dropped", more_is_better=False)
-
-_RP_FILTER = "TcpExt.IPReversePathFilter"
-
 
 def milliseconds_since(start: float) -> float:
     """Since a moment of :func:`time.perf_counter`."""
@@ -48,6 +45,36 @@ def routes(net: CalicoNet) -> dict[str, Value]:
     """The routes in the nodes' main tables, read from the kernel."""
     tables = [net.kernel_routes(node.name) for node in net.nodes]
     return {ROUTES: sum(map(len, tables)), ROUTES_REMOTE: sum(map(len, map(_remote, tables)))}
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """What a cluster's nodes should have in their main tables, by arithmetic alone."""
+
+    remote: int
+    own: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.remote + self.own
+
+
+def computed(topology: Topology, nodes: int, pods: int) -> Routes:
+    """The nodes' routes in mode Always.
+
+    A node has so many blocks that its pods and its tunnel have an address. It has a route to each
+    block of every other node; of its own, one to its subnet, a default route where there is a
+    router, a blackhole for each of its blocks, and one to each of its pods.
+    """
+    blocks = math.ceil((pods + 1) / 2 ** (32 - topology.pools[0].block_size))
+    routed = {interface.subnet for router in topology.underlay.routers
+              for interface in router.interfaces}
+    local = 0
+    for address in free_addresses(topology, nodes):
+        subnet = topology.subnet_of(address.ip)
+        local += 1 + (subnet is not None and subnet.name in routed) + blocks + pods
+    return Routes(nodes * (nodes - 1) * blocks, local)
 
 
 def change_there_and_back(net: CalicoNet, encapsulation: Encapsulation) -> dict[str, Value]:
@@ -110,15 +137,3 @@ def dropped(net: CalicoNet, device: Any, match: Drop) -> Measurement:
     """What a switch or router has dropped of the matching packets, and whether it has a filter."""
     counts = net.dropped(device)
     return Measurement({DROPPED: counts.get(match, 0)}, seen={"filters": match in counts})
-
-
-def reverse_path_drops(net: CalicoNet, name: str) -> int:
-    """Packets since a namespace was made that failed its reverse path filter (rp_filter).
-
-    The counter is LINUX_MIB_IPRPFILTER (net/ipv4/route.c, net/ipv4/ip_input.c); a namespace has
-    its own. Raises ToolError when the kernel does not show it.
-    """
-    counters = net.inside(name, protocol_counters)
-    if _RP_FILTER not in counters:
-        raise ToolError(f"{name}: /proc/net/netstat shows no {_RP_FILTER}")
-    return counters[_RP_FILTER]

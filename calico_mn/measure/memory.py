@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 
@@ -78,6 +79,23 @@ def settle(baseline: int | None, timeout: float = 30.0) -> bool:
             return True
         time.sleep(_POLL_S)
     return False
+
+
+class Rest:
+    """Waits until the kernel has taken the last cluster apart, ``timeout`` seconds at most."""
+
+    def __init__(self, timeout: float) -> None:
+        self._namespaces = namespace_count()
+        self._timeout = timeout
+
+    def wait(self) -> bool:
+        """Whether it had in time."""
+        gc.collect()
+        rested = settle(self._namespaces, timeout=self._timeout)
+        if rested:
+            # Do not wait a second time for namespaces that others have made meanwhile.
+            self._namespaces = namespace_count()
+        return rested
 
 
 class Footprint:

@@ -11,7 +11,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +47,24 @@ class Reading:
     seen: Mapping[str, Value]
     values: Mapping[str, Value]
     series: Mapping[str, Sequence[float]]
+
+    def text(self, factor: str) -> str:
+        """A factor's level as text."""
+        return str(self.setting[factor])
+
+    def number(self, metric: str) -> float | None:
+        """A metric's value; None where it has none, or another than a number."""
+        value = self.values.get(metric)
+        return value if isinstance(value, (int, float)) else None
+
+
+def by_factors(readings: Iterable[Reading], *factors: str
+               ) -> dict[tuple[str, ...], tuple[Reading, ...]]:
+    """Levels of these factors, as text -> the readings under them, in the order they were taken."""
+    groups: dict[tuple[str, ...], list[Reading]] = {}
+    for reading in readings:
+        groups.setdefault(tuple(map(reading.text, factors)), []).append(reading)
+    return {levels: tuple(group) for levels, group in groups.items()}
 
 
 def _factor(name: str) -> property:

@@ -10,9 +10,10 @@ import pytest
 from support.patience import SLOWNESS
 
 from calico_mn import CalicoNet, load_topology
+from calico_mn.measure.cluster import Routes, computed
 from calico_mn.measure.readings import Reading, load_readings
 from calico_mn.topology.scaled import scaled
-from experiments.scale import GROWTHS, Computed, computed, formula, sizes_of
+from experiments.scale import GROWTHS, formula, sizes_of
 
 from .conftest import ROOT
 
@@ -27,10 +28,10 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize(("nodes", "pods", "routes"), [
-    pytest.param(2, 10, Computed(2, 2 * (1 + 1 + 1 + 10)), id="one block a node"),
-    pytest.param(40, 50, Computed(40 * 39, 40 * 53), id="the largest of a default run"),
-    pytest.param(3, 63, Computed(6, 3 * 66), id="63 pods and tunl0 fill a block"),
-    pytest.param(3, 64, Computed(12, 3 * 68), id="the 64th needs another"),
+    pytest.param(2, 10, Routes(2, 2 * (1 + 1 + 1 + 10)), id="one block a node"),
+    pytest.param(40, 50, Routes(40 * 39, 40 * 53), id="the largest of a default run"),
+    pytest.param(3, 63, Routes(6, 3 * 66), id="63 pods and tunl0 fill a block"),
+    pytest.param(3, 64, Routes(12, 3 * 68), id="the 64th needs another"),
 ])
 def test_routes_by_arithmetic(nodes, pods, routes):
     assert computed(BASE, nodes, pods) == routes

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.measure.readings import Reading
+from calico_mn.measure.reverse_path import DIES, LIVES, ONLY_FROM, ONLY_TO, PARTLY
 from experiments.mode_switch import (
     COUNTER,
-    DIES,
-    LIVES,
     ONE,
-    ONLY_FROM,
-    ONLY_TO,
-    PARTLY,
     STREAM,
     VARIES,
     Change,
     Outcomes,
     alone_picture,
-    expected,
 )
 
 CHANGE = Change("Always", "Never", ONE, 2)
@@ -75,17 +69,3 @@ def test_packets_that_filters_dropped_are_by_node():
     (ONLY_TO, "only to node31"), (ONLY_FROM, "only from node31"), (DIES, "dies")])
 def test_a_direction_is_named_after_the_node_that_changed(word, shown):
     assert outcomes().named(word) == shown
-
-
-@pytest.mark.parametrize(("before", "after", "path", "ipip", "vxlan"), [
-    ("Always", "CrossSubnet", "same-subnet", (LIVES, DIES, LIVES), (LIVES, DIES, LIVES)),
-    ("Always", "CrossSubnet", "cross-subnet", (LIVES, LIVES, LIVES), (LIVES, LIVES, LIVES)),
-    ("Always", "Never", "same-subnet", (LIVES, DIES, ONLY_FROM), (LIVES, LIVES, LIVES)),
-    ("Never", "Always", "cross-subnet", (LIVES, DIES, ONLY_TO), (LIVES, LIVES, LIVES)),
-    ("CrossSubnet", "Never", "same-subnet", (LIVES, LIVES, LIVES), (LIVES, LIVES, LIVES)),
-])
-def test_what_the_kernel_does_with_a_node_that_changes_alone(before, after, path, ipip, vxlan):
-    """rp_filter 0, 1, 2. A node in Never keeps its tunl0, and has no vxlan.calico."""
-    for encapsulation, verdicts in ((IPIP, ipip), (VXLAN, vxlan)):
-        assert tuple(expected(before, after, number, path, encapsulation)
-                     for number in (0, 1, 2)) == verdicts
