@@ -30,7 +30,7 @@ _HEAD = """\
 usage: calico-mn VERB [ARGUMENT]...
 
 Calico's data plane on this machine: boot an emulated cluster from a topology file, look into it
-from any terminal, change its IPIP mode while traffic flows, follow packets."""
+from any terminal, change its mode while traffic flows, follow packets."""
 
 _TAIL = """\
 to begin with:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.calico.encapsulation import IPIP, of_device
+from calico_mn.calico.encapsulation import DEFAULT, of_device
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.state import PROTO_BOOT, Route
@@ -56,7 +56,7 @@ def nodes(job: Job) -> list[dict[str, Any]]:
                    for encapsulation, address in cluster.tunnel_addresses(name).items()}
         rows.append({
             "name": name, "ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
-            "tunnelAddress": tunnels.get(IPIP.device), "tunnelAddresses": tunnels,
+            "tunnelAddress": tunnels.get(DEFAULT.device), "tunnelAddresses": tunnels,
             "blocks": [str(block) for block in cluster.ipam.blocks(name)],
             "pods": len(cluster.pods_on(name))})
     return rows

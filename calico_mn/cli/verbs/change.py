@@ -72,13 +72,12 @@ def _pod(options: argparse.Namespace, session: Session) -> int:
 
 VERBS = {
     "mode": Verb(
-        "mode", GROUP, "change the IPIP mode while traffic flows",
-        "Changes the ipipMode (or vxlanMode) of all pools on the running cluster, for all nodes or "
-        "for one alone, and prints what changed in each namespace. Only what differs is touched; "
-        "connections live on.",
+        "mode", GROUP, "change the pools' mode while traffic flows",
+        "Changes the mode of all pools on the running cluster, for all nodes or for one alone, and "
+        "prints what changed in each namespace. Only what differs is touched; connections live on.",
         _add_mode, ask=_mode, json=True, prompt=True,
         examples=(("calico-mn mode CrossSubnet", "the whole cluster"),
-                  ("calico-mn mode Always --encapsulation vxlan", "VXLAN instead of IPIP"),
+                  ("calico-mn mode Always --encapsulation vxlan", "over to VXLAN"),
                   ("calico-mn mode Never --node node31", "one node alone"))),
     "pod": Verb(
         "pod", GROUP, "pod add, pod delete: pods come and go",

@@ -39,10 +39,10 @@ def _query(operation: str, show_answer: Callable[[Any], None], *arguments: str
 
 
 def _show_nodes(nodes: list[_Facts]) -> None:
-    from calico_mn.calico.encapsulation import IPIP
+    from calico_mn.calico.encapsulation import DEFAULT
 
-    tunnels = [IPIP.device, *sorted({device for node in nodes for device in node["tunnelAddresses"]}
-                                    - {IPIP.device})]
+    used = {device for node in nodes for device in node["tunnelAddresses"]}
+    tunnels = [DEFAULT.device, *sorted(used - {DEFAULT.device})]
     show(columns(("NAME", "IPV4", "SUBNET", *map(str.upper, tunnels), "BLOCKS", "PODS"), [
         (node["name"], node["ipv4"], node["subnet"],
          *(node["tunnelAddresses"].get(device) for device in tunnels), node["blocks"],

@@ -108,16 +108,16 @@ def _facts(daemon: Daemon) -> dict[str, Any]:
 
 
 def _headline(facts: dict[str, Any]) -> str:
-    """The run in a line: its size, and the modes of each encapsulation in use, else of IPIP."""
-    from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP
+    """The run in a line: its size, and the modes of each encapsulation in use, else of DEFAULT."""
+    from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS
 
     modes = {e: facts[f"{e.mode_field}s"] for e in ENCAPSULATIONS}
-    in_use = [e for e in ENCAPSULATIONS if modes[e] not in ([], ["Never"])] or [IPIP]
-    tunnel = (f"no {IPIP.device}" if facts["tunnel"] == "none" else
-              f"{IPIP.device} by {facts['tunnel']}")
+    in_use = [e for e in ENCAPSULATIONS if modes[e] not in ([], ["Never"])] or [DEFAULT]
+    tunnel = (f"no {DEFAULT.device}" if facts["tunnel"] == "none" else
+              f"{DEFAULT.device} by {facts['tunnel']}")
     parts = [f"{paint(facts['name'], 'title')} is up: {plural(facts['nodes'], 'node')}",
              plural(facts["pods"], "pod"), *(f"{e} {join(modes[e])}" for e in in_use),
-             *([tunnel] if IPIP in in_use else [])]
+             *([tunnel] if DEFAULT in in_use else [])]
     return ", ".join(parts)
 
 

@@ -129,7 +129,7 @@ class _Show:
 VERBS = {
     "walkthrough": Verb(
         "walkthrough", GROUP, "an article about Calico, typed again, line by line",
-        "Replays a published walk through Calico's IPIP mode on a cluster of its own: each "
+        "Replays a published walk through Calico's network on a cluster of its own: each "
         "command, what it prints here, the line that the article shows, and whether they agree "
         "apart from named differences. Where the article is wrong, it shows that, too. The "
         "cluster ends with the walkthrough.",
