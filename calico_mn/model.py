@@ -35,12 +35,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """One layer-2 segment of the underlay: a switch with everything that is plugged into it."""
+    """One layer-2 segment of the underlay: a switch with everything that is plugged into it.
+
+    ``node_prefix`` is the prefix length that the nodes' NICs have there, 0 where they have the
+    nodes' own, which is what Calico reads from them.
+    """
 
     name: str
     cidr: IPv4Network
     mtu: int = 1500
     link: Link = field(default_factory=Link)
+    node_prefix: int = 0
 
 
 @dataclass(frozen=True, slots=True)

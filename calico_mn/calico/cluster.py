@@ -301,12 +301,15 @@ class Cluster:
             *(device for device in made if device.has_back_end and self.has_tunnels),
             uplink(subnet), *(device for device in made if not device.has_back_end)]
         datastore = self.datastore() if VXLAN in tunnels else NO_DATASTORE
-        addresses = [Address(UPLINK, f"{node.address.ip}/{subnet.cidr.prefixlen}"),
+        addresses = [Address(UPLINK, str(self.fabric.nic(node))),
                      *(Address(encapsulation.device, f"{address}/32")
                        for encapsulation, address in tunnels.items())]
         sysctls: list[Sysctl] = list(felix.node_sysctls(self.rp_filter))
         routes: list[Route] = []
         if network.gateway is not None:
+            if network.gateway not in network.connected:
+                # As DHCP in clouds says it to a NIC with a /32.
+                routes.append(Route(str(network.gateway), device=UPLINK, scope="link"))
             routes.append(Route("default", via=str(network.gateway), device=UPLINK))
         routes += (route for block in self.ipam.blocks(name)
                    if (route := mode_in(modes, block).in_force.block_route(block)))

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 
 from calico_mn.calico.encapsulation import UPLINK, NodeNetwork
 from calico_mn.errors import ClusterError
@@ -95,8 +95,18 @@ class Fabric:
 
     def node_network(self, node: Node) -> NodeNetwork:
         """The underlay as the node's routing sees it."""
-        subnet = self.subnet_of(node)
-        return NodeNetwork(node.address.network, subnet.cidr, self.gateway(subnet))
+        return NodeNetwork(node.address.network, self.nic(node).network,
+                           self.gateway(self.subnet_of(node)))
+
+    def nic(self, node: Node) -> IPv4Interface:
+        """The address of a node's uplink, with the prefix that it has there.
+
+        Calico takes a node's prefix from the NIC (autodetection), so the NIC has it, too. A /32 is
+        what Calico makes of an address without prefix: such a NIC has its subnet's.
+        """
+        subnet, length = self.subnet_of(node), node.address.network.prefixlen
+        return IPv4Interface((node.address.ip, subnet.node_prefix or (
+            length if length < 32 else subnet.cidr.prefixlen)))
 
     def crossed(self, source: Subnet, destination: Subnet) -> tuple[Subnet, ...]:
         """The subnets that a packet crosses, with both ends; only the ends if there is no route.

@@ -83,7 +83,8 @@ class Membership:
         net.nodes.append(node)
         net.register(node, net.hosts)
         subnet = cluster.fabric.subnet_of(model)
-        net.connect(DeviceIntf(UPLINK, node, node.address, subnet.cidr.prefixlen),
+        prefix = cluster.fabric.nic(model).network.prefixlen
+        net.connect(DeviceIntf(UPLINK, node, node.address, prefix),
                     DeviceIntf(port_name(name), net.nameToNode[subnet.name]))
         return node
 

@@ -41,6 +41,8 @@ SUBNETS = s.List({
     "mtu": s.Field(r.integer(88, r.MAX_MTU,
                            "IPv4 needs 68 bytes, and the IPIP header takes 20 more"), "mtu"),
     "link": _LINK,
+    "nodePrefix": s.Field(r.integer(1, 32, "the prefix length of the nodes' NICs, such as 32"),
+                          "node_prefix"),
 }, Subnet, name="subnets", missing="add subnets: a list of {name, cidr}",
     empty="add at least one subnet: {name: rack-a, cidr: 192.168.57.0/24}")
 

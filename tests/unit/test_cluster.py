@@ -1,7 +1,10 @@
 """The cluster's bookkeeping: modes, tunnel addresses, MTUs, what is announced, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
+from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import ClusterError, IPAMError, TopologyError
 from calico_mn.model import BlockAffinity, IPAMConfiguration, Underlay
 from calico_mn.state import Address, Tunnel, VethEnd
@@ -395,3 +398,27 @@ def test_a_topology_whose_addresses_do_not_suffice_is_a_problem_of_its_file(chan
     with pytest.raises(TopologyError, match=r"test\.yaml: .*\n1 problem found"):
         cluster(**{"pools": [pool("10.22.0.0/31", 31)], "nodes": (NODE31, NODE32),
                    "affinities": [], **changes})
+
+
+# --- a node's own prefix
+
+@pytest.mark.parametrize(("address", "node_prefix", "nic", "neighbour"), [
+    pytest.param("192.168.57.31/24", 0, "192.168.57.31/24", True, id="the-subnets"),
+    pytest.param("192.168.57.31/16", 0, "192.168.57.31/16", True, id="wider"),
+    pytest.param("192.168.57.31/32", 0, "192.168.57.31/24", True, id="none-given"),
+    pytest.param("192.168.57.31/32", 32, "192.168.57.31/32", False, id="a-clouds-nic"),
+    pytest.param("192.168.57.40/27", 0, "192.168.57.40/27", False, id="narrower"),
+])
+def test_a_nodes_nic_has_the_prefix_that_calico_reads_from_it(
+    address, node_prefix, nic, neighbour
+):
+    base = cluster(mode=NEVER).topology
+    subnets = tuple(replace(subnet, node_prefix=node_prefix) for subnet in base.underlay.subnets)
+    nodes = (node("node31", address), *base.nodes[1:])
+    made = Cluster(replace(base, nodes=nodes,
+                           underlay=replace(base.underlay, subnets=subnets)), 2)
+    state = made.node_state("node31", {})
+    assert next(a.address for a in state.addresses if a.device == "eth0") == nic
+    routes = {route.destination: route for route in state.routes}
+    gateway = routes["default"].via
+    assert (gateway in routes) is not neighbour  # where it is no neighbour, it has a route

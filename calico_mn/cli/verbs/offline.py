@@ -93,6 +93,9 @@ def _validate(options: argparse.Namespace) -> int:
             say(f"{file}: {paint('good', 'good')}: {sizes}")
             for warning in topology.warnings:
                 say(f"    {warning}")
+            if any(pool.nat_outgoing for pool in topology.pools):
+                say("    natOutgoing has no effect yet: packets to nodes and routers keep the pod's"
+                    " address.")
             if topology.underlay.name == ASSUMED:
                 say("    to change that, begin with this Underlay:\n---")
                 say(as_yaml(topology.underlay))
