@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.model import TUNNEL, WORKLOAD, BlockAffinity, EncapsulationMode, IPPool, Pod
+from calico_mn.model import TUNNEL, WORKLOAD, BlockAffinity, EncapsulationMode, IPPool, Node, Pod
+from calico_mn.selector import parse_selector
 from calico_mn.text import join_some, plural, quote
 from calico_mn.topology import calico_kinds as kinds
 from calico_mn.topology.networks import NetworkIndex
@@ -56,9 +57,10 @@ def _keep_address(pod: Resource[Pod], address: IPv4Address | None) -> None:
 
 
 def check_addresses(
-    report: Report, resources: Resources, workloads: list[Resource[Pod]], pods: int
+    report: Report, resources: Resources, workloads: list[Resource[Pod]],
+    placed: list[tuple[Pod, Resource[Pod]]],
 ) -> None:
-    """Apply all rules. ``pods`` is the number of pods without an address."""
+    """Apply all rules. ``placed`` are the pods with the ``workloads`` that make them."""
     pools = resources.of(kinds.IP_POOL)
     nodes = resources.of(kinds.NODE)
     _check_affinities(report, resources)
@@ -66,7 +68,9 @@ def check_addresses(
     _check_pod_addresses(report, pools, workloads)
     _check_requested_pools(report, pools, workloads)
     if _is_complete(pools):
-        _check_room(report, pools, pods, len(nodes))
+        _check_room(report, pools, sum(not pod.has_ip for pod, _ in placed), len(nodes))
+        if not report.failed:
+            _check_pools_of_nodes(report, pools, nodes, placed)
 
 
 def _check_affinities(report: Report, resources: Resources) -> None:
@@ -190,6 +194,26 @@ def _check_requested_pools(
             elif pool.model.disabled or WORKLOAD not in pool.model.allowed_uses:
                 report.add(f"pod {pod.model.key} asks for IPPool {quote(name)}, which gives pods "
                            "no address", pod.at("pools"), "see its disabled and allowedUses")
+
+
+def _check_pools_of_nodes(
+    report: Report, pools: list[Resource[IPPool]], nodes: list[Resource[Node]],
+    placed: list[tuple[Pod, Resource[Pod]]],
+) -> None:
+    """On each node some pool gives pods an address, or those of it stay without one."""
+    giving = [parse_selector(pool.model.node_selector) for pool in pools
+              if not pool.model.disabled and pool.model.is_automatic
+              and WORKLOAD in pool.model.allowed_uses]
+    without = {node.model.name for node in nodes
+               if not any(selects(dict(node.model.labels)) for selects in giving)}
+    reported: set[tuple[int, str]] = set()
+    for pod, workload in placed:
+        if pod.ip is None and not pod.pools and pod.node in without and (
+                id(workload), pod.node) not in reported:
+            reported.add((id(workload), pod.node))
+            report.add(f"no IPPool gives pods on {pod.node} an address, so pod {pod.key} has none",
+                       workload.at("name"), "see the pools' nodeSelector, assignmentMode and "
+                       "disabled, and the labels of the Node")
 
 
 def _check_room(report: Report, pools: list[Resource[IPPool]], pods: int, nodes: int) -> None:

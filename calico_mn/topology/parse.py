@@ -95,9 +95,9 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
     underlay = underlay or assume_underlay(report, nodes)
     take_witnesses(report, resources)
     workloads = select_workloads(report, resources)
-    pods = place_pods(report, workloads, nodes)
+    placed = place_pods(report, workloads, nodes)
     check_all(report, resources, underlay)
-    check_addresses(report, resources, workloads, sum(not pod.has_ip for pod in pods))
+    check_addresses(report, resources, workloads, placed)
     if report.failed:
         raise report.error()
     attributes: dict[str, Any] = {}
@@ -109,7 +109,7 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
             attributes[kind.topology] = models[0]
     felix = attributes.pop("felix", FelixConfiguration())
     return Topology(
-        underlay=underlay.model, pods=tuple(pods),
+        underlay=underlay.model, pods=tuple(pod for pod, _ in placed),
         reservations=tuple(network for item in resources.of(IP_RESERVATION)
                            for network in item.get("networks", ())),
         veth_mtu=mtus.pop("veth_mtu", 0), felix=replace(felix, **mtus),

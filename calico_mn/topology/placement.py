@@ -105,8 +105,8 @@ def labels_of(node: Node) -> dict[str, str]:
 
 def place_pods(
     report: Report, workloads: list[Resource[Pod]], nodes: list[Resource[Node]]
-) -> list[Pod]:
-    """The pods in file order."""
+) -> list[tuple[Pod, Resource[Pod]]]:
+    """The pods in file order, each with the workload that makes it."""
     turn = _Turn(node.model for node in nodes if node.has("name"))
     complete = bool(nodes) and len(turn.nodes) == len(nodes)
     for workload in workloads:
@@ -136,7 +136,7 @@ def place_pods(
                 report.add(f"duplicate pod {pod.key}", workload.at("name"),
                            f"{earlier[1].where} has it already")
                 break
-            pods.append(pod)
+            pods.append((pod, workload))
     return pods
 
 

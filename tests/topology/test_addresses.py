@@ -73,6 +73,13 @@ def test_a_pool_that_cannot_be_had_is_an_error(name: str, words: str) -> None:
         read(*NODES, POOL, ip_pool("off", "10.90.0.0/24", disabled=True), item)
 
 
+def test_a_node_that_no_pool_selects_is_told_with_the_pods_line() -> None:
+    with pytest.raises(TopologyError, match="no IPPool gives pods on k2 an address") as caught:
+        read(*NODES, ip_pool("a", "10.80.0.0/24", nodeSelector="zone == 'a'"), pod("x", "k1"),
+             pod("y", "k2"))
+    assert [problem.line > 0 for problem in caught.value.problems] == [True]
+
+
 def test_reserved_addresses_are_not_chosen() -> None:
     made = cluster(ip_pool("a", "10.80.0.0/26"), pod("x", "k1"), {
         "apiVersion": "projectcalico.org/v3", "kind": "IPReservation",
