@@ -46,7 +46,7 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     "policy.networking.k8s.io/v1alpha1": "AdminNetworkPolicy BaselineAdminNetworkPolicy",
     "policy.networking.k8s.io/v1alpha2": "ClusterNetworkPolicy",
     kubernetes_kinds.CORE:
-        "Binding ComponentStatus Endpoints Event LimitRange Namespace PersistentVolume "
+        "Binding ComponentStatus Endpoints Event LimitRange PersistentVolume "
         "PersistentVolumeClaim PodTemplate ResourceQuota Secret Service ServiceAccount",
     kubernetes_kinds.APPS: "ControllerRevision",
     "extensions/v1beta1": "Ingress NetworkPolicy PodSecurityPolicy",

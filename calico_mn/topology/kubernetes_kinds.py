@@ -43,4 +43,12 @@ CONFIG_MAP = s.Kind(s.resource_table(
     immutable=s.Special.BOOKKEEPING,
 ), s.Unmodelled, api=CORE, name="ConfigMap")
 
-KINDS = (NODE, CONFIG_MAP)
+# The pools that its pods' addresses come from, unless a pod names others (cni-plugin pkg/k8s).
+NAMESPACE_KIND = s.Kind(s.resource_table(
+    {**s.NAMED, "annotations": {
+        "cni.projectcalico.org/ipv4pools": s.Field(a.json_names, "pools"),
+        s.REST: s.Special.BOOKKEEPING}},
+    spec=s.Special.BOOKKEEPING,
+), s.Unmodelled, api=CORE, name="Namespace")
+
+KINDS = (NODE, CONFIG_MAP, NAMESPACE_KIND)

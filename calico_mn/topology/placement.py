@@ -14,6 +14,7 @@ from dataclasses import replace
 from calico_mn.model import Node, Pod
 from calico_mn.text import join_some, quote
 from calico_mn.topology import workload_kinds as kinds
+from calico_mn.topology.kubernetes_kinds import NAMESPACE_KIND
 from calico_mn.topology.problems import Report
 from calico_mn.topology.rules import Owners
 from calico_mn.topology.schema import Resource, Resources
@@ -43,6 +44,12 @@ def select_workloads(report: Report, resources: Resources) -> list[Resource[Pod]
         elif item.get("kind") != "ReplicaSet" or not any(
                 owner in keys for owner in _owners_of(item)):
             chosen.append(item)
+    pools = {item.get("name"): item.get("pools") for item in resources.of(NAMESPACE_KIND)
+             if item.has("pools")}
+    for item in chosen:
+        if item.model.namespace in pools and not item.has("pools"):
+            item.set("pools", pools[item.model.namespace], item.at("name"))
+            item.make(Pod)
     if owned:
         report.warn(f"The pods of {join_some(owned, 5)} are in the file, so no more are made.")
     return chosen

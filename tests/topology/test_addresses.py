@@ -64,6 +64,17 @@ def test_a_pod_gets_an_address_of_the_pool_that_it_asks_for() -> None:
     assert address(made, "shop/x").startswith("10.90.")
 
 
+def test_a_namespace_names_the_pools_of_its_pods_and_a_pod_names_its_own() -> None:
+    own = pod("own", "k1")
+    own["metadata"]["annotations"]["cni.projectcalico.org/ipv4pools"] = '["10.80.0.0/16"]'
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": housekeeping("shop", annotations={
+        "cni.projectcalico.org/ipv4pools": '["second"]'}), "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"}}
+    made = cluster(POOL, ip_pool("second", "10.90.0.0/24"), space, pod("x", "k1"), own)
+    assert address(made, "shop/x").startswith("10.90.")
+    assert address(made, "shop/own").startswith("10.80.")
+
+
 @pytest.mark.parametrize(("name", "words"), [
     ("mian", 'asks for IPPool "mian", which is not there'), ("off", "gives pods no address")])
 def test_a_pool_that_cannot_be_had_is_an_error(name: str, words: str) -> None:

@@ -292,7 +292,7 @@ def test_output_of_calicoctl_and_kubectl_can_be_pasted() -> None:
     assert topology.ipam == IPAMConfiguration(strict_affinity=True, max_blocks_per_host=4)
     assert topology.warnings[:3] == (
         "Not modelled yet, so left out: "
-        "kinds Namespace, Service.",
+        "kinds Service.",
         "Pods left out: kube-system/calico-node-x7k2p (hostNetwork), sit/migrate-1 (Succeeded).",
         "CALICO_IPV4POOL_IPIP in calico-node's env has no effect: the file has an IPPool, and "
         "Calico reads these variables only when there is none.",
