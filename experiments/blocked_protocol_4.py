@@ -54,11 +54,11 @@ from calico_mn.errors import ToolError
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Named, Run
 from calico_mn.measure import cluster, paths, reachability
-from calico_mn.measure.connections import CONNECTIONS, connections
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import PATHS, Endpoint, Pair
 from calico_mn.measure.reachability import REACHABLE
 from calico_mn.measure.readings import Reading, samples
+from calico_mn.measure.tcp import CONNECTIONS, connections
 from calico_mn.measure.trials import Trial
 from calico_mn.report import matrix
 from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Table

@@ -56,10 +56,10 @@ from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Run
-from calico_mn.measure import fits, iperf, packet_cost, paths, udp
+from calico_mn.measure import fits, iperf, paths, tcp, udp
+from calico_mn.measure.cpu import MACHINE_PACKET, PROGRAMS_PACKET
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import pair_offloads
-from calico_mn.measure.packet_cost import MACHINE_PACKET, PROGRAMS_PACKET
 from calico_mn.measure.readings import Reading, by_factors
 from calico_mn.measure.statistics import (
     MORE,
@@ -130,9 +130,9 @@ def measure(run: Run) -> None:
 
         def take() -> Measurement:
             if size:
-                return packet_cost.datagrams(client, server, size=size, duration=run.duration)
-            return packet_cost.segments(client, server, duration=run.duration,
-                                        rate=rates[tunnel, level])
+                return udp.cost(client, server, size=size, duration=run.duration)
+            return tcp.cost(client, server, duration=run.duration,
+                            rate=rates[tunnel, level])
 
         with conditions(net, trial.text("mode"), pair, pod_routes=False,
                         encapsulation=ENCAPSULATION) as observed, \

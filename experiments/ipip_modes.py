@@ -82,7 +82,7 @@ from calico_mn.emulation.node import Pod
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Named, Run
 from calico_mn.kernel.tunnel import describe_backend
-from calico_mn.measure import connections, iperf, paths, physics, ping, reachability, tcp, udp
+from calico_mn.measure import iperf, paths, physics, ping, reachability, tcp, udp
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import Switched, checksum_offload, pair_offloads
 from calico_mn.measure.paths import Endpoint, Pair
@@ -257,7 +257,7 @@ def read(run: Run, design: Design, trial: Trial) -> None:
             case "udp":
                 return udp.rates(client, server, size=size, duration=short(run))
             case "connections":
-                return connections.rate(client, server, duration=short(run))
+                return tcp.connection_rate(client, server, duration=short(run))
         return tcp.segments(net, pair)
 
     with pair_offloads(net, pair, off=trial["offloads"] == "off") as switched, conditions(

@@ -5,7 +5,7 @@ carried a byte each way, how many did not, and the time that both took together.
 ``connect.py server ADDRESS PORT SECONDS`` prints its port (its own choice if PORT is 0) when it
 listens, and serves one connection after the other, for that long at the most.
 
-Run by .connections. Needs nothing but Python's own library.
+Run by .tcp. Needs nothing but Python's own library.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The kernel does most of a packet's way in softirq, in the name of the process that happens to
 run, so no process's own times show what a transfer costs; only the whole machine's do. They
-hold everything else that runs as well: measure on a machine that does nothing else.
+hold everything else that runs as well: measure on a machine that does nothing else. By packet, what
+the two programs at the ends report of themselves stands beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,16 @@ from dataclasses import dataclass
 from calico_mn.errors import ToolError
 from calico_mn.kernel import read
 from calico_mn.kernel.read import TICK_S, CpuTicks
+from calico_mn.measure.metrics import Column, metric
+
+CPU_PACKET = metric("cpu_packet", "us", "CPU per packet", more_is_better=False,
+                    column=Column("cost", 9, "us a packet", digits=3))
+PROGRAMS_PACKET = metric("programs_packet", "us", "CPU of both programs per packet",
+                         more_is_better=False)
+#: the whole machine's time by its kind, the sum last
+MACHINE_PACKET = (*(
+    metric(f"cpu_packet_{part}", "us", f"CPU per packet, {part}", more_is_better=False)
+    for part in ("user", "system", "softirq")), CPU_PACKET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +49,18 @@ class Cost:
         """All that was worked: user, system and softirq. Stolen time is not work."""
         return round(self.user_s + self.system_s + self.softirq_s, 6)
 
-    def per_packet(self, packets: float) -> float:
-        """Microseconds of CPU time a packet.
+    @property
+    def parts_s(self) -> tuple[float, float, float, float]:
+        """User, system, softirq, and their sum."""
+        return self.user_s, self.system_s, self.softirq_s, self.total_s
 
-        ``packets``: for TCP the payload by the MSS, for UDP the datagrams received.
+    def by_packet(self, packets: float) -> dict[str, float]:
+        """MACHINE_PACKET -> microseconds of CPU time a packet.
+
+        ``packets``: for TCP the payload by the MSS, for UDP the datagrams sent.
         """
-        return self.total_s / packets * 1e6
+        return {name: round(part / packets * 1e6, 4)
+                for name, part in zip(MACHINE_PACKET, self.parts_s, strict=True)}
 
 
 class CpuMeter:

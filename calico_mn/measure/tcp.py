@@ -1,18 +1,23 @@
-"""TCP in bulk: throughput, what it costs in CPU time, and what its packets look like.
+"""TCP: throughput, what it costs in CPU time, what its packets look like; connections a second.
 
 In go two pods of a running cluster; out come measurements. The CPU time is the whole machine's
-during the transfer, by 10^9 bytes of payload or by full segment.
+during the transfer, by 10^9 bytes of payload or by full segment. The two ends of connections are a
+program of their own, :mod:`.connect`.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
-from calico_mn.measure.cpu import CpuMeter
+from calico_mn.measure.cpu import CPU_PACKET, PROGRAMS_PACKET, CpuMeter
 from calico_mn.measure.metrics import Column, Measurement, Value, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host
+from calico_mn.measure.programs import Host, end, ending, excerpt, helper, helper_port, run, start
+from calico_mn.measure.udp import PACKETS
 from calico_mn.measure.wire import wire_segments
 
 if TYPE_CHECKING:
@@ -28,14 +33,16 @@ CPU_PARTS = CPU_USER, CPU_SYSTEM, CPU_SOFTIRQ = tuple(
     for position, part in ((6, "user"), (7, "system"), (8, "softirq")))
 CPU = metric("cpu", "s/GB", "CPU per GB", more_is_better=False,
              column=Column("cost", 5, "CPU s/GB", digits=3))
-CPU_PACKET = metric("cpu_packet", "us", "CPU per packet", more_is_better=False,
-                    column=Column("cost", 9, "us a packet", digits=3))
 WIRE_BYTES = metric("wire_bytes", "bytes/byte", "bytes on the wire per byte of payload",
                     more_is_better=False,
                     column=Column("cost", 2, "headers %", digits=2, scale=100, offset=-100))
 LARGEST_SEGMENT = metric("largest_segment", "bytes", "largest segment handed over (GSO)",
                          column=Column("cost", 3, "largest segment"))
 
+CONNECTIONS = metric("connections", "1/s", "TCP connections", more_is_better=True,
+                     column=Column("delay", 9, "TCP conn/s"))
+
+_GRACE_S = 15.0
 #: bytes of the transfer whose segments are captured
 _CAPTURED = 4_000_000
 
@@ -52,14 +59,25 @@ def bulk(client: Host, server: iperf.Server, *, duration: float, rate: float, li
                                   streams=streams, direction=direction)
     costs: dict[str, Value] = {}
     if not limited:
-        cost = meter.cost
         costs = {name: round(seconds / transfer.bytes * 1e9, 4) for name, seconds in zip(
-            (*CPU_PARTS, CPU),
-            (cost.user_s, cost.system_s, cost.softirq_s, cost.total_s), strict=True)}
+            (*CPU_PARTS, CPU), meter.cost.parts_s, strict=True)}
         if transfer.mss:
-            costs[CPU_PACKET] = round(cost.per_packet(transfer.bytes / transfer.mss), 4)
+            costs[CPU_PACKET] = meter.cost.by_packet(transfer.bytes / transfer.mss)[CPU_PACKET]
     return Measurement({THROUGHPUT: transfer.mbit_per_s, RETRANSMITS: transfer.retransmits,
                         MSS: transfer.mss, **costs})
+
+
+def cost(client: Host, server: iperf.Server, *, duration: float, rate: float) -> Measurement:
+    """A bulk transfer, and the CPU time of each full segment of it."""
+    with CpuMeter() as meter:
+        transfer = iperf.transfer(client, server, duration=duration, rate=rate)
+    count = transfer.bytes / (transfer.mss or 1)
+    return Measurement({
+        PROGRAMS_PACKET: None if transfer.cpu_s is None
+        else round(transfer.cpu_s / count * 1e6, 4),
+        **meter.cost.by_packet(count), THROUGHPUT: transfer.mbit_per_s,
+        PACKETS: round(count / transfer.seconds, 3), MSS: transfer.mss,
+        RETRANSMITS: transfer.retransmits})
 
 
 def segments(net: CalicoNet, pair: Pair) -> Measurement:
@@ -69,3 +87,51 @@ def segments(net: CalicoNet, pair: Pair) -> Measurement:
         WIRE_BYTES: round(wire.wire_bytes / wire.payload_bytes, 5)}
     return Measurement({**exact, LARGEST_SEGMENT: wire.largest_segment},
                        seen={"captures_lost": wire.dropped})
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """``count`` connections in ``seconds`` carried a byte each way, ``failures`` more did not.
+
+    ``per_s`` counts the former by the whole time. A connection takes two round trips, and is
+    closed by a reset: five or six packets.
+    """
+
+    per_s: float
+    count: int
+    seconds: float
+    failures: int
+
+
+def connections(client: Host, server: iperf.Server, *, duration: float, port: int = 0
+                ) -> Connections:
+    """Connect from ``client`` to ``server`` again and again for ``duration`` seconds.
+
+    One connection at a time: the result says what a connection's round trips and the two ends'
+    work take, Python's part included, and not how many a node could hold. A first connection is
+    not counted. ``port`` is the server's; 0 lets the kernel choose. Raises ToolError.
+    """
+    life = duration + _GRACE_S
+    listener = start(server, helper(
+        "connect.py", "server", server.ip, str(port), str(math.ceil(life) + 5)))
+    try:
+        port = helper_port(server, listener, "connect.py")
+        command = helper("connect.py", "client", server.ip, str(port), f"{duration:g}")
+        finished = run(client, command, timeout=life)
+    finally:
+        end(listener)
+    if finished.status:
+        reason = excerpt(finished.err) or ending(finished.status)
+        raise ToolError(f"{client.name} to {server.name}: TCP connections: {reason}")
+    try:
+        count, failures, seconds = finished.out.split()
+        return Connections(round(int(count) / float(seconds), 3), int(count),
+                           round(float(seconds), 6), int(failures))
+    except (ValueError, ZeroDivisionError):
+        raise ToolError(f"{client.name} to {server.name}: TCP connections: unexpected answer"
+                        f" {finished.out[:80]!r}") from None
+
+
+def connection_rate(client: Host, server: iperf.Server, *, duration: float) -> Measurement:
+    """TCP connections, one after the other."""
+    return Measurement({CONNECTIONS: connections(client, server, duration=duration).per_s})

@@ -1,4 +1,7 @@
-"""UDP datagrams of one size, sent as fast as the client can: how many arrive."""
+"""UDP datagrams of one size, sent as fast as the client can: how many arrive, and what they cost.
+
+In go two pods of a running cluster; out come measurements.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
+from calico_mn.measure.cpu import PROGRAMS_PACKET, CpuMeter
 from calico_mn.measure.iperf import cpu_seconds, load, timed
 from calico_mn.measure.metrics import Column, Measurement, metric
 from calico_mn.measure.programs import Host
@@ -67,6 +71,18 @@ def rates(client: Host, server: iperf.Server, *, size: int, duration: float) -> 
     """Datagrams as fast as the client can."""
     sent = datagrams(client, server, size=size, duration=duration)
     return Measurement({PACKETS: sent.received_per_s, PACKETS_SENT: sent.sent_per_s,
+                        LOSS: round(sent.loss, 5)})
+
+
+def cost(client: Host, server: iperf.Server, *, size: int, duration: float) -> Measurement:
+    """UDP as fast as the client can, and the CPU time of each datagram sent.
+
+    A packet that is lost in the receiver's full socket buffer has crossed the whole path.
+    """
+    with CpuMeter() as meter:
+        sent = datagrams(client, server, size=size, duration=duration)
+    return Measurement({PROGRAMS_PACKET: sent.cpu_packet_us, **meter.cost.by_packet(sent.sent),
+                        PACKETS: sent.received_per_s, PACKETS_SENT: sent.sent_per_s,
                         LOSS: round(sent.loss, 5)})
 
 

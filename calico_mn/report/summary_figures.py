@@ -11,6 +11,7 @@ from functools import partial
 
 from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure import ping, tcp, udp
+from calico_mn.measure.cpu import CPU_PACKET
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
 from calico_mn.measure.trials import POD_ROUTES
@@ -30,7 +31,7 @@ def figures(summary: Summary, samples: Sequence[Sample], limits: Mapping[str, Pa
                         (tcp.THROUGHPUT, ""))
     yield from _latencies(summary, samples, note)
     yield from compared("cost-per-packet", "CPU time a packet costs", "CPU time a TCP segment",
-                        "us", (tcp.CPU_PACKET, ""))
+                        "us", (CPU_PACKET, ""))
     yield from _cpu_time(summary, note)
     for size in sorted({size for row in summary.rows for metric, size in row.measures
                         if metric == udp.PACKETS}, key=int):

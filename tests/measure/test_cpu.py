@@ -35,7 +35,7 @@ def test_counters_that_run_backwards_count_as_nothing():
 
 
 def test_cost_of_a_packet():
-    assert Cost(0.1, 1.4, 0.5).per_packet(1_000_000) == pytest.approx(2.0)
+    assert Cost(0.1, 1.4, 0.5).by_packet(1_000_000)["cpu_packet"] == pytest.approx(2.0)
 
 
 def test_the_meter_reads_before_and_after(monkeypatch):

@@ -12,7 +12,7 @@ from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ToolError
-from calico_mn.measure import connections, cpu, iperf, ping, udp
+from calico_mn.measure import cpu, iperf, ping, tcp, udp
 
 pytestmark = pytest.mark.root
 
@@ -72,7 +72,7 @@ def test_more_connections_than_there_are_ports(net):
     # Few ports, so that a connection left in TIME_WAIT would be missed soon.
     net["a"].pexec("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40019")
     try:
-        found = connections.connections(net["a"], net["b"], duration=0.5)
+        found = tcp.connections(net["a"], net["b"], duration=0.5)
     finally:
         net["a"].pexec("sysctl", "-qw", "net.ipv4.ip_local_port_range=32768 60999")
     assert (found.count > 20, found.failures) == (True, 0)
@@ -86,7 +86,7 @@ def test_no_route_to_the_server_is_an_error_and_leaves_nothing(net):
     try:
         with pytest.raises(ToolError, match=r"default/a to default/b: TCP connections: "
                                             r"10\.22\.32\.1 port \d+: .*(route|unreachable)"):
-            connections.connections(net["a"], net["b"], duration=0.2)
+            tcp.connections(net["a"], net["b"], duration=0.2)
     finally:
         net["a"].pexec("ip", "route", "del", "unreachable", f"{net['b'].ip}/32")
     assert no_program_is_left()
