@@ -1,13 +1,9 @@
 """Encapsulation: what Calico puts around a packet between nodes, and what that asks of Linux.
 
 An :class:`Encapsulation` is the one place that knows an encapsulation's names, device, headers,
-routes and neighbours; captures, filters, arithmetic, traces and reports ask it. In go a pool's
-mode, how a node sees the underlay, and the node that has a prefix; out come the tunnel device and
-the kernel route::
-
-    pool's mode --> is_tunnelled? --yes--> encapsulation.tunnel_route (onlink, over its device)
-                          |
-                          no ------------> encapsulation.direct_route (over the uplink)
+routes and neighbours; captures, filters, arithmetic, traces and reports ask it. In go a pool, a
+node and its peers; out come the tunnel device and the routes through it and beside it. Which of
+the two a prefix gets is decided in :mod:`calico_mn.calico.remote_routes`.
 
 IPIP's routes, and those without encapsulation, are what BIRD's filter
 ``calico_kernel_programming`` makes (confd's ``bird_ipam.cfg.template``); that filter rejects what
@@ -34,24 +30,6 @@ NEVER = EncapsulationMode.NEVER
 
 
 @dataclass(frozen=True, slots=True)
-class NodeNetwork:
-    """How a node sees the underlay.
-
-    ``own_subnet`` is the network of its Node resource (``network_v4`` in confd), which
-    CrossSubnet compares with; ``connected`` is the subnet that its uplink is really in.
-    ``gateway`` is None on a node without a default route.
-    """
-
-    own_subnet: IPv4Network
-    connected: IPv4Network
-    gateway: IPv4Address | None
-
-    def gateway_to(self, address: IPv4Address) -> IPv4Address | None:
-        """The router, or ``address`` itself if it is a neighbour; None if there is no route."""
-        return address if address in self.connected else self.gateway
-
-
-@dataclass(frozen=True, slots=True)
 class Peer:
     """Another node: its address in the underlay, and that of its tunnel device if it has one."""
 
@@ -70,7 +48,8 @@ class Encapsulation:
     bytes of what stands before the inner IP header, from the outer IP header on. ``match`` selects
     the outer packets. ``handle`` begins the IPAM handle of a node's tunnel address
     (node/pkg/allocateip/allocateip.go). ``is_felix`` says that Felix programs the routes and not
-    BIRD, so that they do not depend on BGP.
+    BIRD, so that they do not depend on BGP; ``has_back_end`` that a tunnel back end makes the
+    device (:mod:`calico_mn.kernel.tunnel`), since not every kernel has it.
     """
 
     name: str = "none"
@@ -81,6 +60,7 @@ class Encapsulation:
     match: PacketMatch = _NO_PACKET
     handle: str = ""
     is_felix: bool = False
+    has_back_end: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -251,7 +231,7 @@ class _Vxlan(Encapsulation):
 NONE = Encapsulation()
 IPIP = _Ipip(
     name="IPIP", mode_field="ipipMode", mtu_field="ipipMTU", device="tunl0", overhead=20,
-    match=PacketMatch.IPIP, handle="ipip-tunnel-addr-")
+    match=PacketMatch.IPIP, handle="ipip-tunnel-addr-", has_back_end=True)
 VXLAN = _Vxlan(
     name="VXLAN", mode_field="vxlanMode", mtu_field="vxlanMTU", device="vxlan.calico", overhead=50,
     match=PacketMatch.VXLAN, handle="vxlan-tunnel-addr-", is_felix=True)
@@ -315,36 +295,6 @@ class PoolMode:
     def in_force(self) -> Encapsulation:
         """The encapsulation, or NONE in mode Never."""
         return self.encapsulation if self.is_on else NONE
-
-
-#: of prefixes outside of all pools
-OUTSIDE_POOLS = PoolMode(DEFAULT, NEVER)
-
-
-def is_tunnelled(mode: EncapsulationMode, node: NodeNetwork, address: IPv4Address) -> bool:
-    """Whether traffic to the node with ``address`` gets an outer header.
-
-    CrossSubnet asks whether the *local* node's prefix contains the remote address; the remote
-    prefix plays no part (felix/calc/l3_route_resolver.go does the same), so a node whose
-    address is a /32 tunnels to every other node.
-    """
-    if mode is EncapsulationMode.CROSS_SUBNET:
-        return address not in node.own_subnet
-    return mode is EncapsulationMode.ALWAYS
-
-
-def remote_route(prefix: str, peer: Peer, pool: PoolMode, node: NodeNetwork) -> Route | None:
-    """The kernel route to a prefix of another node, ``prefix`` as iproute2 prints it.
-
-    None where there is no route, because the peer has no VTEP yet.
-    """
-    gateway = node.gateway_to(peer.address)
-    encapsulation = pool.in_force
-    if gateway is None and not encapsulation.is_felix:
-        return NONE.direct_route(prefix, peer, None)
-    if is_tunnelled(pool.mode, node, peer.address):
-        return encapsulation.tunnel_route(prefix, peer)
-    return encapsulation.direct_route(prefix, peer, gateway)
 
 
 def format_prefix(prefix: IPv4Network) -> str:

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 
-from calico_mn.calico.encapsulation import UPLINK, NodeNetwork
+from calico_mn.calico.encapsulation import UPLINK
+from calico_mn.calico.remote_routes import NodeNetwork
 from calico_mn.errors import ClusterError
 from calico_mn.model import OUTER_FIELDS, Link, Node, Router, Subnet, Topology
 from calico_mn.state import (

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calico_mn.calico.encapsulation import IPIP
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.experiment.run import Run
 from calico_mn.kernel.tunnel import describe_backend
@@ -37,7 +36,7 @@ def heading(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
 
 def made_by(run: Run, net: CalicoNet) -> str:
     """What makes the run's tunnel devices, in words."""
-    return (describe_backend(net.tunnel) if run.encapsulation is IPIP
+    return (describe_backend(net.tunnel) if run.encapsulation.has_back_end
             else f"the kernel's {run.encapsulation.name.lower()} module")
 
 

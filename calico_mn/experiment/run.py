@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from calico_mn.calico.encapsulation import DEFAULT, IPIP, Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import DEFAULT, Encapsulation, PoolMode
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError
 from calico_mn.experiment import record
@@ -75,7 +75,7 @@ class Run:
 
     def tunnel(self, net: CalicoNet) -> str:
         """What makes the tunnel devices: a back end's name. VXLAN's are the kernel's."""
-        return net.tunnel if self.encapsulation is IPIP else "kernel"
+        return net.tunnel if self.encapsulation.has_back_end else "kernel"
 
     @property
     def repeats(self) -> int:
@@ -156,7 +156,7 @@ class Run:
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
         if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):
             # Then the boot needs no tunnel device, which not every machine can have.
-            net.set_ipip_mode(EncapsulationMode.NEVER)
+            net.set_mode(EncapsulationMode.NEVER)
         return net
 
     def _end(self, net: CalicoNet) -> None:

@@ -8,15 +8,13 @@ from calico_mn.calico.encapsulation import (
     IPIP,
     NONE,
     VXLAN,
-    NodeNetwork,
     Peer,
     PoolMode,
     format_prefix,
-    is_tunnelled,
     named,
     of_device,
-    remote_route,
 )
+from calico_mn.calico.remote_routes import NodeNetwork, is_tunnelled, remote_route
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.state import Tunnel

@@ -12,7 +12,8 @@ from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import Encapsulation, is_tunnelled
+from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.calico.remote_routes import is_tunnelled
 from calico_mn.measure.paths import SAME_NODE, Endpoint, Pair, representative_pairs
 from calico_mn.model import EncapsulationMode
 from calico_mn.report.drawing.boxes import LANE
