@@ -97,7 +97,7 @@ def _validate(options: argparse.Namespace) -> int:
                 say("    natOutgoing has no effect yet: packets to nodes and routers keep the pod's"
                     " address.")
             if topology.underlay.name == ASSUMED:
-                say("    to change that, begin with this Underlay:\n---")
+                say("    To describe another network, change and add this Underlay:\n---")
                 say(as_yaml(topology.underlay))
     if options.json:
         print_json(reports)
