@@ -127,14 +127,23 @@ class _Analysis:
         path, copies = follow.visits(sightings, self.recording, self.start)
         header = sightings[0].packet.headers[-1]
         last = path[-1] if path else None
-        arrived = bool(
-            last and last.crossings[-1].direction == IN
-            and len(last.crossings[-1].layers) == 1
-            and self.recording.after[last.namespace].owns(header.destination))
+        arrived = last is not None and self._is_accepted(last)
         hops = tuple(self._hop(visit, kind, dropped=visit is last and not arrived)
                      for visit in path)
         return Leg(kind, text, header.source, header.destination,
                    path[0].namespace if path else "", hops, arrived, about, copies)
+
+    def _is_accepted(self, visit: Visit) -> bool:
+        """Whether the last host owns the destination, and its kernel takes the packet in.
+
+        A capture sees a packet before the kernel looks at it: a source that is not valid on the
+        device is refused after that (fib_validate_source()).
+        """
+        crossing, host = visit.crossings[-1], visit.namespace
+        header = crossing.header
+        return (crossing.direction == IN and len(crossing.layers) == 1
+                and self.recording.after[host].owns(header.destination)
+                and not self.ask(host, _incoming(crossing)).error)
 
     # --- hops
 
@@ -156,12 +165,10 @@ class _Analysis:
 
     def _enter(self, namespace: str, before: Crossing | None, crossing: Crossing,
                steps: list[Step]) -> None:
-        header = crossing.header
         if before is not None and len(before.layers) > len(crossing.layers):
             steps.append(HeaderChange(False, before.header, before.layers[1]))
         steps.append(crossing)
-        self._add_routing(namespace, Query(header.destination, header.source, crossing.device),
-                          steps, outer=len(crossing.layers) > 1)
+        self._add_routing(namespace, _incoming(crossing), steps, outer=len(crossing.layers) > 1)
 
     def _leave(self, namespace: str, kind: str, before: Crossing | None, crossing: Crossing,
                steps: list[Step]) -> None:
@@ -210,6 +217,11 @@ class _Analysis:
                                      routing.answer.device, routing.next_hop)
         if neighbour.is_unresolved:
             steps.append(neighbour)
+
+
+def _incoming(crossing: Crossing) -> Query:
+    """What the kernel looks up of a packet that comes in by a device."""
+    return Query(crossing.header.destination, crossing.header.source, crossing.device)
 
 
 def _text(recording: Recording, kind: str, sighting: Sighting | None = None) -> str:
