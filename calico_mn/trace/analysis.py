@@ -137,13 +137,14 @@ class _Analysis:
         """Whether the last host owns the destination, and its kernel takes the packet in.
 
         A capture sees a packet before the kernel looks at it: a source that is not valid on the
-        device is refused after that (fib_validate_source()).
+        device is refused after that (fib_validate_source()). What a host sends to itself by lo
+        keeps the route of its output, and is not looked up again (ip_rcv_finish_core()).
         """
         crossing, host = visit.crossings[-1], visit.namespace
         header = crossing.header
         return (crossing.direction == IN and len(crossing.layers) == 1
                 and self.recording.after[host].owns(header.destination)
-                and not self.ask(host, _incoming(crossing)).error)
+                and (crossing.device == "lo" or not self.ask(host, _incoming(crossing)).error))
 
     # --- hops
 
