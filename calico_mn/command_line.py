@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 from calico_mn.text import message, one_line
 
 _RUN, _POOL = "CALICO_MN_RUN", "CALICO_IPV4POOL_"
+#: the encapsulations' names, lower case; calico_mn.calico.encapsulation is loaded late
+ENCAPSULATIONS = ("ipip", "vxlan")
 
 
 def sudo_command(words: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -35,6 +37,12 @@ def shell_quoted(word: str) -> str:
         "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
         for letter in word)
     return f"$'{shown}'"
+
+
+def add_tunnel(parser: argparse.ArgumentParser) -> None:
+    """``--tunnel``."""
+    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
+                        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, VXLAN, Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, PoolMode
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.pools import selects
 from calico_mn.errors import IPAMError
@@ -35,7 +35,8 @@ class TunnelAddresses:
 
     def take_present(self, node: Node) -> None:
         """Keep the addresses that a node's devices have already, where a pool still gives them."""
-        for encapsulation, address in ((IPIP, node.ipip_address), (VXLAN, node.vxlan_address)):
+        for encapsulation in ENCAPSULATIONS:
+            address = encapsulation.configured_address(node)
             pools = self._pools_for(node, encapsulation, self._cluster)
             if address is None or not any(address in pool.cidr for pool in pools):
                 continue

@@ -73,6 +73,10 @@ class Encapsulation:
         """The pool with this encapsulation in ``mode``, and with no other."""
         return replace(pool, ipip_mode=NEVER, vxlan_mode=NEVER)
 
+    def configured_address(self, node: Node) -> IPv4Address | None:
+        """The address of the node's tunnel device that its Node resource tells, or None."""
+        return None
+
     def configured_mtu(self, topology: Topology) -> int:
         """The device's MTU in bytes as FelixConfiguration sets it, 0 for the automatic choice."""
         return 0
@@ -144,6 +148,9 @@ class _Ipip(Encapsulation):
     def of_pool(self, pool: IPPool, mode: EncapsulationMode) -> IPPool:
         return replace(pool, ipip_mode=mode, vxlan_mode=NEVER)
 
+    def configured_address(self, node: Node) -> IPv4Address | None:
+        return node.ipip_address
+
     def configured_mtu(self, topology: Topology) -> int:
         return topology.felix.ipip_mtu
 
@@ -180,6 +187,9 @@ class _Vxlan(Encapsulation):
 
     def of_pool(self, pool: IPPool, mode: EncapsulationMode) -> IPPool:
         return replace(pool, ipip_mode=NEVER, vxlan_mode=mode)
+
+    def configured_address(self, node: Node) -> IPv4Address | None:
+        return node.vxlan_address
 
     def configured_mtu(self, topology: Topology) -> int:
         return topology.felix.vxlan_mtu

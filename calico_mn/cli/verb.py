@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from calico_mn.cli.complete import FILES, RUNS, completes
-from calico_mn.command_line import Parser
+from calico_mn.command_line import ENCAPSULATIONS, Parser
 from calico_mn.errors import CalicoMnError
 from calico_mn.text import one_line
 
@@ -133,10 +133,6 @@ def add_file(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
         + ("; '-' is standard input" if nargs else "")), FILES)
 
 
-#: the encapsulations' names, lower case (calico_mn.calico.encapsulation is loaded late)
-_ENCAPSULATIONS = ("ipip", "vxlan")
-
-
 def modes() -> tuple[str, ...]:
     """The modes of a pool's encapsulation; loaded late, because most verbs have none."""
     from calico_mn.model import EncapsulationMode
@@ -153,7 +149,7 @@ def add_mode(parser: argparse.ArgumentParser, what: str) -> None:
 
 def add_encapsulation(parser: argparse.ArgumentParser) -> None:
     """``--encapsulation``."""
-    parser.add_argument("--encapsulation", choices=_ENCAPSULATIONS,
+    parser.add_argument("--encapsulation", choices=ENCAPSULATIONS,
                         help="of all pools (default: each keeps its own)")
 
 
@@ -165,12 +161,6 @@ def mode_and_encapsulation(options: argparse.Namespace
 
     return (EncapsulationMode(options.mode) if options.mode else None,
             encapsulation_named(options.encapsulation) if options.encapsulation else None)
-
-
-def add_tunnel(parser: argparse.ArgumentParser) -> None:
-    """``--tunnel``."""
-    parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
-                        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
 
 
 def nothing(_parser: argparse.ArgumentParser) -> None:

@@ -173,4 +173,4 @@ class LightMininet(Mininet):
     def iperf(self, *_args: Any, **_options: Any) -> None:
         """Refused: Mininet's own would kill every iperf on this machine before it starts."""
         error("*** iperf is not offered here; run iperf3 in the pods,"
-              " or experiments/ipip_modes.py\n")
+              " or a script in experiments/\n")

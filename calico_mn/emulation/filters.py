@@ -10,11 +10,12 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.emulation.base import LightMininet, Place, Places
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
 from calico_mn.kernel import packetfilter
-from calico_mn.packetmatch import PROTOCOL_IPIP, Drop, Filter, Hook
-from calico_mn.state import IPIP, Bridge, Tunnel
+from calico_mn.packetmatch import Drop, Filter, Hook
+from calico_mn.state import Bridge, Tunnel
 
 Drops = Drop | Iterable[Drop]
 
@@ -106,14 +107,16 @@ class Filters:
 
     def _refuse_unseen(self, name: str, wanted: Filter) -> None:
         """A filter whose hook never sees its packets would count and drop none."""
-        tunnelled = any(drop.protocol == PROTOCOL_IPIP for drop in wanted)
         runtime = self._net.runtime
-        if tunnelled and runtime.tunnel.name == "ebpf" and any(
-                isinstance(device, Tunnel) and device.kind == IPIP
-                for device in runtime.states[name].devices):
+        if runtime.tunnel.name != "ebpf":
+            return
+        unseen = [encapsulation for encapsulation in ENCAPSULATIONS if encapsulation.has_back_end
+                  and any(drop.protocol == encapsulation.match.protocol for drop in wanted)]
+        if unseen and any(isinstance(device, Tunnel) and device.has_back_end
+                          for device in runtime.states[name].devices):
             raise UnsupportedError(
-                f"{name}: with the ebpf tunnel a node's own IPIP packets pass none of its hooks;"
-                " filter them in its switch or in a router")
+                f"{name}: with the ebpf tunnel a node's own {unseen[0]} packets pass none of its"
+                " hooks; filter them in its switch or in a router")
 
 
 def _filter(drops: Drops, hooks: Iterable[Hook | str]) -> Filter:

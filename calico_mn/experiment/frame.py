@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from calico_mn import streams
+from calico_mn import command_line, streams
 from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
 from calico_mn.experiment import options
@@ -70,7 +70,8 @@ class Experiment:
 
     def encapsulation(self) -> None:
         """Add ``--encapsulation``: what ``run.encapsulation`` is."""
-        self.factor(options.ENCAPSULATION, options.encapsulation, DEFAULT, "ipip|vxlan",
+        self.factor(options.ENCAPSULATION, options.encapsulation, DEFAULT,
+                    "|".join(command_line.ENCAPSULATIONS),
                     f"what the tunnels are (default: {str(DEFAULT).lower()})")
 
     def parse(self, arguments: Sequence[str] | None = None) -> Options:

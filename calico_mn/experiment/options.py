@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, named
-from calico_mn.command_line import Parser
+from calico_mn.command_line import Parser, add_tunnel
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import suggest
@@ -126,8 +126,7 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--topology", type=path, default=defaults.topology, metavar="FILE",
         help=f"the cluster (default: {defaults.topology.parent.name}/{defaults.topology.name})")
-    add("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",
-        help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
+    add_tunnel(parser)
     add("--repeats", type=positive_int, metavar="N",
         help=f"trials of each setting (default: {defaults.full.repeats})")
     add("--duration", type=seconds, metavar="S",

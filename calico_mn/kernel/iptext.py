@@ -50,7 +50,7 @@ def device_added(device: Device) -> list[str]:
         return [f"ip link add {device.name}{_mac(device.mac)} mtu {device.mtu} type vxlan"
                 f" id {device.vni}{local}{uplink} dstport {device.port} nolearning",
                 f"ip link set {device.name} {'up' if device.up else 'down'}"]
-    return [f"ip link add {device.name} type ipip", *tunnel_changed(device)]
+    return [f"ip link add {device.name} type {device.kind}", *tunnel_changed(device)]
 
 
 def _mac(address: str) -> str:

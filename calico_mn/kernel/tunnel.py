@@ -80,7 +80,7 @@ class KernelTunnel(TunnelBackend):
         with NetlinkSocket() as netlink:
             indexes = read.device_indexes(netlink)
             if device.name not in indexes:
-                netlink.request([encode.ipip(device.name)])
+                netlink.request([encode.tunnel(device.name, self.kind)])
                 indexes = read.device_indexes(netlink)
         namespace.indexes.update(indexes)
 

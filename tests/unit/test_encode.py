@@ -113,7 +113,7 @@ def test_a_bridge_is_up_at_once_and_does_not_snoop():
 
 
 def test_an_ipip_device_has_neither_end():
-    kind, flags, body = encode.ipip("tunl0")
+    kind, flags, body = encode.tunnel("tunl0", "ipip")
     assert (kind, flags) == (16, CREATE | EXCL)
     header, link = link_body(body)
     assert header == (0, 0, 0)
@@ -290,7 +290,7 @@ MESSAGES = {
     "veth, pod": encode.veth(CALI, 10, 4, 77),
     "veth, bridge port": encode.veth(PORT, 12, 3, 5, master=9),
     "bridge": encode.bridge(Bridge("br0", 1400), 10),
-    "ipip": encode.ipip("tunl0"),
+    "ipip": encode.tunnel("tunl0", "ipip"),
     "link, up": encode.link(7, up=True, mtu=1480, txqueuelen=1000),
     "link, settings": encode.link(7, conf={"proxy_arp": 1, "rp_filter": 2}),
     "link, delete": encode.link_removal(12),

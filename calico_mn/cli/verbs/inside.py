@@ -139,7 +139,7 @@ VERBS = {
         _add_capture, ask=_capture, command=True,
         usage="[-h] [--run RUN] [-w FILE] [-c N] NODE[:IFACE] [-- FILTER]",
         examples=(("calico-mn capture node31:eth0 -- ip proto 4", "outer packets on the wire"),
-                  ("calico-mn capture node31:tunl0 -c 10", "ten packets inside the tunnel"),
+                  ("calico-mn capture node31 -c 10", "ten packets, on all its devices"),
                   ("calico-mn capture r1 -w r1.pcap", "everything at the router, for Wireshark"),
                   ("calico-mn capture node31 -w - | wireshark -k -i -", "live")),
         status="tcpdump's"),

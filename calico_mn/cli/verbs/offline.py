@@ -258,7 +258,7 @@ def _names(options: argparse.Namespace) -> int:
 VERBS = {
     "check": Verb(
         "check", GROUP, "what this kernel and machine can do, and what to install",
-        "Looks for all that clusters and experiments need: tunl0 by the ipip module or by eBPF, "
+        "Looks for all that clusters and experiments need: tunnel devices, "
         "shaping of links, packet filters, programs and their versions. Changes nothing and loads "
         "no module. Without root it cannot try eBPF.",
         nothing, run=_check, json=True,

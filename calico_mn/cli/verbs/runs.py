@@ -76,6 +76,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from calico_mn.calico.encapsulation import DEFAULT
     from calico_mn.control.session import remote
 
     status = remote(options.name).ask("status")
@@ -88,7 +89,7 @@ def _status(options: argparse.Namespace) -> int:
         ("topology", shown_path(status["topology"]) or "from Python"),
         ("cluster", ", ".join(plural(status[what], what[:-1])
                               for what in ("nodes", "pods", "routers", "subnets"))),
-        ("tunl0", status["tunnel"]), ("routes by", status["routeEngine"]),
+        (DEFAULT.device, status["tunnel"]), ("routes by", status["routeEngine"]),
         ("profile", status["profile"]),
     ]
     for pool in status["pools"]:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, add_tunnel, named, whole
+from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, whole
+from calico_mn.command_line import add_tunnel
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.streams import complain
 from calico_mn.text import join, plural

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, completes
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb, add_tunnel, named, whole
+from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
+from calico_mn.command_line import add_tunnel
 from calico_mn.errors import FAILED
 
 if TYPE_CHECKING:
