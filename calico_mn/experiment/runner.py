@@ -9,12 +9,12 @@ is left to be measured, only the report is made, without a cluster and without r
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.text import Text
@@ -39,15 +39,21 @@ from calico_mn.streams import complain
 from calico_mn.text import one_line
 from calico_mn.topology import read_topology
 
-if TYPE_CHECKING:
-    from calico_mn.experiment.frame import Experiment
-
 _UNKNOWN = object()
 
 #: what takes the readings, what makes the report of them, what shows it on the terminal
 Measure = Callable[[Run], None]
 Report = Callable[[Run], Document]
 Show = Callable[[Console, Run, Document], None]
+
+
+class Experiment(Protocol):
+    """What is asked of a :class:`.frame.Experiment`: its name, and to read a command line."""
+
+    name: str
+
+    def parse(self, arguments: Sequence[str] | None = None) -> Options:
+        """The options; with a mistake in them, argparse exits with status 2."""
 
 
 def run_experiment(experiment: Experiment, measure: Measure, report: Report,
