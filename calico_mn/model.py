@@ -171,7 +171,7 @@ class FelixConfiguration:
 class Pod:
     """A pod; ``ip`` is set when the file names its address.
 
-    With ``has_ip`` it is the one that the running pod has, whatever became of its pool since;
+    With ``has_ip`` it is the one that the running pod has, even if its pool has changed since;
     else one that it asks IPAM for. ``pools`` are names or networks of the pools that it asks for.
     """
 

@@ -156,7 +156,7 @@ def _value(variable: s.Resource[Any], config_maps: Mapping[str, Mapping[str, Sca
 
 
 def felix_overrides(report: Report, environment: Mapping[str, Scalar]) -> dict[str, int]:
-    """What Felix's variables set, whatever FelixConfiguration says."""
+    """What the variables of Felix set; they come before FelixConfiguration."""
     resource: s.Resource[Any] = s.Resource(next(iter(environment.values()), Scalar(
         "", True, report.mark(0, 0))).mark)
     for name, field in FELIX_VARIABLES.items():

@@ -65,7 +65,7 @@ def _owners_of(item: Resource[Pod]) -> Iterator[Key]:
 
 
 def _owners(items: Iterable[Resource[Pod]], keys: dict[Key, Resource[Pod]]) -> Iterator[Key]:
-    """Whatever owns a pod of the file, directly or by its ReplicaSet.
+    """The owners of the pods in the file, directly or by their ReplicaSets.
 
     A ReplicaSet that is not in the file has its Deployment's name, a dash and a hash.
     """

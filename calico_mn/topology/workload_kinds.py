@@ -51,7 +51,7 @@ POD_SPEC: s.Table = {
     "hostNetwork": s.Field(r.boolean, "host_network"),
     "affinity": s.Ignored(says=_SCHEDULING),
     "topologySpreadConstraints": s.Ignored(says=_SCHEDULING),
-    # What a container is: nobody expects it to run here.
+    # What a container is: none runs here.
     **s.bookkeeping(
         "activeDeadlineSeconds automountServiceAccountToken containers dnsConfig dnsPolicy "
         "enableServiceLinks ephemeralContainers evictionResponders hostAliases hostIPC hostPID "
