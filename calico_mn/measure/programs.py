@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from calico_mn.errors import ToolError
 from calico_mn.kernel import processes
+from calico_mn.text import strip_control
 
 #: Output is parsed, so it must be in English with decimal points.
 ENVIRONMENT = {"LC_ALL": "C"}
@@ -130,7 +131,7 @@ def last_words(process: subprocess.Popen[Any]) -> str:
 def excerpt(text: str) -> str:
     """The end of what a program said, where the reason mostly is, fit for an error message."""
     text = text.strip()
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[-_EXCERPT:])
+    shown = strip_control(text[-_EXCERPT:])
     return ("... " if len(text) > _EXCERPT else "") + shown.strip()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from calico_mn.errors import Problem, TopologyError
-from calico_mn.text import join_some, one_line, quote, suggest
+from calico_mn.text import join_some, one_line, quote, strip_control, suggest
 
 MAX_PROBLEMS = 500
 _MAX_LINE = 160
@@ -163,4 +163,4 @@ class Report:
             return ""
         # One character stays one character, or the caret would point elsewhere.
         line = lines[number - 1][: _MAX_LINE + 1]
-        return "".join(c if c.isprintable() else ("?" if c != "\t" else " ") for c in line)
+        return strip_control(line.replace("\t", " "), "?")
