@@ -12,6 +12,7 @@ setup(
     package_data={
         "calico_mn": ["py.typed"],
         "calico_mn.report": ["templates/*"],
+        "calico_mn.walkthrough": ["story.yaml"],
         "calico_mn.kernel": ["ebpf/*.o", "ebpf/*.c", "ebpf/*.sh"],
     },
     entry_points={"console_scripts": ["calico-mn = calico_mn.cli.main:main"]},

@@ -1,7 +1,7 @@
 """Plays chapters on running clusters, one result after the other.
 
-Commands are the constants of :mod:`calico_mn.walkthrough.chapters`; nothing that a topology file
-says gets into them.
+Commands are those of story.yaml, a part of this package; nothing that a topology file says gets
+into them.
 """
 
 from __future__ import annotations

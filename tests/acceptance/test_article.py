@@ -28,8 +28,8 @@ from support.topologies import two_subnets
 from calico_mn import CalicoNet, load_topology
 from calico_mn.calico.cni import host_device
 from calico_mn.topology import parse_topology
-from calico_mn.walkthrough import article
 from calico_mn.walkthrough.article import BACKEND, BACKEND_DEVICE, BACKEND_IP
+from calico_mn.walkthrough.story import LINES
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 
@@ -63,12 +63,12 @@ def test_l1_the_pods_device_is_named_after_the_sha1_of_namespace_and_name(net):
 @pytest.mark.skipif(not shutil.which("route"), reason="no route(8): Debian package net-tools")
 def test_l2_route_n_shows_the_pods_host_route_without_a_metric(net):
     line = net["node32"].cmd('route -n|grep "10.22.151.11"')
-    assert normal(line) == normal(article.ROUTE_N)
+    assert normal(line) == normal(LINES["route_n"])
 
 
 def test_l3_l4_host_side_has_the_well_known_mac_no_inet_and_no_qlen(net):
     shown = net["node32"].cmd(f"ip a|grep {BACKEND_DEVICE} -A 10")
-    assert normal(block(shown, BACKEND_DEVICE)) == normal(article.HOST_SIDE)
+    assert normal(block(shown, BACKEND_DEVICE)) == normal(LINES["host_side"])
 
 
 def test_l5_iflink_pairs_the_two_ends_in_both_directions(net):
@@ -83,7 +83,7 @@ def test_l6_to_l9_ip_route_prints_the_articles_lines_in_its_order(net):
     lines = normal(net["node31"].cmd("ip route"))
     # The article's "..." hides further pods; the connected subnet is cut off below.
     connected = "192.168.57.0/24 dev eth0 proto kernel scope link src 192.168.57.31"
-    assert lines == [*normal(article.IP_ROUTE), connected]
+    assert lines == [*normal(LINES["ip_route"]), connected]
 
 
 def test_l8_the_first_pod_of_a_node_has_the_address_after_its_tunnels(net):
@@ -95,11 +95,11 @@ def test_l10_tcpdump_on_tunl0_sees_the_inner_packets_of_a_ping_from_the_host(net
     dump = net["node32"].popen(
         "tcpdump -eni tunl0  -nnvv -c 4 | grep 10.22.151.11", shell=True, text=True)
     heard = dump.stderr.readline()
-    assert normal(heard) == normal(article.TCPDUMP_BANNER)
+    assert normal(heard) == normal(LINES["tcpdump_banner"])
     assert "2 received" in net["node31"].cmd("ping -c 2 -i 0.2 10.22.151.11")
     out, _ = dump.communicate(timeout=60 * SLOWNESS)
     # The article's ping was typed on the host, as its prompt and its source address say.
-    assert normal(out) == normal(article.TCPDUMP)
+    assert normal(out) == normal(LINES["tcpdump"])
 
 
 def test_l10_a_pods_own_ping_is_seen_with_the_pods_address(net):
@@ -114,7 +114,7 @@ def test_l10_a_pods_own_ping_is_seen_with_the_pods_address(net):
 
 def test_l11_tunl0_has_the_first_address_of_the_nodes_block_and_mtu_1480(net):
     shown = net["node31"].cmd("ip a|grep tunl0")
-    assert normal(shown, tunnel=net.tunnel) == normal(article.TUNL0)
+    assert normal(shown, tunnel=net.tunnel) == normal(LINES["tunl0"])
 
 
 def test_l12_ip_a_in_the_pod(net):
@@ -124,16 +124,16 @@ def test_l12_ip_a_in_the_pod(net):
     pod_tunl0 = block(shown, "tunl0")
     if net.tunnel == "kernel":
         # The module gives every new namespace a tunl0, down and unused.
-        assert normal(pod_tunl0) == normal(article.POD_TUNL0)
+        assert normal(pod_tunl0) == normal(LINES["pod_tunl0"])
     else:
         # Without the module there is none: asserted, so that this test says so.
         assert pod_tunl0 == ""
-    assert normal(block(shown, "lo")) == normal(article.POD_LO)
-    assert normal(block(shown, "eth0")) == normal(article.POD_ETH0)
+    assert normal(block(shown, "lo")) == normal(LINES["pod_lo"])
+    assert normal(block(shown, "eth0")) == normal(LINES["pod_eth0"])
 
 
 def test_l13_ip_route_in_the_pod(net):
-    assert normal(net[BACKEND].cmd("ip route")) == normal(article.POD_ROUTE)
+    assert normal(net[BACKEND].cmd("ip route")) == normal(LINES["pod_route"])
 
 
 def test_l14_ip_neigh_in_the_pod_shows_the_gateway_that_no_host_has(boot):
@@ -141,7 +141,7 @@ def test_l14_ip_neigh_in_the_pod_shows_the_gateway_that_no_host_has(boot):
     # outside, the pod also learns the node's address, from that request.
     net = boot(load_topology(TOPOLOGIES / "article.yaml"))
     assert ping(net, BACKEND, "192.168.57.31")[1] == 0
-    assert normal(net[BACKEND].cmd("ip neigh")) == normal(article.POD_NEIGH)
+    assert normal(net[BACKEND].cmd("ip neigh")) == normal(LINES["pod_neigh"])
 
 
 def test_l15_proxy_arp_is_on(net):

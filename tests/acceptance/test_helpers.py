@@ -9,7 +9,7 @@ from support import connectivity
 from support.article import normal
 from support.connectivity import Connectivity, expect_connectivity, full_mesh
 
-from calico_mn.walkthrough.article import IP_ROUTE, POD_NEIGH, POD_TUNL0, TUNL0
+from calico_mn.walkthrough.story import LINES
 
 
 class FakeNode(SimpleNamespace):
@@ -53,15 +53,15 @@ def test_a_declared_matrix_counts_as_unchecked_until_it_is_checked(net):
 
 
 @pytest.mark.parametrize(("text", "old", "new"), [
-    (IP_ROUTE, "onlink", ""),
-    (IP_ROUTE, "dev tunl0", "dev eth0"),
-    (IP_ROUTE, "proto bird", "proto 80"),
-    (IP_ROUTE, "10.22.138.1 ", "10.22.138.2 "),
-    (POD_NEIGH, "REACHABLE", "STALE"),
-    (POD_NEIGH, "ee:ee:ee:ee:ee:ee", "ee:ee:ee:ee:ee:e0"),
-    (TUNL0, "mtu 1480", "mtu 1500"),
-    (TUNL0, "NOARP,UP", "UP"),
-    (POD_TUNL0, "DOWN", "UP"),
+    (LINES["ip_route"], "onlink", ""),
+    (LINES["ip_route"], "dev tunl0", "dev eth0"),
+    (LINES["ip_route"], "proto bird", "proto 80"),
+    (LINES["ip_route"], "10.22.138.1 ", "10.22.138.2 "),
+    (LINES["pod_neigh"], "REACHABLE", "STALE"),
+    (LINES["pod_neigh"], "ee:ee:ee:ee:ee:ee", "ee:ee:ee:ee:ee:e0"),
+    (LINES["tunl0"], "mtu 1480", "mtu 1500"),
+    (LINES["tunl0"], "NOARP,UP", "UP"),
+    (LINES["pod_tunl0"], "DOWN", "UP"),
 ])  # fmt: skip
 def test_normalising_does_not_forgive_what_the_article_says(text, old, new):
     assert old in text
@@ -72,5 +72,5 @@ def test_normalising_does_not_forgive_what_the_article_says(text, old, new):
 def test_the_rules_for_a_tun_device_hold_for_the_ebpf_back_end_only():
     shown = ("2: tunl0: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1480 qdisc noqueue state UNKNOWN "
              "group default qlen 1000\n    inet 10.22.138.0/32 scope global tunl0\n")
-    assert normal(shown, tunnel="ebpf") == normal(TUNL0)
-    assert normal(shown, tunnel="kernel") != normal(TUNL0)
+    assert normal(shown, tunnel="ebpf") == normal(LINES["tunl0"])
+    assert normal(shown, tunnel="kernel") != normal(LINES["tunl0"])

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from calico_mn.walkthrough import article
 from calico_mn.walkthrough.compare import (
     ABSENT,
     AGREES,
-    BARE_INDEX,
     DIFFERS,
     NAMED,
-    POD_COLUMNS,
-    TENTATIVE,
     Quote,
     compare,
 )
 from calico_mn.walkthrough.step import Text
+from calico_mn.walkthrough.story import LINES, STEP_RULES
 
-HEAD = article.HOST_SIDE.splitlines()[0]
-DEVICE = article.TUNL0.splitlines()[0]
+HEAD = LINES["host_side"].splitlines()[0]
+DEVICE = LINES["tunl0"].splitlines()[0]
 REASON = Text("because", "因为")
 
 
 @pytest.mark.parametrize(("quote", "real", "verdict", "keys"), [
-    pytest.param(article.POD_NEIGH, article.POD_NEIGH + " ", AGREES, [], id="blank at the end"),
+    pytest.param(LINES["pod_neigh"], LINES["pod_neigh"] + " ", AGREES, [], id="blank at the end"),
     pytest.param(HEAD, HEAD.replace("8608", "10"), NAMED, ["index"], id="index"),
     pytest.param(HEAD, HEAD.replace("@if4", "@if3"), DIFFERS, [], id="the pod's index is no index"),
     pytest.param(HEAD, HEAD.replace("1500", "1480"), DIFFERS, [], id="mtu"),
@@ -41,7 +38,7 @@ REASON = Text("because", "因为")
                  "10.22.138.2 dev cali0953d667977 scope link", DIFFERS, [], id="address"),
     pytest.param("10.22.151.0/26 via 192.168.57.32 dev tunl0 proto bird onlink",
                  "10.22.151.0/26 via 192.168.57.32 dev eth0 proto bird", DIFFERS, [], id="route"),
-    pytest.param(article.TCPDUMP_BANNER, article.TCPDUMP_BANNER.replace(
+    pytest.param(LINES["tcpdump_banner"], LINES["tcpdump_banner"].replace(
         "capture size", "snapshot length"), NAMED, ["tcpdump"], id="tcpdump's words"),
     pytest.param("    inet6 ::1/128 scope host", "    inet6 ::1/128 scope host proto kernel_lo",
                  NAMED, ["iproute2"], id="newer iproute2"),
@@ -62,13 +59,13 @@ def test_a_tun_device_is_forgiven_on_its_own_back_end_only(tunnel, verdict):
 
 
 @pytest.mark.parametrize(("rule", "quote", "real"), [
-    pytest.param(BARE_INDEX, "8608", "10", id="index alone"),
-    pytest.param(TENTATIVE, "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link",
+    pytest.param(STEP_RULES["index"], "8608", "10", id="index alone"),
+    pytest.param(STEP_RULES["tentative"], "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link",
                  "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link tentative", id="tentative"),
-    pytest.param(TENTATIVE, "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link",
+    pytest.param(STEP_RULES["tentative"], "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link",
                  "    inet6 fe80::ecee:eeff:feee:eeee/64 scope link tentative proto kernel_ll",
                  id="tentative, by a newer iproute2"),
-    pytest.param(POD_COLUMNS, article.KUBECTL,
+    pytest.param(STEP_RULES["pod-columns"], LINES["kubectl"],
                  "sit-web-backend-58f48df4c9-b2q28   10.22.151.11   192.168.57.32", id="kubectl"),
 ])
 def test_a_rule_of_one_step_holds_in_that_step_only(rule, quote, real):
@@ -79,7 +76,7 @@ def test_a_rule_of_one_step_holds_in_that_step_only(rule, quote, real):
 
 def test_kubectls_columns_that_have_a_meaning_are_compared():
     real = "sit-web-backend-58f48df4c9-b2q28   10.22.151.12   192.168.57.32"
-    line, = compare([Quote(article.KUBECTL)], real, more=[POD_COLUMNS]).lines
+    line, = compare([Quote(LINES["kubectl"])], real, more=[STEP_RULES["pod-columns"]]).lines
     assert line.verdict == DIFFERS
 
 
@@ -99,7 +96,7 @@ def test_the_order_of_lines_matters_and_others_are_told():
 
 
 def test_a_missing_line_is_shown_beside_the_one_most_like_it():
-    found = compare([Quote(article.IP_ROUTE)], article.IP_ROUTE.replace(
+    found = compare([Quote(LINES["ip_route"])], LINES["ip_route"].replace(
         "10.22.151.0/26 via 192.168.57.32 dev tunl0 proto bird onlink",
         "10.22.151.0/26 via 192.168.57.32 dev eth0 proto bird"))
     wrong, = [line for line in found.lines if line.verdict == DIFFERS]

@@ -9,11 +9,9 @@ import string
 import pytest
 
 from calico_mn.text import columns, wrap
-from calico_mn.walkthrough import compare
-from calico_mn.walkthrough.chapters import CHAPTERS
 from calico_mn.walkthrough.replay import ACTIONS
 from calico_mn.walkthrough.step import LANGUAGES, LIBRARY, Text
-from calico_mn.walkthrough.text import Words
+from calico_mn.walkthrough.story import CHAPTERS, RULES, STEP_RULES, WORDS
 
 STEPS = [(number, step) for number, chapter in enumerate(CHAPTERS, 1) for step in chapter.steps]
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -36,8 +34,8 @@ def texts(value, place):
 
 ALL = [
     *texts(CHAPTERS, "chapters"),
-    *texts((*compare.RULES, compare.BARE_INDEX, compare.TENTATIVE, compare.POD_COLUMNS), "rules"),
-    *(found for name, value in vars(Words).items() for found in texts(value, f"words.{name}")),
+    *texts((*RULES, *STEP_RULES.values()), "rules"),
+    *texts(WORDS, "words"),
 ]
 
 
@@ -47,7 +45,7 @@ def test_every_language_has_every_text():
         for language in LANGUAGES:
             assert text.of(language).strip(), f"{place} says nothing in {language}"
         # What is a sentence in English is one in Chinese.
-        if place not in ("words.LEGEND",) and len(text.en.split()) > 1:
+        if place not in ("words.legend",) and len(text.en.split()) > 1:
             assert CHINESE.search(text.zh), f"{place}: {text.zh}"
         assert not CHINESE.search(text.en), f"{place}: {text.en}"
         # half-width punctuation right after a Chinese character is a slip
@@ -58,9 +56,8 @@ def test_both_languages_fill_in_the_same():
     def fields(text):
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
-    for name, value in vars(Words).items():
-        if isinstance(value, Text):
-            assert fields(value.en) == fields(value.zh), name
+    for name, text in WORDS.items():
+        assert fields(text.en) == fields(text.zh), name
 
 
 def test_every_step_compares_or_checks_something_and_names_are_unique():
@@ -84,7 +81,7 @@ def test_each_wrong_statement_has_one_step_that_checks_it():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_explanations_fit_and_lose_nothing(language, width):
     for place, text in ALL:
-        if place == "words.LEGEND":
+        if place == "words.legend":
             continue
         lines = wrap(text.of(language), width, "     ", first="  1. ")
         assert max(map(columns, lines)) <= width, place
