@@ -20,11 +20,13 @@ from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import cleanup, processes, tunnel
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace, environment
 from calico_mn.kernel.reconcile import Reconciler
-from calico_mn.kernel.registry import LogEntry, RunDirectory
+from calico_mn.kernel.registry import RunDirectory, log_lines
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.state import Namespace
 
 Result = TypeVar("Result")
+
+_COMMANDS_AT_A_TIME = 5_000
 
 
 @contextmanager
@@ -48,7 +50,8 @@ class NodeLogs:
     def __init__(self, directory: RunDirectory) -> None:
         self._directory = directory
         self._log_of: dict[str, str] = {}
-        self._unwritten: dict[str, list[LogEntry]] = {}
+        self._unwritten: dict[str, list[str]] = {}
+        self._commands = 0
 
     def directory_of(self, name: str, owner: str) -> Path:
         """Where the log of ``name`` is, that of ``owner`` (a pod's node)."""
@@ -56,15 +59,21 @@ class NodeLogs:
         return self._directory.log_directory(owner)
 
     def note(self, name: str, commands: Sequence[str]) -> None:
-        """Remember what was done in a namespace just now."""
-        self._unwritten.setdefault(self._log_of[name], []).append(LogEntry(name, commands))
+        """Remember what was done in a namespace just now.
+
+        Much is written at once: at a boot the kernel is busy meanwhile.
+        """
+        self._unwritten.setdefault(self._log_of[name], []).append(log_lines(name, commands))
+        self._commands += len(commands)
+        if self._commands > _COMMANDS_AT_A_TIME:
+            self.flush()
 
     def flush(self) -> None:
         """Append what was noted to the logs, one file after the other."""
-        entries, self._unwritten = self._unwritten, {}
-        for owner, items in entries.items():
+        unwritten, self._unwritten, self._commands = self._unwritten, {}, 0
+        for owner, lines in unwritten.items():
             with suppress(OSError):
-                self._directory.write(owner, items)
+                self._directory.write(owner, "".join(lines))
 
 
 class Runtime:

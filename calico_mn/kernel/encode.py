@@ -140,9 +140,14 @@ def _conf(settings: tuple[tuple[str, int], ...]) -> bytes:
         socket.AF_INET, attribute(rt.INET_CONF, values)))
 
 
-def without_multicast(index: int) -> Message:
-    """``ip link set DEVICE multicast off``: the kernel's tunl0 does not carry that flag."""
-    return rt.RTM_NEWLINK, 0, _link(index, 0, rt.IFF_MULTICAST)
+def without_multicast(index: int, txqueuelen: int) -> Message:
+    """``ip link set DEVICE multicast off``: the kernel's tunl0 does not carry that flag.
+
+    ``txqueuelen`` is set while the device is down: on one that is up the kernel exchanges the
+    queue, and waits for an RCU grace period (dev_qdisc_change_tx_queue_len).
+    """
+    return rt.RTM_NEWLINK, 0, (_link(index, 0, rt.IFF_MULTICAST)
+                               + u32(rt.IFLA_TXQLEN, txqueuelen))
 
 
 def link_removal(index: int) -> Message:

@@ -8,6 +8,8 @@ their tunl0 (down), since both must be there before the devices. What else a sta
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import resource
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -65,12 +67,18 @@ class Namespaces:
 
     @staticmethod
     def _allow_descriptors(namespaces: int) -> None:
-        """A namespace is a descriptor, a running shell two more: raise our own soft limit."""
+        """A namespace is a descriptor, a running shell two more: raise our own soft limit.
+
+        The table of descriptors grows now: later, with two threads, each doubling of it would wait
+        for an RCU grace period (expand_fdtable in fs/file.c).
+        """
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = 4 * namespaces + 512
         if soft < wanted:
             with suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+        with suppress(ValueError, OSError), open(os.devnull, "rb") as file:
+            os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 2 * namespaces + 64))
 
     # What follows runs in the namespace thread.
 

@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -218,15 +218,6 @@ def new_name(wanted: str, source: str, existing: Sequence[FoundRun]) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """Commands carried out in the namespace ``subject``; ``time`` in seconds since 1970."""
-
-    subject: str
-    commands: Sequence[str]
-    time: float = field(default_factory=time.time)
-
-
 class RunDirectory:
     """``PID-N`` where runs are (:mod:`.runtime_dir`): ``run.json`` and ``logs/NAME/cni.log``.
 
@@ -240,7 +231,6 @@ class RunDirectory:
         #: nothing until it is made
         self.path = Path()
         self._lock = -1
-        self._log_directories: dict[str, Path] = {}
         self.record = {
             "name": name, "pid": os.getpid(),
             "process_started": processes.start_time(os.getpid()),
@@ -283,19 +273,15 @@ class RunDirectory:
         return self.path / "logs"
 
     def log_directory(self, name: str) -> Path:
-        """Where the log of ``name`` is; made when first asked for."""
-        directory = self._log_directories.get(name)
-        if directory is None:
-            directory = self._log_directories[name] = self.logs / name
-            directory.mkdir(exist_ok=True)
-        return directory
+        """Where the log of ``name`` is, or will be."""
+        return self.logs / name
 
-    def write(self, name: str, entries: Sequence[LogEntry]) -> None:
-        """Append ``entries`` to the log of ``name``."""
-        with open(self.log_directory(name) / LOG_FILE, "a", encoding="utf-8") as file:
-            for entry in entries:
-                file.writelines(f"{_iso(entry.time)} [{entry.subject}] {command}\n"
-                                for command in entry.commands)
+    def write(self, name: str, lines: str) -> None:
+        """Append lines to the log of ``name``."""
+        directory = self.log_directory(name)
+        directory.mkdir(exist_ok=True)
+        with open(directory / LOG_FILE, "a", encoding="utf-8") as file:
+            file.write(lines)
 
     def remove(self) -> None:
         """Delete the directory, and the common one if no other run uses it."""
@@ -316,6 +302,12 @@ def delete(path: Path) -> None:
         else:
             entry.unlink()
     path.rmdir()
+
+
+def log_lines(subject: str, commands: Sequence[str]) -> str:
+    """Commands carried out just now in the namespace ``subject``, as lines of a log."""
+    head = f"{_iso(time.time())} [{subject}] "
+    return "".join([f"{head}{command}\n" for command in commands])
 
 
 def _iso(seconds: float) -> str:

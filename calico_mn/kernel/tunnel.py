@@ -123,7 +123,8 @@ class EbpfTunnel(TunnelBackend):
         index = namespace.index(device.name)
         hooks = [message for item in self.programs(device)
                  for message in self.attach(namespace, item)]
-        return [encode.without_multicast(index), encode.noqueue(index), *hooks, *change]
+        return [encode.without_multicast(index, TUNNEL_TXQUEUELEN), encode.noqueue(index),
+                *hooks, *change]
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
         """One where packets leave through the device, one where they arrive at the uplink."""

@@ -255,7 +255,7 @@ class Lab:
     def _attach(self, node):
         tunl0, uplink = program.TUNL0_INDEX, node.call(socket.if_nametoindex, "eth0")
         node.netlink(
-            encode.without_multicast(tunl0), encode.noqueue(tunl0), encode.clsact(tunl0),
+            encode.without_multicast(tunl0, 1000), encode.noqueue(tunl0), encode.clsact(tunl0),
             encode.program(tunl0, "egress", self.descriptors[program.EGRESS], program.EGRESS),
             encode.clsact(uplink),
             encode.program(uplink, "ingress", self.descriptors[program.INGRESS], program.INGRESS))

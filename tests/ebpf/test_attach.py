@@ -32,7 +32,7 @@ def loaded(needs_ebpf):
 
 
 def test_the_device_shows_itself_as_ipip_tunnel_and_down(tunl0):
-    tunl0.netlink(encode.without_multicast(2), encode.noqueue(2))
+    tunl0.netlink(encode.without_multicast(2, 1000), encode.noqueue(2))
     tunl0.ip("link set tunl0 mtu 1480 txqueuelen 1000")
     lines = tunl0.run("ip", "link", "show", "tunl0").splitlines()
     assert lines[0].startswith("2: tunl0: <POINTOPOINT,NOARP> mtu 1480 qdisc noqueue state DOWN")
