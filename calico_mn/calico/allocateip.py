@@ -60,6 +60,29 @@ class TunnelAddresses:
                 if modes[pool.name].in_force is encapsulation and not pool.disabled
                 and TUNNEL in pool.allowed_uses and selects(pool, node)]
 
+    def change_node(self, node: Node) -> None:
+        """Know a node by its new labels and address."""
+        self._members[node.name] = node
+
+    def adopt(self, pools: Iterable[IPPool]) -> None:
+        """Go over to these pools: what changed of them all nodes see, and the rest as before."""
+        self._pools = tuple(pools)
+        modes = {}
+        for pool in self._pools:
+            before, wanted = self._cluster.get(pool.name), PoolMode.of(pool)
+            # A pool in mode Never keeps the encapsulation that it had before.
+            modes[pool.name] = before if before and before.fields == wanted.fields else wanted
+        changed = {name for name, mode in modes.items() if mode is not self._cluster.get(name)}
+        self._nodes = {node: modes if seen is self._cluster else {
+            name: mode if name in changed else seen[name] for name, mode in modes.items()}
+            for node, seen in self._nodes.items()}
+        self._cluster = modes
+
+    def settle(self) -> None:
+        """Bring every node's addresses in line with the pools. Raises IPAMError."""
+        for node, modes in self._nodes.items():
+            self._see(node, modes)
+
     def delete_node(self, node: str) -> None:
         """Forget a node and give its addresses back."""
         for encapsulation in ENCAPSULATIONS:
@@ -69,18 +92,23 @@ class TunnelAddresses:
         self._used.pop(node, None)
 
     def set_mode(self, mode: EncapsulationMode | None, encapsulation: Encapsulation | None = None,
-                 node: str | None = None) -> None:
-        """Change every pool, as all nodes see it or as one node alone does.
+                 node: str | None = None, pool: str | None = None) -> None:
+        """Change every pool, or one, as all nodes see it or as one node alone does.
 
         With None each pool keeps its mode, or its encapsulation. Raises IPAMError when no address
         is left for a tunnel; the modes are then as before.
         """
-        modes = {name: pool.changed(mode, encapsulation) for name, pool in self._cluster.items()}
+        def changed(seen: Modes) -> Modes:
+            return {name: present if pool not in (None, name)
+                    else self._cluster[name].changed(mode, encapsulation)
+                    for name, present in seen.items()}
+
+        modes = changed(self._cluster)
         before = self._nodes.copy()
         nodes = list(self._nodes) if node is None else [node]
         try:
             for name in nodes:
-                self._see(name, modes)
+                self._see(name, modes if pool is None else changed(before[name]))
         except IPAMError:
             for name in nodes:
                 self._see(name, before[name])
@@ -93,9 +121,11 @@ class TunnelAddresses:
         for encapsulation in ENCAPSULATIONS:
             handle = encapsulation.handle_of(node)
             pools = self._pools_for(self._members[node], encapsulation, modes)
-            if not pools:
+            allocation = self._ipam.allocation(handle)
+            if allocation and not any(allocation.address in pool.cidr for pool in pools):
                 self._ipam.release(handle)
-            elif self._ipam.allocation(handle) is None:
+                allocation = None
+            if pools and allocation is None:
                 self._ipam.assign(node, handle, pools, encapsulation.device)
         self._used.setdefault(node, set()).update(
             mode.in_force for mode in modes.values() if mode.is_on)

@@ -7,6 +7,7 @@ Bookkeeping in memory, no I/O: it computes what every namespace should hold. App
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -69,9 +70,6 @@ class Cluster:
         self.has_tunnels = True
         #: what the routers learned after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
-        self._router_addresses = {(interface.subnet, interface.address)
-                                  for router in topology.underlay.routers
-                                  for interface in router.interfaces}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
         #: (subnet or node, device in it) -> who has it
         self._devices: dict[tuple[str, str], str] = {}
@@ -113,13 +111,9 @@ class Cluster:
         """Take a node in; it gets its tunnel address before any of its pods gets one."""
         if node.name in self.nodes:
             raise ClusterError(f"there is a node {node.name} already")
-        if node.address.ip in self._addresses:
-            raise ClusterError(f"{node.name}: another node has {node.address.ip}")
         if not is_subdomain(node.name):
             raise ClusterError(f"{node.name!r} is not a valid name for a node")
-        subnet = self.fabric.subnet_of(node)
-        if (subnet.name, node.address.ip) in self._router_addresses:
-            raise ClusterError(f"{node.name}: a router has {node.address.ip}")
+        subnet = self._plugged(node)
         port = port_name(node.name)
         self._take_device(subnet.name, port, node.name)
         try:
@@ -130,6 +124,46 @@ class Cluster:
         self.nodes[node.name] = node
         self._addresses.add(node.address.ip)
         self._on_node[node.name] = {}
+        self._datastore_is_current = False
+
+    def _plugged(self, node: Node) -> Subnet:
+        """The subnet that has room for a node's address."""
+        if node.address.ip in self._addresses:
+            raise ClusterError(f"{node.name}: another node has {node.address.ip}")
+        subnet = self.fabric.subnet_of(node)
+        if (subnet.name, node.address.ip) in self.fabric.router_addresses:
+            raise ClusterError(f"{node.name}: a router has {node.address.ip}")
+        return subnet
+
+    def adopt(self, topology: Topology) -> None:
+        """Go over to another topology's pools, routers and settings; see :mod:`.evolution`."""
+        self.topology, self.fabric = topology, Fabric(topology)
+        self.ipam.adopt(topology.pools, topology.ipam, topology.reservations)
+        self._tunnels.adopt(topology.pools)
+        self._datastore_is_current = False
+
+    def change_nodes(self, nodes: Iterable[Node]) -> None:
+        """Give nodes other labels, another MAC of the VTEP, or another address in their subnet."""
+        changed = [node for node in nodes if node != self.nodes[node.name]]
+        self._addresses -= {self.nodes[node.name].address.ip for node in changed}
+        for node in changed:
+            if self._plugged(node).name != self.fabric.subnet_of(self.nodes[node.name]).name:
+                raise ClusterError(f"{node.name}: {node.address.ip} is in another subnet, and a"
+                                   " running node stays plugged in where it is: delete it first")
+            self._addresses.add(node.address.ip)
+            self.nodes[node.name] = node
+            self._tunnels.change_node(node)
+        self._datastore_is_current = False
+
+    def settle_tunnels(self, coming: Iterable[Node]) -> None:
+        """Give every node the tunnel addresses that the pools ask for, as allocateip does.
+
+        ``coming`` are nodes that will be added, some with addresses that they have already. Raises
+        IPAMError when none is left for a tunnel.
+        """
+        for node in coming:
+            self._tunnels.take_present(node)
+        self._tunnels.settle()
         self._datastore_is_current = False
 
     def delete_node(self, name: str) -> None:
@@ -166,7 +200,7 @@ class Cluster:
         if allocation is not None:
             address = allocation.address
         elif pod.ip is not None:
-            address = self.ipam.assign_ip(pod.node, pod.key, pod.ip)
+            address = self.ipam.assign_ip(pod.node, pod.key, pod.ip, is_present=pod.has_ip)
         else:
             address = self.ipam.assign(pod.node, pod.key, usable_pools(
                 self.topology.pools, node, WORKLOAD, pod.pools))
@@ -197,14 +231,17 @@ class Cluster:
         return endpoint
 
     def set_mode(self, mode: EncapsulationMode | None, node: str | None = None,
-                 encapsulation: Encapsulation | None = None) -> None:
-        """Change every pool, as all nodes see it or as one node alone does.
+                 encapsulation: Encapsulation | None = None, pool: str | None = None) -> None:
+        """Change every pool, or one, as all nodes see it or as one node alone does.
 
         With None each pool keeps its mode, or its encapsulation. Raises IPAMError when no address
-        is left for a tunnel; the modes are then as before.
+        is left for a tunnel; the modes are then as before. Raises ClusterError for an unknown name.
         """
+        names = [item.name for item in self.topology.pools]
+        if pool is not None and pool not in names:
+            raise ClusterError(f"there is no IPPool {pool}; pools: {', '.join(names) or 'none'}")
         self._tunnels.set_mode(mode, encapsulation,
-                               None if node is None else self.node(node).name)
+                               None if node is None else self.node(node).name, pool)
         self._datastore_is_current = False
 
     # --- what is

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 from calico_mn.errors import IPAMError
 from calico_mn.model import BlockAffinity, IPAMConfiguration, IPPool
+from calico_mn.text import join_some
 
 #: what ``maxBlocksPerHost: 0`` means in ipam.go: a safety limit, not infinity
 DEFAULT_BLOCKS_PER_HOST = 20
@@ -69,17 +70,26 @@ class IPAM:
     def __init__(self, pools: Iterable[IPPool], affinities: Iterable[BlockAffinity] = (),
                  configuration: IPAMConfiguration | None = None,
                  reservations: Iterable[IPv4Network] = ()) -> None:
-        self.pools = tuple(pools)
-        self._reserved = tuple(collapse_addresses(reservations))
-        self.configuration = configuration or IPAMConfiguration()
         self._blocks: dict[IPv4Network, Block] = {}
         self._by_node: dict[str, list[Block]] = {}
         self._allocations: dict[str, Allocation] = {}
         self._on_node: dict[str, dict[str, Allocation]] = {}
-        # Blocks of another size than their pool's, made before that was changed, or of no pool.
-        self._odd: list[IPv4Network] = []
+        self.adopt(pools, configuration or IPAMConfiguration(), reservations)
         for affinity in affinities:
             self.claim(affinity.cidr, affinity.node)
+
+    def adopt(self, pools: Iterable[IPPool], configuration: IPAMConfiguration,
+              reservations: Iterable[IPv4Network]) -> None:
+        """Go on with these pools and rules; what was given out stays."""
+        self.pools = tuple(pools)
+        self._reserved = tuple(collapse_addresses(reservations))
+        self.configuration = configuration
+        # Blocks of another size than their pool's, made before that was changed, or of no pool.
+        self._odd = [cidr for cidr in self._blocks if self._is_odd(cidr)]
+
+    def _is_odd(self, cidr: IPv4Network) -> bool:
+        return cidr.prefixlen != next((pool.block_size for pool in self.pools
+                                       if cidr.network_address in pool.cidr), 0)
 
     def blocks(self, node: str) -> tuple[IPv4Network, ...]:
         """The blocks with an affinity to ``node``, in the order in which it claimed them."""
@@ -94,6 +104,11 @@ class IPAM:
         """Every block that belongs to a node."""
         return tuple(BlockAffinity(block.affinity, block.cidr)
                      for block in self._blocks.values() if block.affinity)
+
+    def claims(self) -> tuple[BlockAffinity, ...]:
+        """Every affinity of every node, stale second ones among them."""
+        return tuple(BlockAffinity(node, block.cidr)
+                     for node, blocks in self._by_node.items() for block in blocks)
 
     def allocation(self, handle: str) -> Allocation | None:
         """What ``handle`` holds, or None."""
@@ -186,10 +201,23 @@ class IPAM:
     def release_affinity(self, node: str) -> None:
         """Release a deleted node's affinities, and delete its empty blocks."""
         for block in self._by_node.pop(node, []):
-            if block.affinity == node:
-                block.affinity = next((other for other, blocks in self._by_node.items()
-                                       if any(block is own for own in blocks)), "")
-            self._forget_unused(block)
+            self._release_block(block, node)
+
+    def release_block(self, node: str, cidr: IPv4Network) -> None:
+        """Release one affinity of a node. Raises IPAMError while the block is in use."""
+        block = self._blocks[cidr]
+        if block.used:
+            users = join_some(block.used.values(), 5)
+            raise IPAMError(f"{cidr}, a block of {node}, holds addresses of {users}:"
+                            " delete those first")
+        self._by_node[node] = [other for other in self._by_node[node] if other is not block]
+        self._release_block(block, node)
+
+    def _release_block(self, block: Block, node: str) -> None:
+        if block.affinity == node:
+            block.affinity = next((other for other, blocks in self._by_node.items()
+                                   if any(block is own for own in blocks)), "")
+        self._forget_unused(block)
 
     def _refuse_second(self, handle: str) -> None:
         if handle in self._allocations:
@@ -214,9 +242,7 @@ class IPAM:
         block = self._blocks.get(cidr)
         if block is None:
             block = self._blocks[cidr] = Block(cidr, node)
-            size = next((pool.block_size for pool in self.pools
-                         if cidr.network_address in pool.cidr), 0)
-            if size != cidr.prefixlen:
+            if self._is_odd(cidr):
                 self._odd.append(cidr)
         own = self._by_node.setdefault(node, [])
         if not any(block is other for other in own):

@@ -74,6 +74,8 @@ class Fabric:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self.routers = topology.underlay.routers
+        self.router_addresses = {(interface.subnet, interface.address)
+                                 for router in self.routers for interface in router.interfaces}
         self._subnets = {subnet.name: subnet for subnet in topology.underlay.subnets}
         self._of_address: dict[IPv4Address, Subnet] = {}
 
