@@ -65,7 +65,7 @@ from calico_mn.measure.statistics import (
     MORE,
     NO_DIFFERENCE,
     TOO_FEW,
-    Difference,
+    Comparison,
     judge,
     paired_differences,
 )
@@ -195,7 +195,7 @@ class Case:
         values = self.values(mode, metric).values()
         return statistics.median(values) if values else None
 
-    def difference(self) -> Difference | None:
+    def difference(self) -> Comparison | None:
         """Of the programs' CPU time: Always less Never, repeat by repeat."""
         differences = paired_differences(self.values(ALWAYS), self.values(NEVER))
         return judge(differences) if differences else None
@@ -227,7 +227,7 @@ def report(run: Run) -> Document:
 
 def costs(measured: Sequence[Case]) -> Table:
     """CPU time of the programs, and the difference."""
-    def judged(difference: Difference | None) -> tuple[Cell, ...]:
+    def judged(difference: Comparison | None) -> tuple[Cell, ...]:
         if difference is None:
             return None, None, "not measured"
         span = difference.interval
@@ -300,7 +300,7 @@ def findings(measured: Sequence[Case]) -> Iterator[str]:
                " up to 64 kB, which is dozens of segments.")
 
 
-def worded(difference: Difference) -> str:
+def worded(difference: Comparison) -> str:
     """``+0.52 us [+0.31 to +0.70]``, and that it is none where it is not sure."""
     text = f"{difference.median:+.2f} us"
     if difference.interval is None or difference.verdict == TOO_FEW:
@@ -328,7 +328,7 @@ def fitted(tunnel: str, measured: Sequence[Case]) -> Iterator[str]:
     yield text
 
 
-def lines_of(measured: Sequence[Case], mode: str) -> Mapping[int, fits.Line]:
+def lines_of(measured: Sequence[Case], mode: str) -> Mapping[int, fits.Fit]:
     """Repeat -> cost over kilobytes, where there are two sizes."""
     values = [(case.size / 1000, case.values(mode)) for case in measured]
     return {repeat: line for repeat in {repeat for _, each in values for repeat in each}

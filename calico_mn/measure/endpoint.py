@@ -20,7 +20,13 @@ On SIGTERM it stops sending, listens a little longer for packets in flight, and 
 of JSON: ``sent``, the CLOCK_MONOTONIC time in ns of each packet by its number, and ``arrived``,
 the numbers that came, in their order. It never runs longer than SECONDS.
 
-Run by .flows, .path_mtu and .stream. Needs nothing but Python's own library.
+``endpoint.py connect ADDRESS PORT SECONDS`` makes TCP connections one after the other and prints
+``COUNT FAILURES SECONDS``: how many carried a byte each way, how many did not, and the time that
+both took together.
+``endpoint.py echo ADDRESS PORT SECONDS`` prints its port (its own choice if PORT is 0) when it
+listens, and serves such connections, for that long at the most.
+
+Run by .programs. Needs nothing but Python's own library.
 """
 
 from __future__ import annotations
@@ -53,6 +59,13 @@ _DISCOVERY = {"dont": 0, "want": 1, "do": 2}
 _TOTAL_RETRANS = 100
 _PIECE = b"x" * 65536
 _PAUSE_S = 0.002
+
+# On close, send a reset at once: an orderly close would leave a socket in TIME_WAIT for a minute
+# at the end that closes first (RFC 9293, 3.6.1), so that after some 28,000 connections, a few
+# seconds, there would be no ephemeral port left (net.ipv4.ip_local_port_range).
+_RESET = struct.pack("@ii", 1, 0)
+_CONNECT_S = 1.0
+_PAUSE_AFTER_FAILURE_S = 0.01
 
 _NUMBER = struct.Struct("!Q")
 #: after the last packet sent: this long without a packet means that none is on the way any more
@@ -185,17 +198,67 @@ def _retransmits(connection: socket.socket) -> int:
 
 def sink(address: str, seconds: str) -> None:
     """Read each connection to its end."""
+    def read(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            pass
+
     signal.alarm(int(seconds))
-    with socket.create_server((address, 0), backlog=128) as listener:
+    _serve(address, 0, read)
+
+
+def _serve(address: str, port: int, handle: Callable[[socket.socket], None]) -> None:
+    """Listen, print the port, handle one connection after the other; one that breaks is left."""
+    with socket.create_server((address, port), backlog=128) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:
             connection, _ = listener.accept()
-            with connection:
-                try:
-                    while connection.recv(65536):
-                        pass
-                except OSError:
-                    continue
+            with connection, suppress(OSError):
+                handle(connection)
+
+
+# --- connections, one after the other
+
+def _connect(address: str, port: int, timeout: float) -> None:
+    """Connect, send a byte, get one, close. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        connection.connect((address, port))
+        connection.sendall(b"?")
+        if not connection.recv(1):
+            raise ConnectionError("closed without an answer")
+
+
+def connect(address: str, port: str, seconds: str) -> None:
+    """Print how many connections there were, how many failed, and the seconds that they took."""
+    signal.alarm(int(float(seconds) + _TIMEOUT_S + _CONNECT_S) + 5)
+    count = failures = 0
+    try:
+        # Not counted: it waits for the neighbours on the way to be resolved.
+        _connect(address, int(port), _TIMEOUT_S)
+    except OSError as error:
+        sys.exit(f"{address} port {port}: {error}")
+    begin = time.monotonic()
+    while (now := time.monotonic()) < begin + float(seconds):
+        try:
+            _connect(address, int(port), _CONNECT_S)
+            count += 1
+        except OSError:
+            failures += 1
+            time.sleep(_PAUSE_AFTER_FAILURE_S)
+    print(count, failures, now - begin)
+
+
+def echo(address: str, port: str, seconds: str) -> None:
+    """Read a byte, send it back, and wait for the client's end of the connection."""
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(1))
+        # Until the client closes: the end that closes first pays for it, and that is the client's
+        # part. It ends by a reset.
+        connection.recv(1)
+
+    signal.alarm(int(seconds))
+    _serve(address, int(port), answer)
 
 
 # --- a steady stream
@@ -269,7 +332,7 @@ def stream(address: str, peer: str, port: str, rate: str, seconds: str) -> None:
 #: SIGALRM ends each of them, also when its caller is gone
 _ROLES: dict[str, Callable[..., None]] = {
     "send-flows": send_flows, "take-flows": take_flows, "push": push, "sink": sink,
-    "stream": stream}
+    "connect": connect, "echo": echo, "stream": stream}
 
 if __name__ == "__main__":
     _ROLES[sys.argv[1]](*sys.argv[2:])

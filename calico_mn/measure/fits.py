@@ -6,60 +6,49 @@ adds, and the share of the variance that this explains.
 
 from __future__ import annotations
 
+import operator
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 #: relative size of a singular value that counts as 0 (numpy.linalg.lstsq)
 _SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """``intercept`` + ``slope`` * x, and the share of the values' variance that it explains.
-
-    ``r2`` is None where it says nothing: with fewer than three different x, or equal values.
-    """
-
-    intercept: float
-    slope: float
-    r2: float | None
-
-    def at(self, x: float) -> float:
-        """The line's value."""
-        return self.intercept + self.slope * x
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
+class Fit:
     """``intercept`` + the sum of ``slopes`` times counts; ``r2``: the variance's share explained.
 
-    ``r2`` is None where all values are equal.
+    ``r2`` is None where it says nothing: for equal values, or a line through two different x.
     """
 
     intercept: float
     slopes: tuple[float, ...]
-    r2: float | None
+    r2: float | None = None
 
-    def at(self, counts: Sequence[float]) -> float:
-        """The plane's value."""
+    @property
+    def slope(self) -> float:
+        """That of a line."""
+        return self.slopes[0]
+
+    def at(self, *counts: float) -> float:
+        """The line's or plane's value."""
         return self.intercept + sum(
             slope * count for slope, count in zip(self.slopes, counts, strict=True))
 
 
-def line(points: Sequence[tuple[float, float]]) -> Line | None:
+def line(points: Sequence[tuple[float, float]]) -> Fit | None:
     """The least squares line through (x, y); None with fewer than two different x."""
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    different = len(set(xs))
+    different = len({x for x, _ in points})
     if different < 2:
         return None
-    slope, intercept = statistics.linear_regression(xs, ys)
-    explained = _explained(lambda x: intercept + slope * x, xs, ys) if different > 2 else None
-    return Line(intercept, slope, explained)
+    slope, intercept = statistics.linear_regression(*zip(*points, strict=True))
+    fit = Fit(intercept, (slope,))
+    return fit if different == 2 else _explained(fit, [(x,) for x, _ in points],
+                                                 [y for _, y in points])
 
 
-def plane(counts: Sequence[Sequence[float]], values: Sequence[float]) -> Plane | None:
+def plane(counts: Sequence[Sequence[float]], values: Sequence[float]) -> Fit | None:
     """Fit ``values`` to rows of ``counts``; None where these do not decide it.
 
     That is so with no more rows than unknowns, or where one count follows from the others.
@@ -77,16 +66,12 @@ def plane(counts: Sequence[Sequence[float]], values: Sequence[float]) -> Plane |
     if rank < len(rows[0]):
         return None
     intercept, *parts = map(float, solution)
-    slopes = tuple(part / most for part, most in zip(parts, largest, strict=True))
-    return Plane(intercept, slopes,
-                 _explained(Plane(intercept, slopes, None).at, counts, values))
+    return _explained(Fit(intercept, tuple(map(operator.truediv, parts, largest))), counts, values)
 
 
-def _explained(at: Callable[[Any], float], places: Sequence[Any], values: Sequence[float]
-               ) -> float | None:
-    """R2: the share of the values' variance that a model explains; None for equal values."""
+def _explained(fit: Fit, counts: Sequence[Sequence[float]], values: Sequence[float]) -> Fit:
+    """With R2, the share of the values' variance that the fit explains."""
     mean = statistics.fmean(values)
     total = sum((value - mean) ** 2 for value in values)
-    if not total:
-        return None
-    return 1 - sum((value - at(x)) ** 2 for x, value in zip(places, values, strict=True)) / total
+    left = sum((value - fit.at(*row)) ** 2 for row, value in zip(counts, values, strict=True))
+    return replace(fit, r2=1 - left / total) if total else fit

@@ -15,7 +15,7 @@ from calico_mn.errors import ClusterError, ToolError
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host, end, ending, helper, helper_port, run, start
+from calico_mn.measure.programs import ENDPOINT, Host, ending, endpoint, run, serving
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -81,21 +81,15 @@ def flows(client: Host, server: Server, router: Host, devices: Sequence[str], ki
     A UDP flow is one packet, a TCP flow about five. ARP is counted too: a packet or two now and
     then. Flows have ``patience`` seconds to arrive after the last was sent. Raises ToolError.
     """
-    taker = start(server, helper(
-        "endpoint.py", "take-flows", kind, server.ip, str(count),
-        str(int(_TIMEOUT_S + patience) + 5)))
-    try:
-        port = helper_port(server, taker, "endpoint.py")
+    with serving(server, "take-flows", kind, server.ip, str(count),
+                 str(int(_TIMEOUT_S + patience) + 5)) as (taker, port):
         before = _sent(router, devices)
-        sending = run(client, helper(
-            "endpoint.py", "send-flows", kind, server.ip, str(port), str(count)),
-            timeout=_TIMEOUT_S)
+        sending = run(client, endpoint("send-flows", kind, server.ip, port, str(count)),
+                      timeout=_TIMEOUT_S)
         if sending.status:
             reason = sending.err.strip() or ending(sending.status)
             raise ToolError(f"{client.name} to {server.name}: {kind} flows: {reason}")
         arrived = _arrived(server, taker, patience)
-    finally:
-        end(taker)
     packets = tuple(after - first for after, first in
                     zip(_sent(router, devices), before, strict=True))
     if sum(packets) < count:
@@ -112,11 +106,11 @@ def _arrived(server: Host, taker: subprocess.Popen[str], patience: float) -> int
         try:
             out, err = taker.communicate(timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise ToolError(f"{server.name}: endpoint.py did not end") from None
+            raise ToolError(f"{server.name}: {ENDPOINT} did not end") from None
     try:
         return int(out)
     except ValueError:
-        raise ToolError(f"{server.name}: endpoint.py: {err.strip() or out[:80]!r}") from None
+        raise ToolError(f"{server.name}: {ENDPOINT}: {err.strip() or out[:80]!r}") from None
 
 
 def _sent(router: Any, devices: Sequence[str]) -> tuple[int, ...]:

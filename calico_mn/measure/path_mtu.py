@@ -23,7 +23,7 @@ from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Finished, Host, end, helper, helper_port, start
+from calico_mn.measure.programs import ENDPOINT, Finished, Host, end, endpoint, serving, start
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import OUTER
 from calico_mn.packetmatch import CaptureFilter, Drop
@@ -168,19 +168,14 @@ def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: fl
 def _push(watch: _Watch, client: Host, server: Server, probe: Probe, patience: float
           ) -> tuple[int, int]:
     """Bytes acknowledged, and retransmits."""
-    listener = start(server, helper("endpoint.py", "sink", server.ip, "60"))
-    try:
-        port = helper_port(server, listener, "endpoint.py")
-        finished = _watched(watch, client, helper(
-            "endpoint.py", "push", server.ip, str(port), str(probe.size), probe.discovery,
-            f"{patience:g}"))
-    finally:
-        end(listener)
+    with serving(server, "sink", server.ip, "60") as (_, port):
+        finished = _watched(watch, client, endpoint(
+            "push", server.ip, port, str(probe.size), probe.discovery, f"{patience:g}"))
     try:
         acked, _seconds, _mtu, retransmits = finished.out.split()
         return int(acked), int(retransmits)
     except ValueError:
-        raise ToolError(f"{client.name}: endpoint.py: unexpected answer"
+        raise ToolError(f"{client.name}: {ENDPOINT}: unexpected answer"
                         f" {(finished.out or finished.err)[:80]!r}") from None
 
 

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +21,10 @@ from calico_mn.text import strip_control
 #: Output is parsed, so it must be in English with decimal points.
 ENVIRONMENT = {"LC_ALL": "C"}
 
+ENDPOINT = "endpoint.py"
+
 _END_TIMEOUT_S = 2.0
-_HELPER_START_S = 5.0
+_ENDPOINT_START_S = 5.0
 _PART_BYTES = 65536
 _MOST_BYTES = 64 << 20
 _EXCERPT = 300
@@ -167,26 +169,28 @@ def wait_for_output(host: Host, process: subprocess.Popen[Any], words: bytes, se
     return said
 
 
-# --- programs of our own that run in a pod; they need nothing but Python's own library
+# --- our own program, endpoint.py, in a pod
 
-def helper(name: str, *arguments: str) -> list[str]:
-    """The command for our own program in the file ``name`` beside this module."""
+def endpoint(*arguments: str) -> list[str]:
+    """Its command."""
     # -I -S: neither the environment nor installed packages change what runs as root here.
-    return [sys.executable, "-I", "-S", str(Path(__file__).with_name(name)), *arguments]
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name(ENDPOINT)), *arguments]
 
 
-def helper_line(host: Host, process: subprocess.Popen[Any], name: str) -> str:
-    """The line that a program of ours prints when it is at work; it says no more until it ends.
-
-    Raises ToolError if it does not.
-    """
-    return wait_for_output(host, process, b"\n", _HELPER_START_S, name=name,
+def first_line(host: Host, process: subprocess.Popen[Any]) -> str:
+    """The line that it prints when it is at work. Raises ToolError if it does not."""
+    return wait_for_output(host, process, b"\n", _ENDPOINT_START_S, name=ENDPOINT,
                            aim="begin its work").decode().strip()
 
 
-def helper_port(host: Host, listener: subprocess.Popen[Any], name: str) -> int:
-    """The port that a server of ours prints when it listens. Raises ToolError if it does not."""
-    return int(helper_line(host, listener, name))
+@contextmanager
+def serving(server: Host, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """It as a server in a pod, and the port on which it listens; it is ended after the block."""
+    process = start(server, endpoint(*arguments))
+    try:
+        yield process, first_line(server, process)
+    finally:
+        end(process)
 
 
 def end(process: subprocess.Popen[Any]) -> None:

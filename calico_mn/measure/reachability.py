@@ -16,7 +16,7 @@ from calico_mn.measure import ping
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, start
-from calico_mn.measure.wire import Wire
+from calico_mn.measure.wire import Wire, watch
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -55,8 +55,8 @@ def matrix(net: CalicoNet, pairs: Sequence[Pair]) -> Iterator[Reached]:
     A pair without an answer is tried a second time, with more patience, before it counts as
     unreachable. An unreachable pair so costs a second, but not a second of its own.
     """
-    with Wire(net, sorted({end.node for pair in pairs
-                           for end in (pair.source, pair.destination)})) as wire:
+    with watch(net, sorted({end.node for pair in pairs
+                            for end in (pair.source, pair.destination)})) as wire:
         again: list[Pair] = []
         for pair, answered in _attempt(net, pairs, wire, _FIRST_WAIT_S):
             if answered:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 CONFIDENCE = 0.95
@@ -87,26 +87,17 @@ class Spread:
 class Comparison:
     """A series against a reference, repeat by repeat.
 
-    ``ratio`` is the median of the ``n`` ratios. ``verdict`` is :data:`FASTER`, :data:`SLOWER`,
-    :data:`NO_DIFFERENCE` or :data:`TOO_FEW`. ``needed`` goes with no difference: about so many
-    repeats would show one of this size; None when that is more than :data:`MOST_REPEATS`.
+    ``median`` is that of the ``n`` ratios or differences. ``verdict`` is one of :data:`FASTER`,
+    :data:`SLOWER` for ratios, :data:`MORE`, :data:`LESS` for differences, or for both
+    :data:`NO_DIFFERENCE`, :data:`TOO_FEW`. ``needed`` goes with ratios without a difference: about
+    so many repeats would show one of this size; None when that is more than :data:`MOST_REPEATS`.
     """
-
-    n: int
-    ratio: float
-    interval: Interval | None
-    verdict: str
-    needed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The median of ``n`` paired differences; ``verdict``: MORE, LESS, NO_DIFFERENCE, TOO_FEW."""
 
     n: int
     median: float
     interval: Interval | None
     verdict: str
+    needed: int | None = None
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -164,17 +155,16 @@ def compare(ratios: Sequence[float], more_is_faster: bool) -> Comparison:
     """
     if not ratios:
         raise ValueError("no ratios to judge")
-    n, ratio, interval = len(ratios), statistics.median(ratios), median_interval(ratios)
-    if interval is None:
-        return Comparison(n, ratio, None, TOO_FEW)
     logs = [math.log(max(value, _LEAST)) for value in ratios]
-    if interval.holds(1) or not _centre_differs_from_0(logs):
-        return Comparison(n, ratio, interval, NO_DIFFERENCE,
-                          _needed(n, math.log(max(ratio, _LEAST)), statistics.stdev(logs)))
-    return Comparison(n, ratio, interval, FASTER if (ratio > 1) is more_is_faster else SLOWER)
+    found = _judged(ratios, 1, logs, FASTER if more_is_faster else SLOWER,
+                    SLOWER if more_is_faster else FASTER)
+    if found.verdict != NO_DIFFERENCE:
+        return found
+    return replace(found, needed=_needed(
+        found.n, math.log(max(found.median, _LEAST)), statistics.stdev(logs)))
 
 
-def judge(differences: Sequence[float]) -> Difference:
+def judge(differences: Sequence[float]) -> Comparison:
     """Judge the differences of the repeats against 0 as :func:`compare` judges ratios against 1.
 
     For quantities of which the difference is the question: microseconds more for each packet.
@@ -182,13 +172,18 @@ def judge(differences: Sequence[float]) -> Difference:
     """
     if not differences:
         raise ValueError("no differences to judge")
-    n, median = len(differences), statistics.median(differences)
-    interval = median_interval(differences)
+    return _judged(differences, 0, differences, MORE, LESS)
+
+
+def _judged(values: Sequence[float], neutral: float, centred: Sequence[float], above: str,
+            below: str) -> Comparison:
+    """``centred`` are the values on a scale on which the ``neutral`` one is 0."""
+    n, median, interval = len(values), statistics.median(values), median_interval(values)
     if interval is None:
-        return Difference(n, median, None, TOO_FEW)
-    if interval.holds(0) or not _centre_differs_from_0(differences):
-        return Difference(n, median, interval, NO_DIFFERENCE)
-    return Difference(n, median, interval, MORE if median > 0 else LESS)
+        return Comparison(n, median, None, TOO_FEW)
+    if interval.holds(neutral) or not _centre_differs_from_0(centred):
+        return Comparison(n, median, interval, NO_DIFFERENCE)
+    return Comparison(n, median, interval, above if median > neutral else below)
 
 
 def _centre_differs_from_0(values: Sequence[float]) -> bool:

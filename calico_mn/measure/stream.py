@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from calico_mn.errors import ToolError
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host, end, ending, helper, helper_line, start
+from calico_mn.measure.programs import Host, end, ending, endpoint, first_line, start
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -41,7 +41,6 @@ LOST_AT = "lost_at"
 #: UDP port of the first stream; the others follow
 FIRST_PORT = 5500
 
-_PROGRAM = "endpoint.py"
 _END_TIMEOUT_S = 10.0
 #: after all ends run and before the first packet counts: the neighbours are being resolved
 _LEAD_S = 0.05
@@ -172,7 +171,7 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
                           _start(net, reverse(pair), port, rate, longest))
         for both in ends.values():
             for each in both:
-                helper_line(each.host, each.process, _PROGRAM)
+                first_line(each.host, each.process)
         time.sleep(_LEAD_S)
         yield Streams(ends)
     finally:
@@ -183,9 +182,8 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
 
 def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -> _End:
     host = net[pair.source.name]
-    return _End(host, start(host, helper(
-        _PROGRAM, "stream", pair.source.ip, pair.destination.ip, str(port), f"{rate:g}",
-        f"{longest:g}")))
+    return _End(host, start(host, endpoint(
+        "stream", pair.source.ip, pair.destination.ip, str(port), f"{rate:g}", f"{longest:g}")))
 
 
 def _answer(end: _End) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 In go two pods of a running cluster; out come measurements. The CPU time is the whole machine's
 during the transfer, by 10^9 bytes of payload or by full segment. The two ends of connections are a
-program of their own, :mod:`.connect`.
+program of their own, :mod:`.endpoint`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from calico_mn.measure import iperf
 from calico_mn.measure.cpu import CPU_PACKET, PROGRAMS_PACKET, CpuMeter
 from calico_mn.measure.metrics import Column, Measurement, Value, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import Host, end, ending, excerpt, helper, helper_port, run, start
+from calico_mn.measure.programs import Host, ending, endpoint, excerpt, run, serving
 from calico_mn.measure.udp import PACKETS
 from calico_mn.measure.wire import wire_segments
 
@@ -43,8 +43,8 @@ CONNECTIONS = metric("connections", "1/s", "TCP connections", more_is_better=Tru
                      column=Column("delay", 9, "TCP conn/s"))
 
 _GRACE_S = 15.0
-#: bytes of the transfer whose segments are captured
-_CAPTURED = 4_000_000
+#: bytes of the transfer whose segments are captured, and seconds that it may take
+_CAPTURED, _CAPTURED_S = 4_000_000, 60.0
 
 
 def bulk(client: Host, server: iperf.Server, *, duration: float, rate: float, limited: bool,
@@ -81,8 +81,13 @@ def cost(client: Host, server: iperf.Server, *, duration: float, rate: float) ->
 
 
 def segments(net: CalicoNet, pair: Pair) -> Measurement:
-    """What a short transfer looks like where it leaves the node; needs captures."""
-    wire = wire_segments(net, pair, _CAPTURED)
+    """What a short transfer looks like where it leaves the node; needs captures.
+
+    iperf3 stops with some of the amount still unsent, so a little less may be seen.
+    """
+    client, server = net[pair.source.name], net[pair.destination.name]
+    wire = wire_segments(net, pair, lambda: iperf.parse(iperf.answer(
+        client, server, iperf.client_argv(server.ip, amount=_CAPTURED), _CAPTURED_S)))
     exact: dict[str, Value] = {} if wire.dropped else {
         WIRE_BYTES: round(wire.wire_bytes / wire.payload_bytes, 5)}
     return Measurement({**exact, LARGEST_SEGMENT: wire.largest_segment},
@@ -112,14 +117,9 @@ def connections(client: Host, server: iperf.Server, *, duration: float, port: in
     not counted. ``port`` is the server's; 0 lets the kernel choose. Raises ToolError.
     """
     life = duration + _GRACE_S
-    listener = start(server, helper(
-        "connect.py", "server", server.ip, str(port), str(math.ceil(life) + 5)))
-    try:
-        port = helper_port(server, listener, "connect.py")
-        command = helper("connect.py", "client", server.ip, str(port), f"{duration:g}")
-        finished = run(client, command, timeout=life)
-    finally:
-        end(listener)
+    with serving(server, "echo", server.ip, str(port), str(math.ceil(life) + 5)) as (_, taken):
+        finished = run(client, endpoint("connect", server.ip, taken, f"{duration:g}"),
+                       timeout=life)
     if finished.status:
         reason = excerpt(finished.err) or ending(finished.status)
         raise ToolError(f"{client.name} to {server.name}: TCP connections: {reason}")

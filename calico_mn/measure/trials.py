@@ -17,7 +17,7 @@ from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
 from calico_mn.measure import iperf, ping
 from calico_mn.measure.metrics import Value
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.wire import Wire
+from calico_mn.measure.wire import watch
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -87,7 +87,7 @@ def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool,
         net.set_pod_routes(True)
     try:
         net.set_mode(mode, encapsulation=encapsulation)
-        with Wire(net, [pair.source.node]) as wire:
+        with watch(net, [pair.source.node]) as wire:
             reachable = ping.answers(net[pair.source.name], pair.destination.ip)
             wire.drain()
             encapsulated = wire.encapsulated(pair)

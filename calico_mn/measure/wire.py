@@ -12,8 +12,8 @@ into pieces of ``gso_size``, every piece with all of the headers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,6 @@ from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel.capture import Capture, Frame
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, TCP
-from calico_mn.measure import iperf
 from calico_mn.measure.paths import SAME_NODE, Pair
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
@@ -33,7 +32,6 @@ OUTER = tuple(encapsulation.match for encapsulation in ENCAPSULATIONS)
 _ECHO_REQUESTS = CaptureFilter((PacketMatch(ICMP, ECHO_REQUEST),), OUTER)
 #: a transfer has more payload than this; a connection with less is there to control it
 _CONTROL_BYTES = 64 * 1024
-_EXPECTED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +54,14 @@ def sighting(frame: Frame) -> Sighting | None:
 
 
 class Wire:
-    """Captures on the uplinks of ``nodes``, and what they have shown so far.
+    """Captures on uplinks, and what they have shown so far: see :func:`watch`.
 
-    Use it as a context manager. :meth:`drain` must be called now and then: a capture holds a
-    few thousand packets.
+    :meth:`drain` must be called now and then: a capture holds a few thousand packets.
     """
 
-    def __init__(self, net: CalicoNet, nodes: Iterable[str]) -> None:
-        self._stack = ExitStack()
-        self._captures: list[Capture] = []
+    def __init__(self, captures: Sequence[Capture]) -> None:
+        self._captures = captures
         self._seen: dict[tuple[str, str], bool] = {}
-        try:
-            for node in nodes:
-                self._captures.append(self._stack.enter_context(
-                    net.capture(node, UPLINK, _ECHO_REQUESTS)))
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._stack.close()
 
     def drain(self) -> None:
         """Take note of the packets since the last call."""
@@ -97,6 +80,14 @@ class Wire:
         """
         seen = self._seen.get((pair.source.ip, pair.destination.ip))
         return False if seen is None and pair.path == SAME_NODE else seen
+
+
+@contextmanager
+def watch(net: CalicoNet, nodes: Iterable[str]) -> Iterator[Wire]:
+    """Capture echo requests on the uplinks of ``nodes`` while the block runs."""
+    with ExitStack() as stack:
+        yield Wire([stack.enter_context(net.capture(node, UPLINK, _ECHO_REQUESTS))
+                    for node in nodes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +122,15 @@ class Segments:
     Neither counted are segments without payload (SYN, FIN, and the ACKs of the other direction),
     nor connections with less than 64 kB in all (iperf3's control connection). What was sent
     again is counted again. ``wire_bytes`` begin with Ethernet's header of 14 bytes, without
-    preamble, frame check sequence and gap. ``mss``: payload of the largest segment.
-    ``full_segment``: its bytes on the wire. ``largest_segment``: bytes of the largest packet as
-    GSO handed it to the device, headers included. ``encapsulated``: all were encapsulated, or
-    none; None for some of each. ``dropped``: captured packets that were lost. If it is not 0,
-    the sums are too low.
+    preamble, frame check sequence and gap. ``largest_segment``: bytes of the largest packet as
+    GSO handed it to the device, headers included. ``dropped``: captured packets that were lost. If
+    it is not 0, the sums are too low.
     """
 
     payload_bytes: int
     wire_bytes: int
-    wire_packets: int
-    mss: int
-    full_segment: int
     largest_segment: int
-    encapsulated: bool | None
     dropped: int
-
-    @property
-    def exact(self) -> bool:
-        """Whether nothing is missing."""
-        return self.dropped == 0
 
 
 def tcp_packet(frame: Frame) -> TcpPacket | None:
@@ -184,37 +164,22 @@ def add_up(frames: Iterable[Frame], dropped: int = 0) -> Segments:
                for packet in packets]
     if not counted:
         raise ToolError("no TCP transfer of 64 kB or more was seen on the wire")
-    largest = max(counted, key=lambda packet: min(packet.payload,
-                                                  packet.gso_size or packet.payload))
-    mss = min(largest.payload, largest.gso_size or largest.payload)
-    kinds = {packet.encapsulated for packet in counted}
     return Segments(
         sum(packet.payload for packet in counted), sum(packet.wire_bytes for packet in counted),
-        sum(packet.count for packet in counted), mss, mss + largest.headers,
-        max(packet.payload + packet.headers for packet in counted),
-        kinds.pop() if len(kinds) == 1 else None, dropped)
+        max(packet.payload + packet.headers for packet in counted), dropped)
 
 
-def wire_segments(net: CalicoNet, pair: Pair, transfer: Callable[[], object] | int) -> Segments:
+def wire_segments(net: CalicoNet, pair: Pair, transfer: Callable[[], object]) -> Segments:
     """Watch the source pod's TCP packets while ``transfer`` runs.
 
-    It is called, or it is an amount in bytes, which iperf3 then sends from the pair's source to
-    its destination. The place is the uplink of the source's node; between pods of one node, which
-    use no wire, the source's cali device. The capture costs CPU time: take speeds elsewhere. An
-    amount is what iperf3 writes; it stops with some of that still unsent, so a little less may be
-    seen.
-    Raises ToolError.
+    The place is the uplink of the source's node; between pods of one node, which use no wire, the
+    source's cali device. The capture costs CPU time: take speeds elsewhere. Raises ToolError.
     """
-    client, server = net[pair.source.name], net[pair.destination.name]
-    device = client.device if pair.path == SAME_NODE else UPLINK
+    device = net[pair.source.name].device if pair.path == SAME_NODE else UPLINK
     capture = net.capture_bulk(pair.source.node, device, CaptureFilter(
         (PacketMatch(TCP),), OUTER, source=pair.source.ip))
     try:
-        if callable(transfer):
-            transfer()
-        else:
-            iperf.parse(iperf.answer(
-                client, server, iperf.client_argv(server.ip, amount=transfer), _EXPECTED_S))
+        transfer()
     finally:
         frames, dropped = capture.finish()
     return add_up(frames, dropped)

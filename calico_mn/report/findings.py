@@ -226,7 +226,7 @@ def _compared(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _judged(comparison: Comparison) -> str:
-    text = f"{comparison.ratio:.2f}"
+    text = f"{comparison.median:.2f}"
     if comparison.interval is None:
         return text
     text += f" [{comparison.interval.low:.2f}-{comparison.interval.high:.2f}], {comparison.verdict}"

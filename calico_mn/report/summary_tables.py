@@ -79,7 +79,7 @@ def _lines(row: Row) -> Iterator[dict[str, Cell]]:
 def _compared(ratio: Comparison) -> dict[str, Cell]:
     # Where there is no difference: how many repeats would show it, or more than how many.
     needed = ratio.needed or f">{MOST_REPEATS}" if ratio.verdict == NO_DIFFERENCE else None
-    return {"ratio_to_never": short(ratio.ratio, 4), "ratio_n": ratio.n,
+    return {"ratio_to_never": short(ratio.median, 4), "ratio_n": ratio.n,
             **_bounds(ratio.interval, "ratio_", 4), "verdict": ratio.verdict,
             "needed": needed}
 
@@ -182,8 +182,8 @@ def _full(spread: Spread | None, ratio: Comparison | None) -> tuple[Cell, Cell, 
 
 
 def _ratio(ratio: Comparison, interval: bool = True) -> str:
-    digits = 2 if ratio.ratio < _LARGE_RATIO else 1
-    text = f"{ratio.ratio:.{digits}f}"
+    digits = 2 if ratio.median < _LARGE_RATIO else 1
+    text = f"{ratio.median:.{digits}f}"
     if not interval or ratio.interval is None:
         return text
     return f"{text} [{ratio.interval.low:.{digits}f}-{ratio.interval.high:.{digits}f}]"

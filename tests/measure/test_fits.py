@@ -14,7 +14,7 @@ def test_a_plane_is_found_again(start, first, second):
     found = plane(GRID, values)
     assert found is not None
     for row, value in zip(GRID, values, strict=True):
-        assert found.at(row) == pytest.approx(value, abs=1e-4)
+        assert found.at(*row) == pytest.approx(value, abs=1e-4)
     assert found.r2 is None or found.r2 == pytest.approx(1, abs=1e-3) or max(values) - min(
         values) < 1e-3
 

@@ -159,7 +159,7 @@ def test_ratios_are_taken_repeat_by_repeat(series, reference, expected):
 def test_verdicts(ratios, more, verdict):
     found = compare(ratios, more)
     assert found.verdict == verdict
-    assert found.ratio == statistics.median(ratios)
+    assert found.median == statistics.median(ratios)
     assert (found.n, found.interval) == (len(ratios), median_interval(ratios))
 
 
@@ -189,5 +189,5 @@ def test_a_verdict_agrees_with_its_interval(ratios):
         assert found.needed is None or len(ratios) < found.needed <= MOST_REPEATS
     else:
         assert not found.interval.holds(1)
-        assert (found.ratio > 1) is (found.verdict == FASTER)
+        assert (found.median > 1) is (found.verdict == FASTER)
         assert found.needed is None

@@ -43,8 +43,8 @@ def test_a_row_counts_pairs_and_describes_trials(record):
     assert (found.pairs, found.reached, found.tunnelled) == (4, 4, 4)
     assert found.throughput == spread([13900, 13800, 13700])
     assert (found.throughput_ratio.n, found.latency_ratio.n) == (3, 3)
-    assert found.throughput_ratio.ratio == 13800 / 15800
-    assert found.latency_ratio.ratio == 12 / 9
+    assert found.throughput_ratio.median == 13800 / 15800
+    assert found.latency_ratio.median == 12 / 9
     assert (found.throughput_ratio.verdict, found.latency_ratio.verdict) == (SLOWER, SLOWER)
     assert (found.fabric, found.encapsulated) == ("plain", True)
 
@@ -69,7 +69,7 @@ def test_ratios_are_paired_by_repeat(record):
                if not (s.mode == "Never" and s.repeat == 3)]
     found = row(summarise(samples, MODES), "Always", "same-subnet").throughput_ratio
     assert found.n == 2
-    assert found.ratio == pytest.approx((13900 / 15900 + 13800 / 15800) / 2)
+    assert found.median == pytest.approx((13900 / 15900 + 13800 / 15800) / 2)
 
 
 def test_noise_is_the_middle_one_of_the_relative_spreads(record):
@@ -110,9 +110,9 @@ def test_a_metric_is_described_for_each_size_of_packets(record):
     assert found.measures["packets", "64"] == spread([804, 808, 812])
     assert found.measures["packets", "1400"] == spread([501, 502, 503])
     assert ("packets", "") not in found.measures
-    assert found.ratios["packets", "64"].ratio == pytest.approx(0.8)
+    assert found.ratios["packets", "64"].median == pytest.approx(0.8)
     assert found.ratios["packets", "64"].verdict == SLOWER
-    assert found.ratios["packets", "1400"].ratio == 1
+    assert found.ratios["packets", "1400"].median == 1
     # A size is not a place of its own.
     assert found.place == "same-subnet"
 
@@ -175,8 +175,8 @@ def test_each_place_is_compared_with_never_in_that_place(record):
     summary = summarise(record(factors=STREAMS, faster=lambda setting, repeat: faster.get(
         (setting["mode"], setting["streams"]), 1)), MODES)
     alone, two = (row(summary, "Always", f"same-subnet, streams {n}") for n in (1, 2))
-    assert alone.throughput_ratio.ratio == 13800 / 15800
-    assert two.throughput_ratio.ratio == 13800 / 15800 / 2
+    assert alone.throughput_ratio.median == 13800 / 15800
+    assert two.throughput_ratio.median == 13800 / 15800 / 2
     for n in (1, 2):
         never = row(summary, "Never", f"same-subnet, streams {n}")
         assert never.throughput_ratio == Comparison(3, 1, None, REFERENCE)

@@ -125,7 +125,7 @@ def _drawn(line: Line, factor: float, unit: str, each: str | None) -> _Drawn:
                   _formula(fitted, unit, each), fitted=True)
 
 
-def _formula(fitted: fits.Line, unit: str, each: str) -> str:
+def _formula(fitted: fits.Fit, unit: str, each: str) -> str:
     """The line in words, with R2 where it says something."""
     factor, small = canvas.small_unit_for(fitted.slope, unit)
     text = (canvas.minus(f"{number(fitted.intercept)} {unit}")
