@@ -334,9 +334,8 @@ class Cluster:
         made = [device for e in ENCAPSULATIONS if (device := e.tunnel(
             node, subnet.mtu, self.topology, is_on=e in tunnels,
             was_on=self._tunnels.has_used(name, e)))]
-        devices: list[Device] = [
-            *(device for device in made if device.has_back_end and self.has_tunnels),
-            uplink(subnet), *(device for device in made if not device.has_back_end)]
+        devices: list[Device] = [uplink(subnet), *(
+            device for device in made if self.has_tunnels or not device.has_back_end)]
         datastore = self.datastore() if VXLAN in tunnels else NO_DATASTORE
         addresses = [Address(UPLINK, str(self.fabric.nic(node))),
                      *(Address(encapsulation.device, f"{address}/32")

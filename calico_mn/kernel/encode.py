@@ -94,9 +94,9 @@ def bridge(device: Bridge, index: int) -> Message:
                      u32(rt.IFLA_MTU, device.mtu), no_snooping)
 
 
-def tunnel(name: str, kind: str) -> Message:
+def tunnel(name: str, kind: str, index: int) -> Message:
     """A tunnel device with neither local nor remote address; the kernel loads the module."""
-    return _new_link(_link(0), name, kind)
+    return _new_link(_link(index), name, kind)
 
 
 def vxlan(device: Tunnel, index: int, uplink: int) -> Message:

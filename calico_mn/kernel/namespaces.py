@@ -1,7 +1,7 @@
 """A cluster's namespaces, from their birth to their end: what is theirs before any device arrives.
 
-In go wanted states and the log directories; out come empty namespaces that have their sysctls, and
-their tunl0 (down), since both must be there before the devices. What else a state says is
+In go wanted states and the log directories; out come empty namespaces that have their sysctls,
+since those must be there before the devices. What else a state says is
 :mod:`calico_mn.kernel.write`'s business.
 """
 
@@ -20,16 +20,14 @@ from calico_mn.errors import KernelError, UnsupportedError
 from calico_mn.kernel import encode, iptext, processes, read
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
-from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.state import Namespace, Shaping, Sysctl, Tunnel, Veth, VethEnd
+from calico_mn.state import Namespace, Shaping, Sysctl, Veth, VethEnd
 
 
 class Namespaces:
     """Makes namespaces in the background, and lets go of them. ``by_name`` has those there are."""
 
-    def __init__(self, thread: NamespaceThread, tunnel: TunnelBackend) -> None:
+    def __init__(self, thread: NamespaceThread) -> None:
         self._thread = thread
-        self._tunnel = tunnel
         self._inherited: dict[str, int | None] = {}
         self._fresh: NetworkNamespace | None = None
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
@@ -37,7 +35,7 @@ class Namespaces:
         self.by_name: dict[str, NetworkNamespace] = {}
 
     def create(self, states: Sequence[Namespace], logs: Mapping[str, Path]) -> None:
-        """Begin to make the namespaces of ``states``: with sysctls and tunnels (down) only.
+        """Begin to make the namespaces of ``states``: with their sysctls only.
 
         ``logs`` holds for each the directory that its programs see as the CNI plug-in's log
         directory. Returns at once; what fails is raised by :meth:`settle`.
@@ -111,11 +109,6 @@ class Namespaces:
             self.by_name[state.name] = namespace
             # Before any device arrives: devices copy their settings from "default".
             self.write_sysctls(state.sysctls, namespace, fresh=True)
-            for device in state.devices:
-                if isinstance(device, Tunnel) and device.has_back_end:
-                    # First of all devices: the kernel looks for a source address in the order
-                    # in which devices were registered, and a Calico host has its tunl0 early.
-                    self._tunnel.create(namespace, device)
 
     def _refuse_unknown_shaping(self, states: Sequence[Namespace]) -> None:
         """Try a delay on the loopback device of a namespace that is used for nothing else."""

@@ -63,8 +63,7 @@ class NetworkNamespace:
 
     ``indexes`` maps the names of the devices that we made to their indexes. ``logs`` is shown
     to programs in the namespace as /var/log/calico/cni. ``held`` keeps descriptors that must
-    stay open as long as the namespace lives. ``tunnel_hooked`` is the tunnel back end's note
-    that its programs are attached.
+    stay open as long as the namespace lives.
     """
 
     name: str
@@ -74,7 +73,6 @@ class NetworkNamespace:
     indexes: dict[str, int] = field(default_factory=dict)
     held: list[int] = field(default_factory=list)
     mounts: int = -1
-    tunnel_hooked: bool = False
 
     def index(self, device: str) -> int:
         """The index of ``device``, 0 for the empty name. Raises KernelError if unknown."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from calico_mn.delta import Delta
 from calico_mn.errors import KernelError
 from calico_mn.kernel import encode, iptext
+from calico_mn.kernel.ebpf.program import TUNL0_INDEX
 from calico_mn.kernel.netlink import Message, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
@@ -119,7 +120,7 @@ class Planner:
         for name, items in of_device.items():
             steps += _sysctls(index(name), items)
         for tunnel in change.tunnels_changed:
-            steps += self._tunnel_settings(tunnel, namespace, ())
+            steps += self._tunnel_settings(tunnel, namespace)
         steps += [Step(encode.address(a, index(a.device)), partial(iptext.address, a), _EXISTS)
                   for a in change.addresses_added]
         steps += [Step(encode.neighbour(n, index(n.device)), partial(iptext.neighbour, n))
@@ -148,7 +149,9 @@ class Planner:
     def _creation(self, device: Device, namespace: NetworkNamespace, settings: Sequence[Sysctl]
                   ) -> list[Step]:
         if isinstance(device, Tunnel) and device.has_back_end:
-            return self._tunnel_settings(device, namespace, settings)
+            if device.name not in namespace.indexes:
+                _new_index(namespace, device.name, TUNL0_INDEX)
+            return self._tunnel_settings(device, namespace, settings, is_new=True)
         say = partial(iptext.device_added, device)
         if isinstance(device, Tunnel):
             number = _new_index(namespace, device.name)
@@ -171,10 +174,11 @@ class Planner:
         return steps
 
     def _tunnel_settings(self, device: Tunnel, namespace: NetworkNamespace,
-                         settings: Sequence[Sysctl]) -> list[Step]:
+                         settings: Sequence[Sysctl] = (), *, is_new: bool = False) -> list[Step]:
         say = partial(iptext.tunnel_changed, device)
         number = namespace.index(device.name)
-        messages = (self._tunnel.configure(namespace, device) if device.has_back_end
+        messages = (self._tunnel.configure(namespace, device, is_new=is_new)
+                    if device.has_back_end
                     else [encode.link(number, up=device.up, mtu=device.mtu)])
         return [*(Step(message, say) for message in messages), *_sysctls(number, settings)]
 

@@ -10,6 +10,7 @@ was never loaded (felix/dataplane/linux/ipip_mgr.go makes tunl0 only when IPIP i
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import platform
@@ -21,7 +22,7 @@ from contextlib import closing
 from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
-from calico_mn.kernel import encode, processes, read, runtime_dir
+from calico_mn.kernel import encode, processes, runtime_dir
 from calico_mn.kernel.ebpf import program, tun
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
@@ -47,10 +48,11 @@ class TunnelBackend(ABC):
 
     @abstractmethod
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
-        """Make the device, down, and record its index in ``namespace.indexes``."""
+        """Make the device, down, with the index that ``namespace.indexes`` has for it."""
 
-    def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
-        """The messages that give the device its MTU and state, sent once the uplink exists."""
+    def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
+                  ) -> list[Message]:
+        """The messages that give the device its MTU and state; a new one gets all it needs."""
         return [encode.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
                             txqueuelen=TUNNEL_TXQUEUELEN)]
 
@@ -78,11 +80,10 @@ class KernelTunnel(TunnelBackend):
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Take the namespace's fallback device, or make one where fallbacks are switched off."""
         with NetlinkSocket() as netlink:
-            indexes = read.device_indexes(netlink)
-            if device.name not in indexes:
-                netlink.request([encode.tunnel(device.name, self.kind)])
-                indexes = read.device_indexes(netlink)
-        namespace.indexes.update(indexes)
+            for error in netlink.attempt([encode.tunnel(
+                    device.name, self.kind, namespace.index(device.name))]):
+                if error.errno != errno.EEXIST:
+                    raise error
 
 
 class EbpfTunnel(TunnelBackend):
@@ -110,16 +111,15 @@ class EbpfTunnel(TunnelBackend):
         """
         while namespace.held:
             os.close(namespace.held.pop())
-        namespace.tunnel_hooked = False
         namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._drop))
         namespace.indexes[device.name] = program.TUNL0_INDEX
 
-    def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
-        """MTU and state; the first time also the programs, on the device and on the uplink."""
-        change = super().configure(namespace, device)
-        if namespace.tunnel_hooked:
+    def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
+                  ) -> list[Message]:
+        """MTU and state; of a new device also the programs, on it and on the uplink."""
+        change = super().configure(namespace, device, is_new=is_new)
+        if not is_new:
             return change
-        namespace.tunnel_hooked = True
         index = namespace.index(device.name)
         hooks = [message for item in self.programs(device)
                  for message in self.attach(namespace, item)]
@@ -150,10 +150,6 @@ class NoTunnel(TunnelBackend):
         self.reason = reason
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
-        """Refused."""
-        raise UnsupportedError(f"{namespace.name}: {self.reason}")
-
-    def configure(self, namespace: NetworkNamespace, device: Tunnel) -> list[Message]:
         """Refused."""
         raise UnsupportedError(f"{namespace.name}: {self.reason}")
 
@@ -239,7 +235,7 @@ def _try_ebpf() -> str | None:
             return reason
         with closing(EbpfTunnel()) as backend, NetlinkSocket() as netlink:
             backend.create(namespace, device)
-            netlink.request(backend.configure(namespace, device))
+            netlink.request(backend.configure(namespace, device, is_new=True))
     except NetlinkError as error:
         return (f"the kernel cannot attach eBPF programs to a device ({error.reason}): it needs"
                 " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, built in or as modules that"

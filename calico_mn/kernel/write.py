@@ -55,7 +55,7 @@ class KernelWriter:
         self._thread = thread
         self._tunnel = tunnel
         self._journal = journal
-        self._owner = Namespaces(thread, tunnel)
+        self._owner = Namespaces(thread)
         self.namespaces: Mapping[str, NetworkNamespace] = self._owner.by_name
         self.changing = threading.RLock()
         self.states: dict[str, Namespace] = {}
@@ -224,11 +224,22 @@ class KernelWriter:
             try:
                 self._thread.enter(plan.namespace)
                 with NetlinkSocket() as netlink:
-                    plan.send(netlink)
+                    self._deliver(plan, netlink)
                 outcomes.append(None)
             except KernelError as error:
                 outcomes.append(error)
         return outcomes
+
+    def _deliver(self, plan: Plan, netlink: NetlinkSocket) -> None:
+        """With the uplink here already: source addresses are looked for in order of registration.
+
+        So a packet to the node's own pod has the node's address (inet_select_addr in
+        net/ipv4/devinet.c), and not that of tunl0.
+        """
+        for device in plan.change.devices_added:
+            if isinstance(device, Tunnel) and device.has_back_end:
+                self._tunnel.create(plan.namespace, device)
+        plan.send(netlink)
 
     def _write_in_turn(self, changes: Iterable[Delta], out_of_sync: Collection[str] = (),
                        failures: dict[str, KernelError] | None = None) -> None:
@@ -260,10 +271,7 @@ class KernelWriter:
                 namespace.indexes = {
                     **{name: index for name, index in namespace.indexes.items()
                        if index in present.values()}, **present}
-            for device in change.devices_added:
-                if isinstance(device, Tunnel) and device.has_back_end:
-                    self._tunnel.create(namespace, device)
-            planner.plan(change).send(netlink)
+            self._deliver(planner.plan(change), netlink)
         self._journal.note(change.namespace, iptext.commands(change))
 
 

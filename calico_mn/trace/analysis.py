@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace import drop, follow
@@ -26,6 +27,7 @@ from calico_mn.trace.path_trace import (
     HeaderChange,
     Hop,
     Leg,
+    Neighbour,
     PathTrace,
     Routing,
     Step,
@@ -79,7 +81,8 @@ class _Analysis:
             round_trip = reply.hops[-1].crossings[-1].time
         return PathTrace(recording.source, recording.destination, recording.probe, forward, reply,
                          tuple(e for e in errors if reply is None or e.text != reply.text),
-                         self._drop(forward, reply, errors), round_trip, recording.tunnel)
+                         self._drop(forward, reply, errors), round_trip, recording.tunnel,
+                         self._notes(forward, reply, errors))
 
     def _drop(self, forward: Leg, reply: Leg | None, errors: Sequence[Leg]) -> DropReason | None:
         """Why the first leg that did not arrive was dropped."""
@@ -89,6 +92,26 @@ class _Analysis:
             lost = reply or self._unseen(REPLY, forward.hops[-1].namespace, forward.receiver,
                                          forward.sender)
         return None if lost.arrived else drop.drop_reason(lost, errors, self.recording, self.ask)
+
+    def _notes(self, forward: Leg, reply: Leg | None, errors: Sequence[Leg]) -> tuple[str, ...]:
+        """The kernel's module makes its tunnel device before any NIC, and the first one counts.
+
+        It gives the source of what a node sends to its own pods, ARP too (inet_select_addr()).
+        """
+        if self.recording.tunnel != "kernel":
+            return ()
+        legs = [leg for leg in (forward, reply, *errors) if leg is not None and leg.hops]
+        chosen = {(leg.origin, leg.sender) for leg in legs
+                  if leg is not reply and leg.hops[0].tunnel is None}
+        chosen |= {(hop.namespace, step.asker) for leg in legs for hop in leg.hops
+                   for step in hop.steps if isinstance(step, Neighbour)}
+        return tuple(
+            f"{name} talks to its own pods with {device}'s address: the kernel's module made"
+            f" {device} before {UPLINK}. On a real node {UPLINK} comes first, and its address is"
+            " used"
+            for name, address in sorted(chosen)
+            for device in (e.device for e in ENCAPSULATIONS if e.has_back_end)
+            if (device, f"{address}/32") in self.recording.after[name].addresses)
 
     # --- legs
 

@@ -225,7 +225,8 @@ class PathTrace:
     """All that is known of a probe. ``reply`` is None where no reply was seen.
 
     ``errors`` are ICMP messages about the probe or its reply. ``round_trip`` is in us, None
-    without an answer. ``tunnel`` is tunl0's back end, ``kernel`` or ``ebpf``.
+    without an answer. ``tunnel`` is tunl0's back end, ``kernel`` or ``ebpf``. ``notes`` are
+    sentences about what is so only because of that back end.
     """
 
     source: Endpoint
@@ -237,6 +238,7 @@ class PathTrace:
     drop: DropReason | None
     round_trip: float | None
     tunnel: str
+    notes: tuple[str, ...] = ()
 
     @property
     def answered(self) -> bool:

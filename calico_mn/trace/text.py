@@ -118,6 +118,7 @@ def lines(trace: PathTrace, *, full_reply: bool = False) -> list[Line]:
     if drop is not None:
         result.append(Line(""))
         result += _drop(drop)
+    result += (Line(f"NOTE  {note}", FAINT) for note in trace.notes)
     return result
 
 
@@ -264,6 +265,7 @@ def document(trace: PathTrace) -> dict[str, Any]:
         "answered": trace.answered,
         "verdict": verdict(trace),
         "round_trip": trace.round_trip,
+        "notes": list(trace.notes),
         "there": _leg_fields(trace.forward),
         "back": _leg_fields(trace.reply) if trace.reply else None,
         "errors": [_leg_fields(error) for error in trace.errors],

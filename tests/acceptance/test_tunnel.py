@@ -114,9 +114,23 @@ def test_a8_without_encapsulation_a_host_uses_its_own_address(boot):
     assert sources_seen(net, "node33", net["c"].device, "node31", "c") == {"10.22.31.0"}
 
 
-def test_a8_to_its_own_pod_a_host_uses_tunl0_which_was_registered_first(boot):
-    net = boot(one_subnet("Always"))
-    assert sources_seen(net, "node31", net["a"].device, "node31", "a") == {"10.22.31.0"}
+#    node31 --> a@node31: the route has no source address, and the pod's device no address
+@pytest.mark.parametrize(("encapsulation", "mode"), [
+    ("IPIP", "Always"), ("IPIP", "CrossSubnet"), ("IPIP", "Never"),
+    ("VXLAN", "Always"), ("VXLAN", "CrossSubnet"),
+])  # fmt: skip
+def test_a8_to_its_own_pod_a_host_uses_its_own_address_in_every_mode(boot, encapsulation, mode):
+    net = boot(two_subnets("Always", veth_mtu=1500))
+    net.set_mode(mode, encapsulation=encapsulation)
+    pod = net["a"]
+    # The kernel's tunl0 is born with the namespace, before any NIC.
+    is_tunl0 = net.tunnel == "kernel" and encapsulation == "IPIP" and mode != "Never"
+    wanted = "10.22.31.0" if is_tunl0 else "192.168.57.31"
+    assert f" src {wanted} " in net["node31"].pexec(["ip", "route", "get", pod.ip])[0]
+    assert sources_seen(net, "node31", pod.device, "node31", "a") == {wanted}
+    # An ICMP error is sent as any packet to the pod is.
+    answer, _ = ping(net, "a", net["c"].ip, "-t1")
+    assert f"From {wanted}" in answer and "Time to live exceeded" in answer
 
 
 def test_a8_pod_to_pod_keeps_the_pods_address(boot):

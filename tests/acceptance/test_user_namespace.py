@@ -89,6 +89,8 @@ def test_a_cluster_without_ipip_runs_and_every_terminal_inside_finds_it(opened, 
     assert directory.parent.parent == Path("/tmp") and directory.parent.stat().st_mode & 0o77 == 0
     assert "2 of 2 pairs" in inside.ok("pingall")
     assert "without encapsulation, both ways" in inside.ok("trace", A, B)
+    own_pod = inside.ok("exec", "node31", "--", "ip", "route", "get", "10.22.138.1")
+    assert "src 192.168.57.31" in own_pod
     assert "eth0" in inside.ok("exec", "node31", "--", "ls", "/sys/class/net")
     assert "cni.log" in inside.ok("exec", "node31", "--", "ls", "/var/log/calico/cni")
     inside.ok("pod", "add", "--node", "node32", "late")

@@ -289,10 +289,10 @@ def test_a_slash_32_node_tunnels_to_all_and_still_has_its_subnets_prefix_on_eth0
     assert Address("eth0", "192.168.57.31/24") in made.node_state("node31", {}).addresses
 
 
-def test_tunl0_comes_before_the_uplink_and_pods_after_it():
+def test_the_uplink_comes_first_for_source_addresses_follow_the_order_of_devices():
     made = cluster(pods=[pod("one", "node31")])
     assert [d.name for d in made.node_state("node31", {}).devices] == [
-        "tunl0", "eth0", made.endpoint("default/one").device]
+        "eth0", "tunl0", made.endpoint("default/one").device]
 
 
 @pytest.mark.parametrize("rp_filter", [0, 1, 2])

@@ -113,10 +113,10 @@ def test_a_bridge_is_up_at_once_and_does_not_snoop():
 
 
 def test_an_ipip_device_has_neither_end():
-    kind, flags, body = encode.tunnel("tunl0", "ipip")
+    kind, flags, body = encode.tunnel("tunl0", "ipip", 2)
     assert (kind, flags) == (16, CREATE | EXCL)
     header, link = link_body(body)
-    assert header == (0, 0, 0)
+    assert header == (2, 0, 0)
     assert link[3] == b"tunl0\0"
     assert tlvs(link[18]) == {1: b"ipip\0"}
 
@@ -290,7 +290,7 @@ MESSAGES = {
     "veth, pod": encode.veth(CALI, 10, 4, 77),
     "veth, bridge port": encode.veth(PORT, 12, 3, 5, master=9),
     "bridge": encode.bridge(Bridge("br0", 1400), 10),
-    "ipip": encode.tunnel("tunl0", "ipip"),
+    "ipip": encode.tunnel("tunl0", "ipip", 2),
     "link, up": encode.link(7, up=True, mtu=1480, txqueuelen=1000),
     "link, settings": encode.link(7, conf={"proxy_arp": 1, "rp_filter": 2}),
     "link, delete": encode.link_removal(12),

@@ -54,7 +54,7 @@ def test_in_never_there_is_no_vxlan_device_and_the_routes_are_birds():
     made = vxlan_cluster()
     made.set_mode(NEVER)
     state = made.node_state("node31", LEARNED_BY_31)
-    assert [d.name for d in state.devices] == ["tunl0", "eth0"]
+    assert [d.name for d in state.devices] == ["eth0", "tunl0"]
     assert (state.neighbours, state.fdb, made.tunnel_addresses("node31")) == ((), (), {})
     assert routes(made)[2:] == ["10.22.151.0/26 via 192.168.57.32 dev eth0 proto bird",
                                 "10.22.200.0/26 via 192.168.57.1 dev eth0 proto bird"]
@@ -86,7 +86,7 @@ def test_an_ipip_and_a_vxlan_pool_live_side_by_side():
         *AFFINITIES, BlockAffinity("node32", net("10.33.7.0/26"))))
     addresses = made.tunnel_addresses("node31")
     assert addresses[IPIP] in net("10.22.0.0/16") and addresses[VXLAN] in net("10.33.0.0/16")
-    assert made.node_state("node31", {}).devices[0].name == "tunl0"
+    assert made.node_state("node31", {}).devices[1].name == "tunl0"
     assert "10.33.7.0/26 via 192.168.57.32 dev eth0 proto 80 onlink" in routes(made)
     assert "10.22.151.0/26 via 192.168.57.32 dev tunl0 proto bird onlink" in routes(made)
     assert felix_mtu(made) == 1450
