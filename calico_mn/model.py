@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
 
 
 class EncapsulationMode(str, Enum):
@@ -140,7 +141,10 @@ class IPPool:
 
 @dataclass(frozen=True, slots=True)
 class BlockAffinity:
-    """A block that belongs to a node from the start; the node may have gone."""
+    """A block that belongs to a node from the start; the node may have gone.
+
+    ``node`` is empty for a block in use that no node has an affinity to any more.
+    """
 
     node: str
     cidr: IPv4Network
@@ -172,7 +176,8 @@ class Pod:
     """A pod; ``ip`` is set when the file names its address.
 
     With ``has_ip`` it is the one that the running pod has, even if its pool has changed since;
-    else one that it asks IPAM for. ``pools`` are names or networks of the pools that it asks for.
+    else one that it asks IPAM for. ``pools`` are names or networks of the pools that it asks for,
+    ``owner`` is the workload that made it, as ``Deployment/web``.
     """
 
     namespace: str
@@ -181,6 +186,7 @@ class Pod:
     ip: IPv4Address | None = None
     has_ip: bool = False
     pools: tuple[str, ...] = ()
+    owner: str = ""
 
     @property
     def key(self) -> str:
@@ -195,6 +201,8 @@ class Topology:
     ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice. ``reservations`` are
     networks from which IPAM chooses no address (``IPReservation``).
     ``warnings`` are sentences for the user about what the file says and we leave out.
+    ``documents`` are the resources as the files say them, Lists opened, each with its apiVersion
+    and kind: plain data in file order, kinds without effect included.
     """
 
     underlay: Underlay
@@ -208,6 +216,7 @@ class Topology:
     warnings: tuple[str, ...] = ()
     source: str = ""
     reservations: tuple[IPv4Network, ...] = ()
+    documents: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def ipip_mtu(self) -> int:

@@ -77,6 +77,10 @@ class Encapsulation:
         """The address of the node's tunnel device that its Node resource tells, or None."""
         return None
 
+    def with_address(self, node: Node, address: IPv4Address | None) -> Node:
+        """The node whose tunnel device has this address, or none."""
+        return node
+
     def configured_mtu(self, topology: Topology) -> int:
         """The device's MTU in bytes as FelixConfiguration sets it, 0 for the automatic choice."""
         return 0
@@ -151,6 +155,9 @@ class _Ipip(Encapsulation):
     def configured_address(self, node: Node) -> IPv4Address | None:
         return node.ipip_address
 
+    def with_address(self, node: Node, address: IPv4Address | None) -> Node:
+        return replace(node, ipip_address=address)
+
     def configured_mtu(self, topology: Topology) -> int:
         return topology.felix.ipip_mtu
 
@@ -190,6 +197,9 @@ class _Vxlan(Encapsulation):
 
     def configured_address(self, node: Node) -> IPv4Address | None:
         return node.vxlan_address
+
+    def with_address(self, node: Node, address: IPv4Address | None) -> Node:
+        return replace(node, vxlan_address=address)
 
     def configured_mtu(self, topology: Topology) -> int:
         return topology.felix.vxlan_mtu

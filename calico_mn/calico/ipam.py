@@ -101,9 +101,14 @@ class IPAM:
                              if _holds(pool.cidr, block.cidr)), key=lambda block: block.cidr))
 
     def affinities(self) -> tuple[BlockAffinity, ...]:
-        """Every block that belongs to a node."""
-        return tuple(BlockAffinity(block.affinity, block.cidr)
-                     for block in self._blocks.values() if block.affinity)
+        """Every affinity, and every block that no node has one to: claimed in this order, they
+        give the same blocks. A block's own affinity comes before a second one, which is stale.
+        """
+        claims = [(block.affinity != node, node, block.cidr)
+                  for node, own in self._by_node.items() for block in own]
+        claims += [(False, "", block.cidr) for block in self._blocks.values() if not block.affinity]
+        return tuple(BlockAffinity(node, cidr) for _, node, cidr in sorted(
+            claims, key=lambda claim: claim[0]))
 
     def claims(self) -> tuple[BlockAffinity, ...]:
         """Every affinity of every node, stale second ones among them."""
@@ -238,12 +243,17 @@ class IPAM:
                 self._odd.remove(block.cidr)
 
     def claim(self, cidr: IPv4Network, node: str) -> Block:
-        """Give a node an affinity to a block; the block belongs to the first node that has one."""
+        """Give a node an affinity to a block; the block belongs to the first node that has one.
+
+        For no node it is a block without affinity.
+        """
         block = self._blocks.get(cidr)
         if block is None:
             block = self._blocks[cidr] = Block(cidr, node)
             if self._is_odd(cidr):
                 self._odd.append(cidr)
+        if not node:
+            return block
         own = self._by_node.setdefault(node, [])
         if not any(block is other for other in own):
             own.append(block)

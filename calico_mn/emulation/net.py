@@ -14,16 +14,19 @@ Related operations are in components: ``membership`` (pods and nodes that come a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, named
+from calico_mn.calico.snapshot import snapshot
 from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
@@ -42,6 +45,8 @@ from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
 from calico_mn.repair import Repair
 from calico_mn.state import Namespace
+from calico_mn.topology.emit import documents
+from calico_mn.topology.names import kind_of, kinds_named, name_of, namespace_of
 from calico_mn.version import VERSION
 
 
@@ -269,6 +274,22 @@ class CalicoNet(ClusterMininet):
     def save_logs(self, directory: Path) -> None:
         """Copy the logs of what was wired when, one directory per node."""
         self.runtime.save_logs(directory)
+
+    def resources(self, kind: str | None = None, name: str | None = None,
+                  namespace: str | None = None) -> list[dict[str, Any]]:
+        """The cluster's resources as kubectl and calicoctl print them, as plain data of your own.
+
+        ``kind`` is any of their names for one, such as ``po`` or ``ippools``, or ``all`` for pods
+        and workloads; None for any. Written as YAML, all of them are a topology that boots with
+        the same addresses, blocks and routes (:mod:`calico_mn.calico.snapshot` says what does not
+        survive). Raises ClusterError for an unknown kind.
+        """
+        kinds = None if kind is None else kinds_named(kind)
+        return copy.deepcopy([
+            document for document in documents(snapshot(self.cluster))
+            if (kinds is None or kind_of(document) in kinds)
+            and (name is None or name_of(document) == name)
+            and (namespace is None or namespace_of(document) == namespace)])
 
     # --- components, by the names of the Python surface
 

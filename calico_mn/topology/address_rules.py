@@ -91,13 +91,13 @@ def _check_affinities(report: Report, resources: Resources) -> None:
             meant = report.suggest(node, names)
             gone.append(f"{block} of {quote(node)}" + (f" (or is {quote(meant)} meant?)"
                                                        if meant else ""))
-        if not affinity.has("cidr", "node"):
-            continue
-        pool = index.find(block.network_address)
-        if not 20 <= block.prefixlen <= 32:
+        if affinity.has("cidr") and not 20 <= block.prefixlen <= 32:
             report.add(f"block {block} is larger than any block", affinity.at("cidr"),
                        "blocks are from /20 to /32")
             continue
+        if not affinity.has("cidr", "node"):
+            continue
+        pool = index.find(block.network_address)
         if pool is None and _is_complete(pools):
             outside.append(str(block))
         elif pool is not None and block.prefixlen != pool.block_size:

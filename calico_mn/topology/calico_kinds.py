@@ -108,13 +108,20 @@ def _check_affinity(report: Report, affinity: s.Resource[BlockAffinity]) -> bool
     return True
 
 
+def _check_block(report: Report, block: s.Resource[BlockAffinity]) -> bool:
+    """A block in use may have no affinity: its node has gone."""
+    is_free = not block.has("node") and block.get("in_use") is False
+    block.values.setdefault("node", "")
+    return not is_free and isinstance(block.get("cidr"), IPv4Network)
+
+
 # What a block says itself; with its BlockAffinity it is one and the same.
 IPAM_BLOCK = s.Kind(s.resource_table(s.META, spec={
     "cidr": s.Field(a.network, "cidr", "add the block, such as 10.22.138.0/26"),
     "affinity": s.Field(r.node_of_affinity, "node"),
+    "allocations": s.Field(r.has_values, "in_use"),
     s.REST: s.Special.BOOKKEEPING,
-}), BlockAffinity, lambda _, block: block.has("node") and isinstance(
-    block.get("cidr"), IPv4Network), api=API, name="IPAMBlock")
+}), BlockAffinity, _check_block, api=API, name="IPAMBlock")
 
 IP_RESERVATION = s.Kind(s.resource_table(s.META, spec={
     "reservedCIDRs": s.Field(a.ipv4_networks, "networks"),

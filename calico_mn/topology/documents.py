@@ -15,7 +15,7 @@ from calico_mn.topology.fields import read_mapping
 from calico_mn.topology.kinds import ALL_KINDS, APIS, INSTEAD, KINDS, is_custom
 from calico_mn.topology.problems import Report
 from calico_mn.topology.schema import Resources
-from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
+from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe, plain
 
 _API_HINT = "add for example apiVersion: projectcalico.org/v3"
 # The kinds of calicoctl's apiVersion v1, before Calico 3.
@@ -27,6 +27,8 @@ def read_resources(report: Report, documents: list[Tree], resources: Resources) 
     """Add all resources of a file."""
     for document in documents:
         for tree, api, kind in _open_lists(report, document, "", ""):
+            head = {"apiVersion": api, "kind": kind}
+            resources.documents.append(head | plain(tree) | head)
             _read_resource(report, resources, tree, api, kind)
 
 

@@ -113,7 +113,8 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
         reservations=tuple(network for item in resources.of(IP_RESERVATION)
                            for network in item.get("networks", ())),
         veth_mtu=mtus.pop("veth_mtu", 0), felix=replace(felix, **mtus),
-        warnings=report.warnings(), source=report.file, **attributes)
+        warnings=report.warnings(), source=report.file, documents=tuple(resources.documents),
+        **attributes)
 
 
 def _mtus(report: Report, resources: Resources, environment: Mapping[str, Scalar]

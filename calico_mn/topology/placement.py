@@ -132,8 +132,10 @@ def place_pods(
         title = f"{workload.get('kind')} {workload.model.key}"
         if not _has_node(report, title, workload, turn, known, complete):
             continue
+        owner = next((f"{kind}/{name}" for kind, _, name in (
+            _owners_of(workload) if workload.get("kind") == "Pod" else [_key(workload)])), "")
         for name, node in _pods_of(workload, turn):
-            pod = replace(workload.model, name=name, node=node)
+            pod = replace(workload.model, name=name, node=node, owner=owner)
             if len(name) > _MAX_NAME:
                 report.add(f"{title} makes a pod name of {len(name)} characters",
                            workload.at("name"), f"a name has at most {_MAX_NAME}; shorten it")

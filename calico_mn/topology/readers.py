@@ -134,6 +134,12 @@ def uses(tree: Tree) -> tuple[str, ...] | None:
     return tuple(read(item) for item in tree.items) or None
 
 
+def has_values(tree: Tree) -> bool:
+    """Whether a list has anything but nulls, as an IPAMBlock's allocations."""
+    return not isinstance(tree, Sequence) or not all(
+        isinstance(item, Scalar) and item.is_null for item in tree.items)
+
+
 def node_of_affinity(tree: Tree) -> str | None:
     """An IPAMBlock's affinity, ``host:NODE``; None where no node has the block."""
     kind, _, node = text(tree).partition(":")

@@ -210,6 +210,8 @@ class Resources:
 
     def __init__(self) -> None:
         self._all: list[tuple[Kind[Any], Resource[Any]]] = []
+        #: all resources of the files as plain data, those without an effect too
+        self.documents: list[dict[str, Any]] = []
 
     def add(self, report: Report, kind: Kind[M], resource: Resource[M]) -> None:
         """Add a resource; a second one of a single kind is a problem."""

@@ -72,19 +72,23 @@ def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
     """A pod in the host's network, or one that has ended or waits, has no address of its own."""
     pod.values.setdefault("namespace", "default")
     pod.values.setdefault("kind", "Pod")
-    if not pod.has("ip") and pod.has("has_ip"):
+    if pod.has("has_ip"):
         pod.set("ip", pod.get("has_ip"), pod.at("has_ip"))
         pod.values["has_ip"] = True
     else:
         pod.values.pop("has_ip", None)
-    phase = pod.get("phase")
-    if "left_out" in pod.values:
-        return True
-    if pod.get("host_network"):
-        pod.values["left_out"] = "hostNetwork"
-    elif phase in ("Succeeded", "Failed") or (phase == "Pending" and not pod.has("node")):
-        pod.values["left_out"] = phase
+    why = left_out(pod.get("host_network", False), pod.get("phase", ""), pod.has("node"))
+    if why:
+        pod.values.setdefault("left_out", why)
     return True
+
+
+def left_out(host_network: bool, phase: str, has_node: bool) -> str:
+    """Why a pod is none of the network's, or nothing."""
+    if host_network:
+        return "hostNetwork"
+    is_waiting = phase == "Pending" and not has_node
+    return phase if is_waiting or phase in ("Succeeded", "Failed") else ""
 
 
 POD = s.Kind(s.resource_table(
@@ -126,8 +130,11 @@ REPLICATION_CONTROLLER = _workload("ReplicationController", "", CORE)
 
 
 def _check_daemon_set(report: Report, daemon_set: s.Resource[Pod]) -> bool:
-    """calico-node is no workload here: its variables describe the cluster."""
-    if daemon_set.get("name") == calico_node.NAME:
+    """calico-node is no workload here: its variables describe the cluster.
+
+    One whose status says that it has no pods makes none.
+    """
+    if daemon_set.get("name") == calico_node.NAME or daemon_set.get("scheduled") == "0":
         daemon_set.values["left_out"] = ""
     return _check_template("DaemonSet", per_node=True, replicas=1)(report, daemon_set)
 
@@ -139,6 +146,7 @@ DAEMON_SET = s.Kind(s.resource_table(_METADATA, spec={
     },
     **s.bookkeeping("minReadySeconds revisionHistoryLimit selector templateGeneration "
                     "updateStrategy"),
-}), Pod, _check_daemon_set, api=APPS, name="DaemonSet")
+}, status={"currentNumberScheduled": s.Field(r.text, "scheduled"),
+           s.REST: s.Special.BOOKKEEPING}), Pod, _check_daemon_set, api=APPS, name="DaemonSet")
 
 KINDS = (POD, DEPLOYMENT, STATEFUL_SET, REPLICA_SET, REPLICATION_CONTROLLER, DAEMON_SET)

@@ -46,6 +46,8 @@ _TEMPLATE_HINT = "this is a template: render it first, for example with 'helm te
 _BREAKS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 _RESOURCE = frozenset(["apiVersion", "kind", "metadata", "spec", "status"])
 _NULLS = frozenset(["", "~", "null", "Null", "NULL"])
+_BOOLEANS = frozenset(["true", "True", "TRUE", "false", "False", "FALSE"])
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _TAGS = frozenset(
     [None, "!", *(f"tag:yaml.org,2002:{name}"
                   for name in ("str", "int", "bool", "float", "null", "map", "seq"))]
@@ -95,6 +97,29 @@ class Mapping:
 
 
 Tree = Scalar | Sequence | Mapping
+
+
+def plain(tree: Tree) -> Any:
+    """A tree as plain data, without what is not kept.
+
+    A number whose spelling would be lost, such as 1.50 or 007, stays a text.
+    """
+    if isinstance(tree, Mapping):
+        return {name: plain(value) for name, (_, value) in tree.entries.items()
+                if name not in _NOT_KEPT or isinstance(value, Scalar)}
+    if isinstance(tree, Sequence):
+        return [plain(item) for item in tree.items]
+    text = tree.text
+    if not tree.plain:
+        return text
+    if tree.is_null:
+        return None
+    if text in _BOOLEANS:
+        return text.lower() == "true"
+    if _NUMBER.fullmatch(text):
+        value = float(text) if "." in text else int(text)
+        return value if str(value) == text else text
+    return text
 
 
 def describe(tree: Tree) -> str:

@@ -189,7 +189,7 @@ def attributes(table: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_each_attribute_of_a_model_class_is_that_of_a_field(kind: Kind[Any]) -> None:
-    made_of_others = {"multipath_hash", "link", "has_ip"}
+    made_of_others = {"multipath_hash", "link", "has_ip", "owner"}
     for schema in schemas(kind, kind.table):
         names = {field.name for field in dataclasses.fields(schema.model)} - made_of_others
         assert names <= set(attributes(schema.table))

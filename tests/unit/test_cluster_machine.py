@@ -9,6 +9,7 @@ from contextlib import suppress
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.round_trip import assert_survives
 
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico.cluster import Cluster
@@ -28,7 +29,8 @@ class Life(RuleBasedStateMachine):
     @initialize(mode=st.sampled_from(MODES), strict=st.booleans())
     def begin(self, mode, strict):
         self.cluster = Cluster(topology(
-            pools=[pool("10.22.0.0/28", 30, mode), pool("10.33.0.0/30", 32, mode)], affinities=[],
+            pools=[pool("10.22.0.0/28", 30, mode, name="thirty"),
+                   pool("10.33.0.0/30", 32, mode, name="single")], affinities=[],
             ipam=IPAMConfiguration(strict_affinity=strict)), 0)
         self.bgp = FullMesh()
         self.states = {}
@@ -134,6 +136,15 @@ class Life(RuleBasedStateMachine):
                 else:
                     assert best.via.endswith(".1"), "the router"
                     assert best.protocol == "bird"
+
+
+    def teardown(self):
+        """What is left at the end, written as resources, boots as the same cluster."""
+        try:
+            self.cluster.set_mode(None)  # nodes that alone see another mode follow
+        except (AttributeError, IPAMError):
+            return
+        assert_survives(self.cluster)
 
 
 TestLife = Life.TestCase

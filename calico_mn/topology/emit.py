@@ -1,0 +1,319 @@
+"""A topology as resources again, in the form in which kubectl and calicoctl print them. Pure.
+
+In goes a :class:`~calico_mn.model.Topology`, out come its documents as plain data: reading them
+gives the topology again. A resource that the files had keeps its own document, with what is in
+force now laid over it; what they did not have is written from the model. Documents of nodes, pods
+and affinities that are gone are left out, and so are WorkloadEndpoints and the blocks of nodes,
+since the pods and affinities say the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from typing import Any
+
+from calico_mn.model import (
+    BlockAffinity,
+    FelixConfiguration,
+    IPAMConfiguration,
+    IPPool,
+    Node,
+    Pod,
+    Router,
+    Subnet,
+    Topology,
+    Underlay,
+)
+from calico_mn.text import is_subdomain
+from calico_mn.topology import calico_kinds, calico_node, kubernetes_kinds, underlay, workload_kinds
+from calico_mn.topology.kinds import CRD_API
+from calico_mn.topology.names import kind_of, name_of, namespace_of
+
+Document = dict[str, Any]
+#: kind, namespace and name; those of a block's affinity, which may have any name, are others
+Key = tuple[str, str, str]
+
+# What others refer to comes first.
+_FIRST = ("Underlay", "Node", "IPPool", "BlockAffinity", "IPAMBlock")
+_WORKLOADS = {kind.name: kind.api for kind in reversed(workload_kinds.KINDS)}
+_ORDER = {kind: place for place, kind in enumerate((*_FIRST, "", *_WORKLOADS))}
+# Kinds of which a document without its object in the model is out of date.
+_WHOLLY_MODELLED = frozenset((*_FIRST, "Pod", "WorkloadEndpoint"))
+_ENDED = ("Succeeded", "Failed")
+
+
+def documents(topology: Topology) -> list[Document]:
+    """Every resource of the topology; parts may be shared with ``topology.documents``."""
+    models = dict(_models(topology))
+    originals = {_key(document): document for document in topology.documents}
+    made = []
+    written: set[Any] = set()
+    for document in topology.documents:
+        key = _key(document)
+        if key in models and (key, document["apiVersion"]) not in written:
+            made.append(laid_over(document, _facts(models[key], document, originals)))
+            written |= {key, (key, document["apiVersion"])}
+        elif _is_kept(document):
+            made.append(document)
+    for key, model in models.items():
+        if key not in written:
+            head = {"apiVersion": _api(model), "kind": key[0]}
+            made.append(laid_over(head, _facts(model, head, originals)))
+    counts: Counter[tuple[Key, bool]] = Counter()
+    for pod in made:
+        phase = _at(pod, "status", "phase")
+        if pod["kind"] == "Pod" and phase not in _ENDED:
+            counts.update((owner, phase == "Running") for owner in _owners(pod, originals))
+    made = [_counted(document, counts) if document["kind"] in _WORKLOADS else document
+            for document in made]
+    return sorted(made, key=lambda document: _ORDER.get(kind_of(document), _ORDER[""]))
+
+
+def laid_over(document: Any, facts: Document) -> Document:
+    """A document with ``facts`` laid over it, mapping by mapping; None takes a field out."""
+    merged = dict(document) if isinstance(document, dict) else {}
+    for name, fact in facts.items():
+        value = laid_over(merged.get(name), fact) if isinstance(fact, dict) else fact
+        if value is None or (value == {} and name not in merged):
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _at(document: Any, *path: str) -> Any:
+    """A field of a document, None where it is missing."""
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _key(document: Document) -> Key:
+    kind = kind_of(document)
+    if kind == "BlockAffinity":
+        return kind, str(_at(document, "spec", "node")), str(_at(document, "spec", "cidr"))
+    if kind == "IPAMBlock":
+        return kind, "", str(_at(document, "spec", "cidr"))
+    if kind in ("Underlay", "IPAMConfiguration"):
+        return kind, "", ""
+    return kind, namespace_of(document), name_of(document)
+
+
+def _models(topology: Topology) -> Iterator[tuple[Key, Any]]:
+    """Each object that has a document, with the document's key."""
+    yield ("Underlay", "", ""), topology.underlay
+    for node in topology.nodes:
+        yield ("Node", "", node.name), node
+    for pool in topology.pools:
+        yield ("IPPool", "", pool.name), pool
+    for affinity in topology.affinities:
+        yield ("BlockAffinity" if affinity.node else "IPAMBlock", affinity.node,
+               str(affinity.cidr)), affinity
+    for pod in topology.pods:
+        yield ("Pod", pod.namespace, pod.name), pod
+    given = {_key(document) for document in topology.documents}
+    kinds = {kind for kind, _, _ in given}
+    # These win over a FelixConfiguration, and give the pods' MTU.
+    has_other = "Installation" in kinds or any(
+        kind == "DaemonSet" and name == calico_node.NAME for kind, _, name in given)
+    felix = ("FelixConfiguration", "", "default")
+    if felix in given or (topology.felix != FelixConfiguration() and not has_other):
+        yield felix, topology.felix
+    if "IPAMConfiguration" in kinds or topology.ipam != IPAMConfiguration():
+        yield ("IPAMConfiguration", "", ""), topology.ipam
+    if topology.reservations and "IPReservation" not in kinds:
+        yield ("IPReservation", "", "reserved"), topology.reservations
+    if topology.veth_mtu and "Installation" not in kinds and not any(
+            name == "calico-config" for _, _, name in given):
+        yield ("ConfigMap", "kube-system", "calico-config"), topology.veth_mtu
+
+
+def _is_kept(document: Document) -> bool:
+    """Whether a document stays that has no object in the model."""
+    kind = kind_of(document)
+    if kind == "IPPool":
+        return ":" in str(_at(document, "spec", "cidr"))
+    return kind not in _WHOLLY_MODELLED or (kind == "Pod" and bool(workload_kinds.left_out(
+        _at(document, "spec", "hostNetwork") is True, str(_at(document, "status", "phase")),
+        _at(document, "spec", "nodeName") is not None)))
+
+
+def _api(model: Any) -> str:
+    if isinstance(model, Underlay):
+        return underlay.API
+    if isinstance(model, (Pod, int)):
+        return kubernetes_kinds.CORE
+    is_stored = isinstance(model, BlockAffinity) and not model.node
+    return CRD_API if is_stored else calico_kinds.API
+
+
+def _facts(model: Any, document: Document, originals: dict[Key, Document]) -> Document:
+    """What the model says of the object of a document, in the fields of its apiVersion."""
+    match model:
+        case Underlay():
+            return {"metadata": {"name": model.name}, "spec": {
+                "link": None, "subnets": list(map(_subnet, model.subnets)),
+                "routers": list(map(_router, model.routers))}}
+        case Node():
+            return _node(model, document)
+        case IPPool():
+            return _pool(model)
+        case BlockAffinity():
+            return _affinity(model)
+        case Pod():
+            return _pod(model, document, originals)
+        case FelixConfiguration():
+            wanted = {"ipipMTU": (model.ipip_mtu, 0), "vxlanMTU": (model.vxlan_mtu, 0),
+                      "vxlanVNI": (model.vxlan_vni, 4096)}
+            return {"metadata": {"name": "default"}, "spec": {
+                name: value for name, (value, default) in wanted.items()
+                if value != (_at(document, "spec", name) or default)}}
+        case IPAMConfiguration():
+            return {"metadata": {"name": "default"}, "spec": {
+                "strictAffinity": model.strict_affinity,
+                "maxBlocksPerHost": model.max_blocks_per_host}}
+        case int():
+            return {"metadata": {"namespace": "kube-system", "name": "calico-config"},
+                    "data": {"veth_mtu": str(model)}}
+    return {"metadata": {"name": "reserved"}, "spec": {"reservedCIDRs": list(map(str, model))}}
+
+
+# --- the underlay
+
+def _subnet(subnet: Subnet) -> Document:
+    link = {"rate": _quantity(subnet.link.rate, "Mbit", "Kbit"),
+            "delay": _quantity(subnet.link.delay, "ms", "us")}
+    return laid_over({"name": subnet.name, "cidr": str(subnet.cidr), "mtu": subnet.mtu},
+                     {"link": link, "nodePrefix": subnet.node_prefix or None})
+
+
+def _quantity(value: float | None, unit: str, smaller: str) -> str | None:
+    """A value in the unit, or in one a thousand times smaller where its digits do not suffice."""
+    if value is None:
+        return None
+    if round(value, 6) != value:
+        value, unit = value * 1000, smaller
+    return f"{value:.6f}".rstrip("0").rstrip(".") + unit
+
+
+def _router(router: Router) -> Document:
+    chosen = router.multipath_hash
+    return laid_over({"name": router.name}, {
+        "podRoutes": router.pod_routes or None, "multipathHash": chosen.policy or None,
+        "multipathHashFields": chosen.fields if chosen.policy == 3 else None,
+        "interfaces": [{"subnet": interface.subnet, "address": str(interface.address)}
+                       for interface in router.interfaces]})
+
+
+# --- nodes, pools and blocks
+
+def _node(node: Node, document: Document) -> Document:
+    metadata: Document = {"name": node.name}
+    if "metadata" not in document:
+        metadata["labels"] = dict(node.labels)
+    ipip, vxlan = (str(address) if address else None
+                   for address in (node.ipip_address, node.vxlan_address))
+    mac = node.vxlan_mac or None
+    if document["apiVersion"] == kubernetes_kinds.CORE:
+        return {"metadata": {**metadata, "annotations": {
+            "projectcalico.org/IPv4Address": str(node.address),
+            "projectcalico.org/IPv4IPIPTunnelAddr": ipip,
+            "projectcalico.org/IPv4VXLANTunnelAddr": vxlan,
+            "projectcalico.org/VXLANTunnelMACAddr": mac}}}
+    return {"metadata": metadata, "spec": {
+        "bgp": {"ipv4Address": str(node.address), "ipv4IPIPTunnelAddr": ipip},
+        "ipv4VXLANTunnelAddr": vxlan, "vxlanTunnelMACAddr": mac}}
+
+
+def _pool(pool: IPPool) -> Document:
+    return {"metadata": {"name": pool.name}, "spec": {
+        "cidr": str(pool.cidr), "blockSize": pool.block_size, "ipipMode": str(pool.ipip_mode),
+        "vxlanMode": str(pool.vxlan_mode), "natOutgoing": pool.nat_outgoing,
+        "nodeSelector": pool.node_selector, "allowedUses": list(pool.allowed_uses),
+        "assignmentMode": "Automatic" if pool.is_automatic else "Manual",
+        "disabled": pool.disabled or None}}
+
+
+def _affinity(affinity: BlockAffinity) -> Document:
+    if not affinity.node:
+        return {"metadata": {"name": _dashed(affinity.cidr)},
+                "spec": {"cidr": str(affinity.cidr), "affinity": None, "allocations": None}}
+    return {"metadata": {"name": affinity_name(affinity)}, "spec": {
+        "cidr": str(affinity.cidr), "node": affinity.node, "state": "confirmed", "deleted": None}}
+
+
+def affinity_name(affinity: BlockAffinity) -> str:
+    """As Calico names a BlockAffinity, such as ``node31-10-22-138-0-26``."""
+    name = f"{affinity.node}-{_dashed(affinity.cidr)}"
+    if is_subdomain(name):
+        return name
+    digest = hashlib.sha1(affinity.node.encode(), usedforsecurity=False).hexdigest()
+    return f"{digest}-{_dashed(affinity.cidr)}"
+
+
+def _dashed(network: IPv4Network) -> str:
+    return str(network).replace(".", "-").replace("/", "-")
+
+
+# --- pods and workloads
+
+def _pod(pod: Pod, document: Document, originals: dict[Key, Document]) -> Document:
+    has_ip = str(pod.ip) if pod.ip and pod.has_ip else None
+    annotations: Document = {}
+    metadata: Document = {"name": pod.name, "namespace": pod.namespace, "annotations": annotations}
+    status: Document = {}
+    if "metadata" not in document:
+        kind, _, name = pod.owner.partition("/")
+        if pod.owner:
+            owner = originals.get((kind, pod.namespace, name))
+            metadata["labels"] = _at(owner, "spec", "template", "metadata", "labels")
+            metadata["ownerReferences"] = [{
+                "apiVersion": _WORKLOADS.get(kind, kubernetes_kinds.CORE), "kind": kind,
+                "name": name, "controller": True}]
+        if pod.pools:
+            annotations["cni.projectcalico.org/ipv4pools"] = json.dumps(pod.pools)
+        if pod.ip and not has_ip:
+            annotations["cni.projectcalico.org/ipAddrs"] = json.dumps([str(pod.ip)])
+    if has_ip:
+        annotations["cni.projectcalico.org/podIP"] = f"{has_ip}/32"
+        status = {"phase": "Running", "podIP": has_ip}
+        if _at(document, "status", "podIP") not in (has_ip, None):
+            # A later pod of that name.
+            annotations["cni.projectcalico.org/podIPs"] = status["podIPs"] = None
+    return {"metadata": metadata, "spec": {"nodeName": pod.node}, "status": status}
+
+
+def _owners(pod: Document, originals: dict[Key, Document]) -> Iterator[Key]:
+    """Its workloads: the owner, and the Deployment whose ReplicaSet that is."""
+    namespace = namespace_of(pod)
+    for owner in _at(pod, "metadata", "ownerReferences") or ():
+        kind, name = str(_at(owner, "kind")), str(_at(owner, "name"))
+        yield kind, namespace, name
+        if kind != "ReplicaSet":
+            continue
+        replica_set = originals.get((kind, namespace, name))
+        if replica_set is None:
+            yield "Deployment", namespace, name.rpartition("-")[0]
+        for deployment in _at(replica_set, "metadata", "ownerReferences") or ():
+            yield "Deployment", namespace, str(_at(deployment, "name"))
+
+
+def _counted(workload: Document, counts: Counter[tuple[Key, bool]]) -> Document:
+    """A workload with the number of its pods, of which none may be left."""
+    key = _key(workload)
+    kind, _, name = key
+    if kind == "Pod" or (kind, name) == ("DaemonSet", calico_node.NAME) or _at(
+            workload, "spec", "template", "spec", "hostNetwork") is True:
+        return workload
+    ready = counts[key, True]
+    total = ready + counts[key, False]
+    if kind == "DaemonSet":
+        return laid_over(workload, {"status": {
+            "currentNumberScheduled": total, "desiredNumberScheduled": total,
+            "numberReady": ready}})
+    return laid_over(workload, {"spec": {"replicas": total},
+                                "status": {"replicas": total, "readyReplicas": ready}})

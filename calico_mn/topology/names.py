@@ -1,0 +1,104 @@
+"""Names of kinds on a command line: kubectl's and calicoctl's, in full and short. Pure.
+
+In goes a word such as ``po``, ``ippools`` or ``deployments.apps``, out comes the kind as a file
+spells it; and the name by which kubectl calls a resource in its messages. Short names are those of
+``kubectl api-resources`` and of calicoctl's ``commands/../resourcemgr``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from calico_mn.errors import ClusterError
+from calico_mn.text import suggest
+from calico_mn.topology import workload_kinds
+from calico_mn.topology.kinds import ALL_KINDS, KINDS
+
+#: what ``kubectl get all`` lists
+ALL = tuple(kind.name for kind in workload_kinds.KINDS)
+# Those whose resources are in "default" when they name no namespace.
+_NAMESPACED = frozenset((*ALL, "ConfigMap", "WorkloadEndpoint", "NetworkPolicy", "NetworkSet"))
+_SHORT = {
+    "Pod": "po", "Node": "no", "Namespace": "ns", "ConfigMap": "cm", "Deployment": "deploy",
+    "StatefulSet": "sts", "DaemonSet": "ds", "ReplicaSet": "rs", "ReplicationController": "rc",
+    "Service": "svc", "ServiceAccount": "sa", "Endpoints": "ep", "Event": "ev", "Ingress": "ing",
+    "CronJob": "cj", "HorizontalPodAutoscaler": "hpa", "PersistentVolume": "pv",
+    "PersistentVolumeClaim": "pvc", "ResourceQuota": "quota", "LimitRange": "limits",
+    "PodDisruptionBudget": "pdb", "PriorityClass": "pc", "StorageClass": "sc",
+    "CustomResourceDefinition": "crd crds", "IPPool": "ipp ipps pool pools",
+    "WorkloadEndpoint": "wep weps", "HostEndpoint": "hep heps", "BGPPeer": "bgpp bgpps",
+    "BGPConfiguration": "bgpconfig bgpconfigs", "FelixConfiguration": "felixconfig felixconfigs",
+    "IPAMConfiguration": "ipamconfig ipamconfigs", "ClusterInformation": "clusterinfo clusterinfos",
+    "NetworkPolicy": "netpol np policy policies pol pols", "GlobalNetworkPolicy": "gnp gnps",
+    "NetworkSet": "netset netsets ns-set", "BlockAffinity": "affinity affinities",
+}
+
+
+def _plural(word: str) -> str:
+    if word.endswith(("ss", "x")):
+        return f"{word}es"
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return word if word.endswith("s") else f"{word}s"
+
+
+_KINDS: dict[str, str] = {}
+for _kind in (*(kind for _, kind in ALL_KINDS), *_SHORT):
+    for _word in (_kind.lower(), _plural(_kind.lower()), *_SHORT.get(_kind, "").split()):
+        _KINDS.setdefault(_word, _kind)
+
+
+def words() -> list[str]:
+    """Every name of a kind that has an effect, and ``all``: those that a shell completes."""
+    effective = {kind.name for kind in KINDS.values()}
+    return ["all", *(word for word, kind in _KINDS.items() if kind in effective)]
+
+
+def kinds_named(word: str) -> tuple[str, ...]:
+    """The kinds that a word such as ``po``, ``nodes``, ``deployments.apps`` or ``all`` names.
+
+    Case does not matter. Raises ClusterError for another word.
+    """
+    name, _, group = word.lower().partition(".")
+    kind = _KINDS.get(name)
+    if word.lower() == "all":
+        return ALL
+    if kind is None or (group and not any(
+            known == kind and _group(api).startswith(group) for api, known in ALL_KINDS)):
+        close = suggest(word, _KINDS)
+        raise ClusterError(f"there is no kind {word!r}" + (f"; did you mean {close}?" if close else
+                           "; kinds are named as in kubectl and calicoctl: pods, nodes, ippools"))
+    return (kind,)
+
+
+def kind_of(document: Mapping[str, Any]) -> str:
+    """The kind of a resource, the same one for every apiVersion that it may have."""
+    known = KINDS.get((document["apiVersion"], document["kind"]))
+    return known.name if known else str(document["kind"])
+
+
+def name_of(document: Mapping[str, Any]) -> str:
+    """A resource's name, empty where the file gives none."""
+    return str((document.get("metadata") or {}).get("name") or "")
+
+
+def namespace_of(document: Mapping[str, Any]) -> str:
+    """A resource's namespace, empty where its kind has none."""
+    given = (document.get("metadata") or {}).get("namespace")
+    return str(given or ("default" if is_namespaced(kind_of(document)) else ""))
+
+
+def is_namespaced(kind: str) -> bool:
+    """Whether the resources of a kind are in namespaces, as far as it has an effect."""
+    return kind in _NAMESPACED
+
+
+def reference(document: Mapping[str, Any]) -> str:
+    """What kubectl calls a resource: ``pod/web-0``, ``ippool.projectcalico.org/default``."""
+    group = _group(document["apiVersion"])
+    return f"{kind_of(document).lower()}{'.' if group else ''}{group}/{name_of(document)}"
+
+
+def _group(api: str) -> str:
+    return api.rpartition("/")[0]
