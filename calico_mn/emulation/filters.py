@@ -111,12 +111,14 @@ class Filters:
         if runtime.tunnel.name != "ebpf":
             return
         unseen = [encapsulation for encapsulation in ENCAPSULATIONS if encapsulation.has_back_end
-                  and any(drop.protocol == encapsulation.match.protocol for drop in wanted)]
+                  and any(drop.protocol == encapsulation.match.protocol and Hook.OUTPUT in hooks
+                          for drop, hooks in wanted.items())]
         if unseen and any(isinstance(device, Tunnel) and device.has_back_end
                           for device in runtime.states[name].devices):
             raise UnsupportedError(
-                f"{name}: with the ebpf tunnel a node's own {unseen[0]} packets pass none of its"
-                " hooks; filter them in its switch or in a router")
+                f"{name}: with the ebpf tunnel the {unseen[0]} packets that a node sends do not"
+                " pass its OUTPUT hook; filter what it receives (hooks=[\"input\"]), or on its"
+                " switch or a router")
 
 
 def _filter(drops: Drops, hooks: Iterable[Hook | str]) -> Filter:

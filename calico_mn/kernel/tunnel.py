@@ -23,7 +23,7 @@ from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
 from calico_mn.kernel import encode, processes, runtime_dir
-from calico_mn.kernel.ebpf import program, tun
+from calico_mn.kernel.ebpf import handover, program, tun
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.present import TUNNEL_TXQUEUELEN, Program
@@ -96,13 +96,13 @@ class EbpfTunnel(TunnelBackend):
     def __init__(self) -> None:
         self._held = held = list[int]()
         try:
-            held.append(program.load(program.EGRESS))
-            held.append(program.load(program.INGRESS))
+            for section in (program.EGRESS, program.LO, program.INGRESS):
+                held.append(program.load(section))
             held.append(program.load_drop_filter())
         except BaseException:
             self.close()
             raise
-        self._egress, self._ingress, self._drop = held
+        self._loaded = dict(zip((program.EGRESS, program.LO, program.INGRESS), held, strict=False))
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Make the device; its descriptor is held with the namespace, or it would end.
@@ -111,7 +111,8 @@ class EbpfTunnel(TunnelBackend):
         """
         while namespace.held:
             os.close(namespace.held.pop())
-        namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._drop))
+        namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._held[-1]))
+        namespace.held.append(handover.install())
         namespace.indexes[device.name] = program.TUNL0_INDEX
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
@@ -127,16 +128,16 @@ class EbpfTunnel(TunnelBackend):
                 *hooks, *change]
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
-        """One where packets leave through the device, one where they arrive at the uplink."""
+        """Where packets leave through the device, come from INPUT, and arrive at the uplink."""
         return (Program(device.name, "egress", program.EGRESS),
+                Program("lo", "egress", program.LO),
                 Program(device.uplink, "ingress", program.INGRESS))
 
     def attach(self, namespace: NetworkNamespace, item: Program) -> list[Message]:
         """The program in its place, also where a part of it was there before."""
         index = namespace.index(item.device)
-        descriptor = self._egress if item.direction == "egress" else self._ingress
-        return [encode.clsact(index, replace=True),
-                encode.program(index, item.direction, descriptor, item.name, replace=True)]
+        return [encode.clsact(index, replace=True), encode.program(
+            index, item.direction, self._loaded[item.name], item.name, replace=True)]
 
 
 class NoTunnel(TunnelBackend):
@@ -225,7 +226,7 @@ def _try_ebpf() -> str | None:
                 f" ({os.strerror(ctypes.get_errno())}): run it as root")
     # The only device that can have both programs.
     device = Tunnel("tunl0", 1480, uplink="tunl0")
-    namespace = NetworkNamespace("probe", -1, 0)
+    namespace = NetworkNamespace("probe", -1, 0, indexes={"lo": 1})
     try:
         if not program.tells_source_addresses():
             return (f"Linux {platform.release()} is too old: its bpf_fib_lookup() cannot tell"

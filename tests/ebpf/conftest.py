@@ -34,7 +34,7 @@ from types import SimpleNamespace
 import pytest
 
 from calico_mn.kernel import encode, tunnel
-from calico_mn.kernel.ebpf import program
+from calico_mn.kernel.ebpf import handover, program
 from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
 
@@ -197,6 +197,7 @@ class Lab:
 
     header = Header
     udp = staticmethod(udp)
+    checksum = staticmethod(checksum)
 
     def __init__(self, backend):
         self.backend = backend
@@ -206,7 +207,7 @@ class Lab:
         if backend == "ebpf":
             self.descriptors = {
                 name: program.load(name)
-                for name in (program.EGRESS, program.EGRESS_UNSEEN, program.INGRESS)}
+                for name in (program.EGRESS, program.EGRESS_UNSEEN, program.LO, program.INGRESS)}
             self.drop = program.load_drop_filter()
             self.held.append(self.drop)
         fabric = self.namespaces["fabric"] = Netns()
@@ -233,8 +234,8 @@ class Lab:
         pod = self.namespaces[f"pod-{letter}"] = Netns()
         if self.backend == "ebpf":
             # The first device in the namespace, because the programs know it by its index.
-            self.held.append(
-                node.call(create_tunl0, "tunl0", program.TUNL0_INDEX, self.drop))
+            self.held += (node.call(create_tunl0, "tunl0", program.TUNL0_INDEX, self.drop),
+                          node.call(handover.install))
         elif "tunl0" not in node.run("ip", "link"):
             node.ip("link add tunl0 type ipip")
         self._plug(node, f"to-node-{letter}")
@@ -257,6 +258,7 @@ class Lab:
         node.netlink(
             encode.without_multicast(tunl0, 1000), encode.noqueue(tunl0), encode.clsact(tunl0),
             encode.program(tunl0, "egress", self.descriptors[program.EGRESS], program.EGRESS),
+            encode.clsact(1), encode.program(1, "egress", self.descriptors[program.LO], program.LO),
             encode.clsact(uplink),
             encode.program(uplink, "ingress", self.descriptors[program.INGRESS], program.INGRESS))
 

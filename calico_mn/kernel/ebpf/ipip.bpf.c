@@ -40,6 +40,18 @@
 #define ECN_ECT_0 2
 #define ECN_CE 3
 
+/* Where the rule at the end of INPUT has an IPIP packet decapsulated: the reserved protocol. */
+#define HANDED_OVER 255
+
+/*
+ * Offsets in the kernel's structures, in bytes: the loader puts in those of the kernel at work,
+ * from its BTF, for the numbers here (program.py). OFFSET_OF_HOOKS is 0 where there is no BTF.
+ */
+#define FROM_BTF(number) ({ long offset; asm("%0 = " #number : "=r"(offset)); offset; })
+#define OFFSET_OF_DEV 16			/* sk_buff: dev, after next and prev */
+#define OFFSET_OF_NET FROM_BTF(0x7475c001)	/* net_device: nd_net */
+#define OFFSET_OF_HOOKS FROM_BTF(0x7475c002)	/* net: nf.hooks_ipv4 */
+
 /* In skb->cb of the copy that tunl0_egress makes for captures; any improbable number will do. */
 #define COPY_FOR_CAPTURES 0x7475c0de
 
@@ -198,21 +210,7 @@ int tunl0_egress_unseen(struct __sk_buff *skb)
 	return encapsulate(skb, 0);
 }
 
-/* What the routing tables say about a packet from the underlay: BPF_FIB_LKUP_RET_... */
-static __always_inline long forwarding(struct __sk_buff *skb, __be32 source, __be32 destination)
-{
-	struct bpf_fib_lookup route = {
-		.family = AF_INET,
-		.l4_protocol = IPPROTO_IPIP,
-		.ifindex = skb->ifindex,
-		.ipv4_src = source,
-		.ipv4_dst = destination,
-	};
-
-	return bpf_fib_lookup(skb, &route, sizeof(route), BPF_FIB_LOOKUP_SKIP_NEIGH);
-}
-
-/* The address from which this host itself would send to another one; 0 if there is no route. */
+/* The address from which this host itself would send to another one, if by that packet's device. */
 static __always_inline __be32 own_address_towards(struct __sk_buff *skb, __be32 destination)
 {
 	struct bpf_fib_lookup route = {
@@ -225,34 +223,36 @@ static __always_inline __be32 own_address_towards(struct __sk_buff *skb, __be32 
 
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return 0;
-	return route.ipv4_src;
+	return route.ifindex == skb->ifindex ? route.ipv4_src : 0;
+}
+
+static __always_inline void *pointer_at(const void *address)
+{
+	void *pointer = 0;
+
+	bpf_probe_read_kernel(&pointer, sizeof(pointer), address);
+	return pointer;
 }
 
 /*
- * Is the outer packet for an address of this host? Usually it is for the very address from
- * which we would send to its sender, and one lookup proves it. For any other address of ours
- * bpf_fib_lookup() says "not forwarded", but it says so as well of an address without a route.
- * The next address, last bit flipped, tells the two apart: if it has a route, it shares that
- * one (a default route, the connected subnet, the node's blackhole) with the address in
- * question, so that the local table was what kept this from being forwarded. (The local table
- * cannot be asked alone: it is one with the main table until somebody adds a rule.)
+ * Would a packet from the underlay meet no hook in PREROUTING and INPUT but the last one, which
+ * hands it to lo_egress()? In the kernel's words: skb->dev->nd_net.net->nf.hooks_ipv4[] is NULL
+ * for the first and has one entry for the second.
  */
-static __always_inline int is_for_this_host(struct __sk_buff *skb, const struct iphdr *outer)
+static __always_inline int is_unfiltered(struct __sk_buff *skb)
 {
-	if (own_address_towards(skb, outer->saddr) == outer->daddr)
-		return 1;
-	if (forwarding(skb, outer->saddr, outer->daddr) != BPF_FIB_LKUP_RET_NOT_FWDED)
+	struct { void *prerouting, *input; } hooks;
+	__u16 entries = 0;
+	void *net;
+
+	if (!OFFSET_OF_HOOKS)
 		return 0;
-	switch (forwarding(skb, outer->saddr, outer->daddr ^ bpf_htonl(1))) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-	case BPF_FIB_LKUP_RET_BLACKHOLE:
-	case BPF_FIB_LKUP_RET_UNREACHABLE:
-	case BPF_FIB_LKUP_RET_PROHIBIT:
-		return 1;
-	default:
+	net = pointer_at(pointer_at((void *)skb + OFFSET_OF_DEV) + OFFSET_OF_NET);
+	if (bpf_probe_read_kernel(&hooks, sizeof(hooks), net + OFFSET_OF_HOOKS) ||
+	    hooks.prerouting ||
+	    bpf_probe_read_kernel(&entries, sizeof(entries), hooks.input))
 		return 0;
-	}
+	return entries == 1;
 }
 
 /*
@@ -271,33 +271,21 @@ static __always_inline int decapsulated_ecn(__u8 outer, __u8 inner)
 }
 
 /*
- * Whatever is not an IPIP packet for us goes on into the stack, which treats it as on any host
- * without the ipip module: fragments and headers with options (that the module would accept)
- * end as "protocol unreachable". What is for us but malformed inside is dropped, as ip_rcv()
- * would do after decapsulation. While tunl0 is down the redirection drops, which shows as
- * "dropped" in tunl0's receive counters; the module would answer "port unreachable" as well.
+ * Take the outer header off and have tunl0 receive the inner packet, as ip_tunnel_rcv() does. What
+ * is malformed inside is dropped, as ip_rcv() would do after decapsulation. While tunl0 is down the
+ * redirection drops, which shows as "dropped" in tunl0's receive counters; the module would answer
+ * "port unreachable" as well.
  */
-SEC("underlay/ingress")
-int underlay_ingress(struct __sk_buff *skb)
+static __always_inline int decapsulate(struct __sk_buff *skb, const struct iphdr *outer)
 {
-	const __u32 inner_at = ETH_HLEN + sizeof(struct iphdr);
-	struct iphdr outer, inner;
+	const __u32 length = outer->ihl * 4, inner_at = ETH_HLEN + length;
+	struct iphdr inner;
 	__be16 before, after;
 	int ecn;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST)
-		return TC_ACT_UNSPEC;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &outer, sizeof(outer)))
-		return TC_ACT_UNSPEC;
-	if (outer.protocol != IPPROTO_IPIP || outer.version != 4 || outer.ihl != 5 ||
-	    (outer.frag_off & IP_MORE_OR_OFFSET) || header_checksum(&outer))
-		return TC_ACT_UNSPEC;
-	if (!is_for_this_host(skb, &outer))
-		return TC_ACT_UNSPEC;
-
 	if (bpf_skb_load_bytes(skb, inner_at, &inner, sizeof(inner)) || !is_plausible_ipv4(&inner))
 		return TC_ACT_SHOT;
-	ecn = decapsulated_ecn(outer.tos & ECN_MASK, inner.tos & ECN_MASK);
+	ecn = decapsulated_ecn(outer->tos & ECN_MASK, inner.tos & ECN_MASK);
 	if (ecn < 0)
 		return TC_ACT_SHOT;
 	if (ecn != (inner.tos & ECN_MASK)) {
@@ -310,10 +298,47 @@ int underlay_ingress(struct __sk_buff *skb)
 			return TC_ACT_SHOT;
 	}
 
-	if (bpf_skb_adjust_room(skb, -(int)sizeof(outer), BPF_ADJ_ROOM_MAC,
-				BPF_F_ADJ_ROOM_FIXED_GSO))
+	if (bpf_skb_adjust_room(skb, -(int)length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return TC_ACT_SHOT;
 	return bpf_redirect(TUNL0_IFINDEX, BPF_F_INGRESS);
+}
+
+/*
+ * The way of an IPIP packet into tunl0: as any packet for this host, through the stack and its
+ * hooks up to the end of INPUT, where a rule (handover.py) gives its outer header protocol 255 and
+ * sends it to lo. It is a whole packet then, for one of our addresses, from whichever device.
+ */
+SEC("lo/egress")
+int lo_egress(struct __sk_buff *skb)
+{
+	struct iphdr outer;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, &outer, sizeof(outer)) ||
+	    outer.protocol != HANDED_OVER)
+		return TC_ACT_UNSPEC;
+	return decapsulate(skb, &outer);
+}
+
+/*
+ * The short cut, which saves a third of the costs: where no hook would see the packet, and where
+ * one lookup proves that the stack would take it, for it is for the very address from which we
+ * would send to its sender, by the same device. All else goes the long way.
+ */
+SEC("underlay/ingress")
+int underlay_ingress(struct __sk_buff *skb)
+{
+	struct iphdr outer;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST)
+		return TC_ACT_UNSPEC;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &outer, sizeof(outer)))
+		return TC_ACT_UNSPEC;
+	if (outer.protocol != IPPROTO_IPIP || outer.version != 4 || outer.ihl != 5 ||
+	    (outer.frag_off & IP_MORE_OR_OFFSET) || header_checksum(&outer) ||
+	    own_address_towards(skb, outer.saddr) != outer.daddr || !is_unfiltered(skb))
+		return TC_ACT_UNSPEC;
+	return decapsulate(skb, &outer);
 }
 
 /*

@@ -20,6 +20,7 @@ from pathlib import Path
 from calico_mn.errors import CalicoMnError, UnsupportedError
 from calico_mn.kernel import encode, processes
 from calico_mn.kernel import rtnetlink as rt
+from calico_mn.kernel.ebpf import btf
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.text import join
 
@@ -29,7 +30,10 @@ OBJECT = Path(__file__).with_name("ipip.bpf.o")
 EGRESS = "tunl0/egress"
 #: The same, a few percent faster: a capture on tunl0 sees only what is received.
 EGRESS_UNSEEN = "tunl0/egress_unseen"
-#: Decapsulates into tunl0. Belongs to clsact ingress of every underlay device of a node.
+#: Decapsulates into tunl0 what the stack has handed over. Belongs to clsact egress of lo.
+LO = "lo/egress"
+#: Decapsulates into tunl0 without the stack where that would be the same. Belongs to clsact ingress
+#: of the underlay's devices; they need not have it.
 INGRESS = "underlay/ingress"
 #: The index of tunl0 in every namespace: TUNL0_IFINDEX in ipip.bpf.c.
 TUNL0_INDEX = 2
@@ -37,6 +41,11 @@ TUNL0_INDEX = 2
 #: the name that ``tc filter show`` prints for the program of :func:`clear_flow_hashes`
 CLEAR_FLOW_HASH = "forget/flow_hash"
 
+#: the numbers in ipip.bpf.c that stand for offsets in the kernel's structures
+_OFFSETS = {
+    struct.pack("<I", 0x7475C001): ("net_device", "nd_net"),
+    struct.pack("<I", 0x7475C002): ("net", "nf", "netns_nf", "hooks_ipv4"),
+}
 _PROBE = "helpers/probe"
 _SET_HASH_INVALID = 41  # BPF_FUNC_set_hash_invalid
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
@@ -69,7 +78,11 @@ def load(section: str) -> int:
     One descriptor can be attached any number of times, in any namespace. The caller closes it.
     Raises UnsupportedError with the end of the verifier's log when the kernel refuses it.
     """
-    return _load(_SCHED_CLS, sections(OBJECT.read_bytes())[section], section)
+    code = sections(OBJECT.read_bytes())[section]
+    for number, path in _OFFSETS.items():
+        if number in code:
+            code = code.replace(number, struct.pack("<I", btf.offset(*path) or 0))
+    return _load(_SCHED_CLS, code, section)
 
 
 def load_drop_filter() -> int:

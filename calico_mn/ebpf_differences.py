@@ -1,0 +1,81 @@
+"""What is so only because eBPF makes tunl0: the one list for the documentation, trace and verify.
+
+In go facts about a node and a packet; out come sentences. They say what the eBPF tunnel does and
+what the kernel's ipip module does instead. Behaviour that both share is tested with both
+(tests/ebpf, tests/uml) and is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen in a node, and of an outer packet that it sent or received.
+
+    ``has_output_rules``: a rule for protocol 4 in OUTPUT or POSTROUTING; ``drops_output``: OUTPUT
+    drops what no rule accepts; ``is_fragment``: the packet came in fragments; ``forwards``:
+    net.ipv4.ip_forward; ``is_too_long``: for the uplink or for the path, less the outer header;
+    ``tunnel_is_down``: tunl0 is.
+    """
+
+    has_output_rules: bool = False
+    drops_output: bool = False
+    is_fragment: bool = False
+    forwards: bool = True
+    is_too_long: bool = False
+    tunnel_is_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EbpfDifference:
+    """One difference: its name, a sentence, and whether it matters for what was seen.
+
+    ``applies`` None: always there, and no packet fares differently for it.
+    """
+
+    name: str
+    text: str
+    applies: Callable[[Seen], bool] | None = None
+
+
+DIFFERENCES: tuple[EbpfDifference, ...] = (
+    EbpfDifference(
+        "look", "`ip address` shows `tunl0: <POINTOPOINT,...>` and `peer`, where the kernel's shows"
+        " `tunl0@NONE: <...>` and `brd`; `ip -d link` says `tun`; receive counters stay 0."),
+    EbpfDifference(
+        "pods", "Pods have no `tunl0` of their own (with ipip loaded every namespace has one,"
+        " unused)."),
+    EbpfDifference(
+        "rules", "`nft list ruleset` in a node shows a table `calico_mn_tunl0`, the way from INPUT"
+        " into tunl0; it stays when all rules are flushed."),
+    EbpfDifference(
+        "output-rules", "Outer packets that a node sends pass neither OUTPUT nor POSTROUTING: rules"
+        " for protocol 4 there see none, with the kernel's ipip they see all. PREROUTING and INPUT"
+        " see all with both.", lambda seen: seen.has_output_rules),
+    EbpfDifference(
+        "output-policy", "Where PREROUTING or INPUT has rules, an outer packet that they accept"
+        " goes to tunl0 through lo, as protocol 255: an OUTPUT chain that drops by default must"
+        " accept what leaves by lo.", lambda seen: seen.drops_output),
+    EbpfDifference(
+        "fragments", "An outer packet that arrives in fragments is lost; the kernel's ipip gets it"
+        " put together again.", lambda seen: seen.is_fragment),
+    EbpfDifference(
+        "forwarding", "Without net.ipv4.ip_forward a node does not encapsulate; the kernel's ipip"
+        " encapsulates what the node itself sends.", lambda seen: not seen.forwards),
+    EbpfDifference(
+        "path-mtu", "A packet too long for the uplink or for the path, less the outer header, is"
+        " lost without a word; the kernel's ipip learns the path's MTU from the first"
+        " \"fragmentation needed\" and tells the sender.", lambda seen: seen.is_too_long),
+    EbpfDifference(
+        "down", "While tunl0 is down, packets for it are dropped; the kernel's ipip answers \"port"
+        " unreachable\" as well.", lambda seen: seen.tunnel_is_down),
+)
+
+
+def only_with_ebpf(backend: str, seen: Seen) -> tuple[str, ...]:
+    """The sentences that explain what was seen where tunl0's back end is called ``backend``."""
+    return tuple(difference.text for difference in DIFFERENCES
+                 if backend == "ebpf" and difference.applies and difference.applies(seen))

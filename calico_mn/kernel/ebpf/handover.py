@@ -1,0 +1,128 @@
+"""The rule at the end of INPUT that hands IPIP packets to the program that decapsulates them.
+
+A kernel without the ipip module has nothing behind INPUT that takes protocol 4. nftables' ``dup``
+is the one way back from there to a device: the packet, accepted by every other rule, reassembled
+and for one of the node's addresses, goes out through lo, where ``lo/egress`` of ipip.bpf.c waits.
+``nft list ruleset`` shows::
+
+    table ip calico_mn_tunl0 {
+        chain input {
+            type filter hook input priority 2147483647; policy accept;
+            ip protocol 4 ip protocol set 255 dup to 127.0.0.1 device "lo" drop
+        }
+    }
+
+The table belongs to a socket, so that ``nft flush ruleset`` leaves it alone. Numbers are those of
+``include/uapi/linux/netfilter/nf_tables.h``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+
+from calico_mn.errors import KernelError, UnsupportedError
+from calico_mn.kernel.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, attribute, text
+
+TABLE, _CHAIN = "calico_mn_tunl0", "input"
+#: as an IP header has it: HANDED_OVER in ipip.bpf.c
+PROTOCOL = 255
+_LO = struct.pack("=I", 1)
+_NETLINK_NETFILTER, _NFTABLES, _BEGIN, _END = 12, 10, 16, 17
+_NEWTABLE, _NEWCHAIN, _NEWRULE, _DELRULE = 0, 3, 6, 8
+_OWNER, _PERSIST = 2, 4
+_LOCAL_IN, _LAST = 1, 0x7FFFFFFF
+_NESTED = 0x8000
+_VERDICT, _REGISTER, _ANOTHER = 0, 1, 2
+_DROP = 0
+_header = struct.Struct("=IHHII").pack
+_family = struct.Struct("=BBH").pack
+
+
+def _be32(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack("!I", value))
+
+
+def _nested(kind: int, *parts: bytes) -> bytes:
+    return attribute(kind | _NESTED, b"".join(parts))
+
+
+def _expression(name: str, *parts: bytes) -> bytes:
+    return _nested(1, text(1, name), _nested(2, *parts))
+
+
+def _load(register: int, value: bytes) -> bytes:
+    return _expression("immediate", _be32(1, register), _nested(2, attribute(1, value)))
+
+
+_PROTOCOL_FIELD = (_be32(2, 1), _be32(3, 9), _be32(4, 1))  # in the network header: byte 9, one byte
+_RULE = (
+    _expression("payload", _be32(1, _REGISTER), *_PROTOCOL_FIELD),
+    _expression("cmp", _be32(1, _REGISTER), _be32(2, 0),
+                _nested(3, attribute(1, bytes([socket.IPPROTO_IPIP])))),
+    _load(_REGISTER, bytes([PROTOCOL])),
+    _expression("payload", _be32(5, _REGISTER), *_PROTOCOL_FIELD, _be32(6, 1), _be32(7, 10)),
+    _load(_REGISTER, socket.inet_aton("127.0.0.1")),
+    _load(_ANOTHER, _LO),
+    _expression("dup", _be32(1, _REGISTER), _be32(2, _ANOTHER)),
+    _expression("immediate", _be32(1, _VERDICT), _nested(2, _nested(2, _be32(1, _DROP)))),
+)
+
+
+def _batch(flags: int) -> bytes:
+    """One transaction that makes the table; the last message inside asks for an answer."""
+    table, in_table = text(1, TABLE) + (_be32(2, flags) if flags else b""), text(1, TABLE)
+    hook = _nested(4, _be32(1, _LOCAL_IN), _be32(2, _LAST))
+    messages = (
+        (_BEGIN, 0, 0, b""),
+        (_NFTABLES << 8 | _NEWTABLE, NLM_F_CREATE, socket.AF_INET, table),
+        (_NFTABLES << 8 | _NEWCHAIN, NLM_F_CREATE, socket.AF_INET,
+         in_table + text(3, _CHAIN) + hook + text(7, "filter")),
+        (_NFTABLES << 8 | _DELRULE, 0, socket.AF_INET, in_table + text(2, _CHAIN)),  # all
+        (_NFTABLES << 8 | _NEWRULE, NLM_F_CREATE | NLM_F_ACK, socket.AF_INET,
+         in_table + text(2, _CHAIN) + _nested(4, *_RULE)),
+        (_END, 0, 0, b""))
+    return b"".join(
+        _header(20 + len(body), kind, flags | NLM_F_REQUEST, number, 0)
+        + _family(family, 0, 0 if family else socket.htons(_NFTABLES)) + body
+        for number, (kind, flags, family, body) in enumerate(messages))
+
+
+# Without a mark that says "stay", the end of the socket would wait for all processors each time.
+_OURS, _ANYBODYS = _batch(_OWNER | _PERSIST), _batch(0)
+
+
+def install() -> int:
+    """Make the rule in the namespace of the calling thread; the socket whose it is, to be held.
+
+    Raises UnsupportedError where the kernel has no nftables, or no ``dup`` in it.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
+                       _NETLINK_NETFILTER) as netlink:
+        # Linux before 6.9 cannot make a table stay: there it is nobody's.
+        refusal = _refusal(netlink, _OURS) and _refusal(netlink, _ANYBODYS)
+        if not refusal:
+            return netlink.detach()
+    if refusal == errno.EPERM:
+        raise UnsupportedError("nftables rules need root (CAP_NET_ADMIN)")
+    if refusal in (errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT):
+        raise UnsupportedError("the kernel's nftables lack what tunl0 needs: CONFIG_NF_TABLES_IPV4"
+                               " and CONFIG_NFT_DUP_IPV4, built in or as modules")
+    raise KernelError(f"nftables: {os.strerror(refusal)}")
+
+
+def _refusal(netlink: socket.socket, batch: bytes) -> int:
+    """The errno with which the kernel refuses a batch, 0 if it does not; all within send()."""
+    netlink.send(batch)
+    refusal = 0
+    while True:
+        try:
+            answer = netlink.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return refusal
+        while len(answer) >= 20:
+            length, _kind, _flags, _number, _port, status = struct.unpack_from("=IHHIIi", answer)
+            refusal = refusal or -status
+            answer = answer[(length + 3) & ~3:]
