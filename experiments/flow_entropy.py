@@ -81,7 +81,7 @@ from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, facto
 from calico_mn.model import INNER_FLOW, OUTER_FIELDS, MultipathHash
 from calico_mn.report.document import BAD, GOOD, MIXED, PLAIN_TONE, Document, Figure, Table
 from calico_mn.report.plots.grid import grid
-from calico_mn.report.plots.stacks import Stack, shares
+from calico_mn.report.plots.stacks import Stack, stacks
 from calico_mn.text import join
 
 INSTRUMENT = "flows"
@@ -314,8 +314,8 @@ def bars(cells: Sequence[Cell], modes: Sequence[str]) -> Iterator[Figure]:
         bars = [Stack(f"policy {cell.policy}, {cell.hashes}", parts(cell))
                 for cell in cells if cell.mode == mode]
         if bars:
-            yield shares(
-                f"cables-{mode.lower()}", f"{mode}: which cable the packets took", "packets",
+            yield stacks(
+                f"cables-{mode.lower()}", f"{mode}: which cable the packets took", "packets", "%",
                 bars, note="Mean of the repeats, UDP and TCP alike; the fuller cable of each"
                            " repeat first, whichever it was. policy:"
                            " net.ipv4.fib_multipath_hash_policy of the routers. kept, forgotten:"

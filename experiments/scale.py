@@ -74,7 +74,7 @@ from calico_mn.measure.readings import Reading, by_factors
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
-from calico_mn.report.plots.lines import Line, growth, lines
+from calico_mn.report.plots.lines import Line, lines
 from calico_mn.text import number, plural
 from calico_mn.topology.scaled import free_addresses, scaled
 
@@ -300,21 +300,21 @@ def pictures(sizes: Sequence[Size]) -> Iterator[Figure]:
 
     by_pods = {each: [size for size in sizes if size.each == each]
                for each in sorted({size.each for size in sizes})}
-    yield growth("boot", "Boot time", "time", "ms", "pods in all", "pod",
-                 [over(lambda size: size.pods, BOOT, "boot")])
-    yield growth("memory", "Memory of a cluster", "memory", "MB", "pods in all", "pod",
-                 [over(lambda size: size.pods, MEMORY_SLAB, "slabs"),
-                  over(lambda size: size.pods, MEMORY, "MemAvailable")])
+    yield lines("boot", "Boot time", "time", "ms", "pods in all",
+                [over(lambda size: size.pods, BOOT, "boot")], each="pod")
+    yield lines("memory", "Memory of a cluster", "memory", "MB", "pods in all",
+                [over(lambda size: size.pods, MEMORY_SLAB, "slabs"),
+                 over(lambda size: size.pods, MEMORY, "MemAvailable")], each="pod")
     yield lines("routes", "Routes of all nodes", "in all kernel tables", "routes", "nodes",
                 [over(lambda size: size.nodes, ROUTES, f"{each} pods each", some)
                  for each, some in by_pods.items()])
-    yield growth("join", "A node joins", "until all have its block", "ms", "nodes before", "node",
-                 [over(lambda size: size.nodes, CONVERGENCE, f"{each} pods each", some)
-                  for each, some in by_pods.items()])
-    yield growth("mode-change", "All nodes change from Always to Never", "time", "ms",
-                 "routes replaced", "route",
-                 [over(lambda size: size.median(ROUTES_CHANGED), CHANGE, f"{each} pods each",
-                       some) for each, some in by_pods.items()])
+    yield lines("join", "A node joins", "until all have its block", "ms", "nodes before",
+                [over(lambda size: size.nodes, CONVERGENCE, f"{each} pods each", some)
+                 for each, some in by_pods.items()], each="node")
+    yield lines("mode-change", "All nodes change from Always to Never", "time", "ms",
+                "routes replaced",
+                [over(lambda size: size.median(ROUTES_CHANGED), CHANGE, f"{each} pods each", some)
+                 for each, some in by_pods.items()], each="route")
 
 
 def findings(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Iterator[str]:

@@ -24,8 +24,8 @@ from calico_mn.report.plots import canvas
 from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
 from calico_mn.report.plots.distribution import Curve, distribution
 from calico_mn.report.plots.grid import Losses, grid, timeline
-from calico_mn.report.plots.lines import Line, _apart, growth, lines
-from calico_mn.report.plots.stacks import Stack, shares, stacks
+from calico_mn.report.plots.lines import Line, _apart, lines
+from calico_mn.report.plots.stacks import Stack, stacks
 
 MODES = ("Always", "CrossSubnet", "Never")
 PATHS = ("Same node", "Same subnet", "Across subnets")
@@ -52,19 +52,18 @@ def distributed(count=200, series=MODES, scale=1.0, panels=PATHS[:2]):
         for panel in panels for n, mode in enumerate(series) for loaded in (False, True)])
 
 
-def lined(draw=lines, series=MODES, sizes=(64, 256, 1400), scale=1.0, count=3):
-    extra = ("Pods", "Pod") if draw is growth else ("Packet size, bytes",)
-    return draw("cost", "Seen", "CPU time per packet", "us", *extra, [
+def lined(series=MODES, sizes=(64, 256, 1400), scale=1.0, count=3, each=""):
+    return lines("cost", "Seen", "CPU time per packet", "us",
+                 "Pods" if each else "Packet size, bytes", [
         Line(name, tuple((size, scattered(scale * (1 + n / 5 + size / 1000), count))
-                         for size in sizes), dashed="off" in name)
-        for n, name in enumerate(series)])
+                         for size in sizes))
+        for n, name in enumerate(series)], each=each)
 
 
-def stacked(draw=stacks, labels=MODES, parts=("user", "system", "softirq"), scale=1.0):
-    unit = ("s",) if draw is stacks else ()
-    return draw("cpu", "Seen", "CPU time per gigabyte", *unit, [
+def stacked(labels=MODES, parts=("user", "system", "softirq"), scale=1.0, unit="s"):
+    return stacks("cpu", "Seen", "CPU time per gigabyte", unit, [
         Stack(label, tuple((part, scale * (n + 1) / 10) for n, part in enumerate(parts)),
-              scattered(scale) if draw is stacks else ()) for label in labels])
+              scattered(scale) if unit == "s" else ()) for label in labels])
 
 
 def deviating(share=1.001, count=5, series=MODES, paths=PATHS):
@@ -89,7 +88,7 @@ def timed(labels=("Always to Never, 1", "Always to Never, 2"), farthest=3.0, cou
 
 USUAL = {
     "comparison": compared, "distribution": distributed, "lines": lined,
-    "growth": lambda: lined(growth), "stacks": stacked, "shares": lambda: stacked(shares),
+    "growth": lambda: lined(each="Pod"), "stacks": stacked, "shares": lambda: stacked(unit="%"),
     "deviation": deviating, "grid": gridded, "timeline": timed,
 }
 MANY = tuple(f"series {n}" for n in range(30))
@@ -117,12 +116,12 @@ EXTREME = {
     "lines, far apart": lambda: lines("x", "t", "q", "us", "x", [
         Line("Never", ((1, (1e-3,)), (10**6, (1e9,))))]),
     "lines, long names": lambda: lined(series=(LONG, f"{LONG}, offloads off")),
-    "growth, one count": lambda: lined(growth, sizes=(5,)),
-    "growth, huge": lambda: lined(growth, scale=1e12),
+    "growth, one count": lambda: lined(each="Pod", sizes=(5,)),
+    "growth, huge": lambda: lined(each="Pod", scale=1e12),
     "stacks, one": lambda: stacked(labels=("Never",), parts=("all",)),
     "stacks, 30": lambda: stacked(labels=MANY, parts=MANY[:9]),
     "stacks, long names": lambda: stacked(labels=(LONG,), parts=(LONG, "b", LONG + "2", "c")),
-    "shares, nothing sent": lambda: stacked(shares, scale=0.0),
+    "shares, nothing sent": lambda: stacked(unit="%", scale=0.0),
     "deviation, one sample": lambda: deviating(count=1),
     "deviation, far off": lambda: deviating(0.02),
     "deviation, much too fast": lambda: deviating(300.0),
@@ -252,9 +251,9 @@ assert "matplotlib.pyplot" not in sys.modules
                  id="distribution"),
     pytest.param(lambda: lines("x", "Goodput", "q", "s", "n", [Line("a", ((1, ()),))]),
                  id="lines"),
-    pytest.param(lambda: growth("x", "Goodput", "q", "s", "n", "n", []), id="growth"),
+    pytest.param(lambda: lines("x", "Goodput", "q", "s", "n", [], each="n"), id="growth"),
     pytest.param(lambda: stacks("x", "Goodput", "q", "s", [Stack("a", ())]), id="stacks"),
-    pytest.param(lambda: shares("x", "Goodput", "q", []), id="shares"),
+    pytest.param(lambda: stacks("x", "Goodput", "q", "%", []), id="shares"),
     pytest.param(lambda: deviation("x", "Goodput", "q", "s", []), id="deviation"),
     pytest.param(lambda: grid("x", "Goodput", ["a"], ["b"], {}), id="grid"),
     pytest.param(lambda: timeline("x", "Goodput", "e", []), id="timeline"),
@@ -337,8 +336,8 @@ def test_a_series_is_named_once_beside_its_curves():
 
 
 def test_growth_tells_its_formula():
-    said = words(growth("x", "t", "Boot time", "s", "pods", "pod", [
-        Line("boot", tuple((n, (0.5 + 0.01 * n,)) for n in (10, 20, 50)))]))
+    said = words(lines("x", "t", "Boot time", "s", "pods", [
+        Line("boot", tuple((n, (0.5 + 0.01 * n,)) for n in (10, 20, 50)))], each="pod"))
     assert {"0.500 s", "+ 10.0 ms per pod"} <= set(said)
     assert any(text.startswith("R\u00b2 = 1.0000") for text in said)
 

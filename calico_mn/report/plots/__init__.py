@@ -7,7 +7,7 @@ no file is written.
                   samples against a computed value, in percent of it (deviation)
     lines         a quantity over a size by series; growth over a count with a fitted line
     distribution  empirical cumulative distributions
-    stacks        a quantity in parts: CPU time by kind, packets by path
+    stacks        a quantity in parts: CPU time by kind, shares of packets by path
     grid          a word and a tone for each cell of rows by columns; when packets were lost
                   (timeline)
 

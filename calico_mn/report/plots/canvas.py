@@ -270,7 +270,7 @@ class Sheet:
             title.set(x=x / 72, linespacing=1.15, transform=blended_transform_factory(
                 self.figure.dpi_scale_trans, axes.transAxes + axes.titleOffsetTrans))
 
-    def finish(self, name: str, title: str, alt: str, caption: str) -> Figure:
+    def finish(self, name: str, title: str, alt: str, caption: str = "") -> Figure:
         """The picture as text and bytes, the same for the same data."""
         import matplotlib
         if not self._settled:

@@ -141,8 +141,8 @@ def _sheet(title: str, lead: str, note: str, panels: Sequence[Sequence[_Row]], *
 
 @canvas.styled
 def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence[Group], *,
-               interval: str = "95 % interval of the median", hatched: str = "", note: str = "",
-               caption: str = "") -> Figure:
+               interval: str = "95 % interval of the median", hatched: str = "", note: str = ""
+               ) -> Figure:
     """Bars to the medians of ``quantity``, from 0, with every sample in the order it was taken.
 
     ``unit`` is that of the values; larger ones are shown in a larger unit. ``hatched`` says what
@@ -179,12 +179,12 @@ def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence
     parts = (f"{label}: " + ", ".join(f"{row.name} {row.numbers[0] or 'not measured'}"
                                       for row in rows) + f" {units[label][1]}"
              for label, rows in drawn.items())
-    return sheet.finish(name, title, f"{quantity}, medians. {'; '.join(parts)}.", caption)
+    return sheet.finish(name, title, f"{quantity}, medians. {'; '.join(parts)}.")
 
 
 @canvas.styled
 def deviation(name: str, title: str, quantity: str, unit: str, limited: Sequence[Limited], *,
-              tolerance: float = 0.005, note: str = "", caption: str = "") -> Figure:
+              tolerance: float = 0.005, note: str = "") -> Figure:
     """Dots of every sample and a stroke for the median, around the line of the computed value.
 
     The axis is in percent of that value: what 0.5 % are would not be seen otherwise.
@@ -217,4 +217,4 @@ def deviation(name: str, title: str, quantity: str, unit: str, limited: Sequence
     parts = (f"{label}, {row.name}: {', '.join(row.numbers)} {unit}"
              for label, rows in drawn.items() for row in rows)
     return sheet.finish(name, title, f"{quantity}, median off the computed limit."
-                                     f" {'; '.join(parts)}.", caption)
+                                     f" {'; '.join(parts)}.")

@@ -78,7 +78,7 @@ class _Panel:
 
 @canvas.styled
 def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequence[Curve], *,
-                 note: str = "", caption: str = "") -> Figure:
+                 note: str = "") -> Figure:
     """Empirical cumulative distributions, a panel for each path, with their numbers below.
 
     The x axis is logarithmic where a panel's samples differ widely. It ends a little after the
@@ -105,7 +105,7 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
     for axes, panel in zip(sheet.axes[::2], panels.values(), strict=True):
         _name(axes, panel, styles)
     alt = "; ".join(panel.in_words(label) for label, panel in panels.items())
-    return sheet.finish(name, title, f"{quantity}, cumulative distributions. {alt}.", caption)
+    return sheet.finish(name, title, f"{quantity}, cumulative distributions. {alt}.")
 
 
 def _panel(curves: Sequence[Curve], unit: str) -> _Panel:

@@ -20,15 +20,10 @@ _HEIGHT, _LABELS, _LEADER = 230.0, 128.0, 16.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The samples of ``series`` at each x: (x, values) in any order.
-
-    A series named "Always, GSO off" shares its colour with "Always"; ``dashed`` with
-    hollow dots tells them apart besides their names.
-    """
+    """The samples of ``series`` at each x: (x, values) in any order."""
 
     series: str
     points: tuple[tuple[float, tuple[float, ...]], ...]
-    dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +39,12 @@ class _Drawn:
 
 @canvas.styled
 def lines(name: str, title: str, quantity: str, unit: str, size: str, series: Sequence[Line], *,
-          note: str = "", caption: str = "") -> Figure:
+          each: str = "") -> Figure:
     """``quantity`` in ``unit`` over ``size`` ("packet size, bytes"): dots, and through medians.
 
-    Raises ValueError without a value.
+    With ``each``, one of what is counted ("pod"), the line is the least squares one through all
+    samples, with its formula. Raises ValueError without a value.
     """
-    return _draw(name, title, quantity, unit, size, series, None, note, caption)
-
-
-@canvas.styled
-def growth(name: str, title: str, quantity: str, unit: str, count: str, each: str,
-           series: Sequence[Line], *, note: str = "", caption: str = "") -> Figure:
-    """``quantity`` over ``count`` ("pods"): dots, and the least squares line with its formula.
-
-    ``each`` is one of what is counted ("pod"). Raises ValueError without a value.
-    """
-    return _draw(name, title, quantity, unit, count, series, each, note, caption)
-
-
-def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Sequence[Line],
-          each: str | None, note: str, caption: str) -> Figure:
     series = [line for line in series if any(values for _, values in line.points)]
     canvas.check_not_empty(series, title)
     for line in series:
@@ -82,12 +63,12 @@ def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Se
     heights = [canvas.text_height(head, canvas.LABEL) + canvas.text_height(below, canvas.SMALL) + 4
                for head, below in labels]
     sheet = canvas.Sheet(
-        title, [max(_HEIGHT, sum(heights))], note=note, right=room + _LEADER,
+        title, [max(_HEIGHT, sum(heights))], right=room + _LEADER,
         lead="A dot is a sample, the line the least squares fit to all of them." if each
         else "A dot is a sample, the line joins their medians.")
     (axes,) = sheet.axes
     sheet.head(axes, f"{quantity}, {larger}", size=canvas.SMALL)
-    _scales(axes, drawn, size, logarithms=each is None)
+    _scales(axes, drawn, size, logarithms=not each)
     for curve in drawn:
         _line(axes, curve, styles[curve.line.series])
     sheet.settle()
@@ -109,14 +90,14 @@ def _draw(name: str, title: str, quantity: str, unit: str, size: str, series: Se
         axes.annotate(below, (corner[0], corner[1] - canvas.text_height(head, canvas.LABEL)),
                       fontsize=canvas.SMALL, color=FAINT, va="top", linespacing=1.15, **place)
     return sheet.finish(name, title, f"{quantity} in {larger} over {size}. "
-                                     f"{'; '.join(map(_in_words, drawn))}.", caption)
+                                     f"{'; '.join(map(_in_words, drawn))}.")
 
 
-def _drawn(line: Line, factor: float, unit: str, each: str | None) -> _Drawn:
+def _drawn(line: Line, factor: float, unit: str, each: str) -> _Drawn:
     dots = tuple((x, value * factor) for x, values in sorted(line.points) for value in values)
     medians = tuple((x, statistics.median(values) * factor)
                     for x, values in sorted(line.points) if values)
-    if each is None:
+    if not each:
         return _Drawn(line, dots, medians, f"{number(medians[-1][1])} {unit}")
     fitted = fits.line(dots)
     if fitted is None:
@@ -181,12 +162,10 @@ def _with_room(axes: canvas.Axes, xs: Sequence[float]) -> list[float]:
 
 def _line(axes: canvas.Axes, curve: _Drawn, style: SeriesStyle) -> None:
     xs, ys = zip(*curve.through, strict=True)
-    axes.plot(xs, ys, color=style.colour, linestyle=canvas.DASHES if curve.line.dashed else "-")
+    axes.plot(xs, ys, color=style.colour)
     xs, ys = zip(*curve.samples, strict=True)
     axes.plot(xs, ys, style.marker, color=style.colour, markersize=5, clip_on=False,
-              markerfacecolor="white" if curve.line.dashed else style.colour,
-              markeredgecolor=style.colour if curve.line.dashed else "white",
-              markeredgewidth=1.1 if curve.line.dashed else 0.6)
+              markeredgecolor="white", markeredgewidth=0.6)
     if curve.fitted and min(y for _, y in curve.through) < 0:
         axes.axhline(0, color=RULE, linewidth=1)
 

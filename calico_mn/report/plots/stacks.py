@@ -31,34 +31,21 @@ class Stack:
         """All of its parts together."""
         return sum(value for _, value in self.parts)
 
+    def times(self, factor: float) -> Stack:
+        """The bar with all numbers times ``factor``."""
+        return Stack(self.label, tuple((part, value * factor) for part, value in self.parts),
+                     tuple(total * factor for total in self.totals))
+
 
 @canvas.styled
 def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack], *,
-           note: str = "", caption: str = "") -> Figure:
+           note: str = "") -> Figure:
     """Stacked bars of ``quantity`` in ``unit``, their sums at the right.
 
-    Raises ValueError without a bar, or for a part that is negative.
+    In "%" the parts are shares of each bar's sum; a bar whose sum is 0 is shown empty. Raises
+    ValueError without a bar, or for a part that is negative.
     """
-    bars = _usable(bars, title)
-    factor, larger = canvas.unit_for([bar.sum for bar in bars], unit)
-    return _draw(name, title, quantity, larger, [Stack(
-        bar.label, tuple((part, value * factor) for part, value in bar.parts),
-        tuple(total * factor for total in bar.totals)) for bar in bars], note, caption)
-
-
-@canvas.styled
-def shares(name: str, title: str, quantity: str, bars: Sequence[Stack], *, note: str = "",
-           caption: str = "") -> Figure:
-    """The same as percent of each bar's sum; a bar whose sum is 0 is shown empty.
-
-    Raises ValueError without a bar, or for a part that is negative.
-    """
-    return _draw(name, title, quantity, "%", [
-        Stack(bar.label, tuple((part, 100 * value / (bar.sum or 1)) for part, value in bar.parts))
-        for bar in _usable(bars, title)], note, caption)
-
-
-def _usable(bars: Sequence[Stack], title: str) -> Sequence[Stack]:
+    from matplotlib.patches import Patch
     bars = [bar for bar in bars if bar.parts]
     canvas.check_not_empty(bars, title)
     for bar in bars:
@@ -67,14 +54,11 @@ def _usable(bars: Sequence[Stack], title: str) -> Sequence[Stack]:
             if value < 0:
                 raise ValueError(f"{bar.label}, {part}: {value} cannot be part of a sum's bar")
         canvas.check_finite(bar.totals, bar.label)
-    return bars
-
-
-def _draw(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack], note: str,
-          caption: str) -> Figure:
-    from matplotlib.patches import Patch
-    parts = list(dict.fromkeys(part for bar in bars for part, _ in bar.parts))
-    fills = {part: _fill(n) for n, part in enumerate(parts)}
+    shares = unit == "%"
+    factor, unit = (1.0, unit) if shares else canvas.unit_for([bar.sum for bar in bars], unit)
+    bars = [bar.times(100 / (bar.sum or 1) if shares else factor) for bar in bars]
+    fills = {part: _fill(n) for n, part in enumerate(
+        dict.fromkeys(part for bar in bars for part, _ in bar.parts))}
     rows = canvas.Rows([bar.label for bar in bars], _ROW)
     sheet = canvas.Sheet(title, [rows.height], note=note,
                          lead="A dot is the sum in one sample." if any(
@@ -83,16 +67,16 @@ def _draw(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack]
     (axes,) = sheet.axes
     middles = rows.show(axes, [INK] * len(bars))
     sums = [number(bar.sum) for bar in bars]
-    if unit != "%":
+    if not shares:
         sheet.head(axes, "", f"sum, {unit}")
     room = 10 + max(canvas.text_width(text, canvas.HEAD, bold=True) for text in sums)
     for bar, text, middle in zip(bars, sums, middles, strict=True):
-        canvas.beside(axes, middle, room, "" if unit == "%" else text)
+        canvas.beside(axes, middle, room, "" if shares else text)
         if bar.totals:
             axes.plot(bar.totals, [middle + _BAR / 2 + 2] * len(bar.totals), "o", markersize=4,
                       color=INK, markeredgecolor="white", markeredgewidth=0.5, clip_on=False)
     longest = max(max(bar.sum, *bar.totals, 0.0) for bar in bars)
-    axes.set_xlim(0, 100 if unit == "%" else longest * 1.04 or 1)
+    axes.set_xlim(0, 100 if shares else longest * 1.04 or 1)
     canvas.base_line(axes)
     canvas.scale(axes, f"{quantity}, {unit}")
     sheet.settle()
@@ -100,7 +84,7 @@ def _draw(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack]
         _bar(axes, bar, middle, fills)
     alt = "; ".join(f"{bar.label}: " + ", ".join(
         f"{part} {number(value)}" for part, value in bar.parts) for bar in bars)
-    return sheet.finish(name, title, f"{quantity} in {unit}, by part. {alt}.", caption)
+    return sheet.finish(name, title, f"{quantity} in {unit}, by part. {alt}.")
 
 
 def _fill(place: int) -> Mapping[str, Any]:
