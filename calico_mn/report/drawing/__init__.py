@@ -40,31 +40,31 @@ def draw(subject: Topology | Cluster, paths: Sequence[PodPath] = ()) -> str:
     A :class:`Cluster` has given addresses to pods and tunnels; of a :class:`Topology` only
     those that its file names are known. The same input gives the same text.
     """
-    content = describe(subject, {key for path in paths for key in (path.source, path.destination)})
-    places = layout(content, len(paths))
+    drawing = describe(subject, {key for path in paths for key in (path.source, path.destination)})
+    sizes = layout(drawing, len(paths))
     drawn = [(path, track, number) for number, (path, track) in enumerate(
-        zip(paths, tracks(places, tuple(paths)), strict=True), 1) if track is not None]
+        zip(paths, tracks(drawing, sizes, tuple(paths)), strict=True), 1) if track is not None]
     notes = [(number, path.mode, path.in_words) for path, _, number in drawn]
-    width = max([places.width, *(60 + graphics.width(note, FACT) for _, _, note in notes)])
-    height = places.height + (len(notes) * _LEGEND_LINE + 10 if notes else 0)
+    width = max([drawing.width, *(60 + graphics.width(note, FACT) for _, _, note in notes)])
+    height = drawing.height + (len(notes) * _LEGEND_LINE + 10 if notes else 0)
     ends = {path.source: path.mode for path, _, _ in drawn}
     ends |= {path.destination: path.mode for path, _, _ in drawn}
     body = [
         element("rect", class_="paper", width=width, height=height, rx=10.0),
-        *map(render.subnet, places.subnets.values()),
-        *(element("path", class_="cable", d=polyline(line, 6)) for line in places.cables.values()),
-        *map(render.stubs, places.subnets.values()),
-        *(render.node(node, places.sizes, ends)
-          for subnet in places.subnets.values() for node in subnet.nodes),
+        *map(render.subnet, drawing.subnets.values()),
+        *(element("path", class_="cable", d=polyline(line, 6)) for line in drawing.cables.values()),
+        *map(render.stubs, drawing.subnets.values()),
+        *(render.node(node, sizes, ends)
+          for subnet in drawing.subnets.values() for node in subnet.nodes),
         *(render.track(path, track) for path, track, _ in drawn),
-        *map(render.router, places.routers.values()),
+        *map(render.router, drawing.routers.values()),
         *(render.mark(path, track, number) for path, track, number in drawn),
-        *(render.legend(places.height + n * _LEGEND_LINE + 4, *note)
+        *(render.legend(drawing.height + n * _LEGEND_LINE + 4, *note)
           for n, note in enumerate(notes)),
     ]
-    words = " ".join([content.summary, *(f"{mode}: {note}." for _, mode, note in notes)])
+    words = " ".join([drawing.summary, *(f"{mode}: {note}." for _, mode, note in notes)])
     return element(
-        "svg", element("title", escape(f"Cluster {content.name}")),
+        "svg", element("title", escape(f"Cluster {drawing.name}")),
         element("desc", escape(words)), element("style", render.CSS), *body,
         xmlns="http://www.w3.org/2000/svg", class_="cluster", role="img", width=width,
         height=height, viewBox=f"0 0 {graphics.number(width)} {graphics.number(height)}") + "\n"

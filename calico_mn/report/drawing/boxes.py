@@ -1,13 +1,13 @@
 """What is in a drawing of a cluster before anything has a place: words, folded, and their sizes.
 
-In goes a topology or a cluster; out come boxes full of words (:class:`Content`), and how large
+In goes a topology or a cluster; out come boxes full of words (:class:`Drawing`), and how large
 those make the cards of nodes and routers, in pixels (:class:`Sizes`). Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from calico_mn.calico.cluster import Cluster
@@ -20,8 +20,12 @@ from calico_mn.text import join_some, plural
 MOST_NODES = 60
 #: so many interfaces of a router are listed; the others are counted
 MOST_INTERFACES = 8
+#: pixels from a subnet's upper edge to the line that stands for its switch
+BUS = 58.0
 #: nodes in the drawing -> pods listed for each of them
 _LISTED = ((4, 8), (16, 4), (MOST_NODES, 0))
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,37 @@ class PodBox:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeBox:
+@dataclass(slots=True, kw_only=True)
+class Box:
+    """A place: its upper left corner and its size, which ``layout`` finds."""
+
+    x: float = 0.0
+    y: float = 0.0
+    width: float = 0.0
+    height: float = 0.0
+
+    @property
+    def right(self) -> float:
+        """Its right edge."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Its lower edge."""
+        return self.y + self.height
+
+    @property
+    def middle(self) -> float:
+        """Half way between left and right."""
+        return self.x + self.width / 2
+
+
+@dataclass(slots=True)
+class NodeBox(Box):
     """A node: ``facts`` are (device or word, address) lines; ``folded`` pods are only counted.
 
-    ``span`` is from where to where their addresses go. A ``busy`` node is an end of a way.
+    ``span`` is from where to where their addresses go. A ``busy`` node is an end of a way. ``row``
+    and ``column`` count within its subnet.
     """
 
     name: str
@@ -45,41 +75,72 @@ class NodeBox:
     folded: int = 0
     span: str = ""
     busy: bool = False
+    row: int = 0
+    column: int = 0
+
+    def chip(self, position: int, sizes: Sizes) -> Box:
+        """The place of a listed pod."""
+        top = self.y + HEAD + LINE * len(self.facts) + 8
+        return Box(x=self.x + sizes.left(self), y=top + position * (sizes.chip + CHIP_GAP),
+                   width=sizes.room(self), height=sizes.chip)
 
 
-@dataclass(frozen=True, slots=True)
-class SubnetBox:
-    """A subnet with its nodes; ``more`` nodes are only counted."""
+@dataclass(slots=True)
+class SubnetBox(Box):
+    """A subnet with its nodes; ``more`` nodes are only counted.
+
+    ``entries`` tells for each router where its cable meets the bus. ``row`` counts rows of subnets.
+    """
 
     name: str
     facts: str
     nodes: tuple[NodeBox, ...]
     more: int = 0
+    row: int = 0
+    entries: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bus(self) -> float:
+        """The height of the line that stands for the switch."""
+        return self.y + BUS
 
 
-@dataclass(frozen=True, slots=True)
-class RouterBox:
-    """A router; ``interfaces`` are its (subnet, address) lines, ``subnets`` all that it is in."""
+@dataclass(slots=True)
+class RouterBox(Box):
+    """A router; ``interfaces`` are its (subnet, address) lines, ``subnets`` all that it is in.
+
+    ``tier`` counts upwards; ``below`` and ``above`` tell where the cable of a subnet leaves.
+    """
 
     name: str
     interfaces: tuple[tuple[str, str], ...]
     subnets: tuple[str, ...]
     pod_routes: bool
     more: int = 0
+    tier: int = 0
+    below: dict[str, float] = field(default_factory=dict)
+    above: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """All of it. ``cables`` are transit subnets: (name, one router, the other router)."""
+@dataclass(slots=True)
+class Drawing:
+    """All of it. ``transit`` are subnets between routers: (name, one router, the other router).
+
+    ``layout`` finds the rest. ``cables`` are lines by (router, subnet); between routers, by the
+    lower one and the transit subnet.
+    """
 
     name: str
-    subnets: tuple[SubnetBox, ...]
-    routers: tuple[RouterBox, ...]
-    cables: tuple[tuple[str, str, str], ...]
+    subnets: dict[str, SubnetBox]
+    routers: dict[str, RouterBox]
+    transit: tuple[tuple[str, str, str], ...]
     summary: str
+    width: float = 0.0
+    height: float = 0.0
+    cables: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
 
 
-def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Content:
+def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawing:
     """What is to be drawn; the pods named in ``shown`` are listed in any case.
 
     A Cluster has given addresses; a Topology only knows those that its file names.
@@ -108,12 +169,13 @@ def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Conten
                   max(0, len(by_subnet[subnet.name]) - MOST_NODES))
         for subnet in underlay.subnets if subnet.name not in transit)
     knowing = cluster.pod_routers if cluster else {r.name for r in underlay.routers if r.pod_routes}
-    return Content(underlay.name, boxes,
-                 tuple(_router(router, router.name in knowing) for router in underlay.routers),
-                 tuple((name, users[name][0], users[name][1])
-                       for name in by_subnet if name in transit),
-                 _summary(boxes, underlay.routers, len(nodes), sum(map(len, pods.values())),
-                          len(transit), by_subnet))
+    return Drawing(underlay.name, {box.name: box for box in boxes},
+                   {router.name: _router(router, router.name in knowing)
+                    for router in underlay.routers},
+                   tuple((name, users[name][0], users[name][1])
+                         for name in by_subnet if name in transit),
+                   _summary(boxes, underlay.routers, len(nodes), sum(map(len, pods.values())),
+                            len(transit), by_subnet))
 
 
 def _pods(subject: Topology | Cluster) -> dict[str, list[PodBox]]:
@@ -245,9 +307,9 @@ class Sizes:
         return CHIP_TALL if self.tall else CHIP
 
 
-def sizes(content: Content, lanes: int) -> Sizes:
+def sizes(drawing: Drawing, lanes: int) -> Sizes:
     """One width for all nodes: what the longest words need, within limits."""
-    nodes = [node for subnet in content.subnets for node in subnet.nodes]
+    nodes = [node for subnet in drawing.subnets.values() for node in subnet.nodes]
     pods = [pod for node in nodes for pod in node.pods]
     pad = 2 * CHIP_PAD + (4 if lanes else 0)
     beside = max((width(pod.key, POD) + 12 + width(pod.address, ADDRESS, mono=True) + pad

@@ -16,9 +16,7 @@ from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.calico.remote_routes import is_tunnelled
 from calico_mn.measure.paths import SAME_NODE, Endpoint, Pair, representative_pairs
 from calico_mn.model import EncapsulationMode
-from calico_mn.report.drawing.boxes import LANE
-from calico_mn.report.drawing.layout import Layout
-from calico_mn.report.drawing.routing import NodePlace, Point, SubnetPlace
+from calico_mn.report.drawing.boxes import LANE, Drawing, NodeBox, Point, Sizes, SubnetBox
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def pod_path(cluster: Cluster, mode: EncapsulationMode | None, pair: Pair,
 # --- lines
 
 #: where a pod stands: its subnet, its node, and its place in the node's list
-_PodPlace: TypeAlias = tuple[SubnetPlace, NodePlace, int]
+_PodPlace: TypeAlias = tuple[SubnetBox, NodeBox, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,78 +119,80 @@ class Track:
     end: Point
 
 
-def tracks(layout: Layout, paths: tuple[PodPath, ...]) -> tuple[Track | None, ...]:
+def tracks(drawing: Drawing, sizes: Sizes, paths: tuple[PodPath, ...]) -> tuple[Track | None, ...]:
     """A track for each path; None for one whose pods are not in the drawing."""
-    return tuple(_track(layout, path, lane, len(paths)) for lane, path in enumerate(paths))
+    return tuple(_track(drawing, sizes, path, lane, len(paths)) for lane, path in enumerate(paths))
 
 
-def _track(layout: Layout, path: PodPath, lane: int, lanes: int) -> Track | None:
-    source, destination = _find(layout, path.source), _find(layout, path.destination)
+def _track(drawing: Drawing, sizes: Sizes, path: PodPath, lane: int, lanes: int
+           ) -> Track | None:
+    source, destination = _find(drawing, path.source), _find(drawing, path.destination)
     if source is None or destination is None:
         return None
     offset = (lane - (lanes - 1) / 2) * 7
-    start = _at_chip(layout, source, offset)
-    end = _at_chip(layout, destination, 0)
-    inside = source[1].box.x + 9 + lane * LANE
+    start = _at_chip(sizes, source, offset)
+    end = _at_chip(sizes, destination, 0)
+    inside = source[1].x + 9 + lane * LANE
     if source[1] is destination[1]:
         return Track((start, (inside, start[1]), (inside, end[1]), end), (), (), end)
     head, up = _leave(source, start, inside, lane)
-    if path.lost_at == source[1].node.name:
+    if path.lost_at == source[1].name:
         return Track(head, (), (), head[-1])
     bus = source[0].bus + 12 + lane * LANE
     middle = [*up, (up[-1][0], bus)]
     for hop, router in enumerate(path.routers):
         before, after = path.subnets[hop], (path.subnets[hop + 1] if hop + 1 < len(path.subnets)
                                            else None)
-        middle += _to_router(layout, router, path.routers[hop - 1] if hop else None, before, middle)
+        last = path.routers[hop - 1] if hop else None
+        middle += _to_router(drawing, router, last, before, middle)
         if router == path.lost_at:
             return Track(head, tuple(middle), (), middle[-1])
-        middle.append(_inside(layout, router, middle[-1]))
-        place = layout.subnets.get(after) if after else None
+        middle.append(_inside(drawing, router, middle[-1]))
+        place = drawing.subnets.get(after) if after else None
         if place is not None:
-            cable = layout.cables[router, place.subnet.name]
-            middle += [_inside(layout, router, cable[0]), *cable]
-    if path.subnets[-1] != destination[0].subnet.name:
+            cable = drawing.cables[router, place.name]
+            middle += [_inside(drawing, router, cable[0]), *cable]
+    if path.subnets[-1] != destination[0].name:
         return None
     arrival = destination[0].bus + 12 + lane * LANE
-    tail, down = _leave(destination, end, destination[1].box.x + 9 + lane * LANE, lane)
+    tail, down = _leave(destination, end, destination[1].x + 9 + lane * LANE, lane)
     middle += [(middle[-1][0], arrival), (down[-1][0], arrival), *reversed(down)]
     return Track(head, tuple(middle), tuple(reversed(tail)), end)
 
 
-def _to_router(layout: Layout, router: str, last: str | None, subnet: str, so_far: list[Point]
+def _to_router(drawing: Drawing, router: str, last: str | None, subnet: str, so_far: list[Point]
                ) -> list[Point]:
     """From a subnet's bus, or from the router before, to a router's edge."""
-    if subnet in layout.subnets:
-        cable = layout.cables[router, subnet]
+    if subnet in drawing.subnets:
+        cable = drawing.cables[router, subnet]
         bus = so_far[-1][1]
         return [(cable[-1][0], bus), *reversed(cable)]
     if last is None:
         return []
-    if (last, subnet) in layout.cables:
-        line = layout.cables[last, subnet]
+    if (last, subnet) in drawing.cables:
+        line = drawing.cables[last, subnet]
     else:
-        line = list(reversed(layout.cables[router, subnet]))
-    return [_inside(layout, last, line[0]), *line]
+        line = list(reversed(drawing.cables[router, subnet]))
+    return [_inside(drawing, last, line[0]), *line]
 
 
-def _inside(layout: Layout, router: str, port: Point) -> Point:
+def _inside(drawing: Drawing, router: str, port: Point) -> Point:
     """Behind the router's card, so that a way does not run along its edge."""
-    box = layout.routers[router].box
+    box = drawing.routers[router]
     return port[0], port[1] + 16 if port[1] <= box.y else port[1] - 16
 
 
-def _find(layout: Layout, key: str) -> _PodPlace | None:
-    for subnet in layout.subnets.values():
+def _find(drawing: Drawing, key: str) -> _PodPlace | None:
+    for subnet in drawing.subnets.values():
         for node in subnet.nodes:
-            for position, pod in enumerate(node.node.pods):
+            for position, pod in enumerate(node.pods):
                 if pod.key == key:
                     return subnet, node, position
     return None
 
 
-def _at_chip(layout: Layout, pod: _PodPlace, offset: float) -> Point:
-    chip = pod[1].chip(pod[2], layout.sizes)
+def _at_chip(sizes: Sizes, pod: _PodPlace, offset: float) -> Point:
+    chip = pod[1].chip(pod[2], sizes)
     return chip.x, chip.y + chip.height / 2 + offset
 
 
@@ -201,7 +201,7 @@ def _leave(pod: _PodPlace, start: Point, inside: float, lane: int
     """From a pod to its card's edge, and from there to where the bus can be reached upwards."""
     _, node, _ = pod
     if node.row == 0:
-        edge = (inside, node.box.y)
+        edge = (inside, node.y)
         return (start, (inside, start[1]), edge), [edge]
-    edge = (node.box.x, start[1])
-    return (start, edge), [edge, (node.box.x - 10 - lane * LANE, start[1])]
+    edge = (node.x, start[1])
+    return (start, edge), [edge, (node.x - 10 - lane * LANE, start[1])]

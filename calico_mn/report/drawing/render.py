@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 from calico_mn.report import graphics
 from calico_mn.report.drawing import boxes
-from calico_mn.report.drawing.boxes import PodBox, Sizes
+from calico_mn.report.drawing.boxes import Box, NodeBox, PodBox, RouterBox, Sizes, SubnetBox
 from calico_mn.report.drawing.paths import PodPath, Track
-from calico_mn.report.drawing.routing import Box, NodePlace, RouterPlace, SubnetPlace
 from calico_mn.report.graphics import MONO, SANS, element, fitted, polyline, text
 
 _LIGHT = {"ink": "#1c2430", "soft": "#5b6675", "line": "#c3cbd6", "cable": "#7f8b9b",
@@ -63,84 +62,82 @@ CSS = _with_plain_colours(f"""
 
 # --- subnets, routers, nodes
 
-def subnet(place: SubnetPlace) -> str:
+def subnet(box: SubnetBox) -> str:
     """Its band with name and facts, and the line that stands for its switch."""
-    box, left = place.box, place.box.x + boxes.PAD
+    left = box.x + boxes.PAD
     inner = box.width - 2 * boxes.PAD
     parts = [
         element("rect", class_="subnet", x=box.x, y=box.y, width=box.width, height=box.height,
                 rx=10.0),
-        text(left, box.y + 23, fitted(place.subnet.name, inner, boxes.NAME, bold=True), "name",
-             whole=place.subnet.name),
-        text(left, box.y + 41, place.subnet.facts, "fact"),
-        element("path", class_="bus", d=f"M{graphics.number(left)} {graphics.number(place.bus)}"
+        text(left, box.y + 23, fitted(box.name, inner, boxes.NAME, bold=True), "name",
+             whole=box.name),
+        text(left, box.y + 41, box.facts, "fact"),
+        element("path", class_="bus", d=f"M{graphics.number(left)} {graphics.number(box.bus)}"
                                         f"H{graphics.number(box.right - boxes.PAD)}"),
     ]
-    if not place.subnet.nodes:
-        parts.append(text(left, place.bus + 20, "no nodes", "dim"))
-    if place.subnet.more:
-        parts.append(text(left, box.bottom - 12, f"and {place.subnet.more:,} more nodes", "dim"))
+    if not box.nodes:
+        parts.append(text(left, box.bus + 20, "no nodes", "dim"))
+    if box.more:
+        parts.append(text(left, box.bottom - 12, f"and {box.more:,} more nodes", "dim"))
     return element("g", *parts)
 
 
-def stubs(place: SubnetPlace) -> str:
+def stubs(subnet: SubnetBox) -> str:
     """From the bus to each card: from above in the first row, else along its left."""
     lines = []
-    for node in place.nodes:
+    for node in subnet.nodes:
         if node.row == 0:
-            x = node.box.middle
-            lines.append(f"M{graphics.number(x)} {graphics.number(place.bus)}"
-                         f"V{graphics.number(node.box.y)}")
+            x = node.middle
+            lines.append(f"M{graphics.number(x)} {graphics.number(subnet.bus)}"
+                         f"V{graphics.number(node.y)}")
         else:
-            x, y = node.box.x - 8, node.box.y + 17
-            lines.append(f"M{graphics.number(x)} {graphics.number(place.bus)}V{graphics.number(y)}"
-                         f"H{graphics.number(node.box.x)}")
-    joins = "".join(element("circle", class_="join", cx=x, cy=place.bus, r=3.5)
-                    for x in place.entries.values())
+            x, y = node.x - 8, node.y + 17
+            lines.append(f"M{graphics.number(x)} {graphics.number(subnet.bus)}V{graphics.number(y)}"
+                         f"H{graphics.number(node.x)}")
+    joins = "".join(element("circle", class_="join", cx=x, cy=subnet.bus, r=3.5)
+                    for x in subnet.entries.values())
     return (element("path", class_="stub", d="".join(lines)) if lines else "") + joins
 
 
-def router(place: RouterPlace) -> str:
+def router(box: RouterBox) -> str:
     """Its card: whether it knows the pods' routes, and its interfaces."""
-    box, content = place.box, place.router
     left = box.x + boxes.PAD
-    known = boxes.KNOWS if content.pod_routes else boxes.KNOWS_NOT
+    known = boxes.KNOWS if box.pod_routes else boxes.KNOWS_NOT
     parts = [element("rect", class_="router", x=box.x, y=box.y, width=box.width,
                      height=box.height, rx=8.0),
-             element("circle", class_="knows" if content.pod_routes else "knows-not",
+             element("circle", class_="knows" if box.pod_routes else "knows-not",
                      cx=left + 4, cy=box.y + 36, r=4.0),
-             text(left, box.y + 20, fitted(content.name, box.width - 2 * boxes.PAD, boxes.NAME,
-                                           bold=True), "name", whole=content.name),
+             text(left, box.y + 20, fitted(box.name, box.width - 2 * boxes.PAD, boxes.NAME,
+                                           bold=True), "name", whole=box.name),
              text(left + 15, box.y + 40, known, "dim")]
-    column = boxes.interface_column(content)
-    for line, (name, address) in enumerate(content.interfaces):
+    column = boxes.interface_column(box)
+    for line, (name, address) in enumerate(box.interfaces):
         y = box.y + 59 + line * boxes.LINE
         parts.append(text(left, y, address, "mono"))
         parts.append(text(left + column, y, fitted(name, 120, boxes.FACT), "dim", whole=name))
-    if content.more:
-        parts.append(text(left, box.y + 59 + len(content.interfaces) * boxes.LINE,
-                          boxes.more(content), "dim"))
+    if box.more:
+        parts.append(text(left, box.y + 59 + len(box.interfaces) * boxes.LINE,
+                          boxes.more(box), "dim"))
     return element("g", *parts)
 
 
-def node(place: NodePlace, sizes: Sizes, ends: Mapping[str, str]) -> str:
+def node(box: NodeBox, sizes: Sizes, ends: Mapping[str, str]) -> str:
     """Its card with facts and pods; ``ends`` are the modes of the ways that end at a pod."""
-    box, content = place.box, place.node
-    left = box.x + sizes.left(content)
+    left = box.x + sizes.left(box)
     parts = [element("rect", class_="node", x=box.x, y=box.y, width=box.width, height=box.height,
                      rx=8.0),
-             text(left, box.y + 21, whole=content.name, class_="name", words=fitted(
-                 content.name, sizes.room(content), boxes.NAME, bold=True))]
-    for line, (label, value) in enumerate(content.facts):
+             text(left, box.y + 21, whole=box.name, class_="name", words=fitted(
+                 box.name, sizes.room(box), boxes.NAME, bold=True))]
+    for line, (label, value) in enumerate(box.facts):
         y = box.y + boxes.HEAD + 13 + line * boxes.LINE
         parts.append(text(left, y, label, "dim"))
         parts.append(text(left + boxes.LABEL, y, value, "mono"))
-    for position, pod in enumerate(content.pods):
-        pad = boxes.CHIP_PAD + (4 if content.busy else 0)
+    for position, pod in enumerate(box.pods):
+        pad = boxes.CHIP_PAD + (4 if box.busy else 0)
         colour = graphics.MODES.get(ends.get(pod.key, ""))
-        parts.append(_pod(pod, place.chip(position, sizes), pad, sizes.tall, colour))
-    if content.folded:
-        parts.append(_folded(place, sizes))
+        parts.append(_pod(pod, box.chip(position, sizes), pad, sizes.tall, colour))
+    if box.folded:
+        parts.append(_folded(box, sizes))
     return element("g", *parts)
 
 
@@ -158,10 +155,9 @@ def _pod(pod: PodBox, chip: Box, pad: float, tall: bool, colour: str | None) -> 
             + text(x, y, pod.address, class_, anchor=anchor))
 
 
-def _folded(place: NodePlace, sizes: Sizes) -> str:
+def _folded(node: NodeBox, sizes: Sizes) -> str:
     """The pods that are not listed: their number, a dot for each, and their addresses."""
-    node = place.node
-    area = place.chip(len(node.pods), sizes)
+    area = node.chip(len(node.pods), sizes)
     area.height = boxes.folded_height(node, sizes) - boxes.CHIP_GAP
     x, y = area.x + boxes.CHIP_PAD, area.y + 24
     count = f"{node.folded:,} {'more ' if node.pods else ''}{'pod' if node.folded == 1 else 'pods'}"

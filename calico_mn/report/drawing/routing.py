@@ -8,153 +8,77 @@ run down between the columns of subnets.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 from calico_mn.report.drawing.boxes import (
-    CHIP_GAP,
-    HEAD,
-    LINE,
     PAD,
-    Content,
-    NodeBox,
+    Box,
+    Drawing,
+    Point,
     RouterBox,
-    Sizes,
     SubnetBox,
     router_size,
     subnet_words,
 )
 
-#: pixels from a subnet's upper edge to the line that stands for its switch
-BUS = 58.0
 #: pixels between the lines that join two routers of one tier
 ARC = 13.0
-
-Point = tuple[float, float]
-
-
-@dataclass(slots=True)
-class Box:
-    """A place: its upper left corner and its size."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def right(self) -> float:
-        """Its right edge."""
-        return self.x + self.width
-
-    @property
-    def bottom(self) -> float:
-        """Its lower edge."""
-        return self.y + self.height
-
-    @property
-    def middle(self) -> float:
-        """Half way between left and right."""
-        return self.x + self.width / 2
-
-
-@dataclass(slots=True)
-class NodePlace:
-    """A node's card; ``row`` and ``column`` count within its subnet."""
-
-    node: NodeBox
-    box: Box
-    row: int
-    column: int
-
-    def chip(self, position: int, sizes: Sizes) -> Box:
-        """The place of a listed pod."""
-        top = self.box.y + HEAD + LINE * len(self.node.facts) + 8
-        return Box(self.box.x + sizes.left(self.node),
-                   top + position * (sizes.chip + CHIP_GAP), sizes.room(self.node),
-                   sizes.chip)
-
-
-@dataclass(slots=True)
-class SubnetPlace:
-    """A subnet; ``entries`` tells for each router where its cable meets the bus."""
-
-    subnet: SubnetBox
-    box: Box
-    row: int
-    nodes: list[NodePlace]
-    entries: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def bus(self) -> float:
-        """The height of the line that stands for the switch."""
-        return self.box.y + BUS
-
-
-@dataclass(slots=True)
-class RouterPlace:
-    """A router's card; ``below`` and ``above`` tell where the cable of a subnet leaves it."""
-
-    router: RouterBox
-    box: Box
-    tier: int
-    below: dict[str, float] = field(default_factory=dict)
-    above: dict[str, float] = field(default_factory=dict)
-
 
 # --- routers
 
 _ROUTERS_APART = 36.0
 
 
-def place_routers(content: Content, subnets: dict[str, SubnetPlace]) -> dict[str, RouterPlace]:
-    """Routers by name, from the lowest tier upwards: tier, x and size; no height yet."""
-    tiers = _tiers(content, subnets)
-    places: dict[str, RouterPlace] = {}
-    middle = max((place.box.right for place in subnets.values()), default=0) / 2
+def place_routers(drawing: Drawing) -> None:
+    """Put routers in order, from the lowest tier upwards: tier, x and size; no height yet."""
+    subnets, tiers = drawing.subnets, _tiers(drawing)
+    placed: dict[str, RouterBox] = {}
+    middle = max((subnet.right for subnet in subnets.values()), default=0) / 2
     for tier in sorted(set(tiers.values())):
         wanted = []
-        for router in content.routers:
-            if tiers[router.name] != tier:
-                continue
-            below = [subnets[name].box.middle for name in router.subnets if name in subnets]
-            below += [places[other].box.middle for other in _neighbours(content, router.name)
-                      if other in places and places[other].tier < tier]
-            wanted.append((sum(below) / len(below) if below else middle, router))
+        for router in drawing.routers.values():
+            router.tier = tiers[router.name]
+            if router.tier == tier:
+                below = [subnets[name].middle for name in router.subnets if name in subnets]
+                below += [placed[other].middle for other in _neighbours(drawing, router.name)
+                          if other in placed and placed[other].tier < tier]
+                router.width, router.height = router_size(router)
+                wanted.append((sum(below) / len(below) if below else middle, router))
         wanted.sort(key=lambda pair: pair[0])
-        sized = [(x, *router_size(router)) for x, router in wanted]
-        for x, (_, router), (_, wide, high) in zip(_apart(sized), wanted, sized, strict=True):
-            places[router.name] = RouterPlace(router, Box(x, 0, wide, high), tier)
-    return places
+        edges = _apart([(x, router.width) for x, router in wanted])
+        for (_, router), edge in zip(wanted, edges, strict=True):
+            router.x = edge
+            placed[router.name] = router
+    drawing.routers = placed
 
 
-def _tiers(content: Content, subnets: dict[str, SubnetPlace]) -> dict[str, int]:
+def _tiers(drawing: Drawing) -> dict[str, int]:
     """0 for a router in a drawn subnet, else one more than the nearest neighbour's."""
-    tiers = {router.name: 0 for router in content.routers
-             if any(name in subnets for name in router.subnets)}
+    tiers = {name: 0 for name, router in drawing.routers.items()
+             if any(subnet in drawing.subnets for subnet in router.subnets)}
     queue = deque(tiers)
     while queue:
         router = queue.popleft()
-        for other in _neighbours(content, router):
+        for other in _neighbours(drawing, router):
             if other not in tiers:
                 tiers[other] = tiers[router] + 1
                 queue.append(other)
-    return {each.name: tiers.get(each.name, 0) for each in content.routers}
+    return {name: tiers.get(name, 0) for name in drawing.routers}
 
 
-def _neighbours(content: Content, router: str) -> list[str]:
+def _neighbours(drawing: Drawing, router: str) -> list[str]:
     return [right if left == router else left
-            for _, left, right in content.cables if router in (left, right)]
+            for _, left, right in drawing.transit if router in (left, right)]
 
 
-def _apart(sized: Sequence[tuple[float, float, float]]) -> list[float]:
+def _apart(sized: Sequence[tuple[float, float]]) -> list[float]:
     """Left edges near the wanted middles, without overlap: half way between two sweeps."""
     rightwards, edge = [], float("-inf")
-    for x, wide, _ in sized:
+    for x, wide in sized:
         rightwards.append(max(x - wide / 2, edge))
         edge = rightwards[-1] + wide + _ROUTERS_APART
     leftwards, edge = [], float("inf")
-    for x, wide, _ in reversed(sized):
+    for x, wide in reversed(sized):
         leftwards.append(min(x - wide / 2, edge - wide))
         edge = leftwards[-1] - _ROUTERS_APART
     return [(left + right) / 2
@@ -169,45 +93,42 @@ _FIRST_LEVEL, _LEVELS = 18.0, 10.0
 _PORTS_APART, _CORNER = 20.0, 14.0
 
 
-def find_ports(content: Content, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace]
-               ) -> None:
+def find_ports(drawing: Drawing) -> None:
     """Fill in where cables leave routers and meet subnets."""
-    for subnet in subnets.values():
-        _enter(subnet, routers)
-    for router in routers.values():
-        _leave(content, router, subnets, routers)
+    for subnet in drawing.subnets.values():
+        _enter(subnet, drawing.routers.values())
+    for router in drawing.routers.values():
+        _leave(drawing, router)
 
 
-def _enter(subnet: SubnetPlace, routers: dict[str, RouterPlace]) -> None:
+def _enter(subnet: SubnetBox, routers: Iterable[RouterBox]) -> None:
     """On its bus right of its words, below each router if there is room."""
-    users = sorted((router for router in routers.values()
-                    if subnet.subnet.name in router.router.subnets),
-                   key=lambda router: router.box.middle)
-    first = subnet.box.x + PAD + subnet_words(subnet.subnet) + 22
-    last = subnet.box.right - PAD - 12
+    users = sorted((router for router in routers if subnet.name in router.subnets),
+                   key=lambda router: router.middle)
+    first = subnet.x + PAD + subnet_words(subnet) + 22
+    last = subnet.right - PAD - 12
     spacing = min(40.0, (last - first) / max(1, len(users)))
     for position, user in enumerate(users):
         low, high = first + position * spacing, last - (len(users) - 1 - position) * spacing
-        subnet.entries[user.router.name] = min(max(user.box.middle, low), high)
+        subnet.entries[user.name] = min(max(user.middle, low), high)
 
 
-def _leave(content: Content, place: RouterPlace, subnets: dict[str, SubnetPlace],
-           routers: dict[str, RouterPlace]) -> None:
+def _leave(drawing: Drawing, router: RouterBox) -> None:
     """Along its edges, in the order of what the cables lead to."""
-    name = place.router.name
-    down = {subnet: subnets[subnet].entries[name] for subnet in place.router.subnets
+    subnets = drawing.subnets
+    down = {subnet: subnets[subnet].entries[router.name] for subnet in router.subnets
             if subnet in subnets}
     up: dict[str, float] = {}
-    for cable, left, right in content.cables:
-        if name in (left, right):
-            other = routers[right if left == name else left]
-            (down if other.tier < place.tier else up)[cable] = other.box.middle
-    place.below, place.above = _spread(place.box, down), _spread(place.box, up)
+    for cable, left, right in drawing.transit:
+        if router.name in (left, right):
+            other = drawing.routers[right if left == router.name else left]
+            (down if other.tier < router.tier else up)[cable] = other.middle
+    router.below, router.above = _spread(router, down), _spread(router, up)
     for target, x in down.items():  # a straight cable where there is room for one
-        if (target in subnets and place.box.x + _CORNER <= x <= place.box.right - _CORNER
+        if (target in subnets and router.x + _CORNER <= x <= router.right - _CORNER
                 and all(abs(x - port) >= _PORTS_APART
-                        for other, port in place.below.items() if other != target)):
-            place.below[target] = x
+                        for subnet, port in router.below.items() if subnet != target)):
+            router.below[target] = x
 
 
 def _spread(box: Box, targets: dict[str, float]) -> dict[str, float]:
@@ -217,50 +138,53 @@ def _spread(box: Box, targets: dict[str, float]) -> dict[str, float]:
     return {name: box.x + step * (place + 1) for place, name in enumerate(ordered)}
 
 
-def elbows(subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace]) -> dict[str, int]:
+def elbows(drawing: Drawing) -> dict[str, int]:
     """Routers of the lowest tier with a cable that is not straight: each has a level of its own."""
-    bent = (name for name, place in routers.items() if place.tier == 0 and any(
+    subnets = drawing.subnets
+    bent = (name for name, router in drawing.routers.items() if router.tier == 0 and any(
         abs(x - subnets[other].entries[name]) > 1 or subnets[other].row
-        for other, x in place.below.items() if other in subnets))
+        for other, x in router.below.items() if other in subnets))
     return {name: level for level, name in enumerate(bent)}
 
 
-def trunk(routers: dict[str, RouterPlace], elbows: dict[str, int]) -> float:
+def trunk(drawing: Drawing, elbows: dict[str, int]) -> float:
     """Pixels between the lowest routers and the subnets: room for every level."""
-    return 34 + _LEVELS * len(elbows) if any(not place.tier for place in routers.values()) else 0
+    lowest = any(not router.tier for router in drawing.routers.values())
+    return 34 + _LEVELS * len(elbows) if lowest else 0
 
 
-def cable_lines(content: Content, subnets: dict[str, SubnetPlace], routers: dict[str, RouterPlace],
-          elbows: dict[str, int]) -> dict[tuple[str, str], list[Point]]:
-    """The cables, once all heights are known; by what :class:`.layout.Layout` says."""
+def cable_lines(drawing: Drawing, elbows: dict[str, int]) -> dict[tuple[str, str], list[Point]]:
+    """The cables, once all heights are known; by what :class:`.boxes.Drawing` says."""
     lines: dict[tuple[str, str], list[Point]] = {}
-    lowest = max((place.box.bottom for place in routers.values() if place.tier == 0), default=0)
-    for name, place in routers.items():
-        for other, x in place.below.items():
-            if other in subnets:
+    routers = drawing.routers
+    lowest = max((router.bottom for router in routers.values() if router.tier == 0), default=0)
+    for name, router in routers.items():
+        for other, x in router.below.items():
+            if other in drawing.subnets:
                 level = lowest + _FIRST_LEVEL + _LEVELS * elbows.get(name, 0)
-                lines[name, other] = _to_subnet((x, place.box.bottom), subnets[other], name, level)
+                lines[name, other] = _to_subnet((x, router.bottom), drawing.subnets[other], name,
+                                                level)
     arcs = 0
-    for cable, left, right in content.cables:
-        low, high = sorted((routers[left], routers[right]), key=lambda place: place.tier)
-        start: Point = (low.above[cable], low.box.y)
+    for cable, left, right in drawing.transit:
+        low, high = sorted((routers[left], routers[right]), key=lambda router: router.tier)
+        start: Point = (low.above[cable], low.y)
         if low.tier == high.tier:
             arcs += 1
-            end: Point = (high.above[cable], high.box.y)
-            tops = [place.box.y for place in routers.values() if place.tier == low.tier]
+            end: Point = (high.above[cable], high.y)
+            tops = [router.y for router in routers.values() if router.tier == low.tier]
             up = min(tops) - 6 - ARC * arcs
             line = [start, (start[0], up), (end[0], up), end]
         else:
-            line = [start, (high.below[cable], high.box.bottom)]
-        lines[low.router.name, cable] = line
+            line = [start, (high.below[cable], high.bottom)]
+        lines[low.name, cable] = line
     return lines
 
 
-def _to_subnet(start: Point, place: SubnetPlace, router: str, level: float) -> list[Point]:
-    x = place.entries[router]
-    if place.row == 0:
-        return [start, (start[0], level), (x, level), (x, place.bus)] if abs(
-            start[0] - x) > 1 else [start, (x, place.bus)]
-    aside = place.box.x - 8 - 6 * ((place.row - 1) % 3)
-    above = place.box.y - 14
-    return [start, (start[0], level), (aside, level), (aside, above), (x, above), (x, place.bus)]
+def _to_subnet(start: Point, subnet: SubnetBox, router: str, level: float) -> list[Point]:
+    x = subnet.entries[router]
+    if subnet.row == 0:
+        return [start, (start[0], level), (x, level), (x, subnet.bus)] if abs(
+            start[0] - x) > 1 else [start, (x, subnet.bus)]
+    aside = subnet.x - 8 - 6 * ((subnet.row - 1) % 3)
+    above = subnet.y - 14
+    return [start, (start[0], level), (aside, level), (aside, above), (x, above), (x, subnet.bus)]
