@@ -3,10 +3,9 @@
 :func:`draw` gives the text of an SVG that needs nothing else; :func:`graph` that, or the cluster in
 Graphviz's dot or in Mermaid. Pure. The steps of a drawing, a module each::
 
-    boxes     what is in it, as words, and      paths     the ways of packets, and their
-              how large those make it                     lines along the cables
-    layout    where (with ``routing`` for       render    all of it as SVG
-              routers and cables)
+    describe  what is in it, as words           paths     the ways of packets, and their
+    layout    where: ``boxes`` says how                   lines along the cables
+              large words make things           render    all of it as SVG
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.report import graphics
 from calico_mn.report.drawing import render
-from calico_mn.report.drawing.boxes import FACT, describe
+from calico_mn.report.drawing.boxes import FACT
+from calico_mn.report.drawing.describe import describe
 from calico_mn.report.drawing.layout import layout
 from calico_mn.report.drawing.paths import PodPath, pod_path, pod_paths, tracks
 from calico_mn.report.graphics import element, polyline

@@ -1,29 +1,17 @@
-"""What is in a drawing of a cluster before anything has a place: words, folded, and their sizes.
+"""The boxes of a drawing of a cluster, full of words, and how large those make them. Pure.
 
-In goes a topology or a cluster; out come boxes full of words (:class:`Drawing`), and how large
-those make the cards of nodes and routers, in pixels (:class:`Sizes`). Pure.
+``describe`` makes the boxes, ``layout`` gives them places; all numbers are pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
-from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import DEFAULT
-from calico_mn.model import Node, Router, Subnet, Topology
 from calico_mn.report.graphics import width
-from calico_mn.text import join_some, plural
 
-#: so many nodes of one subnet are drawn; the others are counted
-MOST_NODES = 60
-#: so many interfaces of a router are listed; the others are counted
-MOST_INTERFACES = 8
 #: pixels from a subnet's upper edge to the line that stands for its switch
 BUS = 58.0
-#: nodes in the drawing -> pods listed for each of them
-_LISTED = ((4, 8), (16, 4), (MOST_NODES, 0))
 
 Point = tuple[float, float]
 
@@ -138,123 +126,6 @@ class Drawing:
     width: float = 0.0
     height: float = 0.0
     cables: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
-
-
-def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawing:
-    """What is to be drawn; the pods named in ``shown`` are listed in any case.
-
-    A Cluster has given addresses; a Topology only knows those that its file names.
-    """
-    cluster = subject if isinstance(subject, Cluster) else None
-    topology = subject.topology if isinstance(subject, Cluster) else subject
-    underlay = topology.underlay
-    nodes = list(cluster.nodes.values()) if cluster else list(topology.nodes)
-    by_subnet: dict[str, list[Node]] = {subnet.name: [] for subnet in underlay.subnets}
-    for node in nodes:
-        subnet = topology.subnet_of(node.address.ip)
-        if subnet is not None:
-            by_subnet[subnet.name].append(node)
-    listed = next((pods for most, pods in _LISTED if len(nodes) <= most), 0)
-    pods = _pods(subject)
-    users: dict[str, list[str]] = {subnet.name: [] for subnet in underlay.subnets}
-    for router in underlay.routers:
-        for interface in router.interfaces:
-            users[interface.subnet].append(router.name)
-    transit = {name for name, routers in users.items()
-               if len(routers) == 2 and not by_subnet[name]}
-    boxes = tuple(
-        SubnetBox(subnet.name, _subnet_facts(subnet),
-                  tuple(_node(node, cluster, pods.get(node.name, []), listed, shown)
-                        for node in by_subnet[subnet.name][:MOST_NODES]),
-                  max(0, len(by_subnet[subnet.name]) - MOST_NODES))
-        for subnet in underlay.subnets if subnet.name not in transit)
-    knowing = cluster.pod_routers if cluster else {r.name for r in underlay.routers if r.pod_routes}
-    return Drawing(underlay.name, {box.name: box for box in boxes},
-                   {router.name: _router(router, router.name in knowing)
-                    for router in underlay.routers},
-                   tuple((name, users[name][0], users[name][1])
-                         for name in by_subnet if name in transit),
-                   _summary(boxes, underlay.routers, len(nodes), sum(map(len, pods.values())),
-                            len(transit), by_subnet))
-
-
-def _pods(subject: Topology | Cluster) -> dict[str, list[PodBox]]:
-    pods: dict[str, list[PodBox]] = {}
-    if isinstance(subject, Cluster):
-        for key, endpoint in subject.endpoints.items():
-            pods.setdefault(endpoint.node, []).append(PodBox(key, str(endpoint.address)))
-    else:
-        for pod in subject.pods:
-            pods.setdefault(pod.node, []).append(PodBox(pod.key, str(pod.ip or "")))
-    return pods
-
-
-def _node(node: Node, cluster: Cluster | None, pods: list[PodBox], listed: int,
-          shown: Collection[str]) -> NodeBox:
-    facts = [("eth0", str(node.address))]
-    if cluster:
-        tunnels = cluster.tunnel_addresses(node.name)
-        facts += [(tunnel.device, str(address)) for tunnel, address in tunnels.items()] or [
-            (DEFAULT.device, "no address")]
-        facts += _blocks([str(block) for block in cluster.ipam.blocks(node.name)])
-    busy = any(pod.key in shown for pod in pods)
-    if len(pods) <= listed:
-        return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
-    listed_pods = [pod for pod in pods if pod.key in shown]
-    listed_pods += [pod for pod in pods if pod.key not in shown][
-        :max(0, listed - 1 - len(listed_pods))]
-    rest = [pod.address for pod in pods if pod not in listed_pods]
-    if len(rest) == 1:  # the fold would take more room than the pod
-        return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
-    return NodeBox(node.name, tuple(facts),
-                   tuple(pod for pod in pods if pod in listed_pods), len(rest), _span(rest), busy)
-
-
-def _blocks(blocks: list[str]) -> Iterable[tuple[str, str]]:
-    yield from (("block", block) for block in blocks[:2])
-    if len(blocks) > 2:
-        yield "", f"and {len(blocks) - 2} more"
-
-
-def _span(addresses: list[str]) -> str:
-    """``10.22.31.1 - .50``: the smallest and the largest of them."""
-    given = sorted(IPv4Address(address) for address in addresses if address)
-    if not given:
-        return ""
-    first, last = str(given[0]), str(given[-1])
-    if first == last:
-        return first
-    same = first.rpartition(".")[0] == last.rpartition(".")[0]
-    return f"{first} \u2013 {'.' + last.rpartition('.')[2] if same else last}"
-
-
-def _subnet_facts(subnet: Subnet) -> str:
-    facts = [str(subnet.cidr), f"MTU {subnet.mtu}"]
-    if subnet.link.rate:
-        rate = subnet.link.rate
-        facts.append(f"{rate / 1000:g} Gbit/s" if rate >= 1000 else f"{rate:g} Mbit/s")
-    if subnet.link.delay:
-        facts.append(f"{subnet.link.delay:g} ms")
-    return " \u00b7 ".join(facts)
-
-
-def _router(router: Router, knows: bool) -> RouterBox:
-    interfaces = tuple((each.subnet, str(each.address)) for each in router.interfaces)
-    listed = interfaces if len(interfaces) <= MOST_INTERFACES else interfaces[:MOST_INTERFACES - 1]
-    return RouterBox(router.name, listed, tuple(subnet for subnet, _ in interfaces), knows,
-                     len(interfaces) - len(listed))
-
-
-def _summary(boxes: Iterable[SubnetBox], routers: Collection[Router], nodes: int, pods: int,
-             transit: int, by_subnet: dict[str, list[Node]]) -> str:
-    """A paragraph for those who do not see the drawing."""
-    where = "; ".join(
-        f"{box.name} ({box.facts}): "
-        + join_some([node.name for node in by_subnet[box.name]], MOST_INTERFACES)
-        for box in boxes if by_subnet[box.name])
-    between = f", {transit} transit subnets between routers" if transit else ""
-    return (f"{plural(nodes, 'node')} with {plural(pods, 'pod')},"
-            f" {plural(len(routers), 'router')}{between}. {where}.")
 
 
 # --- sizes

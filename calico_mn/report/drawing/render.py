@@ -7,57 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from calico_mn.report import graphics
 from calico_mn.report.drawing import boxes
 from calico_mn.report.drawing.boxes import Box, NodeBox, PodBox, RouterBox, Sizes, SubnetBox
 from calico_mn.report.drawing.paths import PodPath, Track
-from calico_mn.report.graphics import MONO, SANS, element, fitted, polyline, text
-
-_LIGHT = {"ink": "#1c2430", "soft": "#5b6675", "line": "#c3cbd6", "cable": "#7f8b9b",
-          "surface": "#ffffff", "band": "#f3f5f8", "card": "#ffffff", "chip": "#eaf0f7",
-          "dot": "#8fa9c8", "good": "#1a7f4b", "bad": "#b3261e"}
-_DARK = {"ink": "#e8ecf1", "soft": "#a3aebc", "line": "#465161", "cable": "#8b97a7",
-         "surface": "#171c23", "band": "#1f262f", "card": "#28313c", "chip": "#34404e",
-         "dot": "#7592b3", "good": "#4cc38a", "bad": "#ff8078"}
+from calico_mn.report.graphics import element, fitted, polyline, text
 
 
-def _variables(colours: dict[str, str]) -> str:
-    return "".join(f"--{name}:{value};" for name, value in colours.items())
+def _style() -> str:
+    """templates/cluster.css, with the colour itself before each from a variable: librsvg and others
+    know no variables and would paint everything black."""
+    rules = (Path(__file__).parents[1] / "templates" / "cluster.css").read_text(encoding="ascii")
+    light = dict(re.findall(r"--(\w+):(#\w+)", rules.partition("\n")[0]))
+    return "\n" + re.sub(r"(fill|stroke):var\(--(\w+)\)",
+                         lambda match: f"{match[1]}:{light[match[2]]};{match[0]}", rules)
 
 
-def _with_plain_colours(rules: str) -> str:
-    """Before each colour from a variable the colour itself: librsvg and others know no variables
-    and would paint everything black."""
-    return re.sub(r"(fill|stroke):var\(--(\w+)\)",
-                  lambda match: f"{match[1]}:{_LIGHT[match[2]]};{match[0]}", rules)
-
-
-CSS = _with_plain_colours(f"""
-.cluster{{{_variables(_LIGHT)}}}
-@media screen and (prefers-color-scheme:dark){{.cluster{{{_variables(_DARK)}}}}}
-.cluster text{{font-family:{SANS};font-size:12px;fill:var(--ink)}}
-.cluster .paper{{fill:var(--surface)}}
-.cluster .subnet{{fill:var(--band);stroke:var(--line)}}
-.cluster .bus{{stroke:var(--soft);stroke-width:4;stroke-linecap:round}}
-.cluster .cable,.cluster .stub{{fill:none;stroke:var(--cable);stroke-width:1.5}}
-.cluster .join{{fill:var(--soft)}}
-.cluster .node,.cluster .router{{fill:var(--card);stroke:var(--line)}}
-.cluster .router{{stroke:var(--soft);stroke-width:1.5}}
-.cluster .pod{{fill:var(--chip)}}
-.cluster .dots{{fill:var(--dot)}}
-.cluster .knows{{fill:var(--good)}}
-.cluster .knows-not{{fill:none;stroke:var(--soft);stroke-width:1.5}}
-.cluster .name{{font-size:14px;font-weight:600}}
-.cluster .fact,.cluster .dim{{fill:var(--soft)}}
-.cluster .mono,.cluster .mono-dim{{font-family:{MONO}}}
-.cluster .mono-dim{{font-size:11.5px;fill:var(--soft)}}
-.cluster .way{{fill:none;stroke-width:2.5}}
-.cluster .tube{{fill:none;stroke-width:10}}
-.cluster .bore{{fill:none;stroke:var(--surface);stroke-width:7}}
-.cluster .lost{{stroke:var(--bad);stroke-width:3;stroke-linecap:round}}
-.cluster .badge{{font-size:11px;font-weight:700;fill:#fff}}
-""")
+CSS = _style()
 
 
 # --- subnets, routers, nodes
