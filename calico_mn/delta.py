@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Interface
 from typing import TypeVar
 
 from calico_mn.present import Link, Program
@@ -105,12 +106,15 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
     replaced, outdated_routes = _routes(
         [route for route in present.routes if not route.devices & gone] if gone
         else present.routes, wanted.routes)
+    addresses_removed = tuple(
+        a for a in _missing(present.addresses, wanted.addresses) if a.device not in gone)
     return Delta(
         wanted.name,
         devices_outdated=tuple(device for device in removed if device.name in new_devices),
         devices_added=added,
         tunnels_changed=tunnels,
-        sysctls=_missing(wanted.sysctls, (s for s in present.sysctls if s.device not in gone)),
+        sysctls=(*_missing(wanted.sysctls, (s for s in present.sysctls if s.device not in gone)),
+                 *_promotions(addresses_removed, wanted)),
         addresses_added=_missing(
             wanted.addresses, (a for a in present.addresses if a.device not in gone)),
         neighbours_replaced=_missing(
@@ -121,10 +125,19 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
         neighbours_removed=tuple(
             n for n in outdated(present.neighbour_entries, wanted.neighbour_entries)
             if n.device not in gone),
-        addresses_removed=tuple(
-            a for a in _missing(present.addresses, wanted.addresses) if a.device not in gone),
+        addresses_removed=addresses_removed,
         devices_removed=tuple(device for device in removed if device.name not in new_devices),
     )
+
+
+def _promotions(removed: Iterable[Address], wanted: Namespace) -> tuple[Sysctl, ...]:
+    """Let a device's other addresses outlive one of their network (__inet_del_ifa in devinet.c)."""
+    if not removed:
+        return ()
+    networks = {(a.device, IPv4Interface(a.address).network) for a in wanted.addresses}
+    return tuple(dict.fromkeys(
+        Sysctl("promote_secondaries", 1, "conf", a.device) for a in removed
+        if (a.device, IPv4Interface(a.address).network) in networks))
 
 
 def full_delta(change: Delta, wanted: Namespace, unapplied: Iterable[Delta]) -> Delta:

@@ -27,10 +27,10 @@ Item = TypeVar("Item")
 
 
 def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
-    """The cluster as ``wanted`` describes it completely, as far as there are no witnesses of it.
+    """The cluster as ``wanted`` describes it, completely: :func:`.snapshot.snapshot`, and changes.
 
-    ``wanted`` has every pod, node, pool and block affinity that is to be there. Raises ClusterError
-    for what a running cluster cannot change, IPAMError when an address cannot be had.
+    Raises ClusterError for what a running cluster cannot change, IPAMError when an address cannot
+    be had.
     """
     pods = {pod.key: pod for pod in wanted.pods}
     nodes = {node.name for node in wanted.nodes}
@@ -47,15 +47,18 @@ def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
     _refuse_pools(after, wanted)
     after.adopt(wanted)
     after.pod_routers = {router.name for router in wanted.underlay.routers if router.pod_routes}
+    after.multipath_hashes = {}
     coming = [node for node in wanted.nodes if node.name not in after.nodes]
     after.change_nodes(node for node in wanted.nodes if node.name in after.nodes)
-    claims = {(claim.node, claim.cidr): None for claim in after.ipam.claims()}
+    present = dict.fromkeys(after.ipam.affinities())
     for affinity in wanted.affinities:
-        if claims.pop((affinity.node, affinity.cidr), "") == "":
+        if affinity not in present:
             after.ipam.claim(affinity.cidr, affinity.node)
     after.settle_tunnels(coming)
-    for name, cidr in claims:
-        after.ipam.release_block(name, cidr)
+    kept = set(wanted.affinities)
+    for affinity in present:
+        if affinity.node and affinity not in kept:
+            after.ipam.release_block(affinity.node, affinity.cidr)
     for node in coming:
         after.add_node(node)
     # A pod that asks for an address gets it before the others take it.

@@ -110,11 +110,6 @@ class IPAM:
         return tuple(BlockAffinity(node, cidr) for _, node, cidr in sorted(
             claims, key=lambda claim: claim[0]))
 
-    def claims(self) -> tuple[BlockAffinity, ...]:
-        """Every affinity of every node, stale second ones among them."""
-        return tuple(BlockAffinity(node, block.cidr)
-                     for node, blocks in self._by_node.items() for block in blocks)
-
     def allocation(self, handle: str) -> Allocation | None:
         """What ``handle`` holds, or None."""
         return self._allocations.get(handle)

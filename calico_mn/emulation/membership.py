@@ -15,11 +15,10 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValu
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import UPLINK
+from calico_mn.calico.evolution import fork
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
-from calico_mn.emulation import plan
 from calico_mn.emulation.base import LightMininet
 from calico_mn.emulation.filters import Filters
 from calico_mn.emulation.link import DeviceIntf
@@ -34,14 +33,23 @@ from calico_mn.state import Namespace
 class ClusterMininet(LightMininet):
     """A Mininet with a cluster behind it: what a :class:`Membership` asks of its net."""
 
-    topology: Topology
     cluster: Cluster
     distributor: RouteEngine
     filters: Filters
+    membership: Membership
+
+    @property
+    def topology(self) -> Topology:
+        """The topology that the cluster is made of; pods and nodes may have come since."""
+        return self.cluster.topology
 
     @abstractmethod
     def concerned(self, names: Iterable[str]) -> list[Namespace]:
         """The states that follow from what these nodes announce now."""
+
+    @abstractmethod
+    def become(self, after: Cluster, *, dry_run: bool = False) -> tuple[Delta, ...]:
+        """Let the cluster be another one; see :func:`.transition.become`."""
 
     @abstractmethod
     def reconcile(self, names: Iterable[str]) -> tuple[Delta, ...]:
@@ -66,10 +74,19 @@ class Membership:
             for position, interface in enumerate(router.interfaces):
                 net.connect(DeviceIntf(f"eth{position}", node, str(interface.address)),
                             DeviceIntf(port_name(router.name), net.nameToNode[interface.subnet]))
-        for name in net.cluster.nodes:
-            self.attach_node(name)
-        for key in net.cluster.endpoints:
-            self.attach_pod(key)
+        self.attach_new()
+
+    def attach_new(self) -> None:
+        """Mininet's nodes and links for the nodes and pods that have none; addresses as they are.
+        """
+        net, cluster = self._net, self._net.cluster
+        for name, model in cluster.nodes.items():
+            node = net.nameToNode.get(name) or self.attach_node(name)
+            node.address = node.ip = node.nameToIntf[UPLINK].ip = str(model.address.ip)
+            node.nameToIntf[UPLINK].prefixLen = cluster.fabric.nic(model).network.prefixlen
+        for key in cluster.endpoints:
+            if key not in net.nameToNode:
+                self.attach_pod(key)
 
     def attach_node(self, name: str) -> K8sNode:
         """The Mininet node of a Kubernetes node, linked to its switch."""
@@ -77,7 +94,7 @@ class Membership:
         model = cluster.nodes[name]
 
         def blocks() -> tuple[str, ...]:
-            return tuple(str(block) for block in cluster.ipam.blocks(name))
+            return tuple(str(block) for block in net.cluster.ipam.blocks(name))
 
         node = K8sNode(name, net.runtime.spawn, str(model.address.ip), blocks)
         net.nodes.append(node)
@@ -126,7 +143,8 @@ class Membership:
     def delete_pod(self, key: str) -> None:
         """See :meth:`calico_mn.CalicoNet.delete_pod`."""
         runtime = self._net.runtime
-        endpoint = self._forget_pod(key)
+        endpoint = self._net.cluster.delete_pod(key)
+        self._net.detach(key)
         try:
             self._net.reconcile([endpoint.node])
         finally:
@@ -134,54 +152,27 @@ class Membership:
 
     def add_node(self, name: str, address: str) -> K8sNode:
         """See :meth:`calico_mn.CalicoNet.add_node`."""
-        net, runtime = self._net, self._net.runtime
+        net = self._net
         if name in net.nameToNode:
             raise ClusterError(f"{name} is in use already")
         try:
             node = Node(name, IPv4Interface(address))
         except (AddressValueError, NetmaskValueError) as wrong:
             raise ClusterError(f"{name}: {wrong}") from None
-        subnet = net.cluster.fabric.subnet_of(node)
-        net.cluster.add_node(node)
-        net.distributor.add_node(name, node.address.ip)
-        try:
-            changed = net.distributor.announce({name: net.cluster.originated(name)})
-            state = plan.node_state(net.cluster, net.distributor, name, None)
-            runtime.create([state])
-            runtime.writer.change([net.cluster.subnet_state(subnet)])
-            runtime.writer.fill([state])
-        except BaseException:
-            with suppress(KernelError):
-                self._forget_node(node)
-            self._discard(runtime, [name])
-            raise
-        joined = self.attach_node(name)
-        net.reconcile(sorted(changed - {name}))
+        after = fork(net.cluster)
+        after.add_node(node)
+        net.become(after)
+        joined: K8sNode = net.nameToNode[name]
         return joined
 
     def delete_node(self, name: str) -> None:
         """See :meth:`calico_mn.CalicoNet.delete_node`."""
-        net, runtime = self._net, self._net.runtime
-        node = net.cluster.node(name)
-        ended = [self._forget_pod(endpoint.key).key for endpoint in net.cluster.pods_on(name)]
-        net.detach(name)
-        try:
-            self._forget_node(node)
-        finally:
-            self._discard(runtime, [*ended, name])
-
-    def _forget_pod(self, key: str) -> WorkloadEndpoint:
-        endpoint = self._net.cluster.delete_pod(key)
-        self._net.detach(key)
-        return endpoint
-
-    def _forget_node(self, node: Node) -> None:
-        """Take a node out of the bookkeeping, out of the others' routes, and off its switch."""
-        net = self._net
-        changed = net.distributor.remove_node(node.name)
-        net.cluster.delete_node(node.name)
-        switch = net.cluster.subnet_state(net.cluster.fabric.subnet_of(node))
-        net.runtime.writer.apply([*net.concerned(sorted(changed - {node.name})), switch])
+        after = fork(self._net.cluster)
+        after.node(name)
+        for endpoint in after.pods_on(name):
+            after.delete_pod(endpoint.key)
+        after.delete_node(name)
+        self._net.become(after)
 
     def _discard(self, runtime: Runtime, names: list[str]) -> None:
         runtime.discard(names)

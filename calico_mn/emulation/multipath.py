@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import Delta
-from calico_mn.emulation.base import LightMininet, Places
+from calico_mn.emulation.base import Places
+from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import ClusterError
 from calico_mn.kernel.ebpf import program
 from calico_mn.model import MultipathHash
@@ -20,10 +20,8 @@ from calico_mn.state import Namespace
 class Multipath:
     """The routers with several equal ways. ``router_states`` says what they should hold."""
 
-    def __init__(self, net: LightMininet, cluster: Cluster,
-                 router_states: Callable[[], list[Namespace]]) -> None:
+    def __init__(self, net: ClusterMininet, router_states: Callable[[], list[Namespace]]) -> None:
         self._net = net
-        self._cluster = cluster
         self._router_states = router_states
         self._without_flow_hashes: set[str] = set()
 
@@ -38,13 +36,13 @@ class Multipath:
             raise ClusterError(f"there is no multipath hash policy {policy} with fields"
                                f" {fields:#06x}: policies are 0 to 3, fields 1 to 0x0fff")
         chosen = self._router_names(routers)
-        before = dict(self._cluster.multipath_hashes)
-        self._cluster.multipath_hashes.update(
+        before = dict(self._net.cluster.multipath_hashes)
+        self._net.cluster.multipath_hashes.update(
             dict.fromkeys(chosen, MultipathHash(policy, fields)))
         try:
             return self._net.runtime.writer.change(self._router_states())
         except BaseException:
-            self._cluster.multipath_hashes = before
+            self._net.cluster.multipath_hashes = before
             raise
 
     @contextmanager

@@ -26,11 +26,12 @@ from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, named
+from calico_mn.calico.evolution import fork
 from calico_mn.calico.snapshot import snapshot
 from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
-from calico_mn.emulation import plan
+from calico_mn.emulation import plan, transition
 from calico_mn.emulation.base import Place, Places
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
 from calico_mn.emulation.membership import ClusterMininet, Membership
@@ -72,7 +73,6 @@ class CalicoNet(ClusterMininet):
                  name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False,
                  route_engine: RouteEngine | None = None) -> None:
         super().__init__()
-        self.topology = topology
         self.cluster = Cluster(topology, rp_filter)
         self.distributor: RouteEngine = route_engine or FullMesh()
         self._tunnel_wanted = tunnel
@@ -82,8 +82,8 @@ class CalicoNet(ClusterMininet):
         self._runtime: Runtime | None = None
         self.membership = Membership(self)
         self.filters = Filters(self)
-        self.multipath = Multipath(self, self.cluster, self._router_states)
-        self.verifier = Verifier(self, topology)
+        self.multipath = Multipath(self, self._router_states)
+        self.verifier = Verifier(self)
 
     def __enter__(self) -> CalicoNet:
         self.start()
@@ -179,6 +179,10 @@ class CalicoNet(ClusterMininet):
         return [*plan.announced(self.cluster, self.distributor, names, self.runtime.states),
                 *self._router_states()]
 
+    def become(self, after: Cluster, *, dry_run: bool = False) -> tuple[Delta, ...]:
+        """Let the cluster be ``after``; see :func:`.transition.become`."""
+        return transition.become(self, after, dry_run=dry_run)
+
     def _router_states(self) -> list[Namespace]:
         return [self.cluster.router_state(router) for router in self.topology.underlay.routers]
 
@@ -202,14 +206,15 @@ class CalicoNet(ClusterMininet):
         return self.set_mode(mode, node, VXLAN)
 
     def set_mode(self, mode: EncapsulationMode | str | None, node: str | None = None,
-                 encapsulation: Encapsulation | str | None = None) -> tuple[Delta, ...]:
+                 encapsulation: Encapsulation | str | None = None, pool: str | None = None
+                 ) -> tuple[Delta, ...]:
         """Change the pools' mode while traffic flows; the changes that it took.
 
-        ``encapsulation`` is ``IPIP`` or ``VXLAN``. With None each pool keeps its mode, or its
-        encapsulation. With ``node`` that node alone follows, as happens where calico-node is stuck
-        on the others.
+        ``pool`` names the one pool that changes, None means all of them. ``encapsulation`` is
+        ``IPIP`` or ``VXLAN``. With None each pool keeps its mode, or its encapsulation. With
+        ``node`` that node alone follows, as happens where calico-node is stuck on the others.
         Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an unknown
-        mode, encapsulation or node, IPAMError when no address is left for a tunnel,
+        mode, encapsulation, node or pool, IPAMError when no address is left for a tunnel,
         UnsupportedError for IPIP in a cluster that booted without, where no tunl0 can be had; then
         nothing changes.
         """
@@ -223,12 +228,14 @@ class CalicoNet(ClusterMininet):
             raise ClusterError(f"there is no {kind} {mode!r}; modes: {known}") from None
         tunnel = self._runtime and self._runtime.tunnel
         if isinstance(tunnel, NoTunnel):
-            for pool in self.topology.pools:
-                changed = self.cluster.mode_of_pool(pool).changed(wanted, encapsulation)
-                if changed.in_force is IPIP:
+            for item in self.topology.pools:
+                changed = self.cluster.mode_of_pool(item).changed(wanted, encapsulation)
+                if pool in (None, item.name) and changed.in_force is IPIP:
                     raise UnsupportedError(
                         f"no IPIP mode {changed.mode} here, since {tunnel.reason}")
-        self.cluster.set_mode(wanted, node, encapsulation)
+        after = fork(self.cluster)
+        after.set_mode(wanted, node, encapsulation, pool)
+        self.cluster = after
         if self._runtime is None:
             return ()
         return self.reconcile([node] if node else list(self.cluster.nodes))

@@ -15,7 +15,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
 from calico_mn.delta import creation
 from calico_mn.kernel import iptext
-from calico_mn.model import EncapsulationMode, Topology
+from calico_mn.model import EncapsulationMode, Node, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
 
 SWITCH, ROUTER, NODE, POD = "switch", "router", "node", "pod"
@@ -32,15 +32,33 @@ class Step:
 
 def host_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
     """Switches, routers and nodes, once every node has announced what it has."""
-    for node in cluster.nodes.values():
-        engine.add_node(node.name, node.address.ip)
-    engine.announce({name: cluster.originated(name) for name in cluster.nodes})
+    follow(engine, cluster)
+    return announced_states(cluster, engine, {})
+
+
+def announced_states(cluster: Cluster, engine: RouteEngine, before: Mapping[str, Namespace]
+                     ) -> list[Namespace]:
+    """Switches, routers and nodes; ``before`` has the states until now."""
     underlay = cluster.topology.underlay
     return [
         *(cluster.subnet_state(subnet) for subnet in underlay.subnets),
         *(cluster.router_state(router) for router in underlay.routers),
-        *(cluster.node_state(name, engine.table(name)) for name in cluster.nodes),
+        *(node_state(cluster, engine, name, before.get(name)) for name in cluster.nodes),
     ]
+
+
+def follow(engine: RouteEngine, cluster: Cluster, before: Mapping[str, Node] | None = None) -> None:
+    """Let the engine speak for a cluster's nodes, after it spoke for those of ``before``."""
+    known, nodes = before or {}, cluster.nodes
+    moved = [name for name in {**known, **nodes} if name not in known or name not in nodes
+             or known[name].address.ip != nodes[name].address.ip]
+    for name in moved:
+        if name in known:
+            engine.remove_node(name)
+    for name in moved:
+        if name in nodes:
+            engine.add_node(name, nodes[name].address.ip)
+    engine.announce({name: cluster.originated(name) for name in nodes})
 
 
 def pod_states(cluster: Cluster) -> list[Namespace]:

@@ -17,10 +17,10 @@ from typing import Any
 
 from calico_mn.calico import ownership
 from calico_mn.difference import Difference
-from calico_mn.emulation.base import LightMininet, Places
+from calico_mn.emulation.base import Places
+from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.kernel.netlink import Notifications
-from calico_mn.model import Topology
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
 
@@ -33,9 +33,8 @@ _QUIET_S, _PATIENCE_S = 0.05, 0.3
 class Verifier:
     """Compares the kernel with the wanted state; knows what in a node's namespace is Calico's."""
 
-    def __init__(self, net: LightMininet, topology: Topology) -> None:
+    def __init__(self, net: ClusterMininet) -> None:
         self._net = net
-        self._topology = topology
 
     def verify(self, places: Places | None = None) -> tuple[Difference, ...]:
         """What differs between the wanted state and the kernel's, in these places or in all.
@@ -74,7 +73,7 @@ class Verifier:
                 else self._net.names_of(places))
 
     def _owned(self) -> dict[str, Owned]:
-        owned = ownership.of_node(self._topology.pools)
+        owned = ownership.of_node(self._net.topology.pools)
         return dict.fromkeys((node.name for node in self._net.nodes), owned)
 
 

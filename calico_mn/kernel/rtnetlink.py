@@ -32,7 +32,7 @@ INFO_KIND, INFO_DATA, VETH_INFO_PEER, INET_CONF = 1, 2, 1, 1
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 #: sysctl name -> IPV4_DEVCONF_* (include/uapi/linux/ip.h), for those that a link message can set
 DEVCONF = {"forwarding": 1, "proxy_arp": 3, "send_redirects": 6, "rp_filter": 8,
-           "accept_local": 23, "route_localnet": 26}
+           "promote_secondaries": 20, "accept_local": 23, "route_localnet": 26}
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 TCA_KIND, TCA_OPTIONS, TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS = 1, 2, 6, 7, 8

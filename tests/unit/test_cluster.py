@@ -66,6 +66,17 @@ def test_one_node_alone_may_change_its_mode():
     assert (made.mode("node31", one).mode, made.mode("node32", one).mode) == (NEVER, ALWAYS)
 
 
+def test_one_pool_alone_may_change_its_mode():
+    made = cluster(pools=[pool("10.22.0.0/16", name="a"), pool("10.33.0.0/16", name="b")])
+    first, second = made.topology.pools
+    made.set_mode(NEVER, "node31")
+    made.set_mode(CROSS, pool="b")
+    assert [str(made.mode(n, p)) for n in ("node31", "node32") for p in (first, second)] == [
+        "Never", "CrossSubnet", "Always", "CrossSubnet"]
+    with pytest.raises(ClusterError, match="there is no IPPool c; pools: a, b"):
+        made.set_mode(CROSS, pool="c")
+
+
 def test_a_newcomer_takes_the_clusters_mode_and_not_that_of_a_stray_node():
     made = cluster()
     made.set_mode(CROSS)

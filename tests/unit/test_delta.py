@@ -294,3 +294,17 @@ def test_deltas_are_empty_or_not_whatever_part_of_them_is_filled():
                        ("addresses_removed", Address("eth0", "10.0.0.1/32")),
                        ("devices_removed", ETH0)):
         assert Delta(NAME, **{part: (item,)}), part
+
+
+@pytest.mark.parametrize(("before", "after", "promoted"), [
+    pytest.param("192.168.57.31/24", "192.168.57.41/24", ["eth0"], id="same-network"),
+    pytest.param("192.168.57.31/24", "192.168.57.41/26", [], id="other-prefix"),
+    pytest.param("10.22.31.0/32", "10.22.31.5/32", [], id="single-addresses"),
+])
+def test_the_new_address_of_a_network_outlives_the_old_one(before, after, promoted):
+    change = delta(*(Namespace(NAME, (ETH0,), (Address("eth0", address),))
+                     for address in (before, after)))
+    assert [item.device for item in change.sysctls
+            if item.key == "promote_secondaries"] == promoted
+    assert (change.addresses_added, change.addresses_removed) == (
+        (Address("eth0", after),), (Address("eth0", before),))

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.calico.evolution import evolved, fork
+from calico_mn.calico.snapshot import snapshot
 from calico_mn.emulation.plan import host_states, pod_states
 from calico_mn.errors import ClusterError, IPAMError
 from calico_mn.model import BlockAffinity, FelixConfiguration, IPAMConfiguration
@@ -35,16 +37,6 @@ from .clusters import (
     pod,
     pool,
 )
-
-
-def running(made):
-    """What is there, as a topology."""
-    return replace(
-        made.topology, nodes=tuple(made.nodes.values()), affinities=made.ipam.claims(),
-        pods=tuple(replace(pod(e.name, e.node, str(e.address), e.namespace), has_ip=True)
-                   for e in made.endpoints.values()),
-        pools=tuple(made.mode_of_pool(p).encapsulation.of_pool(p, made.mode_of_pool(p).mode)
-                    for p in made.topology.pools))
 
 
 def states(made):
@@ -72,7 +64,7 @@ def living(**changes):
 def test_what_is_there_becomes_itself():
     made = living()
     before = states(made), free(made)
-    after = evolved(made, running(made))
+    after = evolved(made, snapshot(made))
     assert (states(after), free(after)) == before
     # node32 sees what it saw, and the next pod gets what it would have got.
     assert after.mode("node32", after.topology.pools[0]).mode is CROSS
@@ -104,7 +96,7 @@ def change(topology, **changes):
 
 def test_pods_that_come_get_what_is_free_and_those_that_stay_keep_all():
     made = living()
-    wanted = with_pods(running(made), pod("d", "node31"), pod("e", "node31", "10.22.138.2"),
+    wanted = with_pods(snapshot(made), pod("d", "node31"), pod("e", "node31", "10.22.138.2"),
                        without=["b"])
     after = evolved(made, wanted)
     assert {key: str(e.address) for key, e in after.endpoints.items()} == {
@@ -115,7 +107,7 @@ def test_pods_that_come_get_what_is_free_and_those_that_stay_keep_all():
 
 def test_a_pod_keeps_its_mtu_and_a_new_one_gets_that_of_the_day():
     made = living()
-    wanted = replace(with_pods(running(made), pod("d", "node31")),
+    wanted = replace(with_pods(snapshot(made), pod("d", "node31")),
                      felix=FelixConfiguration(ipip_mtu=1400))
     after = evolved(made, wanted)
     assert after.endpoint("default/a").mtu == 1480 and after.endpoint("default/d").mtu == 1400
@@ -125,7 +117,7 @@ def test_a_pod_keeps_its_mtu_and_a_new_one_gets_that_of_the_day():
 
 def test_a_pool_that_is_added_has_its_own_mode_and_a_stray_node_sees_it():
     made = living()
-    topology = running(made)
+    topology = snapshot(made)
     after = evolved(made, replace(topology, pools=(
         *topology.pools, replace(pool("10.44.0.0/16", name="new"), ipip_mode=NEVER,
                                  vxlan_mode=ALWAYS))))
@@ -137,7 +129,7 @@ def test_a_pool_that_is_added_has_its_own_mode_and_a_stray_node_sees_it():
 
 def test_a_pool_whose_mode_changes_takes_the_stray_node_along():
     made = living()
-    after = evolved(made, change(running(made), ipip_mode=NEVER))
+    after = evolved(made, change(snapshot(made), ipip_mode=NEVER))
     assert {after.mode(n, after.topology.pools[0]).mode for n in after.nodes} == {NEVER}
     assert after.tunnel_address("node31") is None and made.tunnel_address("node31")
     # tunl0 was up, and so it stays.
@@ -146,7 +138,7 @@ def test_a_pool_whose_mode_changes_takes_the_stray_node_along():
 
 def test_a_tunnel_address_moves_out_of_a_pool_that_no_longer_gives_it():
     made = cluster(pools=[pool("10.22.0.0/16", name="old"), pool("10.33.0.0/16", name="new")])
-    topology = running(made)
+    topology = snapshot(made)
     after = evolved(made, replace(topology, pools=(
         replace(topology.pools[0], ipip_mode=NEVER), topology.pools[1])))
     for name in after.nodes:
@@ -156,7 +148,7 @@ def test_a_tunnel_address_moves_out_of_a_pool_that_no_longer_gives_it():
 
 def test_a_disabled_pool_keeps_its_pods_and_gives_no_more():
     made = living()
-    wanted = change(running(made), disabled=True)
+    wanted = change(snapshot(made), disabled=True)
     assert set(evolved(made, wanted).endpoints) == set(made.endpoints)
     with pytest.raises(IPAMError, match="default/d"):
         evolved(made, with_pods(wanted, pod("d", "node31")))
@@ -165,16 +157,16 @@ def test_a_disabled_pool_keeps_its_pods_and_gives_no_more():
 def test_a_deleted_pool_takes_its_unused_blocks_along():
     made = cluster(pools=[pool("10.22.0.0/16", name="a"), pool("10.33.0.0/16", name="b")],
                    pods=[pod("x", "node31")])
-    topology = running(made)
+    topology = snapshot(made)
     keep = [a for a in topology.affinities if not a.cidr.subnet_of(net("10.33.0.0/16"))]
     after = evolved(made, replace(topology, pools=topology.pools[:1], affinities=tuple(keep)))
     assert [p.name for p in after.topology.pools] == ["a"]
-    assert after.ipam.claims() == tuple(keep)
+    assert after.ipam.affinities() == tuple(keep)
 
 
 def test_a_nodes_address_changes_with_its_pods_running():
     made = living()
-    topology = running(made)
+    topology = snapshot(made)
     moved = replace(topology.nodes[0], address=node("x", "192.168.57.41/24").address)
     after = evolved(made, replace(topology, nodes=(moved, *topology.nodes[1:])))
     assert after.endpoint("default/a") == made.endpoint("default/a")
@@ -185,15 +177,15 @@ def test_a_nodes_address_changes_with_its_pods_running():
 
 def test_two_nodes_may_swap_their_addresses():
     made = living()
-    first, second, third = running(made).nodes
-    after = evolved(made, replace(running(made), nodes=(
+    first, second, third = snapshot(made).nodes
+    after = evolved(made, replace(snapshot(made), nodes=(
         replace(first, address=second.address), replace(second, address=first.address), third)))
     assert after.nodes["node32"].address == first.address
 
 
 def test_nodes_come_and_go_with_their_blocks():
     made = living()
-    topology = with_pods(running(made), without=["c"])
+    topology = with_pods(snapshot(made), without=["c"])
     late = replace(node("node34", "192.168.58.34/24"), ipip_address=ip("10.22.34.0"))
     after = evolved(made, replace(
         topology, nodes=(NODE31, NODE32, late),
@@ -206,7 +198,7 @@ def test_nodes_come_and_go_with_their_blocks():
 
 def test_labels_decide_which_pool_serves_a_node():
     made = cluster(pools=[replace(pool("10.22.0.0/16", name="p"), node_selector="!has(away)")])
-    topology = running(made)
+    topology = snapshot(made)
     away = replace(topology.nodes[0], labels=(("away", "yes"),))
     after = evolved(made, replace(topology, nodes=(away, *topology.nodes[1:])))
     assert made.tunnel_address("node31") and after.tunnel_address("node31") is None
@@ -251,7 +243,7 @@ def test_what_cannot_change_is_refused_and_changes_nothing(wish, error, says):
     made = living()
     before = states(made), free(made)
     with pytest.raises(error, match=says):
-        evolved(made, wish(running(made)))
+        evolved(made, wish(snapshot(made)))
     assert (states(made), free(made)) == before
 
 
@@ -277,7 +269,7 @@ def wishes(draw):
 def test_after_any_changes_it_is_the_cluster_that_boots_from_what_it_has(changes):
     made = cluster(pools=POOLS, affinities=[], ipam=IPAMConfiguration())
     for nodes, pools, pods, ipam in changes:
-        topology = running(made)
+        topology = snapshot(made)
         kept = {p.name: p for p in topology.pods}
         names = {n.name for n in nodes}
         wanted = replace(topology, nodes=tuple(nodes), pools=pools, ipam=ipam, pods=tuple(
@@ -292,16 +284,8 @@ def test_after_any_changes_it_is_the_cluster_that_boots_from_what_it_has(changes
             assert (states(made), free(made)) == before
             continue
         made = after
-        booted = cluster()
-        booted = type(booted)(booting(made), 0)
+        booted = Cluster(snapshot(made), 0)
         assert untraced(states(booted), made) == untraced(states(made), made)
-
-
-def booting(made):
-    """The same with the witnesses that a file has."""
-    return replace(running(made), nodes=tuple(
-        replace(n, ipip_address=made.tunnel_address(n.name, IPIP),
-                vxlan_address=made.tunnel_address(n.name, VXLAN)) for n in made.nodes.values()))
 
 
 def untraced(of, made):
