@@ -146,13 +146,16 @@ class CalicoNet(ClusterMininet):
         self.built = True
 
     def _boot(self, runtime: Runtime) -> None:
-        # Most of the time is the kernel's, making namespaces: the rest is done meanwhile.
-        pods = plan.pod_states(self.cluster)
-        runtime.create(pods, {key: e.node for key, e in self.cluster.endpoints.items()})
+        # Most of the time is the kernel's, making namespaces and filling them: the rest is done
+        # meanwhile. A node can be filled, with its ends of veths, when its pods are there.
         hosts = plan.host_states(self.cluster, self.distributor)
         runtime.create(hosts)
+        pods = plan.pod_states(self.cluster)
+        runtime.create([pod for on_node in pods.values() for pod in on_node],
+                       {key: e.node for key, e in self.cluster.endpoints.items()})
         self.membership.attach_all()
-        runtime.writer.fill([*hosts, *pods])
+        runtime.writer.fill([state for host in hosts
+                             for state in (host, *pods.get(host.name, ()))])
 
     def stop(self) -> None:
         """End everything: programs, namespaces, the run's directory. Twice does no harm."""

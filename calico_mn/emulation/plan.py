@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
@@ -61,9 +62,10 @@ def follow(engine: RouteEngine, cluster: Cluster, before: Mapping[str, Node] | N
     engine.announce({name: cluster.originated(name) for name in nodes})
 
 
-def pod_states(cluster: Cluster) -> list[Namespace]:
-    """The pods. A node makes both ends of their veths, so nodes are filled before them."""
-    return [cluster.pod_state(key) for key in cluster.endpoints]
+def pod_states(cluster: Cluster) -> dict[str, list[Namespace]]:
+    """The pods, by node. A node makes both ends of their veths, so it is filled before them."""
+    return {node: [cluster.pod_state(endpoint.key) for endpoint in cluster.pods_on(node)]
+            for node in cluster.nodes}
 
 
 def announced(cluster: Cluster, engine: RouteEngine, names: Iterable[str],
@@ -113,4 +115,4 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
              **{router.name: ROUTER for router in topology.underlay.routers},
              **dict.fromkeys(cluster.nodes, NODE), **dict.fromkeys(cluster.endpoints, POD)}
     return tuple(Step(kinds[state.name], state.name, tuple(iptext.commands(creation(state))))
-                 for state in (*hosts, *pod_states(cluster)))
+                 for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())))

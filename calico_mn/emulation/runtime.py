@@ -169,7 +169,7 @@ class Runtime:
         if not self.is_open:
             return
         self.is_open = False
-        inodes = {n.inode for n in self.writer.namespaces.values()}
+        inodes = {n.inode for n in list(self.writer.namespaces.values())}
         with ExitStack() as last_to_first:
             # Each is done even if one before it fails.
             last_to_first.callback(self.directory.remove)
@@ -183,5 +183,6 @@ class Runtime:
 
     def _await_jobs(self) -> None:
         """Jobs still queued in the thread would take the descriptor that is reserved for ending."""
+        self.writer.abandon()
         with suppress(KernelError):
             self._thread.call(os.getpid)

@@ -22,46 +22,65 @@ from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.state import Namespace, Shaping, Sysctl, Veth, VethEnd
 
+# Namespaces that are made in one go; those that need one of them wait for all.
+_CHUNK = 16
+
 
 class Namespaces:
-    """Makes namespaces in the background, and lets go of them. ``by_name`` has those there are."""
+    """Makes namespaces in the background, and lets go of them. ``by_name`` has those there are.
+
+    They are made in a thread of their own, because the kernel does half of that without the lock
+    that devices, addresses and routes need (RTNL): meanwhile those made first are filled.
+    """
 
     def __init__(self, thread: NamespaceThread) -> None:
         self._thread = thread
+        self._maker = NamespaceThread()
         self._inherited: dict[str, int | None] = {}
         self._fresh: NetworkNamespace | None = None
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
-        self._creating: list[Future[None]] = []
+        self._making: dict[str, Future[None]] = {}
         self.by_name: dict[str, NetworkNamespace] = {}
 
     def create(self, states: Sequence[Namespace], logs: Mapping[str, Path]) -> None:
         """Begin to make the namespaces of ``states``: with their sysctls only.
 
         ``logs`` holds for each the directory that its programs see as the CNI plug-in's log
-        directory. Returns at once; what fails is raised by :meth:`settle`.
+        directory. Returns at once.
         """
-        self._allow_descriptors(len(self.by_name) + len(states))
-        self._creating.append(self._thread.submit(self._create, states, logs))
+        self._allow_descriptors(len(self.by_name) + len(self._making) + len(states))
+        for first in range(0, len(states), _CHUNK):
+            chunk = states[first:first + _CHUNK]
+            making = self._maker.submit(self._create, chunk, logs)
+            self._making.update((state.name, making) for state in chunk)
 
-    def settle(self) -> None:
-        """Wait for the namespaces that are being made. Raises what went wrong."""
-        while self._creating:
-            self._creating.pop(0).result()
+    def settle(self, *names: str) -> None:
+        """Wait for namespaces, or for all that are being made. Raises what went wrong."""
+        for name in names or list(self._making):
+            if making := self._making.pop(name, None):
+                making.result()
+
+    def abandon(self) -> None:
+        """Make no more namespaces of those that were asked for."""
+        for making in self._making.values():
+            if not making.cancel():
+                making.exception()
+        self._making.clear()
 
     def discard(self, names: Iterable[str]) -> None:
         """Let go of namespaces; what is in them ends with them."""
-        for future in self._creating:
-            future.exception()
+        self.abandon()
         namespaces = [self.by_name.pop(name) for name in names if name in self.by_name]
         self._thread.call(self._discard, namespaces)
 
     def close(self) -> None:
         """Let go of all namespaces."""
-        self.discard([])
+        self.abandon()
         self.discard(list(self.by_name))
         if self._fresh is not None:
             self._thread.call(self._discard, [self._fresh])
             self._fresh = None
+        self._maker.close()
 
     @staticmethod
     def _allow_descriptors(namespaces: int) -> None:
@@ -78,7 +97,7 @@ class Namespaces:
         with suppress(ValueError, OSError), open(os.devnull, "rb") as file:
             os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 2 * namespaces + 64))
 
-    # What follows runs in the namespace thread.
+    # What follows runs in a thread that may enter namespaces.
 
     def write_sysctls(self, items: Iterable[Sysctl], namespace: NetworkNamespace, *,
                       fresh: bool = False) -> None:
@@ -98,17 +117,19 @@ class Namespaces:
 
     def _create(self, states: Sequence[Namespace], logs: Mapping[str, Path]) -> None:
         if self._fresh is None:
-            self._fresh = self._thread.create("fresh")
+            self._fresh = self._maker.create("fresh")
             with NetlinkSocket() as netlink:
                 self._fresh.indexes = read.device_indexes(netlink)
         self._refuse_unknown_shaping(states)
         for state in states:
-            namespace = self._thread.create(state.name)
+            namespace = self._maker.create(state.name)
             namespace.indexes.update(self._fresh.indexes)
             namespace.logs = logs[state.name]
             self.by_name[state.name] = namespace
             # Before any device arrives: devices copy their settings from "default".
             self.write_sysctls(state.sysctls, namespace, fresh=True)
+        # A namespace does not end while a thread is in it.
+        self._maker.enter(self._fresh)
 
     def _refuse_unknown_shaping(self, states: Sequence[Namespace]) -> None:
         """Try a delay on the loopback device of a namespace that is used for nothing else."""
@@ -118,7 +139,7 @@ class Namespaces:
                   and device.shaping.delay)
         if next(delays, None) is None:
             return
-        self._thread.enter(self._fresh)
+        self._maker.enter(self._fresh)
         try:
             with NetlinkSocket() as netlink:
                 netlink.request(encode.shaping(Shaping(delay=1), 1))
@@ -137,12 +158,12 @@ class Namespaces:
         """
         if item.path not in self._inherited:
             assert self._fresh is not None
-            self._thread.enter(self._fresh)
+            self._maker.enter(self._fresh)
             self._inherited[item.path] = None
             with suppress(FileNotFoundError), open(f"/proc/sys/{item.path}",
                                                    encoding="ascii") as file:
                 self._inherited[item.path] = int(file.read())
-            self._thread.enter(namespace)
+            self._maker.enter(namespace)
         return self._inherited[item.path]
 
 

@@ -99,7 +99,6 @@ class NamespaceThread:
         _unshare(_CLONE_FS)
         if runtime_dir.is_user_namespace():
             _own_mounts()
-        self._home_mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def call(self, job: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Run ``job`` in the thread; its result, or its exception, is the caller's.
@@ -186,6 +185,8 @@ class NamespaceThread:
         The machine's /sys shows the machine's own devices; /sys/class/net/eth0/iflink of a pod
         needs a sysfs that was mounted inside.
         """
+        if self._home_mounts < 0:
+            self._home_mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         if namespace.mounts >= 0:
             _setns(namespace.mounts, _CLONE_NEWNS)
             return

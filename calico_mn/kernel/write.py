@@ -27,7 +27,7 @@ from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, Planner
 from calico_mn.kernel.tunnel import TunnelBackend
-from calico_mn.state import Namespace, Tunnel
+from calico_mn.state import Namespace, Tunnel, Veth
 
 # Namespaces that are planned and handed over at a time while the kernel works on those before.
 _CHUNK = 32
@@ -73,11 +73,8 @@ class KernelWriter:
         before the namespace that holds the :class:`VethEnd`.
         """
         with self.changing:
-            self._owner.settle()
-            planner = Planner(self.namespaces, self._tunnel)
             try:
-                for _plan, error in self._pipeline(planner.plan(creation(state), fresh=True)
-                                                   for state in states):
+                for _plan, error in self._pipeline(self._creations(states)):
                     if error is not None:
                         raise error
             finally:
@@ -139,6 +136,10 @@ class KernelWriter:
         self._owner.settle()
         self._thread.call(self._write_in_turn, [change for change in deltas if change])
 
+    def abandon(self) -> None:
+        """Make no more of the namespaces that :meth:`create` was asked for."""
+        self._owner.abandon()
+
     def flush(self) -> None:
         """Have what was written told in the logs."""
         self._journal.flush()
@@ -163,6 +164,14 @@ class KernelWriter:
     def close(self) -> None:
         """Let go of all namespaces."""
         self._owner.close()
+
+    def _creations(self, states: Iterable[Namespace]) -> Iterator[Plan]:
+        """Plans as soon as the namespace is made, and those that its veths lead to."""
+        planner = Planner(self.namespaces, self._tunnel)
+        for state in states:
+            self._owner.settle(state.name, *(
+                device.peer.namespace for device in state.devices if isinstance(device, Veth)))
+            yield planner.plan(creation(state), fresh=True)
 
     def _write_each(self, changes: Sequence[Delta], out_of_sync: Collection[str]
                     ) -> dict[str, KernelError]:

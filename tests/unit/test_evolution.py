@@ -7,6 +7,7 @@
 """
 
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +45,8 @@ def states(made):
     return {state.name: replace(state, **{
         field: tuple(sorted(getattr(state, field), key=str))
         for field in ("routes", "devices", "sysctls", "neighbours", "fdb", "addresses")})
-        for state in (*host_states(made, FullMesh()), *pod_states(made))}
+        for state in (*host_states(made, FullMesh()),
+                          *chain.from_iterable(pod_states(made).values()))}
 
 
 def free(made):
