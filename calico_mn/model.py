@@ -11,6 +11,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
+from calico_mn.policy import Labelled, NetworkSet, Policy
+
 
 class EncapsulationMode(str, Enum):
     """When a pool's traffic is encapsulated, spelled as ``IPPool.spec.ipipMode`` spells it."""
@@ -177,7 +179,8 @@ class Pod:
 
     With ``has_ip`` it is the one that the running pod has, even if its pool has changed since;
     else one that it asks IPAM for. ``pools`` are names or networks of the pools that it asks for,
-    ``owner`` is the workload that made it, as ``Deployment/web``.
+    ``owner`` is the workload that made it, as ``Deployment/web``,
+    ``ports`` are (name, protocol, number) of its containers' named ports.
     """
 
     namespace: str
@@ -186,6 +189,9 @@ class Pod:
     ip: IPv4Address | None = None
     has_ip: bool = False
     pools: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    service_account: str = "default"
+    ports: tuple[tuple[str, str, int], ...] = ()
     owner: str = ""
 
     @property
@@ -216,6 +222,10 @@ class Topology:
     warnings: tuple[str, ...] = ()
     source: str = ""
     reservations: tuple[IPv4Network, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    network_sets: tuple[NetworkSet, ...] = ()
+    namespaces: tuple[Labelled, ...] = ()
+    service_accounts: tuple[Labelled, ...] = ()
     documents: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
 
     @property

@@ -1,16 +1,33 @@
 """Calico's selectors: expressions on labels, such as ``rack == 'r1' && has(ssd)``. Pure.
 
-In goes the text of a selector, out comes a predicate of labels; libcalico-go ``lib/selector``.
+In goes the text of a selector, out comes a :class:`Selector`: a predicate of labels, and the text
+as Calico spells it, whose digest names an IP set (libcalico-go ``lib/selector/parser/ast.go``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 Labels = Mapping[str, str]
-Selector = Callable[[Labels], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A selector: call it with labels. ``str`` gives Calico's own spelling of it."""
+
+    text: str
+    matches: Callable[[Labels], bool]
+
+    def __call__(self, labels: Labels) -> bool:
+        """Whether the labels match."""
+        return self.matches(labels)
+
+    def __str__(self) -> str:
+        return self.text
+
 
 _TOKEN = re.compile(r"""\s*(?:
     (?P<call>(?:all|global)\(\s*\)) | has\(\s*(?P<has>[\w./-]+)\s*\) |
@@ -28,23 +45,41 @@ _OPERATORS: dict[str, Callable[[str | None, str], bool]] = {
 }
 
 
-@lru_cache(maxsize=1000)
-def parse_selector(text: str) -> Selector:
-    """A selector as a predicate of labels; an empty one is true. Raises ValueError."""
+_ALL = Selector("all()", lambda labels: True)
+
+
+@lru_cache(maxsize=10_000)
+def parse_selector(text: str, prefix: str = "") -> Selector:
+    """The selector that ``text`` spells; an empty one is ``all()``. Raises ValueError.
+
+    ``prefix`` goes before the name of each label: those of namespaces and of service accounts
+    have one where an endpoint carries them.
+    """
     if not text.strip():
-        return lambda labels: True
-    parser = _Parser(text)
+        return _ALL
+    parser = _Parser(text, prefix)
     selector = parser.alternatives()
     if parser.kind:
         raise ValueError(f"{parser.value!r} is not expected there")
     return selector
 
 
+def _quote(text: str) -> str:
+    return f"'{text}'" if '"' in text else f'"{text}"'
+
+
+def _joined(parts: list[Selector], sign: str, holds: Callable[[Iterable[bool]], bool]) -> Selector:
+    if len(parts) == 1:
+        return parts[0]
+    return Selector(f"({sign.join(part.text for part in parts)})",
+                    lambda labels: holds(part(labels) for part in parts))
+
+
 class _Parser:
     """Recursive descent: ``||`` over ``&&`` over ``!`` over one condition."""
 
-    def __init__(self, text: str) -> None:
-        self._text, self._position, self._depth = text, 0, 0
+    def __init__(self, text: str, prefix: str) -> None:
+        self._text, self._prefix, self._position, self._depth = text, prefix, 0, 0
         self.kind: str | None = None
         self.value = ""
         self._next()
@@ -76,13 +111,13 @@ class _Parser:
         parts = [self._conditions()]
         while self._take("||"):
             parts.append(self._conditions())
-        return parts[0] if len(parts) == 1 else lambda labels: any(p(labels) for p in parts)
+        return _joined(parts, " || ", any)
 
     def _conditions(self) -> Selector:
         parts = [self._condition()]
         while self._take("&&"):
             parts.append(self._condition())
-        return parts[0] if len(parts) == 1 else lambda labels: all(p(labels) for p in parts)
+        return _joined(parts, " && ", all)
 
     def _condition(self) -> Selector:
         self._depth += 1
@@ -91,7 +126,7 @@ class _Parser:
         try:
             if self._take("!"):
                 negated = self._condition()
-                return lambda labels: not negated(labels)
+                return Selector(f"!{negated}", lambda labels: not negated(labels))
             if self._take("("):
                 inner = self.alternatives()
                 self._expect(")")
@@ -102,23 +137,25 @@ class _Parser:
 
     def _comparison(self) -> Selector:
         if self.kind == "call":
-            self._next()
-            return lambda labels: True
+            return Selector(re.sub(r"\s", "", self._next()), _ALL.matches)
         if self.kind == "has":
-            key = self._next()
-            return lambda labels: key in labels
+            key = self._prefix + self._next()
+            return Selector(f"has({key})", lambda labels: key in labels)
         if self.kind not in ("label", "word"):
             raise ValueError(f"a label is expected before {self.value!r}")
-        key = self._next()
+        label = self._next()
+        key = self._prefix + label
         operator = self._next()
         if operator in ("in", "not in"):
             members, negated = self._members(), operator == "not in"
-            return lambda labels: (labels.get(key) in members) is not negated
+            return Selector(f"{key} {operator} {{{', '.join(map(_quote, sorted(members)))}}}",
+                            lambda labels: (labels.get(key) in members) is not negated)
         compare = _OPERATORS.get(operator)
         if compare is None:
-            raise ValueError(f"an operator such as == is expected after {key!r}")
+            raise ValueError(f"an operator such as == is expected after {label!r}")
         text = self._string()
-        return lambda labels: compare(labels.get(key), text)
+        return Selector(f"{key} {operator} {_quote(text)}",
+                        lambda labels: compare(labels.get(key), text))
 
     def _members(self) -> frozenset[str]:
         self._expect("{")

@@ -205,8 +205,7 @@ KINDS = (NODE, IP_POOL, IP_RESERVATION, BLOCK_AFFINITY, IPAM_BLOCK, WORKLOAD_END
 
 # Kinds that exist and have no effect here.
 IGNORED_KINDS = (
-    "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation GlobalNetworkPolicy "
-    "GlobalNetworkSet HostEndpoint IPAMHandle "
-    "KubeControllersConfiguration NetworkPolicy NetworkSet Profile StagedGlobalNetworkPolicy "
+    "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation HostEndpoint IPAMHandle "
+    "KubeControllersConfiguration Profile StagedGlobalNetworkPolicy "
     "StagedKubernetesNetworkPolicy "
     "StagedNetworkPolicy Tier CalicoAPIConfig")

@@ -112,12 +112,13 @@ ENV = s.List({
 }, s.Unmodelled, name="env")
 CONTAINERS = s.List({
     **s.bookkeeping(
-        "args command envFrom image imagePullPolicy lifecycle livenessProbe ports "
+        "args command envFrom image imagePullPolicy lifecycle livenessProbe "
         "readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext "
         "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
         "volumeDevices volumeMounts workingDir"
     ),
     "name": s.Field(r.text, "name"),
+    "ports": s.List({s.REST: s.Special.BOOKKEEPING}, s.Unmodelled, name="ports"),
     "env": ENV,
 }, s.Unmodelled, name="containers")
 

@@ -16,6 +16,7 @@ from calico_mn.topology import (
     calico_kinds,
     kubernetes_kinds,
     operator_kinds,
+    policy_kinds,
     underlay,
     workload_kinds,
 )
@@ -26,6 +27,7 @@ CRD_API = "crd.projectcalico.org/v1"
 KINDS: dict[tuple[str, str], Kind[Any]] = {
     (kind.api, kind.name): kind
     for kind in (*calico_kinds.KINDS, *kubernetes_kinds.KINDS, *workload_kinds.KINDS,
+                 *policy_kinds.KINDS,
                  operator_kinds.INSTALLATION, underlay.UNDERLAY)}
 
 _ADMISSION = ("MutatingWebhookConfiguration ValidatingWebhookConfiguration "
@@ -36,8 +38,7 @@ _RBAC = "ClusterRole ClusterRoleBinding Role RoleBinding"
 IGNORED_KINDS = {api: names.split() for api, names in {
     calico_kinds.API: calico_kinds.IGNORED_KINDS,
     CRD_API: "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
-             "GlobalNetworkPolicy GlobalNetworkSet HostEndpoint IPAMHandle "
-             "KubeControllersConfiguration NetworkPolicy NetworkSet StagedGlobalNetworkPolicy "
+             "HostEndpoint IPAMHandle KubeControllersConfiguration StagedGlobalNetworkPolicy "
              "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier RemoteClusterConfiguration",
     "migration.projectcalico.org/v1": "DatastoreMigration",
     "migration.projectcalico.org/v1beta1": "DatastoreMigration",
@@ -47,9 +48,9 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     "policy.networking.k8s.io/v1alpha2": "ClusterNetworkPolicy",
     kubernetes_kinds.CORE:
         "Binding ComponentStatus Endpoints Event LimitRange PersistentVolume "
-        "PersistentVolumeClaim PodTemplate ResourceQuota Secret Service ServiceAccount",
+        "PersistentVolumeClaim PodTemplate ResourceQuota Secret Service",
     kubernetes_kinds.APPS: "ControllerRevision",
-    "extensions/v1beta1": "Ingress NetworkPolicy PodSecurityPolicy",
+    "extensions/v1beta1": "Ingress PodSecurityPolicy",
     "admissionregistration.k8s.io/v1": _ADMISSION,
     "admissionregistration.k8s.io/v1beta1": _ADMISSION,
     "admissionregistration.k8s.io/v1alpha1": _ADMISSION,
@@ -76,7 +77,7 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     **dict.fromkeys((f"flowcontrol.apiserver.k8s.io/v1{stage}"
                      for stage in ("", "beta1", "beta2", "beta3")),
                     "FlowSchema PriorityLevelConfiguration"),
-    "networking.k8s.io/v1": "IPAddress Ingress IngressClass NetworkPolicy ServiceCIDR",
+    "networking.k8s.io/v1": "IPAddress Ingress IngressClass ServiceCIDR",
     "networking.k8s.io/v1beta1": "IPAddress Ingress IngressClass ServiceCIDR",
     "networking.k8s.io/v1alpha1": "ClusterCIDR IPAddress ServiceCIDR",
     "node.k8s.io/v1": "RuntimeClass",
@@ -98,12 +99,11 @@ IGNORED_KINDS = {api: names.split() for api, names in {
 }.items()}
 
 # Those that change routes or reachability in a real cluster: what happens here instead.
-_POLICIES = ("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
-             "GlobalNetworkPolicy", "HostEndpoint", "NetworkPolicy")
 INSTEAD = {
     **dict.fromkeys(("BGPPeer", "BGPFilter"),
                     "every node announces its blocks to all other nodes, and to nothing else"),
-    **dict.fromkeys(_POLICIES, "every packet is allowed"),
+    **dict.fromkeys(("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
+                     "HostEndpoint"), "packets are judged as without them"),
 }
 
 # Kinds with an effect under another apiVersion: older ones, and what Calico stores.
@@ -114,6 +114,7 @@ _OTHER_FORMS = {
     **{(CRD_API, name): (calico_kinds.API, name) for api, name in KINDS
        if api == calico_kinds.API and name not in ("Node", "IPAMConfiguration")},
     (CRD_API, "IPAMConfig"): (calico_kinds.API, "IPAMConfiguration"),
+    ("extensions/v1beta1", "NetworkPolicy"): (policy_kinds.NETWORKING, "NetworkPolicy"),
 }
 for _form, _kind in _OTHER_FORMS.items():
     KINDS[_form] = KINDS[_kind]

@@ -6,6 +6,7 @@ Field names are those of ``k8s.io/api``. Workloads are in :mod:`calico_mn.topolo
 from __future__ import annotations
 
 from calico_mn.model import Node
+from calico_mn.policy import Labelled
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
@@ -43,12 +44,13 @@ CONFIG_MAP = s.Kind(s.resource_table(
     immutable=s.Special.BOOKKEEPING,
 ), s.Unmodelled, api=CORE, name="ConfigMap")
 
-# The pools that its pods' addresses come from, unless a pod names others (cni-plugin pkg/k8s).
+# Its pods inherit its labels, and the pools of their addresses unless they name others
+# (cni-plugin pkg/k8s).
 NAMESPACE_KIND = s.Kind(s.resource_table(
-    {**s.NAMED, "annotations": {
+    {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": {
         "cni.projectcalico.org/ipv4pools": s.Field(a.json_names, "pools"),
         s.REST: s.Special.BOOKKEEPING}},
     spec=s.Special.BOOKKEEPING,
-), s.Unmodelled, api=CORE, name="Namespace")
+), Labelled, api=CORE, name="Namespace")
 
 KINDS = (NODE, CONFIG_MAP, NAMESPACE_KIND)

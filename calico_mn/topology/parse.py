@@ -21,6 +21,7 @@ from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
 from calico_mn.topology.nodes import settle_nodes
 from calico_mn.topology.operator_kinds import INSTALLATION
 from calico_mn.topology.placement import place_pods, select_workloads
+from calico_mn.topology.policy_kinds import read_policies
 from calico_mn.topology.problems import Report, TooManyProblemsError
 from calico_mn.topology.readers import mtu_text
 from calico_mn.topology.rules import check_all
@@ -96,6 +97,7 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
     take_witnesses(report, resources)
     workloads = select_workloads(report, resources)
     placed = place_pods(report, workloads, nodes)
+    policies = read_policies(report, resources)
     check_all(report, resources, underlay)
     check_addresses(report, resources, workloads, placed)
     if report.failed:
@@ -114,7 +116,7 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
                            for network in item.get("networks", ())),
         veth_mtu=mtus.pop("veth_mtu", 0), felix=replace(felix, **mtus),
         warnings=report.warnings(), source=report.file, documents=tuple(resources.documents),
-        **attributes)
+        **policies, **attributes)
 
 
 def _mtus(report: Report, resources: Resources, environment: Mapping[str, Scalar]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from calico_mn.model import Pod
 from calico_mn.topology import address_readers as a
-from calico_mn.topology import calico_node
+from calico_mn.topology import calico_node, policy_readers
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.kubernetes_kinds import APPS, CORE, NAMESPACE
@@ -42,23 +42,33 @@ _ANNOTATIONS: s.Table = {
     "cni.projectcalico.org/*": s.Special.UNKNOWN,
     s.REST: s.Special.BOOKKEEPING,
 }
-TEMPLATE_META: s.Table = {**s.META, **NAMESPACE, "name": s.Field(r.subdomain, "template_name"),
-                         "namespace": s.Field(r.label, "template_namespace")}
+_LABELS: s.Table = {"labels": s.Field(r.string_map, "labels")}
+TEMPLATE_META: s.Table = {**s.META, **NAMESPACE, **_LABELS,
+                          "name": s.Field(r.subdomain, "template_name"),
+                          "namespace": s.Field(r.label, "template_namespace")}
+# Their names are what a policy's named ports refer to.
+PORTS = s.List({
+    "name": s.Field(r.text, "name"), "containerPort": s.Field(policy_readers.port, "port"),
+    "protocol": s.Field(policy_readers.protocol, "protocol"), s.REST: s.Special.BOOKKEEPING,
+}, s.Unmodelled, name="ports")
 _SCHEDULING = "pods go to the nodes in turn"
 POD_SPEC: s.Table = {
     "nodeName": s.Field(r.subdomain, "node"),
     "nodeSelector": s.Field(r.string_map, "node_selector"),
     "hostNetwork": s.Field(r.boolean, "host_network"),
+    "serviceAccountName": s.Field(r.subdomain, "service_account"),
+    "containers": s.List({"ports": PORTS, s.REST: s.Special.BOOKKEEPING}, s.Unmodelled,
+                         name="containers"),
     "affinity": s.Ignored(says=_SCHEDULING),
     "topologySpreadConstraints": s.Ignored(says=_SCHEDULING),
     # What a container is: none runs here.
     **s.bookkeeping(
-        "activeDeadlineSeconds automountServiceAccountToken containers dnsConfig dnsPolicy "
+        "activeDeadlineSeconds automountServiceAccountToken dnsConfig dnsPolicy "
         "enableServiceLinks ephemeralContainers evictionResponders hostAliases hostIPC hostPID "
         "hostUsers hostname hostnameOverride imagePullSecrets initContainers os overhead "
         " preemptionPolicy priority priorityClassName readinessGates resourceClaims "
         "resources restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup "
-        "securityContext serviceAccount serviceAccountName setHostnameAsFQDN "
+        "securityContext serviceAccount setHostnameAsFQDN "
         "shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes "
         "workloadRef"),
 }
@@ -77,6 +87,10 @@ def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
         pod.values["has_ip"] = True
     else:
         pod.values.pop("has_ip", None)
+    pod.values["ports"] = tuple(
+        (port.get("name"), port.get("protocol", "tcp"), port.get("port").first)
+        for container in pod.values.get("containers", ())
+        for port in container.values.get("ports", ()) if port.has("name", "port"))
     why = left_out(pod.get("host_network", False), pod.get("phase", ""), pod.has("node"))
     if why:
         pod.values.setdefault("left_out", why)
@@ -92,7 +106,7 @@ def left_out(host_network: bool, phase: str, has_node: bool) -> str:
 
 
 POD = s.Kind(s.resource_table(
-    {**_METADATA, "annotations": _ANNOTATIONS}, spec=POD_SPEC,
+    {**_METADATA, **_LABELS, "annotations": _ANNOTATIONS}, spec=POD_SPEC,
     status={"phase": s.Field(r.text, "phase"), "podIP": s.Field(a.address_or_none, "status_ip"),
             s.REST: s.Special.BOOKKEEPING},
 ), Pod, _check_pod, api=CORE, name="Pod")

@@ -41,6 +41,7 @@ WITHOUT_ROOT = {
     f"graph --mode Always {FILE}": "<svg",
     f"graph --format dot {FILE}": "graph",
     f"graph --format mermaid {FILE}": "graph TD",
+    f"policy matrix -f {FILE}": "pairs",
     "completion bash": "complete -o",
     "completion zsh": "compdef",
     "completion fish": "complete --command",

@@ -190,7 +190,8 @@ def test_a_pod_keeps_its_address() -> None:
      "BGPPeer of the file have no effect: every node announces its blocks to all other nodes, and "
      "to nothing else."),
     ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}},
-     "NetworkPolicy of the file have no effect: every packet is allowed."),
+     "The policies are not enforced yet: every packet is allowed. 'calico-mn policy explain' and "
+     "'calico-mn policy matrix' answer what they say."),
     (crd("FelixConfiguration", "default", bpfEnabled=True),
      "FelixConfiguration spec.bpfEnabled has no effect: packets take the kernel's way, as without "
      "eBPF."),

@@ -12,7 +12,7 @@ import calico_mn
 
 ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
-FLOORS = [{"text", "version"},
+FLOORS = [{"text", "version", "policy"},
           {"errors", "command_line", "model", "privileges", "selector", "streams"},
           {"ebpf_differences", "packetmatch", "state"}, {"present"}, {"difference"}, {"delta"},
           {"repair"},
@@ -20,8 +20,8 @@ FLOORS = [{"text", "version"},
           {"emulation"}, {"measure"}, {"report", "results"},
           {"experiment", "trace", "walkthrough"}, {"control"}, {"cli"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-PURE = ("errors", "text", "model", "selector", "ebpf_differences", "packetmatch", "state",
-        "present", "difference", "delta", "repair", "topology", "calico", "bgp")
+PURE = ("errors", "text", "policy", "model", "selector", "ebpf_differences", "packetmatch",
+        "state", "present", "difference", "delta", "repair", "topology", "calico", "bgp")
 IMPURE = {"subprocess", "socket", "os", "pathlib", "shutil", "threading", "ctypes", "fcntl",
           "tempfile", "io", "time", "mininet"}
 MODULES = {

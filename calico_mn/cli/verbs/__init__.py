@@ -10,7 +10,7 @@ import importlib
 
 from calico_mn.cli.verb import Verb
 
-_MODULES = ("offline", "up", "runs", "show", "inside", "change", "traffic", "walkthrough")
+_MODULES = ("offline", "policy", "up", "runs", "show", "inside", "change", "traffic", "walkthrough")
 
 
 def verb(name: str) -> Verb | None:

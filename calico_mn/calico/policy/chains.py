@@ -1,0 +1,312 @@
+"""Felix's chains for policies, profiles and pods: iptables rules as text. Pure.
+
+In go policies, profiles and the devices of endpoints; out come chains, each a list of
+:class:`Rule`. The text of every rule is Felix v3.25's, since its digest is part of what
+``iptables-save`` shows (:mod:`~.restore`). Sources: felix ``rules/policy.go``,
+``rules/endpoints.go``, ``rules/dispatch.go``, ``iptables/match_builder.go``,
+``iptables/actions.go``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, takewhile
+
+from calico_mn.calico.policy.resolve import End, IPSet, ResolvedRule, resolve
+from calico_mn.policy import Action, Icmp, Policy, Ports
+
+#: marks of v3.25: the lowest bits of IptablesMarkMask 0xffff0000 (felix/rules/rule_defs.go)
+ACCEPT, PASS, SCRATCH_0, SCRATCH_1 = 0x10000, 0x20000, 0x40000, 0x80000
+_MAX_CHAIN_NAME = 28
+_MULTIPORT_SLOTS = 15  # XT_MULTI_PORTS; a range takes two
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of iptables: what it matches, what it does, and its comments."""
+
+    match: str = ""
+    action: str = ""
+    comments: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """As Felix hands it to iptables-restore, without the chain."""
+        words = [f'-m comment --comment "{comment}"' for comment in self.comments]
+        return " ".join(filter(None, (*words, self.match, self.action)))
+
+
+Chains = dict[str, list[Rule]]
+
+
+def limited(prefix: str, name: str) -> str:
+    """A chain's name; a long one ends in a digest (libcalico-go ``lib/hash``)."""
+    length = len(prefix) + len(name)
+    if length < _MAX_CHAIN_NAME or (length == _MAX_CHAIN_NAME and not name.startswith("_")):
+        return prefix + name
+    digest = base64.urlsafe_b64encode(hashlib.sha256(name.encode()).digest()).decode().rstrip("=")
+    return f"{prefix}_{digest[:_MAX_CHAIN_NAME - 1 - len(prefix)]}"
+
+
+# --- the words of rules
+
+def jump(target: str) -> str:
+    """The action that goes to a chain and comes back, or a final target."""
+    return f"--jump {target}"
+
+
+def set_mark(bits: int) -> str:
+    """The action that sets bits of the packet's mark."""
+    return f"--jump MARK --set-mark {bits:#x}/{bits:#x}"
+
+
+def clear_mark(bits: int) -> str:
+    """The action that clears bits of the packet's mark."""
+    return f"--jump MARK --set-mark 0/{bits:#x}"
+
+
+def is_marked(bit: int) -> str:
+    """The match of a packet with this bit."""
+    return f"-m mark --mark {bit:#x}/{bit:#x}"
+
+
+def is_clear(bit: int) -> str:
+    """The match of a packet without this bit."""
+    return f"-m mark --mark 0/{bit:#x}"
+
+
+# --- policies and profiles
+
+INBOUND, OUTBOUND = "cali-pi-", "cali-po-"
+_PROFILE = {INBOUND: "cali-pri-", OUTBOUND: "cali-pro-"}
+_WORD = {INBOUND: "ingress", OUTBOUND: "egress"}
+
+
+def policy_chains(policy: Policy) -> Chains:
+    """The chains of a policy; one without rules in a direction has a chain that does nothing."""
+    return {limited(prefix, policy.id): _commented(
+                [line for rule in rules for line in rule_lines(resolve(rule, policy.namespace))],
+                f"Policy {policy.id} {_WORD[prefix]}")
+            for prefix, rules in ((INBOUND, policy.ingress), (OUTBOUND, policy.egress))}
+
+
+def profile_chains(profile: str) -> Chains:
+    """The chains of a profile: that of a namespace allows all, another one says nothing."""
+    lines = _actions(Action.ALLOW, "") if profile.startswith("kns.") else []
+    return {limited(_PROFILE[prefix], profile): _commented(
+        lines, f"Profile {profile} {_WORD[prefix]}") for prefix in (INBOUND, OUTBOUND)}
+
+
+def _commented(lines: list[Rule], comment: str) -> list[Rule]:
+    first = lines[0] if lines else Rule()
+    return [Rule(first.match, first.action, (*first.comments, comment)), *lines[1:]]
+
+
+def rule_lines(rule: ResolvedRule) -> list[Rule]:
+    """What iptables needs for one rule.
+
+    A rule of iptables takes one network and one list of up to 15 ports of each end. What does not
+    fit is matched before, in blocks of rules that leave their result in a bit of the mark.
+    """
+    blocks = _Blocks()
+    source = blocks.ports(rule.protocol, rule.source, _SOURCE)
+    destination = blocks.ports(rule.protocol, rule.destination, _DESTINATION)
+    source = blocks.nets(source, _SOURCE)
+    destination = blocks.nets(destination, _DESTINATION)
+    source = blocks.not_nets(source, _SOURCE)
+    destination = blocks.not_nets(destination, _DESTINATION)
+    parts = [_protocol(rule.protocol), *_positive(source, _SOURCE),
+             *_positive(destination, _DESTINATION), _icmp(rule.icmp, ""),
+             rule.not_protocol and f"! -p {rule.not_protocol}",
+             *_negative(source, _SOURCE), *_negative(destination, _DESTINATION),
+             _icmp(rule.not_icmp, "! "), blocks.lines and is_marked(SCRATCH_0)]
+    return [*blocks.lines, *_actions(rule.action, " ".join(part for part in parts if part))]
+
+
+def _actions(action: Action, match: str) -> list[Rule]:
+    if action is Action.LOG:
+        return [Rule(match, '--jump LOG --log-prefix "calico-packet: " --log-level 5')]
+    if action is Action.DENY:
+        return [Rule(match, jump("DROP"))]
+    bit = ACCEPT if action is Action.ALLOW else PASS
+    return [Rule(match, set_mark(bit)), Rule(is_marked(bit), jump("RETURN"))]
+
+
+# --- one end of a packet
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The words of iptables for one end of a packet."""
+
+    address: str
+    ports: str
+    sets: str
+
+
+_SOURCE = _Side("--source", "--source-ports", "src")
+_DESTINATION = _Side("--destination", "--destination-ports", "dst")
+
+
+def _protocol(protocol: str) -> str:
+    return f"-p {protocol}" if protocol else ""
+
+
+def _icmp(icmp: Icmp | None, negation: str) -> str:
+    if icmp is None:
+        return ""
+    code = "" if icmp.code is None else f"/{icmp.code}"
+    return f"-m icmp {negation}--icmp-type {icmp.type}{code}"
+
+
+def _positive(end: End, side: _Side) -> list[str]:
+    return [*(f"{side.address} {net}" for net in end.nets),
+            *(f"-m set --match-set {ip_set.name} {side.sets}" for ip_set in end.sets),
+            *(_multiport(ports, side) for ports in _split(end.ports)),
+            *(_port_set(ip_set, side) for ip_set in end.named)]
+
+
+def _negative(end: End, side: _Side) -> list[str]:
+    return [*(f"! {side.address} {net}" for net in end.not_nets),
+            *(f"-m set ! --match-set {ip_set.name} {side.sets}" for ip_set in end.not_sets),
+            *(_multiport(ports, side, "! ") for ports in _split(end.not_ports)),
+            *(_port_set(ip_set, side, "! ") for ip_set in end.not_named)]
+
+
+def _multiport(ports: Sequence[Ports], side: _Side, negation: str = "") -> str:
+    words = ",".join(str(item.first) if item.first == item.last else f"{item.first}:{item.last}"
+                     for item in ports)
+    return f"-m multiport {negation}{side.ports} {words}"
+
+
+def _port_set(ip_set: IPSet, side: _Side, negation: str = "") -> str:
+    return f"-m set {negation}--match-set {ip_set.name} {side.sets},{side.sets}"
+
+
+def _split(ports: Iterable[Ports]) -> list[list[Ports]]:
+    """Lists of ports that one multiport match takes each."""
+    lists: list[list[Ports]] = []
+    free = 0
+    for item in ports:
+        slots = 1 if item.first == item.last else 2
+        if slots > free:
+            lists.append([])
+            free = _MULTIPORT_SLOTS
+        lists[-1].append(item)
+        free -= slots
+    return lists
+
+
+class _Blocks:
+    """The rules before the last one of a rule; they leave in SCRATCH_0 whether all match.
+
+    The first block of alternatives sets that bit itself; a later one sets SCRATCH_1, without which
+    SCRATCH_0 is cleared again. What must not match clears SCRATCH_0 at once.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[Rule] = []
+        self._has_alternatives = False
+
+    def _begin(self, bits: int) -> None:
+        if not self.lines:
+            both = SCRATCH_0 | SCRATCH_1
+            self.lines.append(Rule("", f"--jump MARK --set-mark {bits:#x}/{both:#x}"))
+
+    def _alternatives(self, matches: Iterable[str]) -> None:
+        self._begin(0)
+        bit = SCRATCH_1 if self._has_alternatives else SCRATCH_0
+        self.lines += [Rule(match, set_mark(bit)) for match in matches]
+        if self._has_alternatives:
+            self.lines.append(Rule(is_clear(SCRATCH_1), clear_mark(SCRATCH_0)))
+        self._has_alternatives = True
+
+    def ports(self, protocol: str, end: End, side: _Side) -> End:
+        """Match the ports here if one rule does not hold them; what is left of the end."""
+        lists = _split(end.ports)
+        if len(lists) + len(end.named) < 2:
+            return end
+        self._alternatives([
+            *(f"{_protocol(protocol)} {_multiport(ports, side)}" for ports in lists),
+            *(_port_set(ip_set, side) for ip_set in end.named)])
+        return replace(end, ports=(), named=())
+
+    def nets(self, end: End, side: _Side) -> End:
+        """Match the networks here if there are several; what is left of the end."""
+        if len(end.nets) < 2:
+            return end
+        self._alternatives(f"{side.address} {net}" for net in end.nets)
+        return replace(end, nets=())
+
+    def not_nets(self, end: End, side: _Side) -> End:
+        """Match the excluded networks here unless one rule holds them; what is left of the end."""
+        if len(end.nets) + len(end.not_nets) < 2:
+            return end
+        self._begin(SCRATCH_0)
+        self.lines += [Rule(f"{side.address} {net}", clear_mark(SCRATCH_0))
+                       for net in end.not_nets]
+        return replace(end, not_nets=())
+
+
+# --- endpoints
+
+TO_WORKLOAD, FROM_WORKLOAD = "cali-tw-", "cali-fw-"
+_DROP_UNKNOWN = Rule("", jump("DROP"), ("Unknown interface",))
+
+
+def endpoint_chain(way: str, device: str, profiles: Iterable[str], policies: Sequence[Policy],
+                   allow_ipip: bool = False, allow_vxlan: bool = False) -> Chains:
+    """The chain of a pod's device; ``way`` is TO_WORKLOAD or FROM_WORKLOAD.
+
+    ``policies`` are those of that direction. A pod sends no tunnel packets of its own, unless they
+    are allowed (``allowIPIPPacketsFromWorkloads`` and so on).
+    """
+    prefix = INBOUND if way == TO_WORKLOAD else OUTBOUND
+    lines = [Rule("-m conntrack --ctstate RELATED,ESTABLISHED", jump("ACCEPT")),
+             Rule("-m conntrack --ctstate INVALID", jump("DROP")),
+             Rule("", clear_mark(ACCEPT))]
+    if way == FROM_WORKLOAD:
+        if not allow_vxlan:
+            lines.append(Rule("-p 17 -m multiport --destination-ports 4789", jump("DROP"),
+                              ("Drop VXLAN encapped packets originating in workloads",)))
+        if not allow_ipip:
+            lines.append(Rule("-p 4", jump("DROP"),
+                              ("Drop IPinIP encapped packets originating in workloads",)))
+    if policies:
+        lines.append(Rule("", clear_mark(PASS), ("Start of policies",)))
+        for policy in policies:
+            lines += [Rule(is_clear(PASS), jump(limited(prefix, policy.id))),
+                      Rule(is_marked(ACCEPT), jump("RETURN"), ("Return if policy accepted",))]
+        lines.append(Rule(is_clear(PASS), jump("DROP"), ("Drop if no policies passed packet",)))
+    for profile in profiles:
+        lines += [Rule("", jump(limited(_PROFILE[prefix], profile))),
+                  Rule(is_marked(ACCEPT), jump("RETURN"), ("Return if profile accepted",))]
+    lines.append(Rule("", jump("DROP"), ("Drop if no profiles matched",)))
+    return {limited(way, device): lines}
+
+
+def dispatch_chains(root: str, way: str, devices: Iterable[str]) -> Chains:
+    """The chains that find a device's chain, by the first letters in which names differ."""
+    option = "--in-interface" if way == FROM_WORKLOAD else "--out-interface"
+    names = sorted(set(devices))
+    ends = zip(names[0], names[-1], strict=False) if names else ()
+    alike = len(list(takewhile(lambda letters: letters[0] == letters[1], ends)))
+    lines: list[Rule] = []
+    chains: Chains = {}
+
+    def to_device(name: str) -> Rule:
+        return Rule(f"{option} {name}", f"--goto {limited(way, name)}")
+
+    for start, group in groupby(names, lambda name: name[:alike + 1]):
+        members = list(group)
+        if len(members) == 1:
+            lines.append(to_device(members[0]))
+            continue
+        child = f"{root}-{start[alike:]}"
+        lines.append(Rule(f"{option} {start}+", f"--goto {child}"))
+        chains[child] = [*map(to_device, members), _DROP_UNKNOWN]
+    chains[root] = [*lines, _DROP_UNKNOWN]
+    return chains

@@ -1,0 +1,92 @@
+"""Who may talk to whom in a cluster, by its policies alone. Pure: no packet is sent.
+
+In go a :class:`~calico_mn.calico.cluster.Cluster` and the names of two ends; out comes the verdict
+on the first packet between them, with the addresses that it has where policies look at it: a node
+sends to a pod of another node from its tunnel's address, where there is a tunnel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+
+from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.policy.active import Endpoint, PolicyIndex
+from calico_mn.calico.policy.verdict import Packet, Verdict, verdict
+from calico_mn.calico.remote_routes import is_tunnelled
+from calico_mn.errors import NotFoundError
+from calico_mn.text import suggest
+
+
+@dataclass(frozen=True)
+class Place:
+    """One end: a pod, a node, or an address outside of the cluster."""
+
+    name: str
+    address: IPv4Address
+    node: str = ""
+    endpoint: Endpoint | None = None
+
+
+class Explainer:
+    """The policies of a cluster, asked about pairs of places."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        topology = cluster.topology
+        self.cluster = cluster
+        self._pods = {pod.key: pod for pod in topology.pods}
+        self.index = PolicyIndex(topology.policies, topology.network_sets,
+                                 (*topology.namespaces, *topology.service_accounts))
+        for key, workload in cluster.endpoints.items():
+            self.index.add(self._pods[key], workload.address)
+
+    def place(self, name: str) -> Place:
+        """A pod by ``[NAMESPACE/]NAME``, a node, or an address. Raises NotFoundError."""
+        cluster = self.cluster
+        keys = [key for key in cluster.endpoints if name in (key, key.partition("/")[2])]
+        if len(keys) == 1:
+            workload = cluster.endpoints[keys[0]]
+            return Place(keys[0], workload.address, workload.node, self.index.endpoints[keys[0]])
+        if keys:
+            raise NotFoundError(f"there are several pods {name}: say which of {', '.join(keys)}")
+        if name in cluster.nodes:
+            return Place(name, cluster.nodes[name].address.ip, name)
+        try:
+            return self._by_address(IPv4Address(name))
+        except AddressValueError:
+            similar = suggest(name, [*cluster.endpoints, *cluster.nodes])
+            hint = f"; did you mean {similar}?" if similar else ""
+            raise NotFoundError(f"there is no pod or node {name!r}{hint}") from None
+
+    def _by_address(self, address: IPv4Address) -> Place:
+        cluster = self.cluster
+        names = [key for key, pod in cluster.endpoints.items() if pod.address == address]
+        names += [name for name, node in cluster.nodes.items() if node.address.ip == address]
+        return self.place(names[0]) if names else Place(str(address), address)
+
+    def explain(self, source: Place, destination: Place, protocol: int, port: int = 0) -> Verdict:
+        """The verdict on the first packet of a flow; ``port`` is the destination's.
+
+        A place always reaches itself, and a node its own pods (felix/rules/static.go, cali-OUTPUT).
+        """
+        if source == destination or (
+                source.endpoint is None and source.node and source.node == destination.node):
+            return Verdict(())
+        packet = Packet(self._seen_from(source, destination), destination.address, protocol,
+                        port=port)
+        return verdict(self.index, source.endpoint, destination.endpoint, packet)
+
+    def _seen_from(self, source: Place, destination: Place) -> IPv4Address:
+        cluster = self.cluster
+        if source.endpoint or not source.node or not destination.endpoint:
+            return source.address
+        pool = next((pool for pool in cluster.topology.pools
+                     if destination.address in pool.cidr), None)
+        if pool is None:
+            return source.address
+        mode = cluster.mode(source.node, pool)
+        network = cluster.fabric.node_network(cluster.nodes[source.node])
+        peer = cluster.nodes[destination.node].address.ip
+        tunnel = cluster.tunnel_address(source.node, mode.in_force) if is_tunnelled(
+            mode.mode, network, peer) else None
+        return tunnel or source.address

@@ -1,0 +1,113 @@
+"""``policy explain`` and ``policy matrix``: what the policies of files say, without a packet."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING
+
+from calico_mn.cli.complete import FILES, completes
+from calico_mn.cli.output import columns, paint, print_json, say, show
+from calico_mn.cli.verb import OK, Verb
+from calico_mn.errors import FAILED
+from calico_mn.text import plural
+
+if TYPE_CHECKING:
+    from calico_mn.calico.policy.explain import Explainer
+
+_FLOW = "tcp/80, udp/53, icmp or a protocol's number"
+
+
+def _flow(word: str) -> tuple[str, int, int]:
+    """``tcp/80`` as its text, the protocol's number and the port."""
+    from calico_mn.policy import PROTOCOLS
+
+    match = re.fullmatch(r"([a-z0-9]+?)(?:/([0-9]{1,5}))?", word.lower())
+    name, port = match.groups("") if match else ("", "")
+    number = PROTOCOLS.get(name, int(name) if re.fullmatch("[0-9]{1,3}", name) else 0)
+    has_port = name in ("tcp", "udp", "sctp", "udplite")
+    if not 0 < number < 256 or has_port != bool(port) or int(port or 0) > 65535:
+        raise argparse.ArgumentTypeError(f"{word!r} is no flow: write {_FLOW}")
+    return word.lower(), number, int(port or 0)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="explain|matrix")
+    explain = actions.add_parser("explain", help="the verdict on one flow, and why",
+                                 allow_abbrev=False)
+    explain.add_argument("source", metavar="FROM", help="a pod, a node or an address")
+    explain.add_argument("destination", metavar="TO", help="the same")
+    matrix = actions.add_parser("matrix", help="which pods may talk to which", allow_abbrev=False)
+    for action in (explain, matrix):
+        action.add_argument("flow", metavar="FLOW", type=_flow, nargs="?", default="tcp/80",
+                            help=f"{_FLOW} (default: tcp/80)")
+        completes(action.add_argument("-f", dest="file", metavar="FILE", action="append",
+                                      required=True, help="topology file; may be given again"),
+                  FILES)
+
+
+def _policy(options: argparse.Namespace) -> int:
+    from calico_mn.calico.cluster import Cluster
+    from calico_mn.calico.policy.explain import Explainer
+    from calico_mn.topology import load_topology
+
+    explainer = Explainer(Cluster(load_topology(options.file), 2))
+    return (_explain if options.action == "explain" else _matrix)(options, explainer)
+
+
+def _explain(options: argparse.Namespace, explainer: Explainer) -> int:
+    flow, protocol, port = options.flow
+    source, destination = map(explainer.place, (options.source, options.destination))
+    verdict = explainer.explain(source, destination, protocol, port)
+    if options.json:
+        print_json({"source": source.name, "destination": destination.name, "flow": flow,
+                    "allowed": verdict.allowed, "decisions": [
+                        {"endpoint": item.endpoint, "direction": item.direction,
+                         "allowed": item.allowed, "profile": item.profile or None,
+                         "policy": item.policy and item.policy.id, "rule": item.rule,
+                         "asked": [policy.id for policy in item.asked]}
+                        for item in verdict.decisions]})
+        return OK if verdict.allowed else FAILED
+    word = paint("allowed", "good") if verdict.allowed else paint("denied", "bad")
+    say(f"{source.name} ({source.address}) -> {destination.name} ({destination.address}) {flow}:"
+        f" {word}")
+    for decision in verdict.decisions:
+        say(f"  {decision.direction.lower()} of {decision.endpoint}: {decision.reason}")
+    if not verdict.decisions:
+        say("  no policy is asked: every place reaches itself, and a node its own pods"
+            if source.node and source.node == destination.node else
+            "  no policy is asked: neither end is a pod")
+    return OK if verdict.allowed else FAILED
+
+
+def _matrix(options: argparse.Namespace, explainer: Explainer) -> int:
+    flow, protocol, port = options.flow
+    places = [explainer.place(key) for key in explainer.index.endpoints]
+    allowed = {(a.name, b.name): explainer.explain(a, b, protocol, port).allowed
+               for a in places for b in places if a is not b}
+    if options.json:
+        print_json([{"source": a, "destination": b, "flow": flow, "allowed": value}
+                    for (a, b), value in allowed.items()])
+        return OK
+    numbers = [str(number) for number, _ in enumerate(places, 1)]
+    say(f"{flow}: '+' allowed, '-' denied (rows send)")
+    show(columns(("", "POD", *numbers), [
+        (number, a.name, *("." if a is b else "+" if allowed[a.name, b.name] else "-"
+                           for b in places)) for number, a in zip(numbers, places, strict=True)]))
+    say(f"{sum(allowed.values())} of {plural(len(allowed), 'pair')}")
+    return OK
+
+
+VERBS = {
+    "policy": Verb(
+        "policy", "without a cluster and without root",
+        "policy explain, policy matrix: who may talk to whom",
+        "Answers from the policies of topology files who may talk to whom, without sending a "
+        "packet: NetworkPolicy of Kubernetes and of Calico, GlobalNetworkPolicy and sets of "
+        "networks, in the order in which Felix asks them, and the rule that decides. The emulated "
+        "nodes do not enforce them yet.",
+        _add_policy, run=_policy, json=True,
+        examples=(("calico-mn policy explain -f FILE shop/web shop/db tcp/5432", "one flow"),
+                  ("calico-mn policy matrix -f FILE tcp/80", "all pairs of pods")),
+        status="of explain: 0 allowed, 1 denied"),
+}
