@@ -52,11 +52,19 @@ def source(path: Path, text: str) -> Source:
 
 
 def begin(directory: Path, experiment: str, options: Options, topology: Source) -> Record:
-    """Write the record, and the copy of the topology: for its owner alone if that is private."""
+    """Write the record, and the copy of the topology: for its owner alone if that is private.
+
+    Raises CalicoMnError if another run has begun in the directory since it was found empty: the
+    copy of the topology is there once, and whichever run makes it has the directory.
+    """
     record = Record(experiment, shlex.join([sys.executable, *sys.argv]), options.arguments,
                     str(options.topology))
-    descriptor = os.open(directory / TOPOLOGY, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
-                         0o600 if topology.is_private else 0o666)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(directory / TOPOLOGY, flags, 0o600 if topology.is_private else 0o666)
+    except FileExistsError:
+        raise CalicoMnError(f"{directory}: another run has begun to write its results here: name"
+                            " another directory with --output") from None
     with open(descriptor, "wb") as copy:
         copy.write(topology.content)
     _write(directory, {

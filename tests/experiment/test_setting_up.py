@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -183,7 +184,7 @@ def test_a_run_is_not_taken_up_with_other_options(arguments, capsys):
 
 
 def begun(directory, *arguments):
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     topology = directory.parent / "a.yaml"
     topology.write_text("kind: Underlay\n")
     return record.begin(directory, "trial-run", read("--topology", str(topology), *arguments),
@@ -195,6 +196,16 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert record.read(tmp_path / "run", "trial-run") == written
     assert written.arguments == ("--topology", str(tmp_path / "a.yaml"), "--quick")
     assert (tmp_path / "run" / "topology.yaml").read_text() == "kind: Underlay\n"
+
+
+def test_of_two_runs_that_found_one_directory_empty_the_second_is_refused(tmp_path):
+    written = begun(tmp_path / "run", "--quick")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(CalicoMnError, match=rf"^{re.escape(str(tmp_path / 'run'))}: another run has"
+                                            r" begun to write its results here: name another"):
+        begun(tmp_path / "run", "--seed", "7")
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    assert record.read(tmp_path / "run", "trial-run") == written
 
 
 def test_what_becomes_known_is_added(tmp_path):
