@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -178,7 +179,16 @@ class KernelWriter:
         """Go on after a change that fails; what failed, by namespace."""
         failures: dict[str, KernelError] = {}
         if out_of_sync or any(_touches_devices(change) for change in changes):
-            self._thread.call(self._write_in_turn, changes, out_of_sync, failures)
+            # To remove a device takes the kernel some 30 ms (unregister_netdevice waits for RCU),
+            # and until a node has changed it sends to the tunnel devices of the others: so all
+            # routes come before the first removal.
+            later = [Delta(change.namespace, devices_removed=change.devices_removed)
+                     for change in changes if change.devices_removed]
+            now = [replace(change, devices_removed=()) for change in changes]
+            self._thread.call(self._write_in_turn, now, out_of_sync, failures)
+            self._thread.call(self._write_in_turn, [change for change in later if
+                                                    change.namespace not in failures],
+                              (), failures)
             return failures
         planner = Planner(self.namespaces, self._tunnel)
 

@@ -24,6 +24,7 @@ from support.topologies import TWO_SUBNETS, one_subnet, two_subnets
 from calico_mn import load_topology
 from calico_mn.calico.encapsulation import VXLAN
 from calico_mn.kernel import packets
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.packetmatch import PROTOCOL_UDP
 
 pytestmark = [pytest.mark.root]
@@ -135,6 +136,20 @@ def test_the_mode_changes_while_the_cluster_runs(boot):
 
 
 #    a@node31 (VXLAN) ---- rack-a ---- b@node32 (IPIP): node32 is stuck and has no VTEP
+def test_every_node_has_its_new_routes_before_the_first_device_goes(boot, monkeypatch):
+    # A device that goes takes the kernel tens of milliseconds, in which others still send to it.
+    net = boot(two_subnets("Always", encapsulation=VXLAN))
+    written = []
+    write = KernelWriter._write
+    monkeypatch.setattr(KernelWriter, "_write", lambda writer, change, *more: (
+        written.append(change), write(writer, change, *more)))
+    net.set_mode("Never", encapsulation=VXLAN)
+    assert [(bool(change.routes_replaced), bool(change.devices_removed))
+            for change in written] == [(True, False)] * 3 + [(False, True)] * 3
+    assert not any("vxlan" in line for name in ("node31", "node32", "node33")
+                   for line in shown(net, name, "ip -o link"))
+
+
 def test_a_node_that_alone_follows_to_vxlan_reaches_no_remote_pod(boot):
     net = boot(one_subnet("Always"), rp_filter=0)
     net.set_vxlan_mode("Always", node="node31")
