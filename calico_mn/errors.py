@@ -58,7 +58,14 @@ class TopologyError(CalicoMnError):
 
 
 class IPAMError(CalicoMnError):
-    """No address can be given: the pools are exhausted, or the one asked for is taken."""
+    """No address can be given: the pools are exhausted, or the one asked for is taken.
+
+    ``reason`` is why, without whom the address would be for.
+    """
+
+    def __init__(self, text: str, reason: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason or text
 
 
 class KernelError(CalicoMnError):

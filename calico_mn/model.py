@@ -6,6 +6,7 @@ nothing about how Linux is configured: that is :mod:`calico_mn.state`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -181,6 +182,7 @@ class Pod:
     else one that it asks IPAM for. ``pools`` are names or networks of the pools that it asks for,
     ``owner`` is the workload that made it, as ``Deployment/web``,
     ``ports`` are (name, protocol, number) of its containers' named ports.
+    A pod that no node can have has no ``node``, and ``pending`` says why.
     """
 
     namespace: str
@@ -193,6 +195,7 @@ class Pod:
     service_account: str = "default"
     ports: tuple[tuple[str, str, int], ...] = ()
     owner: str = ""
+    pending: str = ""
 
     @property
     def key(self) -> str:
@@ -208,7 +211,8 @@ class Topology:
     networks from which IPAM chooses no address (``IPReservation``).
     ``warnings`` are sentences for the user about what the file says and we leave out.
     ``documents`` are the resources as the files say them, Lists opened, each with its apiVersion
-    and kind: plain data in file order, kinds without effect included.
+    and kind: plain data in file order, kinds without effect included. ``lines`` tells where the
+    file says what nodes and pods (``namespace/name``) have for addresses.
     """
 
     underlay: Underlay
@@ -227,6 +231,7 @@ class Topology:
     namespaces: tuple[Labelled, ...] = ()
     service_accounts: tuple[Labelled, ...] = ()
     documents: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
+    lines: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def ipip_mtu(self) -> int:

@@ -4,12 +4,15 @@ What ``calico-node -allocate-tunnel-addrs`` does (node/pkg/allocateip/allocateip
 enabled pool has an encapsulation, every node holds an address for that encapsulation's device, and
 gives it back otherwise. In go the pools with their modes and changes of those; addresses are taken
 from, and returned to, IPAM. A node that is stuck sees other modes than the cluster has.
+
+A node may go without: no address is left for it. A device may have an address that IPAM gave to
+another node, or to a pod, as in clusters whose nodes were cloned: it keeps that until calico-node
+looks at its pools again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, PoolMode
@@ -32,27 +35,33 @@ class TunnelAddresses:
         self._nodes: dict[str, Modes] = {}
         self._members: dict[str, Node] = {}
         self._used: dict[str, set[Encapsulation]] = {}
+        #: what devices have although it is another's
+        self._kept: dict[tuple[str, Encapsulation], IPv4Address] = {}
+        #: why a device has no address: node and encapsulation -> reason
+        self.missing: dict[tuple[str, Encapsulation], str] = {}
 
-    def take_present(self, node: Node) -> None:
-        """Keep the addresses that a node's devices have already, where a pool still gives them."""
+    def present(self, node: Node) -> Iterator[tuple[Encapsulation, IPv4Address]]:
+        """The addresses that a node's devices have already, where a pool still gives them."""
         for encapsulation in ENCAPSULATIONS:
             address = encapsulation.configured_address(node)
             pools = self._pools_for(node, encapsulation, self._cluster)
-            if address is None or not any(address in pool.cidr for pool in pools):
-                continue
-            # Of two nodes with one address, the second gets another one.
-            with suppress(IPAMError):
-                self._ipam.assign_ip(node.name, encapsulation.handle_of(node.name), address,
-                                     is_present=True)
+            if address is not None and any(address in pool.cidr for pool in pools):
+                yield encapsulation, address
+
+    def take_present(self, nodes: Iterable[Node]) -> None:
+        """Keep what the devices have. Of two with one address IPAM means the block's owner."""
+        held = [(node.name, *present) for node in nodes for present in self.present(node)]
+        for node, encapsulation, address in sorted(held, key=lambda item: (
+                self._ipam.block_of(item[2]) not in self._ipam.blocks(item[0]))):
+            try:
+                self._ipam.assign_ip(node, encapsulation.handle_of(node), address, is_present=True)
+            except IPAMError:
+                self._kept[node, encapsulation] = address
 
     def add_node(self, node: Node) -> None:
-        """Let a node see the cluster's modes. Raises IPAMError when no address is left for it."""
+        """Let a node see the cluster's modes."""
         self._members[node.name] = node
-        try:
-            self._see(node.name, self._cluster)
-        except IPAMError:
-            self.delete_node(node.name)
-            raise
+        self._see(node.name, self._cluster)
 
     def _pools_for(self, node: Node, encapsulation: Encapsulation, modes: Modes) -> list[IPPool]:
         """The pools that give the addresses of a node's device (determineEnabledPoolCIDRs)."""
@@ -77,16 +86,18 @@ class TunnelAddresses:
             name: mode if name in changed else seen[name] for name, mode in modes.items()}
             for node, seen in self._nodes.items()}
         self._cluster = modes
+        if changed:
+            self._kept.clear()
 
     def settle(self) -> None:
-        """Bring every node's addresses in line with the pools. Raises IPAMError."""
+        """Bring every node's addresses in line with the pools."""
         for node, modes in self._nodes.items():
             self._see(node, modes)
 
     def delete_node(self, node: str) -> None:
         """Forget a node and give its addresses back."""
         for encapsulation in ENCAPSULATIONS:
-            self._ipam.release(encapsulation.handle_of(node))
+            self._release(node, encapsulation)
         self._nodes.pop(node, None)
         self._members.pop(node, None)
         self._used.pop(node, None)
@@ -95,8 +106,7 @@ class TunnelAddresses:
                  node: str | None = None, pool: str | None = None) -> None:
         """Change every pool, or one, as all nodes see it or as one node alone does.
 
-        With None each pool keeps its mode, or its encapsulation. Raises IPAMError when no address
-        is left for a tunnel; the modes are then as before.
+        With None each pool keeps its mode, or its encapsulation.
         """
         def changed(seen: Modes) -> Modes:
             return {name: present if pool not in (None, name)
@@ -104,36 +114,57 @@ class TunnelAddresses:
                     for name, present in seen.items()}
 
         modes = changed(self._cluster)
-        before = self._nodes.copy()
-        nodes = list(self._nodes) if node is None else [node]
-        try:
-            for name in nodes:
-                self._see(name, modes if pool is None else changed(before[name]))
-        except IPAMError:
-            for name in nodes:
-                self._see(name, before[name])
-            raise
+        for name in list(self._nodes) if node is None else [node]:
+            self._see(name, modes if pool is None else changed(self._nodes[name]))
         if node is None:
             self._cluster = modes
 
+    @property
+    def incomplete(self) -> frozenset[str]:
+        """The nodes with a tunnel device that has no address."""
+        return frozenset(node for node, _ in self.missing)
+
+    def retry(self) -> list[str]:
+        """Ask again for the addresses that are missing; the nodes that got some."""
+        before = dict(self.missing)
+        for node in dict.fromkeys(node for node, _ in before):
+            self._see(node, self._nodes[node])
+        return sorted({node for node, _ in before.keys() - self.missing.keys()})
+
     def _see(self, node: str, modes: Modes) -> None:
+        if modes != self._nodes.get(node, modes):
+            for encapsulation in ENCAPSULATIONS:
+                self._kept.pop((node, encapsulation), None)
         self._nodes[node] = modes
         for encapsulation in ENCAPSULATIONS:
-            handle = encapsulation.handle_of(node)
             pools = self._pools_for(self._members[node], encapsulation, modes)
-            allocation = self._ipam.allocation(handle)
-            if allocation and not any(allocation.address in pool.cidr for pool in pools):
-                self._ipam.release(handle)
-                allocation = None
-            if pools and allocation is None:
-                self._ipam.assign(node, handle, pools, encapsulation.device)
+            address = self.address(node, encapsulation)
+            if not any(address in pool.cidr for pool in pools if address is not None):
+                self._release(node, encapsulation)
+                address = None
+            if pools and address is None:
+                try:
+                    self._ipam.assign(node, encapsulation.handle_of(node), pools)
+                except IPAMError as error:
+                    self.missing[node, encapsulation] = error.reason
         self._used.setdefault(node, set()).update(
             mode.in_force for mode in modes.values() if mode.is_on)
+
+    def _release(self, node: str, encapsulation: Encapsulation) -> None:
+        self._ipam.release(encapsulation.handle_of(node))
+        self._kept.pop((node, encapsulation), None)
+        self.missing.pop((node, encapsulation), None)
 
     def address(self, node: str, encapsulation: Encapsulation) -> IPv4Address | None:
         """The address of a node's tunnel device, None while it has none."""
         allocation = self._ipam.allocation(encapsulation.handle_of(node))
-        return allocation.address if allocation else None
+        return allocation.address if allocation else self._kept.get((node, encapsulation))
+
+    def alien(self, node: str) -> Iterator[IPv4Address]:
+        """What the node's devices have although it is another's, outside the node's blocks."""
+        blocks = self._ipam.blocks(node)
+        yield from (address for (name, _), address in self._kept.items() if name == node
+                    and not any(address in block for block in blocks))
 
     def modes(self, node: str | None = None) -> Modes:
         """The pools' modes as a node sees them, or as the cluster has them."""

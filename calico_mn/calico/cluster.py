@@ -6,12 +6,12 @@ Bookkeeping in memory, no I/O: it computes what every namespace should hold. App
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico import cni, felix
+from calico_mn.calico.admission import Admission
 from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.encapsulation import (
@@ -24,8 +24,9 @@ from calico_mn.calico.encapsulation import (
     PoolMode,
     format_prefix,
 )
+from calico_mn.calico.in_use import take_present
 from calico_mn.calico.ipam import IPAM
-from calico_mn.calico.pools import usable_pools
+from calico_mn.calico.pools import require_pools, usable_pools
 from calico_mn.calico.remote_routes import NO_DATASTORE, Datastore, RemoteRoutes, Table, mode_in
 from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
@@ -49,8 +50,8 @@ class Cluster:
 
     ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
     ``pod_routers`` names the routers that know the pods' blocks; ``has_tunnels`` False means that
-    no node has a tunl0, so that no mode but Never can be had. Raises TopologyError when the
-    addresses do not suffice for the topology's pods.
+    no node has a tunl0, so that no mode but Never can be had. What gets no address does not run,
+    as :attr:`admission` tells. Raises TopologyError when two objects would have one name or device.
     """
 
     def __init__(self, topology: Topology, rp_filter: int) -> None:
@@ -63,6 +64,7 @@ class Cluster:
         self.endpoints: dict[str, WorkloadEndpoint] = {}
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
         self._tunnels = TunnelAddresses(topology.pools, self.ipam)
+        self.admission = Admission(topology, self._tunnels)
         self._bird_routes = RemoteRoutes()
         self._felix_routes = RemoteRoutes(is_felix=True)
         self._datastore = self._datastore_before = NO_DATASTORE
@@ -77,50 +79,25 @@ class Cluster:
             for router in topology.underlay.routers:
                 for interface in router.interfaces:
                     self._take_device(interface.subnet, port_name(router.name), router.name)
-            self._take_present()
+            take_present(topology, self.ipam, self._tunnels)
             for node in topology.nodes:
                 self.add_node(node)
-            for pod in topology.pods:
-                self.add_pod(pod)
-        except (IPAMError, ClusterError) as error:
+            self.admit(topology.pods)
+        except ClusterError as error:
             raise TopologyError([Problem(str(error), topology.source)]) from error
-
-    def _take_present(self) -> None:
-        """What is in use already comes first: it tells whose the blocks are.
-
-        A tunnel device's address is in a block of its node; a block without such a witness
-        belongs to the node that has most addresses of it.
-        """
-        for node in self.topology.nodes:
-            self._tunnels.take_present(node)
-        users: dict[IPv4Network, Counter[str]] = {}
-        for pod in self.topology.pods:
-            if pod.ip is not None and pod.has_ip:
-                users.setdefault(self.ipam.block_of(pod.ip), Counter())[pod.node] += 1
-        owned = {affinity.cidr for affinity in self.ipam.affinities()}
-        for block, nodes in users.items():
-            if block not in owned:
-                self.ipam.claim(block, nodes.most_common(1)[0][0])
-        for pod in self.topology.pods:
-            if pod.ip is not None:
-                self.ipam.assign_ip(pod.node, pod.key, pod.ip, is_present=pod.has_ip)
 
     # --- what changes
 
     def add_node(self, node: Node) -> None:
-        """Take a node in; it gets its tunnel address before any of its pods gets one."""
+        """Take a node in; it gets its tunnel address, if any, before its pods get theirs."""
         if node.name in self.nodes:
             raise ClusterError(f"there is a node {node.name} already")
         if not is_subdomain(node.name):
             raise ClusterError(f"{node.name!r} is not a valid name for a node")
         subnet = self._plugged(node)
-        port = port_name(node.name)
-        self._take_device(subnet.name, port, node.name)
-        try:
-            self._tunnels.add_node(node)
-        except IPAMError:
-            del self._devices[subnet.name, port]
-            raise
+        self._take_device(subnet.name, port_name(node.name), node.name)
+        self._tunnels.add_node(node)
+        self.admission.start([node.name])
         self.nodes[node.name] = node
         self._addresses.add(node.address.ip)
         self._on_node[node.name] = {}
@@ -158,11 +135,9 @@ class Cluster:
     def settle_tunnels(self, coming: Iterable[Node]) -> None:
         """Give every node the tunnel addresses that the pools ask for, as allocateip does.
 
-        ``coming`` are nodes that will be added, some with addresses that they have already. Raises
-        IPAMError when none is left for a tunnel.
+        ``coming`` are nodes that will be added, some with addresses that they have already.
         """
-        for node in coming:
-            self._tunnels.take_present(node)
+        self._tunnels.take_present(coming)
         self._tunnels.settle()
         self._datastore_is_current = False
 
@@ -173,6 +148,7 @@ class Cluster:
             pods = ", ".join(self._on_node[name])
             raise ClusterError(f"{name} still runs {pods}: delete those first")
         self._tunnels.delete_node(name)
+        self.admission.forget_node(name)
         self.ipam.release_affinity(name)
         self._datastore_is_current = False
         node = self.nodes[name]
@@ -180,12 +156,21 @@ class Cluster:
         del self._devices[self.fabric.subnet_of(node).name, port_name(name)]
         del self.nodes[name], self._on_node[name]
 
+    def admit(self, pods: Iterable[Pod]) -> list[WorkloadEndpoint]:
+        """Add pods; those for which there is no node or no address wait. Returns those that run."""
+        return self.admission.admit(pods, self.add_pod)
+
+    def retry(self) -> tuple[list[str], list[str], list[WorkloadEndpoint]]:
+        """See :meth:`.admission.Admission.retry`."""
+        self._datastore_is_current = False
+        return self.admission.retry(self.add_pod)
+
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:
-        """Give a pod its address and its MTU, which it keeps for life."""
+        """Give a pod its address and its MTU, which it keeps for life. Raises IPAMError."""
         node = self.node(pod.node)
         if not (is_label(pod.namespace) and is_subdomain(pod.name)):
             raise ClusterError(f"{pod.key!r} is not a valid name for a pod")
-        if pod.key in self.endpoints:
+        if pod.key in self.endpoints or pod.key in self.admission.waiting:
             raise ClusterError(f"there is a pod {pod.key} already")
         device = host_device(pod.namespace, pod.name)
         self._take_device(pod.node, device, pod.key)
@@ -202,6 +187,7 @@ class Cluster:
         elif pod.ip is not None:
             address = self.ipam.assign_ip(pod.node, pod.key, pod.ip, is_present=pod.has_ip)
         else:
+            require_pools(self.topology.pools, pod)
             address = self.ipam.assign(pod.node, pod.key, usable_pools(
                 self.topology.pools, node, WORKLOAD, pod.pools))
         uplink_mtu = self.fabric.subnet_of(node).mtu
@@ -231,17 +217,22 @@ class Cluster:
         return endpoint
 
     def set_mode(self, mode: EncapsulationMode | None, node: str | None = None,
-                 encapsulation: Encapsulation | None = None, pool: str | None = None) -> None:
+                 encapsulation: Encapsulation | None = None, pool: str | None = None, *,
+                 at_boot: bool = False) -> None:
         """Change every pool, or one, as all nodes see it or as one node alone does.
 
-        With None each pool keeps its mode, or its encapsulation. Raises IPAMError when no address
-        is left for a tunnel; the modes are then as before. Raises ClusterError for an unknown name.
+        With None each pool keeps its mode, or its encapsulation. A node for whose tunnel no
+        address is left has none; ``at_boot`` its calico-node does not start. Raises ClusterError
+        for an unknown name.
         """
         names = [item.name for item in self.topology.pools]
         if pool is not None and pool not in names:
             raise ClusterError(f"there is no IPPool {pool}; pools: {', '.join(names) or 'none'}")
         self._tunnels.set_mode(mode, encapsulation,
                                None if node is None else self.node(node).name, pool)
+        if at_boot:
+            self.admission.start(self.nodes)
+            self.retry()
         self._datastore_is_current = False
 
     # --- what is
@@ -292,7 +283,7 @@ class Cluster:
 
         Single addresses inside own blocks are never announced (``calico_aggr`` in bird_aggr).
         """
-        borrowed = (IPv4Network(address) for address in self.ipam.borrowed(node))
+        borrowed = map(IPv4Network, (*self.ipam.borrowed(node), *self._tunnels.alien(node)))
         blocks = (block for block in self.ipam.blocks(node)
                   if block.prefixlen < 32 or self._has(node, block.network_address))
         return (*blocks, *borrowed)
@@ -331,12 +322,13 @@ class Cluster:
         seen = self._tunnels.modes(name)
         modes = tuple((pool.cidr, seen[pool.name]) for pool in self.topology.pools)
         tunnels = self.tunnel_addresses(name)
+        is_started = name not in self.admission.unstarted
         made = [device for e in ENCAPSULATIONS if (device := e.tunnel(
             node, subnet.mtu, self.topology, is_on=e in tunnels,
-            was_on=self._tunnels.has_used(name, e)))]
+            was_on=is_started and self._tunnels.has_used(name, e)))]
         devices: list[Device] = [uplink(subnet), *(
             device for device in made if self.has_tunnels or not device.has_back_end)]
-        datastore = self.datastore() if VXLAN in tunnels else NO_DATASTORE
+        datastore = self.datastore() if VXLAN in tunnels and is_started else NO_DATASTORE
         addresses = [Address(UPLINK, str(self.fabric.nic(node))),
                      *(Address(encapsulation.device, f"{address}/32")
                        for encapsulation, address in tunnels.items())]
@@ -348,7 +340,7 @@ class Cluster:
                 routes.append(Route(str(network.gateway), device=UPLINK, scope="link"))
             routes.append(Route("default", via=str(network.gateway), device=UPLINK))
         routes += (route for block in self.ipam.blocks(name)
-                   if (route := mode_in(modes, block).in_force.block_route(block)))
+                   if is_started and (route := mode_in(modes, block).in_force.block_route(block)))
         for endpoint in self._on_node[name].values():
             side = cni.host_side(endpoint, self.rp_filter)
             devices.append(side.device)
@@ -356,7 +348,7 @@ class Cluster:
             sysctls += side.sysctls
         # A dead peer may still announce what has moved to this node: BIRD leaves alien routes.
         local = {route.destination for route in routes}
-        local.update(map(format_prefix, self.originated(name)))
+        local.update(map(str, tunnels.values()), map(format_prefix, self.originated(name)))
         routes += [route for route in (*self._bird_routes.of(table, modes, network),
                                        *self._felix_routes.of(datastore.table, modes, network))
                    if route.destination not in local]

@@ -269,6 +269,12 @@ def of_device(device: str) -> Encapsulation | None:
     return next((e for e in ENCAPSULATIONS if e.device == device), None)
 
 
+def owner_of(handle: str) -> str:
+    """What has the addresses of an IPAM handle: ``tunl0 of NODE``, or the pod's key itself."""
+    return next((f"{e.device} of {handle[len(e.handle):]}" for e in ENCAPSULATIONS
+                 if handle.startswith(e.handle)), handle)
+
+
 def named(name: str) -> Encapsulation:
     """An encapsulation by its name, upper or lower case. Raises ClusterError."""
     try:

@@ -16,6 +16,7 @@ import copy
 from collections import deque
 from typing import Any, TypeVar
 
+from calico_mn.calico.admission import Admission
 from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.ipam import IPAM, Block
@@ -29,8 +30,8 @@ Item = TypeVar("Item")
 def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
     """The cluster as ``wanted`` describes it, completely: :func:`.snapshot.snapshot`, and changes.
 
-    Raises ClusterError for what a running cluster cannot change, IPAMError when an address cannot
-    be had.
+    Raises ClusterError for what a running cluster cannot change, IPAMError for a block that is in
+    use. A pod that gets no address waits.
     """
     pods = {pod.key: pod for pod in wanted.pods}
     nodes = {node.name for node in wanted.nodes}
@@ -61,10 +62,10 @@ def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
             after.ipam.release_block(affinity.node, affinity.cidr)
     for node in coming:
         after.add_node(node)
+    after.admission.waiting = {}
     # A pod that asks for an address gets it before the others take it.
-    for pod in sorted(wanted.pods, key=lambda pod: pod.ip is None):
-        if pod.key not in after.endpoints:
-            after.add_pod(pod)
+    after.admit(sorted((pod for pod in wanted.pods if pod.key not in after.endpoints),
+                       key=lambda pod: pod.ip is None))
     return after
 
 
@@ -101,7 +102,7 @@ def _forked(value: Item, memo: dict[int, Any]) -> Item:
         new = [_forked(item, memo) for item in value]
     elif isinstance(value, (set, deque)):
         new = value.copy()
-    elif isinstance(value, (Cluster, IPAM, TunnelAddresses, Block)):
+    elif isinstance(value, (Cluster, IPAM, TunnelAddresses, Admission, Block)):
         new = memo[id(value)] = copy.copy(value)
         for name in Block.__slots__ if isinstance(value, Block) else vars(value):
             setattr(new, name, _forked(getattr(value, name), memo))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
+from calico_mn.calico.encapsulation import owner_of
 from calico_mn.errors import IPAMError
 from calico_mn.model import BlockAffinity, IPAMConfiguration, IPPool
 from calico_mn.text import join_some
@@ -119,14 +120,13 @@ class IPAM:
         own = set(self.blocks(node))
         return tuple(a.address for a in self._on_node.get(node, {}).values() if a.block not in own)
 
-    def assign(self, node: str, handle: str, pools: Iterable[IPPool] | None = None,
-               title: str = "") -> IPv4Address:
+    def assign(self, node: str, handle: str, pools: Iterable[IPPool] | None = None
+               ) -> IPv4Address:
         """The next address for ``handle`` on ``node``, from ``pools`` (default: all enabled).
 
         Own blocks first, then a new block, then an address of another node's block, unless
         affinity is strict. A node that has its limit of blocks in these pools gets no more, and
-        borrows none either (ErrBlockLimit of ipam.go). ``title`` is what ``handle`` is called in
-        messages. Raises IPAMError when nothing is left.
+        borrows none either (ErrBlockLimit of ipam.go). Raises IPAMError when nothing is left.
         """
         self._refuse_second(handle)
         usable = tuple(pool for pool in (self.pools if pools is None else pools)
@@ -152,7 +152,7 @@ class IPAM:
                     ordinal = block.next_free(self._reserved)
                     if ordinal is not None:
                         return self._record(block, ordinal, node, handle)
-        raise IPAMError(self._exhausted(node, title or handle, usable, may_claim, len(own)))
+        raise _refusal(handle, self._exhausted(node, usable, may_claim, len(own)))
 
     def block_of(self, address: IPv4Address) -> IPv4Network:
         """The block that holds an address, or would hold it."""
@@ -173,15 +173,15 @@ class IPAM:
         self._refuse_second(handle)
         if not is_present and not any(address in pool.cidr and not pool.disabled
                                       for pool in self.pools):
-            raise IPAMError(f"{handle}: {address} lies in no enabled IP pool")
+            raise _refusal(handle, f"{address} lies in no enabled IPPool")
         cidr = self.block_of(address)
         block = self._blocks.get(cidr) or self.claim(cidr, node)
         if self.configuration.strict_affinity and block.affinity != node and not is_present:
-            raise IPAMError(f"{handle}: {address} is in {cidr}, a block of"
-                            f" {block.affinity or 'no node'}, and affinity is strict")
+            raise _refusal(handle, f"{address} is in {cidr}, a block of"
+                           f" {block.affinity or 'no node'}, and affinity is strict")
         ordinal = int(address) - int(cidr.network_address)
         if ordinal in block.used:
-            raise IPAMError(f"{handle}: {address} is taken by {block.used[ordinal]}")
+            raise _refusal(handle, f"{address} is taken by {owner_of(block.used[ordinal])}")
         block.take(ordinal, handle)
         return self._note(Allocation(address, handle, node, cidr))
 
@@ -285,19 +285,23 @@ class IPAM:
                            if block.affinity != node and _holds(pool.cidr, block.cidr)),
                           key=distance)
 
-    def _exhausted(self, node: str, title: str, pools: tuple[IPPool, ...], may_claim: bool,
-                   blocks: int) -> str:
+    def _exhausted(self, node: str, pools: tuple[IPPool, ...], may_claim: bool, blocks: int
+                   ) -> str:
         if not pools:
-            return (f"no address for {title} on {node}: no enabled IPPool gives this node any"
-                    " (see nodeSelector, allowedUses and assignmentMode)")
+            return ("no enabled IPPool gives the node such addresses (see nodeSelector, allowedUses"
+                    " and assignmentMode)")
         names = ", ".join(f"{pool.name} ({pool.cidr})" for pool in pools)
-        reason = f"no address left for {title} on {node} in {names}"
+        reason = f"no address is left in IPPool {names}"
         if may_claim and self.configuration.strict_affinity and any(
                 block.free for pool in pools for block in self._others(pool, node)):
             reason += "; other nodes' blocks have some, but affinity is strict"
         if not may_claim:
-            reason += f"; {node} has {blocks} blocks and may claim no more"
+            reason += f"; {blocks} blocks are the most that a node may claim"
         return reason
+
+
+def _refusal(handle: str, reason: str) -> IPAMError:
+    return IPAMError(f"{owner_of(handle)}: {reason}", reason)
 
 
 def _holds(pool: IPv4Network, block: IPv4Network) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico_mn.model import IPPool, Node
+from calico_mn.errors import IPAMError
+from calico_mn.model import IPPool, Node, Pod
 from calico_mn.selector import parse_selector
+from calico_mn.text import quote, suggest
 
 
 def usable_pools(pools: Iterable[IPPool], node: Node, use: str,
@@ -29,3 +31,14 @@ def usable_pools(pools: Iterable[IPPool], node: Node, use: str,
 def selects(pool: IPPool, node: Node) -> bool:
     """Whether a pool's nodeSelector is true of a node's labels."""
     return parse_selector(pool.node_selector)(dict(node.labels))
+
+
+def require_pools(pools: Iterable[IPPool], pod: Pod) -> None:
+    """Raises IPAMError where a pod asks for a pool that is not there: the CNI plug-in fails."""
+    known = [name for pool in pools for name in (pool.name, str(pool.cidr))]
+    for name in pod.pools:
+        if name not in known:
+            meant = suggest(name, known)
+            reason = f"there is no IPPool {quote(name)}, for which ipv4pools asks" + (
+                f" (did you mean {quote(meant)}?)" if meant else "")
+            raise IPAMError(f"{pod.key}: {reason}", reason)

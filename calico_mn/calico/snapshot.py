@@ -32,7 +32,8 @@ def snapshot(cluster: Cluster) -> Topology:
         topology, underlay=replace(topology.underlay, routers=routers),
         nodes=tuple(_node(cluster, node) for node in cluster.nodes.values()),
         pools=tuple(_pool(cluster, pool) for pool in topology.pools),
-        affinities=cluster.ipam.affinities(), pods=pods)
+        affinities=cluster.ipam.affinities(),
+        pods=(*pods, *(item.pod for item in cluster.admission.waiting.values())))
 
 
 def _node(cluster: Cluster, node: Node) -> Node:

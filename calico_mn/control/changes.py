@@ -39,9 +39,11 @@ def mode(job: Job, mode: str, node: str | None = None, encapsulation: str | None
     cluster = job.net.cluster
     names = {str(named(encapsulation))} if encapsulation else {
         str(cluster.mode_of_pool(pool).encapsulation) for pool in cluster.topology.pools}
+    before = job.net.warnings
     changes = job.net.set_mode(mode, node, encapsulation)
     return {"mode": mode, "node": node, "encapsulations": sorted(names),
-            "changes": commands(changes)}
+            "changes": commands(changes),
+            "warnings": [text for text in job.net.warnings if text not in before]}
 
 
 @operation("pod-add")
@@ -56,6 +58,10 @@ def pod_add(job: Job, pod: str, node: str, ip: str | None = None) -> dict[str, A
 @operation("pod-delete")
 def pod_delete(job: Job, pod: str) -> dict[str, Any]:
     """End a pod and what runs in it."""
+    full = pod if "/" in pod else f"default/{pod}"
+    if full in job.net.cluster.admission.waiting:
+        job.net.delete_pod(full)
+        return {"pod": full, "ip": None}
     name = job.node(pod).name
     if name not in job.net.cluster.endpoints:
         raise NotFoundError(f"{pod} is not a pod")

@@ -30,7 +30,11 @@ def status(job: Job) -> dict[str, Any]:
         "routeEngine": net.distributor.name, "nodes": len(net.nodes), "pods": len(net.pods),
         "routers": len(net.routers), "subnets": len(net.switches), "pools": pools,
         "podRoutes": sorted(cluster.pod_routers),
-        "deadSpeakers": [node for node in cluster.nodes if not net.distributor.is_alive(node)],
+        "deadSpeakers": [node for node in cluster.nodes if not net.distributor.is_alive(node)
+                         and node not in cluster.admission.unstarted],
+        "unstartedNodes": sorted(cluster.admission.unstarted),
+        "waitingPods": {key: f"{item.status}: {item.reason}"
+                        for key, item in cluster.admission.waiting.items()},
         "filters": {name: [str(drop) for drop in drops]
                     for name, drops in net.filters.present.items() if drops},
         "directory": str(net.runtime.directory.path),
@@ -64,10 +68,15 @@ def nodes(job: Job) -> list[dict[str, Any]]:
 
 @operation("pods")
 def pods(job: Job) -> list[dict[str, Any]]:
-    """The pods, in file order."""
-    return [{"namespace": pod.namespace, "name": pod.name, "ip": str(pod.address),
-             "node": pod.node, "interface": pod.device, "mtu": pod.mtu}
-            for pod in job.net.cluster.endpoints.values()]
+    """The pods, in file order; those that do not run last, with the reason."""
+    cluster = job.net.cluster
+    return [*({"namespace": pod.namespace, "name": pod.name, "ip": str(pod.address),
+               "node": pod.node, "interface": pod.device, "mtu": pod.mtu, "status": "Running",
+               "reason": None} for pod in cluster.endpoints.values()),
+            *({"namespace": item.pod.namespace, "name": item.pod.name, "ip": None,
+               "node": item.pod.node or None, "interface": None, "mtu": None,
+               "status": item.status, "reason": item.reason}
+              for item in cluster.admission.waiting.values())]
 
 
 @operation("blocks")

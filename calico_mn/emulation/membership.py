@@ -143,12 +143,24 @@ class Membership:
     def delete_pod(self, key: str) -> None:
         """See :meth:`calico_mn.CalicoNet.delete_pod`."""
         runtime = self._net.runtime
+        if self._net.cluster.admission.waiting.pop(key, None):
+            return
         endpoint = self._net.cluster.delete_pod(key)
         self._net.detach(key)
         try:
             self._net.reconcile([endpoint.node])
         finally:
             self._discard(runtime, [key])
+        self.retry()
+
+    def retry(self) -> tuple[Delta, ...]:
+        """Run what waited for an address and has one now; the changes that this took.
+
+        To be called after a change that may free or add addresses.
+        """
+        net = self._net
+        after = fork(net.cluster)
+        return net.become(after) if net.cluster.admission.is_waiting and any(after.retry()) else ()
 
     def add_node(self, name: str, address: str) -> K8sNode:
         """See :meth:`calico_mn.CalicoNet.add_node`."""
@@ -172,6 +184,7 @@ class Membership:
         for endpoint in after.pods_on(name):
             after.delete_pod(endpoint.key)
         after.delete_node(name)
+        after.retry()
         self._net.become(after)
 
     def _discard(self, runtime: Runtime, names: list[str]) -> None:

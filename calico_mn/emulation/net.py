@@ -63,8 +63,8 @@ class CalicoNet(ClusterMininet):
     the command. ``route_engine`` hands the prefixes on between nodes, the built-in
     :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given.
 
-    Raises TopologyError when the topology's addresses do not suffice, UnsupportedError when the
-    machine cannot run it. Nothing is made before :meth:`start`.
+    What gets no address does not run, and :attr:`warnings` says so. Raises UnsupportedError when
+    the machine cannot run it. Nothing is made before :meth:`start`.
     """
 
     profile = PROFILE
@@ -120,7 +120,7 @@ class CalicoNet(ClusterMininet):
         tunnel = self._runtime and self._runtime.tunnel
         lacking = (f"IPIP mode Never only, since {tunnel.reason}"
                    if isinstance(tunnel, NoTunnel) else None)
-        return tuple(text for text in (limit, lacking) if text)
+        return (*(text for text in (limit, lacking) if text), *self.cluster.admission.warnings())
 
     def build(self) -> None:
         """Mininet's step before start; here start does all."""
@@ -217,9 +217,8 @@ class CalicoNet(ClusterMininet):
         ``IPIP`` or ``VXLAN``. With None each pool keeps its mode, or its encapsulation. With
         ``node`` that node alone follows, as happens where calico-node is stuck on the others.
         Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an unknown
-        mode, encapsulation, node or pool, IPAMError when no address is left for a tunnel,
-        UnsupportedError for IPIP in a cluster that booted without, where no tunl0 can be had; then
-        nothing changes.
+        mode, encapsulation, node or pool, UnsupportedError for IPIP in a cluster that booted
+        without, where no tunl0 can be had; then nothing changes.
         """
         if isinstance(encapsulation, str):
             encapsulation = named(encapsulation)
@@ -237,11 +236,12 @@ class CalicoNet(ClusterMininet):
                     raise UnsupportedError(
                         f"no IPIP mode {changed.mode} here, since {tunnel.reason}")
         after = fork(self.cluster)
-        after.set_mode(wanted, node, encapsulation, pool)
+        after.set_mode(wanted, node, encapsulation, pool, at_boot=self._runtime is None)
         self.cluster = after
         if self._runtime is None:
             return ()
-        return self.reconcile([node] if node else list(self.cluster.nodes))
+        changes = self.reconcile([node] if node else list(self.cluster.nodes))
+        return (*changes, *self.membership.retry())
 
     # --- pods, nodes, speakers
 
@@ -255,7 +255,7 @@ class CalicoNet(ClusterMininet):
         return self.membership.add_pod(namespace, name, node, ip)
 
     def delete_pod(self, key: str) -> None:
-        """End a pod and what runs in it.
+        """End a pod and what runs in it. A pod that waited for an address may run then.
 
         Raises KernelError where its node is damaged; the pod is gone then all the same.
         """

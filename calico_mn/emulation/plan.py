@@ -16,7 +16,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
 from calico_mn.delta import creation
 from calico_mn.kernel import iptext
-from calico_mn.model import EncapsulationMode, Node, Topology
+from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
 
 SWITCH, ROUTER, NODE, POD = "switch", "router", "node", "pod"
@@ -48,9 +48,12 @@ def announced_states(cluster: Cluster, engine: RouteEngine, before: Mapping[str,
     ]
 
 
-def follow(engine: RouteEngine, cluster: Cluster, before: Mapping[str, Node] | None = None) -> None:
-    """Let the engine speak for a cluster's nodes, after it spoke for those of ``before``."""
-    known, nodes = before or {}, cluster.nodes
+def follow(engine: RouteEngine, cluster: Cluster, before: Cluster | None = None) -> None:
+    """Let the engine speak for a cluster's nodes, after it spoke for those of ``before``.
+
+    Where calico-node does not start, no speaker does.
+    """
+    known, nodes = before.nodes if before else {}, cluster.nodes
     moved = [name for name in {**known, **nodes} if name not in known or name not in nodes
              or known[name].address.ip != nodes[name].address.ip]
     for name in moved:
@@ -59,6 +62,12 @@ def follow(engine: RouteEngine, cluster: Cluster, before: Mapping[str, Node] | N
     for name in moved:
         if name in nodes:
             engine.add_node(name, nodes[name].address.ip)
+    unstarted = cluster.admission.unstarted
+    for name in unstarted:
+        engine.kill(name)
+    for name in before.admission.unstarted - unstarted if before else ():
+        if name in nodes and name not in moved:
+            engine.restart(name)
     engine.announce({name: cluster.originated(name) for name in nodes})
 
 
@@ -105,11 +114,9 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
     """Every command of a boot, namespace by namespace.
 
     ``mode`` and ``encapsulation`` replace those of all pools; with None each pool keeps its own.
-    Raises TopologyError when the topology's addresses do not suffice, IPAMError when there are none
-    left for the tunnels of another mode.
     """
     cluster = Cluster(topology, rp_filter)
-    cluster.set_mode(mode, encapsulation=encapsulation)
+    cluster.set_mode(mode, encapsulation=encapsulation, at_boot=True)
     hosts = host_states(cluster, FullMesh())
     kinds = {**{subnet.name: SWITCH for subnet in topology.underlay.subnets},
              **{router.name: ROUTER for router in topology.underlay.routers},

@@ -98,7 +98,7 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
         raise UnsupportedError(f"no IPIP here, since {runtime.tunnel.reason}")
     engine = copy.deepcopy(net.distributor) if dry_run else net.distributor
     present = dict(runtime.states)
-    plan.follow(engine, after, before.nodes)
+    plan.follow(engine, after, before)
     pods = [present.get(key) or after.pod_state(key) for key in after.endpoints]
     hosts = plan.announced_states(after, engine, present)
     transition = Transition.between(present, hosts, pods)
@@ -113,7 +113,7 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
         runtime.writer.change(transition.hosts)
         runtime.writer.fill(transition.pods)
     except BaseException:
-        plan.follow(engine, before, after.nodes)
+        plan.follow(engine, before, after)
         with suppress(KernelError):
             runtime.writer.apply(present[state.name]
                                  for state in (*transition.ports, *transition.hosts))

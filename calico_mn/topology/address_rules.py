@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.model import TUNNEL, WORKLOAD, BlockAffinity, EncapsulationMode, IPPool, Node, Pod
-from calico_mn.selector import parse_selector
-from calico_mn.text import join_some, plural, quote
+from calico_mn.model import BlockAffinity, IPPool, Pod
+from calico_mn.text import join_some, quote
 from calico_mn.topology import calico_kinds as kinds
 from calico_mn.topology.networks import NetworkIndex
 from calico_mn.topology.problems import Report
-from calico_mn.topology.rules import Owners
 from calico_mn.topology.schema import Resource, Resources
 from calico_mn.topology.workload_kinds import POD
 
@@ -57,20 +55,12 @@ def _keep_address(pod: Resource[Pod], address: IPv4Address | None) -> None:
 
 
 def check_addresses(
-    report: Report, resources: Resources, workloads: list[Resource[Pod]],
-    placed: list[tuple[Pod, Resource[Pod]]],
+    report: Report, resources: Resources, workloads: list[Resource[Pod]]
 ) -> None:
-    """Apply all rules. ``placed`` are the pods with the ``workloads`` that make them."""
-    pools = resources.of(kinds.IP_POOL)
-    nodes = resources.of(kinds.NODE)
+    """Apply all rules; ``workloads`` make the pods."""
     _check_affinities(report, resources)
     _check_tunnel_addresses(report, resources)
-    _check_pod_addresses(report, pools, workloads)
-    _check_requested_pools(report, pools, workloads)
-    if _is_complete(pools):
-        _check_room(report, pools, sum(not pod.has_ip for pod, _ in placed), len(nodes))
-        if not report.failed:
-            _check_pools_of_nodes(report, pools, nodes, placed)
+    _check_pod_addresses(report, resources.of(kinds.IP_POOL), workloads)
 
 
 def _check_affinities(report: Report, resources: Resources) -> None:
@@ -129,118 +119,36 @@ def _check_tunnel_addresses(report: Report, resources: Resources) -> None:
             earlier = owners.setdefault(address, node.get("name", ""))
             if earlier != node.get("name", ""):
                 report.warn(f"Nodes {earlier} and {node.get('name')} both have the tunnel address "
-                            f"{address}: here {node.get('name')} gets another one.")
+                            f"{address}, as cloned nodes do: each takes packets for it as its own, "
+                            "until calico-node gives one of them another address, which it does "
+                            "when it restarts or an IPPool changes.")
 
 
 def _check_pod_addresses(
     report: Report, pools: list[Resource[IPPool]], workloads: list[Resource[Pod]]
 ) -> None:
-    """An address that is asked for is in an enabled pool, and there is one pod for it."""
+    """Pods keep the addresses that they have, also where the pool has since gone.
+
+    An address that is asked for, and cannot be had, is for IPAM to refuse.
+    """
     index = NetworkIndex((pool.model.cidr, pool) for pool in pools if pool.has("cidr"))
     is_default = any(not pool.mark.line for pool in pools)
-    owners = Owners()
     kept: dict[str, list[str]] = {}
-    for pod in workloads:
-        replicas = pod.get("replicas")
-        address = pod.model.ip
-        if not pod.has("ip") or address is None or replicas == 0:
+    for pod in workloads if _is_complete(pools) else ():
+        address, title = pod.model.ip, pod.model.key
+        if address is None or not pod.get("has_ip") or pod.get("replicas") == 0:
             continue
-        title = f"{pod.model.namespace}/{pod.model.name}"
-        mark, pool = pod.at("ip"), index.find(address)
-        usable = pool is not None and not pool.model.disabled
-        if not usable and _is_complete(pools):
-            if not pod.get("has_ip") or (is_default and pool is None):
-                _report_address(report, pools, pod, is_default)
-            else:
-                where = f"the disabled IPPool {pool.get('name')}" if pool else "no IPPool"
-                kept.setdefault(where, []).append(f"{title} {address}")
-        earlier = owners.take(address, title, mark)
-        if replicas and replicas > 1:
-            report.add(f"{pod.get('kind')} {title} asks for one address {address} for {replicas} "
-                       "pods", mark, "a fixed address goes with replicas: 1")
-        elif earlier:
-            report.add(f"pod {title} asks for {address}, which pod {earlier[0]} has asked for",
-                       mark, f"the other one is in {earlier[1].where}")
+        pool = index.find(address)
+        if pool is None and is_default:
+            report.add(f"pod {title} has {address}, which is in no enabled IPPool", pod.at("ip"),
+                       "the file has no IPPool, so it is Calico's default, "
+                       f"{join_some((str(pool.model.cidr) for pool in pools), 5)}: add yours; "
+                       "calicoctl get ippool -o yaml prints it")
+        elif pool is None or pool.model.disabled:
+            where = f"the disabled IPPool {pool.get('name')}" if pool else "no IPPool"
+            kept.setdefault(where, []).append(f"{title} {address}")
     for where, pods in kept.items():
         report.warn(f"Pods with an address in {where} keep it: {join_some(pods, 5)}.")
-
-
-def _report_address(
-    report: Report, pools: list[Resource[IPPool]], pod: Resource[Pod], is_default: bool
-) -> None:
-    verb = "has" if pod.get("has_ip") else "asks for"
-    enabled = [str(pool.model.cidr) for pool in pools if not pool.model.disabled]
-    hint = f"the pools are {join_some(enabled, 5)}" if enabled else "add an IPPool"
-    if is_default:
-        hint = (f"the file has no IPPool, so it is Calico's default, {join_some(enabled, 5)}: add "
-                "yours; calicoctl get ippool -o yaml prints it")
-    report.add(f"pod {pod.model.key} {verb} {pod.model.ip}, which is in no enabled IPPool",
-               pod.at("ip"), hint)
-
-
-def _check_requested_pools(
-    report: Report, pools: list[Resource[IPPool]], workloads: list[Resource[Pod]]
-) -> None:
-    """The CNI plug-in fails when a pool that a pod asks for does not exist, or is disabled."""
-    known = {name: pool for pool in pools if pool.has("name", "cidr")
-             for name in (pool.model.name, str(pool.model.cidr))}
-    for pod in workloads:
-        for name in pod.get("pools", ()) if not pod.has("ip") and _is_complete(pools) else ():
-            pool = known.get(name)
-            if pool is None:
-                report.add(f"pod {pod.model.key} asks for IPPool {quote(name)}, which is not there",
-                           pod.at("pools"), report.did_you_mean(name, known)
-                           or f"there is {join_some(known, 6)}")
-            elif pool.model.disabled or WORKLOAD not in pool.model.allowed_uses:
-                report.add(f"pod {pod.model.key} asks for IPPool {quote(name)}, which gives pods "
-                           "no address", pod.at("pools"), "see its disabled and allowedUses")
-
-
-def _check_pools_of_nodes(
-    report: Report, pools: list[Resource[IPPool]], nodes: list[Resource[Node]],
-    placed: list[tuple[Pod, Resource[Pod]]],
-) -> None:
-    """On each node some pool gives pods an address, or those of it stay without one."""
-    giving = [parse_selector(pool.model.node_selector) for pool in pools
-              if not pool.model.disabled and pool.model.is_automatic
-              and WORKLOAD in pool.model.allowed_uses]
-    without = {node.model.name for node in nodes
-               if not any(selects(dict(node.model.labels)) for selects in giving)}
-    reported: set[tuple[int, str]] = set()
-    for pod, workload in placed:
-        if pod.ip is None and not pod.pools and pod.node in without and (
-                id(workload), pod.node) not in reported:
-            reported.add((id(workload), pod.node))
-            report.add(f"no IPPool gives pods on {pod.node} an address, so pod {pod.key} has none",
-                       workload.at("name"), "see the pools' nodeSelector, assignmentMode and "
-                       "disabled, and the labels of the Node")
-
-
-def _check_room(report: Report, pools: list[Resource[IPPool]], pods: int, nodes: int) -> None:
-    """The pools have room for all pods and tunnels.
-
-    The count is a necessary condition only: which node gets which block is decided by IPAM.
-    """
-    never = EncapsulationMode.NEVER
-    enabled = [pool.model for pool in pools if not pool.model.disabled]
-    giving = [pool for pool in enabled if {WORKLOAD, TUNNEL} & set(pool.allowed_uses)]
-    tunnels = nodes * (any(pool.ipip_mode is not never for pool in enabled)
-                       + any(pool.vxlan_mode is not never for pool in enabled))
-    if enabled and not giving and pods:
-        report.add("no IPPool gives pods an address", pools[0].at("cidr"),
-                   "see the pools' allowedUses, and add one that has Workload")
-        return
-    room = sum(pool.cidr.num_addresses for pool in giving)
-    if not pods or pods + tunnels <= room:
-        return
-    wanted = plural(pods, "pod") + (f" and {plural(tunnels, 'tunnel')}" if tunnels else "")
-    what = (f"no room for {wanted} ({plural(pods + tunnels, 'address')}): the enabled IPPools have "
-            f"{plural(room, 'address')}")
-    if enabled:
-        first = next(pool for pool in pools if not pool.model.disabled)
-        report.add(what, first.at("cidr"), "use a larger pool, or fewer pods")
-    else:
-        report.add_for_file(what, "add an IPPool that is not disabled")
 
 
 def _is_complete(pools: list[Resource[IPPool]]) -> bool:

@@ -99,7 +99,7 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
     placed = place_pods(report, workloads, nodes)
     policies = read_policies(report, resources)
     check_all(report, resources, underlay)
-    check_addresses(report, resources, workloads, placed)
+    check_addresses(report, resources, workloads)
     if report.failed:
         raise report.error()
     attributes: dict[str, Any] = {}
@@ -116,6 +116,9 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
                            for network in item.get("networks", ())),
         veth_mtu=mtus.pop("veth_mtu", 0), felix=replace(felix, **mtus),
         warnings=report.warnings(), source=report.file, documents=tuple(resources.documents),
+        lines={**{node.model.name: node.at("ipip_address", "vxlan_address", "name").where
+                  for node in nodes},
+               **{pod.key: item.at("ip", "pools", "name").where for pod, item in placed}},
         **policies, **attributes)
 
 

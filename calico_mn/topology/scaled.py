@@ -20,7 +20,7 @@ def scaled(topology: Topology, nodes: int, pods: int) -> Topology:
     """
     addresses = free_addresses(topology, nodes + 1)[:nodes]
     made = tuple(Node(f"node{n}", address) for n, address in enumerate(addresses, 1))
-    return replace(topology, nodes=made, affinities=(), pods=tuple(
+    return replace(topology, nodes=made, affinities=(), lines={}, pods=tuple(
         Pod("default", f"p{pod}-{node.name}", node.name)
         for pod in range(1, pods + 1) for node in made))
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import errno
 import sys
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 from support.connectivity import expect_connectivity, full_mesh
@@ -116,14 +118,49 @@ def test_a14_a_node_borrows_by_itself_when_no_block_is_left(boot):
 
 
 @pytest.mark.ipip
-def test_a14_with_strict_affinity_a_node_does_not_borrow(boot):
+def test_a14_with_strict_affinity_a_node_does_not_borrow_and_the_pod_waits(boot):
     pool = {"pool": "10.22.0.0/29", "block_size": 30, "ipam": IPAMConfiguration(True),
             "blocks": {"node31": "10.22.0.0/30", "node32": "10.22.0.4/30"}}
-    net = boot(cluster("Always", *(f"p{i}@node31" for i in range(3)), **pool))
+    net = boot(cluster("Always", *(f"p{i}@node31" for i in range(4)), **pool))
     before = routes(net, "node31")
     with pytest.raises(IPAMError, match="strict"):
-        net.add_pod(name="p3", node="node31")
+        net.add_pod(name="p4", node="node31")
     assert routes(net, "node31") == before and len(net.pods) == 3
+    net.delete_pod("default/p1")
+    assert net["p3"].ip == "10.22.0.2" and not net.cluster.admission.waiting
+    expect_connectivity(net, full_mesh("p0", "p2", "p3", "node32"))
+    assert net.verify() == ()
+
+
+#    a pool of two addresses: tunl0 of node31 has .0, that of node32 .1, node33 has none
+@pytest.mark.ipip
+def test_a_node_whose_tunnel_gets_no_address_has_no_routes_until_there_is_one(boot):
+    net = boot(cluster("Always", nodes={f"node3{i}": f"192.168.57.3{i}/24" for i in (1, 2, 3)},
+                       pool="10.22.0.0/31", block_size=31, blocks={"node31": "10.22.0.0/31"}))
+    assert addresses(net, "node33", "tunl0") == []
+    assert "tunl0" not in "".join(routes(net, "node33"))
+    assert net.distributor.sessions("node31") == ("node32",)
+    net.delete_node("node32")
+    assert addresses(net, "node33", "tunl0") == ["10.22.0.1/32"]
+    assert route_to(net, "node33", "10.22.0.0/31").endswith("tunl0 proto bird onlink")
+    assert route_to(net, "node31", "10.22.0.1").endswith("tunl0 proto bird onlink")
+    assert net.verify() == ()
+
+
+#    tunl0 of node31 and of node32 with one address, as cloned nodes have it
+@pytest.mark.ipip
+def test_two_nodes_with_one_tunnel_address_lose_what_the_host_sends_to_the_others_pods(boot):
+    cloned = one_subnet("Always")
+    net = boot(replace(cloned, nodes=tuple(
+        replace(node, ipip_address=IPv4Address("10.22.31.9")) for node in cloned.nodes)),
+        rp_filter=0)
+    assert [addresses(net, node, "tunl0") for node in ("node31", "node32")] == [
+        ["10.22.31.9/32"]] * 2
+    expect_connectivity(net, full_mesh("a", "b"))
+    # Without any reverse path filter: the source is the receiver's own address, a martian.
+    for source, pod in (("node31", "b"), ("node32", "a")):
+        assert ping(net, source, net[pod].ip, "-W1")[1] != 0
+    assert net.verify() == ()
 
 
 #    a@node31, b@node32 ---- rack-a, without any router

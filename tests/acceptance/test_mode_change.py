@@ -19,7 +19,7 @@ from support.routes import addresses, route_to, routes
 from support.streams import established
 from support.topologies import TWO_SUBNETS, cluster, one_subnet, two_subnets
 
-from calico_mn.errors import ClusterError, IPAMError
+from calico_mn.errors import ClusterError
 
 pytestmark = [pytest.mark.root, pytest.mark.ipip]
 
@@ -194,17 +194,19 @@ def test_an_unknown_mode_or_node_is_refused_and_changes_nothing(boot):
 
 
 #    two pinned blocks of 4 addresses, both full of pods: no address for a tunnel is left
-def test_a_mode_change_without_an_address_for_the_tunnel_changes_nothing(boot):
+@pytest.mark.ipip
+def test_after_a_mode_change_without_an_address_for_tunl0_pods_go_on_and_it_gets_a_freed_one(boot):
     pods = [f"{name}{i}@{node}" for name, node in (("a", "node31"), ("b", "node32"))
             for i in range(4)]
     net = boot(cluster("Never", *pods, pool="10.22.0.0/29", block_size=30,
                        blocks={"node31": "10.22.0.0/30", "node32": "10.22.0.4/30"}))
-    before = {node: routes(net, node) for node in ("node31", "node32")}
-    for node in (None, "node32"):
-        with pytest.raises(IPAMError):
-            net.set_ipip_mode("Always", node=node)
-        assert {node: routes(net, node) for node in before} == before
-    # The cluster still believes in what it has: a pod goes, its address is free for one tunnel.
+    net.set_ipip_mode("Always")
+    assert [addresses(net, node, "tunl0") for node in ("node31", "node32")] == [[], []]
+    assert route_to(net, "node31", "10.22.0.4/30") == (
+        "10.22.0.4/30 via 192.168.57.32 dev tunl0 proto bird onlink")
+    expect_connectivity(net, full_mesh("a0", "b0"))
+    assert [text for text in net.warnings if "node31, node32: tunl0 has no address" in text]
     net.delete_pod("default/a3")
-    net.set_ipip_mode("Always", node="node31")
-    assert addresses(net, "node31", "tunl0") == ["10.22.0.3/32"]
+    assert [addresses(net, node, "tunl0") for node in ("node31", "node32")] == [
+        ["10.22.0.3/32"], []]
+    assert net.verify() == ()

@@ -84,7 +84,7 @@ def test_other_connections_live_on_while_pods_come_and_go(boot):
 
 @pytest.mark.parametrize(("request_", "error", "text"), [
     ({"name": "x", "node": "node99"}, ClusterError, "node99"),
-    ({"name": "x", "node": "node31", "ip": "10.99.0.1"}, IPAMError, "no enabled IP pool"),
+    ({"name": "x", "node": "node31", "ip": "10.99.0.1"}, IPAMError, "no enabled IPPool"),
     ({"name": "x", "node": "node31", "ip": "10.22.31.0"}, IPAMError, "taken"),
 ])  # fmt: skip
 def test_a_refused_pod_changes_nothing(boot, request_, error, text):

@@ -101,14 +101,14 @@ def test_mistakes_about_runs_are_one_line(lab, words, status, said):
 
 
 def test_a_boot_in_the_background_that_fails_says_why_and_leaves_nothing(machine_can, tmp_path):
-    # The file is good, but its two fixed addresses are one; no pod is refused before the boot.
-    text = LAB.read_text().replace("ipipMode: Always", "ipipMode: Always, blockSize: 32")
-    (tmp_path / "full.yaml").write_text(text.split("---\napiVersion: projectcalico.org/v3\n"
-                                                   "kind: BlockAffinityList")[0].replace(
-        "10.22.0.0/16", "10.22.0.0/31"))
-    done = calico_mn("up", "-d", "--name", f"{OWN}-full", str(tmp_path / "full.yaml"))
-    assert done.returncode == 2 and "no address left" in done.stderr
-    assert f"{OWN}-full" not in listed()
+    # The file is good, but the digests of these two names begin alike: one device for two pods.
+    pods = "".join(f"---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}}}\n"
+                   for name in ("p1803518", "p8024346"))
+    (tmp_path / "alike.yaml").write_text(LAB.read_text() + pods.replace(
+        "}}", "}, spec: {nodeName: node31}}"))
+    done = calico_mn("up", "-d", "--name", f"{OWN}-alike", str(tmp_path / "alike.yaml"))
+    assert done.returncode == 2 and "would both have the device" in done.stderr
+    assert f"{OWN}-alike" not in listed()
 
 
 @pytest.mark.alone  # any start on the machine cleans up after the kill

@@ -30,7 +30,8 @@ def test_the_same_as_json(lab):
         "blocks": ["10.22.33.0/26"], "pods": 1}
     assert lab.json("pods")[0] == {
         "namespace": "default", "name": "a", "ip": "10.22.31.1", "node": "node31",
-        "interface": "caliacd53aa4120", "mtu": 1480}
+        "interface": "caliacd53aa4120", "mtu": 1480, "status": "Running",
+        "reason": None}
     assert [r["meaning"] for r in lab.json("routes", "node31") if r["onlink"]] == [
         "block of node32, in IPIP", "block of node33, in IPIP"]
     (pool,) = lab.json("blocks")

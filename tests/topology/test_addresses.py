@@ -10,7 +10,7 @@ from support.dumps import NODES, POOL, crd, housekeeping, kubernetes_node, pod, 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.errors import TopologyError
-from calico_mn.model import Topology
+from calico_mn.model import EncapsulationMode, Topology
 
 
 def cluster(*items: Any) -> Cluster:
@@ -76,19 +76,22 @@ def test_a_namespace_names_the_pools_of_its_pods_and_a_pod_names_its_own() -> No
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("mian", 'asks for IPPool "mian", which is not there'), ("off", "gives pods no address")])
-def test_a_pool_that_cannot_be_had_is_an_error(name: str, words: str) -> None:
+    ("mian", 'there is no IPPool "mian", for which ipv4pools asks (did you mean "main"?)'),
+    ("off", "no enabled IPPool gives the node such addresses")])
+def test_a_pod_that_asks_for_a_pool_that_cannot_be_had_waits(name: str, words: str) -> None:
     item = pod("x", "k1")
     item["metadata"]["annotations"]["cni.projectcalico.org/ipv4pools"] = f'["{name}"]'
-    with pytest.raises(TopologyError, match=words):
-        read(*NODES, POOL, ip_pool("off", "10.90.0.0/24", disabled=True), item)
+    made = cluster(POOL, ip_pool("off", "10.90.0.0/24", disabled=True), item, pod("y", "k2"))
+    assert list(made.endpoints) == ["shop/y"]
+    assert words in made.admission.waiting["shop/x"].reason
 
 
-def test_a_node_that_no_pool_selects_is_told_with_the_pods_line() -> None:
-    with pytest.raises(TopologyError, match="no IPPool gives pods on k2 an address") as caught:
-        read(*NODES, ip_pool("a", "10.80.0.0/24", nodeSelector="zone == 'a'"), pod("x", "k1"),
-             pod("y", "k2"))
-    assert [problem.line > 0 for problem in caught.value.problems] == [True]
+def test_a_pod_on_a_node_that_no_pool_selects_waits() -> None:
+    made = cluster(ip_pool("a", "10.80.0.0/24", nodeSelector="zone == 'a'"), pod("x", "k1"),
+                   pod("y", "k2"))
+    assert list(made.endpoints) == ["shop/x"]
+    [sentence] = made.admission.warnings()
+    assert sentence.startswith("shop/y on k2 (line ")
 
 
 def test_reserved_addresses_are_not_chosen() -> None:
@@ -112,16 +115,32 @@ def test_a_tunnel_address_is_kept_and_its_block_is_the_nodes() -> None:
     assert address(made, "shop/new") == "10.80.7.0"
 
 
-def test_a_tunnel_address_of_no_pool_is_replaced_and_one_of_two_nodes_is_kept_once() -> None:
+def test_a_tunnel_address_of_no_pool_is_replaced_and_two_nodes_keep_one_until_a_pool_changes(
+) -> None:
     nodes = [kubernetes_node(f"k{n}", f"10.9.1.1{n}/24") for n in (1, 2, 3)]
     for node, tunnel in zip(nodes, ("10.80.7.3", "10.80.7.3", "10.1.1.1"), strict=True):
         node["metadata"]["annotations"]["projectcalico.org/IPv4IPIPTunnelAddr"] = tunnel
     topology = read(*nodes, POOL)
     made = Cluster(topology, 2)
-    tunnels = [str(made.tunnel_address(f"k{n}", IPIP)) for n in (1, 2, 3)]
-    assert tunnels[0] == "10.80.7.3" and len(set(tunnels)) == 3
-    assert all(tunnel.startswith("10.80.") for tunnel in tunnels)
+
+    def tunnels() -> list[str]:
+        return [str(made.tunnel_address(f"k{n}", IPIP)) for n in (1, 2, 3)]
+
+    assert tunnels()[:2] == ["10.80.7.3"] * 2 and tunnels()[2].startswith("10.80.")
+    assert "10.80.7.3/32" in map(str, made.originated("k2")), "outside its blocks, so as a /32"
+    assert "10.80.7.3/32" not in map(str, made.originated("k1"))
     assert warned(topology, "both have the tunnel address 10.80.7.3")
+    made.set_mode(None)
+    assert tunnels()[:2] == ["10.80.7.3"] * 2
+    made.set_mode(EncapsulationMode.ALWAYS)
+    assert tunnels()[0] == "10.80.7.3" and len(set(tunnels())) == 3
+
+
+def test_a_pod_and_a_tunnel_with_one_address_both_keep_it() -> None:
+    nodes = [kubernetes_node(f"k{n}", f"10.9.1.1{n}/24") for n in (1, 2)]
+    nodes[0]["metadata"]["annotations"]["projectcalico.org/IPv4IPIPTunnelAddr"] = "10.80.7.3"
+    made = Cluster(read(*nodes, POOL, pod("x", "k2", "10.80.7.3")), 2)
+    assert str(made.tunnel_address("k1", IPIP)) == address(made, "shop/x") == "10.80.7.3"
 
 
 def test_without_other_witnesses_a_block_belongs_to_the_node_with_most_of_its_pods() -> None:

@@ -152,8 +152,11 @@ def test_a_disabled_pool_keeps_its_pods_and_gives_no_more():
     made = living()
     wanted = change(snapshot(made), disabled=True)
     assert set(evolved(made, wanted).endpoints) == set(made.endpoints)
-    with pytest.raises(IPAMError, match="default/d"):
-        evolved(made, with_pods(wanted, pod("d", "node31")))
+    after = evolved(made, with_pods(wanted, pod("d", "node31")))
+    assert set(after.endpoints) == set(made.endpoints) and list(after.admission.waiting) == [
+        "default/d"]
+    again = evolved(after, with_pods(change(wanted, disabled=False), pod("d", "node31")))
+    assert "default/d" in again.endpoints and not again.admission.waiting
 
 
 def test_a_deleted_pool_takes_its_unused_blocks_along():
@@ -235,8 +238,6 @@ REFUSED = {
     "taken-by-a-router": (
         lambda t: replace(t, nodes=(node("node31", "192.168.57.1/24"), *t.nodes[1:])),
         ClusterError, "a router has 192.168.57.1"),
-    "address-taken": (lambda t: with_pods(t, pod("d", "node32", "10.22.138.1")), IPAMError,
-                      "taken"),
 }
 
 
@@ -285,6 +286,8 @@ def test_after_any_changes_it_is_the_cluster_that_boots_from_what_it_has(changes
         except (ClusterError, IPAMError):
             assert (states(made), free(made)) == before
             continue
+        if after.admission.warnings():
+            continue  # A boot would not start calico-node where a tunnel has no address.
         made = after
         booted = Cluster(snapshot(made), 0)
         assert untraced(states(booted), made) == untraced(states(made), made)

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from calico_mn.calico.encapsulation import VXLAN
 from calico_mn.emulation.plan import plan
-from calico_mn.errors import TopologyError
 from calico_mn.model import EncapsulationMode
 from calico_mn.topology import load_topology
 
@@ -42,7 +39,7 @@ def test_the_encapsulation_can_be_another():
     assert never == plan(load_topology(ARTICLE), EncapsulationMode.NEVER)
 
 
-def test_addresses_that_do_not_suffice_are_an_error():
+def test_a_pod_without_an_address_is_not_planned():
     pods = tuple(pod(f"p{number}", "node31", "10.22.0.1") for number in range(2))
-    with pytest.raises(TopologyError, match="taken"):
-        plan(topology(pods=pods))
+    assert [step.namespace for step in plan(topology(pods=pods)) if step.kind == "pod"] == [
+        "default/p0"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from calico_mn.cli.complete import NODES, PODS, completes
 from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import OK, Verb, add_encapsulation, modes
+from calico_mn.streams import complain
 from calico_mn.text import join, plural
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def _mode(options: argparse.Namespace, session: Session) -> int:
         say(paint(f"# {change['namespace']}", "place"))
         for command in change["commands"]:
             say(command)
+    for warning in answer["warnings"]:
+        complain(warning)
     where = f"{options.node} alone" if options.node else "all pools"
     total = sum(len(change["commands"]) for change in answer["changes"])
     say(f"{where}: {join(answer['encapsulations'])} {options.mode}, {plural(total, 'change')}")
@@ -62,7 +65,7 @@ def _pod(options: argparse.Namespace, session: Session) -> int:
         text = f"pod {pod['pod']} runs on {pod['node']}: {pod['ip']}, {pod['interface']}"
     else:
         pod = session.ask("pod-delete", pod=options.pod)
-        text = f"pod {pod['pod']} is gone, {pod['ip']} is free"
+        text = f"pod {pod['pod']} is gone" + (f", {pod['ip']} is free" if pod["ip"] else "")
     if options.json:
         print_json(pod)
     else:

@@ -73,7 +73,7 @@ def _validate(options: argparse.Namespace) -> int:
             topology = load_topology(files)
             # Booting gives out addresses; a file may ask for more than there are.
             from calico_mn.calico.cluster import Cluster
-            Cluster(topology, 2)
+            warnings = [*topology.warnings, *Cluster(topology, 2).admission.warnings()]
         except TopologyError as error:
             reports.append({"file": file, "valid": False, "warnings": list(error.warnings),
                             "problems": [
@@ -86,16 +86,16 @@ def _validate(options: argparse.Namespace) -> int:
             continue
         counts = {"nodes": len(topology.nodes), "pods": len(topology.pods),
                   "subnets": len(topology.underlay.subnets)}
-        reports.append({"file": file, "valid": True, "warnings": list(topology.warnings),
+        if any(pool.nat_outgoing for pool in topology.pools):
+            warnings.append("natOutgoing has no effect yet: packets to nodes and routers keep the "
+                            "pod's address.")
+        reports.append({"file": file, "valid": True, "warnings": warnings,
                         "problems": [], **counts})
         if not options.json:
             sizes = ", ".join(plural(count, things[:-1]) for things, count in counts.items())
             say(f"{file}: {paint('good', 'good')}: {sizes}")
-            for warning in topology.warnings:
+            for warning in warnings:
                 say(f"    {warning}")
-            if any(pool.nat_outgoing for pool in topology.pools):
-                say("    natOutgoing has no effect yet: packets to nodes and routers keep the pod's"
-                    " address.")
             if topology.underlay.name == ASSUMED:
                 say("    To describe another network, change and add this Underlay:\n---")
                 say(as_yaml(topology.underlay))

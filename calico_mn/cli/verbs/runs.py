@@ -96,6 +96,11 @@ def _status(options: argparse.Namespace) -> int:
         others = "".join(f"; {node} alone: {mode}" for node, mode in pool["nodes"].items())
         facts.append(("pool", f"{pool['name']} {pool['cidr']}: {pool['mode']}{others}"
                               f"{' (disabled)' if pool['disabled'] else ''}"))
+    if status["waitingPods"]:
+        facts.append(("not running", f"{plural(len(status['waitingPods']), 'pod')}:"
+                                     " see 'calico-mn pods'"))
+    if status["unstartedNodes"]:
+        facts.append(("calico-node", "not started on " + ", ".join(status["unstartedNodes"])))
     if status["podRoutes"]:
         facts.append(("pod routes", f"known to {', '.join(status['podRoutes'])}"))
     if status["deadSpeakers"]:

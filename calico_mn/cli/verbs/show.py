@@ -50,10 +50,12 @@ def _show_nodes(nodes: list[_Facts]) -> None:
 
 
 def _show_pods(pods: list[_Facts]) -> None:
+    waits = any(pod["reason"] for pod in pods)
+    heads = ["NAMESPACE", "NAME", "IP", "NODE", "INTERFACE", "MTU", *(["STATUS"] if waits else [])]
     if pods:
-        show(columns(("NAMESPACE", "NAME", "IP", "NODE", "INTERFACE", "MTU"), [
-            (pod["namespace"], pod["name"], pod["ip"], pod["node"], pod["interface"], pod["mtu"])
-            for pod in pods]))
+        show(columns(heads, [[pod[head.lower()] for head in heads] for pod in pods]))
+        for reason in dict.fromkeys(pod["reason"] for pod in pods if pod["reason"]):
+            say(f"not running: {reason}")
     else:
         say("no pods")
 

@@ -87,8 +87,8 @@ def _running(options: argparse.Namespace, topology: Topology, text: str) -> Iter
     net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
                     name=options.name or "", controlled=True,
                     raise_neighbour_limit=options.raise_neighbour_limit)
-    _warn(net.warnings)
     net.set_mode(options.mode, encapsulation=options.encapsulation)
+    _warn(net.warnings)
     before = net.warnings
     with Daemon(net, text.encode()) as daemon:
         _warn(warning for warning in net.warnings if warning not in before)
