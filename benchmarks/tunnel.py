@@ -43,7 +43,7 @@ try:
     from calico_mn import CalicoNet
     from calico_mn.errors import CalicoMnError, ToolError
     from calico_mn.experiment.options import int_between, positive_int
-    from calico_mn.kernel import encode
+    from calico_mn.kernel import devices
     from calico_mn.kernel.ebpf import program
     from calico_mn.kernel.netlink import NetlinkSocket
     from calico_mn.model import EncapsulationMode
@@ -192,7 +192,7 @@ def _use_egress(net: CalicoNet, section: str) -> None:
 
     def replace() -> None:
         with NetlinkSocket() as netlink:
-            netlink.request([encode.program(program.TUNL0_INDEX, "egress", descriptor,
+            netlink.request([devices.program(program.TUNL0_INDEX, "egress", descriptor,
                                             program.EGRESS, replace=True)])
 
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calico_mn.delta import Delta
-from calico_mn.kernel import encode
+from calico_mn.kernel import rtnetlink
 from calico_mn.present import Link, Program
 from calico_mn.state import (
     VXLAN,
@@ -61,12 +61,12 @@ def shaping(device: str, item: Shaping | None) -> Iterator[str]:
     """The ``tc`` commands for a device's rate and delay."""
     parent = "root"
     if item and item.rate:
-        burst, limit = encode.bucket(item.rate)
+        burst, limit = rtnetlink.bucket(item.rate)
         yield (f"tc qdisc add dev {device} root handle 1: tbf rate"
-               f" {encode.bytes_per_second(item.rate) * 8}bit burst {burst} limit {limit}")
+               f" {rtnetlink.bytes_per_second(item.rate) * 8}bit burst {burst} limit {limit}")
         parent = "parent 1:1"
     if item and item.delay:
-        yield (f"tc qdisc add dev {device} {parent} netem limit {encode.NETEM_LIMIT}"
+        yield (f"tc qdisc add dev {device} {parent} netem limit {rtnetlink.NETEM_LIMIT}"
                f" delay {round(item.delay * 1000)}us")
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel import encode, iptext, processes, read
+from calico_mn.kernel import devices, iptext, processes, read
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.state import Namespace, Shaping, Sysctl, Veth, VethEnd
@@ -142,7 +142,7 @@ class Namespaces:
         self._maker.enter(self._fresh)
         try:
             with NetlinkSocket() as netlink:
-                netlink.request(encode.shaping(Shaping(delay=1), 1))
+                netlink.request(devices.shaping(Shaping(delay=1), 1))
         except NetlinkError as error:
             if error.errno == errno.EEXIST:
                 return

@@ -11,7 +11,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from calico_mn.errors import KernelError
 
@@ -66,6 +67,22 @@ def attributes(data: bytes) -> dict[int, bytes]:
         payloads[kind & 0x3FFF] = data[offset + 4:offset + length]
         offset += (length + 3) & ~3
     return payloads
+
+
+class Step(NamedTuple):
+    """A message, the commands that it amounts to, and the errors that are none.
+
+    The commands are only worked out when the kernel refuses the message.
+    """
+
+    message: Message
+    commands: Callable[[], str | Iterable[str]]
+    harmless: tuple[int, ...] = ()
+
+    def command(self) -> str:
+        """The commands in one line."""
+        commands = self.commands()
+        return commands if isinstance(commands, str) else "; ".join(commands)
 
 
 class NetlinkError(KernelError):

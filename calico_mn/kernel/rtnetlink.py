@@ -1,4 +1,4 @@
-"""rtnetlink's numbers, names and headers, each once: what encode writes and decode reads.
+"""rtnetlink's numbers, names and headers, each once: what is written and what decode reads.
 
 From ``include/uapi/linux/{rtnetlink,if_link,if_addr,neighbour,ip,pkt_sched,pkt_cls}.h``; names are
 iproute2's.
@@ -66,3 +66,22 @@ DUMP_ROUTES: Dump = RTM_GETROUTE, ROUTE_HEADER.pack(socket.AF_INET, *(0,) * 8)
 DUMP_NEIGHBOURS: Dump = RTM_GETNEIGH, NEIGHBOUR_HEADER.pack(socket.AF_INET, 0, 0, 0, 0)
 DUMP_FDB: Dump = RTM_GETNEIGH, NEIGHBOUR_HEADER.pack(AF_BRIDGE, 0, 0, 0, 0)
 DUMP_QDISCS: Dump = RTM_GETQDISC, TC_HEADER.pack(0, 0, 0, 0, 0)
+
+#: packets that netem may hold; its own default, 1000, would drop at a gigabit and 20 ms
+NETEM_LIMIT = 100_000
+
+
+def bytes_per_second(rate: float) -> int:
+    """A rate in Mbit/s as tbf counts it."""
+    return round(rate * 125_000)
+
+
+def bucket(rate: float) -> tuple[int, int]:
+    """tbf's burst and limit in bytes for a rate in Mbit/s.
+
+    The bucket holds 10 ms of the rate, at least 16 kB, so that one GSO packet fits a slow link
+    as well; the queue holds 50 ms more.
+    """
+    speed = bytes_per_second(rate)
+    burst = max(16_384, speed // 100)
+    return burst, min(burst + max(65_536, speed // 20), 0xFFFFFFFF)

@@ -22,7 +22,7 @@ from contextlib import closing
 from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
-from calico_mn.kernel import encode, processes, runtime_dir
+from calico_mn.kernel import devices, processes, runtime_dir
 from calico_mn.kernel.ebpf import handover, program, tun
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
@@ -53,7 +53,7 @@ class TunnelBackend(ABC):
     def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
                   ) -> list[Message]:
         """The messages that give the device its MTU and state; a new one gets all it needs."""
-        return [encode.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
+        return [devices.link(namespace.index(device.name), up=device.up, mtu=device.mtu,
                             txqueuelen=TUNNEL_TXQUEUELEN)]
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
@@ -80,7 +80,7 @@ class KernelTunnel(TunnelBackend):
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Take the namespace's fallback device, or make one where fallbacks are switched off."""
         with NetlinkSocket() as netlink:
-            for error in netlink.attempt([encode.tunnel(
+            for error in netlink.attempt([devices.tunnel(
                     device.name, self.kind, namespace.index(device.name))]):
                 if error.errno != errno.EEXIST:
                     raise error
@@ -124,7 +124,7 @@ class EbpfTunnel(TunnelBackend):
         index = namespace.index(device.name)
         hooks = [message for item in self.programs(device)
                  for message in self.attach(namespace, item)]
-        return [encode.without_multicast(index, TUNNEL_TXQUEUELEN), encode.noqueue(index),
+        return [devices.without_multicast(index, TUNNEL_TXQUEUELEN), devices.noqueue(index),
                 *hooks, *change]
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
@@ -136,7 +136,7 @@ class EbpfTunnel(TunnelBackend):
     def attach(self, namespace: NetworkNamespace, item: Program) -> list[Message]:
         """The program in its place, also where a part of it was there before."""
         index = namespace.index(item.device)
-        return [encode.clsact(index, replace=True), encode.program(
+        return [devices.clsact(index, replace=True), devices.program(
             index, item.direction, self._loaded[item.name], item.name, replace=True)]
 
 

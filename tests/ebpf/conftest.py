@@ -33,7 +33,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from calico_mn.kernel import encode, tunnel
+from calico_mn.kernel import devices, tunnel
 from calico_mn.kernel.ebpf import handover, program
 from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
@@ -256,11 +256,12 @@ class Lab:
     def _attach(self, node):
         tunl0, uplink = program.TUNL0_INDEX, node.call(socket.if_nametoindex, "eth0")
         node.netlink(
-            encode.without_multicast(tunl0, 1000), encode.noqueue(tunl0), encode.clsact(tunl0),
-            encode.program(tunl0, "egress", self.descriptors[program.EGRESS], program.EGRESS),
-            encode.clsact(1), encode.program(1, "egress", self.descriptors[program.LO], program.LO),
-            encode.clsact(uplink),
-            encode.program(uplink, "ingress", self.descriptors[program.INGRESS], program.INGRESS))
+            devices.without_multicast(tunl0, 1000), devices.noqueue(tunl0), devices.clsact(tunl0),
+            devices.program(tunl0, "egress", self.descriptors[program.EGRESS], program.EGRESS),
+            devices.clsact(1),
+            devices.program(1, "egress", self.descriptors[program.LO], program.LO),
+            devices.clsact(uplink),
+            devices.program(uplink, "ingress", self.descriptors[program.INGRESS], program.INGRESS))
 
     def _add_routes(self, letter, number):
         node = self[f"node-{letter}"]
@@ -275,7 +276,7 @@ class Lab:
 
     def use_egress(self, node, name):
         """Put another egress program in the place of the present one."""
-        self[node].netlink(encode.program(
+        self[node].netlink(devices.program(
             program.TUNL0_INDEX, "egress", self.descriptors[name], name, replace=True))
 
     def hardware_address(self, name):

@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from calico_mn.errors import KernelError
-from calico_mn.kernel import encode
+from calico_mn.kernel import devices
 from calico_mn.kernel.ebpf import program, tun
 
 
@@ -32,7 +32,7 @@ def loaded(needs_ebpf):
 
 
 def test_the_device_shows_itself_as_ipip_tunnel_and_down(tunl0):
-    tunl0.netlink(encode.without_multicast(2, 1000), encode.noqueue(2))
+    tunl0.netlink(devices.without_multicast(2, 1000), devices.noqueue(2))
     tunl0.ip("link set tunl0 mtu 1480 txqueuelen 1000")
     lines = tunl0.run("ip", "link", "show", "tunl0").splitlines()
     assert lines[0].startswith("2: tunl0: <POINTOPOINT,NOARP> mtu 1480 qdisc noqueue state DOWN")
@@ -79,12 +79,12 @@ def test_a_failed_creation_leaves_no_descriptor_open(netns):
 
 
 def test_programs_are_attached_once_replaced_in_place_and_shown_by_name(tunl0, loaded):
-    tunl0.netlink(encode.clsact(2), encode.program(2, "egress", loaded[0], "one"),
-                  encode.program(2, "ingress", loaded[1], "two"))
+    tunl0.netlink(devices.clsact(2), devices.program(2, "egress", loaded[0], "one"),
+                  devices.program(2, "ingress", loaded[1], "two"))
     with pytest.raises(KernelError):
-        tunl0.netlink(encode.program(2, "egress", loaded[1], "three"))
-    tunl0.netlink(encode.program(2, "egress", loaded[1], "three", replace=True))
-    tunl0.netlink(encode.program(2, "egress", loaded[0], "four", replace=True))
+        tunl0.netlink(devices.program(2, "egress", loaded[1], "three"))
+    tunl0.netlink(devices.program(2, "egress", loaded[1], "three", replace=True))
+    tunl0.netlink(devices.program(2, "egress", loaded[0], "four", replace=True))
 
     def attached(where):
         shown = tunl0.run("tc", "filter", "show", "dev", "tunl0", where)
@@ -96,10 +96,10 @@ def test_programs_are_attached_once_replaced_in_place_and_shown_by_name(tunl0, l
 
 
 @pytest.mark.parametrize(("message", "kind", "flags"), [
-    pytest.param(encode.clsact(5), 36, 0x600, id="clsact"),
-    pytest.param(encode.noqueue(5), 36, 0x600, id="noqueue"),
-    pytest.param(encode.program(5, "ingress", 9, "x"), 44, 0x600, id="ingress, new"),
-    pytest.param(encode.program(5, "egress", 9, "x", replace=True), 44, 0x400,
+    pytest.param(devices.clsact(5), 36, 0x600, id="clsact"),
+    pytest.param(devices.noqueue(5), 36, 0x600, id="noqueue"),
+    pytest.param(devices.program(5, "ingress", 9, "x"), 44, 0x600, id="ingress, new"),
+    pytest.param(devices.program(5, "egress", 9, "x", replace=True), 44, 0x400,
                  id="egress, replaced"),
 ])
 def test_messages_ask_for_creation_of_the_right_thing(message, kind, flags):

@@ -1,11 +1,11 @@
-"""What encode.py writes, read back: the same values, and the lines that ip prints for others."""
+"""What devices.py writes, read back: the same values, and the lines that ip prints for others."""
 
 import socket
 import struct
 
 import pytest
 
-from calico_mn.kernel import decode, encode
+from calico_mn.kernel import decode, devices, steps
 from calico_mn.kernel.netlink import attribute, text, u32
 from calico_mn.present import Link, Program, Qdisc
 from calico_mn.state import Address, FdbEntry, Neighbour, NextHop, Route, Shaping
@@ -30,7 +30,7 @@ NAMES = {index: name for name, index in INDEXES.items() if name}
         NextHop("192.168.57.1", "eth0"), NextHop("", "tunl0"))),
 ], ids=str)
 def test_a_route_comes_back_as_it_was_sent(route):
-    _kind, _flags, body = encode.route(
+    _kind, _flags, body = steps.route(
         route, INDEXES[route.device], hop_indexes=[INDEXES[h.device] for h in route.next_hops])
     assert decode.route(body, NAMES) == route
 
@@ -74,7 +74,7 @@ def test_a_route_says_its_table_and_state(body, line):
 @pytest.mark.parametrize("address", ["192.168.57.31/24", "10.22.31.0/32"])
 def test_an_address_comes_back_as_it_was_sent(address):
     item = Address("eth0", address)
-    assert decode.address(encode.address(item, 3)[2], NAMES) == item
+    assert decode.address(steps.address(item, 3)[2], NAMES) == item
 
 
 @pytest.mark.parametrize(("state", "mac", "expected"), [
@@ -90,10 +90,10 @@ def test_a_neighbour_and_its_state(state, mac, expected):
 
 def test_neighbours_and_fdb_entries_come_back_as_they_were_sent():
     neighbour = Neighbour("tunl0", "10.22.32.0", "66:00:0a:16:20:00")
-    assert decode.neighbour(encode.neighbour(neighbour, 2)[2], NAMES) == (neighbour, "PERMANENT")
+    assert decode.neighbour(steps.neighbour(neighbour, 2)[2], NAMES) == (neighbour, "PERMANENT")
     entry = FdbEntry("tunl0", "66:00:0a:16:20:00", "192.168.57.32")
-    assert decode.fdb_entry(encode.neighbour(entry, 2)[2], NAMES) == entry
-    assert decode.fdb_entry(encode.neighbour(neighbour, 2)[2], NAMES) is None
+    assert decode.fdb_entry(steps.neighbour(entry, 2)[2], NAMES) == entry
+    assert decode.fdb_entry(steps.neighbour(neighbour, 2)[2], NAMES) is None
 
 
 @pytest.mark.parametrize(("shaping", "expected"), [
@@ -102,19 +102,19 @@ def test_neighbours_and_fdb_entries_come_back_as_they_were_sent():
     (Shaping(40_000, 5), [Qdisc("eth0", "tbf", 40_000), Qdisc("eth0", "netem", 5)]),
 ])
 def test_shaping_comes_back_as_it_was_sent(shaping, expected):
-    messages = encode.shaping(shaping, 3)
+    messages = devices.shaping(shaping, 3)
     assert [decode.qdisc(body, NAMES) for _kind, _flags, body in messages] == expected
 
 
 def test_other_qdiscs_and_filters_are_passed_over():
-    assert decode.qdisc(encode.noqueue(3)[2], NAMES) is None
+    assert decode.qdisc(devices.noqueue(3)[2], NAMES) is None
     other = struct.pack("=BxxxiIII", 0, 3, 1, 0xFFFFFFF2, 0) + text(1, "u32")
     assert decode.program(other, NAMES) is None
 
 
 @pytest.mark.parametrize(("message", "direction"), [
-    (encode.program(3, "ingress", 7, "underlay/ingress"), "ingress"),
-    (encode.program(3, "egress", 7, "underlay/ingress"), "egress")])
+    (devices.program(3, "ingress", 7, "underlay/ingress"), "ingress"),
+    (devices.program(3, "egress", 7, "underlay/ingress"), "egress")])
 def test_a_program_is_known_by_its_place_and_name(message, direction):
     assert decode.program(message[2], NAMES) == Program("eth0", direction, "underlay/ingress")
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
-from calico_mn.kernel import encode, processes
+from calico_mn.kernel import devices, processes
 from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.ebpf import btf
 from calico_mn.kernel.netlink import NetlinkSocket
@@ -111,14 +111,14 @@ def clear_flow_hashes(indexes: Sequence[int]) -> None:
         _EXIT)), CLEAR_FLOW_HASH)
     try:
         with NetlinkSocket() as netlink:
-            refused = netlink.attempt([encode.clsact(index) for index in indexes])
+            refused = netlink.attempt([devices.clsact(index) for index in indexes])
             taken = {error.index for error in refused}
             ours = [index for position, index in enumerate(indexes) if position not in taken]
             failures = refused or netlink.attempt(
-                [encode.program(index, "ingress", descriptor, CLEAR_FLOW_HASH)
+                [devices.program(index, "ingress", descriptor, CLEAR_FLOW_HASH)
                  for index in indexes])
             if failures:
-                netlink.attempt([encode.qdisc_removal(index, rt.CLSACT) for index in ours])
+                netlink.attempt([devices.qdisc_removal(index, rt.CLSACT) for index in ours])
                 raise UnsupportedError(
                     f"flow hashes cannot be erased here ({failures[0].reason}): that needs"
                     " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, and routers whose devices"
@@ -130,7 +130,7 @@ def clear_flow_hashes(indexes: Sequence[int]) -> None:
 def keep_flow_hashes(indexes: Sequence[int]) -> None:
     """Take the program of :func:`clear_flow_hashes` away again, where it still is."""
     with NetlinkSocket() as netlink:
-        netlink.attempt([encode.qdisc_removal(index, rt.CLSACT) for index in indexes])
+        netlink.attempt([devices.qdisc_removal(index, rt.CLSACT) for index in indexes])
 
 
 def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:

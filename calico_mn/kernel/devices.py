@@ -1,42 +1,43 @@
-"""State objects as rtnetlink messages. Pure: nothing is sent here.
+"""Devices, their settings, queueing disciplines and programs as rtnetlink messages. Pure.
 
-In go the state's devices, addresses, routes and so on, with the indexes of their devices; out come
-messages for :class:`~calico_mn.kernel.netlink.NetlinkSocket`. Layouts are those of the header files
-that :mod:`.rtnetlink` names. Devices are named by their index, because a name costs the kernel a
-search in each message.
+In go the state's devices with their indexes; out come messages for
+:class:`~calico_mn.kernel.netlink.NetlinkSocket`, or steps, which also know their commands. Layouts
+are those of the header files that :mod:`.rtnetlink` names. Devices are named by their index,
+because a name costs the kernel a search in each message. What is on devices (addresses, routes,
+neighbours) is in :mod:`.steps`.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from functools import partial
 
+from calico_mn.kernel import iptext
 from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
     Message,
+    Step,
     attribute,
     text,
     u32,
 )
-from calico_mn.state import (
-    Address,
-    Bridge,
-    Neighbour,
-    NeighbourEntry,
-    NextHop,
-    Route,
-    Shaping,
-    Tunnel,
-    Veth,
-)
+from calico_mn.kernel.netns import NetworkNamespace
+from calico_mn.present import Link
+from calico_mn.state import Bridge, Device, Shaping, Sysctl, Tunnel, Veth
 
-#: packets that netem may hold; its own default, 1000, would drop at a gigabit and 20 ms
-NETEM_LIMIT = 100_000
+#: what the kernel answers when there is nothing to remove: no such device, route, address or
+#: neighbour
+GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
+
+# Indexes that are asked for (tunl0, eth0) are small; the others begin above this.
+_FIRST_FREE_INDEX = 9
 
 # Left to the driver, veth makes a queue per possible processor: a quarter more boot time.
 _ONE_QUEUE = u32(31, 1) + u32(32, 1)
@@ -45,7 +46,6 @@ _ONE_QUEUE = u32(31, 1) + u32(32, 1)
 _PROGRAM_PRIORITY, _PROGRAM_HANDLE = 1, 1
 _ETH_P_ALL = 3
 _DIRECT_ACTION = 1  # TCA_BPF_FLAG_ACT_DIRECT
-
 
 
 def veth(device: Veth, index: int, peer_index: int, peer_fd: int, master: int = 0) -> Message:
@@ -162,103 +162,13 @@ def proxy_delay(index: int, milliseconds: int) -> Message:
         + attribute(6, u32(1, index) + attribute(13, struct.pack("=Q", milliseconds))))
 
 
-def address(item: Address, index: int, *, remove: bool = False) -> Message:
-    """An IPv4 address, scope global."""
-    host, _, prefix = item.address.partition("/")
-    packed = socket.inet_aton(host)
-    return (rt.RTM_DELADDR if remove else rt.RTM_NEWADDR,
-            0 if remove else NLM_F_CREATE | NLM_F_EXCL,
-            rt.ADDRESS_HEADER.pack(socket.AF_INET, int(prefix), 0, 0, index)
-            + attribute(rt.IFA_LOCAL, packed) + attribute(rt.IFA_ADDRESS, packed))
-
-
-def neighbour(item: NeighbourEntry, index: int, *, remove: bool = False) -> Message:
-    """A permanent neighbour, or a VXLAN device's own entry for a MAC (rtnl_fdb_add)."""
-    family, flags, destination = (
-        (int(socket.AF_INET), 0, item.address) if isinstance(item, Neighbour)
-        else (rt.AF_BRIDGE, rt.NTF_SELF, item.destination))
-    return (rt.RTM_DELNEIGH if remove else rt.RTM_NEWNEIGH,
-            0 if remove else NLM_F_CREATE | NLM_F_REPLACE,
-            rt.NEIGHBOUR_HEADER.pack(family, index, rt.NUD_PERMANENT, flags, 0)
-            + attribute(rt.NDA_DST, socket.inet_aton(destination))
-            + attribute(rt.NDA_LLADDR, bytes.fromhex(item.mac.replace(":", ""))))
-
-
-@functools.lru_cache(maxsize=65536)
-def _destination(prefix: str) -> tuple[int, bytes]:
-    """Prefix length and RTA_DST of a destination as iproute2 spells it."""
-    if prefix == "default":
-        return 0, b""
-    network, _, length = prefix.partition("/")
-    return int(length or 32), attribute(rt.RTA_DST, socket.inet_aton(network))
-
-
-def route(item: Route, index: int, *, hop_indexes: Sequence[int] = (), remove: bool = False
-          ) -> Message:
-    """A route, made or replaced in one step (or removed).
-
-    ``index`` is that of the route's device, 0 for none; ``hop_indexes`` are those of its next
-    hops. A removal does not name the next hops: the kernel then takes the destination alone
-    (fib_nh_match), so that a route whose ways were changed by hand goes as well.
-    """
-    length, body = _destination(item.destination)
-    if item.via:
-        body += attribute(rt.RTA_GATEWAY, socket.inet_aton(item.via))
-    if index:
-        body += u32(rt.RTA_OIF, index)
-    if item.next_hops and not remove:
-        body += attribute(rt.RTA_MULTIPATH, b"".join(
-            _next_hop(hop, number, item.onlink)
-            for hop, number in zip(item.next_hops, hop_indexes, strict=True)))
-    if item.metric:
-        body += u32(rt.RTA_PRIORITY, item.metric)
-    if item.source:
-        body += attribute(rt.RTA_PREFSRC, socket.inet_aton(item.source))
-    if item.mtu:
-        body += attribute(rt.RTA_METRICS, u32(rt.RTAX_MTU, item.mtu))
-    return (rt.RTM_DELROUTE if remove else rt.RTM_NEWROUTE,
-            0 if remove else NLM_F_CREATE | NLM_F_REPLACE,
-            rt.ROUTE_HEADER.pack(
-                socket.AF_INET, length, 0, 0, _number(rt.TABLES, item.table),
-                _number(rt.PROTOCOLS, item.protocol), _number(rt.SCOPES, item.scope),
-                _number(rt.KINDS, item.kind), rt.RTNH_F_ONLINK if item.onlink else 0) + body)
-
-
-def _number(names: Mapping[str, int], name: str) -> int:
-    """A name's number; what has no name is a number as text."""
-    return names[name] if name in names else int(name)
-
-
-def _next_hop(hop: NextHop, index: int, onlink: bool) -> bytes:
-    """``struct rtnexthop`` with its gateway; its third number is the weight less one."""
-    gateway = attribute(rt.RTA_GATEWAY, socket.inet_aton(hop.via)) if hop.via else b""
-    flags = rt.RTNH_F_ONLINK if onlink else 0
-    return rt.NEXT_HOP_HEADER.pack(8 + len(gateway), flags, hop.weight - 1, index) + gateway
-
-
-def bytes_per_second(rate: float) -> int:
-    """A rate in Mbit/s as tbf counts it."""
-    return round(rate * 125_000)
-
-
-def bucket(rate: float) -> tuple[int, int]:
-    """tbf's burst and limit in bytes for a rate in Mbit/s.
-
-    The bucket holds 10 ms of the rate, at least 16 kB, so that one GSO packet fits a slow link
-    as well; the queue holds 50 ms more.
-    """
-    speed = bytes_per_second(rate)
-    burst = max(16_384, speed // 100)
-    return burst, min(burst + max(65_536, speed // 20), 0xFFFFFFFF)
-
-
 def shaping(item: Shaping, index: int) -> list[Message]:
     """tbf for the rate, netem for the delay; with both, netem inside tbf."""
     messages: list[Message] = []
     parent, handle = rt.ROOT, 0x00010000
     if item.rate:
-        speed = bytes_per_second(item.rate)
-        burst, limit = bucket(item.rate)
+        speed = rt.bytes_per_second(item.rate)
+        burst, limit = rt.bucket(item.rate)
         ethernet = 1  # TC_LINKLAYER_ETHERNET: no rate table needed
         rate = struct.pack("=BBHhHI", 0, ethernet, 0, 0, 0,
                            min(speed, 0xFFFFFFFF))
@@ -270,7 +180,7 @@ def shaping(item: Shaping, index: int) -> list[Message]:
         parent, handle = 0x00010001, 0x00020000
     if item.delay:
         ticks = min(int(item.delay * 1e6) >> 6, 0xFFFFFFFF)
-        options = struct.pack("=IIIIII", ticks, NETEM_LIMIT, 0, 0, 0, 0) + attribute(
+        options = struct.pack("=IIIIII", ticks, rt.NETEM_LIMIT, 0, 0, 0, 0) + attribute(
             10, struct.pack("=q", int(item.delay * 1e6)))  # TCA_NETEM_LATENCY64
         messages.append(_qdisc(index, parent, handle, "netem", options))
     return messages
@@ -317,3 +227,60 @@ def program(index: int, direction: str, descriptor: int, name: str, *, replace: 
     return rt.RTM_NEWTFILTER, NLM_F_CREATE | (0 if replace else NLM_F_EXCL), (
         rt.TC_HEADER.pack(0, index, _PROGRAM_HANDLE, rt.DIRECTIONS[direction], info)
         + text(rt.TCA_KIND, "bpf") + attribute(rt.TCA_OPTIONS, options))
+
+
+def removal(device: Device | Link, namespace: NetworkNamespace) -> Step:
+    """Delete a device that may be gone already."""
+    return Step(link_removal(namespace.index(device.name)),
+                partial(iptext.link_removal, device), GONE)
+
+
+def renaming(device: Link, name: str) -> list[Step]:
+    """Before Linux 6.2 a device that is up keeps its name (dev_change_name)."""
+    say = partial(str, f"ip link set {device.name} name {name}")
+    return [Step(link(device.index, up=False), say), Step(link(device.index, name=name), say),
+            Step(link(device.index, up=device.up), say)]
+
+
+def change(wanted: Link, present: Link, namespace: NetworkNamespace) -> Step:
+    """One message with what differs."""
+    message = link(
+        namespace.index(wanted.name), up=wanted.up if wanted.up != present.up else None,
+        mtu=wanted.mtu or 0 if wanted.mtu != present.mtu else 0,
+        txqueuelen=wanted.txqueuelen if wanted.txqueuelen != present.txqueuelen else None,
+        mac=wanted.mac if wanted.mac != present.mac else "",
+        master=namespace.index(wanted.master) if wanted.master != present.master else None)
+    return Step(message, partial(iptext.link_changed, wanted, present))
+
+
+def sysctls(index: int, items: Sequence[Sysctl], *, up: bool | None = None) -> list[Step]:
+    """One link message for all settings of a device; proxy_delay has a message of its own.
+
+    proxy_delay comes right after its device: the kernel looks for the entry from the newest one
+    on, and asking late makes booting quadratic.
+    """
+    conf = {item.key: item.value for item in items if item.table == "conf"}
+    steps: list[Step] = []
+    if conf or up:
+        steps.append(Step(link(index, up=up, conf=conf), partial(_settings, items)))
+    steps += [Step(proxy_delay(index, item.value), partial(iptext.sysctl, item))
+              for item in items if item.table == "neigh"]
+    return steps
+
+
+def new_index(namespace: NetworkNamespace, name: str, wanted: int = 0) -> int:
+    """``wanted`` if it is free in ``namespace``, else the next one; remembered for ``name``.
+
+    Both ends of a veth never get the same index: the kernel takes such a device for one without
+    a partner and reports its state up to a second late (linkwatch_urgent_event).
+    """
+    used = namespace.indexes
+    number = wanted
+    if not number or number in used.values():
+        number = max(_FIRST_FREE_INDEX, *used.values()) + 1
+    used[name] = number
+    return number
+
+
+def _settings(items: Sequence[Sysctl]) -> list[str]:
+    return ["ip link set up", *map(iptext.sysctl, items)]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from calico_mn.kernel import encode, rtnetlink
+from calico_mn.kernel import devices, rtnetlink, steps
 from calico_mn.state import (
     Address,
     Bridge,
@@ -60,7 +60,7 @@ PORT = Veth("node31", 1500, VethPeer("node31", "eth0", 1400, index=3), master="b
 
 
 def test_a_veth_is_made_with_both_ends_in_one_message():
-    kind, flags, body = encode.veth(CALI, 10, 4, 77)
+    kind, flags, body = devices.veth(CALI, 10, 4, 77)
     assert (kind, flags) == (16, CREATE | EXCL)
     header, link = link_body(body)
     assert header == (10, 0, 0), "down: its partner does not exist yet"
@@ -85,7 +85,7 @@ def test_a_veth_is_made_with_both_ends_in_one_message():
 
 
 def test_a_bridge_port_names_its_bridge_and_each_end_its_own_mtu():
-    _, link = link_body(encode.veth(PORT, 12, 3, 5, master=9)[2])
+    _, link = link_body(devices.veth(PORT, 12, 3, 5, master=9)[2])
     assert u32(link[10]) == 9
     assert u32(link[4]) == 1500
     assert 1 not in link
@@ -95,13 +95,13 @@ def test_a_bridge_port_names_its_bridge_and_each_end_its_own_mtu():
 
 def test_a_mac_that_was_asked_for_is_given_to_the_peer():
     veth = replace(CALI, mac="", peer=replace(CALI.peer, mac="02:00:00:00:00:01"))
-    _, link = link_body(encode.veth(veth, 10, 4, 77)[2])
+    _, link = link_body(devices.veth(veth, 10, 4, 77)[2])
     assert 1 not in link
     assert link_body(tlvs(tlvs(link[18])[2])[1])[1][1] == bytes.fromhex("020000000001")
 
 
 def test_a_bridge_is_up_at_once_and_does_not_snoop():
-    kind, flags, body = encode.bridge(Bridge("br0", 1400), 10)
+    kind, flags, body = devices.bridge(Bridge("br0", 1400), 10)
     assert (kind, flags) == (16, CREATE | EXCL)
     header, link = link_body(body)
     assert header == (10, 1, 1)
@@ -113,7 +113,7 @@ def test_a_bridge_is_up_at_once_and_does_not_snoop():
 
 
 def test_an_ipip_device_has_neither_end():
-    kind, flags, body = encode.tunnel("tunl0", "ipip", 2)
+    kind, flags, body = devices.tunnel("tunl0", "ipip", 2)
     assert (kind, flags) == (16, CREATE | EXCL)
     header, link = link_body(body)
     assert header == (2, 0, 0)
@@ -129,7 +129,7 @@ def test_an_ipip_device_has_neither_end():
     pytest.param({"txqueuelen": 0}, (0, 0), {13: 0}, id="queue-of-zero-is-set"),
 ])
 def test_a_device_is_changed_in_what_was_asked_for_only(options, flags, attributes):
-    kind, request_flags, body = encode.link(7, **options)
+    kind, request_flags, body = devices.link(7, **options)
     assert (kind, request_flags) == (16, 0), "without NLM_F_CREATE"
     header, link = link_body(body)
     assert header == (7, *flags)
@@ -138,7 +138,7 @@ def test_a_device_is_changed_in_what_was_asked_for_only(options, flags, attribut
 
 def test_a_devices_sysctls_ride_in_a_link_message():
     conf = {"route_localnet": 1, "proxy_arp": 1, "forwarding": 1, "rp_filter": 0}
-    _, link = link_body(encode.link(7, up=True, conf=conf)[2])
+    _, link = link_body(devices.link(7, up=True, conf=conf)[2])
     inet = tlvs(tlvs(link[26])[socket.AF_INET])
     assert {kind: u32(value) for kind, value in tlvs(inet[1]).items()} == {26: 1, 3: 1, 1: 1, 8: 0}
 
@@ -152,13 +152,13 @@ def test_the_numbers_of_the_per_device_settings_are_those_of_linux_ip_h(key, num
 
 
 def test_a_device_is_deleted_by_its_index():
-    kind, flags, body = encode.link_removal(12)
+    kind, flags, body = devices.link_removal(12)
     assert (kind, flags) == (17, 0)
     assert link_body(body) == ((12, 0, 0), {})
 
 
 def test_proxy_delay_is_a_parameter_of_the_arp_tables_device():
-    kind, flags, body = encode.proxy_delay(12, 800)
+    kind, flags, body = devices.proxy_delay(12, 800)
     assert (kind, flags) == (67, REPLACE)
     assert body[:4] == bytes([socket.AF_INET, 0, 0, 0])
     table = tlvs(body[4:])
@@ -175,7 +175,7 @@ def test_proxy_delay_is_a_parameter_of_the_arp_tables_device():
 @pytest.mark.parametrize(("remove", "kind", "flags"), [(False, 20, CREATE | EXCL), (True, 21, 0)],
                          ids=["add", "remove"])
 def test_an_address(address, packed, prefix, remove, kind, flags):
-    message = encode.address(Address("tunl0", address), 2, remove=remove)
+    message = steps.address(Address("tunl0", address), 2, remove=remove)
     assert message[:2] == (kind, flags)
     assert struct.unpack_from("=BBBBI", message[2]) == (socket.AF_INET, prefix, 0, 0, 2)
     assert tlvs(message[2][8:]) == {1: packed, 2: packed}
@@ -206,7 +206,7 @@ TUNNEL = Route("10.22.151.0/26", via="192.168.57.32", device="tunl0", protocol="
                          [(False, 24, CREATE | REPLACE), (True, 25, 0)], ids=["replace", "remove"])
 def test_a_route(route, index, header, attributes, remove, kind, flags):
     length, protocol, scope, route_kind, route_flags = header
-    message = encode.route(route, index, remove=remove)
+    message = steps.route(route, index, remove=remove)
     assert message[:2] == (kind, flags)
     assert struct.unpack_from("=BBBBBBBBI", message[2]) == (
         socket.AF_INET, length, 0, 0, 254, protocol, scope, route_kind, route_flags)
@@ -220,7 +220,7 @@ EQUAL = Route("10.0.0.0/8", protocol="static", next_hops=(
 
 @pytest.mark.parametrize(("onlink", "flags"), [(False, 0), (True, 4)])
 def test_a_route_with_two_next_hops(onlink, flags):
-    kind, header_flags, body = encode.route(
+    kind, header_flags, body = steps.route(
         replace(EQUAL, onlink=onlink), 0, hop_indexes=[4, 70_000])
     assert (kind, header_flags) == (24, CREATE | REPLACE)
     found = tlvs(body[12:])
@@ -233,13 +233,13 @@ def test_a_route_with_two_next_hops(onlink, flags):
 
 
 def test_a_route_with_two_next_hops_is_removed_by_its_destination():
-    _, _, body = encode.route(EQUAL, 0, remove=True)
+    _, _, body = steps.route(EQUAL, 0, remove=True)
     assert tlvs(body[12:]) == {1: bytes([10, 0, 0, 0])}
 
 
 def test_each_next_hop_needs_an_index():
     with pytest.raises(ValueError, match="zip"):
-        encode.route(EQUAL, 0, hop_indexes=[4])
+        steps.route(EQUAL, 0, hop_indexes=[4])
 
 
 def qdisc(message):
@@ -253,7 +253,7 @@ def qdisc(message):
 
 @pytest.mark.parametrize("rate", [1e-3, 0.5, 10, 100, 1000, 40_000, 1e6], ids="{}Mbit".format)
 def test_a_rate_is_a_token_bucket(rate):
-    (message,) = encode.shaping(Shaping(rate, None), 7)
+    (message,) = devices.shaping(Shaping(rate, None), 7)
     index, handle, parent, name, options = qdisc(message)
     assert (index, handle, parent, name) == (7, 0x10000, 0xFFFFFFFF, b"tbf\0")
     found = tlvs(options)
@@ -270,7 +270,7 @@ def test_a_rate_is_a_token_bucket(rate):
 
 
 def test_a_delay_is_netem_in_nanoseconds():
-    (message,) = encode.shaping(Shaping(None, 1.5), 7)
+    (message,) = devices.shaping(Shaping(None, 1.5), 7)
     index, handle, parent, name, options = qdisc(message)
     assert (index, handle, parent, name) == (7, 0x10000, 0xFFFFFFFF, b"netem\0")
     ticks, limit, loss, gap, duplicate, jitter = struct.unpack_from("=IIIIII", options)
@@ -281,28 +281,28 @@ def test_a_delay_is_netem_in_nanoseconds():
 
 
 def test_with_both_the_delay_is_inside_the_bucket():
-    outer, inner = (qdisc(m) for m in encode.shaping(Shaping(100, 10_000), 7))
+    outer, inner = (qdisc(m) for m in devices.shaping(Shaping(100, 10_000), 7))
     assert outer[1:4] == (0x10000, 0xFFFFFFFF, b"tbf\0")
     assert inner[1:4] == (0x20000, 0x10001, b"netem\0")
 
 
 MESSAGES = {
-    "veth, pod": encode.veth(CALI, 10, 4, 77),
-    "veth, bridge port": encode.veth(PORT, 12, 3, 5, master=9),
-    "bridge": encode.bridge(Bridge("br0", 1400), 10),
-    "ipip": encode.tunnel("tunl0", "ipip", 2),
-    "link, up": encode.link(7, up=True, mtu=1480, txqueuelen=1000),
-    "link, settings": encode.link(7, conf={"proxy_arp": 1, "rp_filter": 2}),
-    "link, delete": encode.link_removal(12),
-    "proxy_delay": encode.proxy_delay(12, 0),
-    "address, add": encode.address(Address("tunl0", "10.22.138.0/32"), 2),
-    "address, delete": encode.address(Address("tunl0", "10.22.138.0/32"), 2, remove=True),
-    "route, replace": encode.route(TUNNEL, 2),
-    "route, delete": encode.route(TUNNEL, 2, remove=True),
-    "route, two next hops": encode.route(EQUAL, 0, hop_indexes=[4, 5]),
-    "blackhole": encode.route(Route("10.22.138.0/26", protocol="bird", kind="blackhole"), 0),
-    "tbf and netem, outer": encode.shaping(Shaping(100, 2), 7)[0],
-    "tbf and netem, inner": encode.shaping(Shaping(100, 2), 7)[1],
+    "veth, pod": devices.veth(CALI, 10, 4, 77),
+    "veth, bridge port": devices.veth(PORT, 12, 3, 5, master=9),
+    "bridge": devices.bridge(Bridge("br0", 1400), 10),
+    "ipip": devices.tunnel("tunl0", "ipip", 2),
+    "link, up": devices.link(7, up=True, mtu=1480, txqueuelen=1000),
+    "link, settings": devices.link(7, conf={"proxy_arp": 1, "rp_filter": 2}),
+    "link, delete": devices.link_removal(12),
+    "proxy_delay": devices.proxy_delay(12, 0),
+    "address, add": steps.address(Address("tunl0", "10.22.138.0/32"), 2),
+    "address, delete": steps.address(Address("tunl0", "10.22.138.0/32"), 2, remove=True),
+    "route, replace": steps.route(TUNNEL, 2),
+    "route, delete": steps.route(TUNNEL, 2, remove=True),
+    "route, two next hops": steps.route(EQUAL, 0, hop_indexes=[4, 5]),
+    "blackhole": steps.route(Route("10.22.138.0/26", protocol="bird", kind="blackhole"), 0),
+    "tbf and netem, outer": devices.shaping(Shaping(100, 2), 7)[0],
+    "tbf and netem, inner": devices.shaping(Shaping(100, 2), 7)[1],
 }
 
 
@@ -328,7 +328,7 @@ def test_a_message_ends_where_the_next_one_may_begin(name):
 ])
 @pytest.mark.parametrize("remove", [False, True])
 def test_a_neighbour_entry_is_permanent(item, header, destination, remove):
-    kind, flags, body = encode.neighbour(item, 7, remove=remove)
+    kind, flags, body = steps.neighbour(item, 7, remove=remove)
     assert (kind, flags) == ((29, 0) if remove else (28, CREATE | REPLACE))
     assert struct.unpack_from("=BxxxiHBB", body) == header
     assert tlvs(body[12:]) == {1: socket.inet_aton(destination), 2: bytes.fromhex("660000000001")}
@@ -337,7 +337,7 @@ def test_a_neighbour_entry_is_permanent(item, header, destination, remove):
 def test_a_vxlan_device_neither_learns_nor_is_up_when_it_is_made():
     device = Tunnel("vxlan.calico", 1450, "eth0", kind="vxlan", vni=4096, port=4789,
                     local="192.168.57.1", mac="66:00:00:00:00:10")
-    kind, flags, body = encode.vxlan(device, 9, 3)
+    kind, flags, body = devices.vxlan(device, 9, 3)
     assert (kind, flags) == (16, CREATE | EXCL)
     header, found = link_body(body)
     assert header == (9, 0, 0)
