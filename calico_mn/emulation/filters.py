@@ -63,12 +63,19 @@ class Filters:
         present = self.present.get(name)
         if not present:
             return {}
-        return packetfilter.counts(self._nft(name, packetfilter.LIST_COUNTERS), present)
+        return packetfilter.counts(self.nft(name, packetfilter.LIST_COUNTERS), present)
 
     def forget(self, names: Iterable[str]) -> None:
         """These namespaces are gone, and their filters with them."""
         for name in names:
             self.present.pop(name, None)
+
+    def nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
+        """Run nft in a place; what it prints. Raises UnsupportedError, KernelError, ToolError."""
+        packetfilter.require_nft()
+        return packetfilter.finish(name, self._net.runtime.spawn(
+            name, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
 
     def _apply(self, filters: Mapping[str, Filter]) -> None:
         before = {name: self.present.get(name, {}) for name in filters}
@@ -94,16 +101,10 @@ class Filters:
         lines = packetfilter.change(self.present.get(name, {}), wanted, is_switch=is_switch)
         if not lines:
             return
-        self._nft(name, packetfilter.APPLY, "\n".join(lines) + "\n")
+        self.nft(name, packetfilter.APPLY, "\n".join(lines) + "\n")
         self.present[name] = dict(wanted)
         runtime.logs.note(name, [f"nft '{line}'" for line in lines])
         runtime.logs.flush()
-
-    def _nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
-        packetfilter.require_nft()
-        return packetfilter.finish(name, self._net.runtime.spawn(
-            name, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
 
     def _refuse_unseen(self, name: str, wanted: Filter) -> None:
         """A filter whose hook never sees its packets would count and drop none."""

@@ -36,14 +36,16 @@ _DIRECTIONS = {parent: name for name, parent in rt.DIRECTIONS.items()}
 class Device:
     """A device as the kernel describes it.
 
-    ``settings`` are its IPv4 sysctls that DEVCONF names; ``drops`` are ``rx_dropped``,
-    ``tx_dropped``, ``rx_errors`` and ``tx_errors``, empty where statistics were not asked for.
+    ``arp`` is false after ``ip link set arp off``. ``settings`` are its IPv4 sysctls that DEVCONF
+    names; ``drops`` are ``rx_dropped``, ``tx_dropped``, ``rx_errors`` and ``tx_errors``, empty
+    where statistics were not asked for.
     """
 
     link: Link
     carrier: bool
     settings: Mapping[str, int]
     drops: Mapping[str, int] = field(default_factory=dict)
+    arp: bool = True
 
 
 def names(bodies: Iterable[bytes]) -> dict[int, str]:
@@ -80,7 +82,7 @@ def _device(index: int, flags: int, inside: Mapping[int, bytes], known: Mapping[
              if len(counters) >= 64 else {})
     return Device(link, bool(flags & rt.IFF_LOWER_UP),
                   {key: values[position - 1] for key, position in rt.DEVCONF.items()
-                   if position <= len(values)}, drops)
+                   if position <= len(values)}, drops, not flags & rt.IFF_NOARP)
 
 
 def _vxlan(data: bytes, known: Mapping[int, str]) -> str:
@@ -157,7 +159,12 @@ def route(body: bytes, known: Mapping[int, str], *, with_state: bool = False) ->
         _SCOPE_NAMES.get(scope, str(scope)),
         all_onlink if hops else bool(flags & rt.RTNH_F_ONLINK), mtu, hops,
         _u32(inside.get(rt.RTA_PRIORITY)), _inet(inside.get(rt.RTA_PREFSRC)), " ".join(extra),
-        _TABLE_NAMES.get(table, str(table)))
+        table_name(table))
+
+
+def table_name(number: int) -> str:
+    """A routing table's name, its number where it has none."""
+    return _TABLE_NAMES.get(number, str(number))
 
 
 def _metrics(data: bytes) -> tuple[int, list[str]]:

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
 from calico_mn.packetmatch import Drop, Filter, Hook
@@ -22,7 +21,6 @@ from calico_mn.packetmatch import Drop, Filter, Hook
 #: reads rules from its standard input
 APPLY = ("nft", "-f", "-")
 LIST_COUNTERS = ("nft", "-j", "list", "counters")
-LIST_RULES = ("nft", "-j", "list", "ruleset")
 _TIMEOUT_S = 30
 _COUNTER = "dropped"
 
@@ -76,34 +74,6 @@ def counts(listing: str, present: Filter) -> dict[Drop, int]:
         return {drop: packets[table(drop)] for drop in present}
 
 
-def dropping_rules(listing: str) -> dict[str, int]:
-    """Which rules lose packets and count them, from what LIST_RULES printed: rule -> packets.
-
-    A rule as nft writes it, without its counter, and with its table and chain; those of several
-    chains that share a named counter are one. Rules of anyone, not only ours.
-    Layout: libnftables-json(5). Raises ToolError for a listing that cannot be read.
-    """
-    with _as_expected(listing, "rules"):
-        items = json.loads(listing)["nftables"]
-        named = {(item["family"], item["table"], item["name"]): int(item["packets"])
-                 for item in (entry["counter"] for entry in items if "counter" in entry)}
-        packets: dict[tuple[str, str, str], int] = {}
-        chains: dict[tuple[str, str, str], dict[str, None]] = {}
-        for rule in (entry["rule"] for entry in items if "rule" in entry):
-            statements = {name: value for part in rule["expr"] for name, value in part.items()}
-            if "counter" not in statements or not statements.keys() & {"drop", "reject"}:
-                continue
-            counter, table = statements["counter"], f"{rule['family']} {rule['table']}"
-            is_named = isinstance(counter, str)
-            text = " ".join(filter(None, (_statement(part) for part in rule["expr"])))
-            key = (text, table, counter if is_named else rule["chain"])
-            chains.setdefault(key, {})[rule["chain"]] = None
-            packets[key] = (named.get((rule["family"], rule["table"], counter), 0) if is_named
-                            else packets.get(key, 0) + int(counter["packets"]))
-    return {f"{text} (table {table}, chain{'s' if len(names) > 1 else ''} {', '.join(names)})":
-            packets[text, table, name] for (text, table, name), names in chains.items()}
-
-
 @contextmanager
 def _as_expected(listing: str, kind: str) -> Iterator[None]:
     """Raise ToolError where a list of nft has another layout than the code inside expects."""
@@ -112,41 +82,6 @@ def _as_expected(listing: str, kind: str) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolError(f"nft's list of {kind} is not as expected ({error!r}):"
                         f" {listing[:200]!r}") from error
-
-
-def _statement(part: Any) -> str:
-    """One expression of a rule as nft writes it; the rarer ones as JSON. None of a counter."""
-    (kind, value), = part.items()
-    if kind == "match":
-        left, operator = _operand(value["left"]), value["op"]
-        is_plain = operator == "in" or (operator == "==" and "&" not in left)
-        return f"{left} {'' if is_plain else operator + ' '}{_operand(value['right'])}"
-    if kind == "reject" and value:
-        return " ".join(filter(None, ("reject with", value["type"], value.get("expr"))))
-    if kind == "limit":
-        return f"limit rate {value['rate']}/{value['per']}"
-    return "" if kind == "counter" else kind if value is None else json.dumps(part)
-
-
-def _operand(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(_operand, value))
-    if not isinstance(value, dict):
-        return str(value)
-    (kind, inner), = value.items()
-    if kind == "payload" and "field" in inner:
-        return f"{inner['protocol']} {inner['field']}"
-    if kind in ("meta", "ct"):
-        return str(inner["key"]) if inner["key"].endswith("name") else f"{kind} {inner['key']}"
-    if kind == "prefix":
-        return f"{inner['addr']}/{inner['len']}"
-    if kind == "range":
-        return "-".join(map(_operand, inner))
-    if kind == "set":
-        return f"{{ {', '.join(map(_operand, inner))} }}"
-    if kind in ("&", "|", "^", "<<", ">>"):
-        return f" {kind} ".join(map(_operand, inner))
-    return json.dumps(value)
 
 
 def require_nft() -> None:

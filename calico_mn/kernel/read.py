@@ -27,6 +27,9 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # Counters are half of the answer, and unused.
 _LINKS = rt.DUMP_LINKS[1] + u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
 
+#: what Facts has of net/ipv4
+SETTINGS = ("conf/all/rp_filter", "conf/all/arp_ignore", "icmp_echo_ignore_all")
+
 
 def device_indexes(netlink: NetlinkSocket) -> dict[str, int]:
     """Name -> index of all devices in the socket's namespace."""
@@ -111,9 +114,10 @@ def _sysctls(wanted: Iterable[Sysctl], known: dict[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """A device; the last three are its sysctls in net/ipv4/conf.
+    """A device; those from ``rp_filter`` on are its sysctls in net/ipv4/conf.
 
-    ``kind`` is rtnetlink's (``veth``, ``bridge``, ``tun``, ``ipip``), empty for lo.
+    ``kind`` is rtnetlink's (``veth``, ``bridge``, ``tun``, ``ipip``), empty for lo; ``arp`` is
+    false after ``ip link set arp off``.
     """
 
     name: str
@@ -123,9 +127,12 @@ class DeviceFacts:
     up: bool
     carrier: bool
     kind: str
+    arp: bool
     rp_filter: int
     forwarding: int
     proxy_arp: int
+    arp_ignore: int
+    accept_local: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +149,15 @@ class NeighbourFacts:
 class Facts:
     """One namespace. ``counters`` holds those that are not 0, such as ``Ip.FragFails``.
 
-    ``rp_filter`` is that of ``conf/all``: the larger one of it and the device's counts
-    (Documentation/networking/ip-sysctl). ``fdb`` are the forwarding entries of VXLAN devices.
+    ``settings`` are sysctls of net/ipv4, those of SETTINGS: of ``conf/all`` and the device the
+    larger one counts (Documentation/networking/ip-sysctl). ``fdb`` are the forwarding entries of
+    VXLAN devices.
     """
 
     devices: tuple[DeviceFacts, ...] = ()
     addresses: tuple[tuple[str, str], ...] = ()
     neighbours: tuple[NeighbourFacts, ...] = ()
-    rp_filter: int = 0
+    settings: dict[str, int] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     fdb: tuple[FdbEntry, ...] = ()
 
@@ -161,6 +169,11 @@ class Facts:
         """The entry for an address on a device."""
         return next((n for n in self.neighbours
                      if n.device == device and n.address == address), None)
+
+    def effective(self, setting: str, device: str) -> int:
+        """What counts of a sysctl: the larger one of the device's and that of all."""
+        return max(self.settings.get(f"conf/all/{setting}", 0),
+                   getattr(self.device(device), setting, 0))
 
     def tunnel_destination(self, device: str, mac: str) -> str:
         """The outer address of frames that a VXLAN device sends to ``mac``; "" without an entry."""
@@ -190,7 +203,7 @@ def facts() -> Facts:
               for address in (decode.address(body, names) for body in addresses)),
         tuple(NeighbourFacts(known[0].device, known[0].address, known[0].mac, known[1])
               for known in (decode.neighbour(body, names) for body in neighbours) if known),
-        int(_text("/proc/sys/net/ipv4/conf/all/rp_filter")),
+        {name: int(_text(f"/proc/sys/net/ipv4/{name}")) for name in SETTINGS},
         {name: value for name, value in counters.items() if value},
         tuple(entry for body in fdb if (entry := decode.fdb_entry(body, names))))
 
@@ -198,8 +211,8 @@ def facts() -> Facts:
 def _device(device: decode.Device) -> DeviceFacts:
     link = device.link
     return DeviceFacts(link.name, link.index, link.mtu or 0, link.mac, link.up, device.carrier,
-                       link.kind, *(device.settings.get(key, 0)
-                                    for key in ("rp_filter", "forwarding", "proxy_arp")))
+                       link.kind, device.arp, *(device.settings.get(key, 0) for key in (
+                           "rp_filter", "forwarding", "proxy_arp", "arp_ignore", "accept_local")))
 
 
 def forget_neighbours() -> None:

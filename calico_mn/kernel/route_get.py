@@ -3,8 +3,8 @@
 RTM_GETROUTE with RTA_IIF goes through the same code as a packet that comes in by that device,
 source validation included (inet_rtm_getroute() in net/ipv4/route.c); with RTM_F_FIB_MATCH the
 answer is the matched line of the table instead of its result. For what ends a packet
-(blackhole, prohibit) the kernel answers with an error only, so the line is then looked up in a
-dump of the tables, in the order of ``ip rule``'s default.
+(blackhole, prohibit) the kernel answers with an error only, and it tells no policy rule: these are
+then looked up as :mod:`.policy` does.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.kernel import decode
+from calico_mn.kernel import decode, policy
 from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, attribute, attributes, u32
-from calico_mn.state import Route
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """``ip route get DESTINATION [from SOURCE] [iif DEVICE]``."""
+    """``ip route get DESTINATION [from SOURCE] [iif DEVICE]``.
+
+    ``unchecked`` is by rules and tables alone, without validation of the source: so looks the
+    reverse path filter, with a packet's two addresses exchanged and the device by which the packet
+    would leave, lo for this host itself (__fib_validate_source() in net/ipv4/fib_frontend.c).
+    """
 
     destination: str
     source: str = ""
     device: str = ""
+    unchecked: bool = False
 
     def __str__(self) -> str:
         command = ["ip route get", self.destination]
@@ -43,7 +47,8 @@ class Answer:
     ``line`` is the matched route as ``ip route`` prints it, empty if there is none. ``kind`` is
     the route's (``unicast``, ``local``, ``blackhole``, ...). ``error`` is the errno's name, such
     as ``EXDEV`` where source validation refuses. ``mtu`` 0 means the device's; ``learned`` that
-    the kernel was told it by an ICMP error (an exception of the route, RFC 1191).
+    the kernel was told it by an ICMP error (an exception of the route, RFC 1191). ``rule`` is the
+    line of ``ip rule`` that led to it, empty for those that every namespace has.
     """
 
     line: str = ""
@@ -55,19 +60,34 @@ class Answer:
     mtu: int = 0
     learned: bool = False
     error: str = ""
+    rule: str = ""
+
+    def leads_to(self, device: str) -> bool:
+        """Whether the route has a next hop on ``device``."""
+        return f" dev {device} " in f"{self.line} "
 
 
 def route_get(query: Query) -> Answer:
     """The kernel's answer in the namespace in which this thread is."""
     with NetlinkSocket() as netlink:
         names = decode.names(netlink.dump(*rt.DUMP_LINKS))
-        try:
-            result = netlink.get(rt.RTM_GETROUTE, _question(query, names, 0))
-        except NetlinkError as refusal:
-            name = errno.errorcode.get(refusal.errno, str(refusal.errno))
-            route = _longest_match(netlink, query.destination, names)
-            return (Answer(str(route), route.kind, route.table, error=name) if route
-                    else Answer(error=name))
+        rules = [policy.rule(body) for body in netlink.dump(*rt.DUMP_RULES)]
+        default = all(rule.is_default for rule in rules)
+        error = result = None
+        if not query.unchecked:
+            try:
+                result = netlink.get(rt.RTM_GETROUTE, _question(query, names, 0))
+            except NetlinkError as refusal:
+                error = errno.errorcode.get(refusal.errno, str(refusal.errno))
+        rule, route = (None, None) if result is not None and default else policy.lookup(
+            rules, netlink.dump(*rt.DUMP_ROUTES), names, query.destination, query.source,
+            query.device)
+        line = rule.text if rule is not None and not rule.is_default else ""
+        if result is None:
+            if route is None:
+                return Answer(kind=rule.action if rule else "", error=error or "", rule=line)
+            return Answer(str(route), route.kind, route.table, route.via, route.device,
+                          error=error or "", rule=line)
         try:
             match = netlink.get(rt.RTM_GETROUTE, _question(query, names, rt.RTM_F_FIB_MATCH))
         except NetlinkError:
@@ -79,7 +99,7 @@ def route_get(query: Query) -> Answer:
         str(matched), matched.kind, matched.table, taken.via, taken.device, taken.source,
         taken.mtu,
         # rta_expires is set where the MTU is a learned one.
-        cache is not None and struct.unpack_from("=IIi", cache)[2] != 0)
+        cache is not None and struct.unpack_from("=IIi", cache)[2] != 0, rule=line)
 
 
 def flush_learned_routes() -> None:
@@ -99,19 +119,3 @@ def _question(query: Query, names: dict[int, str], flags: int) -> bytes:
         index = next((i for i, name in names.items() if name == query.device), 0x7FFFFFFF)
         body += u32(rt.RTA_IIF, index)
     return body
-
-
-def _longest_match(netlink: NetlinkSocket, destination: str, names: dict[int, str]
-                   ) -> Route | None:
-    """The best route of the first table that has one for the address."""
-    address = IPv4Address(destination)
-    matching = []
-    for body in netlink.dump(*rt.DUMP_ROUTES):
-        _family, length, *_rest, flags = rt.ROUTE_HEADER.unpack_from(body)
-        inside = attributes(body[rt.ROUTE_HEADER.size:])
-        if not flags & rt.RTM_F_CLONED and address in IPv4Network(
-                (inside.get(rt.RTA_DST, bytes(4)), length)):
-            route = decode.route(body, names, with_state=True)
-            if route.table in rt.TABLES:
-                matching.append((rt.TABLES[route.table], length, -route.metric, route))
-    return max(matching, key=lambda ranked: ranked[:3])[3] if matching else None

@@ -13,6 +13,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_GETRULE = 34
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER, RTM_GETTFILTER = 44, 46
 RTM_SETNEIGHTBL = 67
@@ -25,14 +26,14 @@ NEXT_HOP_HEADER = struct.Struct("=HBBi")  # length, flags, weight less one, inde
 NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 TC_HEADER = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 
-IFF_UP, IFF_MULTICAST, IFF_LOWER_UP = 1, 0x1000, 0x10000
+IFF_UP, IFF_NOARP, IFF_MULTICAST, IFF_LOWER_UP = 1, 0x80, 0x1000, 0x10000
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_TXQLEN = 1, 3, 4, 10, 13
 IFLA_LINKINFO, IFLA_STATS64, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 23, 26, 28, 29
 INFO_KIND, INFO_DATA, VETH_INFO_PEER, INET_CONF = 1, 2, 1, 1
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 #: sysctl name -> IPV4_DEVCONF_* (include/uapi/linux/ip.h), for those that a link message can set
 DEVCONF = {"forwarding": 1, "proxy_arp": 3, "send_redirects": 6, "rp_filter": 8,
-           "promote_secondaries": 20, "accept_local": 23, "route_localnet": 26}
+          "arp_ignore": 19, "promote_secondaries": 20, "accept_local": 23, "route_localnet": 26}
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 TCA_KIND, TCA_OPTIONS, TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS = 1, 2, 6, 7, 8
@@ -63,6 +64,7 @@ Dump = tuple[int, bytes]
 DUMP_LINKS: Dump = RTM_GETLINK, bytes(LINK_HEADER.size)
 DUMP_ADDRESSES: Dump = RTM_GETADDR, ADDRESS_HEADER.pack(socket.AF_INET, 0, 0, 0, 0)
 DUMP_ROUTES: Dump = RTM_GETROUTE, ROUTE_HEADER.pack(socket.AF_INET, *(0,) * 8)
+DUMP_RULES: Dump = RTM_GETRULE, ROUTE_HEADER.pack(socket.AF_INET, *(0,) * 8)
 DUMP_NEIGHBOURS: Dump = RTM_GETNEIGH, NEIGHBOUR_HEADER.pack(socket.AF_INET, 0, 0, 0, 0)
 DUMP_FDB: Dump = RTM_GETNEIGH, NEIGHBOUR_HEADER.pack(AF_BRIDGE, 0, 0, 0, 0)
 DUMP_QDISCS: Dump = RTM_GETQDISC, TC_HEADER.pack(0, 0, 0, 0, 0)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK, of_device
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace import drop, follow
-from calico_mn.trace.drop import Ask
 from calico_mn.trace.follow import Sighting, Visit
 from calico_mn.trace.path_trace import (
     ERROR,
@@ -31,9 +30,11 @@ from calico_mn.trace.path_trace import (
     PathTrace,
     Routing,
     Step,
+    Translation,
     last_routing,
 )
 from calico_mn.trace.recording import SWITCH, Recording
+from calico_mn.trace.scene import Ask
 
 #: flags of a TCP header (RFC 9293, section 3.1)
 _SYN, _RST = 0x02, 0x04
@@ -74,8 +75,13 @@ class _Analysis:
         reply: Leg | None = None
         if frames.reply:
             reply = self._leg(REPLY, frames.reply, _text(recording, REPLY, frames.reply[0]))
+            if reply.origin == forward.hops[-1].namespace and not self._is_wrong_host(forward):
+                # NAT to an address of the host itself leaves no other trace.
+                forward = dataclasses.replace(forward, arrived=True)
         elif forward.arrived:
             reply = self._closed_port(errors)
+            refused = any(item.incoming for item in recording.filters)
+            forward = dataclasses.replace(forward, arrived=reply is not None or not refused)
         round_trip = None
         if forward.arrived and reply is not None and reply.arrived:
             round_trip = reply.hops[-1].crossings[-1].time
@@ -91,7 +97,14 @@ class _Analysis:
             # A reply that was not seen should have begun where the probe arrived.
             lost = reply or self._unseen(REPLY, forward.hops[-1].namespace, forward.receiver,
                                          forward.sender)
-        return None if lost.arrived else drop.drop_reason(lost, errors, self.recording, self.ask)
+        legs = (forward,) if lost is forward else (forward, lost)
+        return None if lost.arrived else drop.drop_reason(legs, errors, self.recording, self.ask)
+
+    def _is_wrong_host(self, forward: Leg) -> bool:
+        """It came to another host than the one named, which has the same address: a duplicate."""
+        wanted, last = self.recording.destination, forward.hops[-1]
+        return bool(wanted.name and last.namespace != wanted.name and last.crossings
+                    and last.crossings[-1].header.destination == wanted.address)
 
     def _notes(self, forward: Leg, reply: Leg | None, errors: Sequence[Leg]) -> tuple[str, ...]:
         """The kernel's module makes its tunnel device before any NIC, and the first one counts.
@@ -126,6 +139,7 @@ class _Analysis:
         """A packet that no capture saw, at what should have been its origin."""
         query = Query(receiver, sender if kind == REPLY else "")
         steps: list[Step] = [Routing(query, self.ask(origin, query))]
+        self._add_outer(origin, None, steps)
         self._add_unresolved(origin, steps)
         hop = Hop(origin, self.recording.kinds[origin], tuple(steps))
         return Leg(kind, _text(self.recording, kind), sender, receiver, origin, (hop,), False)
@@ -153,8 +167,10 @@ class _Analysis:
         arrived = last is not None and self._is_accepted(last)
         hops = tuple(self._hop(visit, kind, dropped=visit is last and not arrived)
                      for visit in path)
-        return Leg(kind, text, header.source, header.destination,
-                   path[0].namespace if path else "", hops, arrived, about, copies)
+        leg = Leg(kind, text, header.source, header.destination,
+                  path[0].namespace if path else "", hops, arrived, about, copies)
+        wrong = arrived and kind == FORWARD and self._is_wrong_host(leg)
+        return dataclasses.replace(leg, arrived=False) if wrong else leg
 
     def _is_accepted(self, visit: Visit) -> bool:
         """Whether the last host owns the destination, and its kernel takes the packet in.
@@ -178,6 +194,7 @@ class _Analysis:
         steps: list[Step] = []
         before: Crossing | None = None
         for crossing in visit.crossings:
+            self._add_translation(visit.namespace, before, crossing, steps)
             if crossing.direction == IN:
                 self._enter(visit.namespace, before, crossing, steps)
             else:
@@ -186,6 +203,19 @@ class _Analysis:
         if dropped:
             self._stop(visit, steps)
         return Hop(visit.namespace, host, tuple(steps))
+
+    def _add_translation(self, namespace: str, before: Crossing | None, crossing: Crossing,
+                         steps: list[Step]) -> None:
+        """NAT since the last device, and where the destination is another one now, its route."""
+        if before is None:
+            return
+        old, new = before.layers[-1].header, crossing.layers[-1].header
+        if (old.source, old.destination) != (new.source, new.destination):
+            steps.append(Translation(old, new))
+            if old.destination != new.destination:
+                query = Query(new.destination, old.source,
+                              before.device if before.direction == IN else "")
+                self._add_routing(namespace, query, steps)
 
     def _enter(self, namespace: str, before: Crossing | None, crossing: Crossing,
                steps: list[Step]) -> None:
@@ -215,18 +245,23 @@ class _Analysis:
     def _stop(self, visit: Visit, steps: list[Step]) -> None:
         """What the kernel was doing when the packet was seen for the last time."""
         last = visit.crossings[-1]
-        if last.direction == OUT and last.tunnel is None:
-            return
+        if last.direction == IN or last.tunnel is not None:
+            self._add_outer(visit.namespace, last, steps)
+            self._add_unresolved(visit.namespace, steps)
+
+    def _add_outer(self, namespace: str, last: Crossing | None, steps: list[Step]) -> None:
+        """Where the route leads into a tunnel device, the one of the outer header.
+
+        Its destination is of tunl0 the next hop, of a VXLAN device what its FDB has.
+        """
         inner = last_routing(steps)
-        if last.direction == OUT and inner is not None:
-            # The outer destination: of tunl0 the next hop, of a VXLAN device what its FDB has.
-            outer = (inner.answer.gateway or last.header.destination
-                     if last.macs is None else
-                     self.recording.after[visit.namespace].tunnel_destination(
-                         last.device, last.macs[1]))
-            if outer:
-                self._add_routing(visit.namespace, Query(outer), steps, outer=True)
-        self._add_unresolved(visit.namespace, steps)
+        if inner is None or inner.outer or of_device(inner.answer.device) is None:
+            return
+        outer = inner.next_hop
+        if last is not None and last.direction == OUT and last.macs is not None:
+            outer = self.recording.after[namespace].tunnel_destination(last.device, last.macs[1])
+        if outer:
+            self._add_routing(namespace, Query(outer), steps, outer=True)
 
     def _add_routing(self, namespace: str, query: Query, steps: list[Step], *,
                      outer: bool = False) -> None:

@@ -127,7 +127,21 @@ class Neighbour:
             self.state in ("INCOMPLETE", "FAILED") or (self.requests > 0 and not self.mac))
 
 
-Step = Crossing | Routing | HeaderChange | Neighbour
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """NAT: the innermost header's addresses changed inside a namespace."""
+
+    before: Header
+    after: Header
+
+    def __str__(self) -> str:
+        old, new = self.before, self.after
+        return ", ".join(f"{end} {was} -> {now}" for end, was, now in (
+            ("source", old.source, new.source),
+            ("destination", old.destination, new.destination)) if was != now)
+
+
+Step = Crossing | Routing | HeaderChange | Translation | Neighbour
 
 
 def last_routing(steps: Sequence[Step]) -> Routing | None:

@@ -27,23 +27,24 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
-from calico_mn.errors import ClusterError, ToolError
-from calico_mn.kernel import packetfilter, read
+from calico_mn.errors import CalicoMnError, ClusterError
+from calico_mn.kernel import nftrace, packetfilter, read
 from calico_mn.kernel.capture import Capture, Frame
+from calico_mn.kernel.ebpf import handover
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import route_get
-from calico_mn.measure.programs import Host, run
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
+from calico_mn.text import strip_control
 from calico_mn.trace import analysis
-from calico_mn.trace.drop import FILTER
 from calico_mn.trace.follow import is_waiting, sort_frames
-from calico_mn.trace.path_trace import DropReason, PathTrace
+from calico_mn.trace.path_trace import FORWARD, OUT, PathTrace
 from calico_mn.trace.recording import (
     NODE,
     POD,
     ROUTER,
     SWITCH,
     Endpoint,
+    Filtered,
     Mark,
     Port,
     Probe,
@@ -64,7 +65,8 @@ QUIET_S = 0.3
 #: A host asks three times by ARP, a second apart, before it gives up and sends an ICMP error.
 _ARP_S = 3.6
 _CLOSING_THREADS = 64
-_NFT_TIMEOUT_S = 10.0
+#: differences from the wanted state that are shown at most
+_MAX_DIFFERENCES = 5
 
 
 def trace(net: CalicoNet, source: str, destination: str, probe: Probe | None = None, *,
@@ -109,7 +111,7 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
     recording = dataclasses.replace(recording, after=after, frames=frames)
     path = analysis.path_trace(
         recording, lambda namespace, query: net.inside(namespace, route_get, query))
-    return _ask_filters(net, recording, path.drop)
+    return recording if path.drop is None else _looked_into(net, recording, path)
 
 
 # --- what is meant
@@ -253,6 +255,9 @@ def _listen(captures: dict[str, Capture], recording: Recording, patience: float
         names[capture.fileno()] = name
     started = last = time.monotonic()
     seen = 0
+    # A host that asks already sends no further request for this packet, for up to a second.
+    asking = any(entry.state == "INCOMPLETE" for facts in recording.before.values()
+                 for entry in facts.neighbours)
     while True:
         # The time before looking: on a busy machine much may come between looking and deciding.
         now = time.monotonic()
@@ -267,36 +272,59 @@ def _listen(captures: dict[str, Capture], recording: Recording, patience: float
             seen, last = count, time.monotonic()
         is_back = any(answer.namespace == recording.source.name and not answer.frame.outgoing
                       for answer in answers)
-        waiting = is_waiting(by_role.arp) and not is_back
+        waiting = (asking or is_waiting(by_role.arp)) and not is_back
         # After the reply a moment for what is still in the sockets.
         enough = patience / 10 if is_back else _ARP_S if waiting else patience
         if now - (started if waiting else last) > enough:
             return tuple(frames)
 
 
-# --- the packet filter
+# --- where it was dropped
 
-def _ask_filters(net: CalicoNet, recording: Recording, drop: DropReason | None) -> Recording:
-    """Where nothing else explains the drop: send again, and see which rules count the packet."""
-    if drop is None or (not drop.deduced and drop.cause != FILTER):
-        return recording
-    host = net[drop.namespace]
-    before = _dropping_rules(host)
-    if not before:
-        return recording
-    net.inside(recording.source.name, _send, recording.probe, _new_mark(),
-               recording.destination.address)
-    time.sleep(QUIET_S / 3)
-    counted = {rule: packets - before.get(rule, 0)
-               for rule, packets in _dropping_rules(host).items()
-               if packets > before.get(rule, 0)}
-    return dataclasses.replace(recording, filters=counted)
+def _looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Recording:
+    """With what else is asked where the packet was dropped: nftables, and the wanted state."""
+    leg = path.forward if path.drop is None or path.drop.leg == FORWARD else path.reply
+    hops = (leg or path.forward).hops
+    last = hops[-1].crossings[-1] if hops[-1].crossings else None
+    on_path = list(dict.fromkeys(hop.namespace for hop in hops))
+    if last is not None:
+        far = recording.cables.get((on_path[-1], last.device), ("", ""))[0]
+        on_path += [far] if far in recording.kinds and far not in on_path else []
+    differences = tuple(f"{difference.namespace}: {difference.clause}"
+                        for difference in net.verify(on_path))[:_MAX_DIFFERENCES]
+    on_cable = leg is not None and last is not None and last.direction == OUT and not last.tunnel
+    filters = () if on_cable else _filters(net, recording, hops[-1].namespace)
+    return dataclasses.replace(recording, differences=differences, filters=filters)
 
 
-def _dropping_rules(host: Host) -> dict[str, int]:
-    """Each dropping rule that counts, with its count; none where nft cannot be asked."""
+def _filters(net: CalicoNet, recording: Recording, name: str) -> tuple[Filtered, ...]:
+    """Send again while nftables tells what it drops in ``name``; nothing where it cannot tell."""
+    is_switch, nft = recording.kinds[name] == SWITCH, net.filters.nft
     try:
-        result = run(host, packetfilter.LIST_RULES, _NFT_TIMEOUT_S)
-        return packetfilter.dropping_rules(result.out) if result.status == 0 else {}
-    except ToolError:
-        return {}
+        with net.inside(name, nftrace.Listener) as listener:
+            nft(name, packetfilter.APPLY,
+                nftrace.rules(tuple(_matches(recording)), is_switch=is_switch))
+            try:
+                net.inside(recording.source.name, _send, recording.probe, recording.mark,
+                           recording.destination.address)
+                drops = listener.drops(QUIET_S / 3, handover.TABLE)
+            finally:
+                nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
+        return tuple(Filtered(drop.incoming, strip_control(nftrace.text(drop, nft(
+            name, ("nft", "-a", "list", "table", drop.family, drop.table)))))
+            for drop in drops)
+    except (CalicoMnError, OSError):
+        return ()
+
+
+def _matches(recording: Recording) -> Iterator[str]:
+    """The probe and its reply for nft, plain and in each encapsulation, by the mark's identifier.
+
+    That is ICMP's, 4 bytes into its header, or a port.
+    """
+    protocol, identifier = PROTOCOLS[recording.probe.protocol], recording.mark.identifier
+    for outer in (None, *ENCAPSULATIONS):
+        begin = 8 * outer.overhead if outer else 0
+        for offset in (32,) if protocol == ICMP else (0, 16):
+            yield (f"ip protocol {outer.match.protocol if outer else protocol}"
+                   f" @th,{begin + offset},16 {identifier}")

@@ -70,13 +70,25 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Filtered:
+    """A rule or policy of nftables that dropped a packet, in words; before the host took it in?"""
+
+    incoming: bool
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """One probe. ``kinds`` tells what each namespace is; ``frames`` are in order of time.
 
     ``cables`` maps each end of a veth pair to the other one. ``refused`` is the errno's name
     where the source's own kernel did not accept the packet. ``tunnel`` is tunl0's back end.
-    ``answers`` are the kernel's answers to what the analysis asked. ``filters`` are the dropping
-    rules of the namespace where the packet was dropped -> how often each counted a second packet.
+    ``answers`` are the kernel's answers to what the analysis asked. ``filters`` are the rules and
+    policies of nftables that dropped a second packet where the first one was dropped;
+    ``differences`` is what differs from the wanted state on the path of the dropped packet.
     """
 
     source: Endpoint
@@ -91,7 +103,8 @@ class Recording:
     refused: str = ""
     tunnel: str = ""
     answers: dict[tuple[str, Query], Answer] = field(default_factory=dict)
-    filters: Mapping[str, int] = field(default_factory=dict)
+    filters: tuple[Filtered, ...] = ()
+    differences: tuple[str, ...] = ()
 
     def device(self, namespace: str, device: str) -> DeviceFacts | None:
         """A device as it was afterwards."""

@@ -25,6 +25,7 @@ from calico_mn.trace.path_trace import (
     PathTrace,
     Routing,
     Step,
+    Translation,
 )
 from calico_mn.trace.recording import SWITCH
 
@@ -163,6 +164,8 @@ def _steps(hop: Hop, ttl: int | None) -> Iterator[Line]:
             yield _routing(step)
         elif isinstance(step, Neighbour):
             yield from _neighbour(step)
+        elif isinstance(step, Translation):
+            yield _labelled("NAT", str(step))
         else:
             yield from _header_change(step)
             ttl = step.outer.ttl if step.added else step.inner.header.ttl
@@ -196,6 +199,8 @@ def _routing(step: Routing) -> Line:
                  }.get(answer.error, f"none: {answer.error}")
     elif answer.error in ("EXDEV", "EINVAL") and answer.kind in ("unicast", "local"):
         route = f"{route}   REFUSED: the source is not valid on this device"
+    if answer.rule:
+        route += f"   by rule '{answer.rule}'"
     extra = f"   source {answer.source}" if answer.source and not step.query.device else ""
     if answer.learned:
         extra += f"   path MTU now {answer.mtu}, learned from an ICMP error"
@@ -300,6 +305,8 @@ def _step_fields(step: Step) -> dict[str, Any]:
                 "mac": step.mac, "state": step.state, "arp_requests": step.requests,
                 "asker": step.asker, "proxy": step.proxy, "heard_by": list(step.heard_by),
                 "answered_by": {"namespace": by[0], "device": by[1]} if by else None}
+    if isinstance(step, Translation):
+        return {"step": "nat", "before": asdict(step.before), "after": asdict(step.after)}
     inner = step.inner
     frame = {"vni": inner.vni, "macs": _mac_fields(inner.macs)} if inner.macs else {}
     return {"step": "encapsulated" if step.added else "decapsulated",

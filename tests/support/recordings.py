@@ -9,7 +9,7 @@ from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.read import DeviceFacts, Facts, NeighbourFacts
 from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.state import FdbEntry
-from calico_mn.trace.recording import Endpoint, Mark, Probe, Recording
+from calico_mn.trace.recording import Endpoint, Filtered, Mark, Probe, Recording
 from calico_mn.trace.text import lines
 
 
@@ -45,12 +45,12 @@ def from_json(data):
               for name, frame in data["frames"]),
         data["refused"], data["tunnel"],
         {(name, Query(**query)): Answer(**answer) for (name, query), answer in data["answers"]},
-        dict(data["filters"]))
+        tuple(Filtered(**item) for item in data["filters"]), tuple(data["differences"]))
 
 
 def _facts(data):
     return Facts(tuple(DeviceFacts(**device) for device in data["devices"]),
                  tuple((device, address) for device, address in data["addresses"]),
                  tuple(NeighbourFacts(**neighbour) for neighbour in data["neighbours"]),
-                 data["rp_filter"], dict(data["counters"]),
+                 dict(data["settings"]), dict(data["counters"]),
                  tuple(FdbEntry(**entry) for entry in data.get("fdb", ())))

@@ -184,8 +184,8 @@ def test_the_outer_packet_has_to_fit_the_uplink(boot):
     net = boot(two_subnets("Always", veth_mtu=1500))
     net["node31"].pexec(["ip", "link", "set", "tunl0", "mtu", "1500"])
     drop = trace(net, "a", "c", Probe(size=1490), patience=PATIENCE).drop
-    assert (drop.cause, drop.namespace, drop.by) == ("too-big", "node31", "MTU 1500 of eth0")
-    assert drop.reason.startswith("1510 bytes ")
+    assert (drop.cause, drop.namespace) == ("too-big", "node31")
+    assert drop.by.startswith("MTU 1500 of ") and drop.reason.startswith("1510 bytes ")
 
 
 def test_a_trace_of_a_small_cluster_is_quick(boot):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calico_mn.report.graphics import element, fitted, polyline, text, width
-from calico_mn.trace.drop import CAUSE_OF_KIND
 from calico_mn.trace.path_trace import Neighbour, Routing
 from calico_mn.trace.picture import layout as at
 from calico_mn.trace.picture.layout import Bar, Column, Layout
+from calico_mn.trace.scene import CAUSE_OF_KIND
 
 #: sizes of annotations' letters in pixels, and the distance of lines as a share of them
 _MIN_SIZE, _MAX_SIZE, _LEADING = 12, 19, 1.25
