@@ -54,10 +54,10 @@ from calico_mn.errors import ToolError
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Named, Run
 from calico_mn.measure import cluster, paths, reachability
-from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import PATHS, Endpoint, Pair
 from calico_mn.measure.reachability import REACHABLE
-from calico_mn.measure.readings import Reading, samples
+from calico_mn.measure.readings import Reading, samples, values
 from calico_mn.measure.tcp import CONNECTIONS, connections
 from calico_mn.measure.trials import Trial
 from calico_mn.report import matrix
@@ -107,22 +107,22 @@ def measure(run: Run) -> None:
         ("phases", f"{plural(len(run[MODES]), 'mode')} x {', '.join(PHASES)} x"
          f" {plural(run.repeats, 'repeat')}; about {seconds:.0f} s")], seconds)
     readings: tuple[Named, ...] = (
-        *((PODS, between(pair)) for pair in pods),
+        *((PODS, pair.factors) for pair in pods),
         *((FILTER, {"place": device.name}) for device in net.fabric),
-        *((NODES, between(pair)) for pair in nodes), *((TCP, between(pair)) for pair in tcp),
+        *((NODES, pair.factors) for pair in nodes), *((TCP, pair.factors) for pair in tcp),
         *((SPEAKER, {"node": node.name}) for node in net.nodes))
 
     def look(trial: Trial) -> None:
         """All that a phase reads, the pods first: the counters are theirs alone."""
         for reached in reachability.matrix(net, pods):
-            run.record(PODS, trial, reached.measurement, factors=between(reached.pair))
+            run.record(PODS, trial, reached.measurement, factors=reached.pair.factors)
         for device in net.fabric:
             run.record(FILTER, trial, cluster.dropped(net, device, encapsulation.match),
                        factors={"place": device.name})
         for reached in reachability.matrix(net, nodes):
-            run.record(NODES, trial, reached.measurement, factors=between(reached.pair))
+            run.record(NODES, trial, reached.measurement, factors=reached.pair.factors)
         for pair in tcp:
-            run.record(TCP, trial, connect(net, pair, run.duration), factors=between(pair))
+            run.record(TCP, trial, connect(net, pair, run.duration), factors=pair.factors)
         for node in net.nodes:
             run.record(SPEAKER, trial, cluster.route_exchange(net, node),
                        factors={"node": node.name})
@@ -150,11 +150,6 @@ def connect(net: CalicoNet, pair: Pair, duration: float) -> Measurement:
     except ToolError as error:
         return Measurement({REACHABLE: 0}, seen={"reason": str(error)})
     return Measurement({REACHABLE: int(made.count > 0), CONNECTIONS: made.per_s})
-
-
-def between(pair: Pair) -> dict[str, Value]:
-    """A pair as factors."""
-    return {"path": pair.path, "source": pair.source.name, "destination": pair.destination.name}
 
 
 # --- report
@@ -193,9 +188,9 @@ class Outcomes:
 
     def reached(self, instrument: str, mode: str, phase: str, path: str = "") -> Count:
         """Over all repeats, on one path class or on all."""
-        values = [reading.values[REACHABLE] for reading in self.readings(instrument, mode, phase)
-                  if path in ("", reading.setting["path"])]
-        return Count(values.count(1), len(values))
+        on = {"path": path} if path else {}
+        reached = values(self.readings(instrument, mode, phase), REACHABLE, **on)
+        return Count(reached.count(1), len(reached))
 
     def pods(self, mode: str, phase: str) -> dict[str, Count]:
         """The pods' pings by path class."""
@@ -203,9 +198,8 @@ class Outcomes:
 
     def total(self, instrument: str, metric: str, mode: str, phase: str, device: str = "") -> int:
         """The sum of a metric over all repeats, at one device or at all."""
-        return sum(int(str(reading.values[metric]))
-                   for reading in self.readings(instrument, mode, phase)
-                   if device in ("", reading.setting.get("place")))
+        at = {"place": device} if device else {}
+        return int(sum(values(self.readings(instrument, mode, phase), metric, **at)))
 
 
 def what(encapsulation: Encapsulation) -> str:

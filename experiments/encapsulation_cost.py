@@ -61,14 +61,7 @@ from calico_mn.measure.cpu import MACHINE_PACKET, PROGRAMS_PACKET
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import pair_offloads
 from calico_mn.measure.readings import Reading, by_factors
-from calico_mn.measure.statistics import (
-    MORE,
-    NO_DIFFERENCE,
-    TOO_FEW,
-    Comparison,
-    judge,
-    paired_differences,
-)
+from calico_mn.measure.statistics import MORE, NO_DIFFERENCE, TOO_FEW, Comparison, judge
 from calico_mn.measure.trials import Trial, conditions, factorial
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
 from calico_mn.report.plots.lines import Line, lines
@@ -96,9 +89,7 @@ def measure(run: Run) -> None:
         raise ClusterError(f"{run.source}: no two pods are on two nodes of one subnet, where Always"
                            " and Never can be compared on the same path")
     source, destination = pair.source, pair.destination
-    fixed: dict[str, Value] = {"path": pair.path, "source": source.name,
-                               "destination": destination.name}
-    settings = [{**setting, **fixed} for setting in (
+    settings = [{**setting, **pair.factors} for setting in (
         *factorial(tunnel=tuple(nets), mode=MODES, size=run[SIZES], offloads=(AS_THEY_ARE,)),
         # Size 0 stands for TCP, which chooses its segments' size.
         *factorial(tunnel=tuple(nets), mode=MODES, size=(0,), offloads=(AS_THEY_ARE, OFF)))]
@@ -197,8 +188,7 @@ class Case:
 
     def difference(self) -> Comparison | None:
         """Of the programs' CPU time: Always less Never, repeat by repeat."""
-        differences = paired_differences(self.values(ALWAYS), self.values(NEVER))
-        return judge(differences) if differences else None
+        return judge(self.values(ALWAYS), self.values(NEVER))
 
 
 def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
@@ -319,12 +309,11 @@ def fitted(tunnel: str, measured: Sequence[Case]) -> Iterator[str]:
              for mode, repeats in by_mode.items()]
     text = (f"{tunnel}, UDP as a + b * kilobytes, in us (medians of the repeats' lines):"
             f" {', '.join(shown)}.")
-    intercepts, slopes = (paired_differences(
-        {repeat: getattr(line, part) for repeat, line in by_mode[ALWAYS].items()},
-        {repeat: getattr(line, part) for repeat, line in by_mode[NEVER].items()})
+    intercepts, slopes = (judge(*(
+        {repeat: getattr(line, part) for repeat, line in by_mode[mode].items()} for mode in MODES))
         for part in ("intercept", "slope"))
     if intercepts and slopes:
-        text += f" Always less Never: a {worded(judge(intercepts))}; b {worded(judge(slopes))}."
+        text += f" Always less Never: a {worded(intercepts)}; b {worded(slopes)}."
     yield text
 
 

@@ -58,25 +58,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from statistics import fmean, median
 
 from calico_mn.emulation.node import Pod
 from calico_mn.errors import ClusterError
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Run
-from calico_mn.measure import paths
+from calico_mn.measure import paths, statistics
 from calico_mn.measure.flows import FLOWS_ARRIVED, PATH_SHARE, PROTOCOLS, flows, fork
 from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import CROSS_SUBNET
-from calico_mn.measure.readings import Reading, by_factors
-from calico_mn.measure.statistics import (
-    ONE_PATH,
-    SPREAD,
-    fair_limit,
-    larger_share,
-    spread_verdict,
-)
+from calico_mn.measure.readings import Reading, by_factors, values
+from calico_mn.measure.statistics import ONE_PATH, SPREAD, fair_limit, larger_share
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial
 from calico_mn.model import INNER_FLOW, OUTER_FIELDS, MultipathHash
 from calico_mn.report.document import BAD, GOOD, MIXED, PLAIN_TONE, Document, Figure, Table
@@ -117,8 +111,7 @@ def measure(run: Run) -> None:
         raise ClusterError(f"{net.topology.source}: {router.router} has {len(router.devices)}"
                            " equal ways, and this experiment is about two")
     source, destination = pair.source, pair.destination
-    settings = [{**setting, "path": pair.path, "source": source.name,
-                 "destination": destination.name, "tunnel": net.tunnel,
+    settings = [{**setting, **pair.factors, "tunnel": net.tunnel,
                  "fabric": POD_ROUTES if setting["mode"] == NEVER else PLAIN, "flows": run[FLOWS]}
                 for setting in factorial(mode=run[MODES], policy=tuple(POLICIES),
                                          hashes=(KEPT, FORGOTTEN), protocol=PROTOCOLS)]
@@ -185,8 +178,8 @@ class Cell:
     @property
     def words(self) -> dict[str, str]:
         """protocol -> verdict."""
-        return {protocol: spread_verdict([share(reading) for reading in readings],
-                                         int(str(readings[0].setting["flows"])))
+        return {protocol: statistics.spread_verdict(values(readings, PATH_SHARE),
+                                                    int(readings[0].text("flows")))
                 for protocol, readings in self.by_protocol.items()}
 
     @property
@@ -219,9 +212,8 @@ class Cell:
 
     def percent(self, protocol: str) -> float | None:
         """The fuller cable's share of the packets, the repeats' median."""
-        readings = self.by_protocol.get(protocol)
-        return round(100 * median(larger_share(share(reading)) for reading in readings), 1
-                     ) if readings else None
+        shares = values(self.by_protocol.get(protocol, ()), PATH_SHARE)
+        return round(100 * median(map(larger_share, shares)), 1) if shares else None
 
     def __str__(self) -> str:
         return f"{self.mode}, policy {self.policy}, hashes {self.hashes}"
@@ -234,11 +226,6 @@ def cells_of(readings: Sequence[Reading], modes: Sequence[str]) -> tuple[Cell, .
                          if (*key, protocol) in groups})
              for key in product(modes, POLICIES, (KEPT, FORGOTTEN)))
     return tuple(cell for cell in cells if cell.by_protocol)
-
-
-def share(reading: Reading) -> float:
-    """Of the packets on the first cable."""
-    return float(str(reading.values[PATH_SHARE]))
 
 
 # --- report
@@ -323,8 +310,7 @@ def bars(cells: Sequence[Cell], modes: Sequence[str]) -> Iterator[Figure]:
 
 
 def parts(cell: Cell) -> tuple[tuple[str, float], ...]:
-    more = fmean(larger_share(share(reading))
-                 for readings in cell.by_protocol.values() for reading in readings)
+    more = fmean(map(larger_share, values(chain(*cell.by_protocol.values()), PATH_SHARE)))
     return ("fuller cable", more), ("other cable", 1 - more)
 
 
@@ -334,10 +320,9 @@ def label(policy: str, between: str = ":") -> str:
 
 
 def caveats(run: Run, cells: Sequence[Cell]) -> Iterator[str]:
-    readings = [reading for cell in cells for several in cell.by_protocol.values()
-                for reading in several]
-    sent = sum(int(str(reading.setting["flows"])) for reading in readings)
-    lost = sent - sum(int(str(reading.values[FLOWS_ARRIVED])) for reading in readings)
+    readings = [*chain(*(each for cell in cells for each in cell.by_protocol.values()))]
+    sent = sum(int(reading.text("flows")) for reading in readings)
+    lost = sent - sum(map(int, values(readings, FLOWS_ARRIVED)))
     if lost:
         yield f"{lost} of {sent} flows did not arrive in time; their packets are counted."
     yield ("Which cable gets all of it depends on addresses and on a secret of the kernel that"

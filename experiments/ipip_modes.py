@@ -206,8 +206,7 @@ def see_who_reaches_whom(run: Run, design: Design) -> None:
 
 def reaching(design: Design, mode: str, pair: Pair) -> dict[str, Value]:
     """The setting under which it is seen whether a pair reaches."""
-    return {"mode": mode, "path": pair.path, "source": pair.source.name,
-            "destination": pair.destination.name, "fabric": PLAIN, "tunnel": design.net.tunnel}
+    return {"mode": mode, **pair.factors, "fabric": PLAIN, "tunnel": design.net.tunnel}
 
 
 def needs_pod_routes(run: Run, design: Design, mode: str, pair: Pair) -> bool:
@@ -224,8 +223,7 @@ def settings(run: Run, design: Design) -> Iterator[dict[str, Value]]:
                                  **checksums(run, key)):
             pair = design.pairs[str(setting["path"])]
             apart = needs_pod_routes(run, design, str(setting["mode"]), pair)
-            yield {**setting, **cluster_factors(key), "source": pair.source.name,
-                   "destination": pair.destination.name,
+            yield {**setting, **cluster_factors(key), **pair.factors,
                    "fabric": POD_ROUTES if apart else PLAIN}
 
 

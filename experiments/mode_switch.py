@@ -75,17 +75,8 @@ from calico_mn.measure import paths, reverse_path, stream
 from calico_mn.measure.cluster import CHANGE
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, Pair
-from calico_mn.measure.readings import Reading
-from calico_mn.measure.reverse_path import (
-    DIES,
-    FILTERS,
-    LIVES,
-    NEVER,
-    ONLY_FROM,
-    ONLY_TO,
-    RP_DROPPED,
-    reverse_path_drops,
-)
+from calico_mn.measure.readings import Reading, values
+from calico_mn.measure.reverse_path import DIES, FILTERS, LIVES, NEVER, ONLY_FROM, ONLY_TO
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
 from calico_mn.model import EncapsulationMode
 from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Table
@@ -151,7 +142,7 @@ def measure(run: Run) -> None:
         net.set_mode(EncapsulationMode.ALWAYS, encapsulation=run.encapsulation)
         net.set_mode(trial.text("before"), encapsulation=run.encapsulation)
         net.set_pod_routes(NEVER in (trial["before"], trial["after"]))
-        counts = {other.name: reverse_path_drops(net, other.name) for other in net.nodes}
+        counts = {other.name: reverse_path.drops(net, other.name) for other in net.nodes}
         with stream.streams(net, near, rate=run[PACKETS],
                             longest=run.duration + _SPARE_S) as running:
             time.sleep(before_s)
@@ -169,7 +160,7 @@ def measure(run: Run) -> None:
                 factors=direction(trial, pair))
         for name, count in counts.items():
             run.record(COUNTER, trial, Measurement(
-                {RP_DROPPED: reverse_path_drops(net, name) - count}),
+                {reverse_path.RP_DROPPED: reverse_path.drops(net, name) - count}),
                 factors={"node": name})
 
     run.trials(settings, watch, readings=readings, seconds=lambda _: each,
@@ -182,8 +173,7 @@ def direction(trial: Trial, pair: Pair) -> dict[str, Value]:
     The routers know the pods where Never is to have a way across them.
     """
     across = pair.path == CROSS_SUBNET and NEVER in (trial["before"], trial["after"])
-    return {"path": pair.path, "source": pair.source.name, "destination": pair.destination.name,
-            "fabric": POD_ROUTES if across else PLAIN}
+    return {**pair.factors, "fabric": POD_ROUTES if across else PLAIN}
 
 
 # --- what becomes of traffic
@@ -220,7 +210,7 @@ class Outcomes:
                 self.streams[change, str(setting["path"])].append(reading)
             elif reading.instrument == COUNTER:
                 self.filtered[change, str(setting["node"])].append(int(total([reading],
-                                                                             RP_DROPPED)))
+                                                                             reverse_path.RP_DROPPED)))
         self.filters = sorted({change.rp_filter for change, _ in self.streams})
 
     def changes(self, followers: str) -> dict[tuple[str, str], list[Change]]:
@@ -262,8 +252,7 @@ class Outcomes:
 
 def total(readings: Iterable[Reading], metric: str) -> float:
     """The sum of a metric; 0 for a reading that has none."""
-    return sum(value for reading in readings for value in [reading.values[metric]]
-               if isinstance(value, (int, float)))
+    return sum(values(readings, metric))
 
 
 # --- report

@@ -63,10 +63,10 @@ from calico_mn.errors import ClusterError
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Run, changed
 from calico_mn.measure import cluster, path_mtu, paths
-from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.offloads import Switched, pair_offloads
 from calico_mn.measure.path_mtu import OUTCOME, PROBES, SMALL_PING, Probe
-from calico_mn.measure.readings import Reading, by_factors
+from calico_mn.measure.readings import Reading, by_factors, values
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.packetmatch import Drop
@@ -118,10 +118,8 @@ def measure(run: Run) -> None:
     usual = (*(() if run.options.quick else (1400,)), 1500 - encapsulation.overhead, 1500)
     levels = {"pod_mtu": run[POD_MTUS] or usual, "tunnel_mtu": run[TUNNEL_MTUS] or usual,
               "link_mtu": run[LINK_MTUS]}
-    fixed: dict[str, Value] = {"mode": "Always", "path": pair.path, "source": source.name,
-                               "destination": destination.name, "tunnel": run.tunnel(net),
-                               **run.encapsulation_factor}
-    settings = [{**setting, **fixed}
+    settings = [{**setting, "mode": "Always", **pair.factors, "tunnel": run.tunnel(net),
+                 **run.encapsulation_factor}
                 for setting in factorial(**levels, icmp=(PASSES, FILTERED))]
     run.plan = {
         "pair": [source.name, destination.name],
@@ -209,8 +207,7 @@ class Case:
 
     def of(self, probe: str, metric: str) -> list[int]:
         """The values that the repeats gave."""
-        return [int(value) for reading in self.readings if reading.setting["probe"] == probe
-                for value in [reading.number(metric)] if value is not None]
+        return [*map(int, values(self.readings, metric, probe=probe))]
 
 
 def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:

@@ -57,20 +57,10 @@ from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Run
 from calico_mn.measure import cluster, fits, memory, ping
-from calico_mn.measure.cluster import (
-    BOOT,
-    CHANGE,
-    CHANGE_BACK,
-    CONVERGENCE,
-    ROUTES,
-    ROUTES_CHANGED,
-    ROUTES_REMOTE,
-    STOP,
-    milliseconds_since,
-)
+from calico_mn.measure.cluster import BOOT, CHANGE, CONVERGENCE, ROUTES, ROUTES_CHANGED, STOP
 from calico_mn.measure.memory import MEMORY, MEMORY_SLAB
 from calico_mn.measure.metrics import Measurement, Value
-from calico_mn.measure.readings import Reading, by_factors
+from calico_mn.measure.readings import Reading, by_factors, values
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
@@ -117,7 +107,7 @@ def measure(run: Run) -> None:
         topology, at_rest = scaled(run.topology, *size_of(trial)), rest.wait()
         footprint, start = memory.Footprint(), time.perf_counter()
         with run.temporary_cluster(topology) as net:
-            values = {BOOT: milliseconds_since(start), **footprint.since()}
+            values = {BOOT: cluster.milliseconds_since(start), **footprint.since()}
             values |= cluster.routes(net)
             values |= cluster.change_there_and_back(net, ENCAPSULATION)
             count = len(net.nodes) + 1
@@ -127,7 +117,7 @@ def measure(run: Run) -> None:
             if not ping.answers(first, last.ip):
                 raise ToolError(f"{last.name} does not answer {first.name}")
             stopping = time.perf_counter()
-        return Measurement({**values, STOP: milliseconds_since(stopping)},
+        return Measurement({**values, STOP: cluster.milliseconds_since(stopping)},
                            seen={"at_rest": at_rest})
 
     run.trials(settings, lambda trial: run.measure(INSTRUMENT, trial, lambda: life(trial)),
@@ -179,7 +169,7 @@ class Size:
 
     def values(self, metric: str) -> tuple[float, ...]:
         """One for each repeat."""
-        return tuple(float(str(reading.values[metric])) for reading in self.readings)
+        return tuple(values(self.readings, metric))
 
     def median(self, metric: str) -> float:
         """The repeats' median."""
@@ -204,7 +194,7 @@ GROWTHS = (
     Growth("boot", BOOT, "ms"), Growth("slabs", MEMORY_SLAB, "MB"),
     Growth("MemAvailable", MEMORY, "MB"), Growth("a node joins", CONVERGENCE, "ms"),
     Growth("all to Never", CHANGE, "ms", "route replaced"),
-    Growth("back to Always", CHANGE_BACK, "ms", "route replaced"))
+    Growth("back to Always", cluster.CHANGE_BACK, "ms", "route replaced"))
 
 
 def sizes_of(readings: Sequence[Reading]) -> tuple[Size, ...]:
@@ -265,9 +255,10 @@ def costs(sizes: Sequence[Size]) -> Table:
 
 def routes(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (size.nodes, size.each, int(size.median(ROUTES_REMOTE)), int(size.median(ROUTES)),
+        (size.nodes, size.each, int(size.median(cluster.ROUTES_REMOTE)), int(size.median(ROUTES)),
          arithmetic[size].total, round(size.median(CONVERGENCE), 1),
-         round(size.median(CHANGE), 1), round(size.median(CHANGE_BACK), 1)) for size in sizes]
+         round(size.median(CHANGE), 1), round(size.median(cluster.CHANGE_BACK), 1))
+        for size in sizes]
     return Table(
         "routes", "Routes in all nodes' kernel tables, and how fast a change reaches them all",
         ("nodes", "pods each", "remote", "all", "computed", "node joins, ms", "to Never, ms",
@@ -280,7 +271,7 @@ def routes(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Tab
 
 def agrees(size: Size, wanted: cluster.Routes) -> bool:
     return (set(size.values(ROUTES)) == {wanted.total}
-            and set(size.values(ROUTES_REMOTE)) == {wanted.remote})
+            and set(size.values(cluster.ROUTES_REMOTE)) == {wanted.remote})
 
 
 def fitted(sizes: Sequence[Size]) -> Table:

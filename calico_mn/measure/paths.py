@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.errors import ClusterError
+from calico_mn.measure.metrics import Value
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -48,6 +49,12 @@ class Pair:
         if self.source.node == self.destination.node:
             return SAME_NODE
         return SAME_SUBNET if self.source.subnet == self.destination.subnet else CROSS_SUBNET
+
+    @property
+    def factors(self) -> dict[str, Value]:
+        """The pair as factors of a setting."""
+        return {"path": self.path, "source": self.source.name,
+                "destination": self.destination.name}
 
 
 def endpoints(net: CalicoNet) -> tuple[Endpoint, ...]:

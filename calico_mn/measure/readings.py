@@ -67,6 +67,13 @@ def by_factors(readings: Iterable[Reading], *factors: str
     return {levels: tuple(group) for levels, group in groups.items()}
 
 
+def values(readings: Iterable[Reading], metric: str, **levels: Value) -> list[float]:
+    """A metric's numbers in the readings under these levels; what is no number is left out."""
+    return [value for reading in readings
+            if all(reading.setting.get(factor) == level for factor, level in levels.items())
+            for value in [reading.number(metric)] if value is not None]
+
+
 def _factor(name: str) -> property:
     return property(lambda sample: str(sample.reading.setting.get(name, "")))
 

@@ -31,7 +31,7 @@ _NONE, _ALL = 0.01, 0.99
 ALWAYS, CROSS, NEVER = (mode.value for mode in EncapsulationMode)
 
 
-def reverse_path_drops(net: CalicoNet, name: str) -> int:
+def drops(net: CalicoNet, name: str) -> int:
     """Packets since a namespace was made that failed its reverse path filter (rp_filter).
 
     The counter is LINUX_MIB_IPRPFILTER (net/ipv4/route.c, net/ipv4/ip_input.c); a namespace has

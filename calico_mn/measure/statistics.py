@@ -139,13 +139,6 @@ def paired_ratios(series: Mapping[int, float], reference: Mapping[int, float]
                  if reference.get(repeat))
 
 
-def paired_differences(series: Mapping[int, float], reference: Mapping[int, float]
-                       ) -> tuple[float, ...]:
-    """Value less reference of each repeat that both have."""
-    return tuple(value - reference[repeat] for repeat, value in sorted(series.items())
-                 if repeat in reference)
-
-
 def compare(ratios: Sequence[float], more_is_faster: bool) -> Comparison:
     """Judge the ratios of the repeats. Raises ValueError for none.
 
@@ -164,15 +157,15 @@ def compare(ratios: Sequence[float], more_is_faster: bool) -> Comparison:
         found.n, math.log(max(found.median, _LEAST)), statistics.stdev(logs)))
 
 
-def judge(differences: Sequence[float]) -> Comparison:
-    """Judge the differences of the repeats against 0 as :func:`compare` judges ratios against 1.
+def judge(series: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
+    """Judge differences, series less reference, as :func:`compare` judges ratios; 0 is none.
 
-    For quantities of which the difference is the question: microseconds more for each packet.
-    Raises ValueError for none.
+    Those of each repeat that both have; None where there is no such repeat. For quantities of which
+    the difference is the question: microseconds more for each packet.
     """
-    if not differences:
-        raise ValueError("no differences to judge")
-    return _judged(differences, 0, differences, MORE, LESS)
+    differences = [value - reference[repeat] for repeat, value in sorted(series.items())
+                   if repeat in reference]
+    return _judged(differences, 0, differences, MORE, LESS) if differences else None
 
 
 def _judged(values: Sequence[float], neutral: float, centred: Sequence[float], above: str,

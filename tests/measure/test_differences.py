@@ -8,12 +8,12 @@ from calico_mn.measure.statistics import (
     NO_DIFFERENCE,
     TOO_FEW,
     judge,
-    paired_differences,
 )
 
 
 def test_only_repeats_that_both_have_make_a_pair():
-    assert paired_differences({3: 5.0, 1: 2.0, 2: 9.0}, {1: 1.5, 3: 7.0}) == (0.5, -2.0)
+    found = judge({3: 5.0, 1: 2.0, 2: 9.0}, {1: 1.5, 3: 7.0})
+    assert (found.n, found.median) == (2, pytest.approx((0.5 - 2.0) / 2))
 
 
 @pytest.mark.parametrize(("differences", "median", "verdict"), [
@@ -25,11 +25,10 @@ def test_only_repeats_that_both_have_make_a_pair():
     pytest.param([1.0, 1.0], 1.0, TOO_FEW, id="two"),
 ])
 def test_a_difference_is_called_one_only_when_zero_is_left_out(differences, median, verdict):
-    found = judge(differences)
+    found = judge(dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0))
     assert found.median == pytest.approx(median)
     assert (found.n, found.verdict) == (len(differences), verdict)
 
 
 def test_no_differences_cannot_be_judged():
-    with pytest.raises(ValueError, match="no differences"):
-        judge([])
+    assert judge({1: 1.0}, {2: 1.0}) is None

@@ -11,8 +11,8 @@ from calico_mn.measure.reverse_path import (
     LIVES,
     ONLY_FROM,
     ONLY_TO,
+    drops,
     expected,
-    reverse_path_drops,
 )
 
 
@@ -22,10 +22,10 @@ from calico_mn.measure.reverse_path import (
 def test_a_node_counts_what_its_filter_drops():
     with CalicoNet(two_subnets("Always"), rp_filter=1) as net:
         net.set_ipip_mode("CrossSubnet", node="node31")
-        before = reverse_path_drops(net, "node32")
+        before = drops(net, "node32")
         net["a"].pexec(["ping", "-n", "-c3", "-i0.01", "-W0.2", net["b"].ip])
-        assert reverse_path_drops(net, "node32") - before == 3
-        assert reverse_path_drops(net, "node33") == 0
+        assert drops(net, "node32") - before == 3
+        assert drops(net, "node33") == 0
 
 
 @pytest.mark.root
@@ -34,7 +34,7 @@ def test_a_kernel_that_does_not_have_the_counter(monkeypatch):
         monkeypatch.setattr(reverse_path, "protocol_counters", lambda: read.parse_counters(
             "IpExt: InNoRoutes\nIpExt: 7\n"))
         with pytest.raises(ToolError, match=r"^node31: /proc/net/netstat shows no"):
-            reverse_path_drops(net, "node31")
+            drops(net, "node31")
 
 
 @pytest.mark.parametrize(("before", "after", "path", "ipip", "vxlan"), [
