@@ -12,9 +12,8 @@ mode Always (through tunl0) and in mode Never (plain routing), the one to begin 
 from round to round; the mode is changed on the running cluster. Both have the same MTU in the
 pods, 1480, because a pod keeps the MTU that it began with. TCP is one iperf3 stream.
 
-Then come short rounds of pings, sent back to back (ping -A), in Never, in Always, through the
-kernel's VXLAN, and, with the ebpf tunnel, in Always by the program that makes no copy for
-captures on tunl0. A round trip is the median within ping's step of 1 us. Ratios are formed within
+Then come short rounds of pings, sent back to back (ping -A), in Never, in Always, and through the
+kernel's VXLAN. A round trip is the median within ping's step of 1 us. Ratios are formed within
 each round. Figures are medians, with the smallest and largest value behind them.
 """
 
@@ -43,16 +42,12 @@ try:
     from calico_mn import CalicoNet
     from calico_mn.errors import CalicoMnError, ToolError
     from calico_mn.experiment.options import int_between, positive_int
-    from calico_mn.kernel import devices
-    from calico_mn.kernel.ebpf import program
-    from calico_mn.kernel.netlink import NetlinkSocket
     from calico_mn.model import EncapsulationMode
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/tunnel.py")
 
 ALWAYS, NEVER = EncapsulationMode.ALWAYS, EncapsulationMode.NEVER
 NEVER_PATH, TUNL0_PATH, VXLAN_PATH = "Never", "Always (tunl0)", "VXLAN, Always"
-UNSEEN_PATH = "Always, no copy for captures"
 _CLIENT, _SERVER = "default/p0", "default/p1"
 _PORT = 5201
 _PATIENCE_S = 10.0
@@ -167,7 +162,7 @@ def iperf3(net: CalicoNet, duration: int) -> dict[str, Any]:
 def round_trips(net: CalicoNet, options: argparse.Namespace, latencies: dict[str, list[float]]
                 ) -> None:
     """Short rounds of pings on every path; each round's medians are in ``latencies`` at once."""
-    paths = [NEVER_PATH, TUNL0_PATH, *([UNSEEN_PATH] if net.tunnel == "ebpf" else []), VXLAN_PATH]
+    paths = [NEVER_PATH, TUNL0_PATH, VXLAN_PATH]
     for number in range(options.latency_rounds):
         for path in paths if number % 2 == 0 else paths[::-1]:
             _use(net, path)
@@ -182,24 +177,6 @@ def _use(net: CalicoNet, path: str) -> None:
         return
     net.set_vxlan_mode(NEVER)
     net.set_ipip_mode(NEVER if path == NEVER_PATH else ALWAYS)
-    if net.tunnel == "ebpf":
-        _use_egress(net, program.EGRESS_UNSEEN if path == UNSEEN_PATH else program.EGRESS)
-
-
-def _use_egress(net: CalicoNet, section: str) -> None:
-    """Have tunl0 of every node encapsulate by another program of the object."""
-    descriptor = program.load(section)
-
-    def replace() -> None:
-        with NetlinkSocket() as netlink:
-            netlink.request([devices.program(program.TUNL0_INDEX, "egress", descriptor,
-                                            program.EGRESS, replace=True)])
-
-    try:
-        for node in net.nodes:
-            net.runtime.inside(node.name, replace)
-    finally:
-        os.close(descriptor)
 
 
 def latency_us(net: CalicoNet, count: int) -> float:

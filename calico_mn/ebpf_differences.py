@@ -16,15 +16,14 @@ class Seen:
     """What was seen in a node, and of an outer packet that it sent or received.
 
     ``has_output_rules``: a rule for protocol 4 in OUTPUT or POSTROUTING; ``drops_output``: OUTPUT
-    drops what no rule accepts; ``is_fragment``: the packet came in fragments; ``forwards``:
-    net.ipv4.ip_forward; ``is_too_long``: for the uplink or for the path, less the outer header;
-    ``tunnel_is_down``: tunl0 is.
+    drops what no rule accepts; ``is_fragment``: the packet came in fragments; ``has_df``: "don't
+    fragment" is set in it; ``is_too_long``: for the uplink; ``tunnel_is_down``: tunl0 is.
     """
 
     has_output_rules: bool = False
     drops_output: bool = False
     is_fragment: bool = False
-    forwards: bool = True
+    has_df: bool = True
     is_too_long: bool = False
     tunnel_is_down: bool = False
 
@@ -44,7 +43,7 @@ class EbpfDifference:
 DIFFERENCES: tuple[EbpfDifference, ...] = (
     EbpfDifference(
         "look", "`ip address` shows `tunl0: <POINTOPOINT,...>` and `peer`, where the kernel's shows"
-        " `tunl0@NONE: <...>` and `brd`; `ip -d link` says `tun`; receive counters stay 0."),
+        " `tunl0@NONE: <...>` and `brd`; `ip -d link` says `tun`; its counters stay 0."),
     EbpfDifference(
         "pods", "Pods have no `tunl0` of their own (with ipip loaded every namespace has one,"
         " unused)."),
@@ -63,12 +62,9 @@ DIFFERENCES: tuple[EbpfDifference, ...] = (
         "fragments", "An outer packet that arrives in fragments is lost; the kernel's ipip gets it"
         " put together again.", lambda seen: seen.is_fragment),
     EbpfDifference(
-        "forwarding", "Without net.ipv4.ip_forward a node does not encapsulate; the kernel's ipip"
-        " encapsulates what the node itself sends.", lambda seen: not seen.forwards),
-    EbpfDifference(
-        "path-mtu", "A packet too long for the uplink or for the path, less the outer header, is"
-        " lost without a word; the kernel's ipip learns the path's MTU from the first"
-        " \"fragmentation needed\" and tells the sender.", lambda seen: seen.is_too_long),
+        "too-long", "A packet without DF that is too long for the uplink, less the outer header, is"
+        " lost; the kernel's ipip sends the outer packet in fragments.",
+        lambda seen: seen.is_too_long and not seen.has_df),
     EbpfDifference(
         "down", "While tunl0 is down, packets for it are dropped; the kernel's ipip answers \"port"
         " unreachable\" as well.", lambda seen: seen.tunnel_is_down),

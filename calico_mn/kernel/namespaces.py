@@ -84,18 +84,18 @@ class Namespaces:
 
     @staticmethod
     def _allow_descriptors(namespaces: int) -> None:
-        """A namespace is a descriptor, a running shell two more: raise our own soft limit.
+        """A namespace is a descriptor, a shell two more, tunl0 four: raise our own soft limit.
 
         The table of descriptors grows now: later, with two threads, each doubling of it would wait
         for an RCU grace period (expand_fdtable in fs/file.c).
         """
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = 4 * namespaces + 512
+        wanted = 8 * namespaces + 512
         if soft < wanted:
             with suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
         with suppress(ValueError, OSError), open(os.devnull, "rb") as file:
-            os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 2 * namespaces + 64))
+            os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3 * namespaces + 64))
 
     # What follows runs in a thread that may enter namespaces.
 

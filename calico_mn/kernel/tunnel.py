@@ -23,7 +23,7 @@ from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
 from calico_mn.kernel import devices, processes, runtime_dir
-from calico_mn.kernel.ebpf import handover, program, tun
+from calico_mn.kernel.ebpf import handover, learning, program, tun
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.present import TUNNEL_TXQUEUELEN, Program
@@ -87,7 +87,7 @@ class KernelTunnel(TunnelBackend):
 
 
 class EbpfTunnel(TunnelBackend):
-    """tunl0 as a TUN device with two programs; they are loaded once for all namespaces."""
+    """tunl0 as a TUN device with three programs; they are loaded once for all namespaces."""
 
     name = "ebpf"
     kind = "tun"
@@ -95,6 +95,7 @@ class EbpfTunnel(TunnelBackend):
 
     def __init__(self) -> None:
         self._held = held = list[int]()
+        self._forwarding = learning.LoopbackForwarding()
         try:
             for section in (program.EGRESS, program.LO, program.INGRESS):
                 held.append(program.load(section))
@@ -112,7 +113,8 @@ class EbpfTunnel(TunnelBackend):
         while namespace.held:
             os.close(namespace.held.pop())
         namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._held[-1]))
-        namespace.held.append(handover.install())
+        for make in (handover.install, learning.path_mtus, self._forwarding.follow):
+            namespace.held.append(make())
         namespace.indexes[device.name] = program.TUNL0_INDEX
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
@@ -126,6 +128,11 @@ class EbpfTunnel(TunnelBackend):
                  for message in self.attach(namespace, item)]
         return [devices.without_multicast(index, TUNNEL_TXQUEUELEN), devices.noqueue(index),
                 *hooks, *change]
+
+    def close(self) -> None:
+        """As of every back end; and end the thread that minds forwarding of lo."""
+        super().close()
+        self._forwarding.close()
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
         """Where packets leave through the device, come from INPUT, and arrive at the uplink."""

@@ -12,6 +12,8 @@ net/ipv4/ip_tunnel.c, ipip_rcv in net/ipv4/ipip.c.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 from support.connectivity import expect_connectivity, full_mesh
@@ -29,6 +31,8 @@ from support.packets import (
 )
 from support.routes import link, mtu
 from support.topologies import one_subnet, two_subnets
+
+from calico_mn.model import Router, RouterInterface, Subnet, Underlay
 
 pytestmark = [pytest.mark.root, pytest.mark.ipip]
 
@@ -216,6 +220,33 @@ def test_a16_tcp_between_pods_of_mtu_1500_finds_the_path_mtu(boot):
         received = transferred(net, "a", "b", 3_000_000)
     assert received == 3_000_000
     assert {next_hop_mtu(p) for p in told if icmp_type(p) == UNREACHABLE} <= {1480}
+
+
+#    a@node31 -- rack-a 1500 -- r1 -- 1400 -- r2 -- rack-b 1500 -- c@node33
+def narrow_middle():
+    wide, narrow = two_subnets("Always"), IPv4Network("192.168.59.0/30")
+    rack_a, rack_b = wide.underlay.subnets
+    return replace(wide, underlay=Underlay(
+        (rack_a, rack_b, Subnet("middle", narrow, 1400)),
+        (Router("r1", (RouterInterface("rack-a", rack_a.cidr[1]),
+                       RouterInterface("middle", narrow[1]))),
+         Router("r2", (RouterInterface("rack-b", rack_b.cidr[1]),
+                       RouterInterface("middle", narrow[2]))))))
+
+
+def test_tcp_recovers_across_a_path_that_is_narrower_than_both_ends(boot):
+    net = boot(narrow_middle())
+    with captured(net, "a", "eth0", ICMP) as told:
+        assert transferred(net, "a", "c", 1_000_000) == 1_000_000
+    assert {next_hop_mtu(p) for p in told if icmp_type(p) == UNREACHABLE} == {1380}
+
+
+def test_the_second_packet_too_long_for_the_path_is_answered_by_the_node(boot):
+    net = boot(narrow_middle())
+    answer, _ = ping(net, "a", net["c"].ip, "-M", "do", "-s", "1400", "-c", "2", "-i", "0.2")
+    assert "mtu = 1380" in answer, answer
+    assert ping(net, "a", net["c"].ip, "-M", "do", "-s", "1352")[1] == 0
+    assert ping(net, "node31", net["c"].ip, "-M", "do", "-s", "1352")[1] == 0
 
 
 @pytest.mark.parametrize("mode", ["Always", "CrossSubnet"])

@@ -34,7 +34,7 @@ from types import SimpleNamespace
 import pytest
 
 from calico_mn.kernel import devices, tunnel
-from calico_mn.kernel.ebpf import handover, program
+from calico_mn.kernel.ebpf import handover, learning, program
 from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
 
@@ -207,8 +207,9 @@ class Lab:
         if backend == "ebpf":
             self.descriptors = {
                 name: program.load(name)
-                for name in (program.EGRESS, program.EGRESS_UNSEEN, program.LO, program.INGRESS)}
+                for name in (program.EGRESS, program.LO, program.INGRESS)}
             self.drop = program.load_drop_filter()
+            self.forwarding = learning.LoopbackForwarding()
             self.held.append(self.drop)
         fabric = self.namespaces["fabric"] = Netns()
         fabric.ip("link add br0 type bridge", "link set br0 up")
@@ -235,7 +236,8 @@ class Lab:
         if self.backend == "ebpf":
             # The first device in the namespace, because the programs know it by its index.
             self.held += (node.call(create_tunl0, "tunl0", program.TUNL0_INDEX, self.drop),
-                          node.call(handover.install))
+                          node.call(handover.install), node.call(learning.path_mtus),
+                          node.call(self.forwarding.follow))
         elif "tunl0" not in node.run("ip", "link"):
             node.ip("link add tunl0 type ipip")
         self._plug(node, f"to-node-{letter}")
@@ -274,11 +276,6 @@ class Lab:
             node.ip("route add 10.3.0.3 dev pod")
             self["pod-c"].ip("addr add 10.3.0.3 dev eth0")
 
-    def use_egress(self, node, name):
-        """Put another egress program in the place of the present one."""
-        self[node].netlink(devices.program(
-            program.TUNL0_INDEX, "egress", self.descriptors[name], name, replace=True))
-
     def hardware_address(self, name):
         """The MAC address of eth0, asked of the namespace's own kernel tables."""
         shown = self[name].run("ip", "-o", "link", "show", "eth0")
@@ -310,6 +307,8 @@ class Lab:
             netns.close()
         for descriptor in (*self.held, *self.descriptors.values()):
             os.close(descriptor)
+        if self.backend == "ebpf":
+            self.forwarding.close()
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def tunl0(netns):
 
 @pytest.fixture
 def loaded(needs_ebpf):
-    descriptors = [program.load(program.EGRESS), program.load(program.EGRESS_UNSEEN)]
+    descriptors = [program.load(program.EGRESS), program.load(program.LO)]
     yield descriptors
     for descriptor in descriptors:
         os.close(descriptor)

@@ -85,6 +85,6 @@ def test_damage_gives_sections_or_an_elf_error(position, damage):
 
 def test_the_shipped_object_has_the_programs_and_nothing_to_relocate():
     found = sections(program.OBJECT.read_bytes())
-    for name in (program.EGRESS, program.EGRESS_UNSEEN, program.INGRESS, "helpers/probe"):
+    for name in (program.EGRESS, program.LO, program.INGRESS, "helpers/probe"):
         assert found[name] and len(found[name]) % 8 == 0
     assert found["license"] == b"GPL\0"

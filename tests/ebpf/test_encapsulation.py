@@ -9,8 +9,6 @@ import struct
 
 import pytest
 
-from calico_mn.kernel.ebpf import program
-
 IP_TOS, IP_TTL, IP_MTU_DISCOVER = 1, 2, 10
 DONT_FRAGMENT, MAY_FRAGMENT = 2, 0
 IPIP = 4
@@ -133,19 +131,6 @@ def test_a_packet_whose_outer_route_is_the_tunnel_or_missing_is_dropped(lab, rou
     finally:
         lab["node-a"].ip(f"route del {route.split()[0]}")
     assert not any(b"loop" in frame for _, frame in seen)
-
-
-def test_both_egress_programs_send_the_same_packet(ebpf_lab):
-    sent = []
-    for name in (program.EGRESS_UNSEEN, program.EGRESS):
-        ebpf_lab.use_egress("node-a", name)
-        outer, inner = on_the_wire(ebpf_lab, lambda: ebpf_lab.send(
-            "pod-a", "10.2.0.2", b"same", (IP_TOS, 3), (IP_TTL, 7)), b"same")
-        assert outer.right_check
-        for field in ("ident", "check", "payload"):  # the identification is random
-            delattr(outer, field)
-        sent.append((outer, inner.payload[8:]))  # without the source port, which changes
-    assert sent[0] == sent[1]
 
 
 @pytest.mark.parametrize("packet", [

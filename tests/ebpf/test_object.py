@@ -15,7 +15,7 @@ from calico_mn.kernel.ebpf.program import sections
 
 DIRECTORY = program.OBJECT.parent
 SHIPPED = sections(program.OBJECT.read_bytes())
-PROGRAMS = [program.EGRESS, program.EGRESS_UNSEEN, program.LO, program.INGRESS, "helpers/probe"]
+PROGRAMS = [program.EGRESS, program.LO, program.INGRESS, "helpers/probe"]
 
 
 def text(section):

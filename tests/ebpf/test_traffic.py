@@ -10,7 +10,8 @@ import random
 import socket
 import threading
 
-from calico_mn.kernel.ebpf import program
+from calico_mn.kernel import devices
+from calico_mn.kernel.ebpf import btf, program
 
 BYTES = 8 << 20
 DATA = random.Random(4).randbytes(BYTES)
@@ -144,19 +145,30 @@ def test_a_capture_on_tunl0_sees_inner_packets_of_both_directions_once(lab):
     ]
 
 
-def test_with_the_unseen_program_a_capture_sees_only_what_comes_in(ebpf_lab):
-    ebpf_lab.use_egress("node-a", program.EGRESS_UNSEEN)
-    try:
-        assert seen_on_tunl0_of_a_question_and_its_answer(ebpf_lab) == [
-            ("in", "10.2.0.2", "10.1.0.2", b"answer")]
-    finally:
-        ebpf_lab.use_egress("node-a", program.EGRESS)
+def test_without_a_capture_no_copy_of_a_packet_is_made(ebpf_lab):
+    def dropped():  # where the device's filter eats the copy
+        lines = ebpf_lab["node-a"].run("ip", "-s", "link", "show", "tunl0").splitlines()
+        return int(lines[5].split()[3])
+
+    with ebpf_lab.listen("pod-b", 6008) as listener:
+        counts = [dropped()]
+        for payload in (b"alone", b"watched"):
+            with contextlib.ExitStack() as stack:
+                if payload == b"watched":
+                    stack.enter_context(ebpf_lab["node-a"].capture("tunl0"))
+                ebpf_lab.send("pod-a", "10.2.0.2", payload, port=6008)
+                assert listener.recv(100) == payload
+            counts.append(dropped())
+    # Linux before 6.16 does not tell where it keeps the captures of all devices.
+    copies = 0 if btf.offset("net", "ptype_all") else 1
+    assert counts == [counts[0], counts[0] + copies, counts[0] + copies + 1]
 
 
 def test_changing_the_egress_program_loses_no_packet(ebpf_lab):
-    names = [program.EGRESS_UNSEEN, program.EGRESS] * 10
     with ebpf_lab.listen("pod-b", 6007) as server:
-        for number, name in enumerate(names):
-            ebpf_lab.use_egress("node-a", name)
+        for number in range(20):
+            ebpf_lab["node-a"].netlink(devices.program(
+                program.TUNL0_INDEX, "egress", ebpf_lab.descriptors[program.EGRESS],
+                program.EGRESS, replace=True))
             ebpf_lab.send("pod-a", "10.2.0.2", b"%d" % number, port=6007)
-        assert [server.recv(100) for _ in names] == [b"%d" % n for n in range(len(names))]
+        assert [server.recv(100) for _ in range(20)] == [b"%d" % n for n in range(20)]

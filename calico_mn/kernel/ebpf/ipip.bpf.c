@@ -3,17 +3,16 @@
  * Calico's tunl0 for a kernel without the ipip module: a TUN device of type ARPHRD_TUNNEL does
  * the looking like tunl0, and the programs in this file do the work of net/ipv4/ipip.c.
  *
- *   section               attached to                       does
- *   tunl0/egress          clsact egress of tunl0            encapsulates; captures on tunl0 see it
- *   tunl0/egress_unseen   clsact egress of tunl0            the same, invisible to captures, faster
- *   underlay/ingress      clsact ingress of every underlay  decapsulates into tunl0
- *                         device of the node
- *   helpers/probe         nothing, it is run once           1 if the kernel's helpers are too old
+ *   section            attached to                 does
+ *   tunl0/egress       clsact egress of tunl0      encapsulates
+ *   lo/egress          clsact egress of lo         decapsulates into tunl0 what INPUT has let in
+ *   underlay/ingress   clsact ingress of a NIC     the same at once, where INPUT has nothing to say
+ *   helpers/probe      nothing, it is run once     1 if the kernel's helpers are too old
  *
  * There is no map and no state: the routing tables of the namespace are the only truth, as they
- * are for the kernel's tunl0. The one constant is the index of tunl0, which the loader gives to
- * the device in every namespace. Forwarding must be on (net.ipv4.ip_forward, as on any Calico
- * node) for tunl0 and for the underlay devices: bpf_fib_lookup() answers nothing otherwise.
+ * are for the kernel's tunl0. Routes of outer packets are asked for on behalf of lo, whose
+ * forwarding the loader keeps on: bpf_fib_lookup() answers nothing otherwise. The constants are the
+ * indexes of lo and tunl0, the same in every namespace, and offsets that the loader puts in.
  *
  * ./build.sh rebuilds the object.
  */
@@ -26,13 +25,21 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define TUNL0_IFINDEX 2		/* lo is 1, and tunl0 is the first device made after it */
+#define LO_IFINDEX 1
+#define TUNL0_IFINDEX 2		/* whenever it is made */
 
 #define AF_INET 2
 #define EALREADY 114
 #define EINVAL 22
 #define IP_DF bpf_htons(0x4000)
 #define IP_MORE_OR_OFFSET bpf_htons(0x3fff)
+#define IP_OFFSET bpf_htons(0x1fff)
+#define IPTOS_PREC_INTERNETCONTROL 0xc0
+#define ICMP_DEST_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
+#define UDP_HLEN 8
+#define TCP_WORDS_AT 12		/* the byte that begins with the header's length in 32-bit words */
+#define ICMP_QUOTE 128		/* how much of a packet an ICMP error returns: headers, and some more */
 #define DSCP_MASK 0xfc
 #define ECN_MASK 0x03
 #define ECN_NOT_ECT 0
@@ -45,14 +52,19 @@
 
 /*
  * Offsets in the kernel's structures, in bytes: the loader puts in those of the kernel at work,
- * from its BTF, for the numbers here (program.py). OFFSET_OF_HOOKS is 0 where there is no BTF.
+ * from its BTF, for the numbers here (program.py). They are 0 where it does not tell.
  */
 #define FROM_BTF(number) ({ long offset; asm("%0 = " #number : "=r"(offset)); offset; })
 #define OFFSET_OF_DEV 16			/* sk_buff: dev, after next and prev */
+#define OFFSET_OF_CB FROM_BTF(0x7475c003)	/* sk_buff: cb, and behind it _skb_refdst */
+#define CB_SIZE 48
+#define OFFSET_OF_GATEWAY FROM_BTF(0x7475c004)	/* rtable: rt_gw_family, and behind it rt_gw4 */
 #define OFFSET_OF_NET FROM_BTF(0x7475c001)	/* net_device: nd_net */
+#define OFFSET_OF_DEV_CAPTURES FROM_BTF(0x7475c005) /* net_device: ptype_all */
+#define OFFSET_OF_NET_CAPTURES FROM_BTF(0x7475c006) /* net: ptype_all, since Linux 6.16 */
 #define OFFSET_OF_HOOKS FROM_BTF(0x7475c002)	/* net: nf.hooks_ipv4 */
 
-/* In skb->cb of the copy that tunl0_egress makes for captures; any improbable number will do. */
+/* In skb->cb of the copy that tunl0_egress() makes for captures; any improbable number will do. */
 #define COPY_FOR_CAPTURES 0x7475c0de
 
 const char license_name[] SEC("license") = "GPL";
@@ -80,13 +92,22 @@ static __always_inline int is_plausible_ipv4(const struct iphdr *header)
 	return header->version == 4 && header->ihl >= 5;
 }
 
+static __always_inline void *pointer_at(const void *address)
+{
+	void *pointer = 0;
+
+	bpf_probe_read_kernel(&pointer, sizeof(pointer), address);
+	return pointer;
+}
+
 /*
  * The outer destination: the gateway of the route that led to tunl0, or the inner destination
  * where the route has none (ip_tunnel_xmit() with no remote address; rt_nexthop()). 0 if there
- * is no such route.
+ * is no such route. The packet has its route with it, unless it was written into the device.
  */
 static __always_inline __be32 outer_destination(struct __sk_buff *skb, const struct iphdr *inner)
 {
+	struct { __u8 family, padding[3]; __be32 address; } gateway;
 	struct bpf_fib_lookup route = {
 		.family = AF_INET,
 		.ifindex = skb->ifindex,
@@ -94,51 +115,151 @@ static __always_inline __be32 outer_destination(struct __sk_buff *skb, const str
 		.ipv4_src = inner->saddr,
 		.ipv4_dst = inner->daddr,
 	};
-	long result = bpf_fib_lookup(skb, &route, sizeof(route),
-				     BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH);
+	void *dst = 0;
+	long result;
 
-	/* Whether a packet is too long is decided by the stack, before and after this program. */
+	if (OFFSET_OF_GATEWAY)
+		dst = (void *)((long)pointer_at((void *)skb + OFFSET_OF_CB + CB_SIZE) & ~1L);
+	if (dst && !bpf_probe_read_kernel(&gateway, sizeof(gateway), dst + OFFSET_OF_GATEWAY))
+		return gateway.family == AF_INET ? gateway.address :
+		       gateway.family ? 0 : inner->daddr;
+
+	result = bpf_fib_lookup(skb, &route, sizeof(route),
+				BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH);
+	/* Whether the inner packet is too long for tunl0 is decided by the stack before. */
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return 0;
 	return route.family == AF_INET ? route.ipv4_dst : 0;
 }
 
-/* The device and the source address of the outer packet. 0, or -1 if there is no route. */
-static __always_inline int underlay_route(struct __sk_buff *skb, __be32 destination,
-					  __u32 *ifindex, __be32 *source)
+/*
+ * Route a packet of our own to a destination: BPF_FIB_LKUP_RET_SUCCESS, with device and source
+ * address in the route, or FRAG_NEEDED, with the MTU, if it is longer than that of the device or
+ * what is known of the path. A length of 0 always fits.
+ */
+static __always_inline long route_out(struct __sk_buff *skb, struct bpf_fib_lookup *route,
+				      __be32 destination, __u16 length)
 {
-	struct bpf_fib_lookup route = {
-		.family = AF_INET,
-		.l4_protocol = IPPROTO_IPIP,
-		.ifindex = skb->ifindex,
-		.ipv4_dst = destination,
-	};
-	long result = bpf_fib_lookup(skb, &route, sizeof(route),
-				     BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
+	long result;
 
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return -1;
-	if (route.ifindex == skb->ifindex)
-		return -1;	/* The tunnel's packets would enter the tunnel: ipip's "collision". */
-	*ifindex = route.ifindex;
-	*source = route.ipv4_src;
-	return 0;
+	__builtin_memset(route, 0, sizeof(*route));
+	route->family = AF_INET;
+	route->l4_protocol = IPPROTO_IPIP;
+	route->tot_len = length;
+	route->ifindex = LO_IFINDEX;
+	route->ipv4_dst = destination;
+	result = bpf_fib_lookup(skb, route, sizeof(*route),
+				BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
+	/* Without a length, the longest segment of the packet is compared, with the device alone. */
+	return result == BPF_FIB_LKUP_RET_FRAG_NEEDED && !length ? BPF_FIB_LKUP_RET_SUCCESS : result;
 }
 
-static __always_inline int encapsulate(struct __sk_buff *skb, int visible)
+/* The length of a packet, or of the longest segment of a super-packet (skb_gso_network_seglen()). */
+static __always_inline __u32 network_length(struct __sk_buff *skb, const struct iphdr *header)
 {
-	struct iphdr inner, outer = {};
-	__u32 ifindex, saved, length;
-	__u8 ecn;
-	long error;
+	__u32 length = header->ihl * 4;
+	__u8 words = 0;
 
+	if (!skb->gso_size)
+		return skb->len;
+	if (header->protocol != IPPROTO_TCP)
+		return length + UDP_HLEN + skb->gso_size;
+	bpf_skb_load_bytes(skb, length + TCP_WORDS_AT, &words, sizeof(words));
+	return length + (words >> 4) * 4 + skb->gso_size;
+}
+
+/*
+ * Tell the sender of a packet with DF that it is too long, as tnl_update_pmtu() does by
+ * icmp_send(): the packet becomes the answer. The device is given back that it goes out by; the
+ * node itself gets it through tunl0, from the other end, since none of its own addresses may come
+ * in by a device.
+ */
+static __always_inline int answer_too_long(struct __sk_buff *skb, const struct iphdr *inner,
+					   __u16 mtu)
+{
+	struct bpf_fib_lookup back;
+	struct {
+		struct iphdr ip;
+		struct { __u8 type, code; __be16 checksum, unused, mtu; } icmp;
+		__u8 quote[ICMP_QUOTE];
+	} answer;
+	long result = route_out(skb, &back, inner->saddr, 0);
+	__u64 sum;
+
+	if ((inner->frag_off & IP_OFFSET) ||
+	    bpf_skb_load_bytes(skb, 0, answer.quote, sizeof(answer.quote)) ||
+	    bpf_skb_change_tail(skb, sizeof(answer), 0))
+		return TC_ACT_SHOT;
+	__builtin_memset(&answer, 0, sizeof(answer.ip) + sizeof(answer.icmp));
+	answer.ip.version = 4;
+	answer.ip.ihl = sizeof(answer.ip) / 4;
+	answer.ip.tos = IPTOS_PREC_INTERNETCONTROL;
+	answer.ip.tot_len = bpf_htons(sizeof(answer));
+	answer.ip.ttl = 64;
+	answer.ip.protocol = IPPROTO_ICMP;
+	answer.ip.saddr = result ? inner->daddr : back.ipv4_src;
+	answer.ip.daddr = inner->saddr;
+	answer.ip.check = header_checksum(&answer.ip);
+	answer.icmp.type = ICMP_DEST_UNREACH;
+	answer.icmp.code = ICMP_FRAG_NEEDED;
+	answer.icmp.mtu = bpf_htons(mtu);
+	sum = bpf_csum_diff(0, 0, (void *)&answer.icmp, sizeof(answer) - sizeof(answer.ip), 0);
+	sum = (sum & 0xffff) + (sum >> 16);
+	answer.icmp.checksum = ~(__u16)((sum & 0xffff) + (sum >> 16));
+	if (bpf_skb_store_bytes(skb, 0, &answer, sizeof(answer), 0))
+		return TC_ACT_SHOT;
+
+	if (result == BPF_FIB_LKUP_RET_NOT_FWDED)
+		return bpf_redirect(TUNL0_IFINDEX, BPF_F_INGRESS);
+	if (result || bpf_skb_change_head(skb, ETH_HLEN, 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect_neigh(back.ifindex, 0, 0, 0);
+}
+
+/*
+ * Does a capture on tunl0 or on all devices want to see what is sent? (dev_nit_active(): are
+ * skb->dev->ptype_all and skb->dev->nd_net.net->ptype_all, lists, not empty.)
+ */
+static __always_inline int is_captured(struct __sk_buff *skb)
+{
+	void *dev, *net;
+
+	if (!OFFSET_OF_DEV_CAPTURES || !OFFSET_OF_NET_CAPTURES)
+		return 1;
+	dev = pointer_at((void *)skb + OFFSET_OF_DEV);
+	net = pointer_at(dev + OFFSET_OF_NET);
+	return pointer_at(dev + OFFSET_OF_DEV_CAPTURES) != dev + OFFSET_OF_DEV_CAPTURES ||
+	       pointer_at(net + OFFSET_OF_NET_CAPTURES) != net + OFFSET_OF_NET_CAPTURES;
+}
+
+SEC("tunl0/egress")
+int tunl0_egress(struct __sk_buff *skb)
+{
+	struct bpf_fib_lookup route;
+	struct iphdr inner, outer = {};
+	__u32 saved, length;
+	long error, result;
+	__u8 ecn;
+
+	if (skb->cb[0] == COPY_FOR_CAPTURES)
+		return TC_ACT_OK;
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return TC_ACT_SHOT;
 	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)) || !is_plausible_ipv4(&inner))
 		return TC_ACT_SHOT;
 
 	outer.daddr = outer_destination(skb, &inner);
-	if (!outer.daddr || underlay_route(skb, outer.daddr, &ifindex, &outer.saddr))
+	if (!outer.daddr)
+		return TC_ACT_SHOT;
+	length = network_length(skb, &inner) + sizeof(outer);
+	result = route_out(skb, &route, outer.daddr, length > 0xffff ? 0xffff : length);
+	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		if (inner.frag_off & IP_DF)
+			return answer_too_long(skb, &inner, route.mtu_result - sizeof(outer));
+		result = route_out(skb, &route, outer.daddr, 0);
+	}
+	/* The tunnel's packets would enter the tunnel: that is ipip's "collision". */
+	if (result || route.ifindex == skb->ifindex)
 		return TC_ACT_SHOT;
 
 	/* INET_ECN_encapsulate(): the inner ECN field, but a CE stays inside. DSCP is 0. */
@@ -153,9 +274,10 @@ static __always_inline int encapsulate(struct __sk_buff *skb, int visible)
 	outer.frag_off = inner.frag_off & IP_DF;
 	outer.ttl = inner.ttl;
 	outer.protocol = IPPROTO_IPIP;
+	outer.saddr = route.ipv4_src;
 	outer.check = header_checksum(&outer);
 
-	if (visible) {
+	if (is_captured(skb)) {
 		/*
 		 * Captures see what reaches the device's transmit routine, and the packet itself
 		 * never does. The copy comes back to this program, which lets it pass, and the TUN
@@ -193,21 +315,7 @@ static __always_inline int encapsulate(struct __sk_buff *skb, int visible)
 	 * next-hop parameters the packet would keep tunl0's route, and when it had to wait for
 	 * ARP it would be sent to that route's neighbour afterwards: lost.
 	 */
-	return bpf_redirect_neigh(ifindex, 0, 0, 0);
-}
-
-SEC("tunl0/egress")
-int tunl0_egress(struct __sk_buff *skb)
-{
-	if (skb->cb[0] == COPY_FOR_CAPTURES)
-		return TC_ACT_OK;
-	return encapsulate(skb, 1);
-}
-
-SEC("tunl0/egress_unseen")
-int tunl0_egress_unseen(struct __sk_buff *skb)
-{
-	return encapsulate(skb, 0);
+	return bpf_redirect_neigh(route.ifindex, 0, 0, 0);
 }
 
 /* The address from which this host itself would send to another one, if by that packet's device. */
@@ -224,14 +332,6 @@ static __always_inline __be32 own_address_towards(struct __sk_buff *skb, __be32 
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return 0;
 	return route.ifindex == skb->ifindex ? route.ipv4_src : 0;
-}
-
-static __always_inline void *pointer_at(const void *address)
-{
-	void *pointer = 0;
-
-	bpf_probe_read_kernel(&pointer, sizeof(pointer), address);
-	return pointer;
 }
 
 /*

@@ -28,8 +28,6 @@ OBJECT = Path(__file__).with_name("ipip.bpf.o")
 
 #: Encapsulates; a capture on tunl0 sees the packets. Belongs to clsact egress of tunl0.
 EGRESS = "tunl0/egress"
-#: The same, a few percent faster: a capture on tunl0 sees only what is received.
-EGRESS_UNSEEN = "tunl0/egress_unseen"
 #: Decapsulates into tunl0 what the stack has handed over. Belongs to clsact egress of lo.
 LO = "lo/egress"
 #: Decapsulates into tunl0 without the stack where that would be the same. Belongs to clsact ingress
@@ -45,6 +43,10 @@ CLEAR_FLOW_HASH = "forget/flow_hash"
 _OFFSETS = {
     struct.pack("<I", 0x7475C001): ("net_device", "nd_net"),
     struct.pack("<I", 0x7475C002): ("net", "nf", "netns_nf", "hooks_ipv4"),
+    struct.pack("<I", 0x7475C005): ("net_device", "ptype_all"),
+    struct.pack("<I", 0x7475C006): ("net", "ptype_all"),
+    struct.pack("<I", 0x7475C003): ("sk_buff", "cb"),
+    struct.pack("<I", 0x7475C004): ("rtable", "rt_gw_family"),
 }
 _PROBE = "helpers/probe"
 _SET_HASH_INVALID = 41  # BPF_FUNC_set_hash_invalid
