@@ -66,6 +66,7 @@ def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
     # A pod that asks for an address gets it before the others take it.
     after.admit(sorted((pod for pod in wanted.pods if pod.key not in after.endpoints),
                        key=lambda pod: pod.ip is None))
+    after.retry()
     return after
 
 

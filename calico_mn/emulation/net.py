@@ -32,6 +32,13 @@ from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
 from calico_mn.emulation import plan, transition
+from calico_mn.emulation.apply import (
+    Applied,
+    Source,
+    apply_resources,
+    delete_resource,
+    scale_workload,
+)
 from calico_mn.emulation.base import Place, Places
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
 from calico_mn.emulation.membership import ClusterMininet, Membership
@@ -300,6 +307,32 @@ class CalicoNet(ClusterMininet):
             if (kinds is None or kind_of(document) in kinds)
             and (name is None or name_of(document) == name)
             and (namespace is None or namespace_of(document) == namespace)])
+
+    def apply(self, source: Source, *, dry_run: bool = False) -> Applied:
+        """Create resources, or change those that there are; what became of them.
+
+        ``source`` is a path, several of them, text, or resources as plain data. A resource takes
+        the place of the one of its kind and name; what runs keeps its addresses. A workload that
+        is applied gets as many pods as it says. ``dry_run`` changes nothing and returns the same.
+
+        Raises TopologyError with every problem, ClusterError and IPAMError for what cannot be, and
+        then nothing has changed; for KernelError and UnsupportedError see :func:`.become`.
+        """
+        return apply_resources(self, source, dry_run=dry_run)
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, dry_run: bool = False
+               ) -> Applied:
+        """Delete a resource, with the pods of a workload or node, and all that is in a namespace.
+
+        No controller makes up for deleted pods until its workload is applied or scaled. Raises
+        NotFoundError where there is no such resource, and else as :meth:`apply`.
+        """
+        return delete_resource(self, kind, name, namespace, dry_run=dry_run)
+
+    def scale(self, kind: str, name: str, replicas: int, namespace: str | None = None, *,
+              dry_run: bool = False) -> Applied:
+        """Give a workload so many pods. Raises as :meth:`delete`."""
+        return scale_workload(self, kind, name, replicas, namespace, dry_run=dry_run)
 
     # --- components, by the names of the Python surface
 

@@ -7,7 +7,8 @@ named in the warnings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from calico_mn.text import quote
 from calico_mn.topology import calico_kinds
@@ -17,19 +18,29 @@ from calico_mn.topology.problems import Report
 from calico_mn.topology.schema import Resources
 from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe, plain
 
+Document = dict[str, Any]
+#: a resource as a tree and as plain data
+Item = tuple[Mapping, Document]
+
 _API_HINT = "add for example apiVersion: projectcalico.org/v3"
 # The kinds of calicoctl's apiVersion v1, before Calico 3.
 _CALICO_2 = frozenset(("bgpPeer", "hostEndpoint", "ipPool", "ippool", "node", "policy", "profile",
                        "workloadEndpoint"))
 
 
-def read_resources(report: Report, documents: list[Tree], resources: Resources) -> None:
-    """Add all resources of a file."""
+def open_documents(report: Report, documents: Iterable[Tree]) -> Iterator[Item]:
+    """Each resource of a file, out of its Lists."""
     for document in documents:
         for tree, api, kind in _open_lists(report, document, "", ""):
             head = {"apiVersion": api, "kind": kind}
-            resources.documents.append(head | plain(tree) | head)
-            _read_resource(report, resources, tree, api, kind)
+            yield tree, head | plain(tree) | head
+
+
+def add_resource(report: Report, resources: Resources, item: Item) -> None:
+    """Read a resource by its kind."""
+    tree, document = item
+    resources.documents.append(document)
+    _read_resource(report, resources, tree, document["apiVersion"], document["kind"])
 
 
 def _open_lists(

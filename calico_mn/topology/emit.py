@@ -49,11 +49,11 @@ _ENDED = ("Succeeded", "Failed")
 def documents(topology: Topology) -> list[Document]:
     """Every resource of the topology; parts may be shared with ``topology.documents``."""
     models = dict(_models(topology))
-    originals = {_key(document): document for document in topology.documents}
+    originals = {key_of(document): document for document in topology.documents}
     made = []
     written: set[Any] = set()
     for document in topology.documents:
-        key = _key(document)
+        key = key_of(document)
         if key in models and (key, document["apiVersion"]) not in written:
             made.append(laid_over(document, _facts(models[key], document, originals)))
             written |= {key, (key, document["apiVersion"])}
@@ -92,7 +92,8 @@ def _at(document: Any, *path: str) -> Any:
     return document
 
 
-def _key(document: Document) -> Key:
+def key_of(document: Document) -> Key:
+    """What a document's object is known by."""
     kind = kind_of(document)
     if kind == "BlockAffinity":
         return kind, str(_at(document, "spec", "node")), str(_at(document, "spec", "cidr"))
@@ -115,7 +116,7 @@ def _models(topology: Topology) -> Iterator[tuple[Key, Any]]:
                str(affinity.cidr)), affinity
     for pod in topology.pods:
         yield ("Pod", pod.namespace, pod.name), pod
-    given = {_key(document) for document in topology.documents}
+    given = {key_of(document) for document in topology.documents}
     kinds = {kind for kind, _, _ in given}
     # These win over a FelixConfiguration, and give the pods' MTU.
     has_other = "Installation" in kinds or any(
@@ -304,7 +305,7 @@ def _owners(pod: Document, originals: dict[Key, Document]) -> Iterator[Key]:
 
 def _counted(workload: Document, counts: Counter[tuple[Key, bool]]) -> Document:
     """A workload with the number of its pods, of which none may be left."""
-    key = _key(workload)
+    key = key_of(workload)
     kind, _, name = key
     if kind == "Pod" or (kind, name) == ("DaemonSet", calico_node.NAME) or _at(
             workload, "spec", "template", "spec", "hostNetwork") is True:

@@ -40,12 +40,17 @@ def read_topology(
     path: Path | Iterable[Path], environ: Mapping[str, str] | None = None
 ) -> tuple[Topology, str]:
     """As :func:`load_topology`; also the text, because the files may change afterwards."""
-    paths = [path] if isinstance(path, (str, os.PathLike)) else path
-    sources = dict(map(_read_file, paths))
+    sources = read_files(path)
     texts = list(sources.values())
     text = texts[0] if len(texts) == 1 else "\n---\n".join(
         text.removeprefix("\ufeff") for text in texts)
     return parse_topologies(sources, os.environ if environ is None else environ), text
+
+
+def read_files(path: Path | Iterable[Path]) -> dict[str, str]:
+    """The texts of files by their names in messages."""
+    paths = [path] if isinstance(path, (str, os.PathLike)) else path
+    return dict(map(_read_file, paths))
 
 
 def _read_file(path: Path) -> tuple[str, str]:

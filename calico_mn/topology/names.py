@@ -80,13 +80,18 @@ def kind_of(document: Mapping[str, Any]) -> str:
 
 def name_of(document: Mapping[str, Any]) -> str:
     """A resource's name, empty where the file gives none."""
-    return str((document.get("metadata") or {}).get("name") or "")
+    return _metadata(document, "name")
 
 
 def namespace_of(document: Mapping[str, Any]) -> str:
     """A resource's namespace, empty where its kind has none."""
-    given = (document.get("metadata") or {}).get("namespace")
-    return str(given or ("default" if is_namespaced(kind_of(document)) else ""))
+    return _metadata(document, "namespace") or (
+        "default" if is_namespaced(kind_of(document)) else "")
+
+
+def _metadata(document: Mapping[str, Any], field: str) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get(field) or "") if isinstance(metadata, Mapping) else ""
 
 
 def is_namespaced(kind: str) -> bool:

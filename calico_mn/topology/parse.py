@@ -6,7 +6,7 @@ In go the texts of one or several files, which together are one topology; out co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from calico_mn.model import FelixConfiguration, Topology
 from calico_mn.topology.address_rules import check_addresses, take_witnesses
 from calico_mn.topology.calico_kinds import IP_RESERVATION
 from calico_mn.topology.calico_node import felix_overrides, read_variables
+from calico_mn.topology.change import Change
 from calico_mn.topology.default_pool import add_default_pools
-from calico_mn.topology.documents import read_resources
+from calico_mn.topology.documents import Document, Item, add_resource, open_documents
 from calico_mn.topology.kinds import KINDS
 from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
 from calico_mn.topology.nodes import settle_nodes
@@ -28,7 +29,10 @@ from calico_mn.topology.rules import check_all
 from calico_mn.topology.schema import Field, Resources
 from calico_mn.topology.underlay import ROUTERS, SUBNETS, UNDERLAY, assume_underlay
 from calico_mn.topology.workload_kinds import DAEMON_SET
-from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents
+from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents, tree_of
+
+#: texts or documents, by the name that they have in messages
+Sources = Mapping[str, str | Sequence[Document]]
 
 # Each is a namespace, and each node has a route to each other node's blocks.
 MAX_HOSTS = 2_000
@@ -51,35 +55,72 @@ def parse_topologies(
     sources: Mapping[str, str], environ: Mapping[str, str] | None = None
 ) -> Topology:
     """As :func:`parse_topology` of several texts by their names: they make one topology."""
-    texts = {file: text.removeprefix("\ufeff") for file, text in sources.items()}
-    report = Report(", ".join(texts), next(iter(texts.values()), ""))
-    if sum(map(len, texts.values())) > MAX_BYTES:
-        report.add_for_file(f"the text {TOO_LARGE}", SPLIT_HINT)
-        raise report.error()
+    report, items = _read(sources)
     resources = Resources()
     try:
-        for file, text in texts.items():
-            if len(texts) > 1:
-                report.begin(file, text)
-            documents = read_documents(text, report)
-            if not documents:
-                report.add_for_file("there is nothing in it",
-                                    "topologies/article.yaml is an example to start from")
-                raise report.error()
-            read_resources(report, documents, resources)
+        for item in items:
+            add_resource(report, resources, item)
         report.source = ""
         return _build(report, resources, environ or {})
     except TooManyProblemsError:
         raise report.error() from None
 
 
-def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> Topology:
+def parse_change(running: Topology, documents: Iterable[Document],
+                 sources: Sources) -> tuple[Topology, list[Document]]:
+    """The topology that a running cluster is to have, and the resources of ``sources``.
+
+    ``running`` is its :func:`~calico_mn.calico.snapshot.snapshot`, ``documents`` those of its
+    resources that stay, on which ``sources`` are laid.
+    Raises :class:`calico_mn.errors.TopologyError` with all problems.
+    """
+    report, items = _read(sources)
+    try:
+        change = Change(running, documents)
+        resources = change.overlay(report, items)
+        report.source = ""
+        topology = _build(report, resources, {}, change)
+    except TooManyProblemsError:
+        raise report.error() from None
+    fresh = (text for text in topology.warnings if text not in running.warnings)
+    return replace(topology, source=running.source,
+                   warnings=(*running.warnings, *fresh)), change.given
+
+
+def _read(sources: Sources) -> tuple[Report, Iterator[Item]]:
+    """The resources of texts or documents, which are read one by one."""
+    texts = {file: source.removeprefix("\ufeff") for file, source in sources.items()
+             if isinstance(source, str)}
+    report = Report(", ".join(sources), next(iter(texts.values()), ""))
+    if sum(map(len, texts.values())) > MAX_BYTES:
+        report.add_for_file(f"the text {TOO_LARGE}", SPLIT_HINT)
+        raise report.error()
+
+    def items() -> Iterator[Item]:
+        for file, source in sources.items():
+            text = texts.get(file, "")
+            if len(sources) > 1:
+                report.begin(file, text)
+            trees = (read_documents(text, report) if isinstance(source, str)
+                     else list(map(tree_of, source)))
+            if not trees:
+                report.add_for_file("there is nothing in it",
+                                    "topologies/article.yaml is an example to start from")
+                raise report.error()
+            yield from open_documents(report, trees)
+
+    return report, items()
+
+
+def _build(report: Report, resources: Resources, environ: Mapping[str, str],
+           change: Change | None = None) -> Topology:
     """Check everything; raises :class:`TopologyError` with all problems."""
     underlay = resources.single(UNDERLAY)
     nodes = settle_nodes(report, resources, underlay)
     config_maps = {item.get("name"): item.get("data", {}) for item in resources.of(CONFIG_MAP)}
     environment = read_variables(report, resources.of(DAEMON_SET), config_maps)
-    add_default_pools(report, resources, nodes, environment, environ)
+    if change is None:
+        add_default_pools(report, resources, nodes, environment, environ)
     mtus = _mtus(report, resources, environment)
     if not nodes and not report.failed:
         report.add_for_file(
@@ -95,8 +136,12 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str]) -> 
         raise report.error()
     underlay = underlay or assume_underlay(report, nodes)
     take_witnesses(report, resources)
-    workloads = select_workloads(report, resources)
-    placed = place_pods(report, workloads, nodes)
+    if change is None:
+        workloads = select_workloads(report, resources)
+        placed = place_pods(report, workloads, nodes)
+    else:
+        change.refuse(report, resources, underlay)
+        workloads, placed = change.place(report, resources, nodes)
     policies = read_policies(report, resources)
     check_all(report, resources, underlay)
     check_addresses(report, resources, workloads)

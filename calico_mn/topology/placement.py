@@ -20,46 +20,52 @@ from calico_mn.topology.rules import Owners
 from calico_mn.topology.schema import Resource, Resources
 
 MAX_PODS = 20_000
-_MAX_NAME = 253
+MAX_NAME = 253
 
 Labels = tuple[tuple[str, str], ...]
 Key = tuple[str, str, str]
 
 
-def select_workloads(report: Report, resources: Resources) -> list[Resource[Pod]]:
-    """The workloads that make pods: no pods that wait or have ended, and none twice."""
+def select_workloads(report: Report, resources: Resources, *, has_pods: bool = False
+                     ) -> list[Resource[Pod]]:
+    """The workloads that make pods: no pods that wait or have ended, and none twice.
+
+    With ``has_pods`` all pods are there, and workloads make theirs by another way.
+    """
     items = [item for item in resources.of(*kinds.KINDS)
              if item.has("name") and item.get("left_out") != ""]
-    keys = {_key(item): item for item in items}
+    keys = {key_of(item): item for item in items}
     owners = set(_owners(items, keys))
     owned: list[str] = []
     chosen = []
     for item in items:
-        key = _key(item)
+        key = key_of(item)
         if item.get("left_out"):
             numbers = "" if item.get("kind") == "Pod" else "-*"
             report.ignore_pod(f"{item.model.key}{numbers}", item.get("left_out"))
         elif item.get("kind") != "Pod" and key in owners:
             owned.append(f"{item.get('kind')} {item.model.key}")
         elif item.get("kind") != "ReplicaSet" or not any(
-                owner in keys for owner in _owners_of(item)):
+                owner in keys for owner in owners_of(item)):
             chosen.append(item)
     pools = {item.get("name"): item.get("pools") for item in resources.of(NAMESPACE_KIND)
              if item.has("pools")}
-    for item in chosen:
+    for item in items:
         if item.model.namespace in pools and not item.has("pools"):
             item.set("pools", pools[item.model.namespace], item.at("name"))
             item.make(Pod)
-    if owned:
+    if owned and not has_pods:
         report.warn(f"The pods of {join_some(owned, 5)} are in the file, so no more are made.")
     return chosen
 
 
-def _key(item: Resource[Pod]) -> Key:
+def key_of(item: Resource[Pod]) -> Key:
+    """Kind, namespace and name."""
     return item.get("kind"), item.model.namespace, item.model.name
 
 
-def _owners_of(item: Resource[Pod]) -> Iterator[Key]:
+def owners_of(item: Resource[Pod]) -> Iterator[Key]:
+    """The owners that a pod or ReplicaSet names."""
     for owner in item.entries(kinds.OWNERS):
         yield owner.get("kind", ""), item.model.namespace, owner.get("name", "")
 
@@ -70,20 +76,21 @@ def _owners(items: Iterable[Resource[Pod]], keys: dict[Key, Resource[Pod]]) -> I
     A ReplicaSet that is not in the file has its Deployment's name, a dash and a hash.
     """
     for item in items:
-        for owner in _owners_of(item) if item.get("kind") == "Pod" else ():
+        for owner in owners_of(item) if item.get("kind") == "Pod" else ():
             yield owner
             kind, namespace, name = owner
             if owner in keys:
-                yield from _owners_of(keys[owner])
+                yield from owners_of(keys[owner])
             elif kind == "ReplicaSet":
                 yield "Deployment", namespace, name.rpartition("-")[0]
 
 
-class _Turn:
+class Turn:
     """The nodes, of which each pod without one gets the next that its selector allows."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.nodes = tuple(nodes)
+        self.names = frozenset(node.name for node in self.nodes)
         self._next = 0
         self._allowed: dict[Labels, list[int]] = {}
 
@@ -114,7 +121,7 @@ def place_pods(
     report: Report, workloads: list[Resource[Pod]], nodes: list[Resource[Node]]
 ) -> list[tuple[Pod, Resource[Pod]]]:
     """The pods in file order, each with the workload that makes it."""
-    turn = _Turn(node.model for node in nodes if node.has("name"))
+    turn = Turn(node.model for node in nodes if node.has("name"))
     complete = bool(nodes) and len(turn.nodes) == len(nodes)
     for workload in workloads:
         if workload.get("per_node"):
@@ -125,20 +132,19 @@ def place_pods(
         report.add(f"{total} pods are more than the {MAX_PODS} that one machine can hold",
                    largest.at("replicas", "name"), "use fewer replicas")
         return []
-    known = {node.name for node in turn.nodes}
     owners = Owners()
     pods = []
     for workload in workloads:
         title = f"{workload.get('kind')} {workload.model.key}"
-        if not _has_node(report, title, workload, turn, known, complete):
+        if not has_node(report, title, workload, turn, complete):
             continue
         owner = next((f"{kind}/{name}" for kind, _, name in (
-            _owners_of(workload) if workload.get("kind") == "Pod" else [_key(workload)])), "")
+            owners_of(workload) if workload.get("kind") == "Pod" else [key_of(workload)])), "")
         for name, node in _pods_of(workload, turn):
             pod = replace(workload.model, name=name, node=node, owner=owner)
-            if len(name) > _MAX_NAME:
+            if len(name) > MAX_NAME:
                 report.add(f"{title} makes a pod name of {len(name)} characters",
-                           workload.at("name"), f"a name has at most {_MAX_NAME}; shorten it")
+                           workload.at("name"), f"a name has at most {MAX_NAME}; shorten it")
                 break
             earlier = owners.take(pod.key, title, workload.at("name"))
             if earlier:
@@ -149,13 +155,16 @@ def place_pods(
     return pods
 
 
-def _has_node(report: Report, title: str, workload: Resource[Pod], turn: _Turn, known: set[str],
-              complete: bool) -> bool:
-    """Whether there is a node for a workload's pods; reported if not."""
+def has_node(report: Report, title: str, workload: Resource[Pod], turn: Turn,
+             complete: bool = True) -> bool:
+    """Whether there is a node for a workload's pods; reported if not.
+
+    ``complete``: all nodes are known.
+    """
     selector: Labels = workload.get("node_selector", ())
     if workload.has("node"):
         node = workload.model.node
-        if complete and node not in known:
+        if complete and node not in turn.names:
             names = [node.name for node in turn.nodes]
             report.add(f"{title} is on unknown node {quote(node)}", workload.at("node"),
                        report.did_you_mean(node, names) or f"the file has {join_some(names, 5)}")
@@ -169,7 +178,7 @@ def _has_node(report: Report, title: str, workload: Resource[Pod], turn: _Turn, 
     return True
 
 
-def _pods_of(workload: Resource[Pod], turn: _Turn) -> Iterator[tuple[str, str]]:
+def _pods_of(workload: Resource[Pod], turn: Turn) -> Iterator[tuple[str, str]]:
     """Each pod's name and node."""
     template, replicas = workload.model, workload.get("replicas")
     selector: Labels = workload.get("node_selector", ())

@@ -30,7 +30,12 @@ class Mark(NamedTuple):
 
     @property
     def where(self) -> str:
-        """``line 7``, or ``line 7 of pods.yaml`` where there are several files."""
+        """``line 7``, or ``line 7 of pods.yaml`` where there are several files.
+
+        What has no position is in the running cluster that a file changes.
+        """
+        if not self.line:
+            return "the running cluster"
         return f"line {self.line}" + (f" of {self.file}" if self.file else "")
 
 

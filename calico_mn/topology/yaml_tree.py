@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import yaml
 
@@ -120,6 +120,22 @@ def plain(tree: Tree) -> Any:
         value = float(text) if "." in text else int(text)
         return value if str(value) == text else text
     return text
+
+
+@overload
+def tree_of(value: dict[str, Any]) -> Mapping: ...
+@overload
+def tree_of(value: Any) -> Tree: ...
+def tree_of(value: Any) -> Tree:
+    """Plain data as a tree without positions: the reverse of :func:`plain`."""
+    if isinstance(value, dict):
+        return Mapping(NO_MARK, {str(name): (Scalar(str(name), True, NO_MARK), tree_of(item))
+                                 for name, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return Sequence(NO_MARK, [tree_of(item) for item in value])
+    if value is None or isinstance(value, bool):
+        return Scalar("null" if value is None else str(value).lower(), True, NO_MARK)
+    return Scalar(str(value), not isinstance(value, str), NO_MARK)
 
 
 def describe(tree: Tree) -> str:

@@ -1,0 +1,196 @@
+"""Resources change on a running cluster, as with ``kubectl apply``, ``delete`` and ``scale``.
+
+In go resources, or names of some; out comes what became of each, and the deltas. The cluster that
+follows is made aside, from the running one's resources with these laid over them, and is checked as
+a whole; an error changes nothing::
+
+    resources() + files --parse_change--> Topology --evolved--> Cluster --become--> deltas
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_network
+
+from calico_mn.calico.evolution import evolved
+from calico_mn.calico.snapshot import snapshot
+from calico_mn.delta import Delta
+from calico_mn.emulation.membership import ClusterMininet
+from calico_mn.errors import ClusterError, NotFoundError
+from calico_mn.topology import workload_kinds
+from calico_mn.topology.change import identity
+from calico_mn.topology.documents import Document
+from calico_mn.topology.emit import documents, laid_over
+from calico_mn.topology.load import Path, read_files
+from calico_mn.topology.names import (
+    is_namespaced,
+    kind_of,
+    kinds_named,
+    name_of,
+    namespace_of,
+    reference,
+)
+from calico_mn.topology.parse import Sources, parse_change
+
+#: a path, several of them, text, or resources as plain data
+Source = Path | Document | Iterable[Path | Document]
+
+CREATED, CONFIGURED, UNCHANGED, DELETED = "created", "configured", "unchanged", "deleted"
+_WORKLOADS = tuple(kind.name for kind in workload_kinds.KINDS if kind.name != "Pod")
+_SCALABLE = tuple(kind for kind in _WORKLOADS if kind != "DaemonSet")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """What became of a resource: ``created``, ``configured``, ``unchanged`` or ``deleted``.
+
+    ``reference`` is what kubectl calls it, such as ``deployment.apps/web``.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    reference: str
+    verb: str
+
+    def __str__(self) -> str:
+        return f"{self.reference} {self.verb}"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A change: its resources and all pods concerned, the kernel's deltas, and new warnings."""
+
+    resources: tuple[ResourceChange, ...]
+    deltas: tuple[Delta, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def apply_resources(net: ClusterMininet, source: Source, *, dry_run: bool = False) -> Applied:
+    """See :meth:`calico_mn.CalicoNet.apply`."""
+    return _change(net, _sources(source), (), dry_run)
+
+
+def _sources(source: Source) -> Sources:
+    """Texts and documents by their names in messages. A text has several lines, or braces."""
+    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith(("{", "["))):
+        return {"<string>": source}
+    if isinstance(source, dict):
+        return {"<resources>": [source]}
+    items = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    given = [item for item in items if isinstance(item, dict)]
+    paths = [item for item in items if not isinstance(item, dict)]
+    return {**read_files(paths), **({"<resources>": given} if given or not paths else {})}
+
+
+def delete_resource(net: ClusterMininet, kind: str, name: str, namespace: str | None, *,
+                    dry_run: bool = False) -> Applied:
+    """See :meth:`calico_mn.CalicoNet.delete`."""
+    return _change(net, {}, [_named(net, kind, name, namespace)], dry_run)
+
+
+def scale_workload(net: ClusterMininet, kind: str, name: str, replicas: int,
+                   namespace: str | None, *, dry_run: bool = False) -> Applied:
+    """See :meth:`calico_mn.CalicoNet.scale`."""
+    document = _named(net, kind, name, namespace)
+    if kind_of(document) not in _SCALABLE:
+        raise ClusterError(f"{reference(document)} has no number of pods to change; those of a"
+                           f" {', '.join(_SCALABLE)} can be scaled")
+    if replicas < 0:
+        raise ClusterError(f"{reference(document)} cannot have {replicas} pods")
+    return _change(net, {reference(document): [laid_over(
+        document, {"spec": {"replicas": replicas}})]}, (), dry_run)
+
+
+def _named(net: ClusterMininet, kind: str, name: str, namespace: str | None) -> Document:
+    """The one resource of that name. Raises NotFoundError."""
+    kinds = kinds_named(kind)
+    place = namespace or "default"
+    for document in documents(snapshot(net.cluster)):
+        if kind_of(document) in kinds and name_of(document) == name and (
+                namespace_of(document) in ("", place)):
+            return document
+    where = f" in namespace {place}" if any(map(is_namespaced, kinds)) else ""
+    raise NotFoundError(f"there is no {'/'.join(kinds)} {name}{where}")
+
+
+def _change(net: ClusterMininet, sources: Sources,
+            deleted: Sequence[Document], dry_run: bool) -> Applied:
+    running = snapshot(net.cluster)
+    present = documents(running)
+    gone = set(map(identity, deleted)) | set(map(identity, _dependents(present, deleted)))
+    wanted, given = parse_change(
+        running, [document for document in present if identity(document) not in gone], sources)
+    after = evolved(net.cluster, wanted)
+    deltas = net.become(after, dry_run=dry_run)
+    known = set(running.warnings)
+    return Applied(
+        tuple(_compare(present, documents(snapshot(after)), [*given, *deleted])), deltas,
+        tuple(text for text in wanted.warnings if text not in known))
+
+
+def _dependents(present: Sequence[Document], deleted: Sequence[Document]) -> Iterable[Document]:
+    """What goes with resources: their pods, a node's or pool's blocks, all of a namespace.
+
+    From Kubernetes' garbage collector and from libcalico-go's lib/clientv3/node.go and ippool.go.
+    """
+    for item in deleted:
+        kind, name, namespace = kind_of(item), name_of(item), namespace_of(item)
+        if kind == "Underlay":
+            raise ClusterError("the Underlay cannot be deleted: the cluster stands on it")
+        replica_sets = {name_of(other) for other in present if kind_of(other) == "ReplicaSet"
+                        and namespace_of(other) == namespace}
+        owned = [other for other in present if kind in _WORKLOADS
+                 and namespace_of(other) == namespace
+                 and _is_owned(other, kind, name, replica_sets)]
+        yield from owned
+        yield from _dependents(present, [other for other in owned if kind_of(other) != "Pod"])
+        yield from (other for other in present if _goes_with(other, item, kind, name))
+
+
+def _goes_with(other: Document, item: Document, kind: str, name: str) -> bool:
+    spec = other.get("spec") or {}
+    if kind == "Namespace":
+        return namespace_of(other) == name
+    if kind == "Node":
+        return (kind_of(other), spec.get("nodeName")) == ("Pod", name) or (
+            (kind_of(other), name_of(other)) == ("Node", name)) or (
+            (kind_of(other), spec.get("node")) == ("BlockAffinity", name))
+    return (kind, kind_of(other)) == ("IPPool", "BlockAffinity") and _is_inside(
+        spec["cidr"], item["spec"]["cidr"])
+
+
+def _is_owned(document: Document, kind: str, name: str, replica_sets: set[str]) -> bool:
+    """Whether a workload is its owner, a Deployment also by a ReplicaSet that is not there."""
+    owners = (document.get("metadata") or {}).get("ownerReferences") or ()
+    return any((owner.get("kind"), owner.get("name")) == (kind, name) or (
+        (kind, owner.get("kind")) == ("Deployment", "ReplicaSet")
+        and owner.get("name") not in replica_sets
+        and str(owner.get("name")).rpartition("-")[0] == name) for owner in owners)
+
+
+def _is_inside(block: str, pool: str) -> bool:
+    inner, outer = ip_network(block), ip_network(pool)
+    return isinstance(inner, IPv4Network) and isinstance(outer, IPv4Network) and (
+        inner.subnet_of(outer))
+
+
+def _compare(before: Sequence[Document], after: Sequence[Document], asked: Sequence[Document]
+             ) -> Iterable[ResourceChange]:
+    """What became of the resources that were asked about, and of pods and workloads."""
+    old = {identity(document): document for document in before}
+    new = {identity(document): document for document in after}
+    keys = set(map(identity, asked))
+    for key, document in {**old, **new}.items():
+        if key not in new:
+            verb = DELETED
+        elif key not in old:
+            verb = CREATED
+        else:
+            verb = UNCHANGED if old[key] == new[key] else CONFIGURED
+        kind = kind_of(document)
+        if key in keys or (kind in ("Pod", *_WORKLOADS) and verb in (CREATED, DELETED)):
+            yield ResourceChange(kind, namespace_of(document), name_of(document),
+                                 reference(document), verb)

@@ -1,0 +1,140 @@
+"""Resources change on a running cluster; after each change all reach all, and nothing is amiss.
+
+     node31 .31    node32 .32               node33 .33    node34 (joins)
+        |             |                        |             |
+   -----+-- rack-a ---+---- (.1) r1 (.1) ------+-- rack-b ---+-----
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.connectivity import expect_connectivity, full_mesh
+from support.routes import route_to, routes
+from support.streams import established
+from support.topologies import TWO_SUBNETS, two_subnets
+
+from calico_mn import CalicoNet
+from calico_mn.errors import CalicoMnError, ClusterError, IPAMError, NotFoundError, TopologyError
+
+pytestmark = pytest.mark.root
+
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec: {replicas: 3, template: {spec: {}}}
+"""
+NODE34 = """
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: node34}
+spec: {bgp: {ipv4Address: 192.168.58.34/24}}
+"""
+
+
+def pool(name: str, cidr: str, **modes: object) -> dict[str, Any]:
+    return {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": name},
+            "spec": {"cidr": cidr, **modes}}
+
+
+def node(name: str, address: str) -> dict[str, Any]:
+    return {"apiVersion": "projectcalico.org/v3", "kind": "Node", "metadata": {"name": name},
+            "spec": {"bgp": {"ipv4Address": address}}}
+
+
+def facts(net: CalicoNet) -> tuple[Any, ...]:
+    """All that a change may touch: resources, free addresses, the kernel, Mininet's tables."""
+    return (net.resources(), {cidr: (block.affinity, tuple(block.free), dict(block.used))
+                              for cidr, block in net.cluster.ipam._blocks.items()},
+            dict(net.states), {name: routes(net, name) for name in net}, list(net), len(net.links),
+            {name: net.distributor.originated(name) for name in net.cluster.nodes})
+
+
+def changed(net: CalicoNet, method: str, *arguments: Any) -> list[str]:
+    """What became of the resources. A dry run tells the same, and changes nothing."""
+    before = facts(net)
+    told = getattr(net, method)(*arguments, dry_run=True)
+    assert facts(net) == before
+    done = getattr(net, method)(*arguments)
+    assert done == told
+    assert net.verify() == ()
+    expect_connectivity(net, full_mesh(*(place.name for place in (*net.nodes, *net.pods))))
+    return [str(change) for change in done.resources]
+
+
+@pytest.mark.ipip
+def test_workloads_pools_nodes_and_modes_change_while_connections_live_on(boot):
+    net = boot(two_subnets("Always"))
+    with established(net, "b", "c") as stream:
+        assert changed(net, "apply", WEB) == [
+            "deployment.apps/web created", "pod/web-0 created", "pod/web-1 created",
+            "pod/web-2 created"]
+        assert changed(net, "apply", WEB) == ["deployment.apps/web unchanged"]
+        assert changed(net, "scale", "deploy", "web", 1) == [
+            "deployment.apps/web configured", "pod/web-1 deleted", "pod/web-2 deleted"]
+        assert changed(net, "apply", NODE34) == ["node.projectcalico.org/node34 created"]
+        assert changed(net, "apply", [pool("pool", "10.22.0.0/16", vxlanMode="CrossSubnet"),
+                                      pool("more", "10.44.0.0/16", vxlanMode="Always")]) == [
+            "ippool.projectcalico.org/pool configured", "ippool.projectcalico.org/more created"]
+        assert route_to(net, "node31", "10.22.33.0/26").endswith("dev vxlan.calico onlink")
+        assert changed(net, "apply", pool("pool", "10.22.0.0/16", vxlanMode="CrossSubnet",
+                                          disabled=True)) == [
+            "ippool.projectcalico.org/pool configured"]
+        changed(net, "scale", "deployments", "web", 4)
+        assert {net[f"web-{n}"].ip.rpartition(".")[0][:5] for n in (1, 2, 3)} == {"10.44"}
+        assert stream.goes_on()
+    assert changed(net, "delete", "no", "node34") == [
+        "node.projectcalico.org/node34 deleted", "pod/web-1 deleted"]
+    assert changed(net, "delete", "deploy", "web") == [
+        "deployment.apps/web deleted", "pod/web-0 deleted", "pod/web-2 deleted",
+        "pod/web-3 deleted"]
+    changed(net, "apply", pool("pool", "10.22.0.0/16", vxlanMode="CrossSubnet"))
+    assert changed(net, "delete", "ippool", "more") == ["ippool.projectcalico.org/more deleted"]
+    assert changed(net, "delete", "po", "a") == ["pod/a deleted"]
+
+
+@pytest.mark.ipip
+@pytest.mark.parametrize("mode", [{"ipipMode": "Always"}, {"vxlanMode": "Always"},
+                                  {"ipipMode": "Never"}], ids=str)
+def test_a_nodes_address_changes_with_its_pods_running(boot, mode):
+    """projectcalico/calico #8700."""
+    net = boot(two_subnets("Always", pod_routes=True))
+    net.apply(pool("pool", "10.22.0.0/16", **mode))
+    with established(net, "a", "c") as stream:
+        changed(net, "apply", node("node31", "192.168.57.131/24"))
+        assert stream.goes_on()
+    assert (net["node31"].address, net["a"].ip) == ("192.168.57.131", "10.22.31.1")
+    assert "192.168.57.31" not in "".join(line for name in TWO_SUBNETS
+                                          for line in routes(net, name))
+
+
+REFUSED = {
+    "mistake": ("apply", [WEB.replace("replicas", "replica")], TopologyError),
+    "no-file": ("apply", ["/nowhere.yaml"], TopologyError),
+    "pool-cidr": ("apply", [pool("pool", "10.22.0.0/17")], TopologyError),
+    "pool-in-use": ("delete", ["ippool", "pool"], ClusterError),
+    "pod-moves": ("apply", [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+                             "spec": {"nodeName": "node32"}}], TopologyError),
+    "subnet": ("apply", [node("node31", "192.168.58.31/24")], TopologyError),
+    "same-address": ("apply", [node("node31", "192.168.57.32/24")], TopologyError),
+    "block-in-use": ("delete", ["blockaffinity", "node31-10-22-31-0-26"], IPAMError),
+    "underlay": ("delete", ["underlay", "underlay"], ClusterError),
+    "unknown": ("delete", ["pod", "z"], NotFoundError),
+    "other-namespace": ("delete", ["pod", "a", "kube-system"], NotFoundError),
+    "not-scalable": ("scale", ["pod", "a", 2], ClusterError),
+    "one-good-one-bad": ("apply", [[node("node34", "192.168.58.34/24"),
+                                    pool("pool", "10.22.0.0/17")]], TopologyError),
+}
+
+
+def test_what_is_refused_changes_nothing(boot):
+    net = boot(two_subnets("Always"))
+    before = facts(net)
+    for name, (method, arguments, error) in REFUSED.items():
+        with pytest.raises(CalicoMnError) as refused:
+            getattr(net, method)(*arguments)
+        assert type(refused.value) is error, name
+        assert facts(net) == before, name
+    expect_connectivity(net, full_mesh("a", "b", "c"))

@@ -1,0 +1,273 @@
+"""What a running cluster is to become when resources are laid over its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.evolution import evolved
+from calico_mn.calico.snapshot import snapshot
+from calico_mn.errors import TopologyError
+from calico_mn.topology import parse_topology
+from calico_mn.topology.emit import documents
+from calico_mn.topology.parse import parse_change
+
+#    n1 .1   n2 .2   n3 .3
+#    --+-------+-------+-- rack 192.168.57.0/24 -- r1 .254
+CLUSTER = """
+apiVersion: calico-mn/v1
+kind: Underlay
+metadata: {name: lab}
+spec:
+  subnets: [{name: rack, cidr: 192.168.57.0/24}, {name: other, cidr: 192.168.58.0/24}]
+  routers: [{name: r1, interfaces: [{subnet: rack, address: 192.168.57.254},
+                                    {subnet: other, address: 192.168.58.254}]}]
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool}
+spec: {cidr: 10.22.0.0/16, blockSize: 26, ipipMode: Always}
+""" + "".join(f"""
+---
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {{name: n{n}, labels: {{rack: r{n % 2}}}}}
+spec: {{bgp: {{ipv4Address: 192.168.57.{n}/24}}}}
+""" for n in (1, 2, 3))
+
+
+def workload(kind, name="web", *, replicas=None, spec="", node_selector=""):
+    count = "" if replicas is None else f"replicas: {replicas}, "
+    api = "v1" if kind == "ReplicationController" else "apps/v1"
+    return f"""---
+apiVersion: {api}
+kind: {kind}
+metadata: {{name: {name}}}
+spec: {{{count}template: {{spec: {{{spec}{node_selector}}}}}}}
+"""
+
+
+def pod(name, node="", spec="", owner=""):
+    place = f"nodeName: {node}" if node else ""
+    owners = f", ownerReferences: [{{kind: {owner[0]}, name: {owner[1]}}}]" if owner else ""
+    return f"""---
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}{owners}}}
+spec: {{{place}{spec}}}
+"""
+
+
+def booted(text=""):
+    return Cluster(parse_topology(CLUSTER + text), 0)
+
+
+def changed(made, text, without=()):
+    """The cluster after ``text`` was laid over it, without the documents of some names."""
+    running = snapshot(made)
+    kept = [item for item in documents(running) if item["metadata"]["name"] not in without]
+    wanted, _ = parse_change(running, kept, {"change.yaml": text} if text else {})
+    return evolved(made, wanted)
+
+
+def pods(made):
+    return {e.name: e.node for e in made.endpoints.values()}
+
+
+# --- workloads
+
+SCALED = {
+    # What is there before, what is laid over it, the pods after.
+    "new-pods-go-where-fewest-are": (
+        pod("a", "n1") + pod("b", "n2"), workload("Deployment", replicas=4),
+        {"a": "n1", "b": "n2", "web-0": "n3", "web-1": "n1", "web-2": "n2", "web-3": "n3"}),
+    "up": (workload("Deployment", replicas=2), workload("Deployment", replicas=4),
+           {"web-0": "n1", "web-1": "n2", "web-2": "n3", "web-3": "n1"}),
+    "down-from-the-fullest-node": (
+        workload("Deployment", replicas=4), workload("Deployment", replicas=2),
+        {"web-1": "n2", "web-2": "n3"}),
+    "down-to-none": (workload("ReplicaSet", replicas=2), workload("ReplicaSet", replicas=0), {}),
+    "a-statefulset-ends-its-last": (
+        workload("StatefulSet", replicas=4), workload("StatefulSet", replicas=2),
+        {"web-0": "n1", "web-1": "n2"}),
+    "no-replicas-keeps-the-number": (
+        workload("ReplicationController", replicas=2), workload("ReplicationController"),
+        {"web-0": "n1", "web-1": "n2"}),
+    "a-new-one-without-replicas-has-one": ("", workload("Deployment"), {"web-0": "n1"}),
+    "names-that-are-free": (
+        pod("web-1", "n3") + workload("Deployment", replicas=1),
+        workload("Deployment", replicas=3),
+        {"web-0": "n1", "web-1": "n3", "web-2": "n2", "web-3": "n3"}),
+    "a-selector": ("", workload("Deployment", replicas=2, node_selector="nodeSelector: {rack: r0}"),
+                   {"web-0": "n2", "web-1": "n2"}),
+    "a-fixed-node": ("", workload("Deployment", replicas=2, spec="nodeName: n3"),
+                     {"web-0": "n3", "web-1": "n3"}),
+    "pods-of-a-replica-set-that-is-not-there": (
+        workload("Deployment", replicas=2)
+        + "".join(pod(f"web-5d4f-{name}", node, owner=("ReplicaSet", "web-5d4f"))
+                  for name, node in (("x", "n1"), ("y", "n2"))),
+        workload("Deployment", replicas=3),
+        {"web-5d4f-x": "n1", "web-5d4f-y": "n2", "web-0": "n3"}),
+    "pods-of-another-are-not-touched": (
+        workload("Deployment", "api", replicas=2), workload("Deployment", replicas=0),
+        {"api-0": "n1", "api-1": "n2"}),
+    "hostnetwork": ("", workload("Deployment", replicas=2, spec="hostNetwork: true"), {}),
+    "a-pod-goes-where-fewest-are": (pod("a", "n1") + pod("b", "n2"), pod("c"),
+                                    {"a": "n1", "b": "n2", "c": "n3"}),
+    "a-daemonset": ("", workload("DaemonSet", "agent"),
+                    {"agent-n1": "n1", "agent-n2": "n2", "agent-n3": "n3"}),
+    "a-daemonset-that-selects": (
+        workload("DaemonSet", "agent"),
+        workload("DaemonSet", "agent", node_selector="nodeSelector: {rack: r1}"),
+        {"agent-n1": "n1", "agent-n3": "n3"}),
+    "a-daemonset-follows-labels": (
+        workload("DaemonSet", "agent", node_selector="nodeSelector: {rack: r0}"), """
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: n1, labels: {rack: r0}}
+spec: {bgp: {ipv4Address: 192.168.57.1/24}}
+""", {"agent-n2": "n2", "agent-n1": "n1"}),
+    "a-daemonset-follows-nodes": (workload("DaemonSet", "agent"), """
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: n4}
+spec: {bgp: {ipv4Address: 192.168.58.4/24}}
+""", {"agent-n1": "n1", "agent-n2": "n2", "agent-n3": "n3", "agent-n4": "n4"}),
+}
+
+
+@pytest.mark.parametrize(("before", "change", "after"), SCALED.values(), ids=SCALED)
+def test_workloads_make_and_end_pods(before, change, after):
+    made = booted(before)
+    result = changed(made, change)
+    assert pods(result) == after
+    for key in made.endpoints.keys() & result.endpoints.keys():
+        assert result.endpoints[key] == made.endpoints[key], "what runs keeps its address"
+    # What is written down then is the same again.
+    again = changed(result, "")
+    assert again.endpoints == result.endpoints
+    assert pods(changed(result, change)) == after
+
+
+def test_a_pod_that_was_ended_by_hand_stays_away_until_its_workload_is_applied():
+    made = booted(workload("Deployment", replicas=2))
+    made.delete_pod("default/web-0")
+    assert pods(changed(made, pod("a", "n1"))) == {"web-1": "n2", "a": "n1"}
+    assert pods(changed(made, workload("Deployment", replicas=2))) == {"web-0": "n1", "web-1": "n2"}
+
+
+def test_a_namespace_says_which_pool_new_pods_use():
+    made = booted("""---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: second}
+spec: {cidr: 10.44.0.0/16, ipipMode: Always}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: default, annotations: {cni.projectcalico.org/ipv4pools: '["second"]'}}
+""")
+    result = changed(made, workload("Deployment", replicas=1))
+    assert str(result.endpoint("default/web-0").address).startswith("10.44.")
+
+
+# --- what takes whose place
+
+def test_a_resource_takes_the_place_of_its_namesake_and_others_stay():
+    made = booted(pod("a", "n1"))
+    result = changed(made, """
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool}
+spec: {cidr: 10.22.0.0/16, vxlanMode: CrossSubnet}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2, annotations: {projectcalico.org/IPv4Address: 192.168.57.22/24}}
+""")
+    assert str(result.mode_of_pool(result.topology.pools[0])) == "CrossSubnet (VXLAN)"
+    assert [str(n.address) for n in result.nodes.values()] == [
+        "192.168.57.1/24", "192.168.57.22/24", "192.168.57.3/24"]
+
+
+def test_what_is_not_laid_over_again_is_gone():
+    made = booted(pod("a", "n1"))
+    assert not changed(made, "", without=["a"]).endpoints
+    with pytest.raises(TopologyError, match="Pod default/a is on unknown node"):
+        changed(made, "", without=["n1"])
+
+
+UNDERLAY = CLUSTER.split("---")[0]
+REFUSED = {
+    "cidr": ("""apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool}
+spec: {cidr: 10.23.0.0/16}
+""", "change.yaml:4:14: IPPool pool has cidr 10.22.0.0/16, which cannot be modified",
+             "add another IPPool"),
+    "block-size": ("""apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool}
+spec: {cidr: 10.22.0.0/16, blockSize: 28}
+""", "change.yaml:4:39: IPPool pool has blockSize 26, which cannot be modified",
+                   "Calico refuses it, too"),
+    "pod-on-another-node": (pod("a", "n2"), "change.yaml:5:18: pod default/a has node n1, which "
+                                            "cannot be modified", "delete it first"),
+    "pod-with-another-address": (
+        """apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  annotations: {cni.projectcalico.org/ipAddrs: '["10.22.0.9"]'}
+spec: {}
+""", "pod default/a has ip 10.22.", "delete it first"),
+    "node-in-another-subnet": ("""apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: n1}
+spec: {bgp: {ipv4Address: 192.168.58.1/24}}
+""", "change.yaml:4:27: node n1 is plugged into rack, and 192.168.58.1 is in another subnet",
+                               "delete the node first"),
+    "tunnel-address": ("""apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: n1}
+spec: {bgp: {ipv4Address: 192.168.57.1/24, ipv4IPIPTunnelAddr: 10.22.9.9}}
+""", "change.yaml:4:64: node n1 has the IPIP tunnel address 10.22.", "leave it out"),
+    "underlay": (UNDERLAY.replace("192.168.58.0/24}", "192.168.58.0/24, mtu: 9000}"),
+                 "change.yaml:2:1: the Underlay of a running cluster has its subnets, routers and "
+                 "links for life", "only podRoutes and multipathHash can change"),
+    "unknown-node": (pod("b", "n9"), 'Pod default/b is on unknown node "n9"',
+                     "the file has n1, n2, n3"),
+    "no-node-for-it": (workload("Deployment", node_selector="nodeSelector: {rack: r9}"),
+                       "no node has the label rack: r9 that Deployment default/web selects", ""),
+    "same-address": ("""apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: n4}
+spec: {bgp: {ipv4Address: 192.168.57.2/24}}
+""", 'change.yaml:4:27: node "n4" has address 192.168.57.2, which node "n2" has, too',
+                     "the other one is in the running cluster"),
+    "a-mistake": ("apiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {nodename: n1}\n",
+                  'change.yaml:4:8: unknown field "nodename"', "did you mean"),
+    "yaml": ("kind: [", "change.yaml:2:1: not valid YAML", ""),
+    "nothing": ("# no more", "change.yaml: there is nothing in it", ""),
+    "too-many": (workload("Deployment", replicas=20_001), "20002 pods are more than", ""),
+    "a-long-name": (workload("Deployment", ".".join(["w" * 63] * 3 + ["w" * 60])),
+                    "makes a pod name of 254 characters", ""),
+}
+
+
+@pytest.mark.parametrize(("change", "says", "hint"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_change_is_refused_where_the_file_says_it(change, says, hint):
+    made = booted(pod("a", "n1"))
+    before = documents(snapshot(made))
+    with pytest.raises(TopologyError) as refused:
+        changed(made, change)
+    assert says in str(refused.value) and hint in str(refused.value)
+    assert documents(snapshot(made)) == before
+
+
+def test_a_router_learns_the_pods_routes_and_another_hash():
+    made = booted()
+    result = changed(made, UNDERLAY.replace("{name: r1,", "{name: r1, podRoutes: true, "
+                                            "multipathHash: 1,"))
+    assert result.pod_routers == {"r1"} and made.pod_routers == set()
+    assert snapshot(result).underlay.routers[0].multipath_hash.policy == 1
