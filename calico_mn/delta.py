@@ -68,6 +68,12 @@ class Delta:
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in _CHANGES)
 
+    @property
+    def touches_devices(self) -> bool:
+        """Whether devices or sysctls must be seen to before the rest can be planned."""
+        return bool(self.devices_outdated or self.devices_added or self.devices_removed
+                    or self.devices_renamed or self.sysctls)
+
     def device_sysctls(self) -> dict[str, list[Sysctl]]:
         """The sysctls of single devices, by device."""
         of_device: dict[str, list[Sysctl]] = {}

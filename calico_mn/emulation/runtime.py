@@ -20,7 +20,7 @@ from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import cleanup, processes, tunnel
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace, environment
 from calico_mn.kernel.reconcile import Reconciler
-from calico_mn.kernel.registry import RunDirectory, log_lines
+from calico_mn.kernel.registry import RunDirectory, utc_now
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.state import Namespace
 
@@ -56,14 +56,16 @@ class NodeLogs:
     def directory_of(self, name: str, owner: str) -> Path:
         """Where the log of ``name`` is, that of ``owner`` (a pod's node)."""
         self._log_of[name] = owner
-        return self._directory.log_directory(owner)
+        return self._directory.logs / owner
 
     def note(self, name: str, commands: Sequence[str]) -> None:
         """Remember what was done in a namespace just now.
 
         Much is written at once: at a boot the kernel is busy meanwhile.
         """
-        self._unwritten.setdefault(self._log_of[name], []).append(log_lines(name, commands))
+        head = f"{utc_now()} [{name}] "
+        self._unwritten.setdefault(self._log_of[name], []).append(
+            "".join([f"{head}{command}\n" for command in commands]))
         self._commands += len(commands)
         if self._commands > _COMMANDS_AT_A_TIME:
             self.flush()
@@ -73,7 +75,7 @@ class NodeLogs:
         unwritten, self._unwritten, self._commands = self._unwritten, {}, 0
         for owner, lines in unwritten.items():
             with suppress(OSError):
-                self._directory.write(owner, "".join(lines))
+                self._directory.write_log(owner, "".join(lines))
 
 
 class Runtime:
@@ -148,13 +150,7 @@ class Runtime:
         Sockets that it opens belong to the namespace, and /proc/thread-self/net is its own.
         Raises ClusterError if the namespace is gone.
         """
-        namespace = self.namespace(name)
-
-        def entered() -> Result:
-            self._thread.enter(namespace)
-            return job(*args)
-
-        return self._thread.call(entered)
+        return self._thread.inside(self.namespace(name), job, *args)
 
     def save_logs(self, directory: Path) -> None:
         """Copy the nodes' logs, which disappear with the run. Raises KernelError if it cannot."""

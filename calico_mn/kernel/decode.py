@@ -1,4 +1,4 @@
-"""rtnetlink's answers as values of the state's vocabulary: the other direction of :mod:`.encode`.
+"""rtnetlink's answers as values of the state's vocabulary: what :mod:`.steps` writes, read.
 
 Goes in: the bodies of the kernel's messages, and the devices' names by index. Comes out: links,
 addresses, routes, neighbours, FDB entries, queueing disciplines and tc programs. The only reader

@@ -108,6 +108,14 @@ class NamespaceThread:
         """
         return self.submit(job, *args, **kwargs).result()
 
+    def inside(self, namespace: NetworkNamespace, job: Callable[..., Result], *args: Any) -> Result:
+        """As :meth:`call`, with the thread in a namespace; sockets that ``job`` opens are in it."""
+        def entered() -> Result:
+            self.enter(namespace)
+            return job(*args)
+
+        return self.call(entered)
+
     def submit(self, job: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
         """Have ``job`` run in the thread after those that wait there, without waiting for it."""
         with processes.limits_explained("the run's thread cannot be started"):

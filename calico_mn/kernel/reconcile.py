@@ -52,7 +52,7 @@ class Reconciler:
             try:
                 repair = self._repair(names, owned)
             finally:
-                self._writer.flush()
+                self._writer.journal.flush()
             for name in {*names} - {difference.namespace for difference in repair.remaining}:
                 self._writer.unapplied.pop(name, None)
             return repair

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +41,11 @@ RUNNING, STARTING, PRIVATE, ELSEWHERE, DEAD = (
     "running", "starting", "private", "elsewhere", "dead")
 
 _numbers = itertools.count(1)
+
+
+def utc_now() -> str:
+    """The time in UTC, such as ``2026-11-28T19:05:52.000000+00:00``."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True)
@@ -163,35 +167,27 @@ def find(wanted: str = "") -> FoundRun:
     Raises NotFoundError with what there is.
     """
     existing = runs()
+    ready = [run for run in existing if run.status == RUNNING]
+    names = ", ".join(run.name for run in ready)
     if not wanted:
-        ready = [run for run in existing if run.status == RUNNING]
         if len(ready) == 1:
             return ready[0]
         if ready:
-            raise NotFoundError(f"several runs are there: say which one of {_names(ready)}")
+            raise NotFoundError(f"several runs are there: say which one of {names}")
         raise NotFoundError("nothing is running: start with 'calico-mn up FILE'")
     matching = [run for run in existing if wanted == run.identity] or [
         run for run in existing if wanted == run.name]
     if not matching:
-        ready = [run for run in existing if run.status == RUNNING]
-        raise NotFoundError(f"no run is called {wanted!r}; running: {_names(ready) or 'none'}")
+        raise NotFoundError(f"no run is called {wanted!r}; running: {names or 'none'}")
     run = next((run for run in matching if run.status != DEAD), matching[0])
     if run.status != RUNNING:
-        raise NotFoundError(f"run {run.name} ({run.identity}) {_why_not(run)}")
+        raise NotFoundError(f"run {run.name} ({run.identity}) " + {
+            DEAD: "is dead: its process is gone; 'calico-mn cleanup' removes what is left of it",
+            STARTING: "is still starting: try again in a moment",
+            PRIVATE: f"belongs to a program of its own (pid {run.pid}) and takes no requests",
+            ELSEWHERE: "is kept in another container or user namespace",
+        }[run.status])
     return run
-
-
-def _why_not(run: FoundRun) -> str:
-    return {
-        DEAD: "is dead: its process is gone; 'calico-mn cleanup' removes what is left of it",
-        STARTING: "is still starting: try again in a moment",
-        PRIVATE: f"belongs to a program of its own (pid {run.pid}) and takes no requests",
-        ELSEWHERE: "is kept in another container or user namespace",
-    }[run.status]
-
-
-def _names(listed: Sequence[FoundRun]) -> str:
-    return ", ".join(run.name for run in listed)
 
 
 def new_name(wanted: str, source: str, existing: Sequence[FoundRun]) -> str:
@@ -231,12 +227,13 @@ class RunDirectory:
         #: nothing until it is made
         self.path = Path()
         self._lock = -1
+        self._logged: set[str] = set()
         self.record = {
             "name": name, "pid": os.getpid(),
             "process_started": processes.start_time(os.getpid()),
             "pid_namespace": processes.namespace("pid"),
             "user_namespace": processes.namespace("user"), "locked": True,
-            "started": _iso(time.time()), **description}
+            "started": utc_now(), **description}
         try:
             with runtime_dir.locked() as root:
                 self.record["name"] = self.name = new_name(
@@ -272,14 +269,12 @@ class RunDirectory:
         """The directory with a directory per node, router and subnet."""
         return self.path / "logs"
 
-    def log_directory(self, name: str) -> Path:
-        """Where the log of ``name`` is, or will be."""
-        return self.logs / name
-
-    def write(self, name: str, lines: str) -> None:
+    def write_log(self, name: str, lines: str) -> None:
         """Append lines to the log of ``name``."""
-        directory = self.log_directory(name)
-        directory.mkdir(exist_ok=True)
+        directory = self.logs / name
+        if name not in self._logged:
+            directory.mkdir(exist_ok=True)
+            self._logged.add(name)
         with open(directory / LOG_FILE, "a", encoding="utf-8") as file:
             file.write(lines)
 
@@ -302,14 +297,3 @@ def delete(path: Path) -> None:
         else:
             entry.unlink()
     path.rmdir()
-
-
-def log_lines(subject: str, commands: Sequence[str]) -> str:
-    """Commands carried out just now in the namespace ``subject``, as lines of a log."""
-    head = f"{_iso(time.time())} [{subject}] "
-    return "".join([f"{head}{command}\n" for command in commands])
-
-
-def _iso(seconds: float) -> str:
-    """A time since 1970 in UTC, such as ``2026-11-28T19:05:52.000000+00:00``."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")

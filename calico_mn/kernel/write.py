@@ -46,7 +46,7 @@ class Journal(Protocol):
 
 
 class KernelWriter:
-    """Owns a cluster's namespaces. ``states`` is what they should hold, by name.
+    """Owns a cluster's namespaces. ``states`` is what they should hold, in order of creation.
 
     ``changing`` is held from a change in the kernel until the states say so too: a comparison in
     another thread meanwhile would find a difference that is none.
@@ -55,7 +55,7 @@ class KernelWriter:
     def __init__(self, thread: NamespaceThread, tunnel: TunnelBackend, journal: Journal) -> None:
         self._thread = thread
         self._tunnel = tunnel
-        self._journal = journal
+        self.journal = journal
         self._owner = Namespaces(thread)
         self.namespaces: Mapping[str, NetworkNamespace] = self._owner.by_name
         self.changing = threading.RLock()
@@ -79,8 +79,9 @@ class KernelWriter:
                     if error is not None:
                         raise error
             finally:
-                self._journal.flush()
-            self.states.update((state.name, state) for state in states)
+                self.journal.flush()
+            filled = {state.name: state for state in states}
+            self.states.update((name, filled[name]) for name in self.namespaces if name in filled)
 
     def change(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
         """Bring filled namespaces to new states, all or none; the changes that it took.
@@ -100,7 +101,7 @@ class KernelWriter:
                         self.write([delta(state, self.states[state.name])])
                 raise
             finally:
-                self._journal.flush()
+                self.journal.flush()
             self.states.update((state.name, state) for state in wanted)
         return changes
 
@@ -122,7 +123,7 @@ class KernelWriter:
             try:
                 failures = self._write_each(list(due.values()), out_of_sync)
             finally:
-                self._journal.flush()
+                self.journal.flush()
             self.states.update(wanted)
             for name in due:
                 unapplied = self.unapplied.pop(name, ())
@@ -141,17 +142,13 @@ class KernelWriter:
         """Make no more of the namespaces that :meth:`create` was asked for."""
         self._owner.abandon()
 
-    def flush(self) -> None:
-        """Have what was written told in the logs."""
-        self._journal.flush()
-
     def diagnose(self, name: str) -> list[str]:
         """What was broken in a namespace by hand, each in a clause such as "eth0 is down".
 
         Only what commonly lies behind a refused change: devices that are gone or down, addresses
         that are gone.
         """
-        snapshot = self._thread.call(self._facts, self.namespaces[name])
+        snapshot = self._thread.inside(self.namespaces[name], read.facts)
         return _broken(snapshot, self.states[name])
 
     def discard(self, names: Sequence[str]) -> None:
@@ -178,7 +175,7 @@ class KernelWriter:
                     ) -> dict[str, KernelError]:
         """Go on after a change that fails; what failed, by namespace."""
         failures: dict[str, KernelError] = {}
-        if out_of_sync or any(_touches_devices(change) for change in changes):
+        if out_of_sync or any(change.touches_devices for change in changes):
             # To remove a device takes the kernel some 30 ms (unregister_netdevice waits for RCU),
             # and until a node has changed it sends to the tunnel devices of the others: so all
             # routes come before the first removal.
@@ -217,7 +214,7 @@ class KernelWriter:
                 ) -> Iterator[tuple[Plan, KernelError | None]]:
         for plan, error in zip(plans, sending.result(), strict=True):
             if error is None:
-                self._journal.note(plan.namespace.name, iptext.commands(plan.change))
+                self.journal.note(plan.namespace.name, iptext.commands(plan.change))
             yield plan, error
 
     def _explain(self, failures: Mapping[str, KernelError]) -> str:
@@ -231,13 +228,8 @@ class KernelWriter:
                      " same again.")
         return "\n".join(lines)
 
-    # What follows runs in the namespace thread.
-
-    def _facts(self, namespace: NetworkNamespace) -> read.Facts:
-        self._thread.enter(namespace)
-        return read.facts()
-
     def _send(self, plans: Sequence[Plan]) -> list[KernelError | None]:
+        """As all that follows, in the namespace thread."""
         outcomes: list[KernelError | None] = []
         for plan in plans:
             try:
@@ -262,10 +254,7 @@ class KernelWriter:
 
     def _write_in_turn(self, changes: Iterable[Delta], out_of_sync: Collection[str] = (),
                        failures: dict[str, KernelError] | None = None) -> None:
-        """Changes with what must be looked up before a plan can be made.
-
-        ``failures`` takes what fails, by namespace; without it the first failure is raised.
-        """
+        """Look up what a plan needs, then write; ``failures`` takes what else would be raised."""
         planner = Planner(self.namespaces, self._tunnel)
         for change in changes:
             try:
@@ -291,13 +280,7 @@ class KernelWriter:
                     **{name: index for name, index in namespace.indexes.items()
                        if index in present.values()}, **present}
             self._deliver(planner.plan(change), netlink)
-        self._journal.note(change.namespace, iptext.commands(change))
-
-
-def _touches_devices(change: Delta) -> bool:
-    """Whether devices or sysctls must be seen to before the change can be planned."""
-    return bool(change.devices_outdated or change.devices_added or change.devices_removed
-                or change.devices_renamed or change.sysctls)
+        self.journal.note(change.namespace, iptext.commands(change))
 
 
 def _broken(snapshot: read.Facts, wanted: Namespace) -> list[str]:
