@@ -145,7 +145,7 @@ def measure(run: Run) -> None:
             assert isinstance(server, Pod)
             counted = flows(net[source.name], server, net[router.router], router.devices,
                             trial.text("protocol"), run[FLOWS], patience=run.duration)
-        return replace(counted.measurement, seen={"encapsulated": observed.encapsulated})
+        return replace(counted, seen={"encapsulated": observed.encapsulated})
 
     run.trials(settings, lambda trial: run.measure(INSTRUMENT, trial, partial(send, trial)),
                seconds=lambda _: each,

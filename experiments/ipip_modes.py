@@ -274,8 +274,9 @@ def read(run: Run, design: Design, trial: Trial) -> None:
 def trial_seconds(run: Run, design: Design, place: tuple[ClusterKey, str]) -> float:
     """How long a trial is expected to take."""
     client, limited = design.net[design.pods[0].name], place in design.limits
-    return (iperf.counted_seconds(client, run.duration, limited)
-            + (iperf.UNSTEADY_S if limited else 0) + short(run) + _TRIAL_S
+    counted = (iperf.limited_seconds(run.duration) + iperf.UNSTEADY_S if limited
+               else iperf.timed(client, run.duration))
+    return (counted + short(run) + _TRIAL_S
             + len(run[PACKET_SIZES]) * (iperf.timed(client, short(run)) + _UDP_S))
 
 

@@ -37,26 +37,6 @@ class Fork:
     devices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """``packets`` by way; ``flows`` were sent, of which ``arrived`` did."""
-
-    packets: tuple[int, ...]
-    flows: int
-    arrived: int
-
-    @property
-    def share(self) -> float:
-        """The first way's share of the packets."""
-        return self.packets[0] / sum(self.packets)
-
-    @property
-    def measurement(self) -> Measurement:
-        """The same for the log."""
-        return Measurement({PATH_SHARE: round(self.share, 6), PACKETS_LEFT: sum(self.packets),
-                            FLOWS_ARRIVED: self.arrived}, series={"packets": self.packets})
-
-
 def fork(net: CalicoNet, pair: Pair) -> Fork:
     """The router of the source's subnet that has equal ways to the destination's.
 
@@ -75,7 +55,7 @@ def fork(net: CalicoNet, pair: Pair) -> Fork:
 
 
 def flows(client: Host, server: Server, router: Host, devices: Sequence[str], kind: str,
-          count: int, *, patience: float = 1.0) -> Counted:
+          count: int, *, patience: float = 1.0) -> Measurement:
     """Send ``count`` flows of ``kind``, and count what leaves the ``router`` by each device.
 
     A UDP flow is one packet, a TCP flow about five. ARP is counted too: a packet or two now and
@@ -95,7 +75,8 @@ def flows(client: Host, server: Server, router: Host, devices: Sequence[str], ki
     if sum(packets) < count:
         raise ToolError(f"{router.name}: only {sum(packets)} packets of {count} flows left by"
                         f" {', '.join(devices)}")
-    return Counted(packets, count, arrived)
+    return Measurement({PATH_SHARE: round(packets[0] / sum(packets), 6), PACKETS_LEFT: sum(packets),
+                        FLOWS_ARRIVED: arrived}, series={"packets": packets})
 
 
 def _arrived(server: Host, taker: subprocess.Popen[str], patience: float) -> int:

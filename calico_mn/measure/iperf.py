@@ -10,14 +10,16 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from calico_mn.errors import ToolError
 from calico_mn.measure.physics import IPV4, TCP, mss
 from calico_mn.measure.programs import Host, end, ending, excerpt, run, start, wait_for_output
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_MS = 2000
 _START_TIMEOUT_S = 5.0
@@ -77,13 +79,8 @@ class Server(Host, Protocol):
     ip: str
 
 
-def counted_seconds(client: Host, duration: float, limited: bool) -> float:
-    """For how long a transfer is counted when ``duration`` is asked for. Raises ToolError."""
-    return limited_seconds(duration) if limited else timed(client, duration)
-
-
 def limited_seconds(duration: float) -> int:
-    """The same over a limited link."""
+    """For how long a transfer over a limited link is counted when ``duration`` is asked for."""
     return max(_STEADY_S, math.ceil(duration))
 
 
@@ -107,16 +104,15 @@ def transfer(client: Host, server: Server, *, duration: float, rate: float,
     if limited:
         seconds = limited_seconds(duration)
         command = client_argv(server.ip, seconds=seconds, skipped=UNSTEADY_S, more=more)
-        return _transfer(client, server, command, seconds + UNSTEADY_S)
-    seconds_taken = timed(client, duration)
-    if seconds_taken == int(seconds_taken):
-        return _transfer(client, server,
-                         client_argv(server.ip, seconds=int(seconds_taken), more=more),
-                         seconds_taken)
+        return exchange(client, server, command, seconds + UNSTEADY_S, parse)
+    taken = timed(client, duration)
+    if taken == int(taken):
+        command = client_argv(server.ip, seconds=int(taken), more=more)
+        return exchange(client, server, command, taken, parse)
     # The amount is that of all streams together; in both directions, each has to share.
     amount = max(1, round(rate * 1e6 / 8 * duration / (2 if direction == "both" else 1)))
-    return _transfer(client, server, client_argv(server.ip, amount=amount, more=more),
-                     duration * 10)
+    return exchange(client, server, client_argv(server.ip, amount=amount, more=more),
+                    duration * 10, parse)
 
 
 def warm_up(client: Host, server: Server) -> float:
@@ -124,11 +120,14 @@ def warm_up(client: Host, server: Server) -> float:
 
     One of a second where iperf3 does not time amounts.
     """
+    def rate(seconds: int | None = None, amount: int | None = None) -> float:
+        command = client_argv(server.ip, seconds=seconds, amount=amount)
+        return exchange(client, server, command, 60, parse).mbit_per_s
+
     if has_threads(client) is not False:
-        return _transfer(client, server, client_argv(server.ip, seconds=1), 60).mbit_per_s
-    first = _transfer(client, server, client_argv(server.ip, amount=_FIRST_PROBE_BYTES), 60)
-    amount = max(_FIRST_PROBE_BYTES // 8, round(first.mbit_per_s * 1e6 / 8 * _SECOND_PROBE_S))
-    return _transfer(client, server, client_argv(server.ip, amount=amount), 60).mbit_per_s
+        return rate(seconds=1)
+    first = rate(amount=_FIRST_PROBE_BYTES)
+    return rate(amount=max(_FIRST_PROBE_BYTES // 8, round(first * 1e6 / 8 * _SECOND_PROBE_S)))
 
 
 def answer(client: Host, server: Host, command: Sequence[str], expected: float) -> str:
@@ -156,10 +155,12 @@ def listening(server: Host) -> Iterator[None]:
         end(listener)
 
 
-def _transfer(client: Host, server: Host, command: list[str], expected: float) -> Transfer:
+def exchange(client: Host, server: Host, command: Sequence[str], expected: float,
+             read: Callable[[str], T]) -> T:
+    """What ``read`` makes of the client's answer; its errors, ToolError, name both ends."""
     output = answer(client, server, command, expected)
     try:
-        return parse(output)
+        return read(output)
     except ToolError as error:
         raise ToolError(f"{client.name} to {server.name}: {error}") from None
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.errors import ToolError
+from calico_mn.kernel.capture import Capture
 from calico_mn.kernel.route_get import Query, flush_learned_routes, route_get
 from calico_mn.measure import ping
 from calico_mn.measure.cluster import DROPPED
@@ -147,7 +148,7 @@ def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: fl
     for host in (client, server, *nodes):
         net.inside(host.name, flush_learned_routes)
     before = _filtered(net, nodes)
-    with _Watch(net, pair) as watch:
+    with _watching(net, pair) as watch:
         if probe.program == "ping":
             size = (probe.size or pod_mtu) - PING_HEADERS
             finished = _watched(watch, client, ping.argv(
@@ -212,24 +213,9 @@ def _filtered(net: CalicoNet, nodes: Iterable[Host]) -> int:
 class _Watch:
     """Captures at the source: encapsulated packets that leave its node, errors to the pod."""
 
-    def __init__(self, net: CalicoNet, pair: Pair) -> None:
-        self._stack = ExitStack()
+    def __init__(self, uplink: Capture, pod: Capture) -> None:
+        self._uplink, self._pod = uplink, pod
         self.fragments = self.largest = self.frag_needed = 0
-        try:
-            self._uplink = self._stack.enter_context(net.capture(
-                pair.source.node, UPLINK, CaptureFilter(OUTER)))
-            self._pod = self._stack.enter_context(net.capture(
-                pair.source.name, "eth0", CaptureFilter((Drop.FRAGMENTATION_NEEDED,))))
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __enter__(self) -> _Watch:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.drain()
-        self._stack.close()
 
     def drain(self) -> None:
         """Take note of the packets since the last call."""
@@ -239,3 +225,13 @@ class _Watch:
                 self.largest = max(self.largest, len(frame.network))
                 self.fragments += packet.is_fragment
         self.frag_needed += sum(not frame.outgoing for frame in self._pod.read())
+
+
+@contextmanager
+def _watching(net: CalicoNet, pair: Pair) -> Iterator[_Watch]:
+    source = pair.source
+    with net.capture(source.node, UPLINK, CaptureFilter(OUTER)) as uplink, net.capture(
+            source.name, "eth0", CaptureFilter((Drop.FRAGMENTATION_NEEDED,))) as pod:
+        watch = _Watch(uplink, pod)
+        yield watch
+        watch.drain()

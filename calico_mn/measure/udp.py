@@ -125,8 +125,4 @@ def _send(client: Host, server: iperf.Server, size: int, limit: list[str], expec
           ) -> Datagrams:
     command = ["iperf3", "-c", server.ip, "-J", "-i", "0", "--connect-timeout",
                str(iperf.CONNECT_TIMEOUT_MS), "-u", "-b", "0", "-l", str(size), *limit]
-    output = iperf.answer(client, server, command, expected)
-    try:
-        return parse(output)
-    except ToolError as error:
-        raise ToolError(f"{client.name} to {server.name}: {error}") from None
+    return iperf.exchange(client, server, command, expected, parse)

@@ -14,11 +14,11 @@ def command_of(monkeypatch, version, action=None, **options):
     """The only command by which an iperf3 that says ``version`` is asked for a transfer."""
     commands = []
 
-    def transfer(_client, _server, command, _expected):
+    def transfer(_client, _server, command, _expected, _read):
         commands.append(command)
         return iperf.Transfer(800, 1, 1, 0)
 
-    monkeypatch.setattr(iperf, "_transfer", transfer)
+    monkeypatch.setattr(iperf, "exchange", transfer)
     monkeypatch.setattr(iperf, "_known", {})
     monkeypatch.setattr(iperf, "run", lambda *_: Finished(0, version, ""))
     server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
@@ -113,10 +113,10 @@ def test_with_an_amount_iperf3_reports_since_only_then_it_looks_at_the_amount():
 ])
 def test_over_a_limited_link_the_first_second_is_not_counted(monkeypatch, duration, words):
     calls = []
-    monkeypatch.setattr(iperf, "_transfer", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(iperf, "exchange", lambda *arguments: calls.append(arguments))
     server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
     iperf.transfer(None, server, duration=duration, rate=800, limited=True)
-    (_client, _server, command, expected), = calls
+    (_client, _server, command, expected, _read), = calls
     assert command[-4:] == words
     assert expected == int(words[-1]) + 1
 
@@ -172,7 +172,7 @@ def test_payload_of_a_full_segment(start, stream, size):
 @pytest.mark.parametrize("limited", [False, True])
 def test_streams_and_direction_become_options(monkeypatch, options, words, limited):
     commands = []
-    monkeypatch.setattr(iperf, "_transfer", lambda _c, _s, command, _e: commands.append(command))
+    monkeypatch.setattr(iperf, "exchange", lambda _c, _s, command, *_: commands.append(command))
     server = type("Server", (), {"ip": "10.0.0.1", "name": "b"})()
     iperf.transfer(None, server, duration=2, rate=800, limited=limited, **options)
     command, = commands
