@@ -106,8 +106,8 @@ class Admission:
                 f"{key}{place}{self._line(key)}")
         sentences = [f"{join_some(names, 5)}: {what}." for what, names in groups.items()]
         hidden = sentences[_MAX_SENTENCES:]
-        return (*sentences[:_MAX_SENTENCES], *(
-            [f"{plural(len(hidden), 'more reason')}: see 'calico-mn pods'."] if hidden else []))
+        more = f"{plural(len(hidden), 'more reason')}: see 'calico-mn get pods -A'."
+        return (*sentences[:_MAX_SENTENCES], *([more] if hidden else []))
 
     def _line(self, subject: str) -> str:
         line = self._lines.get(subject)

@@ -21,6 +21,7 @@ from calico_mn.errors import UnsupportedError
 
 #: kinds of words on a command line, besides an argument's choices
 FILES, RUNS, NODES, PODS, PLACES = "files", "runs", "nodes", "pods", "places"
+RESOURCES, NAMESPACES = "resources", "namespaces"
 
 _PATIENCE_S = 1.0
 _SUDO_S = 2.0
@@ -29,7 +30,8 @@ _SUDO_S = 2.0
 def completes(action: argparse.Action, kind: str) -> None:
     """Set the kind of an argument's values."""
     def completer(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Sequence[str]:
-        return candidates(kind, prefix, getattr(parsed_args, "run", None))
+        words = getattr(parsed_args, "words", None) or []
+        return candidates(kind, prefix, getattr(parsed_args, "run", None), words)
 
     action.completer = completer  # type: ignore[attr-defined]
 
@@ -56,9 +58,18 @@ def script(shell: str) -> str:
     return shellcode(["calico-mn"], use_defaults=False, shell=shell)
 
 
-def candidates(kind: str, prefix: str, run: str | None) -> Sequence[str]:
-    """Values of a kind that begin with ``prefix``; none when an error occurs."""
+def candidates(kind: str, prefix: str, run: str | None, words: Sequence[str] = ()
+               ) -> Sequence[str]:
+    """Values of a kind that begin with ``prefix``; none when an error occurs.
+
+    ``words`` came before: after the name of a resource's kind, names of such resources.
+    """
     with suppress(Exception):
+        if kind == RESOURCES and not words:
+            from calico_mn.topology.names import words as kinds
+
+            return _beginning(kinds(), prefix)
+        kind = words[0] if kind == RESOURCES else kind
         if kind == FILES:
             from argcomplete.completers import FilesCompleter
 
@@ -69,14 +80,18 @@ def candidates(kind: str, prefix: str, run: str | None) -> Sequence[str]:
 
 
 def seen(kind: str, run: str | None) -> Iterable[str]:
-    """Names of running runs, or of nodes, pods or everything in a run. Needs root."""
+    """Names of running runs, or of nodes, pods, everything or resources in a run. Needs root."""
     if kind == RUNS:
         from calico_mn.kernel import registry
 
         return [item.name for item in registry.runs() if item.status == registry.RUNNING]
     from calico_mn.control.session import remote
 
-    names: dict[str, list[str]] = remote(run, _PATIENCE_S).ask("names")
+    session = remote(run, _PATIENCE_S)
+    if kind not in (NODES, PODS, PLACES):
+        return [item["document"]["metadata"]["name"]
+                for item in session.ask("get", kinds=kind.split(","))]
+    names: dict[str, list[str]] = session.ask("names")
     if kind in (NODES, PODS):
         return names[kind]
     return [name for group in names.values() for name in group]

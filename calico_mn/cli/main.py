@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from calico_mn import streams
@@ -98,6 +99,10 @@ def _dispatch(given: list[str]) -> int:
     verb = verbs.verb(given[0])
     if verb is None:
         similar = suggest(given[0], verbs.public())
+        with suppress(CalicoMnError):
+            from calico_mn.topology.names import kinds_named
+
+            similar = f"'get {given[0]}'" if kinds_named(given[0]) else similar
         hint = f"did you mean {similar}? " if similar else ""
         raise UsageError(f"calico-mn: there is no verb {given[0]!r}; {hint}"
                          "('calico-mn --help' lists them all)")

@@ -49,6 +49,15 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+def print_yaml(value: Any) -> None:
+    """A value as YAML, in ASCII, with no anchors."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper = type("Dumper", (base,), {"ignore_aliases": lambda *_: True})
+    yaml.dump(value, sys.stdout, dumper, sort_keys=False, width=1000)
+
+
 def cell(value: object) -> str:
     """A table's cell."""
     if value is None or value == "" or value == []:

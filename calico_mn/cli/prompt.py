@@ -18,6 +18,7 @@ from calico_mn.control.session import LocalSession
 from calico_mn.emulation.mininet import CLI, error, output, quietRun
 from calico_mn.emulation.node import NamespaceNode
 from calico_mn.errors import CalicoMnError
+from calico_mn.topology.names import words as kinds
 
 #: how often a silent shell is checked for being alive, in milliseconds
 _CHECK_MS = 200
@@ -96,10 +97,10 @@ class Prompt(CLI):
                 *(name for name in self.mn if name.startswith(text))]
 
     def completedefault(self, *arguments: Any) -> list[str]:
-        """Further words: names of nodes and pods, and modes."""
-        text = arguments[0]
-        return [name for name in (*self.mn, *modes())
-                if name.startswith(text)]
+        """Further words: names of nodes and pods, modes, and after get kinds of resources."""
+        text, line = arguments[:2]
+        known = kinds() if line.startswith("get ") else modes()
+        return [name for name in (*self.mn, *known) if name.startswith(text)]
 
 
 def prompt(dispatcher: Dispatcher) -> None:

@@ -4,8 +4,8 @@
 
 Requests of other processes and the commands of Mininet's prompt both come here, and run one after
 the other. An operation gets a :class:`Job` and the request's arguments, and returns JSON-compatible
-values. To add one, write a function with :func:`operation` over it in ``queries``, ``changes`` or
-``traffic``.
+values. To add one, write a function with :func:`operation` over it in ``queries``, ``resources``,
+``changes`` or ``traffic``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from calico_mn.emulation.node import NamespaceNode
 
 #: modules with operations; imported with the first request, because they need the whole emulation
-_MODULES = ("queries", "changes", "traffic")
+_MODULES = ("queries", "resources", "changes", "traffic")
 #: how long an operation waits for another one, in seconds
 _PATIENCE_S = 60.0
 #: how long the end of a run waits for the operation in progress

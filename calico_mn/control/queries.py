@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.calico.encapsulation import DEFAULT, of_device
+from calico_mn.calico.encapsulation import of_device
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.state import PROTO_BOOT, Route
@@ -48,49 +48,6 @@ def names(job: Job) -> dict[str, list[str]]:
     return {"nodes": [node.name for node in net.nodes], "pods": [pod.name for pod in net.pods],
             "routers": [router.name for router in net.routers],
             "subnets": [switch.name for switch in net.switches]}
-
-
-@operation("nodes")
-def nodes(job: Job) -> list[dict[str, Any]]:
-    """The nodes, in file order."""
-    cluster = job.net.cluster
-    rows = []
-    for name, node in cluster.nodes.items():
-        tunnels = {encapsulation.device: str(address)
-                   for encapsulation, address in cluster.tunnel_addresses(name).items()}
-        rows.append({
-            "name": name, "ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
-            "tunnelAddress": tunnels.get(DEFAULT.device), "tunnelAddresses": tunnels,
-            "blocks": [str(block) for block in cluster.ipam.blocks(name)],
-            "pods": len(cluster.pods_on(name))})
-    return rows
-
-
-@operation("pods")
-def pods(job: Job) -> list[dict[str, Any]]:
-    """The pods, in file order; those that do not run last, with the reason."""
-    cluster = job.net.cluster
-    return [*({"namespace": pod.namespace, "name": pod.name, "ip": str(pod.address),
-               "node": pod.node, "interface": pod.device, "mtu": pod.mtu, "status": "Running",
-               "reason": None} for pod in cluster.endpoints.values()),
-            *({"namespace": item.pod.namespace, "name": item.pod.name, "ip": None,
-               "node": item.pod.node or None, "interface": None, "mtu": None,
-               "status": item.status, "reason": item.reason}
-              for item in cluster.admission.waiting.values())]
-
-
-@operation("blocks")
-def blocks(job: Job) -> list[dict[str, Any]]:
-    """The pools with their blocks and how full they are."""
-    ipam = job.net.cluster.ipam
-    return [{"pool": pool.name, "cidr": str(pool.cidr), "total": pool.cidr.num_addresses,
-             "used": sum(len(block.used) for block in ipam.blocks_of(pool)),
-             "blocks": [{"cidr": str(block.cidr), "node": block.affinity or None,
-                         "total": block.cidr.num_addresses, "used": len(block.used),
-                         "addresses": {str(block.cidr[ordinal]): handle
-                                       for ordinal, handle in sorted(block.used.items())}}
-                        for block in ipam.blocks_of(pool)]}
-            for pool in ipam.pools]
 
 
 @operation("bgp")

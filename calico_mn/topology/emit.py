@@ -55,14 +55,14 @@ def documents(topology: Topology) -> list[Document]:
     for document in topology.documents:
         key = key_of(document)
         if key in models and (key, document["apiVersion"]) not in written:
-            made.append(laid_over(document, _facts(models[key], document, originals)))
+            made.append(laid_over(document, _facts(models[key], document)))
             written |= {key, (key, document["apiVersion"])}
         elif _is_kept(document):
             made.append(document)
     for key, model in models.items():
         if key not in written:
             head = {"apiVersion": _api(model), "kind": key[0]}
-            made.append(laid_over(head, _facts(model, head, originals)))
+            made.append(laid_over(head, _facts(model, head)))
     counts: Counter[tuple[Key, bool]] = Counter()
     for pod in made:
         phase = _at(pod, "status", "phase")
@@ -116,6 +116,8 @@ def _models(topology: Topology) -> Iterator[tuple[Key, Any]]:
                str(affinity.cidr)), affinity
     for pod in topology.pods:
         yield ("Pod", pod.namespace, pod.name), pod
+    for name in dict.fromkeys(pod.namespace for pod in topology.pods):
+        yield ("Namespace", "", name), name
     given = {key_of(document) for document in topology.documents}
     kinds = {kind for kind, _, _ in given}
     # These win over a FelixConfiguration, and give the pods' MTU.
@@ -146,13 +148,13 @@ def _is_kept(document: Document) -> bool:
 def _api(model: Any) -> str:
     if isinstance(model, Underlay):
         return underlay.API
-    if isinstance(model, (Pod, int)):
+    if isinstance(model, (Pod, int, str)):
         return kubernetes_kinds.CORE
     is_stored = isinstance(model, BlockAffinity) and not model.node
     return CRD_API if is_stored else calico_kinds.API
 
 
-def _facts(model: Any, document: Document, originals: dict[Key, Document]) -> Document:
+def _facts(model: Any, document: Document) -> Document:
     """What the model says of the object of a document, in the fields of its apiVersion."""
     match model:
         case Underlay():
@@ -166,7 +168,7 @@ def _facts(model: Any, document: Document, originals: dict[Key, Document]) -> Do
         case BlockAffinity():
             return _affinity(model)
         case Pod():
-            return _pod(model, document, originals)
+            return _pod(model, document)
         case FelixConfiguration():
             wanted = {"ipipMTU": (model.ipip_mtu, 0), "vxlanMTU": (model.vxlan_mtu, 0),
                       "vxlanVNI": (model.vxlan_vni, 4096)}
@@ -177,6 +179,8 @@ def _facts(model: Any, document: Document, originals: dict[Key, Document]) -> Do
             return {"metadata": {"name": "default"}, "spec": {
                 "strictAffinity": model.strict_affinity,
                 "maxBlocksPerHost": model.max_blocks_per_host}}
+        case str():
+            return {"metadata": {"name": model}}
         case int():
             return {"metadata": {"namespace": "kube-system", "name": "calico-config"},
                     "data": {"veth_mtu": str(model)}}
@@ -262,19 +266,26 @@ def _dashed(network: IPv4Network) -> str:
 
 # --- pods and workloads
 
-def _pod(pod: Pod, document: Document, originals: dict[Key, Document]) -> Document:
+def _pod(pod: Pod, document: Document) -> Document:
     has_ip = str(pod.ip) if pod.ip and pod.has_ip else None
     annotations: Document = {}
     metadata: Document = {"name": pod.name, "namespace": pod.namespace, "annotations": annotations}
-    status: Document = {}
+    spec: Document = {"nodeName": pod.node or None}
+    # A file's own pod that no node can have asks again; it would be left out as Pending.
+    status: Document = {"phase": "Pending"} if pod.node or "metadata" not in document else {}
     if "metadata" not in document:
-        kind, _, name = pod.owner.partition("/")
+        metadata["labels"] = dict(pod.labels)
         if pod.owner:
-            owner = originals.get((kind, pod.namespace, name))
-            metadata["labels"] = _at(owner, "spec", "template", "metadata", "labels")
+            kind, _, name = pod.owner.partition("/")
             metadata["ownerReferences"] = [{
                 "apiVersion": _WORKLOADS.get(kind, kubernetes_kinds.CORE), "kind": kind,
                 "name": name, "controller": True}]
+        if pod.service_account != "default":
+            spec["serviceAccountName"] = pod.service_account
+        if pod.ports:
+            spec["containers"] = [{"name": pod.name, "ports": [
+                {"name": port, "protocol": protocol.upper(), "containerPort": number}
+                for port, protocol, number in pod.ports]}]
         if pod.pools:
             annotations["cni.projectcalico.org/ipv4pools"] = json.dumps(pod.pools)
         if pod.ip and not has_ip:
@@ -285,7 +296,7 @@ def _pod(pod: Pod, document: Document, originals: dict[Key, Document]) -> Docume
         if _at(document, "status", "podIP") not in (has_ip, None):
             # A later pod of that name.
             annotations["cni.projectcalico.org/podIPs"] = status["podIPs"] = None
-    return {"metadata": metadata, "spec": {"nodeName": pod.node}, "status": status}
+    return {"metadata": metadata, "spec": spec, "status": status}
 
 
 def _owners(pod: Document, originals: dict[Key, Document]) -> Iterator[Key]:
@@ -312,6 +323,7 @@ def _counted(workload: Document, counts: Counter[tuple[Key, bool]]) -> Document:
         return workload
     ready = counts[key, True]
     total = ready + counts[key, False]
+    workload = laid_over(workload, {"metadata": {"namespace": namespace_of(workload)}})
     if kind == "DaemonSet":
         return laid_over(workload, {"status": {
             "currentNumberScheduled": total, "desiredNumberScheduled": total,

@@ -31,8 +31,11 @@ _SHORT = {
     "BGPConfiguration": "bgpconfig bgpconfigs", "FelixConfiguration": "felixconfig felixconfigs",
     "IPAMConfiguration": "ipamconfig ipamconfigs", "ClusterInformation": "clusterinfo clusterinfos",
     "NetworkPolicy": "netpol np policy policies pol pols", "GlobalNetworkPolicy": "gnp gnps",
-    "NetworkSet": "netset netsets ns-set", "BlockAffinity": "affinity affinities",
+    "NetworkSet": "netsets", "BlockAffinity": "affinity affinities",
 }
+# A node's block is written as its affinity, one that no node has as itself.
+_GROUPS = {"all": ALL, "block": ("BlockAffinity", "IPAMBlock"),
+           "blocks": ("BlockAffinity", "IPAMBlock")}
 
 
 def _plural(word: str) -> str:
@@ -50,26 +53,35 @@ for _kind in (*(kind for _, kind in ALL_KINDS), *_SHORT):
 
 
 def words() -> list[str]:
-    """Every name of a kind that has an effect, and ``all``: those that a shell completes."""
+    """Every name of kinds with an effect: those that a shell completes."""
     effective = {kind.name for kind in KINDS.values()}
-    return ["all", *(word for word, kind in _KINDS.items() if kind in effective)]
+    return [*_GROUPS, *(word for word, kind in _KINDS.items() if kind in effective)]
 
 
 def kinds_named(word: str) -> tuple[str, ...]:
     """The kinds that a word such as ``po``, ``nodes``, ``deployments.apps`` or ``all`` names.
 
+    ``blocks`` are the affinities of nodes, and what is left of those that are gone.
+
     Case does not matter. Raises ClusterError for another word.
     """
     name, _, group = word.lower().partition(".")
     kind = _KINDS.get(name)
-    if word.lower() == "all":
-        return ALL
+    if word.lower() in _GROUPS:
+        return _GROUPS[word.lower()]
     if kind is None or (group and not any(
             known == kind and _group(api).startswith(group) for api, known in ALL_KINDS)):
         close = suggest(word, _KINDS)
         raise ClusterError(f"there is no kind {word!r}" + (f"; did you mean {close}?" if close else
                            "; kinds are named as in kubectl and calicoctl: pods, nodes, ippools"))
     return (kind,)
+
+
+def plural_of(words: str) -> str:
+    """What messages call the resources of kinds, given by any names, with commas between them."""
+    return " and ".join(dict.fromkeys(
+        word if word in _GROUPS else _plural(kinds_named(word)[0].lower())
+        for word in words.split(",")))
 
 
 def kind_of(document: Mapping[str, Any]) -> str:
@@ -101,8 +113,10 @@ def is_namespaced(kind: str) -> bool:
 
 def reference(document: Mapping[str, Any]) -> str:
     """What kubectl calls a resource: ``pod/web-0``, ``ippool.projectcalico.org/default``."""
-    group = _group(document["apiVersion"])
-    return f"{kind_of(document).lower()}{'.' if group else ''}{group}/{name_of(document)}"
+    kind = kind_of(document)
+    # One node, whichever of Kubernetes and Calico has the document.
+    group = "" if kind == "Node" else _group(document["apiVersion"])
+    return f"{kind.lower()}{'.' if group else ''}{group}/{name_of(document)}"
 
 
 def _group(api: str) -> str:

@@ -48,10 +48,9 @@ FORMS = {
     "status": [["{}"], ["a", "{}"]],
     "down": [["{}"], ["a", "{}"]],
     "cleanup": [["{}"]],
-    "nodes": [["{}"], ["--run", "{}"]],
-    "pods": [["{}"], ["--run", "{}"]],
+    "get": [["{}"], ["{},pods"], ["pods", "{}"], ["pod/{}"], ["pods", "-n", "{}"],
+            ["pods", "-o", "{}"], ["--run", "{}"]],
     "routes": [["{}"], ["--run", "{}"]],
-    "blocks": [["{}"], ["--run", "{}"]],
     "bgp": [["{}"], ["--run", "{}"]],
     "exec": [["{}"], ["{}", "--", "true"], ["node31", "--", "{}"], ["--run", "{}", "n", "--", "x"]],
     "shell": [["{}"], ["--run", "{}", "n"]],
@@ -201,7 +200,7 @@ def test_a_good_file_of_a_bad_name(verb: str, name: str, tmp_path: Path,
 
 @pytest.mark.parametrize("words", [
     ["plan", HERE, "--node=--"], ["plan", HERE, "--mode=--"], ["ping", "a", "b", "-c=--"],
-    ["nodes", "--run=--"], ["up", MISSING, "--name=--"], ["trace", "a", "b", "--port=--"],
+    ["get", "nodes", "--run=--"], ["up", MISSING, "--name=--"], ["trace", "a", "b", "--port=--"],
     ["pod", "add", "x", "--node=--"], ["graph", HERE, "-o=--"]], ids=" ".join)
 def test_an_option_whose_argument_is_two_dashes_is_not_ignored(
         words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

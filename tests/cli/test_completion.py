@@ -48,7 +48,7 @@ def candidates(tmp_path: Path):
     (["validate", "a", "topologies/art"], ["topologies/article.yaml"]),
     (["mode", "N"], ["Never"]), (["completion", "z"], ["zsh"]), (["pod", "a"], ["add"]),
     (["pod", "add", "x", "--n"], ["--node"]), (["nosuch", "x"], []), (["exec", "x", "--", "l"], []),
-    (["list", ""], []),
+    (["list", ""], []), (["get", "ippo"], ["ippool", "ippools"]), (["get", "all"], ["all"]),
 ], ids=str)
 def test_candidates_without_a_run(candidates, words, expected):
     assert candidates(*words) == expected
@@ -65,7 +65,8 @@ def test_every_verb_is_a_candidate(candidates):
     (["mode", "Never", "--node", "node3"], ["node31", "node32", "node33"]),
     (["pod", "delete", "de"], ["default/a", "default/b"]), (["ping", "default/a", "r"],
                                                             ["r1", "rack-a", "rack-b"]),
-    (["bgp", "d"], []), (["shell", "c"], ["c"]),
+    (["bgp", "d"], []), (["shell", "c"], ["c"]), (["get", "ippools", ""], ["pool"]),
+    (["get", "po", ""], ["a", "b", "c"]), (["get", "pods", "-n", "s"], ["shop"]),
 ], ids=str)
 def test_names_of_a_run(candidates, lab, words, expected):
     assert candidates(*words, CALICO_MN_RUN=lab.identity) == expected

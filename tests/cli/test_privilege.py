@@ -51,7 +51,7 @@ WITHOUT_ROOT = {
 #: of every verb that needs root: something to ask for
 WITH_ROOT = {
     "up": ["x y.yaml", "--name", "it's"], "list": ["--json"], "status": [], "down": ["lab"],
-    "cleanup": [], "nodes": [], "pods": [], "routes": ["node31"], "blocks": [], "bgp": [],
+    "cleanup": [], "get": ["pods", "-A"], "routes": ["node31"], "bgp": [],
     "exec": ["node31", "--", "sh", "-c", 'ip a | grep "$X"'], "shell": ["node31"],
     "capture": ["node31:eth0", "-w", "a file.pcap", "--", "ip proto 4"],
     "mode": ["Never"], "pod": ["add", "late", "--node", "node32"],

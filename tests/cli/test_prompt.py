@@ -44,7 +44,7 @@ def test_verbs_are_commands_beside_mininets_own(prompt):
     assert prompt.shows("node31 alone: IPIP Never")
     prompt.type("trace a b\n")
     assert prompt.shows("default/a 10.22.31.1 -> default/b 10.22.32.1")
-    prompt.type("pods\n")
+    prompt.type("get pods -A\n")
     assert prompt.shows("shop ")
     prompt.type("nodes\n")
     assert prompt.shows("available nodes are:")

@@ -17,26 +17,15 @@ pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize("words", [
-    ["nodes"], ["pods"], ["routes"], ["routes", "r1", "a"], ["blocks"], ["bgp"], ["bgp", "node33"],
+    ["routes"], ["routes", "r1", "a"], ["bgp"], ["bgp", "node33"],
 ], ids=" ".join)
 def test_a_table(lab, golden, words):
     golden(f"verb-{'-'.join(words)}", lab.ok(*words))
 
 
 def test_the_same_as_json(lab):
-    assert lab.json("nodes")[2] == {
-        "name": "node33", "ipv4": "192.168.58.33/24", "subnet": "rack-b",
-        "tunnelAddress": "10.22.33.0", "tunnelAddresses": {"tunl0": "10.22.33.0"},
-        "blocks": ["10.22.33.0/26"], "pods": 1}
-    assert lab.json("pods")[0] == {
-        "namespace": "default", "name": "a", "ip": "10.22.31.1", "node": "node31",
-        "interface": "caliacd53aa4120", "mtu": 1480, "status": "Running",
-        "reason": None}
     assert [r["meaning"] for r in lab.json("routes", "node31") if r["onlink"]] == [
         "block of node32, in IPIP", "block of node33, in IPIP"]
-    (pool,) = lab.json("blocks")
-    assert pool["used"] == 6 and pool["blocks"][0]["addresses"] == {
-        "10.22.31.0": "ipip-tunnel-addr-node31", "10.22.31.1": "default/a"}
     (speaker,) = lab.json("bgp", "node31")
     assert [peer["prefixes"] for peer in speaker["peers"]] == [["10.22.32.0/26"],
                                                                ["10.22.33.0/26"]]
@@ -96,8 +85,10 @@ def test_from_ipip_to_vxlan_and_back(own):
     told = run.ok("mode", "Always", "--encapsulation", "vxlan")
     assert told.endswith("all pools: VXLAN Always, 33 changes\n")
     assert "pool 10.22.0.0/16: Always (VXLAN)" in run.ok("status")
-    assert run.json("nodes")[0]["tunnelAddresses"] == {"vxlan.calico": "10.22.31.2"}
-    assert run.ok("nodes").splitlines()[0].split()[3:5] == ["TUNL0", "VXLAN.CALICO"]
+    assert run.json("get", "node/node31")["spec"] == {
+        "bgp": {"ipv4Address": "192.168.57.31/24"}, "ipv4VXLANTunnelAddr": "10.22.31.2"}
+    assert run.ok("get", "nodes", "-o", "wide").splitlines()[0].split()[3:5] == [
+        "TUNL0", "VXLAN.CALICO"]
     assert "block of node32, in VXLAN" in run.ok("routes", "node31")
     assert run.ok("mode", "CrossSubnet").endswith("all pools: VXLAN CrossSubnet, 2 changes\n")
     assert run.ok("verify") == "all is as it should be\n"
@@ -176,9 +167,9 @@ def test_graph_of_a_file_and_of_a_run(lab, tmp_path):
 
 
 def test_colours_only_on_a_terminal_and_not_with_no_color(lab):
-    assert "\033[" not in lab.ok("nodes")
+    assert "\033[" not in lab.ok("get", "nodes")
     for variables, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-        with Terminal(*PROGRAM, "nodes", CALICO_MN_RUN=lab.identity, **variables) as there:
+        with Terminal(*PROGRAM, "get", "nodes", CALICO_MN_RUN=lab.identity, **variables) as there:
             assert there.shows("\033[1mNAME" if coloured else "NAME")
             assert there.status() == 0
 

@@ -16,10 +16,9 @@ from calico_mn.topology.emit import documents
 
 def facts(cluster: Cluster) -> dict[str, Any]:
     """Addresses, blocks, modes and every route: all that packets go by."""
-    topology = cluster.topology
+    topology = snapshot(cluster)
     return {
-        "pods": {key: (endpoint.node, endpoint.address)
-                 for key, endpoint in cluster.endpoints.items()},
+        "pods": {pod.key: pod for pod in topology.pods},
         "affinities": cluster.ipam.affinities(),
         "borrowed": {node: set(cluster.ipam.borrowed(node)) for node in cluster.nodes},
         "tunnels": {node: cluster.tunnel_addresses(node) for node in cluster.nodes},
@@ -31,6 +30,7 @@ def facts(cluster: Cluster) -> dict[str, Any]:
                        for state in plan.host_states(cluster, FullMesh())},
         "underlay": (topology.underlay.subnets, [router.name for router in cluster.fabric.routers]),
         "rest": (topology.ipam, topology.felix, topology.veth_mtu, topology.reservations),
+        "policies": (topology.policies, topology.network_sets, topology.service_accounts),
     }
 
 

@@ -105,6 +105,17 @@ DUMPS: dict[str, list[Any]] = {
             "node": "k2", "pod": "seen", "ipNetworks": ["10.80.40.1/32"]}},
         {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {
             "name": "deny", "namespace": "shop"}, "spec": {"podSelector": {}}}],
+    "labels, accounts and named ports, which policies select": [
+        workload("Deployment", "web", replicas=2, pod_spec={
+            "serviceAccountName": "shop", "containers": [{"name": "c", "ports": [
+                {"name": "http", "containerPort": 8080},
+                {"name": "dns", "containerPort": 53, "protocol": "UDP"}]}]}),
+        {"apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkPolicy", "metadata": {
+            "name": "g"}, "spec": {"selector": "app == 'web'", "ingress": [
+                {"action": "Allow", "protocol": "TCP", "destination": {"ports": ["http", 80]}}]}},
+        {"apiVersion": "projectcalico.org/v3", "kind": "NetworkSet", "metadata": {
+            "name": "s", "namespace": "shop", "labels": {"a": "b"}},
+         "spec": {"nets": ["198.51.100.0/24"]}}],
     "IPv6 beside": [crd("IPPool", "six", cidr="fd00:80::/64", blockSize=122)],
 }
 
@@ -117,6 +128,15 @@ def test_what_kubectl_prints(items: list[Any]) -> None:
         cluster.delete_pod(key)
     second = again(cluster)
     assert not second.endpoints, "pods that are gone stay away, also those of workloads"
+    assert_survives(cluster)
+
+
+def test_pods_that_wait_for_an_address_wait_again() -> None:
+    tiny = crd("IPPool", "tiny", cidr="10.81.0.0/30", blockSize=30)
+    cluster = Cluster(read(*NODES, POOL, tiny, *(
+        pod(f"asks-{n}", "k2", metadata={"annotations": {
+            "cni.projectcalico.org/ipv4pools": '["tiny"]'}}) for n in range(6))), 2)
+    assert list(cluster.admission.waiting) == ["shop/asks-4", "shop/asks-5"]
     assert_survives(cluster)
 
 

@@ -10,7 +10,8 @@ import importlib
 
 from calico_mn.cli.verb import Verb
 
-_MODULES = ("offline", "policy", "up", "runs", "show", "inside", "change", "traffic", "walkthrough")
+_MODULES = ("offline", "policy", "up", "runs", "get", "show", "inside", "change", "traffic",
+            "walkthrough")
 
 
 def verb(name: str) -> Verb | None:

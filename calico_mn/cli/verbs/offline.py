@@ -8,7 +8,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-from calico_mn.cli.complete import FILES, NODES, PLACES, PODS, RUNS, completes
+from calico_mn.cli.complete import FILES, NODES, completes
 from calico_mn.cli.output import paint, print_json, say, write_file
 from calico_mn.cli.verb import (
     OK,
@@ -243,7 +243,7 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _add_names(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=(RUNS, NODES, PODS, PLACES))
+    parser.add_argument("kind")
     parser.add_argument("--run")
 
 

@@ -98,7 +98,7 @@ def _status(options: argparse.Namespace) -> int:
                               f"{' (disabled)' if pool['disabled'] else ''}"))
     if status["waitingPods"]:
         facts.append(("not running", f"{plural(len(status['waitingPods']), 'pod')}:"
-                                     " see 'calico-mn pods'"))
+                                     " see 'calico-mn get pods -A'"))
     if status["unstartedNodes"]:
         facts.append(("calico-node", "not started on " + ", ".join(status["unstartedNodes"])))
     if status["podRoutes"]:

@@ -1,4 +1,4 @@
-"""``nodes``, ``pods``, ``routes``, ``blocks``, ``bgp`` and ``verify``: what a run has.
+"""``routes``, ``bgp`` and ``verify``: what a run has.
 
 Worded as kubectl and calicoctl do, with only those columns that an emulated cluster can fill
 truthfully.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import NODES, PLACES, completes
 from calico_mn.cli.output import box, columns, paint, print_json, say, show
-from calico_mn.cli.verb import INTERRUPTED, OK, Verb, nothing
+from calico_mn.cli.verb import INTERRUPTED, OK, Verb
 from calico_mn.errors import FAILED
 
 if TYPE_CHECKING:
@@ -38,28 +38,6 @@ def _query(operation: str, show_answer: Callable[[Any], None], *arguments: str
     return ask
 
 
-def _show_nodes(nodes: list[_Facts]) -> None:
-    from calico_mn.calico.encapsulation import DEFAULT
-
-    used = {device for node in nodes for device in node["tunnelAddresses"]}
-    tunnels = [DEFAULT.device, *sorted(used - {DEFAULT.device})]
-    show(columns(("NAME", "IPV4", "SUBNET", *map(str.upper, tunnels), "BLOCKS", "PODS"), [
-        (node["name"], node["ipv4"], node["subnet"],
-         *(node["tunnelAddresses"].get(device) for device in tunnels), node["blocks"],
-         node["pods"]) for node in nodes]))
-
-
-def _show_pods(pods: list[_Facts]) -> None:
-    waits = any(pod["reason"] for pod in pods)
-    heads = ["NAMESPACE", "NAME", "IP", "NODE", "INTERFACE", "MTU", *(["STATUS"] if waits else [])]
-    if pods:
-        show(columns(heads, [[pod[head.lower()] for head in heads] for pod in pods]))
-        for reason in dict.fromkeys(pod["reason"] for pod in pods if pod["reason"]):
-            say(f"not running: {reason}")
-    else:
-        say("no pods")
-
-
 # --- routes
 
 def _add_routes(parser: argparse.ArgumentParser) -> None:
@@ -77,24 +55,6 @@ def _flags(route: _Facts) -> str:
     flags = [] if route["type"] == "unicast" else [route["type"]]
     flags += [f"scope-{route['scope']}"] if route["scope"] else []
     return ",".join([*flags, *(["onlink"] if route["onlink"] else [])])
-
-
-# --- blocks
-
-def _show_blocks(pools: list[_Facts]) -> None:
-    rows = []
-    for pool in pools:
-        rows.append(("IP Pool", pool["cidr"], None, *_fill(pool)))
-        rows += [("Block", block["cidr"], block["node"], *_fill(block))
-                 for block in pool["blocks"]]
-    show(box(("GROUPING", "CIDR", "NODE", "IPS TOTAL", "IPS IN USE", "IPS FREE"), rows,
-             right=("IPS TOTAL",)), heads=3)
-
-
-def _fill(usage: _Facts) -> tuple[int, str, str]:
-    total, used = usage["total"], usage["used"]
-    percent = round(100 * used / total)
-    return total, f"{used} ({percent}%)", f"{total - used} ({100 - percent}%)"
 
 
 # --- bgp
@@ -205,16 +165,6 @@ def _show(differences: Iterable[_Facts]) -> None:
 
 
 VERBS = {
-    "nodes": Verb(
-        "nodes", GROUP, "nodes with their addresses and blocks",
-        "Lists the nodes: address with its prefix (which CrossSubnet compares with), subnet of "
-        "the underlay, tunnel address, blocks with an affinity to the node.",
-        nothing, ask=_query("nodes", _show_nodes), json=True),
-    "pods": Verb(
-        "pods", GROUP, "pods with their addresses and devices",
-        "Lists the pods of all namespaces: address, node, the name of the veth's end on the node, "
-        "the MTU that the pod got when it was made.",
-        nothing, ask=_query("pods", _show_pods), json=True, prompt=True),
     "routes": Verb(
         "routes", GROUP, "the kernel's routes, and what each is for",
         "Reads the main routing tables from the kernel, so that changes by hand are listed, "
@@ -222,12 +172,6 @@ VERBS = {
         _add_routes, ask=_query("routes", _show_routes, "places"), json=True, prompt=True,
         examples=(("calico-mn routes", "of all nodes"),
                   ("calico-mn routes node31 r1", "of a node and a router"))),
-    "blocks": Verb(
-        "blocks", GROUP, "IP pools and blocks, and how full they are",
-        "Shows IPAM's pools and blocks as 'calicoctl ipam show --show-blocks' does, with the node "
-        "that each block belongs to. Tunnel addresses count as used. With --json: which address "
-        "is whose.",
-        nothing, ask=_query("blocks", _show_blocks), json=True, prompt=True),
     "bgp": Verb(
         "bgp", GROUP, "who announces which blocks to whom",
         "Shows each node's route distributor with its peers, as 'calicoctl node status' does on "

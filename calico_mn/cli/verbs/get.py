@@ -1,0 +1,117 @@
+"""``get``: resources as tables, YAML and JSON, worded as kubectl and calicoctl do."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from calico_mn.cli.complete import NAMESPACES, RESOURCES, completes
+from calico_mn.cli.output import print_json, print_yaml, say, show
+from calico_mn.cli.verb import OK, UsageError, Verb, named
+from calico_mn.streams import complain
+from calico_mn.text import join
+
+if TYPE_CHECKING:
+    from calico_mn.control.session import Session
+
+_DEFAULT = "default"
+
+
+def add_resources(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
+    """The places of KIND NAME and KIND/NAME on the command line, and ``-n``."""
+    completes(parser.add_argument(
+        "words", metavar="KIND[/NAME]", nargs=nargs, type=named,
+        help="pods, nodes, ippools, deploy, ... or several with commas, then names; or KIND/NAME"),
+        RESOURCES)
+    completes(parser.add_argument("-n", "--namespace", metavar="NAMESPACE", type=named,
+                                  help=f"of pods and workloads (default: {_DEFAULT})"), NAMESPACES)
+
+
+def requests(words: list[str]) -> list[tuple[list[str], list[str]]]:
+    """What kubectl's words ask for: kinds, with the names that they are asked by.
+
+    Raises UsageError where both forms are mixed.
+    """
+    if any("/" in word for word in words[:1]):
+        pairs = [word.partition("/") for word in words]
+        if not all(kind and name for kind, _, name in pairs):
+            raise UsageError("after KIND/NAME every further word is KIND/NAME, too")
+        return [([kind], [name]) for kind, _, name in pairs]
+    return [(words[0].split(","), words[1:])] if words else []
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    add_resources(parser)
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    parser.add_argument("-o", "--output", choices=("wide", "yaml", "json", "name"),
+                        help="more columns, resources as a file has them, or names alone")
+
+
+def _get(options: argparse.Namespace, session: Session) -> int:
+    form = "json" if options.json else options.output
+    if not options.words and form not in ("yaml", "json", "name"):
+        raise UsageError("get: say what: pods, nodes, ippools, all, ...; with -o yaml everything"
+                         " is a topology file")
+    has_all = options.all_namespaces or not options.words
+    namespace = None if has_all else options.namespace or _DEFAULT
+    wanted: list[tuple[list[str] | None, list[str]]] = [*requests(options.words)] or [(None, [])]
+    items = [item for kinds, names in wanted
+             for item in session.ask("get", kinds=kinds, names=names, namespace=namespace)]
+    documents = [item["document"] for item in items]
+    if form in ("yaml", "json"):
+        is_one = len(items) == 1 and bool(wanted[0][1])
+        answer = documents[0] if is_one else {
+            "apiVersion": "v1", "items": documents, "kind": "List",
+            "metadata": {"resourceVersion": ""}}
+        (print_yaml if form == "yaml" else print_json)(answer)
+        return OK
+    if form == "name":
+        from calico_mn.topology.names import reference
+
+        for document in documents:
+            say(reference(document))
+    else:
+        from calico_mn.cli.tables import tables
+
+        for number, table in enumerate(tables(items, wide=form == "wide", has_namespaces=has_all)):
+            if number:
+                say()
+            show(table)
+        for reason in dict.fromkeys(filter(None, (item["facts"].get("reason") for item in items))):
+            complain(f"calico-mn: not running: {reason}")
+    _say_what_is_missing(session, wanted, documents, namespace)
+    return OK
+
+
+def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, list[str]]],
+                         documents: list[dict[str, Any]], namespace: str | None) -> None:
+    """For each kind that has no resources: that it has none, or where they are."""
+    from calico_mn.topology.names import kind_of, kinds_named, namespace_of, plural_of
+
+    present = set(map(kind_of, documents))
+    for word in (word for kinds, _ in wanted for word in kinds or ()):
+        if present & set(kinds_named(word)):
+            continue
+        others = sorted({namespace_of(item["document"]) for item in session.ask(
+            "get", kinds=[word])}) if namespace is not None else []
+        title = "pods or workloads" if word == "all" else plural_of(word)
+        complain(f"calico-mn: no {title} in namespace {namespace}; there are in"
+                 f" {join(others)}: -n {others[0]}, or -A" if any(others) else
+                 f"calico-mn: no {title}")
+
+
+VERBS = {
+    "get": Verb(
+        "get", "what a run has", "pods, nodes, pools, any resources: tables, YAML, JSON",
+        "Prints resources as kubectl and calicoctl get do, under all names that they have there "
+        "(po, deploy, ippool, ...). 'all' are pods and workloads, 'blocks' the nodes' blocks. "
+        "Without KIND, '-o yaml' prints the whole cluster: a topology file that boots with the "
+        "same addresses, blocks and routes.",
+        _add, ask=_get, json=True, prompt=True,
+        usage="[KIND[,KIND]... [NAME]... | KIND/NAME...] [-n NAMESPACE | -A] [-o FORM]",
+        examples=(("calico-mn get pods -A", "of all namespaces"),
+                  ("calico-mn get nodes -o wide", "with tunnel addresses and blocks"),
+                  ("calico-mn get ippools,blocks", "how full pools and blocks are"),
+                  ("calico-mn get deploy/web -o yaml", "as a file has it"),
+                  ("calico-mn get -o yaml > now.yaml", "the cluster as it is now, to boot again"))),
+}

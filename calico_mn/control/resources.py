@@ -1,0 +1,95 @@
+"""The cluster's resources, as kubectl and calicoctl have them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Any
+
+from calico_mn.control.dispatcher import Job, operation
+from calico_mn.errors import NotFoundError
+from calico_mn.text import join, join_some, suggest
+from calico_mn.topology.emit import Document
+from calico_mn.topology.names import (
+    is_namespaced,
+    kind_of,
+    kinds_named,
+    name_of,
+    namespace_of,
+)
+
+
+@operation("get")
+def get(job: Job, kinds: list[str] | None = None, names: list[str] | None = None,
+        namespace: str | None = None) -> list[dict[str, Any]]:
+    """Resources, in the order of ``kinds``, each with the ``facts`` that only the run knows.
+
+    Without ``kinds`` all of them; ``names``, ``[NAMESPACE/]NAME`` each, must be there. Without
+    ``namespace`` it is those of all namespaces.
+    """
+    known = job.net.resources()
+    wanted = [kind for word in kinds for kind in kinds_named(word)] if kinds is not None else None
+    if wanted is not None:
+        known = sorted((document for document in known if kind_of(document) in wanted),
+                       key=lambda document: wanted.index(kind_of(document)))
+    chosen = [document for document in known
+              if namespace is None or namespace_of(document) in ("", namespace)]
+    if names:
+        chosen = [document for name in names
+                  for document in _called(name, known, chosen, wanted or [], namespace)]
+    facts = _Facts(job)
+    return [{"document": document, "facts": facts.of(document)} for document in chosen]
+
+
+def _called(name: str, known: list[Document], chosen: list[Document],
+            kinds: list[str], namespace: str | None) -> list[Document]:
+    """The resources of a name. Raises NotFoundError that names similar ones."""
+    place, _, bare = name.rpartition("/")
+    called = [document for document in (known if place else chosen) if name_of(document) == bare
+              and (not place or namespace_of(document) == place)]
+    if called:
+        return called
+    elsewhere = [namespace_of(document) for document in known if name_of(document) == bare]
+    similar = suggest(bare, map(name_of, chosen))
+    where = f" in namespace {place or namespace}" if (place or namespace) and any(
+        map(is_namespaced, kinds)) else ""
+    hint = (f"; there is one in {join_some(elsewhere, 5)}: -n {elsewhere[0]}"
+            if elsewhere and elsewhere[0] else f"; did you mean {similar}?" if similar else "")
+    title = join([kind.lower() for kind in kinds] or ["resource"], "or")
+    raise NotFoundError(f"there is no {title} {bare!r}{where}{hint}")
+
+
+class _Facts:
+    """What tables show of a resource beside its own fields."""
+
+    def __init__(self, job: Job) -> None:
+        self._cluster = job.net.cluster
+        self._blocks = {block.cidr: (pool.name, block.cidr.num_addresses, len(block.used))
+                        for pool in self._cluster.ipam.pools
+                        for block in self._cluster.ipam.blocks_of(pool)}
+
+    def of(self, document: Document) -> dict[str, Any]:
+        """Empty for a kind, or a resource, that the run has nothing to add to."""
+        cluster, kind, name = self._cluster, kind_of(document), name_of(document)
+        if kind == "Node" and name in cluster.nodes:
+            node = cluster.nodes[name]
+            return {"ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
+                    "tunnels": {encapsulation.device: str(address) for encapsulation, address
+                                in cluster.tunnel_addresses(name).items()},
+                    "blocks": list(map(str, cluster.ipam.blocks(name))),
+                    "pods": len(cluster.pods_on(name))}
+        key = f"{namespace_of(document)}/{name}"
+        if kind == "Pod" and key in cluster.endpoints:
+            endpoint = cluster.endpoints[key]
+            return {"interface": endpoint.device, "mtu": endpoint.mtu}
+        if kind == "Pod" and key in cluster.admission.waiting:
+            waiting = cluster.admission.waiting[key]
+            return {"status": waiting.status, "reason": waiting.reason}
+        if kind == "IPPool":
+            return {"used": sum(used for pool, _, used in self._blocks.values() if pool == name),
+                    "total": next((pool.cidr.num_addresses for pool in cluster.ipam.pools
+                                   if pool.name == name), 0)}
+        if kind in ("BlockAffinity", "IPAMBlock"):
+            pool, total, used = self._blocks.get(
+                IPv4Network(document["spec"]["cidr"]), ("", 0, 0))
+            return {"pool": pool, "total": total, "used": used}
+        return {}
