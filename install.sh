@@ -85,6 +85,8 @@ find_missing_packages() {
     want required tcpdump tcpdump
     want required ethtool ethtool
     want required nftables nft  # packet filters; installed switched off
+    want required iptables iptables-nft-restore  # network policies
+    want required ipset ipset
     want required procps sysctl
     want required net-tools route # for 'route -n', typed into a node
     want required mininet mnexec  # PyPI's mininet lacks mnexec; Open vSwitch is only recommended

@@ -21,6 +21,7 @@ from calico_mn.present import Link, Program
 from calico_mn.state import (
     Address,
     Device,
+    Firewall,
     Namespace,
     Neighbour,
     NeighbourEntry,
@@ -35,6 +36,14 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
+class FirewallChange:
+    """From one firewall to another; None is one without rules of ours."""
+
+    before: Firewall | None
+    wanted: Firewall | None
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """The changes for one namespace, in the order in which a packet in flight survives them.
 
@@ -46,6 +55,8 @@ class Delta:
     Repairs alone have the following. ``devices_renamed``: each device as it is called now, with
     its name. ``links_changed``: each device as it should be, and as it is. ``devices_reshaped``
     get their queueing disciplines again, and ``programs`` are attached again.
+
+    ``firewall`` comes last: iptables has a look of its own at what is there.
     """
 
     namespace: str
@@ -64,6 +75,7 @@ class Delta:
     neighbours_removed: tuple[NeighbourEntry, ...] = ()
     addresses_removed: tuple[Address, ...] = ()
     devices_removed: tuple[Device, ...] = ()
+    firewall: FirewallChange | None = None
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in _CHANGES)
@@ -133,6 +145,8 @@ def delta(present: Namespace, wanted: Namespace) -> Delta:
             if n.device not in gone),
         addresses_removed=addresses_removed,
         devices_removed=tuple(device for device in removed if device.name not in new_devices),
+        firewall=None if present.firewall == wanted.firewall else FirewallChange(
+            present.firewall, wanted.firewall),
     )
 
 
@@ -174,6 +188,7 @@ def full_delta(change: Delta, wanted: Namespace, unapplied: Iterable[Delta]) -> 
             a for item in changes for a in item.addresses_removed if a not in wanted.addresses)),
         devices_removed=tuple({d.name: d for item in changes for d in item.devices_removed
                                if d.name not in devices}.values()),
+        firewall=change.firewall,
     )
 
 

@@ -8,6 +8,7 @@ compared with, and printed next to, what ``ip`` shows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Route protocols, as in iproute2's rt_protos: who put the route there, and so who may remove it.
@@ -257,6 +258,19 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
+class Firewall:
+    """Chains of iptables and IP sets that are ours; those of others beside them are left alone.
+
+    ``chains`` are (table, chain) -> its rules as iptables-restore takes them, ``hooks`` table ->
+    the rules that lead there from the kernel's chains, ``sets`` are name -> members.
+    """
+
+    chains: Mapping[tuple[str, str], tuple[str, ...]]
+    hooks: Mapping[str, tuple[str, ...]]
+    sets: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Namespace:
     """Everything that one network namespace should hold, each tuple in order of creation."""
 
@@ -267,6 +281,7 @@ class Namespace:
     sysctls: tuple[Sysctl, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     fdb: tuple[FdbEntry, ...] = ()
+    firewall: Firewall | None = None
 
     @property
     def neighbour_entries(self) -> tuple[NeighbourEntry, ...]:

@@ -6,7 +6,7 @@ Bookkeeping in memory, no I/O: it computes what every namespace should hold. App
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -17,6 +17,7 @@ from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.encapsulation import (
     DEFAULT,
     ENCAPSULATIONS,
+    IPIP,
     UPLINK,
     VXLAN,
     Encapsulation,
@@ -26,6 +27,8 @@ from calico_mn.calico.encapsulation import (
 )
 from calico_mn.calico.in_use import take_present
 from calico_mn.calico.ipam import IPAM
+from calico_mn.calico.policy.firewall import Firewalls
+from calico_mn.calico.policy.node_chains import NodeFirewall
 from calico_mn.calico.pools import require_pools, usable_pools
 from calico_mn.calico.remote_routes import NO_DATASTORE, Datastore, RemoteRoutes, Table, mode_in
 from calico_mn.calico.underlay import Fabric, port_name, uplink
@@ -41,7 +44,7 @@ from calico_mn.model import (
     Subnet,
     Topology,
 )
-from calico_mn.state import Address, Device, Namespace, Route, Sysctl
+from calico_mn.state import Address, Device, Firewall, Namespace, Route, Sysctl
 from calico_mn.text import is_label, is_subdomain
 
 
@@ -69,6 +72,9 @@ class Cluster:
         self._felix_routes = RemoteRoutes(is_felix=True)
         self._datastore = self._datastore_before = NO_DATASTORE
         self._datastore_is_current = False
+        self._firewalls: Firewalls | None = None
+        self._firewalls_before: Firewalls | None = None
+        self.has_policies = True
         self.has_tunnels = True
         #: what the routers learned after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
@@ -101,7 +107,7 @@ class Cluster:
         self.nodes[node.name] = node
         self._addresses.add(node.address.ip)
         self._on_node[node.name] = {}
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
 
     def _plugged(self, node: Node) -> Subnet:
         """The subnet that has room for a node's address."""
@@ -117,7 +123,7 @@ class Cluster:
         self.topology, self.fabric = topology, Fabric(topology)
         self.ipam.adopt(topology.pools, topology.ipam, topology.reservations)
         self._tunnels.adopt(topology.pools)
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
 
     def change_nodes(self, nodes: Iterable[Node]) -> None:
         """Give nodes other labels, another MAC of the VTEP, or another address in their subnet."""
@@ -130,7 +136,7 @@ class Cluster:
             self._addresses.add(node.address.ip)
             self.nodes[node.name] = node
             self._tunnels.change_node(node)
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
 
     def settle_tunnels(self, coming: Iterable[Node]) -> None:
         """Give every node the tunnel addresses that the pools ask for, as allocateip does.
@@ -139,7 +145,7 @@ class Cluster:
         """
         self._tunnels.take_present(coming)
         self._tunnels.settle()
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
 
     def delete_node(self, name: str) -> None:
         """Forget a node that has no pods, with its blocks and its tunnel address."""
@@ -150,7 +156,7 @@ class Cluster:
         self._tunnels.delete_node(name)
         self.admission.forget_node(name)
         self.ipam.release_affinity(name)
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
         node = self.nodes[name]
         self._addresses.discard(node.address.ip)
         del self._devices[self.fabric.subnet_of(node).name, port_name(name)]
@@ -162,7 +168,7 @@ class Cluster:
 
     def retry(self) -> tuple[list[str], list[str], list[WorkloadEndpoint]]:
         """See :meth:`.admission.Admission.retry`."""
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
         return self.admission.retry(self.add_pod)
 
     def add_pod(self, pod: Pod) -> WorkloadEndpoint:
@@ -197,7 +203,7 @@ class Cluster:
             for mode in modes if mode.is_on), self.topology.veth_mtu)
         endpoint = WorkloadEndpoint(pod.namespace, pod.name, pod.node, address, mtu)
         self.endpoints[pod.key] = self._on_node[pod.node][pod.key] = endpoint
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
         return endpoint
 
     def _take_device(self, place: str, device: str, owner: str) -> None:
@@ -213,7 +219,7 @@ class Cluster:
         del self.endpoints[key], self._on_node[endpoint.node][key]
         del self._devices[endpoint.node, endpoint.device]
         self.ipam.release(key)
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
         return endpoint
 
     def set_mode(self, mode: EncapsulationMode | None, node: str | None = None,
@@ -233,7 +239,7 @@ class Cluster:
         if at_boot:
             self.admission.start(self.nodes)
             self.retry()
-        self._datastore_is_current = False
+        self._forget_what_all_hear()
 
     # --- what is
 
@@ -308,7 +314,32 @@ class Cluster:
     def datastore_changed(self) -> bool:
         """Whether what Felix writes may have changed since the last call."""
         before, self._datastore_before = self._datastore_before, self.datastore()
-        return before is not self._datastore_before
+        firewalls, self._firewalls_before = self._firewalls_before, self.firewalls()
+        return before is not self._datastore_before or firewalls is not self._firewalls_before
+
+    def firewalls(self) -> Firewalls | None:
+        """The policies with all endpoints, None in a cluster without any in force."""
+        if self._firewalls is None and self.topology.policies and self.has_policies:
+            self._firewalls = Firewalls(self.topology, self.endpoints)
+        return self._firewalls
+
+    def _forget_what_all_hear(self) -> None:
+        self._datastore_is_current, self._firewalls = False, None
+
+    def _firewall(self, name: str, tunnels: Mapping[Encapsulation, IPv4Address]
+                  ) -> Firewall | None:
+        firewalls = self.firewalls()
+        if firewalls is None:
+            return None
+        pools = self.topology.pools
+        return firewalls.of(NodeFirewall(
+            ipip=IPIP in tunnels, vxlan=VXLAN in tunnels,
+            tunnels=tuple(encapsulation.device for encapsulation in tunnels),
+            nat_outgoing=any(pool.nat_outgoing for pool in pools),
+            hosts=tuple(node.address.ip for node in self.nodes.values()),
+            pools=tuple(pool.cidr for pool in pools),
+            masqueraded=tuple(pool.cidr for pool in pools if pool.nat_outgoing)),
+            self._on_node[name].values())
 
     # --- wanted states
 
@@ -355,7 +386,8 @@ class Cluster:
         return Namespace(
             name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
             tuple(entry for peer, entry in datastore.neighbours.items() if peer != name),
-            tuple(entry for peer, entry in datastore.fdb.items() if peer != name))
+            tuple(entry for peer, entry in datastore.fdb.items() if peer != name),
+            self._firewall(name, tunnels))
 
     def pod_state(self, key: str) -> Namespace:
         """What a pod's namespace should hold."""

@@ -47,7 +47,7 @@ from calico_mn.emulation.node import K8sNode, Pod
 from calico_mn.emulation.runtime import Runtime, no_garbage_collection
 from calico_mn.emulation.verification import Verifier, Watch
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import neighbour_quota
+from calico_mn.kernel import firewall, neighbour_quota
 from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
@@ -68,7 +68,8 @@ class CalicoNet(ClusterMininet):
     the run raise the machine's neighbour-table limit if this cluster may need it; the last such
     run restores it at its stop, or the clean-up after a kill. Otherwise :attr:`warnings` has
     the command. ``route_engine`` hands the prefixes on between nodes, the built-in
-    :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given.
+    :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given. ``policies`` False boots without
+    enforcing the topology's network policies.
 
     What gets no address does not run, and :attr:`warnings` says so. Raises UnsupportedError when
     the machine cannot run it. Nothing is made before :meth:`start`.
@@ -78,9 +79,11 @@ class CalicoNet(ClusterMininet):
 
     def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2,
                  name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False,
+                 policies: bool = True,
                  route_engine: RouteEngine | None = None) -> None:
         super().__init__()
         self.cluster = Cluster(topology, rp_filter)
+        self.cluster.has_policies = policies
         self.distributor: RouteEngine = route_engine or FullMesh()
         self._tunnel_wanted = tunnel
         self._name_wanted = name
@@ -137,6 +140,8 @@ class CalicoNet(ClusterMininet):
         """Boot the cluster. On any failure nothing is left behind. A stopped one stays stopped."""
         if self._runtime and self.runtime.is_open:
             return
+        if self.cluster.firewalls() is not None:
+            firewall.require_programs()
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
             "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calico_mn.delta import Delta
-from calico_mn.kernel import rtnetlink
+from calico_mn.kernel import firewall, rtnetlink
 from calico_mn.present import Link, Program
 from calico_mn.state import (
     VXLAN,
@@ -135,7 +135,7 @@ def commands(change: Delta) -> list[str]:
     lines += [neighbour(item, remove=True) for item in change.neighbours_removed]
     lines += [address(item, remove=True) for item in change.addresses_removed]
     lines += [link_removal(device) for device in change.devices_removed]
-    return lines
+    return lines + firewall.commands(change.firewall) if change.firewall else lines
 
 
 def link_changed(wanted: Link, present: Link) -> str:

@@ -48,6 +48,8 @@ _TOOLS = {
     "tcpdump": ("tcpdump", ("--version",), "capture", False),
     "ethtool": ("ethtool", ("--version",), "offloads in experiments", False),
     "nft": ("nftables", ("--version",), "packet filters", False),
+    "iptables-nft-restore": ("iptables", ("--version",), "network policies", False),
+    "ipset": ("ipset", ("--version",), "network policies", False),
     "mnexec": ("mininet", ("-v",), "Mininet's own tools", False),
 }
 

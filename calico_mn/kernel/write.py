@@ -22,7 +22,7 @@ from typing import Protocol
 
 from calico_mn.delta import Delta, creation, delta, full_delta
 from calico_mn.errors import KernelError
-from calico_mn.kernel import iptext, read
+from calico_mn.kernel import firewall, iptext, read
 from calico_mn.kernel.namespaces import Namespaces
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
@@ -239,7 +239,16 @@ class KernelWriter:
                 outcomes.append(None)
             except KernelError as error:
                 outcomes.append(error)
+        filtered = [number for number, plan in enumerate(plans)
+                    if plan.change.firewall and outcomes[number] is None]
+        for number, outcome in zip(filtered, self._filter([plans[n] for n in filtered]),
+                                   strict=True):
+            outcomes[number] = outcome
         return outcomes
+
+    def _filter(self, plans: Sequence[Plan]) -> list[KernelError | None]:
+        return firewall.write(self._thread, [
+            (plan.namespace, plan.change.firewall) for plan in plans if plan.change.firewall])
 
     def _deliver(self, plan: Plan, netlink: NetlinkSocket) -> None:
         """With the uplink here already: source addresses are looked for in order of registration.
@@ -279,7 +288,11 @@ class KernelWriter:
                 namespace.indexes = {
                     **{name: index for name, index in namespace.indexes.items()
                        if index in present.values()}, **present}
-            self._deliver(planner.plan(change), netlink)
+            plan = planner.plan(change)
+            self._deliver(plan, netlink)
+        for error in self._filter([plan]):
+            if error is not None:
+                raise error
         self.journal.note(change.namespace, iptext.commands(change))
 
 

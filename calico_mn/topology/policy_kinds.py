@@ -191,8 +191,6 @@ KUBERNETES_POLICY = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE}, spec={
 KINDS = (NETWORK_POLICY, GLOBAL_NETWORK_POLICY, NETWORK_SET, GLOBAL_NETWORK_SET, SERVICE_ACCOUNT,
          KUBERNETES_POLICY)
 _POLICIES = (NETWORK_POLICY, GLOBAL_NETWORK_POLICY, KUBERNETES_POLICY)
-_NOT_ENFORCED = ("The policies are not enforced yet: every packet is allowed. 'calico-mn policy "
-                 "explain' and 'calico-mn policy matrix' answer what they say.")
 
 
 def read_policies(report: Report, resources: s.Resources) -> dict[str, Any]:
@@ -203,8 +201,6 @@ def read_policies(report: Report, resources: s.Resources) -> dict[str, Any]:
         if earlier is not policy and policy.has("name"):
             report.add(f"duplicate {policy.model.kind} {policy.model.id}", policy.at("name"),
                        f"{earlier.mark.where} has it already")
-    if first:
-        report.warn(_NOT_ENFORCED)
     return {attribute: tuple(resource.model for resource in resources.of(*kinds))
             for attribute, kinds in (
                 ("policies", _POLICIES), ("network_sets", (NETWORK_SET, GLOBAL_NETWORK_SET)),

@@ -1,4 +1,4 @@
-"""docs/cli.md as one session in a shell: each command runs, and its output is as shown.
+"""docs/cli.md and docs/policy.md, each as one session in a shell: what is shown is what is printed.
 
 Numbers may differ, and so may lines that are shown as "...".
 """
@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"
 
 
-def session() -> list[tuple[str, list[str]]]:
+def session(page: Path) -> list[tuple[str, list[str]]]:
     """Each command of the page's console blocks with the lines that are shown below it."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", PAGE.read_text(encoding="utf-8"),
+    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"),
                             re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
@@ -40,8 +40,9 @@ def plain(line: str) -> str:
 
 @pytest.mark.alone  # it names runs as their files are called
 @pytest.mark.root
-def test_every_command_of_the_page_does_what_is_shown(tmp_path):
-    if running := [run.name for run in registry.runs() if run.name.startswith("two-subnets")]:
+@pytest.mark.parametrize(("page", "name"), [("cli.md", "two-subnets"), ("policy.md", "policies")])
+def test_every_command_of_the_page_does_what_is_shown(tmp_path, page, name):
+    if running := [run.name for run in registry.runs() if run.name.startswith(name)]:
         pytest.skip(f"runs of these names are on this machine already: {running}")
     (tmp_path / "topologies").symlink_to(ROOT / "topologies")
     program = tmp_path / "calico-mn"
@@ -50,7 +51,7 @@ def test_every_command_of_the_page_does_what_is_shown(tmp_path):
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}",
                    "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     try:
-        for command, shown in session():
+        for command, shown in session(ROOT / "docs" / page):
             done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, text=True,
                                   capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
             assert done.returncode == 0, f"$ {command}\n{done}"
@@ -60,7 +61,7 @@ def test_every_command_of_the_page_does_what_is_shown(tmp_path):
                     f"$ {command}\nshows no more: {line!r}\n{done.stdout}{done.stderr}")
             # From here on this run is meant, whoever else has runs on this machine.
             for run in registry.runs():
-                if run.name == "two-subnets":
+                if run.name == name:
                     environment["CALICO_MN_RUN"] = run.identity
     finally:
         if "CALICO_MN_RUN" in environment:

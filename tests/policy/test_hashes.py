@@ -17,12 +17,15 @@ from calico_mn.calico.policy.chains import (
 )
 from calico_mn.calico.policy.node_chains import APPENDED, NodeFirewall, PodRules, tables
 from calico_mn.calico.policy.resolve import IPSet, resolve
-from calico_mn.calico.policy.restore import hashes, restore_text
+from calico_mn.calico.policy.restore import firewall, hashes
+from calico_mn.delta import FirewallChange
+from calico_mn.kernel.firewall import restore_lines
 from calico_mn.policy import EntityRule, Policy, Rule
 from calico_mn.selector import parse_selector
 
 NODE = NodeFirewall((PodRules("cali0123456789a", ("kns.default", "ksa.default.default")),),
                     ipip=True, tunnels=("tunl0",), nat_outgoing=True)
+TEXT = "\n".join(restore_lines(FirewallChange(None, firewall(tables(NODE), {}))))
 
 
 @pytest.mark.parametrize("digest", [
@@ -30,7 +33,7 @@ NODE = NodeFirewall((PodRules("cali0123456789a", ("kns.default", "ksa.default.de
     "Cz_u1IQiXIMmKD4c", "tVnHkvAo15HuiPy0", "S93hcgKJrXEqnTfs", "mp77cMpurHhyjLrM",
     "O3lYWMrLQYEMJtB5"])
 def test_static_rules_have_the_digests_of_a_real_node(digest: str) -> None:
-    assert f'"cali:{digest}"' in restore_text(tables(NODE))
+    assert f'"cali:{digest}"' in TEXT
 
 
 @pytest.mark.parametrize(("profile", "chain", "digest"), [
@@ -81,9 +84,8 @@ def test_a_changed_rule_changes_all_digests_after_it() -> None:
 
 
 def test_the_appended_rules_are_hashed_apart_from_the_inserted_one() -> None:
-    text = restore_text(tables(NODE))
-    assert text.count("-I FORWARD ") == 1
-    assert text.count("-A FORWARD ") == len(APPENDED)
+    assert TEXT.count("-I FORWARD ") == 1
+    assert TEXT.count("-A FORWARD ") == len(APPENDED)
 
 
 def test_a_policy_without_rules_has_commented_chains() -> None:

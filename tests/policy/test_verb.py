@@ -81,7 +81,9 @@ def test_a_mistake(files: list[str], capsys: pytest.CaptureFixture[str], words: 
     assert message in capsys.readouterr().err
 
 
-def test_policies_are_announced_as_not_enforced(
-        files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", "--together", *files[1::2]]) == 0
-    assert "The policies are not enforced yet" in capsys.readouterr().out
+def test_plan_has_the_rules_of_a_node(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--node", "k31", *files[1::2]]) == 0
+    commands = capsys.readouterr().out.splitlines()
+    assert "iptables -t filter -N cali-FORWARD" in commands
+    assert "ipset add cali40all-hosts-net 192.168.57.32" in commands
+    assert any(line.startswith("iptables -t filter -I FORWARD ") for line in commands)

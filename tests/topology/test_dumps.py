@@ -189,9 +189,6 @@ def test_a_pod_keeps_its_address() -> None:
     (crd("BGPPeer", "rr", peerIP="10.9.1.1"),
      "BGPPeer of the file have no effect: every node announces its blocks to all other nodes, and "
      "to nothing else."),
-    ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}},
-     "The policies are not enforced yet: every packet is allowed. 'calico-mn policy explain' and "
-     "'calico-mn policy matrix' answer what they say."),
     (crd("FelixConfiguration", "default", bpfEnabled=True),
      "FelixConfiguration spec.bpfEnabled has no effect: packets take the kernel's way, as without "
      "eBPF."),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.policy.active import Endpoint, PolicyIndex
+from calico_mn.calico.policy.active import Endpoint
+from calico_mn.calico.policy.firewall import Firewalls
 from calico_mn.calico.policy.verdict import Packet, Verdict, verdict
 from calico_mn.calico.remote_routes import is_tunnelled
 from calico_mn.errors import NotFoundError
@@ -32,13 +33,8 @@ class Explainer:
     """The policies of a cluster, asked about pairs of places."""
 
     def __init__(self, cluster: Cluster) -> None:
-        topology = cluster.topology
         self.cluster = cluster
-        self._pods = {pod.key: pod for pod in topology.pods}
-        self.index = PolicyIndex(topology.policies, topology.network_sets,
-                                 (*topology.namespaces, *topology.service_accounts))
-        for key, workload in cluster.endpoints.items():
-            self.index.add(self._pods[key], workload.address)
+        self.index = Firewalls(cluster.topology, cluster.endpoints).index
 
     def place(self, name: str) -> Place:
         """A pod by ``[NAMESPACE/]NAME``, a node, or an address. Raises NotFoundError."""

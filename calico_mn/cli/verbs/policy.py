@@ -104,8 +104,7 @@ VERBS = {
         "policy explain, policy matrix: who may talk to whom",
         "Answers from the policies of topology files who may talk to whom, without sending a "
         "packet: NetworkPolicy of Kubernetes and of Calico, GlobalNetworkPolicy and sets of "
-        "networks, in the order in which Felix asks them, and the rule that decides. The emulated "
-        "nodes do not enforce them yet.",
+        "networks, in the order in which Felix asks them, and the rule that decides.",
         _add_policy, run=_policy, json=True,
         examples=(("calico-mn policy explain -f FILE shop/web shop/db tcp/5432", "one flow"),
                   ("calico-mn policy matrix -f FILE tcp/80", "all pairs of pods")),

@@ -36,6 +36,8 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add_tunnel(parser)
     parser.add_argument("--rp-filter", type=whole, choices=(0, 1, 2), default=2,
                         help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
+    parser.add_argument("--no-policy", action="store_true",
+                        help="do not enforce the file's network policies")
     parser.add_argument("--raise-neighbour-limit", action="store_true",
                         help="raise the machine's neighbour-table limit (net.ipv4.neigh.default."
                              "gc_thresh3) to what the cluster may need, until the run ends")
@@ -86,7 +88,8 @@ def _running(options: argparse.Namespace, topology: Topology, text: str) -> Iter
 
     net = CalicoNet(topology, tunnel=options.tunnel, rp_filter=options.rp_filter,
                     name=options.name or "", controlled=True,
-                    raise_neighbour_limit=options.raise_neighbour_limit)
+                    raise_neighbour_limit=options.raise_neighbour_limit,
+                    policies=not options.no_policy)
     net.set_mode(options.mode, encapsulation=options.encapsulation)
     _warn(net.warnings)
     before = net.warnings

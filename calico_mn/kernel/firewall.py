@@ -1,0 +1,146 @@
+"""Firewalls in the kernel: iptables-restore and ``ipset restore``, for what changes alone.
+
+In goes a :class:`~calico_mn.delta.FirewallChange`; out come the lines for the two programs, and
+:func:`write` runs them in namespaces. Chains are ours by their names; those of others, and the
+counters of chains that stay, are left alone (``--noflush``). Each table changes in one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from calico_mn.delta import FirewallChange
+from calico_mn.errors import KernelError, ToolError, UnsupportedError
+from calico_mn.kernel import processes
+from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
+from calico_mn.state import Firewall
+
+RESTORE, IPSET = ("iptables-nft-restore", "--noflush"), ("ipset", "-exist", "restore")
+_NOTHING = Firewall({}, {}, {})
+_TIMEOUT_S = 60
+_AT_A_TIME = 4
+_MAX_MEMBERS = 1048576  # FelixConfiguration's MaxIpsetSize
+
+
+def restore_lines(change: FirewallChange) -> list[str]:
+    """The lines for ``iptables-restore --noflush``, none where no chain changes."""
+    before, wanted = change.before or _NOTHING, change.wanted or _NOTHING
+    lines: list[str] = []
+    for table in dict.fromkeys((*wanted.hooks, *before.hooks)):
+        changed = {chain: rules for (of, chain), rules in wanted.chains.items()
+                   if of == table and before.chains.get((of, chain)) != rules}
+        gone = [chain for of, chain in before.chains if of == table
+                and (of, chain) not in wanted.chains]
+        had, has = before.hooks.get(table, ()), wanted.hooks.get(table, ())
+        inside = [*(f":{chain} - -" for chain in (*changed, *gone)),
+                  *(rule for rules in changed.values() for rule in rules),
+                  *(_deleted(hook) for hook in had if hook not in has),
+                  *(hook for hook in has if hook not in had),
+                  *(f"-X {chain}" for chain in gone)]
+        lines += [f"*{table}", *inside, "COMMIT"] if inside else []
+    return lines
+
+
+def _deleted(hook: str) -> str:
+    return f"-D{hook[2:]}"
+
+
+def set_lines(change: FirewallChange, *, removing: bool) -> list[str]:
+    """The lines for ``ipset restore``: what comes, before the rules, or what goes, after them."""
+    before, wanted = change.before or _NOTHING, change.wanted or _NOTHING
+    if removing:
+        return [*(f"del {name} {member}" for name, members in wanted.sets.items()
+                  for member in sorted(before.sets.get(name, frozenset()) - members)),
+                *(f"destroy {name}" for name in before.sets if name not in wanted.sets)]
+    return [line for name, members in wanted.sets.items()
+            for line in (*_created(name, before),
+                         *(f"add {name} {member}" for member in
+                           sorted(members - before.sets.get(name, frozenset()))))]
+
+
+def _created(name: str, before: Firewall) -> Iterator[str]:
+    if name not in before.sets:
+        kind = "hash:ip,port" if name.startswith("cali40n:") else "hash:net"
+        yield f"create {name} {kind} family inet maxelem {_MAX_MEMBERS}"
+
+
+def commands(change: FirewallChange) -> list[str]:
+    """The change as commands that a person would type, in order."""
+    lines = [f"ipset {line}" for line in set_lines(change, removing=False)]
+    table = ""
+    for line in restore_lines(change):
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith(":"):
+            chain = line[1:].split()[0]
+            known = change.before is not None and (table, chain) in change.before.chains
+            lines.append(f"iptables -t {table} {'-F' if known else '-N'} {chain}")
+        elif line != "COMMIT":
+            lines.append(f"iptables -t {table} {line}")
+    return [*lines, *(f"ipset {line}" for line in set_lines(change, removing=True))]
+
+
+def require_programs() -> None:
+    """Raises UnsupportedError, with the packages' names, where a program is missing."""
+    missing = [name for name in (RESTORE[0], IPSET[0]) if shutil.which(name) is None]
+    if missing:
+        raise UnsupportedError(
+            f"network policies need {' and '.join(missing)}, not installed here: ./install.sh"
+            " installs them, and so does 'apt-get install iptables ipset'; or boot without"
+            " policies: --no-policy")
+
+
+def write(thread: NamespaceThread, changes: Sequence[tuple[NetworkNamespace, FirewallChange]]
+          ) -> list[KernelError | None]:
+    """Carry out changes, a few namespaces at a time; what each of them failed with.
+
+    To be called in the namespace thread. The sets come before the rules that name them.
+    """
+    errors: list[KernelError | None] = [None] * len(changes)
+    for command, lines_of in (
+            (IPSET, partial(set_lines, removing=False)), (RESTORE, restore_lines),
+            (IPSET, partial(set_lines, removing=True))):
+        running: deque[tuple[int, str, subprocess.Popen[str]]] = deque()
+        for number, (namespace, change) in enumerate(changes):
+            lines = lines_of(change) if errors[number] is None else []
+            if lines:
+                thread.enter(namespace)
+                running.append((number, namespace.name, _start(namespace.name, command, lines)))
+            if len(running) >= _AT_A_TIME:
+                _finish(command, errors, *running.popleft())
+        for waiting in running:
+            _finish(command, errors, *waiting)
+    return errors
+
+
+def _start(name: str, command: Sequence[str], lines: Iterable[str]) -> subprocess.Popen[str]:
+    # The program's input is a file in memory: no thread need feed a pipe.
+    source = os.memfd_create(command[0])
+    try:
+        os.write(source, "".join(f"{line}\n" for line in lines).encode())
+        os.lseek(source, 0, os.SEEK_SET)
+        return processes.start(command, stdin=source, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                               env={**os.environ, "LC_ALL": "C"})
+    except OSError as error:
+        raise ToolError(f"{name}: cannot run {command[0]}:"
+                        f" {processes.explain(error.errno)}") from error
+    finally:
+        os.close(source)
+
+
+def _finish(command: Sequence[str], errors: list[KernelError | None], number: int, name: str,
+            process: subprocess.Popen[str]) -> None:
+    try:
+        said, _ = process.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise ToolError(f"{name}: {command[0]} did not end within {_TIMEOUT_S} s") from None
+    if process.returncode:
+        reason = next(iter(said.splitlines()), "") or f"exit status {process.returncode}"
+        errors[number] = KernelError(f"{name}: {command[0]}: {reason}")

@@ -1,0 +1,215 @@
+"""Network policies in the kernel: what the verdict says is what happens to packets.
+
+               r1
+                | net-a 192.168.57.0/24
+           +----+----+
+         node31    node32
+        web  admin   db  stranger
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from policy.clusters import BASE, calico, kubernetes
+from policy.connections import assert_as_said, connected
+from support.patience import eventually
+
+from calico_mn import CalicoNet, load_topology
+from calico_mn.calico.encapsulation import IPIP, VXLAN
+from calico_mn.calico.evolution import evolved
+from calico_mn.calico.snapshot import snapshot
+from calico_mn.emulation.transition import become
+from calico_mn.errors import UnsupportedError
+from calico_mn.topology import parse_topology
+
+pytestmark = [pytest.mark.root]
+
+ROOT = Path(__file__).parents[2]
+SHOP = ROOT / "topologies" / "policies.yaml"
+ECHO = ROOT / "tests" / "support" / "echo.py"
+FLOWS = (("tcp", 80), ("tcp", 5432), ("udp", 53))
+
+
+@pytest.fixture
+def shop(boot: Any) -> CalicoNet:
+    return boot(load_topology(SHOP))
+
+
+def rules(net: CalicoNet, node: str, table: str = "filter") -> list[str]:
+    return net[node].cmd(f"iptables-save -t {table}").splitlines()
+
+
+def test_the_kernel_does_what_the_verdict_says_in_every_mode(shop: CalicoNet) -> None:
+    for mode, encapsulation in (("Always", IPIP), ("CrossSubnet", IPIP), ("Never", IPIP),
+                                ("Always", VXLAN)):
+        shop.set_mode(mode, encapsulation=encapsulation)
+        assert_as_said(shop, FLOWS)
+    assert shop.verify() == ()
+
+
+def test_a_nodes_rules_look_like_home(shop: CalicoNet) -> None:
+    shown = rules(shop, "node31")
+    for digest in ("PajejrV4aFdkZojI", "_wjq-Yrma8Ly1Svo", "Cz_u1IQiXIMmKD4c", "S93hcgKJrXEqnTfs"):
+        assert any(f'"cali:{digest}"' in line for line in shown), digest
+    wanted = shop.runtime.states["node31"].firewall
+    for (table, chain), lines in wanted.chains.items():
+        present = [line for line in rules(shop, "node31", table) if line.startswith(f"-A {chain} ")]
+        digests = [re.search('"(cali:.{16})"', line)[1] for line in lines]
+        assert [re.search('"(cali:.{16})"', line)[1] for line in present] == digests, chain
+    sets = shop["node31"].cmd("ipset list -n").split()
+    assert set(sets) == set(wanted.sets)
+    assert "10.22.0.0/16" in shop["node31"].cmd("ipset list cali40all-ipam-pools")
+
+
+def test_tunnel_packets_pass_the_rule_for_calicos_hosts(shop: CalicoNet) -> None:
+    shop["web"].cmd(f"ping -c 2 -W 2 {shop['stranger'].ip}")
+    counted = shop["node32"].cmd("iptables-save -c -t filter")
+    (accepted,) = re.findall(r'\[(\d+):\d+\] -A cali-INPUT .*"cali:PajejrV4aFdkZojI"', counted)
+    assert int(accepted) == 2
+
+
+def test_rules_of_others_stay_with_their_counters(shop: CalicoNet) -> None:
+    node = shop["node31"]
+    node.cmd("iptables -N KUBE-FORWARD; iptables -A FORWARD -j KUBE-FORWARD;"
+             " iptables -A KUBE-FORWARD -p icmp -j RETURN; ipset create mine hash:ip")
+    shop["web"].cmd(f"ping -c 3 -W 2 {shop['stranger'].ip}")
+    before = [line for line in node.cmd("iptables-save -c").splitlines() if "KUBE" in line]
+    late = shop.add_pod(namespace="shop", name="late", node="node31")
+    shop.set_ipip_mode("Never")
+    shop.delete_pod(late.name)
+    after = [line for line in node.cmd("iptables-save -c").splitlines() if "KUBE" in line]
+    assert before == after
+    assert "mine" in node.cmd("ipset list -n").split()
+
+
+def test_a_pod_that_comes_is_in_the_sets_and_one_that_goes_is_not(shop: CalicoNet) -> None:
+    late = shop.add_pod(namespace="shop", name="late", node="node31")
+    assert_as_said(shop, FLOWS)
+    assert late.device in "".join(rules(shop, "node31"))
+    address = late.ip
+    shop.delete_pod(late.name)
+    for node in ("node31", "node32"):
+        assert address not in shop[node].cmd("ipset list")
+        assert late.device not in "".join(rules(shop, node))
+    assert shop.verify() == ()
+
+
+def test_a_pod_cannot_send_with_anothers_address_nor_tunnel_packets(shop: CalicoNet) -> None:
+    web, stranger = shop["web"], shop["stranger"]
+    # The gateway's MAC address is asked for with the pod's own address.
+    web.cmd(f"ping -c 1 -W 2 {stranger.ip}")
+    spoof = f"ip address add 10.22.99.99/32 dev eth0; ping -I 10.22.99.99 -c 2 -W 1 {stranger.ip}"
+    assert " 0 received" in web.cmd(spoof)
+    counted = shop["node31"].cmd("iptables-save -c -t raw")
+    (dropped,) = re.findall(r"\[(\d+):\d+\] -A cali-PREROUTING .*rpfilter.* -j DROP", counted)
+    assert int(dropped) >= 2
+    send = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 4);"
+            " s.sendto(bytes(40), ('192.168.57.32', 0))")
+    assert web.popen([sys.executable, "-c", send]).wait() == 0
+    (denied,) = re.findall(r'\[(\d+):\d+\] -A cali-fw-\S+ .*"Drop IPinIP encapped',
+                           "\n".join(line for line in shop["node31"].cmd(
+                               "iptables-save -c -t filter").splitlines() if web.device in line))
+    assert int(denied) == 1
+
+
+def test_an_established_connection_goes_on_when_a_policy_comes(boot: Any) -> None:
+    """Felix accepts RELATED and ESTABLISHED before it asks a policy."""
+    net = boot(parse_topology(_text(BASE, [kubernetes("all", ingress=[{}])])))
+    server = net["x/a"].popen([sys.executable, str(ECHO), "serve", net["x/a"].ip],
+                              stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline() == "ready\n"
+    client = net["y/b"].popen([sys.executable, str(ECHO), "talk", net["x/a"].ip],
+                              stdout=subprocess.PIPE, text=True)
+    assert client.stdout.readline() == "1\n"
+    _become(net, [kubernetes("none", policyTypes=["Ingress"])])
+    assert not any(connected(net, [("y/b", "x/a"), ("x/b", "x/a")], 80).values())
+    count = int(client.stdout.readline())
+    assert eventually(lambda: int(client.stdout.readline()) > count + 20)
+    for program in (client, server):
+        program.kill()
+        program.wait()
+
+
+def test_without_policies_again_nothing_of_ours_is_left(shop: CalicoNet) -> None:
+    _become(shop, [])
+    for node in ("node31", "node32"):
+        assert "cali" not in shop[node].cmd("iptables-save")
+        assert shop[node].cmd("ipset list -n") == ""
+    assert all(connected(shop, [("default/stranger", "shop/web"), ("shop/db", "shop/admin")],
+                         80).values())
+
+
+def _text(*items: list[dict[str, Any]]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List",
+                       "items": [item for group in items for item in group]})
+
+
+def _become(net: CalicoNet, policies: list[dict[str, Any]]) -> None:
+    wanted = parse_topology(_text(BASE, policies)).policies
+    become(net, evolved(net.cluster, replace(snapshot(net.cluster), policies=wanted)))
+
+
+def _random_policies(draw: random.Random) -> list[dict[str, Any]]:
+    """A few policies whose parts are drawn from what the cluster has."""
+    def selector() -> str:
+        return draw.choice(["pod == 'a'", "pod != 'b'", "pod in {'a', 'c'}", "all()", "has(pod)"])
+
+    def entity() -> dict[str, Any]:
+        return draw.choice([
+            {}, {"selector": selector()}, {"notSelector": "pod == 'c'"},
+            {"selector": selector(), "namespaceSelector": draw.choice(["all()", "ns == 'y'"])},
+            {"nets": ["10.22.0.0/17"]}, {"nets": ["10.22.0.0/18", "10.22.128.0/17"]},
+            {"nets": ["10.22.0.0/16"], "notNets": ["10.22.64.0/18", "10.22.192.0/18"]},
+            {"serviceAccounts": {"names": ["sa-a", "sa-b"]}}])
+
+    def rule() -> dict[str, Any]:
+        protocol = draw.choice(["TCP", "UDP", None])
+        ports = draw.choice([{}, {"ports": [80]}, {"notPorts": [81]}, {"ports": ["serve-80-tcp"]},
+                             {"ports": ["1:79", "81:200", 80]}]) if protocol else {}
+        return {"action": draw.choice(["Allow", "Allow", "Deny", "Log", "Pass"]),
+                **({"protocol": protocol} if protocol else {}),
+                "source": entity(), "destination": {**entity(), **ports}}
+
+    return [calico(f"p{number}", draw.choice(["", "x", "y"]), order=draw.choice([1, 2, 3]),
+                   selector=selector(), **{direction: [rule() for _ in range(draw.randint(0, 3))]
+                                           for direction in draw.sample(["ingress", "egress"],
+                                                                        draw.randint(1, 2))})
+            for number in range(draw.randint(1, 4))]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_policies_mean_to_the_kernel_what_they_mean_to_the_verdict(
+        boot: Any, seed: int) -> None:
+    net = boot(parse_topology(_text(BASE, [kubernetes("first")])))
+    draw = random.Random(seed)
+    for number in range(5):
+        policies = _random_policies(draw)
+        _become(net, policies)
+        try:
+            assert_as_said(net, (("tcp", 80), ("udp", 81)))
+        except AssertionError as error:
+            raise AssertionError(f"set {number}: {policies}\n{error}") from None
+    assert net.verify() == ()
+
+
+def test_no_policies_where_they_are_not_wanted(boot: Any) -> None:
+    net = boot(load_topology(SHOP), policies=False)
+    assert "cali" not in net["node31"].cmd("iptables-save")
+    assert connected(net, [("default/stranger", "shop/db")], 80) == {
+        ("default/stranger", "shop/db"): True}
+
+
+def test_a_missing_program_is_named_before_anything_boots(
+        boot: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnsupportedError, match="iptables-nft-restore and ipset, not installed"):
+        CalicoNet(load_topology(SHOP)).start()

@@ -1,0 +1,93 @@
+"""Which pods can open which connections, tried for real, all pairs at a time."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from itertools import permutations
+from typing import Any
+
+from support.patience import SLOWNESS
+
+from calico_mn.calico.policy.explain import Explainer
+
+#: for an answer that comes; one that does not is waited for so long
+ANSWER_S = 1.0 * SLOWNESS
+ATTEMPTS = 3
+Pairs = dict[tuple[str, str], bool]
+
+
+def connected(net: Any, pairs: Sequence[tuple[str, str]], port: int) -> Pairs:
+    """Whether a TCP connection comes about, for each pair of pods."""
+    listeners = {name: _inside(net, name, lambda: socket.create_server(("", port), backlog=64))
+                 for name in {destination for _, destination in pairs}}
+    sockets = {pair: _inside(net, pair[0], _connecting, net[pair[1]].ip, port) for pair in pairs}
+    try:
+        deadline = time.monotonic() + ANSWER_S
+        waiting = dict(sockets)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            _, ready, _ = select.select([], list(waiting.values()), [], left)
+            waiting = {pair: item for pair, item in waiting.items() if item not in ready}
+        return {pair: pair not in waiting and item.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ERROR) == 0 for pair, item in sockets.items()}
+    finally:
+        for item in (*sockets.values(), *listeners.values()):
+            item.close()
+
+
+def _connecting(address: str, port: int) -> socket.socket:
+    client = socket.socket()
+    client.setblocking(False)
+    client.connect_ex((address, port))
+    return client
+
+
+def received(net: Any, pairs: Sequence[tuple[str, str]], port: int) -> Pairs:
+    """Whether a datagram arrives, for each pair of pods."""
+    receivers = {name: _inside(net, name, _receiver, port)
+                 for name in {destination for _, destination in pairs}}
+    try:
+        for source, destination in pairs:
+            with _inside(net, source, lambda: socket.socket(type=socket.SOCK_DGRAM)) as sender:
+                sender.sendto(f"{source} {destination}".encode(), (net[destination].ip, port))
+        arrived: set[tuple[str, str]] = set()
+        deadline = time.monotonic() + ANSWER_S
+        while len(arrived) < len(pairs) and (left := deadline - time.monotonic()) > 0:
+            for item in select.select(list(receivers.values()), [], [], left)[0]:
+                source, destination = item.recv(1000).decode().split()
+                arrived.add((source, destination))
+        return {pair: pair in arrived for pair in pairs}
+    finally:
+        for item in receivers.values():
+            item.close()
+
+
+def _receiver(port: int) -> socket.socket:
+    item = socket.socket(type=socket.SOCK_DGRAM)
+    item.bind(("", port))
+    return item
+
+
+def _inside(net: Any, name: str, job: Any, *words: Any) -> Any:
+    return net.runtime.inside(name, job, *words)
+
+
+def assert_as_said(net: Any, flows: Iterable[tuple[str, int]]) -> None:
+    """The kernel does with all pairs of pods what the verdicts say."""
+    explainer = Explainer(net.cluster)
+    places = {name: explainer.place(name) for name in net.cluster.endpoints}
+    for protocol, port in flows:
+        number, tried = (6, connected) if protocol == "tcp" else (17, received)
+        said = {(a, b): explainer.explain(places[a], places[b], number, port).allowed
+                for a, b in permutations(places, 2)}
+        seen: Pairs = {}
+        asked = list(said)
+        for _ in range(ATTEMPTS):
+            seen.update(tried(net, asked, port))
+            asked = [pair for pair in asked if seen[pair] != said[pair]]
+            if not asked:
+                break
+        assert not asked, [f"{protocol}/{port} {a} -> {b}: {said[a, b]} said, {seen[a, b]} seen"
+                           for a, b in asked]
