@@ -74,7 +74,7 @@ def test_workloads_pools_nodes_and_modes_change_while_connections_live_on(boot):
         assert changed(net, "apply", WEB) == ["deployment.apps/web unchanged"]
         assert changed(net, "scale", "deploy", "web", 1) == [
             "deployment.apps/web configured", "pod/web-1 deleted", "pod/web-2 deleted"]
-        assert changed(net, "apply", NODE34) == ["node.projectcalico.org/node34 created"]
+        assert changed(net, "apply", NODE34) == ["node/node34 created"]
         assert changed(net, "apply", [pool("pool", "10.22.0.0/16", vxlanMode="CrossSubnet"),
                                       pool("more", "10.44.0.0/16", vxlanMode="Always")]) == [
             "ippool.projectcalico.org/pool configured", "ippool.projectcalico.org/more created"]
@@ -86,7 +86,7 @@ def test_workloads_pools_nodes_and_modes_change_while_connections_live_on(boot):
         assert {net[f"web-{n}"].ip.rpartition(".")[0][:5] for n in (1, 2, 3)} == {"10.44"}
         assert stream.goes_on()
     assert changed(net, "delete", "no", "node34") == [
-        "node.projectcalico.org/node34 deleted", "pod/web-1 deleted"]
+        "node/node34 deleted", "pod/web-1 deleted"]
     assert changed(net, "delete", "deploy", "web") == [
         "deployment.apps/web deleted", "pod/web-0 deleted", "pod/web-2 deleted",
         "pod/web-3 deleted"]
