@@ -91,6 +91,12 @@ def verify(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
     return facts(job.net.verify(job.names(places)))
 
 
+@operation("remarks")
+def remarks(job: Job, places: list[str] | None = None) -> list[str]:
+    """What fares differently because of the tunnel's back end, in these places or in all."""
+    return list(job.net.verifier.remarks(job.names(places)))
+
+
 @operation("repair")
 def repair(job: Job, places: list[str] | None = None) -> dict[str, Any]:
     """Repair these places, or all: the differences found, the commands, what is left and why."""

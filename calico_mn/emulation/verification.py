@@ -17,9 +17,12 @@ from typing import Any
 
 from calico_mn.calico import ownership
 from calico_mn.difference import Difference
+from calico_mn.ebpf_differences import Seen, only_with_ebpf
 from calico_mn.emulation.base import Places
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import ClusterError, KernelError
+from calico_mn.kernel import packetfilter
+from calico_mn.kernel.ebpf import handover
 from calico_mn.kernel.netlink import Notifications
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
@@ -50,6 +53,23 @@ class Verifier:
         What cannot be repaired does not stop the rest: see ``remaining`` and ``failures``.
         """
         return self._net.runtime.reconciler.repair(self._chosen(places), self._owned())
+
+    def remarks(self, places: Places | None = None) -> tuple[str, ...]:
+        """What is as it should be, and still fares differently because eBPF makes the tunnel.
+
+        ``node31: ...``, of nodes with rules of nftables (iptables-nft's included) that see less
+        than with the kernel's module.
+        """
+        if self._net.tunnel != "ebpf":
+            return ()
+        remarks: list[str] = []
+        nodes, hooks = {node.name for node in self._net.nodes}, handover.OUTPUT_HOOKS
+        for name in self._chosen(places):
+            if name in nodes and self._net.runtime.inside(name, handover.hooks) & hooks.keys():
+                rules = self._net.filters.nft(name, packetfilter.LIST_RULES)
+                seen = Seen(*packetfilter.looks_at(rules, "ipencap", hooks.values()))
+                remarks += (f"{name}: {text}" for text in only_with_ebpf("ebpf", seen))
+        return tuple(remarks)
 
     def changed_by_hand(self) -> tuple[str, ...]:
         """What differs from the wanted state, by place: ``node31: eth0 is down``.

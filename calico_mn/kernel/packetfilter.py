@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
@@ -21,6 +21,7 @@ from calico_mn.packetmatch import Drop, Filter, Hook
 #: reads rules from its standard input
 APPLY = ("nft", "-f", "-")
 LIST_COUNTERS = ("nft", "-j", "list", "counters")
+LIST_RULES = ("nft", "-j", "list", "ruleset")
 _TIMEOUT_S = 30
 _COUNTER = "dropped"
 
@@ -72,6 +73,26 @@ def counts(listing: str, present: Filter) -> dict[Drop, int]:
         packets = {item["counter"]["table"]: int(item["counter"]["packets"])
                    for item in json.loads(listing)["nftables"] if "counter" in item}
         return {drop: packets[table(drop)] for drop in present}
+
+
+def looks_at(listing: str, protocol: str, hooks: Collection[str]) -> tuple[bool, bool]:
+    """Of what LIST_RULES printed: does a rule behind one of ``hooks`` name the protocol, as
+    /etc/protocols calls it, and does a chain there drop what no rule accepts?
+    """
+    with _as_expected(listing, "rules"):
+        items = json.loads(listing)["nftables"]
+        chains = [item["chain"] for item in items if "chain" in item]
+        behind = {(c["table"], c["name"]) for c in chains if c.get("hook") in hooks}
+        texts = {(rule["table"], rule["chain"]): "" for rule in
+                 (item["rule"] for item in items if "rule" in item)}
+        for rule in (item["rule"] for item in items if "rule" in item):
+            texts[rule["table"], rule["chain"]] += json.dumps(rule["expr"])
+        for _ in chains:  # a jump leads into a chain of the same table
+            behind |= {(table, name) for table, name in texts
+                       if any(f'"target": "{name}"' in texts.get(chain, "")
+                              for chain in behind if chain[0] == table)}
+    return (any(f'"{protocol}"' in texts.get(chain, "") for chain in behind),
+            any(c.get("hook") in hooks and c.get("policy") == "drop" for c in chains))
 
 
 @contextmanager

@@ -19,7 +19,9 @@ from support.topologies import TWO_SUBNETS, one_subnet, two_subnets
 
 from calico_mn import Drop
 from calico_mn.difference import diff
+from calico_mn.ebpf_differences import DIFFERENCES
 from calico_mn.errors import ClusterError
+from calico_mn.kernel.tunnel import kernel_reason
 from calico_mn.model import Link
 
 pytestmark = pytest.mark.root
@@ -240,6 +242,28 @@ def test_a_filter_on_purpose_is_no_difference(boot):
     net = boot(one_subnet("Always"))
     with net.dropping(["rack-a", "node31"], Drop(1, 8)):
         assert net.verify() == ()
+
+
+@pytest.mark.skipif(kernel_reason() is None, reason="the ipip module is loaded")
+@pytest.mark.parametrize(("chain", "rule", "told"), [
+    ("type filter hook output priority 0;", "ip protocol 4 drop", ["output-rules"]),
+    ("type filter hook postrouting priority 0;", "meta l4proto { 4, 6 } accept",
+     ["output-rules"]),
+    ("type filter hook output priority 0; policy drop;", "ip protocol icmp accept",
+     ["output-policy"]),
+    ("type filter hook output priority 0;", "jump mine", ["output-rules"]),
+    ("type filter hook input priority 0;", "ip protocol 4 drop", []),
+    ("type filter hook forward priority 0; policy drop;", "ip protocol 4 accept", []),
+])  # fmt: skip
+def test_rules_that_see_less_because_of_the_ebpf_tunnel_are_told(boot, chain, rule, told):
+    net = boot(one_subnet("Always"))
+    assert net.verifier.remarks() == ()
+    for line in ("add table ip t", "add chain ip t mine", "add rule ip t mine ip protocol 4 drop",
+                 f"add chain ip t c {{ {chain} }}", f"add rule ip t c {rule}"):
+        run(net, "node31", f"nft {line}")
+    texts = [d.text for d in DIFFERENCES if d.name in told]
+    assert list(net.verifier.remarks(["node31", "a"])) == [f"node31: {text}" for text in texts]
+    assert net.verifier.remarks(["node32"]) == net.verify() == ()
 
 
 def test_what_others_added_for_themselves_is_left_alone(boot):

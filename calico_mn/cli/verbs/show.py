@@ -101,6 +101,8 @@ def _verify(options: argparse.Namespace, session: Session) -> int:
         _show(differences)
     else:
         say("all is as it should be")
+    for remark in () if options.json else session.ask("remarks", places=options.places):
+        say(f"NOTE  {remark}")
     return FAILED if differences else OK
 
 

@@ -24,15 +24,25 @@ import socket
 import struct
 
 from calico_mn.errors import KernelError, UnsupportedError
-from calico_mn.kernel.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, attribute, text
+from calico_mn.kernel.netlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    attribute,
+    attributes,
+    text,
+)
 
 TABLE, _CHAIN = "calico_mn_tunl0", "input"
 #: as an IP header has it: HANDED_OVER in ipip.bpf.c
 PROTOCOL = 255
 _LO = struct.pack("=I", 1)
 _NETLINK_NETFILTER, _NFTABLES, _BEGIN, _END = 12, 10, 16, 17
-_NEWTABLE, _NEWCHAIN, _NEWRULE, _DELRULE = 0, 3, 6, 8
+_NEWTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _DELRULE = 0, 3, 4, 6, 8
 _OWNER, _PERSIST = 2, 4
+#: NF_INET_LOCAL_OUT and NF_INET_POST_ROUTING, through which outer packets do not go
+OUTPUT_HOOKS = {3: "output", 4: "postrouting"}
 _LOCAL_IN, _LAST = 1, 0x7FFFFFFF
 _NESTED = 0x8000
 _VERDICT, _REGISTER, _ANOTHER = 0, 1, 2
@@ -111,6 +121,25 @@ def install() -> int:
         raise UnsupportedError("the kernel's nftables lack what tunl0 needs: CONFIG_NF_TABLES_IPV4"
                                " and CONFIG_NFT_DUP_IPV4, built in or as modules")
     raise KernelError(f"nftables: {os.strerror(refusal)}")
+
+
+def hooks() -> frozenset[int]:
+    """The hooks of IPv4 where the namespace of the calling thread has chains of nftables."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
+                       _NETLINK_NETFILTER) as netlink:
+        netlink.send(_header(20, _NFTABLES << 8 | _GETCHAIN, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
+                     + _family(socket.AF_UNSPEC, 0, 0))
+        numbers: set[int] = set()
+        while True:
+            answer = netlink.recv(65536)
+            while len(answer) >= 20:
+                length, kind = struct.unpack_from("=IH", answer)
+                if kind >> 8 != _NFTABLES:
+                    return frozenset(numbers)
+                hook = attributes(attributes(answer[20:length]).get(4, b"")).get(1)
+                if hook and answer[16] in (1, socket.AF_INET):  # NFPROTO_INET, NFPROTO_IPV4
+                    numbers.add(int.from_bytes(hook, "big"))
+                answer = answer[(length + 3) & ~3:]
 
 
 def _refusal(netlink: socket.socket, batch: bytes) -> int:
