@@ -18,10 +18,10 @@ from ipaddress import IPv4Interface
 from typing import TypeVar
 
 from calico_mn.present import Link, Program
+from calico_mn.rules import FirewallChange
 from calico_mn.state import (
     Address,
     Device,
-    Firewall,
     Namespace,
     Neighbour,
     NeighbourEntry,
@@ -33,14 +33,6 @@ from calico_mn.state import (
 )
 
 Item = TypeVar("Item", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True)
-class FirewallChange:
-    """From one firewall to another; None is one without rules of ours."""
-
-    before: Firewall | None
-    wanted: Firewall | None
 
 
 @dataclass(frozen=True, slots=True)

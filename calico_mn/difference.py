@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import TypeVar
 
+from calico_mn import rules
 from calico_mn.present import (
     Link,
     Owned,
@@ -23,9 +24,10 @@ from calico_mn.present import (
     expected_qdiscs,
     expected_sysctls,
 )
+from calico_mn.rules import RuleChain, RuleItem, SetMembers
 from calico_mn.state import PROTO_KERNEL, Address, FdbEntry, Namespace, Neighbour, Route, Sysctl
 
-Item = Link | Qdisc | Address | Neighbour | FdbEntry | Sysctl | Route | Program
+Item = Link | Qdisc | Address | Neighbour | FdbEntry | Sysctl | Route | Program | RuleItem
 
 
 def line(item: Item) -> str:
@@ -61,7 +63,7 @@ class Difference:
     @property
     def subject(self) -> str:
         """``device``, ``qdisc``, ``address``, ``neighbour``, ``fdb``, ``sysctl``, ``route``,
-        ``program`` or ``namespace``.
+        ``program``, ``rules``, ``ipset`` or ``namespace``.
         """
         item = self.wanted or self.present
         return _SUBJECTS[type(item)] if item is not None else "namespace"
@@ -90,7 +92,8 @@ class Difference:
 
 _SUBJECTS: Mapping[type, str] = {Link: "device", Qdisc: "qdisc", Address: "address",
                                  Neighbour: "neighbour", FdbEntry: "fdb", Sysctl: "sysctl",
-                                 Route: "route", Program: "program"}
+                                 Route: "route", Program: "program", RuleChain: "rules",
+                                 SetMembers: "ipset"}
 
 
 def diff(differences: tuple[Difference, ...]) -> list[str]:
@@ -137,6 +140,9 @@ def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: st
         if value is not None and value != setting.value:
             yield Difference(name, setting, replace(setting, value=value))
     yield from _routes(state, present, owned)
+    if state.firewall is not None:
+        yield from (Difference(name, due, actual)
+                    for due, actual in rules.differences(state.firewall, present.rules))
 
 
 def _units(item: Qdisc) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calico_mn.rules import RuleItem
 from calico_mn.state import (
     PROTO_KERNEL,
     VXLAN,
@@ -102,7 +103,8 @@ class Present:
 
     ``sysctls`` maps the paths that were asked for to their values; what this kernel does not
     have is missing there. ``routes`` are those of the main table; ``neighbours`` and ``fdb`` the
-    permanent ones, read only where the wanted state has a VXLAN device.
+    permanent ones, read only where the wanted state has a VXLAN device, and ``rules`` only where it
+    has a firewall.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Present:
     programs: frozenset[Program] = frozenset()
     neighbours: tuple[Neighbour, ...] = ()
     fdb: tuple[FdbEntry, ...] = ()
+    rules: tuple[RuleItem, ...] = ()
     failure: str = ""
 
 

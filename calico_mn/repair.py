@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from calico_mn import rules
 from calico_mn.delta import Delta, outdated
 from calico_mn.difference import Difference, Item
 from calico_mn.present import Link, Program, Qdisc
+from calico_mn.rules import RuleItem
 from calico_mn.state import (
     Address,
     Device,
@@ -158,6 +160,7 @@ def _populate(states: Mapping[str, Namespace], differences: Sequence[Difference]
         wanted = [item.wanted for item in items if item.wanted and _devices(item.wanted) <= usable]
         strays = [item.present for item in items if item.kind == "stray"]
         neighbours = tuple(w for w in wanted if isinstance(w, (Neighbour, FdbEntry)))
+        firewall = states[name].firewall
         yield Delta(
             name,
             programs=tuple(w for w in wanted if isinstance(w, Program)),
@@ -168,11 +171,14 @@ def _populate(states: Mapping[str, Namespace], differences: Sequence[Difference]
             routes_removed=tuple(s for s in strays if isinstance(s, Route)),
             neighbours_removed=outdated(
                 (s for s in strays if isinstance(s, (Neighbour, FdbEntry))), neighbours),
-            addresses_removed=tuple(s for s in strays if isinstance(s, Address)))
+            addresses_removed=tuple(s for s in strays if isinstance(s, Address)),
+            firewall=rules.repair(firewall, (
+                (item.wanted, item.present) for item in items  # type: ignore[misc]
+                if isinstance(item.wanted or item.present, RuleItem))) if firewall else None)
 
 
 def _devices(item: Item) -> frozenset[str]:
     """The devices that must be there before the item can be written; a sysctl is tried anyway."""
     if isinstance(item, Route):
         return item.devices
-    return frozenset() if isinstance(item, (Link, Sysctl)) else frozenset({item.device})
+    return frozenset() if isinstance(item, (Link, Sysctl, RuleItem)) else frozenset({item.device})

@@ -14,13 +14,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from calico_mn.delta import FirewallChange
+from calico_mn import rules
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
 from calico_mn.kernel import processes
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
+from calico_mn.rules import FirewallChange, RuleItem
 from calico_mn.state import Firewall
 
 RESTORE, IPSET = ("iptables-nft-restore", "--noflush"), ("ipset", "-exist", "restore")
+SAVE, IPSET_SAVE = ("iptables-nft-save",), ("ipset", "save")
 _NOTHING = Firewall({}, {}, {})
 _TIMEOUT_S = 60
 _AT_A_TIME = 4
@@ -93,6 +95,21 @@ def require_programs() -> None:
             f"network policies need {' and '.join(missing)}, not installed here: ./install.sh"
             " installs them, and so does 'apt-get install iptables ipset'; or boot without"
             " policies: --no-policy")
+
+
+def read(name: str) -> tuple[RuleItem, ...]:
+    """What is there of ours in the namespace that the calling thread is in.
+
+    Raises KernelError and ToolError where it cannot be read.
+    """
+    texts = []
+    for command in (SAVE, IPSET_SAVE):
+        process = _start(name, command, ())
+        said, _ = process.communicate(timeout=_TIMEOUT_S)
+        if process.returncode:
+            raise KernelError(f"{name}: {command[0]}: {said[:200].strip()}")
+        texts.append(said.splitlines())
+    return rules.read(*texts)
 
 
 def write(thread: NamespaceThread, changes: Sequence[tuple[NetworkNamespace, FirewallChange]]

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from calico_mn.errors import KernelError
-from calico_mn.kernel import decode
+from calico_mn.errors import KernelError, ToolError
+from calico_mn.kernel import decode, firewall
 from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, attribute, attributes, u32
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
@@ -54,8 +54,10 @@ def present(thread: NamespaceThread, namespace: NetworkNamespace, wanted: Namesp
         return Present(wanted.name, failure="the namespace is gone")
     try:
         thread.enter(namespace)
-        return _read(wanted, programs, namespace.indexes)
-    except KernelError as error:
+        held = _read(wanted, programs, namespace.indexes)
+        return held if wanted.firewall is None else replace(
+            held, rules=firewall.read(wanted.name))
+    except (KernelError, ToolError) as error:
         return Present(wanted.name, failure=f"the namespace cannot be read: {error}")
     except OSError as error:
         return Present(wanted.name, failure=f"the namespace cannot be read: {error.strerror}")

@@ -77,6 +77,27 @@ def test_tunnel_packets_pass_the_rule_for_calicos_hosts(shop: CalicoNet) -> None
     assert int(accepted) == 2
 
 
+@pytest.mark.parametrize(("damage", "found"), [
+    ("iptables -F cali-FORWARD", "chain cali-FORWARD of table filter with 0 rules"),
+    ("iptables -D FORWARD 1", "chain FORWARD of table filter with 2 rules"),
+    ("iptables -A cali-INPUT -j ACCEPT", "chain cali-INPUT of table filter with 7 rules"),
+    ("iptables -t nat -N cali-stray", "chain cali-stray of table nat with 0 rules"),
+    ("iptables -F; iptables -X; iptables -t raw -F", "chain cali-PREROUTING of table raw"),
+    ("ipset del cali40all-hosts-net 192.168.57.31", "IP set cali40all-hosts-net of 192.168.57.32"),
+    ("ipset add cali40all-hosts-net 10.9.9.9", "of 10.9.9.9, 192.168.57.31, 192.168.57.32"),
+], ids=["flushed", "unhooked", "a rule added", "a chain added", "everything", "a member removed",
+        "a member added"])
+def test_what_is_damaged_by_hand_is_seen_and_mended(shop: CalicoNet, damage: str, found: str
+                                                    ) -> None:
+    shop["node32"].cmd(damage)
+    lines = [line for item in shop.verify() for line in item.lines]
+    assert any(found in line for line in lines), lines
+    repair = shop.repair()
+    assert (repair.remaining, repair.failures) == ((), ())
+    assert shop.verify() == ()
+    assert_as_said(shop, [("tcp", 5432)])
+
+
 def test_rules_of_others_stay_with_their_counters(shop: CalicoNet) -> None:
     node = shop["node31"]
     node.cmd("iptables -N KUBE-FORWARD; iptables -A FORWARD -j KUBE-FORWARD;"

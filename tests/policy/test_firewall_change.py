@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from calico_mn.delta import FirewallChange
 from calico_mn.kernel.firewall import commands, restore_lines, set_lines
+from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
 
 A, B = ("filter", "cali-a"), ("filter", "cali-b")

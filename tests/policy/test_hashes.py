@@ -18,9 +18,9 @@ from calico_mn.calico.policy.chains import (
 from calico_mn.calico.policy.node_chains import APPENDED, NodeFirewall, PodRules, tables
 from calico_mn.calico.policy.resolve import IPSet, resolve
 from calico_mn.calico.policy.restore import firewall, hashes
-from calico_mn.delta import FirewallChange
 from calico_mn.kernel.firewall import restore_lines
 from calico_mn.policy import EntityRule, Policy, Rule
+from calico_mn.rules import FirewallChange
 from calico_mn.selector import parse_selector
 
 NODE = NodeFirewall((PodRules("cali0123456789a", ("kns.default", "ksa.default.default")),),

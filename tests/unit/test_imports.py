@@ -14,14 +14,14 @@ ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
 FLOORS = [{"text", "version", "policy"},
           {"errors", "command_line", "model", "privileges", "selector", "streams"},
-          {"ebpf_differences", "packetmatch", "state"}, {"present"}, {"difference"}, {"delta"},
-          {"repair"},
+          {"ebpf_differences", "packetmatch", "state"}, {"rules"}, {"present"}, {"difference"},
+          {"delta"}, {"repair"},
           {"topology", "calico", "bgp", "kernel"},
           {"emulation"}, {"measure"}, {"report", "results"},
           {"experiment", "trace", "walkthrough"}, {"control"}, {"cli"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 PURE = ("errors", "text", "policy", "model", "selector", "ebpf_differences", "packetmatch",
-        "state", "present", "difference", "delta", "repair", "topology", "calico", "bgp")
+        "rules", "state", "present", "difference", "delta", "repair", "topology", "calico", "bgp")
 IMPURE = {"subprocess", "socket", "os", "pathlib", "shutil", "threading", "ctypes", "fcntl",
           "tempfile", "io", "time", "mininet"}
 MODULES = {

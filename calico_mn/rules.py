@@ -1,0 +1,142 @@
+"""Firewalls as items that can be compared, and the change from one to another. Pure.
+
+In goes a :class:`~calico_mn.state.Firewall`, or what ``iptables-save`` and ``ipset save`` print;
+out come a :class:`RuleChain` for each chain, with the digests in its rules' comments, and a
+:class:`SetMembers` for each set. A rule without such a comment has the digest ``?``: it is not
+ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from calico_mn.state import Firewall
+
+_DIGEST = re.compile(r'--comment "?cali:([\w-]{16})')
+_OURS = ("cali-", "cali4")
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallChange:
+    """From one firewall to another; None is one without rules of ours."""
+
+    before: Firewall | None
+    wanted: Firewall | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChain:
+    """A chain of ours, or our rules in a chain of the kernel's, by their digests."""
+
+    table: str
+    chain: str
+    digests: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is, whatever it holds."""
+        return self.table, self.chain
+
+    def __str__(self) -> str:
+        last = f", the last cali:{self.digests[-1]}" if self.digests else ""
+        count = len(self.digests)
+        return (f"chain {self.chain} of table {self.table} with {count}"
+                f" rule{'' if count == 1 else 's'}{last}")
+
+
+@dataclass(frozen=True, slots=True)
+class SetMembers:
+    """An IP set of ours."""
+
+    name: str
+    members: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        """What it is, whatever it holds."""
+        return self.name
+
+    def __str__(self) -> str:
+        return f"IP set {self.name} of {', '.join(sorted(self.members)) or 'nothing'}"
+
+
+RuleItem = RuleChain | SetMembers
+
+
+def expected(firewall: Firewall) -> tuple[RuleItem, ...]:
+    """What reading a firewall gives."""
+    lines = [(table, line) for table, hooks in firewall.hooks.items() for line in hooks]
+    of_kernel = {(table, line.split()[1]): None for table, line in lines}
+    return (
+        *(RuleChain(table, chain, tuple(map(_digest, rules)))
+          for (table, chain), rules in firewall.chains.items()),
+        *(RuleChain(table, chain, tuple(_digest(line) for of, line in lines
+                                        if of == table and line.split()[1] == chain))
+          for table, chain in of_kernel),
+        *(SetMembers(name, members) for name, members in firewall.sets.items()))
+
+
+def _digest(line: str) -> str:
+    match = _DIGEST.search(line)
+    return match[1] if match else "?"
+
+
+def read(iptables: Iterable[str], ipset: Iterable[str]) -> tuple[RuleItem, ...]:
+    """The items of what ``iptables-save`` and ``ipset save`` print."""
+    chains: dict[tuple[str, str], list[str]] = {}
+    table = ""
+    for line in iptables:
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith(":cali-"):
+            chains.setdefault((table, line[1:].split()[0]), [])
+        elif line.startswith("-A "):
+            chain, digest = line.split()[1], _digest(line)
+            if chain.startswith(_OURS) or digest != "?":
+                chains.setdefault((table, chain), []).append(digest)
+    sets: dict[str, set[str]] = {}
+    for line in ipset:
+        verb, name, *rest = line.split()
+        if name.startswith(_OURS):
+            members = sets.setdefault(name, set())
+            members.update(rest[:1] if verb == "add" else ())
+    return (*(RuleChain(*key, tuple(digests)) for key, digests in chains.items()),
+            *(SetMembers(name, frozenset(members)) for name, members in sets.items()))
+
+
+def differences(wanted: Firewall, present: Iterable[RuleItem]
+                ) -> Iterator[tuple[RuleItem | None, RuleItem | None]]:
+    """Pairs of what is wanted and what is there instead; a stray has no wanted one."""
+    due = {item.key: item for item in expected(wanted)}
+    have = {item.key: item for item in present}
+    yield from ((item, have.get(key)) for key, item in due.items() if have.get(key) != item)
+    yield from ((None, item) for key, item in have.items() if key not in due)
+
+
+def repair(wanted: Firewall, pairs: Iterable[tuple[RuleItem | None, RuleItem | None]]
+           ) -> FirewallChange | None:
+    """The change that makes up for these differences; None where there are none."""
+    chains, sets = dict(wanted.chains), dict(wanted.sets)
+    hooks = dict(wanted.hooks)
+    changed = False
+    for due, have in pairs:
+        changed = True
+        item = due or have
+        if isinstance(item, SetMembers):
+            sets.pop(item.name, None)
+            if isinstance(have, SetMembers):
+                sets[item.name] = have.members
+        elif isinstance(item, RuleChain):
+            if item.chain.startswith(_OURS):
+                chains.pop(item.key, None)
+                if have is not None:
+                    chains[item.key] = ()
+            else:
+                digests = have.digests if isinstance(have, RuleChain) else ()
+                hooks[item.table] = tuple(
+                    hook for hook in hooks.get(item.table, ()) if hook.split()[1] != item.chain
+                    or _digest(hook) in digests)
+    return FirewallChange(replace(wanted, chains=chains, hooks=hooks, sets=sets), wanted
+                          ) if changed else None
