@@ -4,6 +4,6 @@
                                                   |
                                                 text: a terminal's lines, JSON
 
-``step`` is the vocabulary, ``story`` the data in it, ``article`` the cluster, ``compare`` the way
-lines are compared. The walk-through uses the article's own words: tunl0, IPIP.
+``step`` is the vocabulary, ``article`` the story in it and the cluster, ``compare`` the way lines
+are compared. The walk-through uses the article's own words: tunl0, IPIP.
 """

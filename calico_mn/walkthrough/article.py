@@ -1,4 +1,4 @@
-"""The article's cluster, on which the chapters play. Pure.
+"""The article: its story, read from story.yaml, and its cluster, on which the chapters play.
 
 A topology is the article's cluster if it has the article's addresses; nodes and pods play their
 parts by these. Some chapters need it changed.
@@ -6,9 +6,14 @@ parts by these. Some chapters need it changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import ClusterError
@@ -23,6 +28,39 @@ from calico_mn.model import (
     Underlay,
 )
 from calico_mn.walkthrough import step
+from calico_mn.walkthrough.step import Chapter, Rule, Text
+
+# --- the story
+
+def _build(kind: Any, value: Any) -> Any:
+    """A value of YAML as an object of ``kind``: the types that fields of step.py have."""
+    if value is None or kind in (str, bool):
+        return value
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{name: _build(hints[name], inner) for name, inner in value.items()})
+    arguments = get_args(kind)
+    if get_origin(kind) is types.UnionType:
+        return _build(arguments[0], value)
+    if get_origin(kind) is tuple:
+        inner = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        return tuple(_build(each, item) for each, item in zip(inner, value, strict=True))
+    return {name: _build(arguments[1], item) for name, item in value.items()}
+
+
+_story = yaml.safe_load(Path(__file__).with_name("story.yaml").read_text(encoding="utf-8"))
+
+#: what the article's terminals show, by name
+LINES: Mapping[str, str] = _story["lines"]
+#: what may differ from them
+RULES: tuple[Rule, ...] = _build(tuple[Rule, ...], _story["rules"])
+#: in their order
+CHAPTERS: tuple[Chapter, ...] = _build(tuple[Chapter, ...], _story["chapters"])
+#: the renderer's own words
+WORDS: Mapping[str, Text] = _build(Mapping[str, Text], _story["words"])
+
+
+# --- the cluster
 
 BACKEND = "sit/sit-web-backend-58f48df4c9-b2q28"
 BACKEND_DEVICE = "cali262cda17a90"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from calico_mn.walkthrough.article import RULES
 from calico_mn.walkthrough.step import (
     ABSENT,
     AGREES,
@@ -19,7 +20,6 @@ from calico_mn.walkthrough.step import (
     Quote,
     Rule,
 )
-from calico_mn.walkthrough.story import RULES
 
 
 def compare(quotes: Sequence[Quote], real: str, *, tunnel: str = "kernel",

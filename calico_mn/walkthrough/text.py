@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from calico_mn.text import columns, wrap
+from calico_mn.walkthrough.article import CHAPTERS, WORDS
 from calico_mn.walkthrough.step import (
     ABSENT,
     AGREES,
@@ -23,7 +24,6 @@ from calico_mn.walkthrough.step import (
     Typed,
     Wrong,
 )
-from calico_mn.walkthrough.story import CHAPTERS, WORDS
 
 #: styles of lines, by the names of the colours that a terminal gives them
 TITLE, COMMAND, SAME, NAMED, BAD, WRONG, FAINT, PLAIN = (

@@ -28,8 +28,7 @@ from support.topologies import two_subnets
 from calico_mn import CalicoNet, load_topology
 from calico_mn.calico.cni import host_device
 from calico_mn.topology import parse_topology
-from calico_mn.walkthrough.article import BACKEND, BACKEND_DEVICE, BACKEND_IP
-from calico_mn.walkthrough.story import LINES
+from calico_mn.walkthrough.article import BACKEND, BACKEND_DEVICE, BACKEND_IP, LINES
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 

@@ -9,7 +9,7 @@ from support import connectivity
 from support.article import normal
 from support.connectivity import Connectivity, expect_connectivity, full_mesh
 
-from calico_mn.walkthrough.story import LINES
+from calico_mn.walkthrough.article import LINES
 
 
 class FakeNode(SimpleNamespace):

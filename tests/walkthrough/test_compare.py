@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from calico_mn.walkthrough.article import CHAPTERS, LINES
 from calico_mn.walkthrough.compare import (
     ABSENT,
     AGREES,
@@ -13,8 +14,9 @@ from calico_mn.walkthrough.compare import (
     compare,
 )
 from calico_mn.walkthrough.step import Text
-from calico_mn.walkthrough.story import LINES, STEP_RULES
 
+STEP_RULES = {rule.key: rule for chapter in CHAPTERS for step in chapter.steps
+              for rule in step.rules}
 HEAD = LINES["host_side"].splitlines()[0]
 DEVICE = LINES["tunl0"].splitlines()[0]
 REASON = Text("because", "因为")

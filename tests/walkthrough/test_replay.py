@@ -24,10 +24,9 @@ from calico_mn import CalicoNet, load_topology
 from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.kernel.tunnel import choose
 from calico_mn.walkthrough import replay as stage
-from calico_mn.walkthrough.article import clusters
+from calico_mn.walkthrough.article import CHAPTERS, clusters
 from calico_mn.walkthrough.replay import play
 from calico_mn.walkthrough.step import DIFFERS, NAMED, summarise
-from calico_mn.walkthrough.story import CHAPTERS
 from calico_mn.walkthrough.text import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]

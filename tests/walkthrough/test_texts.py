@@ -9,9 +9,9 @@ import string
 import pytest
 
 from calico_mn.text import columns, wrap
+from calico_mn.walkthrough.article import CHAPTERS, RULES, WORDS
 from calico_mn.walkthrough.replay import ACTIONS
 from calico_mn.walkthrough.step import LANGUAGES, LIBRARY, Text
-from calico_mn.walkthrough.story import CHAPTERS, RULES, STEP_RULES, WORDS
 
 STEPS = [(number, step) for number, chapter in enumerate(CHAPTERS, 1) for step in chapter.steps]
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -34,7 +34,7 @@ def texts(value, place):
 
 ALL = [
     *texts(CHAPTERS, "chapters"),
-    *texts((*RULES, *STEP_RULES.values()), "rules"),
+    *texts(RULES, "rules"),
     *texts(WORDS, "words"),
 ]
 

@@ -41,9 +41,9 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 def _walkthrough(options: argparse.Namespace) -> int:
     from calico_mn.topology import load_topology
+    from calico_mn.walkthrough.article import CHAPTERS
     from calico_mn.walkthrough.replay import replay
     from calico_mn.walkthrough.step import summarise
-    from calico_mn.walkthrough.story import CHAPTERS
     from calico_mn.walkthrough.text import document
 
     chapters = list(enumerate(CHAPTERS, 1))
@@ -101,7 +101,7 @@ class _Show:
 
     def step(self, result: Result) -> None:
         """Print a step, and a chapter's title before its first one."""
-        from calico_mn.walkthrough.story import CHAPTERS
+        from calico_mn.walkthrough.article import CHAPTERS
 
         last = self.results[-1] if self.results else None
         self.results.append(result)
@@ -119,7 +119,7 @@ class _Show:
             sys.stdout.flush()
 
     def _wait(self) -> None:
-        from calico_mn.walkthrough.story import WORDS
+        from calico_mn.walkthrough.article import WORDS
 
         try:
             input(f"\n{WORDS['next'].of(self._options.lang)}")
