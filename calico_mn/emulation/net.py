@@ -187,7 +187,8 @@ class CalicoNet(ClusterMininet):
 
         A damaged place does not stop the others: KernelError is raised when all is done.
         """
-        return self.runtime.writer.apply(self.concerned(names))
+        with no_garbage_collection():
+            return self.runtime.writer.apply(self.concerned(names))
 
     def concerned(self, names: Iterable[str]) -> list[Namespace]:
         """The states after an announcement: of these nodes, of all that hear it, of routers."""

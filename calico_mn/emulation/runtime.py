@@ -31,7 +31,7 @@ _COMMANDS_AT_A_TIME = 5_000
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """A boot makes many objects that all stay: a collection meanwhile would free nothing."""
+    """A boot or a change makes many objects that stay: a collection would free nothing."""
     enabled = gc.isenabled()
     gc.disable()
     try:

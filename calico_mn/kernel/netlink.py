@@ -8,11 +8,12 @@ of its answers, which :mod:`.decode` reads. Layouts are those of
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from calico_mn.errors import KernelError
 
@@ -38,6 +39,8 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 _attribute_header = struct.Struct("=HH").pack
 _u32_attribute = struct.Struct("=HHI").pack
 _message_header = struct.Struct("=IHHII")
+_u16 = struct.Struct("=H")
+_numbers = itertools.count(1)
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -69,20 +72,30 @@ def attributes(data: bytes) -> dict[int, bytes]:
     return payloads
 
 
-class Step(NamedTuple):
+class Step:
     """A message, the commands that it amounts to, and the errors that are none.
 
-    The commands are only worked out when the kernel refuses the message.
+    ``frame`` is the message for the wire, under the step's own sequence number: the same bytes
+    wherever the step is carried out. The commands are only worked out when the kernel refuses it.
     """
 
-    message: Message
-    commands: Callable[[], str | Iterable[str]]
-    harmless: tuple[int, ...] = ()
+    __slots__ = ("commands", "frame", "harmless", "message", "number")
+
+    def __init__(self, message: Message, commands: Callable[[], str | Iterable[str]],
+                 harmless: tuple[int, ...] = ()) -> None:
+        self.message, self.commands, self.harmless = message, commands, harmless
+        self.number = next(_numbers) & 0xFFFFFFFF
+        self.frame = _frame(message, self.number)
 
     def command(self) -> str:
         """The commands in one line."""
         commands = self.commands()
         return commands if isinstance(commands, str) else "; ".join(commands)
+
+
+def _frame(message: Message, number: int) -> bytes:
+    kind, flags, body = message
+    return _message_header.pack(16 + len(body), kind, flags | NLM_F_REQUEST, number, 0) + body
 
 
 class NetlinkError(KernelError):
@@ -136,41 +149,43 @@ class NetlinkSocket:
 
         A message that fails answers unasked, and the kernel goes on with the next one.
         """
-        parts: list[bytes] = []
-        size = 0
-        base = self._sequence + 1
+        numbers = range(self._sequence + 1, self._sequence + 1 + len(messages))
+        self._sequence += len(messages)
+        return self._exchange(list(map(_frame, messages, numbers)), numbers)
+
+    def carry_out(self, steps: Sequence[Step]) -> list[NetlinkError]:
+        """As :meth:`attempt`, with frames that are ready."""
+        return self._exchange([step.frame for step in steps], [step.number for step in steps])
+
+    def _exchange(self, frames: Sequence[bytes], numbers: Sequence[int]) -> list[NetlinkError]:
         failures: list[NetlinkError] = []
-        last = len(messages) - 1
-        for position, (kind, flags, body) in enumerate(messages):
-            length = 16 + len(body)
-            size += length
-            ends = position == last or size > _MAX_BATCH_BYTES
-            self._sequence += 1
-            parts.append(_message_header.pack(
-                length, kind, flags | NLM_F_REQUEST | (NLM_F_ACK if ends else 0),
-                self._sequence, 0))
-            parts.append(body)
-            if ends:
-                self._socket.send(b"".join(parts))
-                failures += self._answers(base)
-                parts, size = [], 0
+        sizes = list(itertools.accumulate(map(len, frames)))
+        start = done = 0
+        while start < len(frames):
+            end = min(bisect_right(sizes, done + _MAX_BATCH_BYTES) + 1, len(frames))
+            last = frames[end - 1]
+            flags, = _u16.unpack_from(last, 6)
+            self._socket.send(b"".join(
+                [*frames[start:end - 1], last[:6], _u16.pack(flags | NLM_F_ACK), last[8:]]))
+            failures += self._answers(numbers, numbers[end - 1])
+            start, done = end, sizes[end - 1]
         return failures
 
-    def _answers(self, base: int) -> list[NetlinkError]:
-        """Read up to the answer to the newest message; the failures among the answers."""
+    def _answers(self, numbers: Sequence[int], awaited: int) -> list[NetlinkError]:
+        """Read up to the answer to message ``awaited``; the failures among the answers."""
         failures: list[NetlinkError] = []
         while True:
             for kind, flags, sequence, body in self._receive():
-                if kind != _NLMSG_ERROR or sequence < base:
+                if kind != _NLMSG_ERROR:
                     continue
                 number = -struct.unpack_from("=i", body)[0]
-                if number:
+                if number and sequence in numbers:
                     reason = ""
                     if flags & _NLM_F_ACK_TLVS:
                         reason = attributes(body[20:]).get(_NLMSGERR_ATTR_MSG, b"").rstrip(
                             b"\0").decode(errors="replace")
-                    failures.append(NetlinkError(number, sequence - base, reason))
-                if sequence == self._sequence:
+                    failures.append(NetlinkError(number, numbers.index(sequence), reason))
+                if sequence == awaited:
                     return failures
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:

@@ -64,7 +64,7 @@ class Plan:
 
     def send(self, netlink: NetlinkSocket) -> None:
         """Send everything in one go. Raises KernelError with namespace, command and reason."""
-        for error in netlink.attempt([step.message for step in self.steps]):
+        for error in netlink.carry_out(self.steps):
             step = self.steps[error.index]
             if error.errno not in step.harmless:
                 raise KernelError(

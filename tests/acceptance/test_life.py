@@ -125,7 +125,7 @@ def test_an_exception_inside_with_cleans_up_and_is_passed_on(tunnel, nothing_is_
     (NamespaceThread, "create", 3),
     (Plan, "send", 4),
     (Plan, "send", 0),
-    (NetlinkSocket, "attempt", 2),
+    (NetlinkSocket, "carry_out", 2),
     (RunDirectory, "write_log", 1),
     (KernelWriter, "fill", 0),
     (Membership, "attach_pod", 1),

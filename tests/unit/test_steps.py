@@ -32,8 +32,8 @@ class Refusing:
         self.error = NetlinkError(number, index, "")
         self.sent = []
 
-    def attempt(self, messages):
-        self.sent += messages
+    def carry_out(self, steps):
+        self.sent += steps
         return [self.error]
 
 
