@@ -16,13 +16,12 @@ class Seen:
     """What was seen in a node, and of an outer packet that it sent or received.
 
     ``has_output_rules``: a rule for protocol 4 in OUTPUT or POSTROUTING; ``drops_output``: OUTPUT
-    drops what no rule accepts; ``is_fragment``: the packet came in fragments; ``has_df``: "don't
-    fragment" is set in it; ``is_too_long``: for the uplink; ``tunnel_is_down``: tunl0 is.
+    drops what no rule accepts; ``has_df``: "don't fragment" is set in the packet; ``is_too_long``:
+    it is, for the uplink; ``tunnel_is_down``: tunl0 is.
     """
 
     has_output_rules: bool = False
     drops_output: bool = False
-    is_fragment: bool = False
     has_df: bool = True
     is_too_long: bool = False
     tunnel_is_down: bool = False
@@ -58,9 +57,6 @@ DIFFERENCES: tuple[EbpfDifference, ...] = (
         "output-policy", "Where PREROUTING or INPUT has rules, an outer packet that they accept"
         " goes to tunl0 through lo, as protocol 255: an OUTPUT chain that drops by default must"
         " accept what leaves by lo.", lambda seen: seen.drops_output),
-    EbpfDifference(
-        "fragments", "An outer packet that arrives in fragments is lost; the kernel's ipip gets it"
-        " put together again.", lambda seen: seen.is_fragment),
     EbpfDifference(
         "too-long", "A packet without DF that is too long for the uplink, less the outer header, is"
         " lost; the kernel's ipip sends the outer packet in fragments.",

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
 from calico_mn.kernel import devices, processes, runtime_dir
-from calico_mn.kernel.ebpf import handover, learning, program, tun
+from calico_mn.kernel.ebpf import handover, program, tun
+from calico_mn.kernel.ebpf.attendant import Attendant
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.present import TUNNEL_TXQUEUELEN, Program
@@ -95,15 +96,17 @@ class EbpfTunnel(TunnelBackend):
 
     def __init__(self) -> None:
         self._held = held = list[int]()
-        self._forwarding = learning.LoopbackForwarding()
+        self._attendant: Attendant | None = None
+        sections = program.EGRESS, program.LO, program.INGRESS, program.REASSEMBLED
         try:
-            for section in (program.EGRESS, program.LO, program.INGRESS):
+            for section in sections:
                 held.append(program.load(section))
             held.append(program.load_drop_filter())
         except BaseException:
             self.close()
             raise
-        self._loaded = dict(zip((program.EGRESS, program.LO, program.INGRESS), held, strict=False))
+        self._loaded = dict(zip(sections, held, strict=False))
+        self._attendant = Attendant(self._loaded[program.REASSEMBLED])
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Make the device; its descriptor is held with the namespace, or it would end.
@@ -113,8 +116,9 @@ class EbpfTunnel(TunnelBackend):
         while namespace.held:
             os.close(namespace.held.pop())
         namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._held[-1]))
-        for make in (handover.install, learning.path_mtus, self._forwarding.follow):
-            namespace.held.append(make())
+        namespace.held.append(handover.install())
+        assert self._attendant is not None
+        namespace.held += self._attendant.attend(namespace.held[0])
         namespace.indexes[device.name] = program.TUNL0_INDEX
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
@@ -130,9 +134,10 @@ class EbpfTunnel(TunnelBackend):
                 *hooks, *change]
 
     def close(self) -> None:
-        """As of every back end; and end the thread that minds forwarding of lo."""
+        """As of every back end; and end the attendant's thread."""
         super().close()
-        self._forwarding.close()
+        if self._attendant is not None:
+            self._attendant.close()
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
         """Where packets leave through the device, come from INPUT, and arrive at the uplink."""

@@ -249,6 +249,14 @@ def test_the_second_packet_too_long_for_the_path_is_answered_by_the_node(boot):
     assert ping(net, "node31", net["c"].ip, "-M", "do", "-s", "1352")[1] == 0
 
 
+def test_without_df_routers_send_outer_packets_in_fragments_and_they_arrive(boot):
+    net = boot(narrow_middle())
+    for _ in range(2):  # before and after node31 has learned of the path
+        answer, status = ping(net, "a", net["c"].ip, "-M", "dont", "-s", "1450")
+        assert status == 0, answer
+        ping(net, "a", net["c"].ip, "-M", "do", "-s", "1450")
+
+
 @pytest.mark.parametrize("mode", ["Always", "CrossSubnet"])
 def test_bulk_tcp_arrives_whole(boot, mode):
     net = boot(two_subnets(mode))

@@ -34,7 +34,8 @@ from types import SimpleNamespace
 import pytest
 
 from calico_mn.kernel import devices, tunnel
-from calico_mn.kernel.ebpf import handover, learning, program
+from calico_mn.kernel.ebpf import handover, program
+from calico_mn.kernel.ebpf.attendant import Attendant
 from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
 
@@ -207,9 +208,10 @@ class Lab:
         if backend == "ebpf":
             self.descriptors = {
                 name: program.load(name)
-                for name in (program.EGRESS, program.LO, program.INGRESS)}
+                for name in (program.EGRESS, program.LO, program.INGRESS,
+                             program.REASSEMBLED)}
             self.drop = program.load_drop_filter()
-            self.forwarding = learning.LoopbackForwarding()
+            self.attendant = Attendant(self.descriptors[program.REASSEMBLED])
             self.held.append(self.drop)
         fabric = self.namespaces["fabric"] = Netns()
         fabric.ip("link add br0 type bridge", "link set br0 up")
@@ -236,8 +238,8 @@ class Lab:
         if self.backend == "ebpf":
             # The first device in the namespace, because the programs know it by its index.
             self.held += (node.call(create_tunl0, "tunl0", program.TUNL0_INDEX, self.drop),
-                          node.call(handover.install), node.call(learning.path_mtus),
-                          node.call(self.forwarding.follow))
+                          node.call(handover.install))
+            self.held += node.call(self.attendant.attend, self.held[-2])
         elif "tunl0" not in node.run("ip", "link"):
             node.ip("link add tunl0 type ipip")
         self._plug(node, f"to-node-{letter}")
@@ -308,7 +310,7 @@ class Lab:
         for descriptor in (*self.held, *self.descriptors.values()):
             os.close(descriptor)
         if self.backend == "ebpf":
-            self.forwarding.close()
+            self.attendant.close()
 
 
 @pytest.fixture(scope="session")

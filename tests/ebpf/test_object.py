@@ -15,7 +15,8 @@ from calico_mn.kernel.ebpf.program import sections
 
 DIRECTORY = program.OBJECT.parent
 SHIPPED = sections(program.OBJECT.read_bytes())
-PROGRAMS = [program.EGRESS, program.LO, program.INGRESS, "helpers/probe"]
+PROGRAMS = [program.EGRESS, program.LO, program.INGRESS, program.REASSEMBLED,
+            "helpers/probe"]
 
 
 def text(section):

@@ -3,12 +3,13 @@
 A kernel without the ipip module has nothing behind INPUT that takes protocol 4. nftables' ``dup``
 is the one way back from there to a device: the packet, accepted by every other rule, reassembled
 and for one of the node's addresses, goes out through lo, where ``lo/egress`` of ipip.bpf.c waits.
+What stays goes to the node's raw socket (:mod:`.attendant`), which takes what lo does not.
 ``nft list ruleset`` shows::
 
     table ip calico_mn_tunl0 {
         chain input {
             type filter hook input priority 2147483647; policy accept;
-            ip protocol 4 ip protocol set 255 dup to 127.0.0.1 device "lo" drop
+            ip protocol 4 ip protocol set 255 dup to 255.255.255.255 device "lo" ip protocol set 4
         }
     }
 
@@ -45,8 +46,7 @@ _OWNER, _PERSIST = 2, 4
 OUTPUT_HOOKS = {3: "output", 4: "postrouting"}
 _LOCAL_IN, _LAST = 1, 0x7FFFFFFF
 _NESTED = 0x8000
-_VERDICT, _REGISTER, _ANOTHER = 0, 1, 2
-_DROP = 0
+_REGISTER, _ANOTHER = 1, 2
 _header = struct.Struct("=IHHII").pack
 _family = struct.Struct("=BBH").pack
 
@@ -68,16 +68,24 @@ def _load(register: int, value: bytes) -> bytes:
 
 
 _PROTOCOL_FIELD = (_be32(2, 1), _be32(3, 9), _be32(4, 1))  # in the network header: byte 9, one byte
+
+
+def _set_protocol(number: int) -> tuple[bytes, bytes]:
+    return (_load(_REGISTER, bytes([number])),
+            _expression("payload", _be32(5, _REGISTER), *_PROTOCOL_FIELD, _be32(6, 1),
+                        _be32(7, 10)))
+
+
 _RULE = (
     _expression("payload", _be32(1, _REGISTER), *_PROTOCOL_FIELD),
     _expression("cmp", _be32(1, _REGISTER), _be32(2, 0),
                 _nested(3, attribute(1, bytes([socket.IPPROTO_IPIP])))),
-    _load(_REGISTER, bytes([PROTOCOL])),
-    _expression("payload", _be32(5, _REGISTER), *_PROTOCOL_FIELD, _be32(6, 1), _be32(7, 10)),
-    _load(_REGISTER, socket.inet_aton("127.0.0.1")),
+    *_set_protocol(PROTOCOL),
+    # To a broadcast address: icmp_send() says nothing of what lo does not take.
+    _load(_REGISTER, socket.inet_aton("255.255.255.255")),
     _load(_ANOTHER, _LO),
     _expression("dup", _be32(1, _REGISTER), _be32(2, _ANOTHER)),
-    _expression("immediate", _be32(1, _VERDICT), _nested(2, _nested(2, _be32(1, _DROP)))),
+    *_set_protocol(socket.IPPROTO_IPIP),
 )
 
 

@@ -7,6 +7,7 @@
  *   tunl0/egress       clsact egress of tunl0      encapsulates
  *   lo/egress          clsact egress of lo         decapsulates into tunl0 what INPUT has let in
  *   underlay/ingress   clsact ingress of a NIC     the same at once, where INPUT has nothing to say
+ *   raw/reassembled    a socket of the node        takes what came in fragments
  *   helpers/probe      nothing, it is run once     1 if the kernel's helpers are too old
  *
  * There is no map and no state: the routing tables of the namespace are the only truth, as they
@@ -62,6 +63,7 @@
 #define OFFSET_OF_NET FROM_BTF(0x7475c001)	/* net_device: nd_net */
 #define OFFSET_OF_DEV_CAPTURES FROM_BTF(0x7475c005) /* net_device: ptype_all */
 #define OFFSET_OF_NET_CAPTURES FROM_BTF(0x7475c006) /* net: ptype_all, since Linux 6.16 */
+#define OFFSET_OF_LARGEST FROM_BTF(0x7475c007)	/* sk_buff: cb as inet_skb_parm: frag_max_size */
 #define OFFSET_OF_HOOKS FROM_BTF(0x7475c002)	/* net: nf.hooks_ipv4 */
 
 /* In skb->cb of the copy that tunl0_egress() makes for captures; any improbable number will do. */
@@ -418,6 +420,20 @@ int lo_egress(struct __sk_buff *skb)
 	    outer.protocol != HANDED_OVER)
 		return TC_ACT_UNSPEC;
 	return decapsulate(skb, &outer);
+}
+
+/*
+ * Which packets a raw socket of protocol 4 gets: those that came in fragments. The stack has put
+ * them together and lets them no more out by lo than by any other device (ip_fragment()).
+ */
+SEC("raw/reassembled")
+int raw_reassembled(struct __sk_buff *skb)
+{
+	__u16 largest = 0;
+
+	if (OFFSET_OF_LARGEST)
+		bpf_probe_read_kernel(&largest, sizeof(largest), (void *)skb + OFFSET_OF_LARGEST);
+	return largest ? skb->len : 0;
 }
 
 /*

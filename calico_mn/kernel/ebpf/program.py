@@ -33,6 +33,8 @@ LO = "lo/egress"
 #: Decapsulates into tunl0 without the stack where that would be the same. Belongs to clsact ingress
 #: of the underlay's devices; they need not have it.
 INGRESS = "underlay/ingress"
+#: Takes what came in fragments. Belongs to a raw socket of protocol 4.
+REASSEMBLED = "raw/reassembled"
 #: The index of tunl0 in every namespace: TUNL0_IFINDEX in ipip.bpf.c.
 TUNL0_INDEX = 2
 
@@ -45,6 +47,7 @@ _OFFSETS = {
     struct.pack("<I", 0x7475C002): ("net", "nf", "netns_nf", "hooks_ipv4"),
     struct.pack("<I", 0x7475C005): ("net_device", "ptype_all"),
     struct.pack("<I", 0x7475C006): ("net", "ptype_all"),
+    struct.pack("<I", 0x7475C007): ("sk_buff", "cb", "inet_skb_parm", "frag_max_size"),
     struct.pack("<I", 0x7475C003): ("sk_buff", "cb"),
     struct.pack("<I", 0x7475C004): ("rtable", "rt_gw_family"),
 }
@@ -84,7 +87,7 @@ def load(section: str) -> int:
     for number, path in _OFFSETS.items():
         if number in code:
             code = code.replace(number, struct.pack("<I", btf.offset(*path) or 0))
-    return _load(_SCHED_CLS, code, section)
+    return _load(_SOCKET_FILTER if section == REASSEMBLED else _SCHED_CLS, code, section)
 
 
 def load_drop_filter() -> int:
