@@ -21,7 +21,7 @@ from calico_mn.errors import UnsupportedError
 
 #: kinds of words on a command line, besides an argument's choices
 FILES, RUNS, NODES, PODS, PLACES = "files", "runs", "nodes", "pods", "places"
-RESOURCES, NAMESPACES = "resources", "namespaces"
+RESOURCES, NAMESPACES, IPPOOLS = "resources", "namespaces", "ippools"
 
 _PATIENCE_S = 1.0
 _SUDO_S = 2.0

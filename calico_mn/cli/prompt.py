@@ -97,9 +97,9 @@ class Prompt(CLI):
                 *(name for name in self.mn if name.startswith(text))]
 
     def completedefault(self, *arguments: Any) -> list[str]:
-        """Further words: names of nodes and pods, modes, and after get kinds of resources."""
+        """Further words: names of nodes and pods, modes, or kinds of resources."""
         text, line = arguments[:2]
-        known = kinds() if line.startswith("get ") else modes()
+        known = kinds() if line.startswith(("get ", "delete ", "scale ")) else modes()
         return [name for name in (*self.mn, *known) if name.startswith(text)]
 
 

@@ -28,9 +28,9 @@ def commands(changes: Iterable[Delta]) -> list[dict[str, Any]]:
 
 
 @operation("mode")
-def mode(job: Job, mode: str, node: str | None = None, encapsulation: str | None = None
-         ) -> dict[str, Any]:
-    """Change the pools' mode, of one node alone or of the cluster.
+def mode(job: Job, mode: str, node: str | None = None, encapsulation: str | None = None,
+         pool: str | None = None) -> dict[str, Any]:
+    """Change the mode of all pools or of one, of one node alone or of the cluster.
 
     Without ``encapsulation`` each pool keeps its own.
     """
@@ -38,10 +38,11 @@ def mode(job: Job, mode: str, node: str | None = None, encapsulation: str | None
         job.require_node(node, ": only nodes have a mode")
     cluster = job.net.cluster
     names = {str(named(encapsulation))} if encapsulation else {
-        str(cluster.mode_of_pool(pool).encapsulation) for pool in cluster.topology.pools}
+        str(cluster.mode_of_pool(item).encapsulation) for item in cluster.topology.pools
+        if pool in (None, item.name)}
     before = job.net.warnings
-    changes = job.net.set_mode(mode, node, encapsulation)
-    return {"mode": mode, "node": node, "encapsulations": sorted(names),
+    changes = job.net.set_mode(mode, node, encapsulation, pool)
+    return {"mode": mode, "node": node, "pool": pool, "encapsulations": sorted(names),
             "changes": commands(changes),
             "warnings": [text for text in job.net.warnings if text not in before]}
 

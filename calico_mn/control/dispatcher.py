@@ -85,9 +85,12 @@ _concurrent: set[str] = set()
 KINDS: Mapping[str, Callable[[object], bool]] = {
     "str": lambda value: isinstance(value, str),
     "str | None": lambda value: value is None or isinstance(value, str),
+    "int": lambda value: type(value) is int,
     "bool": lambda value: isinstance(value, bool),
     "list[str] | None": lambda value: value is None or (
         isinstance(value, list) and all(isinstance(item, str) for item in value)),
+    "dict[str, str] | None": lambda value: value is None or (
+        isinstance(value, dict) and all(isinstance(item, str) for item in value.values())),
     "dict[str, Any] | None": lambda value: value is None or isinstance(value, dict),
 }
 

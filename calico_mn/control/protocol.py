@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calico_mn import errors
-from calico_mn.errors import CalicoMnError, ToolError
+from calico_mn.errors import CalicoMnError, ToolError, TopologyError
 
-#: the longest lines, in bytes: a request is a few words, a result may have a route per pod
-MAX_REQUEST = 64 * 1024
+#: the longest lines, in bytes: a request may have files, a result a route per pod
+MAX_REQUEST = 16 * 1024 * 1024
 MAX_ANSWER = 256 * 1024 * 1024
 
 _CHUNK = 64 * 1024
@@ -63,14 +63,19 @@ def decode_request(line: bytes) -> tuple[str, dict[str, Any]]:
 
 def error(problem: CalicoMnError) -> dict[str, Any]:
     """The answer that carries one of our errors."""
-    return {"error": str(problem), "kind": type(problem).__name__}
+    return {"error": str(problem), "kind": type(problem).__name__,
+            **({"warnings": problem.warnings} if isinstance(problem, TopologyError) else {})}
 
 
 def problem(answer: Mapping[str, Any]) -> CalicoMnError:
     """The error that an answer carries, of the class that was raised there if it is one of ours."""
     text, kind = str(answer.get("error", "")), getattr(errors, str(answer.get("kind")), None)
-    if (isinstance(kind, type) and issubclass(kind, CalicoMnError)
-            and kind is not errors.TopologyError):
+    if kind is TopologyError:
+        warnings = answer.get("warnings")
+        wrong = TopologyError((), list(map(str, warnings if isinstance(warnings, list) else ())))
+        wrong.args = (text,)
+        return wrong
+    if isinstance(kind, type) and issubclass(kind, CalicoMnError):
         return kind(text)
     return CalicoMnError(text)
 

@@ -1,12 +1,15 @@
-"""The cluster's resources, as kubectl and calicoctl have them."""
+"""The cluster's resources, as kubectl and calicoctl have them: seen, applied, deleted, scaled."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Network
 from typing import Any
 
+from calico_mn.control.changes import commands
 from calico_mn.control.dispatcher import Job, operation
-from calico_mn.errors import NotFoundError
+from calico_mn.emulation import apply as change
+from calico_mn.emulation.apply import Applied
+from calico_mn.errors import ClusterError, NotFoundError
 from calico_mn.text import join, join_some, suggest
 from calico_mn.topology.emit import Document
 from calico_mn.topology.names import (
@@ -93,3 +96,41 @@ class _Facts:
                 IPv4Network(document["spec"]["cidr"]), ("", 0, 0))
             return {"pool": pool, "total": total, "used": used}
         return {}
+
+
+@operation("apply")
+def apply(job: Job, texts: dict[str, str] | None = None, dry_run: bool = False) -> dict[str, Any]:
+    """Lay the resources of ``texts``, by the names that messages have for them, over the cluster's.
+    """
+    return _answer(change.apply_texts(job.net, texts or {}, dry_run=dry_run))
+
+
+@operation("delete")
+def delete(job: Job, kinds: list[str] | None = None, names: list[str] | None = None,
+           namespace: str | None = None, texts: dict[str, str] | None = None,
+           lenient: bool = False, dry_run: bool = False) -> dict[str, Any]:
+    """Delete the resources of ``texts``, or each of ``names``, which is of the kind beside it.
+
+    ``lenient``: those of texts that are not there do not matter.
+    """
+    if texts:
+        return _answer(change.delete_texts(job.net, texts, is_lenient=lenient, dry_run=dry_run))
+    if not names or len(kinds or ()) != len(names):
+        raise ClusterError("delete: there are as many kinds as names, at least one, or texts")
+    return _answer(change.delete_resources(
+        job.net, zip(kinds or (), names, strict=True), namespace, dry_run=dry_run))
+
+
+@operation("scale")
+def scale(job: Job, kind: str, name: str, replicas: int, namespace: str | None = None,
+          dry_run: bool = False) -> dict[str, Any]:
+    """Give a workload so many pods."""
+    return _answer(job.net.scale(kind, name, replicas, namespace, dry_run=dry_run))
+
+
+def _answer(applied: Applied) -> dict[str, Any]:
+    """What became of each resource, the commands that it takes, and new warnings."""
+    return {"resources": [{"kind": item.kind, "namespace": item.namespace or None,
+                           "name": item.name, "reference": item.reference, "change": item.verb}
+                          for item in applied.resources],
+            "changes": commands(applied.deltas), "warnings": list(applied.warnings)}

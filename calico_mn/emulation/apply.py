@@ -19,6 +19,7 @@ from calico_mn.calico.snapshot import snapshot
 from calico_mn.delta import Delta
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import ClusterError, NotFoundError
+from calico_mn.text import join_some
 from calico_mn.topology import workload_kinds
 from calico_mn.topology.change import identity
 from calico_mn.topology.documents import Document
@@ -32,7 +33,7 @@ from calico_mn.topology.names import (
     namespace_of,
     reference,
 )
-from calico_mn.topology.parse import Sources, parse_change
+from calico_mn.topology.parse import Sources, parse_change, parse_documents
 
 #: a path, several of them, text, or resources as plain data
 Source = Path | Document | Iterable[Path | Document]
@@ -73,6 +74,24 @@ def apply_resources(net: ClusterMininet, source: Source, *, dry_run: bool = Fals
     return _change(net, _sources(source), (), dry_run)
 
 
+def apply_texts(net: ClusterMininet, texts: Sources, *, dry_run: bool = False) -> Applied:
+    """As :meth:`calico_mn.CalicoNet.apply` of texts by their names in messages."""
+    return _change(net, texts, (), dry_run)
+
+
+def delete_texts(net: ClusterMininet, texts: Sources, *, is_lenient: bool = False,
+                 dry_run: bool = False) -> Applied:
+    """Delete the resources of texts. Raises NotFoundError for missing ones, unless it is lenient.
+    """
+    present = {identity(document): document for document in documents(snapshot(net.cluster))}
+    asked = parse_documents(texts)
+    missing = [reference(document) for document in asked if identity(document) not in present]
+    if missing and not is_lenient:
+        raise NotFoundError(f"there is no {join_some(missing, 5)}: nothing is deleted")
+    return _change(net, {}, [present[key] for document in asked
+                             if (key := identity(document)) in present], dry_run)
+
+
 def _sources(source: Source) -> Sources:
     """Texts and documents by their names in messages. A text has several lines, or braces."""
     if isinstance(source, str) and ("\n" in source or source.lstrip().startswith(("{", "["))):
@@ -85,10 +104,10 @@ def _sources(source: Source) -> Sources:
     return {**read_files(paths), **({"<resources>": given} if given or not paths else {})}
 
 
-def delete_resource(net: ClusterMininet, kind: str, name: str, namespace: str | None, *,
-                    dry_run: bool = False) -> Applied:
-    """See :meth:`calico_mn.CalicoNet.delete`."""
-    return _change(net, {}, [_named(net, kind, name, namespace)], dry_run)
+def delete_resources(net: ClusterMininet, names: Iterable[tuple[str, str]], namespace: str | None,
+                     *, dry_run: bool = False) -> Applied:
+    """See :meth:`calico_mn.CalicoNet.delete`; ``names`` are kinds and names."""
+    return _change(net, {}, [_named(net, kind, name, namespace) for kind, name in names], dry_run)
 
 
 def scale_workload(net: ClusterMininet, kind: str, name: str, replicas: int,

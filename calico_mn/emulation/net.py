@@ -36,7 +36,7 @@ from calico_mn.emulation.apply import (
     Applied,
     Source,
     apply_resources,
-    delete_resource,
+    delete_resources,
     scale_workload,
 )
 from calico_mn.emulation.base import Place, Places
@@ -333,7 +333,7 @@ class CalicoNet(ClusterMininet):
         No controller makes up for deleted pods until its workload is applied or scaled. Raises
         NotFoundError where there is no such resource, and else as :meth:`apply`.
         """
-        return delete_resource(self, kind, name, namespace, dry_run=dry_run)
+        return delete_resources(self, [(kind, name)], namespace, dry_run=dry_run)
 
     def scale(self, kind: str, name: str, replicas: int, namespace: str | None = None, *,
               dry_run: bool = False) -> Applied:

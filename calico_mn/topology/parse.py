@@ -87,6 +87,15 @@ def parse_change(running: Topology, documents: Iterable[Document],
                    warnings=(*running.warnings, *fresh)), change.given
 
 
+def parse_documents(sources: Sources) -> list[Document]:
+    """The resources of texts, of which only YAML and kinds are looked at. Raises TopologyError."""
+    report, items = _read(sources)
+    documents = [document for _, document in items]
+    if report.failed:
+        raise report.error()
+    return documents
+
+
 def _read(sources: Sources) -> tuple[Report, Iterator[Item]]:
     """The resources of texts or documents, which are read one by one."""
     texts = {file: source.removeprefix("\ufeff") for file, source in sources.items()

@@ -49,6 +49,8 @@ def candidates(tmp_path: Path):
     (["mode", "N"], ["Never"]), (["completion", "z"], ["zsh"]), (["pod", "a"], ["add"]),
     (["pod", "add", "x", "--n"], ["--node"]), (["nosuch", "x"], []), (["exec", "x", "--", "l"], []),
     (["list", ""], []), (["get", "ippo"], ["ippool", "ippools"]), (["get", "all"], ["all"]),
+    (["apply", "-f", "topologies/art"], ["topologies/article.yaml"]),
+    (["delete", "sts"], ["sts"]),
 ], ids=str)
 def test_candidates_without_a_run(candidates, words, expected):
     assert candidates(*words) == expected
@@ -66,6 +68,7 @@ def test_every_verb_is_a_candidate(candidates):
     (["pod", "delete", "de"], ["default/a", "default/b"]), (["ping", "default/a", "r"],
                                                             ["r1", "rack-a", "rack-b"]),
     (["bgp", "d"], []), (["shell", "c"], ["c"]), (["get", "ippools", ""], ["pool"]),
+    (["delete", "po", "a"], ["a"]), (["mode", "Never", "--pool", ""], ["pool"]),
     (["get", "po", ""], ["a", "b", "c"]), (["get", "pods", "-n", "s"], ["shop"]),
 ], ids=str)
 def test_names_of_a_run(candidates, lab, words, expected):

@@ -31,10 +31,18 @@ def test_an_error_is_the_same_on_the_other_side(kind):
 
 
 @pytest.mark.parametrize("answer", [{"error": "x", "kind": "SystemExit"}, {"error": "x"},
-                                    {"error": "x", "kind": "TopologyError"},
                                     {"error": "x", "kind": "Sequence"}])
 def test_an_unknown_kind_of_error_is_still_one_of_ours(answer):
     assert type(protocol.problem(answer)) is errors.CalicoMnError
+
+
+def test_a_topologys_problems_come_with_its_warnings():
+    wrong = errors.TopologyError([errors.Problem("what", "a.yaml", 3, 5)], ["Left out: x."])
+    answer = protocol.decode(protocol.encode(protocol.error(wrong)).rstrip())
+    told = protocol.problem(answer)
+    assert isinstance(told, errors.TopologyError)
+    assert (str(told), told.warnings) == ("a.yaml:3:5: what\n1 problem found", ("Left out: x.",))
+    assert protocol.problem({"error": "x", "kind": "TopologyError", "warnings": 3}).warnings == ()
 
 
 @pytest.mark.parametrize("line", [b"", b"x", b"[]", b'"mode"', b"{}", b'{"verb": 3}', b"\xff",

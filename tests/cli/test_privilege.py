@@ -54,6 +54,7 @@ WITH_ROOT = {
     "cleanup": [], "get": ["pods", "-A"], "routes": ["node31"], "bgp": [],
     "exec": ["node31", "--", "sh", "-c", 'ip a | grep "$X"'], "shell": ["node31"],
     "capture": ["node31:eth0", "-w", "a file.pcap", "--", "ip proto 4"],
+    "apply": ["-f", "more.yaml"], "delete": ["pod", "a"], "scale": ["deploy/a", "--replicas", "2"],
     "mode": ["Never"], "pod": ["add", "late", "--node", "node32"],
     "ping": ["a", "b"], "pingall": [], "trace": ["a", "b", "--svg", "way.svg"],
     "verify": ["--repair"], "walkthrough": ["--chapter", "2"], "_names": ["runs"],

@@ -1,15 +1,16 @@
-"""``mode`` and ``pod``: changes to a running cluster, and what they took."""
+"""``apply``, ``delete``, ``scale``, ``mode`` and ``pod``: changes, and what they took."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from calico_mn.cli.complete import NODES, PODS, completes
+from calico_mn.cli.complete import FILES, IPPOOLS, NODES, PODS, completes
 from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, Verb, add_encapsulation, modes
+from calico_mn.cli.verb import OK, UsageError, Verb, add_encapsulation, modes, named, whole
+from calico_mn.cli.verbs.get import add_resources, requests
 from calico_mn.streams import complain
-from calico_mn.text import join, plural
+from calico_mn.text import join, join_some, plural
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
@@ -24,24 +25,124 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("--node", metavar="NODE",
                                   help="this node alone: the mixed state of a stuck calico-node"),
               NODES)
+    completes(parser.add_argument("--pool", metavar="IPPOOL", type=named,
+                                  help="this pool alone (default: all)"), IPPOOLS)
     add_encapsulation(parser)
 
 
 def _mode(options: argparse.Namespace, session: Session) -> int:
     answer = session.ask("mode", mode=options.mode, node=options.node,
-                         encapsulation=options.encapsulation)
+                         encapsulation=options.encapsulation, pool=options.pool)
     if options.json:
         print_json(answer)
         return OK
+    _say_commands(answer)
+    pools = f"pool {options.pool}" if options.pool else "all pools"
+    where = " of ".join(filter(None, (options.pool and pools, f"{options.node} alone"))
+                        ) if options.node else pools
+    say(f"{where}: {join(answer['encapsulations'])} {options.mode}, {_total(answer)}")
+    return OK
+
+
+def _say_commands(answer: dict[str, Any]) -> None:
     for change in answer["changes"]:
         say(paint(f"# {change['namespace']}", "place"))
         for command in change["commands"]:
             say(command)
     for warning in answer["warnings"]:
         complain(warning)
-    where = f"{options.node} alone" if options.node else "all pools"
-    total = sum(len(change["commands"]) for change in answer["changes"])
-    say(f"{where}: {join(answer['encapsulations'])} {options.mode}, {plural(total, 'change')}")
+
+
+def _total(answer: dict[str, Any]) -> str:
+    return plural(sum(len(change["commands"]) for change in answer["changes"]), "change")
+
+
+# --- apply, delete, scale
+
+def _add_files(parser: argparse.ArgumentParser, *, is_required: bool) -> None:
+    completes(parser.add_argument(
+        "-f", "--filename", metavar="FILE", action="append", required=is_required, type=named,
+        help="resources as kubectl and calicoctl print them; '-' is standard input"), FILES)
+
+
+def _add_apply(parser: argparse.ArgumentParser) -> None:
+    _add_files(parser, is_required=True)
+    _add_dry_run(parser)
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true",
+                        help="change nothing, and print the commands that it would take")
+
+
+def _apply(options: argparse.Namespace, session: Session) -> int:
+    return _tell(options, session.ask("apply", texts=_texts(options), dry_run=options.dry_run))
+
+
+def _texts(options: argparse.Namespace) -> dict[str, str]:
+    from calico_mn.topology.load import read_files
+
+    return read_files(options.filename)
+
+
+def _add_delete(parser: argparse.ArgumentParser) -> None:
+    add_resources(parser)
+    _add_files(parser, is_required=False)
+    parser.add_argument("--ignore-not-found", action="store_true",
+                        help="with -f: what is not there does not matter")
+    _add_dry_run(parser)
+
+
+def _delete(options: argparse.Namespace, session: Session) -> int:
+    pairs = [(kind, name) for kinds, names in requests(options.words) for kind in kinds
+             for name in names]
+    if bool(options.filename) == bool(pairs) or bool(options.words) != bool(pairs):
+        raise UsageError("delete: say KIND and NAME, or KIND/NAME, or -f FILE")
+    if options.filename:
+        answer = session.ask("delete", texts=_texts(options), dry_run=options.dry_run,
+                             lenient=options.ignore_not_found)
+    else:
+        answer = session.ask("delete", kinds=[kind for kind, _ in pairs],
+                             names=[name for _, name in pairs], namespace=options.namespace,
+                             dry_run=options.dry_run)
+    return _tell(options, answer)
+
+
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    add_resources(parser, "+")
+    parser.add_argument("--replicas", metavar="N", type=whole, required=True, help="how many pods")
+    _add_dry_run(parser)
+
+
+def _scale(options: argparse.Namespace, session: Session) -> int:
+    asked = requests(options.words)
+    if [(len(kinds), len(names)) for kinds, names in asked] != [(1, 1)]:
+        raise UsageError("scale: say one workload, as deploy/web or deploy web")
+    ((kind,), (name,)), = asked
+    answer = session.ask("scale", kind=kind, name=name, replicas=options.replicas,
+                         namespace=options.namespace, dry_run=options.dry_run)
+    for item in answer["resources"]:
+        if item["kind"] != "Pod" and item["change"] == "configured":
+            item["change"] = "scaled"
+    return _tell(options, answer)
+
+
+def _tell(options: argparse.Namespace, answer: dict[str, Any]) -> int:
+    """What became of each resource, as kubectl words it; then what changed in the kernel."""
+    if options.json:
+        print_json(answer)
+        return OK
+    for item in answer["resources"]:
+        say(f"{item['reference']} {item['change']}{' (dry run)' if options.dry_run else ''}")
+    places = [change["namespace"] for change in answer["changes"]]
+    if options.dry_run:
+        _say_commands(answer)
+    else:
+        for warning in answer["warnings"]:
+            complain(warning)
+    suffix = " (dry run)" if options.dry_run else ""
+    say(f"{_total(answer)} in the kernel{suffix}: {join_some(places, 4)}" if places else
+        "no changes in the kernel")
     return OK
 
 
@@ -74,13 +175,40 @@ def _pod(options: argparse.Namespace, session: Session) -> int:
 
 
 VERBS = {
+    "apply": Verb(
+        "apply", GROUP, "resources from files, laid over those that run",
+        "Creates the resources of files, or changes those that there are, as kubectl apply does: "
+        "pods, workloads, pools and their modes, nodes, labels, affinities. The cluster that "
+        "follows is checked as a whole, and an error changes nothing; the kernel changes by the "
+        "difference only.",
+        _add_apply, ask=_apply, json=True, prompt=True, usage="-f FILE [-f FILE]... [--dry-run]",
+        examples=(("calico-mn apply -f more.yaml", "what it says is there now"),
+                  ("calico-mn get ippool x -o yaml | sed ... | calico-mn apply -f -", "a pool"),
+                  ("calico-mn apply -f more.yaml --dry-run", "the commands only"))),
+    "delete": Verb(
+        "delete", GROUP, "resources, by names or as in files",
+        "Deletes resources: a workload with its pods, a node with its pods and blocks, a namespace "
+        "with all that is in it. Deleted pods of a workload stay away until it is applied or "
+        "scaled.",
+        _add_delete, ask=_delete, json=True, prompt=True,
+        usage="KIND NAME... | KIND/NAME... [-n NAMESPACE] | -f FILE... [--dry-run]",
+        examples=(("calico-mn delete pod web-0", "in the namespace default"),
+                  ("calico-mn delete deploy/web -n shop", "with its pods"),
+                  ("calico-mn delete -f more.yaml", "all that a file has"))),
+    "scale": Verb(
+        "scale", GROUP, "more or fewer pods of a workload",
+        "Gives a Deployment, StatefulSet, ReplicaSet or ReplicationController so many pods.",
+        _add_scale, ask=_scale, json=True, prompt=True,
+        usage="KIND/NAME --replicas N [-n NAMESPACE] [--dry-run]",
+        examples=(("calico-mn scale deploy/web --replicas 5", "as with kubectl"),)),
     "mode": Verb(
         "mode", GROUP, "change the pools' mode while traffic flows",
-        "Changes the mode of all pools on the running cluster, for all nodes or for one alone, and "
+        "Changes the mode of the pools of the running cluster, of all nodes or of one alone, and "
         "prints what changed in each namespace. Only what differs is touched; connections live on.",
         _add_mode, ask=_mode, json=True, prompt=True,
         examples=(("calico-mn mode CrossSubnet", "the whole cluster"),
                   ("calico-mn mode Always --encapsulation vxlan", "over to VXLAN"),
+                  ("calico-mn mode Never --pool blue", "one pool alone"),
                   ("calico-mn mode Never --node node31", "one node alone"))),
     "pod": Verb(
         "pod", GROUP, "pod add, pod delete: pods come and go",
