@@ -108,6 +108,7 @@ class Node:
     (libcalico-go/lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go).
     ``vxlan_mac`` is ``spec.vxlanTunnelMACAddr``, empty where Felix chooses. ``ipip_address`` and
     ``vxlan_address`` are the addresses that the node's tunnel devices have already.
+    ``route_reflector`` is ``spec.bgp.routeReflectorClusterID``.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Node:
     ipip_address: IPv4Address | None = None
     vxlan_address: IPv4Address | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    route_reflector: str = ""
 
 
 #: what a pool may be allowed for, as ``IPPool.spec.allowedUses`` spells it
@@ -208,7 +210,8 @@ class Topology:
     """A whole cluster. Tuples keep the order of the file.
 
     ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice. ``reservations`` are
-    networks from which IPAM chooses no address (``IPReservation``).
+    networks from which IPAM chooses no address (``IPReservation``). Without ``mesh`` nodes do not
+    peer with each other (``BGPConfiguration.spec.nodeToNodeMeshEnabled``, or BIRD is off).
     ``warnings`` are sentences for the user about what the file says and we leave out.
     ``documents`` are the resources as the files say them, Lists opened, each with its apiVersion
     and kind: plain data in file order, kinds without effect included. ``lines`` tells where the
@@ -230,6 +233,7 @@ class Topology:
     network_sets: tuple[NetworkSet, ...] = ()
     namespaces: tuple[Labelled, ...] = ()
     service_accounts: tuple[Labelled, ...] = ()
+    mesh: bool = True
     documents: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
     lines: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

@@ -28,11 +28,12 @@ class Hook(str, Enum):
 
 
 PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP = 1, 4, 6, 17
+_PORTED = {PROTOCOL_TCP: "TCP", PROTOCOL_UDP: "UDP"}
 
 
 @dataclass(frozen=True, slots=True)
 class PacketMatch:
-    """Packets of one kind: those of an IP protocol, ICMP messages, or UDP to a port.
+    """Packets of one kind: those of an IP protocol, ICMP messages, or UDP or TCP to a port.
 
     A filter loses the packets that match (its public name there is ``Drop``), a capture takes
     them. ``icmp_code`` None means every code of the type; ``port`` is the destination port, in
@@ -62,13 +63,14 @@ class PacketMatch:
             return
         if not (type(self.port) is int and 0 <= self.port <= 65535):
             raise ClusterError(f"{self!r}: a port is a number from 0 to 65535")
-        if self.protocol != PROTOCOL_UDP:
-            raise ClusterError(f"{self!r}: only UDP (protocol {PROTOCOL_UDP}) is matched by port")
+        if self.protocol not in _PORTED:
+            raise ClusterError(f"{self!r}: only UDP (protocol {PROTOCOL_UDP}) and TCP"
+                               f" ({PROTOCOL_TCP}) are matched by port")
 
     def __str__(self) -> str:
         """In words: ``IP protocol 4``, ``ICMP type 3 code 4``, ``UDP port 4789``."""
         if self.port is not None:
-            return f"UDP port {self.port}"
+            return f"{_PORTED[self.protocol]} port {self.port}"
         if self.icmp_type is None:
             return f"IP protocol {self.protocol}"
         code = "" if self.icmp_code is None else f" code {self.icmp_code}"

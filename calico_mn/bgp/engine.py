@@ -3,9 +3,9 @@
 An engine takes what each node originates, and returns what each node has learned. What a node
 makes of a learned prefix (tunnel or not) is :mod:`calico_mn.calico.encapsulation`'s business::
 
-    announce({node: prefixes}) --> engine --> names of the nodes whose tables changed
-                                      |
-                                      +-----> table(node): {prefix: next hop}
+    announce({node: prefixes}) ---+--> engine --> names of the nodes whose tables changed
+    set_sessions(mesh, no TCP) ---+       |
+                                          +-----> table(node): {prefix: next hop}
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Protocol
 
 #: each prefix with its best next hop
 Table = Mapping[IPv4Network, IPv4Address]
+#: two nodes between which TCP port 179 does not work -> why
+Unreachable = Mapping[frozenset[str], str]
 
 
 class RouteEngine(Protocol):
@@ -59,8 +61,18 @@ class RouteEngine(Protocol):
     def originated(self, node: str) -> tuple[IPv4Network, ...]:
         """What the node announces, or would announce if its speaker were alive."""
 
+    def set_sessions(self, *, mesh: bool, unreachable: Unreachable) -> frozenset[str]:
+        """Which sessions can be up. Returns the nodes whose learned prefixes changed.
+
+        ``mesh``: nodes peer with each other (``nodeToNodeMeshEnabled``). An engine that speaks BGP
+        on the wire finds out about ``unreachable`` by itself.
+        """
+
     def sessions(self, node: str) -> tuple[str, ...]:
         """The nodes with which a session is up."""
+
+    def why_down(self, node: str, peer: str) -> str:
+        """Why there is no session between two nodes, in a few words; empty when it is up."""
 
     def heard(self, node: str, peer: str) -> tuple[IPv4Network, ...]:
         """The prefixes that ``node`` knows to be announced by ``peer``."""

@@ -1,16 +1,18 @@
 """The built-in route engine: what a full mesh of iBGP speakers converges to, computed at once.
 
-In go the prefixes that each node originates and which speakers were killed or restarted; out come
-each node's best next hops. iBGP peers pass nothing on, so that a table follows from the
-announcements alone, and all nodes that heard the same announcements share one table. What differs
-from that is kept for the few nodes that it concerns:
+In go the prefixes that each node originates, which speakers were killed or restarted, and between
+which nodes TCP does not work; out come each node's best next hops. iBGP peers pass nothing on, so
+that a table follows from the announcements alone, and all nodes that heard the same announcements
+share one table. What differs from that is kept for the few nodes that it concerns:
 
 - a dead speaker keeps what it had heard when it was killed (``frozen``), and its peers keep what
   it had announced, as BIRD does for a peer that is expected back (graceful restart, RFC 4724);
 - a speaker that came while another one was dead has never heard of that one's prefixes
-  (``unheard``).
+  (``unheard``);
+- without TCP there is no session, and live peers know nothing of each other (``unreachable``).
 
-What this cannot show are BIRD's timers: connect delay, hold time, kernel scan interval.
+What this cannot show are BIRD's timers: connect delay, hold time, kernel scan interval. All of them
+are 0 here.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.bgp.engine import Table
+from calico_mn.bgp.engine import Table, Unreachable
 from calico_mn.errors import ClusterError
 
 _Prefixes = tuple[IPv4Network, ...]
@@ -33,6 +35,7 @@ class _Speaker:
     originated: _Prefixes = ()
     announced: _Prefixes = ()
     unheard: frozenset[str] = frozenset()
+    unreachable: frozenset[str] = frozenset()
     frozen: Mapping[str, _Prefixes] | None = None
     frozen_table: Table = field(default_factory=dict)
 
@@ -50,11 +53,15 @@ class FullMesh:
         self._speakers: dict[str, _Speaker] = {}
         #: prefix -> the nodes that announce it
         self._announcers: dict[IPv4Network, frozenset[str]] = {}
-        self._shared_table: Table | None = None
+        self._mesh = True
+        self._unreachable: Unreachable = {}
+        #: by the nodes that those who share the table do not hear
+        self._tables: dict[frozenset[str], Table] = {}
 
     def add_node(self, node: str, address: IPv4Address) -> None:
         """Start a speaker and its sessions with all that are alive."""
         self._speakers[node] = _Speaker(address, unheard=self._dead())
+        self._tables.clear()
 
     def remove_node(self, node: str) -> frozenset[str]:
         """Close a speaker's sessions gracefully. Returns the nodes that lost prefixes.
@@ -69,7 +76,28 @@ class FullMesh:
         del self._speakers[node]
         for other in self._speakers.values():
             other.unheard -= {node}
+            other.unreachable -= {node}
+        self._unreachable = {pair: why for pair, why in self._unreachable.items()
+                             if node not in pair}
         return changed - {node}
+
+    def set_sessions(self, *, mesh: bool, unreachable: Unreachable) -> frozenset[str]:
+        """See :meth:`.engine.RouteEngine.set_sessions`: what is not unreachable is reachable."""
+        unreachable = {pair: why for pair, why in unreachable.items()
+                       if pair <= self._speakers.keys()}
+        if (mesh, unreachable) == (self._mesh, self._unreachable):
+            return frozenset()
+        peers: dict[str, set[str]] = {}
+        for one, other in unreachable:
+            peers.setdefault(one, set()).add(other)
+            peers.setdefault(other, set()).add(one)
+        concerned = {node: speaker for node, speaker in self._speakers.items() if speaker.is_alive
+                     and (mesh != self._mesh or speaker.unreachable != peers.get(node, set()))}
+        before = {node: self.learned(node) for node in concerned}
+        self._mesh, self._unreachable = mesh, unreachable
+        for node, speaker in self._speakers.items():
+            speaker.unreachable = frozenset(peers.get(node, ()))
+        return frozenset(node for node in concerned if self.learned(node) != before[node])
 
     def announce(self, prefixes: Mapping[str, Iterable[IPv4Network]]) -> frozenset[str]:
         """Set what these nodes announce. Returns the nodes whose learned prefixes changed."""
@@ -96,11 +124,11 @@ class FullMesh:
         speaker = self._speaker(node)
         if not speaker.is_alive:
             return speaker.frozen_table
-        if speaker.unheard:
-            return self._best(self._heard(speaker))
-        if self._shared_table is None:
-            self._shared_table = self._best(self._heard(speaker))
-        return self._shared_table
+        deaf = self._deaf(speaker)
+        table = self._tables.get(deaf)
+        if table is None:
+            table = self._tables[deaf] = self._best(self._heard(speaker))
+        return table
 
     def learned(self, node: str) -> Table:
         """Prefix -> next hop, without what the node originates itself."""
@@ -118,6 +146,8 @@ class FullMesh:
         heard = {peer: prefixes for peer, prefixes in self._heard(speaker).items() if peer != node}
         if speaker.is_alive:
             speaker.frozen_table = self._best(heard)
+            for peer in speaker.unreachable if self._mesh else self._speakers:
+                self._speakers[peer].unheard |= {node}
         speaker.frozen = heard
 
     def restart(self, node: str) -> frozenset[str]:
@@ -143,11 +173,21 @@ class FullMesh:
         return self._speaker(node).originated
 
     def sessions(self, node: str) -> tuple[str, ...]:
-        """All live peers, none for a dead speaker."""
-        if not self._speaker(node).is_alive:
+        """All live peers that it can reach, none for a dead speaker."""
+        speaker = self._speaker(node)
+        if not (speaker.is_alive and self._mesh):
             return ()
-        return tuple(peer for peer, other in self._speakers.items()
-                     if peer != node and other.is_alive)
+        return tuple(peer for peer, other in self._speakers.items() if peer != node
+                     and other.is_alive and peer not in speaker.unreachable)
+
+    def why_down(self, node: str, peer: str) -> str:
+        """See :meth:`.engine.RouteEngine.why_down`."""
+        if not self._mesh:
+            return "there is no node-to-node mesh"
+        dead = [name for name in (node, peer) if not self._speaker(name).is_alive]
+        if dead:
+            return f"no speaker on {' and '.join(dead)}"
+        return self._unreachable.get(frozenset((node, peer)), "")
 
     def heard(self, node: str, peer: str) -> _Prefixes:
         """What the node last heard ``peer`` announce."""
@@ -162,12 +202,20 @@ class FullMesh:
     def _dead(self) -> frozenset[str]:
         return frozenset(node for node, speaker in self._speakers.items() if not speaker.is_alive)
 
+    def _deaf(self, speaker: _Speaker) -> frozenset[str]:
+        """The nodes of which a live speaker knows nothing."""
+        if not self._mesh:
+            return frozenset(self._speakers)
+        return speaker.unheard.union(
+            peer for peer in speaker.unreachable if self._speakers[peer].is_alive)
+
     def _heard(self, speaker: _Speaker) -> Mapping[str, _Prefixes]:
         """What a speaker has heard, by the node that announces it, itself included."""
         if speaker.frozen is not None:
             return speaker.frozen
+        deaf = self._deaf(speaker)
         return {node: other.announced for node, other in self._speakers.items()
-                if node not in speaker.unheard}
+                if node not in deaf}
 
     def _best(self, heard: Mapping[str, _Prefixes]) -> Table:
         """All paths are alike inside one AS, so the lowest router id wins (RFC 4271 §9.1.2.2)."""
@@ -187,12 +235,12 @@ class FullMesh:
         for prefix in wanted:
             self._announcers[prefix] = self._announcers.get(prefix, frozenset()) | {node}
         speaker.announced = wanted
-        self._shared_table = None
+        self._tables.clear()
 
     def _views(self, prefixes: Iterable[IPv4Network]) -> _Views:
         return _Views(
             {prefix: self._announcers.get(prefix, frozenset()) for prefix in prefixes},
-            {node: (speaker.originated, speaker.unheard)
+            {node: (speaker.originated, self._deaf(speaker))
              for node, speaker in self._speakers.items() if speaker.is_alive})
 
     def _changed(self, before: _Views, prefixes: Collection[IPv4Network]) -> frozenset[str]:
@@ -206,18 +254,18 @@ class FullMesh:
                    for prefix in prefixes))
 
     def _winner(self, views: _Views, node: str, prefix: IPv4Network) -> IPv4Address | None:
-        originated, unheard = views.nodes[node]
+        originated, deaf = views.nodes[node]
         if prefix in originated:
             return None
         return min((self._speakers[other].address for other in views.announcers[prefix]
-                    if other != node and other not in unheard), default=None)
+                    if other != node and other not in deaf), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Views:
     """What decides the next hops of some prefixes: who announces them, who can hear it.
 
-    ``nodes`` holds for each live node what it originates and which dead peers it never heard.
+    ``nodes`` holds for each live node what it originates and which nodes it does not hear.
     """
 
     announcers: Mapping[IPv4Network, frozenset[str]]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.calico import cni, felix
+from calico_mn.calico import cni, felix, sessions
 from calico_mn.calico.admission import Admission
 from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
@@ -76,6 +76,8 @@ class Cluster:
         self._firewalls_before: Firewalls | None = None
         self.has_policies = True
         self.has_tunnels = True
+        #: what probes of the running underlay found: empty where TCP works
+        self.probed: sessions.Unreachable = {}
         #: what the routers learned after the start
         self.multipath_hashes: dict[str, MultipathHash] = {}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
@@ -298,6 +300,11 @@ class Cluster:
         """Whether a node uses an address; BIRD knows a /32 block, without blackhole, by that."""
         return address in self.tunnel_addresses(node).values() or any(
             endpoint.address == address for endpoint in self._on_node[node].values())
+
+    def unreachable(self) -> sessions.Unreachable:
+        """The pairs of nodes without TCP: as the underlay is built, unless probes know better."""
+        known = {**sessions.unreachable(self.fabric, self.nodes.values()), **self.probed}
+        return {pair: why for pair, why in known.items() if why and pair <= self.nodes.keys()}
 
     def datastore(self) -> Datastore:
         """What every Felix hears, empty in a cluster without VXLAN; equal ones are the same."""

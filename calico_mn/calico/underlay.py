@@ -78,6 +78,7 @@ class Fabric:
                                  for router in self.routers for interface in router.interfaces}
         self._subnets = {subnet.name: subnet for subnet in topology.underlay.subnets}
         self._of_address: dict[IPv4Address, Subnet] = {}
+        self._nics: dict[IPv4Interface, IPv4Interface] = {}
 
     def subnet_of(self, node: Node) -> Subnet:
         """The subnet that a node's uplink is plugged into."""
@@ -107,9 +108,26 @@ class Fabric:
         Calico takes a node's prefix from the NIC (autodetection), so the NIC has it, too. A /32 is
         what Calico makes of an address without prefix: such a NIC has its subnet's.
         """
-        subnet, length = self.subnet_of(node), node.address.network.prefixlen
-        return IPv4Interface((node.address.ip, subnet.node_prefix or (
-            length if length < 32 else subnet.cidr.prefixlen)))
+        known = self._nics.get(node.address)
+        if known is None:
+            subnet, length = self.subnet_of(node), node.address.network.prefixlen
+            known = self._nics[node.address] = IPv4Interface((
+                node.address.ip, subnet.node_prefix or (
+                    length if length < 32 else subnet.cidr.prefixlen)))
+        return known
+
+    def obstacle(self, node: Node, peer: Node) -> str:
+        """Why what a node sends does not reach another node's address; empty when it does."""
+        address, subnet = peer.address.ip, self.subnet_of(node)
+        network = self.node_network(node)
+        if address in network.connected:
+            return "" if self.subnet_of(peer) is subnet else (
+                f"{node.name} looks for {address} in {subnet.name}, where it is not")
+        router = next((router for router in self.routers if any(
+            interface.address == network.gateway for interface in router.interfaces)), None)
+        if router is not None and self.subnet_of(peer).name in self._paths(router):
+            return ""
+        return f"{router.name if router else node.name} has no route to {address}"
 
     def crossed(self, source: Subnet, destination: Subnet) -> tuple[Subnet, ...]:
         """The subnets that a packet crosses, with both ends; only the ends if there is no route.

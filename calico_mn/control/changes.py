@@ -10,6 +10,7 @@ from typing import Any
 
 from calico_mn.calico.encapsulation import named
 from calico_mn.control.dispatcher import Job, operation
+from calico_mn.control.queries import refresh_sessions
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference, line
 from calico_mn.errors import NotFoundError
@@ -89,6 +90,7 @@ def facts(differences: Iterable[Difference]) -> list[dict[str, Any]]:
 @operation("verify")
 def verify(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
     """What differs, in these places or in all."""
+    refresh_sessions(job.net)
     return facts(job.net.verify(job.names(places)))
 
 
@@ -102,6 +104,7 @@ def remarks(job: Job, places: list[str] | None = None) -> list[str]:
 def repair(job: Job, places: list[str] | None = None) -> dict[str, Any]:
     """Repair these places, or all: the differences found, the commands, what is left and why."""
     done = job.net.repair(job.names(places))
+    refresh_sessions(job.net)
     return {"found": facts(done.found),
             "done": [{"namespace": step.namespace, "commands": list(step.commands)}
                      for step in done.done],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv4Network
 from typing import Any
 
 from calico_mn.calico.encapsulation import of_device
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
+from calico_mn.errors import KernelError
 from calico_mn.state import PROTO_BOOT, Route
 
 
@@ -15,6 +17,7 @@ from calico_mn.state import PROTO_BOOT, Route
 def status(job: Job) -> dict[str, Any]:
     """The run and its cluster in short, with all that is not as a fresh boot would have it."""
     net = job.net
+    refresh_sessions(net)
     cluster = net.cluster
     record = net.runtime.directory.record
     pools = [{"name": pool.name, "cidr": str(pool.cidr), "disabled": pool.disabled,
@@ -30,6 +33,9 @@ def status(job: Job) -> dict[str, Any]:
         "routeEngine": net.distributor.name, "nodes": len(net.nodes), "pods": len(net.pods),
         "routers": len(net.routers), "subnets": len(net.switches), "pools": pools,
         "podRoutes": sorted(cluster.pod_routers),
+        "mesh": net.topology.mesh,
+        "sessionsDown": [{"nodes": sorted(pair), "reason": why}
+                         for pair, why in cluster.unreachable().items()],
         "deadSpeakers": [node for node in cluster.nodes if not net.distributor.is_alive(node)
                          and node not in cluster.admission.unstarted],
         "unstartedNodes": sorted(cluster.admission.unstarted),
@@ -54,22 +60,30 @@ def names(job: Job) -> dict[str, list[str]]:
 def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
     """Each node's speaker: its sessions and what it announces and learned."""
     net = job.net
+    refresh_sessions(net)
     if node:
         job.require_node(node)
     rows = []
     for name in [node] if node else net.cluster.nodes:
         engine = net.distributor
-        sessions = engine.sessions(name)
         rows.append({
             "node": name, "address": str(net.cluster.nodes[name].address.ip),
-            "alive": engine.is_alive(name),
+            "alive": engine.is_alive(name), "mesh": net.topology.mesh,
             "announces": list(map(str, engine.originated(name))),
             "peers": [{"address": str(other.address.ip), "node": peer,
                        "type": "node-to-node mesh",
-                       "state": "up" if peer in sessions else "down",
+                       "state": "down" if engine.why_down(name, peer) else "up",
+                       "reason": engine.why_down(name, peer) or None,
                        "prefixes": list(map(str, engine.heard(name, peer)))}
-                      for peer, other in net.cluster.nodes.items() if peer != name]})
+                      for peer, other in net.cluster.nodes.items()
+                      if peer != name and net.topology.mesh]})
     return rows
+
+
+def refresh_sessions(net: CalicoNet) -> None:
+    """Ask which sessions are up. Where routes cannot be written, ``verify`` says why."""
+    with suppress(KernelError):
+        net.refresh_sessions()
 
 
 @operation("enter")

@@ -7,7 +7,7 @@ many packets they lost. The net has one :class:`Filters` as ``net.filters``.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
@@ -23,10 +23,14 @@ EVERY_HOOK = frozenset(Hook)
 
 
 class Filters:
-    """The filters of a cluster. ``present`` is what is filtered now, by place."""
+    """The filters of a cluster. ``present`` is what is filtered now, by place.
 
-    def __init__(self, net: LightMininet) -> None:
+    ``on_change`` is told what began or ceased to be dropped anywhere.
+    """
+
+    def __init__(self, net: LightMininet, on_change: Callable[[Iterable[Drop]], None]) -> None:
         self._net = net
+        self._on_change = on_change
         self.present: dict[str, Filter] = {}
 
     def set(self, places: Places, drops: Drops = (), *,
@@ -89,6 +93,9 @@ class Filters:
                 with suppress(CalicoMnError):
                     self._write(name, present)
             raise
+        self._on_change({drop for name, wanted in filters.items()
+                         for drop in {*wanted, *before[name]}
+                         if wanted.get(drop) != before[name].get(drop)})
 
     def _write(self, name: str, wanted: Filter) -> None:
         """Drop packets in a namespace as ``wanted`` says, and no others.

@@ -45,6 +45,7 @@ from calico_mn.emulation.membership import ClusterMininet, Membership
 from calico_mn.emulation.multipath import Multipath
 from calico_mn.emulation.node import K8sNode, Pod
 from calico_mn.emulation.runtime import Runtime, no_garbage_collection
+from calico_mn.emulation.sessions import Sessions
 from calico_mn.emulation.verification import Verifier, Watch
 from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.kernel import firewall, neighbour_quota
@@ -91,7 +92,8 @@ class CalicoNet(ClusterMininet):
         self._raise_neighbour_limit = raise_neighbour_limit
         self._runtime: Runtime | None = None
         self.membership = Membership(self)
-        self.filters = Filters(self)
+        self.sessions = Sessions(self)
+        self.filters = Filters(self, self.sessions.filters_changed)
         self.multipath = Multipath(self, self._router_states)
         self.verifier = Verifier(self)
 
@@ -292,7 +294,11 @@ class CalicoNet(ClusterMininet):
     def restart_speaker(self, node: str) -> tuple[Delta, ...]:
         """Bring a dead distributor back; it catches up with what it missed."""
         changed = self.distributor.restart(node)
-        return self.reconcile([node, *sorted(changed - {node})])
+        return (*self.reconcile([node, *sorted(changed - {node})]), *self.refresh_sessions())
+
+    def refresh_sessions(self) -> tuple[Delta, ...]:
+        """Ask which BGP sessions could be up; see :meth:`.sessions.Sessions.refresh`."""
+        return self.sessions.refresh()
 
     def save_logs(self, directory: Path) -> None:
         """Copy the logs of what was wired when, one directory per node."""

@@ -68,7 +68,15 @@ def follow(engine: RouteEngine, cluster: Cluster, before: Cluster | None = None)
     for name in before.admission.unstarted - unstarted if before else ():
         if name in nodes and name not in moved:
             engine.restart(name)
+    cluster.probed = {pair: why for pair, why in cluster.probed.items()
+                      if not pair.intersection(moved)}
+    set_sessions(cluster, engine)
     engine.announce({name: cluster.originated(name) for name in nodes})
+
+
+def set_sessions(cluster: Cluster, engine: RouteEngine) -> frozenset[str]:
+    """Let the engine know where sessions cannot be; the nodes whose learned prefixes changed."""
+    return engine.set_sessions(mesh=cluster.topology.mesh, unreachable=cluster.unreachable())
 
 
 def pod_states(cluster: Cluster) -> dict[str, list[Namespace]]:
@@ -84,7 +92,8 @@ def announced(cluster: Cluster, engine: RouteEngine, names: Iterable[str],
     ``before`` has the states until now.
     """
     announcing = list(names)
-    changed = engine.announce({name: cluster.originated(name) for name in announcing})
+    changed = set_sessions(cluster, engine) | engine.announce(
+        {name: cluster.originated(name) for name in announcing})
     concerned = dict.fromkeys((*announcing, *sorted(changed)))
     if cluster.datastore_changed():
         concerned.update(dict.fromkeys(cluster.nodes))

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
-from calico_mn.packetmatch import Drop, Filter, Hook
+from calico_mn.packetmatch import PROTOCOL_TCP, Drop, Filter, Hook
 
 #: reads rules from its standard input
 APPLY = ("nft", "-f", "-")
@@ -32,11 +32,15 @@ def table(drop: Drop) -> str:
     ``calico_mn_protocol_4``, ``calico_mn_icmp_3_4``, ``calico_mn_udp_4789``.
     """
     if drop.port is not None:
-        return f"calico_mn_udp_{drop.port}"
+        return f"calico_mn_{_protocol(drop)}_{drop.port}"
     if drop.icmp_type is None:
         return f"calico_mn_protocol_{drop.protocol}"
     code = "any" if drop.icmp_code is None else drop.icmp_code
     return f"calico_mn_icmp_{drop.icmp_type}_{code}"
+
+
+def _protocol(drop: Drop) -> str:
+    return "tcp" if drop.protocol == PROTOCOL_TCP else "udp"
 
 
 def change(present: Filter, wanted: Filter, *, is_switch: bool) -> list[str]:
@@ -60,7 +64,7 @@ def change(present: Filter, wanted: Filter, *, is_switch: bool) -> list[str]:
 
 def _match(drop: Drop) -> str:
     if drop.port is not None:
-        return f"udp dport {drop.port}"
+        return f"{_protocol(drop)} dport {drop.port}"
     if drop.icmp_type is None:
         return f"ip protocol {drop.protocol}"
     code = "" if drop.icmp_code is None else f" icmp code {drop.icmp_code}"

@@ -195,10 +195,9 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
     single="keep one of them", only="default")
 
 BGP_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
-    "nodeToNodeMeshEnabled": s.Ignored(
-        ("true",), "every node announces its blocks to all other nodes"),
+    "nodeToNodeMeshEnabled": s.Field(r.boolean, "mesh"),
     s.REST: s.Special.BOOKKEEPING,
-}), s.Unmodelled, api=API, name="BGPConfiguration")
+}), s.Unmodelled, api=API, name="BGPConfiguration", single="keep one of them", only="default")
 
 KINDS = (NODE, IP_POOL, IP_RESERVATION, BLOCK_AFFINITY, IPAM_BLOCK, WORKLOAD_ENDPOINT,
          IPAM_CONFIGURATION, FELIX_CONFIGURATION, BGP_CONFIGURATION)

@@ -90,11 +90,12 @@ FELIX_VARIABLES = {
     "FELIX_IPINIPMTU": s.Field(r.mtu_text, "ipip_mtu"),
     "FELIX_VXLANMTU": s.Field(r.mtu_text, "vxlan_mtu"),
 }
+#: ``bird``, or what runs no BIRD: ``vxlan``, ``none``
+BACKEND = "CALICO_NETWORKING_BACKEND"
 _ON, _OFF = frozenset(("true", "1", "t", "y", "yes")), frozenset(("false", "0", "f", "n", "no"))
 # Those that change routes or packets and have no effect: the values that do so, and what happens
 # here instead.
 _REMARKS = {
-    "CALICO_NETWORKING_BACKEND": (frozenset(("none", "vxlan")), "BIRD runs on every node"),
     "USE_POD_CIDR": (_ON, "addresses come from Calico's IPAM and not from a node's podCIDR"),
     "FELIX_IPINIPENABLED": (_OFF, "tunl0 is there as the IPPools need it"),
     "FELIX_VXLANENABLED": (_OFF, "vxlan.calico is there as the IPPools need it"),
@@ -131,7 +132,7 @@ def read_variables(report: Report, daemon_sets: list[s.Resource[Any]],
                      for container in daemon_set.entries(CONTAINERS)
                      if container.get("name") == NAME for variable in container.entries(ENV)):
         name, value = variable.get("name", ""), _value(variable, config_maps)
-        if name in VARIABLES or name in FELIX_VARIABLES:
+        if name in VARIABLES or name in FELIX_VARIABLES or name == BACKEND:
             if value is not None:
                 environment[name] = value
             elif name in VARIABLES:

@@ -100,8 +100,8 @@ IGNORED_KINDS = {api: names.split() for api, names in {
 
 # Those that change routes or reachability in a real cluster: what happens here instead.
 INSTEAD = {
-    **dict.fromkeys(("BGPPeer", "BGPFilter"),
-                    "every node announces its blocks to all other nodes, and to nothing else"),
+    "BGPPeer": "peerings beside the node-to-node mesh come later, and bring no routes until then",
+    "BGPFilter": "every node announces its blocks to all other nodes of the mesh",
     **dict.fromkeys(("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
                      "HostEndpoint"), "packets are judged as without them"),
 }

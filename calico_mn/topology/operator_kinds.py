@@ -40,9 +40,6 @@ POOLS = s.List({
 
 
 def _check_installation(report: Report, installation: s.Resource[Any]) -> bool:
-    if installation.get("bgp") == "Disabled":
-        report.warn("Installation spec.calicoNetwork.bgp Disabled has no effect: nodes announce "
-                    "their blocks to each other all the same.")
     if installation.get("cni", "Calico") != "Calico":
         report.warn(f"Installation spec.cni.type {installation.get('cni')} has no effect: pods are "
                     "connected by Calico's own CNI plug-in.")

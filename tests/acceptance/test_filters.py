@@ -143,8 +143,8 @@ def test_filters_add_up_and_a_counter_outlives_changes_beside_it(boot, switched_
     net = boot(one_subnet("Always"))
     with net.dropping("rack-a", Drop.IPIP):
         ping(net, "a", net["b"].ip, "-W1")
-        with net.dropping("rack-a", Drop(6)):
-            assert "ip protocol tcp" in rules(net, "rack-a")
+        with net.dropping("rack-a", Drop(17)):
+            assert "ip protocol udp" in rules(net, "rack-a")
             ping(net, "a", net["b"].ip, "-W1")
         assert net.dropped("rack-a") == {Drop.IPIP: 2}
     assert rules(net, "rack-a") == ""

@@ -168,7 +168,6 @@ def test_variables_of_felix_win_over_its_configuration() -> None:
 
 
 @pytest.mark.parametrize(("name", "value", "words"), [
-    ("CALICO_NETWORKING_BACKEND", "none", "BIRD runs on every node"),
     ("USE_POD_CIDR", "true", "addresses come from Calico's IPAM"),
     ("FELIX_IPINIPENABLED", "false", "tunl0 is there as the IPPools need it"),
     ("FELIX_BPFENABLED", "true", "without eBPF"),
@@ -217,7 +216,7 @@ def test_the_files_pools_win_over_the_installations() -> None:
                               + pool)
     assert [made.name for made in topology.pools] == ["p"]
     assert any("Installation's pools 10.8.0.0/16 have no effect" in w for w in topology.warnings)
-    assert any("bgp Disabled has no effect" in w for w in topology.warnings)
+    assert any("bgp Disabled: nodes announce nothing" in w for w in topology.warnings)
 
 
 def test_variables_have_no_effect_when_the_file_has_a_pool() -> None:
@@ -225,3 +224,16 @@ def test_variables_have_no_effect_when_the_file_has_a_pool() -> None:
               "spec: {cidr: 10.22.0.0/16}}\n---\n")
     topology = parse_topology(NODE + ippool, environ={"CALICO_IPV4POOL_IPIP": "nonsense"})
     assert [p.name for p in topology.pools] == ["p"]
+
+
+@pytest.mark.parametrize(("backend", "mode", "has_mesh", "is_said"), [
+    ("bird", "IPIP", True, False), ("none", "IPIP", False, True), ("vxlan", "IPIP", False, True),
+    ("vxlan", "VXLAN", False, False),
+])
+def test_without_bird_there_is_no_mesh_which_is_said_where_routes_need_it(
+        backend: str, mode: str, has_mesh: bool, is_said: bool) -> None:
+    topology = parse_topology(NODE + daemon_set(
+        ("CALICO_NETWORKING_BACKEND", backend), (f"CALICO_IPV4POOL_{mode}", "Always")))
+    assert topology.mesh == has_mesh
+    assert any(warning.startswith(f"CALICO_NETWORKING_BACKEND {backend} in calico-node's env: nodes"
+                                  " announce nothing") for warning in topology.warnings) == is_said

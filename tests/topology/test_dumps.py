@@ -184,11 +184,11 @@ def test_a_pod_keeps_its_address() -> None:
 @pytest.mark.parametrize(("item", "sentence"), [
     ({"apiVersion": "projectcalico.org/v3", "kind": "BGPConfiguration", "metadata": {
         "name": "default"}, "spec": {"nodeToNodeMeshEnabled": False, "asNumber": 64999}},
-     "BGPConfiguration spec.nodeToNodeMeshEnabled has no effect: every node announces its blocks "
-     "to all other nodes."),
+     "BGPConfiguration spec.nodeToNodeMeshEnabled false: nodes announce nothing to each other, so "
+     "that pods of a pool without VXLAN reach none on other nodes."),
     (crd("BGPPeer", "rr", peerIP="10.9.1.1"),
-     "BGPPeer of the file have no effect: every node announces its blocks to all other nodes, and "
-     "to nothing else."),
+     "BGPPeer of the file have no effect: peerings beside the node-to-node mesh come later, and "
+     "bring no routes until then."),
     (crd("FelixConfiguration", "default", bpfEnabled=True),
      "FelixConfiguration spec.bpfEnabled has no effect: packets take the kernel's way, as without "
      "eBPF."),

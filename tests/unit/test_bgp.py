@@ -108,6 +108,47 @@ def test_what_each_node_heard_and_its_sessions():
     assert engine.heard("d", "a") == ()
 
 
+AB, NO_WAY = frozenset("ab"), "no route to 192.168.57.31"
+
+
+def test_without_tcp_there_is_no_session_and_the_routes_come_back_with_it():
+    engine = mesh("a", "b", "c")
+    engine.announce({"a": [P], "b": [Q], "c": [R]})
+    assert engine.set_sessions(mesh=True, unreachable={AB: NO_WAY}) == {"a", "b"}
+    assert engine.set_sessions(mesh=True, unreachable={AB: NO_WAY}) == frozenset()
+    assert (engine.learned("a"), engine.learned("b")) == ({R: C}, {R: C})
+    assert engine.learned("c") == {P: A, Q: B}
+    assert (engine.sessions("a"), engine.sessions("c")) == (("c",), ("a", "b"))
+    assert [engine.why_down("b", peer) for peer in "ac"] == [NO_WAY, ""]
+    assert engine.heard("a", "b") == ()
+    assert originate(engine, "b", [Q, net("10.22.44.0/26")]) == {"c"}
+    assert engine.set_sessions(mesh=True, unreachable={}) == {"a", "b"}
+    assert engine.learned("a") == {Q: B, R: C, net("10.22.44.0/26"): B}
+
+
+def test_without_a_mesh_nobody_learns_anything():
+    engine = mesh("a", "b")
+    engine.announce({"a": [P], "b": [Q]})
+    assert engine.set_sessions(mesh=False, unreachable={}) == {"a", "b"}
+    assert (engine.learned("a"), engine.sessions("a"), engine.heard("a", "b")) == ({}, (), ())
+    assert engine.why_down("a", "b") == "there is no node-to-node mesh"
+    assert originate(engine, "a", [P, R]) == frozenset()
+    assert engine.set_sessions(mesh=True, unreachable={}) == {"a", "b"}
+
+
+def test_a_speaker_that_dies_unreachable_was_never_heard_and_a_dead_one_stays_known():
+    engine = mesh("a", "b", "c")
+    engine.announce({"a": [P], "b": [Q]})
+    engine.set_sessions(mesh=True, unreachable={AB: NO_WAY})
+    engine.kill("a")
+    engine.set_sessions(mesh=True, unreachable={frozenset("ac"): NO_WAY})
+    assert engine.learned("b") == {}, "no session until a comes back"
+    assert engine.learned("c") == {P: A, Q: B}, "c expects a back, as after a break"
+    assert engine.why_down("a", "c") == "no speaker on a"
+    assert engine.restart("a") == {"a", "b", "c"}
+    assert (engine.learned("b"), engine.learned("c")) == ({P: A}, {Q: B})
+
+
 
 def test_a_new_node_learns_all_prefixes_and_all_learn_its_own():
     engine = mesh("a", "b")
@@ -190,9 +231,9 @@ def test_a_restarted_speaker_forgets_nodes_that_were_removed_meanwhile():
     lambda d: d.learned("x"), lambda d: d.announce({"x": []}), lambda d: d.kill("x"),
     lambda d: d.restart("x"), lambda d: d.is_alive("x"), lambda d: d.remove_node("x"),
     lambda d: d.table("x"), lambda d: d.originated("x"), lambda d: d.sessions("x"),
-    lambda d: d.heard("x", "a"),
+    lambda d: d.heard("x", "a"), lambda d: d.why_down("a", "x"),
 ], ids=["learned", "announce", "kill", "restart", "is_alive", "remove_node", "table",
-        "originated", "sessions", "heard"])
+        "originated", "sessions", "heard", "why_down"])
 def test_an_unknown_node_is_named(call):
     with pytest.raises(ClusterError, match="no BGP speaker on x"):
         call(mesh("a"))
@@ -216,6 +257,8 @@ class Mesh(RuleBasedStateMachine):
         self.originates = {}
         self.told = {}
         self.dead = set()
+        self.mesh = True
+        self.broken = {}
         self.witness = set()  # (viewer, dead node): connected without a break when it died
 
     def alive(self):
@@ -252,8 +295,18 @@ class Mesh(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.alive())))
         self.engine.kill(name)
         self.dead.add(name)
-        self.witness |= {(viewer, name) for viewer in self.alive()}
+        self.witness |= {(viewer, name) for viewer in self.alive()
+                         if self.mesh and frozenset((viewer, name)) not in self.broken}
         self.witness = {(v, d) for v, d in self.witness if v != name}
+
+    @rule(mesh=st.booleans(), pairs=st.lists(st.sets(
+        st.sampled_from(NAMES), min_size=2, max_size=2), max_size=4))
+    def set_sessions(self, mesh, pairs):
+        before = self.learned()
+        self.mesh = mesh
+        self.broken = {frozenset(pair): "no route" for pair in pairs
+                       if set(pair) <= set(self.originates)}
+        self.compare(before, self.engine.set_sessions(mesh=mesh, unreachable=self.broken))
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data())
@@ -275,6 +328,7 @@ class Mesh(RuleBasedStateMachine):
         del self.originates[name], self.told[name]
         self.dead.discard(name)
         self.witness = {(v, d) for v, d in self.witness if name not in (v, d)}
+        self.broken = {pair: why for pair, why in self.broken.items() if name not in pair}
         self.compare(before, changed)
 
     @invariant()
@@ -282,7 +336,8 @@ class Mesh(RuleBasedStateMachine):
         for viewer in self.alive():
             certain, possible = {}, {}
             for name, prefixes in self.told.items():
-                if name == viewer:
+                is_up = frozenset((viewer, name)) not in self.broken
+                if name == viewer or not self.mesh or not (is_up or name in self.dead):
                     continue
                 for prefix in prefixes:
                     possible.setdefault(prefix, []).append(ADDRESS[name])

@@ -42,6 +42,9 @@ def made(table, *chains):
     pytest.param({}, {VXLAN: ALL}, True, made(
         "bridge calico_mn_udp_4789",
         chain("bridge calico_mn_udp_4789", "forward", "udp dport 4789")), id="a UDP port"),
+    pytest.param({}, {Drop(6, port=179): frozenset({Hook.FORWARD})}, False, made(
+        "ip calico_mn_tcp_179",
+        chain("ip calico_mn_tcp_179", "forward", "tcp dport 179")), id="a TCP port"),
     pytest.param({IPIP: ALL, NEEDED: ALL}, {NEEDED: ALL}, False,
                  ["delete table ip calico_mn_protocol_4"], id="what stays is left alone"),
     pytest.param({IPIP: ALL}, {IPIP: frozenset({Hook.INPUT})}, False, [
@@ -55,7 +58,7 @@ def test_a_change_of_filter_is_the_difference_only(present, wanted, is_switch, l
 
 @pytest.mark.parametrize("fields", [
     (256,), (-1,), ("4; flush ruleset",), (True,), (4, 3), (1, None, 4), (1, 3, 256), (1, 3.0),
-    (17, None, None, 65536), (17, None, None, "53"), (17, None, None, True), (6, None, None, 80),
+    (17, None, None, 65536), (17, None, None, "53"), (17, None, None, True), (4, None, None, 80),
     (1, 3, 4, 53)])
 def test_a_drop_that_no_packet_can_match_is_refused(fields):
     with pytest.raises(ClusterError):

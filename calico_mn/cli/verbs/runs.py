@@ -15,7 +15,7 @@ from calico_mn.cli.verb import OK, UsageError, Verb, named, nothing
 from calico_mn.cli.verbs.up import GROUP, removal
 from calico_mn.errors import FAILED, CalicoMnError, NotFoundError, ToolError
 from calico_mn.streams import complain
-from calico_mn.text import plural
+from calico_mn.text import join_some, plural
 
 if TYPE_CHECKING:
     from calico_mn.kernel.registry import FoundRun
@@ -103,6 +103,12 @@ def _status(options: argparse.Namespace) -> int:
         facts.append(("calico-node", "not started on " + ", ".join(status["unstartedNodes"])))
     if status["podRoutes"]:
         facts.append(("pod routes", f"known to {', '.join(status['podRoutes'])}"))
+    if not status["mesh"]:
+        facts.append(("no routes by", "BGP: there is no node-to-node mesh"))
+    elif status["sessionsDown"]:
+        down = status["sessionsDown"]
+        facts.append(("BGP down", join_some(
+            [f"{'-'.join(session['nodes'])} ({session['reason']})" for session in down], 3)))
     if status["deadSpeakers"]:
         facts.append(("no routes by", f"{', '.join(status['deadSpeakers'])}: speaker dead"))
     facts += [("lost at", f"{place}: {', '.join(drops)}")

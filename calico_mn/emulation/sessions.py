@@ -1,0 +1,215 @@
+"""BGP's TCP over the running underlay: who can connect to whom, and the routes that follow.
+
+The built-in route engine speaks no BGP; whether its sessions could be is asked of the kernel, by
+connections between the nodes' own addresses::
+
+    which pairs? --> kernel.tcp: a connection each --> why not? --> cluster.probed --> routes
+
+As in Calico's mesh, the node with the higher address (compared as text) connects to port 179 of
+the other one, from its own address (``passive on`` in bird.cfg.template); a listener is there
+meanwhile, unless the user runs one. A boot asks nothing: what it makes is known to work or not
+(:mod:`calico_mn.calico.sessions`). The net has one :class:`Sessions` as ``net.sessions``.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import combinations, pairwise
+
+from calico_mn.calico.sessions import Unreachable
+from calico_mn.delta import Delta
+from calico_mn.emulation.membership import ClusterMininet
+from calico_mn.kernel import tcp
+from calico_mn.model import Node, Subnet
+from calico_mn.packetmatch import PROTOCOL_TCP, Drop
+
+PORT = 179
+#: seconds until a session that was up counts as broken: two SYNs are sent until then
+_PATIENCE_S = 2.0
+#: the same for one that was not; on a quiet underlay an answer takes a millisecond
+_PATIENCE_WHEN_DOWN_S = 0.3
+#: Up to so many nodes all pairs are asked: each pair of a subnet costs two neighbour entries, of
+#: which the whole machine has 1024 by default.
+_ALL_PAIRS = 24
+_AT_ONCE = 500
+
+_Pair = tuple[str, str]
+_Nodes = tuple[Node, Node]
+
+
+class Sessions:
+    """Asks which sessions could be up, and lets the routes follow."""
+
+    def __init__(self, net: ClusterMininet) -> None:
+        self._net = net
+
+    def refresh(self) -> tuple[Delta, ...]:
+        """Ask, and write or withdraw the routes of sessions that came or went; the changes.
+
+        Of more than 24 nodes a sample is asked (:class:`_Sample`): a filter that concerns two
+        addresses only may be missed there.
+        """
+        cluster = self._net.cluster
+        before = cluster.unreachable()
+        cluster.probed = self._probe(before)
+        return () if cluster.unreachable() == before else self._net.reconcile(())
+
+    def filters_changed(self, drops: Iterable[Drop]) -> None:
+        """Ask again when these begin or end to be dropped somewhere, if they can be BGP's."""
+        if any(map(_is_bgp, drops)):
+            self.refresh()
+
+    def _probe(self, before: Unreachable) -> Unreachable:
+        cluster = self._net.cluster
+        nodes = [node for node in cluster.nodes.values()
+                 if cluster.topology.mesh and self._net.distributor.is_alive(node.name)]
+        if len(nodes) <= _ALL_PAIRS:
+            codes = self._connect(list(combinations(nodes, 2)), before)
+        else:
+            sample = _Sample(nodes, {
+                node.name: cluster.fabric.subnet_of(node).name for node in nodes})
+            codes = self._connect(sample.pairs, before)
+            inferred, suspects = sample.rest(codes)
+            codes = {**codes, **inferred, **self._connect(suspects, before)}
+        damage: dict[str, str] = {}
+        return {frozenset(pair): self._reason(*pair, code, damage) if code else ""
+                for pair, code in codes.items()}
+
+    # --- the connections
+
+    def _connect(self, pairs: Sequence[_Nodes], before: Unreachable) -> dict[_Pair, int]:
+        """The errno of each pair, 0 where TCP works; server first."""
+        codes: dict[_Pair, int] = {}
+        for start in range(0, len(pairs), _AT_ONCE):
+            codes.update(self._connect_at_once(pairs[start:start + _AT_ONCE], before))
+        return codes
+
+    def _connect_at_once(self, pairs: Iterable[_Nodes], before: Unreachable) -> dict[_Pair, int]:
+        inside, codes = self._net.inside, dict[_Pair, int]()
+        of_client: dict[Node, dict[str, str]] = {}
+        for server, client in map(_in_order, pairs):
+            of_client.setdefault(client, {})[str(server.address.ip)] = server.name
+        with ExitStack() as listeners:
+            for name, address in {name: address for servers in of_client.values()
+                                  for address, name in servers.items()}.items():
+                listener = inside(name, tcp.listen, address, PORT)
+                if listener is not None:
+                    listeners.enter_context(listener)
+            hopeful: dict[_Pair, socket.socket] = {}
+            others: dict[_Pair, socket.socket] = {}
+            for client, servers in of_client.items():
+                begun = inside(client.name, tcp.connect, str(client.address.ip), servers, PORT)
+                for address, attempt in begun.items():
+                    pair = servers[address], client.name
+                    if isinstance(attempt, int):
+                        codes[pair] = attempt
+                    else:
+                        (others if frozenset(pair) in before else hopeful)[pair] = attempt
+            slowest = max((subnet.link.delay or 0
+                           for subnet in self._net.topology.underlay.subnets), default=0) / 100
+            codes.update(tcp.outcomes(hopeful, _PATIENCE_S + slowest))
+            codes.update(tcp.outcomes(others, _PATIENCE_WHEN_DOWN_S + slowest))
+        return codes
+
+    # --- what is wrong
+
+    def _reason(self, server: str, client: str, code: int, damage: dict[str, str]) -> str:
+        """In a few words; ``damage`` remembers what was found broken, by place."""
+        nodes = self._net.cluster.nodes
+        address = nodes[server].address.ip
+        if code == errno.EADDRNOTAVAIL:
+            return f"{client} does not have its address {nodes[client].address.ip}"
+        if code == errno.ECONNREFUSED:
+            return f"{address} refuses TCP port {PORT}"
+        places = list(self._places(nodes[client], nodes[server]))
+        if code not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            for place in places:
+                if any(map(_is_bgp, self._net.filters.present.get(place, ()))):
+                    return f"TCP port {PORT} is dropped at {place}"
+        for place in places:
+            if place not in damage:
+                damage[place] = ", ".join(self._net.runtime.writer.diagnose(place))
+            if damage[place]:
+                return f"no way to {address}: {place}: {damage[place]}"
+        return (f"no answer from {address} to TCP port {PORT}" if code == errno.ETIMEDOUT
+                else f"no route to {address}")
+
+    def _places(self, client: Node, server: Node) -> Iterator[str]:
+        fabric = self._net.cluster.fabric
+        yield from (client.name, server.name)
+        crossed: tuple[Subnet, ...] = fabric.crossed(
+            fabric.subnet_of(client), fabric.subnet_of(server))
+        subnets = {subnet.name for subnet in crossed}
+        yield from subnets
+        yield from (router.name for router in fabric.routers if len(subnets) > 1
+                    and any(interface.subnet in subnets for interface in router.interfaces))
+
+
+def _is_bgp(drop: Drop) -> bool:
+    return drop.protocol == PROTOCOL_TCP and drop.port in (None, PORT)
+
+
+def _in_order(pair: _Nodes) -> _Nodes:
+    """Server and client: the higher address connects, compared as text."""
+    first, second = pair
+    return pair if str(first.address.ip) < str(second.address.ip) else (second, first)
+
+
+class _Sample:
+    """Some of all pairs, and what follows from them for the others.
+
+    Each node is paired with its successor in its subnet, and with a node of each other subnet.
+    """
+
+    def __init__(self, nodes: Sequence[Node], subnet_of: Mapping[str, str]) -> None:
+        self._nodes = nodes
+        self._subnet_of = subnet_of
+        by_subnet: dict[str, list[Node]] = {}
+        for node in nodes:
+            by_subnet.setdefault(subnet_of[node.name], []).append(node)
+        self.pairs = [pair for members in by_subnet.values() for pair in pairwise(members)]
+        for members, others in combinations(by_subnet.values(), 2):
+            self.pairs += ((members[n % len(members)], others[n % len(others)])
+                           for n in range(max(len(members), len(others))))
+
+    def rest(self, codes: Mapping[_Pair, int]) -> tuple[dict[_Pair, int], list[_Nodes]]:
+        """The pairs that fail like the sample, with its errno; and those that must be asked.
+
+        A node of which no pair works reaches nobody, and two subnets (or one) between which none
+        works are apart. Where some work, the pairs of the nodes of the others are suspect.
+        """
+        if not any(codes.values()):
+            return {}, []
+        of_node: dict[str, list[int]] = {}
+        for pair, code in codes.items():
+            for name in pair:
+                of_node.setdefault(name, []).append(code)
+        cut_off = {name: found[0] for name, found in of_node.items() if all(found)}
+        between: dict[frozenset[str], list[int]] = {}
+        failed: set[tuple[frozenset[str], str]] = set()
+        for pair, code in codes.items():
+            if not cut_off.keys() & set(pair):
+                subnets = self._subnets(pair)
+                between.setdefault(subnets, []).append(code)
+                failed.update((subnets, name) for name in pair if code)
+        inferred: dict[_Pair, int] = {}
+        suspects: list[_Nodes] = []
+        for nodes in map(_in_order, combinations(self._nodes, 2)):
+            pair = (nodes[0].name, nodes[1].name)
+            subnets = self._subnets(pair)
+            results = between.get(subnets, [])
+            code = next((cut_off[name] for name in pair if name in cut_off), 0) or (
+                results[0] if results and all(results) else 0)
+            if pair in codes:
+                continue
+            if code:
+                inferred[pair] = code
+            elif any((subnets, name) in failed for name in pair):
+                suspects.append(nodes)
+        return inferred, suspects
+
+    def _subnets(self, pair: _Pair) -> frozenset[str]:
+        return frozenset(self._subnet_of[name] for name in pair)
