@@ -123,6 +123,7 @@ def measure(run: Run) -> None:
             run.record(NODES, trial, reached.measurement, factors=reached.pair.factors)
         for pair in tcp:
             run.record(TCP, trial, connect(net, pair, run.duration), factors=pair.factors)
+        net.refresh_sessions()
         for node in net.nodes:
             run.record(SPEAKER, trial, cluster.route_exchange(net, node),
                        factors={"node": node.name})
@@ -327,9 +328,8 @@ def fate(pods: Mapping[str, Count]) -> str:
 
 
 CAVEATS = (
-    "The sessions are those of the built-in distributor, which are calls within one process: no"
-    " filter could break them. That real BGP sessions would live is shown by the TCP connections"
-    f" to port {BGP_PORT}, which cross the same filters.",
+    "The sessions are those of the built-in distributor, which speaks no BGP: a session counts as"
+    f" up where a TCP connection to port {BGP_PORT} crosses the same filters.",
     "Node pings and TCP use the nodes' own addresses. A node's traffic to another node's pods is"
     " tunnelled like the pods' own and dies with it; that is not looked at here.",
 )

@@ -29,8 +29,8 @@ from calico_mn.packetmatch import PROTOCOL_TCP, Drop
 PORT = 179
 #: seconds until a session that was up counts as broken: two SYNs are sent until then
 _PATIENCE_S = 2.0
-#: the same for one that was not; on a quiet underlay an answer takes a millisecond
-_PATIENCE_WHEN_DOWN_S = 0.3
+#: the same for one that was not: ARP and TCP ask again after a second
+_PATIENCE_WHEN_DOWN_S = 1.2
 #: Up to so many nodes all pairs are asked: each pair of a subnet costs two neighbour entries, of
 #: which the whole machine has 1024 by default.
 _ALL_PAIRS = 24
