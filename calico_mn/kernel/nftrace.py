@@ -2,7 +2,7 @@
 
     rules(...) --> nft -f -       marks the packets whose bytes match, for as long as they are there
     Listener  <--  netlink        one verdict for each rule and policy that a marked packet met
-    verdict(...) <-- nft -a list  the text of the rule that dropped it
+    text(...) <-- nft -a list     the text of the rule that dropped it
 
 As ``nft monitor trace`` does it (nf_tables_trace.c, nft(8)): rules without a counter and chains
 with ``policy drop`` are seen too, of every family that the packet passes, iptables-nft's included.
@@ -28,10 +28,10 @@ _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _TRACE = 10 << 8 | 17
 #: NFTA_TRACE_* and NFTA_VERDICT_CODE of linux/netfilter/nf_tables.h
 _TABLE, _CHAIN, _HANDLE, _TYPE, _VERDICT, _ID, _IIF, _OIF, _POLICY = 1, 2, 3, 4, 5, 6, 10, 12, 16
-_CODE, _RULE, _DROP = 1, 3, bytes(4)
+_NETWORK_HEADER, _CODE, _RULE, _DROP = 8, 1, 3, bytes(4)
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge"}
-# Before everything else: raw has -300, conntrack -200.
-_PRIORITY = -400
+# Before everything else, and after it: raw has -300, source NAT 100.
+_EARLY = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Verdict:
 
     ``packet`` is the kernel's number of the packet. ``incoming`` says that it had come in and had
     no way out yet (prerouting, input), as the packet's first event at a hook has it; ``chains`` are
-    those of the table that it went through.
+    those of the table that it went through. ``addresses``: source and destination, where told.
     """
 
     packet: int
@@ -50,16 +50,22 @@ class Verdict:
     handle: int
     dropped: bool
     incoming: bool
+    addresses: tuple[str, str] | None
 
 
 def rules(matches: Sequence[str], *, is_switch: bool) -> str:
-    """For ``nft -f -``: a table that marks what matches, where packets enter or are made."""
+    """For ``nft -f -``: a table that marks what matches, where packets enter or are made.
+
+    At the other hooks it shows last what became of them: their addresses, after NAT.
+    """
     name = f"{'bridge' if is_switch else 'ip'} {TABLE}"
     lines = [f"add table {name}"]
-    for hook in ("prerouting", "output"):
-        lines.append(f"add chain {name} {hook}"
-                     f" {{ type filter hook {hook} priority {_PRIORITY}; }}")
-        lines += [f"add rule {name} {hook} {match} meta nftrace set 1" for match in matches]
+    for hook in ("prerouting", "output", "input", "forward", "postrouting"):
+        marks = hook in ("prerouting", "output")
+        lines.append(f"add chain {name} {hook} {{ type filter hook {hook} priority"
+                     f" {-_EARLY if marks else _EARLY}; }}")
+        lines += [f"add rule {name} {hook} {match} meta nftrace set 1"
+                  for match in matches if marks]
     return "\n".join(lines) + "\n"
 
 
@@ -83,19 +89,19 @@ class Listener:
     def __exit__(self, *exc: object) -> None:
         self._socket.close()
 
-    def drops(self, seconds: float, ignored: str) -> list[Verdict]:
+    def verdicts(self, seconds: float, ignored: str) -> list[Verdict]:
         """What comes during ``seconds``, of tables other than ``ignored``; a drop ends the wait."""
         data = bytearray()
         end = time.monotonic() + seconds
-        while not (found := [verdict for verdict in verdicts(data)
-                            if verdict.dropped and verdict.table != ignored]):
-            if not select.select([self._socket], [], [], max(0.0, end - time.monotonic()))[0]:
-                return []
+        while True:
+            found = [verdict for verdict in verdicts(data) if verdict.table != ignored]
+            if any(verdict.dropped for verdict in found) or not select.select(
+                    [self._socket], [], [], max(0.0, end - time.monotonic()))[0]:
+                return found
             # ENOBUFS: more came than the socket holds, and what it has is there.
             with suppress(OSError):
                 while True:
                     data += self._socket.recv(65536)
-        return found
 
 
 def verdicts(data: bytes | bytearray) -> Iterator[Verdict]:
@@ -117,11 +123,14 @@ def verdicts(data: bytes | bytearray) -> Iterator[Verdict]:
         chains = seen.setdefault((packet, table), [])
         if chain not in chains[-1:]:
             chains.append(chain)
+        header = inside.get(_NETWORK_HEADER, b"")
         verdict = (attributes(inside.get(_VERDICT, b"")).get(_CODE) if event == _RULE
                    else inside.get(_POLICY))
         yield Verdict(packet, _FAMILIES.get(body[0], str(body[0])), table, tuple(chains),
                       int.from_bytes(inside.get(_HANDLE, b""), "big") if event == _RULE else 0,
-                      verdict == _DROP, incoming.get(packet, False))
+                      verdict == _DROP, incoming.get(packet, False),
+                      (socket.inet_ntoa(header[12:16]), socket.inet_ntoa(header[16:20]))
+                      if len(header) >= 20 else None)
 
 
 def text(verdict: Verdict, listing: str) -> str:

@@ -27,6 +27,8 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # Counters are half of the answer, and unused.
 _LINKS = rt.DUMP_LINKS[1] + u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
 
+#: how often a new entry was refused, all namespaces together (/proc/net/stat/arp_cache)
+NEIGHBOURS_FULL = "arp_cache.table_fulls"
 #: what Facts has of net/ipv4
 SETTINGS = ("conf/all/rp_filter", "conf/all/arp_ignore", "icmp_echo_ignore_all")
 
@@ -196,7 +198,7 @@ def facts() -> Facts:
         has_vxlan = any(device.link.kind == VXLAN for device in devices)
         fdb = netlink.dump(*rt.DUMP_FDB) if has_vxlan else ()
     names = {device.link.index: device.link.name for device in devices}
-    counters = {**protocol_counters(), **{
+    counters = {**protocol_counters(), NEIGHBOURS_FULL: _neighbours_full(), **{
         f"{device.link.name}.{name}": value
         for device in devices for name, value in device.drops.items()}}
     return Facts(
@@ -215,6 +217,19 @@ def _device(device: decode.Device) -> DeviceFacts:
     return DeviceFacts(link.name, link.index, link.mtu or 0, link.mac, link.up, device.carrier,
                        link.kind, device.arp, *(device.settings.get(key, 0) for key in (
                            "rp_filter", "forwarding", "proxy_arp", "arp_ignore", "accept_local")))
+
+
+def _neighbours_full() -> int:
+    """The sum over all CPUs: a line of names, and one of hexadecimal numbers for each.
+
+    Only the machine's own namespace has the file, where this process's first thread is.
+    """
+    try:
+        names, *lines = _text("/proc/self/net/stat/arp_cache").splitlines()
+    except OSError:
+        return 0
+    place = names.split().index("table_fulls")
+    return sum(int(line.split()[place], 16) for line in lines)
 
 
 def forget_neighbours() -> None:

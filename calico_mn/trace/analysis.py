@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK, of_device
+from calico_mn.calico.encapsulation import of_device
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.kernel.route_get import Answer, Query
 from calico_mn.trace import drop, follow
 from calico_mn.trace.follow import Sighting, Visit
+from calico_mn.trace.notes import notes
 from calico_mn.trace.path_trace import (
     ERROR,
     FORWARD,
@@ -26,7 +27,6 @@ from calico_mn.trace.path_trace import (
     HeaderChange,
     Hop,
     Leg,
-    Neighbour,
     PathTrace,
     Routing,
     Step,
@@ -85,18 +85,22 @@ class _Analysis:
         round_trip = None
         if forward.arrived and reply is not None and reply.arrived:
             round_trip = reply.hops[-1].crossings[-1].time
-        return PathTrace(recording.source, recording.destination, recording.probe, forward, reply,
+        path = PathTrace(recording.source, recording.destination, recording.probe, forward, reply,
                          tuple(e for e in errors if reply is None or e.text != reply.text),
-                         self._drop(forward, reply, errors), round_trip, recording.tunnel,
-                         self._notes(forward, reply, errors))
+                         self._drop(forward, reply, errors), round_trip, recording.tunnel)
+        return dataclasses.replace(path, notes=notes(path, recording))
 
     def _drop(self, forward: Leg, reply: Leg | None, errors: Sequence[Leg]) -> DropReason | None:
         """Why the first leg that did not arrive was dropped."""
         lost = forward
         if forward.arrived:
             # A reply that was not seen should have begun where the probe arrived.
-            lost = reply or self._unseen(REPLY, forward.hops[-1].namespace, forward.receiver,
-                                         forward.sender)
+            last = forward.hops[-1]
+            ends = (forward.sender, forward.receiver)
+            if last.crossings:  # after NAT
+                header = last.crossings[-1].layers[-1].header
+                ends = header.source, header.destination
+            lost = reply or self._unseen(REPLY, last.namespace, ends[1], ends[0])
         legs = (forward,) if lost is forward else (forward, lost)
         return None if lost.arrived else drop.drop_reason(legs, errors, self.recording, self.ask)
 
@@ -105,26 +109,6 @@ class _Analysis:
         wanted, last = self.recording.destination, forward.hops[-1]
         return bool(wanted.name and last.namespace != wanted.name and last.crossings
                     and last.crossings[-1].header.destination == wanted.address)
-
-    def _notes(self, forward: Leg, reply: Leg | None, errors: Sequence[Leg]) -> tuple[str, ...]:
-        """The kernel's module makes its tunnel device before any NIC, and the first one counts.
-
-        It gives the source of what a node sends to its own pods, ARP too (inet_select_addr()).
-        """
-        if self.recording.tunnel != "kernel":
-            return ()
-        legs = [leg for leg in (forward, reply, *errors) if leg is not None and leg.hops]
-        chosen = {(leg.origin, leg.sender) for leg in legs
-                  if leg is not reply and leg.hops[0].tunnel is None}
-        chosen |= {(hop.namespace, step.asker) for leg in legs for hop in leg.hops
-                   for step in hop.steps if isinstance(step, Neighbour)}
-        return tuple(
-            f"{name} talks to its own pods with {device}'s address: the kernel's module made"
-            f" {device} before {UPLINK}. On a real node {UPLINK} comes first, and its address is"
-            " used"
-            for name, address in sorted(chosen)
-            for device in (e.device for e in ENCAPSULATIONS if e.has_back_end)
-            if (device, f"{address}/32") in self.recording.after[name].addresses)
 
     # --- legs
 
@@ -246,8 +230,19 @@ class _Analysis:
         """What the kernel was doing when the packet was seen for the last time."""
         last = visit.crossings[-1]
         if last.direction == IN or last.tunnel is not None:
+            self._add_nat(visit.namespace, last, steps)
             self._add_outer(visit.namespace, last, steps)
             self._add_unresolved(visit.namespace, steps)
+
+    def _add_nat(self, namespace: str, last: Crossing, steps: list[Step]) -> None:
+        """NAT of a packet that did not leave, as nftables saw it with the second one."""
+        old, seen = last.header, self.recording.addresses
+        if not seen or seen[0] != (old.source, old.destination) or seen[-1] == seen[0]:
+            return
+        new = dataclasses.replace(old, source=seen[-1][0], destination=seen[-1][1])
+        steps.append(Translation(old, new))
+        if old.destination != new.destination:
+            self._add_routing(namespace, Query(new.destination, old.source, last.device), steps)
 
     def _add_outer(self, namespace: str, last: Crossing | None, steps: list[Step]) -> None:
         """Where the route leads into a tunnel device, the one of the outer header.

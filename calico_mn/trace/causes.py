@@ -20,6 +20,7 @@ import errno
 import os
 from collections.abc import Callable
 
+from calico_mn.kernel.read import NEIGHBOURS_FULL
 from calico_mn.kernel.route_get import Query
 from calico_mn.text import join
 from calico_mn.trace import scene as of
@@ -46,8 +47,8 @@ def checks(scene: Scene) -> tuple[Check, ...]:
         return *routed, _unexplained
     if scene.answer.kind == "local":
         return _not_encapsulated, _wrong_host, _not_decapsulated, _unexplained
-    return (_echo_ignored, _ttl_expired, _too_big, _device_down, _no_neighbour, _not_encapsulated,
-            _unexplained)
+    return (_echo_ignored, _ttl_expired, _too_big, _device_down, _no_neighbour, _neighbours_full,
+            _not_encapsulated, _unexplained)
 
 
 def _filtered(s: Scene) -> Finding:
@@ -145,6 +146,11 @@ def _other_pod(s: Scene) -> Finding | None:
 
 def _lost(s: Scene) -> Finding:
     name, device, _end = s.far_end(s.namespace, s.crossed.device)
+    if delta := s.recording.counter_deltas(name).get(counter := f"{device}.rx_dropped"):
+        return Finding(
+            of.LOST, "net.core.netdev_max_backlog", f"{device} of {name} dropped it at reception:"
+            " the queue of its CPU was full, as on a machine with much other traffic",
+            (f"counter {counter} of {name} rose by {delta}",))
     return Finding(
         of.LOST, f"cable {s.namespace}:{s.crossed.device} - {name}:{device}",
         f"it left {s.namespace} by {s.crossed.device} and never came in by {device} of {name}",
@@ -315,11 +321,13 @@ def _too_big(s: Scene) -> Finding | None:
         routes.insert(0, (s.inner, 0))
     for answer, overhead in routes:
         length, mtu = header.length + overhead, s.mtu(answer)
-        if header.dont_fragment and 0 < mtu < length:
+        # The eBPF tunnel makes no fragments.
+        whole = header.dont_fragment or (overhead > 0 and s.recording.tunnel == "ebpf")
+        if whole and 0 < mtu < length:
             by = (f"path MTU {mtu}, learned from an ICMP error" if answer.learned
                   else f"MTU {mtu} of {answer.device}")
-            return Finding(of.TOO_BIG, by,
-                           f"{length} bytes with DF do not fit {by} on {s.namespace}")
+            df = " with DF" if header.dont_fragment else ""
+            return Finding(of.TOO_BIG, by, f"{length} bytes{df} do not fit {by} on {s.namespace}")
     return None
 
 
@@ -348,6 +356,16 @@ def _no_neighbour(s: Scene) -> Finding | None:
                    (f"ARP for {neighbour.address} on {neighbour.device}: asked"
                     f" {neighbour.requests} times, no answer; the entry is"
                     f" {neighbour.state or 'gone'}",))
+
+
+def _neighbours_full(s: Scene) -> Finding | None:
+    """neigh_alloc() in net/core/neighbour.c; the packet's own output then drops it."""
+    if NEIGHBOURS_FULL not in s.counters:
+        return None
+    hop = s.routing.next_hop if s.routing else "the next hop"
+    return Finding(of.NO_NEIGHBOUR, "net.ipv4.neigh.default.gc_thresh3", "the kernel's neighbour"
+                   " table, which all namespaces share, was full:"
+                   f" {s.namespace} could make no entry for {hop}")
 
 
 def _not_encapsulated(s: Scene) -> Finding | None:

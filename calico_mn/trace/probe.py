@@ -32,7 +32,7 @@ from calico_mn.kernel import nftrace, packetfilter, read
 from calico_mn.kernel.capture import Capture, Frame
 from calico_mn.kernel.ebpf import handover
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, PROTOCOLS
-from calico_mn.kernel.route_get import route_get
+from calico_mn.kernel.route_get import Answer, Query, route_get
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
 from calico_mn.text import strip_control
 from calico_mn.trace import analysis
@@ -105,13 +105,22 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
         time.sleep(_STAMPING_S)
         refused = net.inside(sender.name, _send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
-                              (), refused, net.tunnel)
+                              (), refused, net.tunnel, pools=tuple(
+                                  (pool.name, str(pool.cidr), pool.nat_outgoing)
+                                  for pool in net.topology.pools),
+                              nodes=tuple(str(node.address.ip)
+                                          for node in net.cluster.nodes.values()))
         frames = _listen(captures, recording, patience + 4 * delay / 1000)
         after = {name: net.inside(name, read.facts) for name in kinds}
     recording = dataclasses.replace(recording, after=after, frames=frames)
-    path = analysis.path_trace(
-        recording, lambda namespace, query: net.inside(namespace, route_get, query))
-    return recording if path.drop is None else _looked_into(net, recording, path)
+    def ask(namespace: str, query: Query) -> Answer:
+        return net.inside(namespace, route_get, query)
+
+    path = analysis.path_trace(recording, ask)
+    if path.drop is not None:
+        recording = _looked_into(net, recording, path)
+        analysis.path_trace(recording, ask)
+    return recording
 
 
 # --- what is meant
@@ -293,12 +302,12 @@ def _looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Recor
     differences = tuple(f"{difference.namespace}: {difference.clause}"
                         for difference in net.verify(on_path))[:_MAX_DIFFERENCES]
     on_cable = leg is not None and last is not None and last.direction == OUT and not last.tunnel
-    filters = () if on_cable else _filters(net, recording, hops[-1].namespace)
-    return dataclasses.replace(recording, differences=differences, filters=filters)
+    recording = dataclasses.replace(recording, differences=differences)
+    return recording if on_cable else _filtered(net, recording, hops[-1].namespace)
 
 
-def _filters(net: CalicoNet, recording: Recording, name: str) -> tuple[Filtered, ...]:
-    """Send again while nftables tells what it drops in ``name``; nothing where it cannot tell."""
+def _filtered(net: CalicoNet, recording: Recording, name: str) -> Recording:
+    """Send again while nftables tells what it drops and translates in ``name``, if it can tell."""
     is_switch, nft = recording.kinds[name] == SWITCH, net.filters.nft
     try:
         with net.inside(name, nftrace.Listener) as listener:
@@ -307,14 +316,17 @@ def _filters(net: CalicoNet, recording: Recording, name: str) -> tuple[Filtered,
             try:
                 net.inside(recording.source.name, _send, recording.probe, recording.mark,
                            recording.destination.address)
-                drops = listener.drops(QUIET_S / 3, handover.TABLE)
+                verdicts = listener.verdicts(QUIET_S / 3, handover.TABLE)
             finally:
                 nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
-        return tuple(Filtered(drop.incoming, strip_control(nftrace.text(drop, nft(
+        filters = tuple(Filtered(drop.incoming, strip_control(nftrace.text(drop, nft(
             name, ("nft", "-a", "list", "table", drop.family, drop.table)))))
-            for drop in drops)
+            for drop in verdicts if drop.dropped)
     except (CalicoMnError, OSError):
-        return ()
+        return recording
+    packets = [item.packet for item in verdicts]
+    return dataclasses.replace(recording, filters=filters, addresses=tuple(
+        item.addresses for item in verdicts if item.addresses and item.packet == packets[-1]))
 
 
 def _matches(recording: Recording) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calico_mn.kernel.capture import Frame
-from calico_mn.kernel.read import DeviceFacts, Facts
+from calico_mn.kernel.read import NEIGHBOURS_FULL, DeviceFacts, Facts
 from calico_mn.kernel.route_get import Answer, Query
 
 POD, NODE, SWITCH, ROUTER = "pod", "node", "switch", "router"
@@ -23,7 +23,7 @@ Port = tuple[str, str]
 _DROP_COUNTERS = frozenset((
     "TcpExt.IPReversePathFilter", "Ip.InHdrErrors", "Ip.InAddrErrors", "Ip.InUnknownProtos",
     "Ip.InDiscards", "Ip.OutDiscards", "Ip.OutNoRoutes", "Ip.FragFails", "IpExt.InNoRoutes",
-    "Icmp.OutDestUnreachs", "Icmp.OutTimeExcds", "TcpExt.TCPMinTTLDrop",
+    "Icmp.OutDestUnreachs", "Icmp.OutTimeExcds", "TcpExt.TCPMinTTLDrop", NEIGHBOURS_FULL,
 ))
 _DEVICE_COUNTERS = (".rx_dropped", ".tx_dropped", ".rx_errors", ".tx_errors")
 
@@ -89,6 +89,8 @@ class Recording:
     ``answers`` are the kernel's answers to what the analysis asked. ``filters`` are the rules and
     policies of nftables that dropped a second packet where the first one was dropped;
     ``differences`` is what differs from the wanted state on the path of the dropped packet.
+    ``pools`` are the IPPools: name, CIDR, natOutgoing; ``nodes`` the Nodes' addresses.
+    ``addresses`` are source and destination of the second packet, from hook to hook.
     """
 
     source: Endpoint
@@ -105,6 +107,9 @@ class Recording:
     answers: dict[tuple[str, Query], Answer] = field(default_factory=dict)
     filters: tuple[Filtered, ...] = ()
     differences: tuple[str, ...] = ()
+    pools: tuple[tuple[str, str, bool], ...] = ()
+    nodes: tuple[str, ...] = ()
+    addresses: tuple[tuple[str, str], ...] = ()
 
     def device(self, namespace: str, device: str) -> DeviceFacts | None:
         """A device as it was afterwards."""

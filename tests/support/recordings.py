@@ -45,7 +45,9 @@ def from_json(data):
               for name, frame in data["frames"]),
         data["refused"], data["tunnel"],
         {(name, Query(**query)): Answer(**answer) for (name, query), answer in data["answers"]},
-        tuple(Filtered(**item) for item in data["filters"]), tuple(data["differences"]))
+        tuple(Filtered(**item) for item in data["filters"]), tuple(data["differences"]),
+        tuple((name, cidr, nat) for name, cidr, nat in data["pools"]), tuple(data["nodes"]),
+        tuple((source, destination) for source, destination in data["addresses"]))
 
 
 def _facts(data):

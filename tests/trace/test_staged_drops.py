@@ -49,6 +49,14 @@ class Case:
     destination: str = "c"
     probe: Probe = dataclasses.field(default_factory=Probe)
     ipip: bool = False
+    note: str = ""
+
+
+def nat(place, hook, rule):
+    """A NAT chain with one rule."""
+    return ((f"{place} nft add table ip n; add chain ip n c"
+             f" {{ type nat hook {hook} priority 0; }}; add rule ip n c {rule}",),
+            (f"{place} nft delete table ip n",))
 
 
 def nft(place, family, hook, rule="", policy="accept"):
@@ -132,6 +140,9 @@ CASES = {
     "martian-at-the-pod": Case(("c ip addr add 10.22.31.1/32 dev lo",),
                                ("c ip addr del 10.22.31.1/32 dev lo",), "forward", "martian",
                                "default/c", "10.22.31.1 dev lo"),
+    "martian-outer": Case(("node33 ip addr add 192.168.57.31/32 dev lo",),
+                          ("node33 ip addr del 192.168.57.31/32 dev lo",), "forward", "martian",
+                          "node33", "192.168.57.31 dev lo", ipip=True),
     # forwarding, TTL
     "not-forwarding": Case(("r1 sysctl -qw net.ipv4.conf.eth0.forwarding=0",), (), "forward",
                            "not-forwarding", "r1", "net.ipv4.conf.eth0.forwarding=0"),
@@ -147,6 +158,8 @@ CASES = {
                            "MTU 1300 of eth0", probe=BIG),
     "mtu-of-tunl0": Case(("node31 ip link set tunl0 mtu 1300",), (), "forward", "too-big",
                          "node31", "MTU 1300 of tunl0", probe=BIG, ipip=True),
+    "mtu-of-the-uplink": Case(("node31 ip link set eth0 mtu 1400",), (), "forward", "too-big",
+                              "node31", "MTU 1400 of eth0", "1420 bytes", probe=BIG, ipip=True),
     "mtu-of-the-port": Case(("rack-a ip link set node31 mtu 1400",), (), "forward", "too-big",
                             "node31", "MTU 1400 of node31 of rack-a", "to receive it",
                             probe=BIG),
@@ -210,7 +223,8 @@ CASES = {
         "169.254.1.1 dev eth0 lladdr 02:00:00:00:00:99"),
     # the tunnel
     "tunl0-down": Case(("node33 ip link set tunl0 down",), (), "forward", "not-decapsulated",
-                       "node33", "tunl0", "its tunl0 is down", ipip=True),
+                       "node33", "tunl0", "its tunl0 is down", ipip=True,
+                       note="While tunl0 is down"),
     "tunl0-down-at-the-source": Case(("node31 ip link set tunl0 down",), (), "forward", "no-route",
                                      "r1"),
     "tunnel-into-itself": Case(("node31 ip route add 192.168.58.33/32 dev tunl0",),
@@ -245,6 +259,13 @@ CASES = {
                        "node33", "udp dport 9 drop", probe=Probe("udp", port=9)),
     "filter-syn-ack": Case(*nft("node31", "ip", "forward", "tcp sport 80 drop"), "reply", "filter",
                            "node31", "tcp sport 80 drop", probe=Probe("tcp", port=80)),
+    # the source of the request is r1's now, but r1 has no connection any more for the answer
+    "snat": Case(*nat("r1", "postrouting", "ip protocol icmp snat to 192.168.58.99"), "reply",
+                 "no-neighbour", "node33", reason="next hop 192.168.58.99", source="node31",
+                 destination="node33"),
+    "dnat": Case(*nat("r1", "prerouting", "ip daddr 192.168.58.33 dnat to 192.168.58.99"),
+                 "forward", "no-neighbour", "r1", reason="next hop 192.168.58.99",
+                 source="node31", destination="node33"),
     "echo-ignored": Case(("c sysctl -qw net.ipv4.icmp_echo_ignore_all=1",),
                          ("c sysctl -qw net.ipv4.icmp_echo_ignore_all=0",), "reply", "no-reply",
                          "default/c", "net.ipv4.icmp_echo_ignore_all=1"),
@@ -297,6 +318,8 @@ def test_a_cause_made_for_real_is_named(cluster, name):
                   for text in (case.by, case.reason))
     assert by in drop.by and reason in drop.reason, said
     assert not drop.deduced
+    if path.tunnel == "ebpf":
+        assert case.note in " ".join(path.notes) and bool(path.notes) == bool(case.note), path.notes
     assert path.forward.arrived == (case.leg == "reply")
     assert net.verify() == ()
     again = trace(net, "a", "c")

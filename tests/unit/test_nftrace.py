@@ -63,5 +63,5 @@ def test_what_is_cut_short_is_no_drop(data):
 
 def test_the_table_is_made_at_both_hooks_and_removed():
     rules = nftrace.rules(["m1", "m2"], is_switch=True)
-    assert rules.count("meta nftrace set 1") == 4
+    assert rules.count("meta nftrace set 1") == 4 and rules.count("add chain") == 5
     assert nftrace.removal(is_switch=True) == "delete table bridge calico_mn_trace\n"
