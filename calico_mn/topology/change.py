@@ -22,14 +22,14 @@ from calico_mn.topology.placement import (
     MAX_NAME,
     MAX_PODS,
     Key,
-    Turn,
-    has_node,
+    check_node,
     key_of,
     owners_of,
     place_pods,
     select_workloads,
 )
 from calico_mn.topology.problems import Report
+from calico_mn.topology.scheduling import Constraints, Scheduler
 from calico_mn.topology.schema import Resource, Resources
 from calico_mn.topology.yaml_tree import tree_of
 
@@ -119,17 +119,21 @@ class Change:
         """The pods and workloads to check, and all pods with what makes them."""
         chosen = select_workloads(report, resources, has_pods=True)
         pods = [item for item in chosen if item.get("kind") == "Pod"]
-        scheduler = _Scheduler(node.model for node in nodes if node.has("name"))
-        present = {pod.key: pod for pod in self._running.pods}
+        scheduler = _Scheduler(node for node in nodes if node.has("name"))
+        present = {pod.key: pod for pod in self._running.pods if pod.node}
         scheduler.count(self._running.pods)
+        # What is Pending asks again.
+        self._changed |= {(kind, pod.namespace, name) for pod in self._running.pods if not pod.node
+                          for kind, _, name in [pod.owner.partition("/")]}
         for pod in pods:
             if pod.model.key in present:
                 _keep(report, pod, present[pod.model.key])
-            elif not pod.has("node") and has_node(report, f"Pod {pod.model.key}", pod, scheduler):
-                pod.set("node", scheduler.next(pod, {}), pod.mark)
+            elif not pod.has("node") and (node := scheduler.next(pod, {})):
+                pod.set("node", node, pod.mark)
             pod.make(Pod)
         placed = place_pods(report, pods, nodes)
-        if self._changed_nodes(scheduler):
+        if scheduler.names.keys() != self._nodes.keys() or any(
+                kind == "Node" for kind, _, _ in self._changed):
             self._changed |= {key_of(item) for item in resources.of(workload_kinds.DAEMON_SET)}
         workloads = [item for item in resources.of(*workload_kinds.KINDS) if item.has("name")
                      and item.get("kind") != "Pod" and "left_out" not in item.values]
@@ -144,10 +148,6 @@ class Change:
                                 "can hold", "use fewer replicas")
         return pods, placed
 
-    def _changed_nodes(self, scheduler: _Scheduler) -> bool:
-        return {node.name: node.labels for node in scheduler.nodes} != {
-            node.name: node.labels for node in self._nodes.values()}
-
     def _controlled(self, report: Report, workload: Resource[Pod],
                     workloads: list[Resource[Pod]], placed: list[tuple[Pod, Resource[Pod]]],
                     scheduler: _Scheduler) -> Iterator[tuple[Pod, Resource[Pod]]]:
@@ -159,7 +159,7 @@ class Change:
                      key=lambda pod: age.get(pod.key, len(age)))
         if workload.get("per_node"):
             wanted = [scheduler.nodes[place].name
-                      for place in scheduler.allowed(workload.get("node_selector", ()))]
+                      for place in scheduler.allowed(Constraints.of(workload))]
             going = [pod for pod in own if pod.node not in wanted]
             names = [(f"{workload.model.name}-{node}", node)
                      for node in wanted if node not in {pod.node for pod in own}]
@@ -176,9 +176,10 @@ class Change:
         scheduler.count(going, -1)
         left = {pod.key for pod in going}
         yield from (item for item in placed if item[0].key not in left)
-        if not names or not has_node(report, f"{workload.get('kind')} {workload.model.key}",
-                                     workload, scheduler):
+        if not names:
             return
+        check_node(report, f"{workload.get('kind')} {workload.model.key}", workload, scheduler)
+        why_none = scheduler.why_none(Constraints.of(workload))
         near = Counter(pod.node for pod in own if pod.key not in left)
         for name, node in names:
             place = node or workload.model.node or scheduler.next(workload, near)
@@ -188,14 +189,14 @@ class Change:
                            f"{len(name)} characters", workload.at("name"),
                            f"a name has at most {MAX_NAME}; shorten it")
                 return
-            yield replace(workload.model, name=name, node=place,
+            yield replace(workload.model, name=name, node=place, pending="" if place else why_none,
                           owner=f"{workload.get('kind')}/{workload.model.name}"), workload
 
 
-class _Scheduler(Turn):
+class _Scheduler(Scheduler):
     """Gives a pod the node with the fewest pods of its workload, and then of all."""
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
+    def __init__(self, nodes: Iterable[Resource[Node]]) -> None:
         super().__init__(nodes)
         self._pods: Counter[str] = Counter()
 
@@ -205,10 +206,9 @@ class _Scheduler(Turn):
             self._pods[pod.node] += sign
 
     def next(self, workload: Resource[Pod], near: Mapping[str, int]) -> str:
-        """The node of the next pod, with those of its workload by node; there must be one."""
-        names = [self.nodes[place].name
-                 for place in self.allowed(workload.get("node_selector", ()))]
-        node = min(names, key=lambda name: (near.get(name, 0), self._pods[name]))
+        """The node of the next pod, with those of its workload by node; nothing without one."""
+        names = [self.nodes[place].name for place in self.allowed(Constraints.of(workload))]
+        node = min(names, key=lambda name: (near.get(name, 0), self._pods[name]), default="")
         self._pods[node] += 1
         return node
 
@@ -259,7 +259,7 @@ def _keep(report: Report, pod: Resource[Pod], present: Pod) -> None:
             report.add(f"pod {present.key} has {attribute} {before}, which cannot be modified",
                        pod.at(attribute), _FIXED)
         pod.set(attribute, before, pod.at(attribute, "name"))
-    pod.values["has_ip"] = True
+    pod.values["has_ip"] = present.has_ip
 
 
 def _fixed(model: Underlay) -> Underlay:

@@ -10,6 +10,7 @@ from calico_mn.policy import Labelled
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
+from calico_mn.topology.scheduling import NODE_FIELDS
 
 CORE = "v1"
 APPS = "apps/v1"
@@ -31,7 +32,7 @@ NODE = s.Kind(s.resource_table(
         "projectcalico.org/RouteReflectorClusterID": s.Field(r.text, "route_reflector"),
         s.REST: s.Special.BOOKKEEPING,
     }},
-    spec={s.REST: s.Special.BOOKKEEPING},
+    spec={**NODE_FIELDS, s.REST: s.Special.BOOKKEEPING},
     status={"addresses": ADDRESSES, s.REST: s.Special.BOOKKEEPING},
 ), Node, api=CORE, name="Node")
 

@@ -34,6 +34,8 @@ def settle_nodes(
         else:
             labels = {**dict(node.get("labels", ())), **dict(twin.get("labels", ()))}
             twin.values["labels"] = tuple(labels.items())
+            twin.values |= {name: node.values[name] for name in ("taints", "unschedulable")
+                            if name in node.values}
             twin.make(Node)
     resources.replace(NODE, nodes)
     _take_internal_addresses(report, nodes, of_kubernetes, underlay)

@@ -1,13 +1,13 @@
 """Pods on nodes: which workloads make pods, and where each pod runs. Pure.
 
 In go the workloads of a file and its nodes, out come the pods in file order. A pod that names its
-node is there; others go to the next node, over all workloads, that their nodeSelector allows. A
-workload whose own pods are in the file, as ``kubectl get all`` prints both, makes none.
+node is there; others go to the next node, over all workloads, that :mod:`.scheduling` allows, or
+have none. A workload whose own pods are in the file, as ``kubectl get all`` prints both, makes no
+more.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -17,12 +17,12 @@ from calico_mn.topology import workload_kinds as kinds
 from calico_mn.topology.kubernetes_kinds import NAMESPACE_KIND
 from calico_mn.topology.problems import Report
 from calico_mn.topology.rules import Owners
+from calico_mn.topology.scheduling import Constraints, Scheduler
 from calico_mn.topology.schema import Resource, Resources
 
 MAX_PODS = 20_000
 MAX_NAME = 253
 
-Labels = tuple[tuple[str, str], ...]
 Key = tuple[str, str, str]
 
 
@@ -85,47 +85,15 @@ def _owners(items: Iterable[Resource[Pod]], keys: dict[Key, Resource[Pod]]) -> I
                 yield "Deployment", namespace, name.rpartition("-")[0]
 
 
-class Turn:
-    """The nodes, of which each pod without one gets the next that its selector allows."""
-
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self.nodes = tuple(nodes)
-        self.names = frozenset(node.name for node in self.nodes)
-        self._next = 0
-        self._allowed: dict[Labels, list[int]] = {}
-
-    def allowed(self, selector: Labels) -> list[int]:
-        """The positions of the nodes that have these labels."""
-        if selector not in self._allowed:
-            self._allowed[selector] = [
-                position for position, node in enumerate(self.nodes)
-                if set(selector) <= labels_of(node).items()]
-        return self._allowed[selector]
-
-    def take(self, selector: Labels) -> str:
-        """The node of the next pod; there must be one."""
-        allowed = self.allowed(selector)
-        position = allowed[bisect_left(allowed, self._next) % len(allowed)]
-        self._next = (position + 1) % len(self.nodes)
-        return self.nodes[position].name
-
-
-def labels_of(node: Node) -> dict[str, str]:
-    """A node's labels, with those that every kubelet sets."""
-    return {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux",
-            "kubernetes.io/arch": "amd64", "beta.kubernetes.io/os": "linux",
-            "beta.kubernetes.io/arch": "amd64", **dict(node.labels)}
-
-
 def place_pods(
     report: Report, workloads: list[Resource[Pod]], nodes: list[Resource[Node]]
 ) -> list[tuple[Pod, Resource[Pod]]]:
     """The pods in file order, each with the workload that makes it."""
-    turn = Turn(node.model for node in nodes if node.has("name"))
-    complete = bool(nodes) and len(turn.nodes) == len(nodes)
+    scheduler = Scheduler(node for node in nodes if node.has("name"))
+    complete = bool(nodes) and len(scheduler.nodes) == len(nodes)
     for workload in workloads:
         if workload.get("per_node"):
-            workload.values["replicas"] = len(turn.allowed(workload.get("node_selector", ())))
+            workload.values["replicas"] = len(scheduler.allowed(Constraints.of(workload)))
     total = sum(workload.get("replicas", 1) for workload in workloads)
     if total > MAX_PODS:
         largest = max(workloads, key=lambda workload: int(workload.get("replicas", 1)))
@@ -136,12 +104,12 @@ def place_pods(
     pods = []
     for workload in workloads:
         title = f"{workload.get('kind')} {workload.model.key}"
-        if not has_node(report, title, workload, turn, complete):
-            continue
+        if complete:
+            check_node(report, title, workload, scheduler)
         owner = next((f"{kind}/{name}" for kind, _, name in (
             owners_of(workload) if workload.get("kind") == "Pod" else [key_of(workload)])), "")
-        for name, node in _pods_of(workload, turn):
-            pod = replace(workload.model, name=name, node=node, owner=owner)
+        for name, node, pending in _pods_of(report, title, workload, scheduler):
+            pod = replace(workload.model, name=name, node=node, owner=owner, pending=pending)
             if len(name) > MAX_NAME:
                 report.add(f"{title} makes a pod name of {len(name)} characters",
                            workload.at("name"), f"a name has at most {MAX_NAME}; shorten it")
@@ -155,38 +123,29 @@ def place_pods(
     return pods
 
 
-def has_node(report: Report, title: str, workload: Resource[Pod], turn: Turn,
-             complete: bool = True) -> bool:
-    """Whether there is a node for a workload's pods; reported if not.
-
-    ``complete``: all nodes are known.
-    """
-    selector: Labels = workload.get("node_selector", ())
-    if workload.has("node"):
-        node = workload.model.node
-        if complete and node not in turn.names:
-            names = [node.name for node in turn.nodes]
-            report.add(f"{title} is on unknown node {quote(node)}", workload.at("node"),
-                       report.did_you_mean(node, names) or f"the file has {join_some(names, 5)}")
-    elif complete and workload.get("replicas") != 0 and not turn.allowed(selector):
-        wanted = join_some((f"{name}: {value}" for name, value in selector), 5)
-        labels = "label" if len(selector) == 1 else "labels"
-        report.add(f"no node has the {labels} {wanted} that {title} selects",
-                   workload.at("node_selector"),
-                   "correct the nodeSelector, or add labels to a Node's metadata")
-        return False
-    return True
+def check_node(report: Report, title: str, workload: Resource[Pod], scheduler: Scheduler) -> None:
+    """The node that a workload names is there."""
+    node = workload.model.node
+    if workload.has("node") and node not in scheduler.names:
+        report.add(f"{title} is on unknown node {quote(node)}", workload.at("node"),
+                   report.did_you_mean(node, scheduler.names)
+                   or f"the file has {join_some(scheduler.names, 5)}")
 
 
-def _pods_of(workload: Resource[Pod], turn: Turn) -> Iterator[tuple[str, str]]:
-    """Each pod's name and node."""
+def _pods_of(report: Report, title: str, workload: Resource[Pod], scheduler: Scheduler
+             ) -> Iterator[tuple[str, str, str]]:
+    """Each pod's name, its node, and why it has none."""
     template, replicas = workload.model, workload.get("replicas")
-    selector: Labels = workload.get("node_selector", ())
+    constraints = Constraints.of(workload)
+    why_none = scheduler.why_none(constraints)
     if workload.get("per_node"):
-        for position in turn.allowed(selector):
-            node = turn.nodes[position].name
-            yield f"{template.name}-{node}", node
+        if why_none:
+            report.warn(f"{title} has no pods: {why_none}.")
+        for position in scheduler.allowed(constraints):
+            node = scheduler.nodes[position].name
+            yield f"{template.name}-{node}", node, ""
         return
     for number in range(1 if replicas is None else replicas):
-        node = template.node or (turn.take(selector) if turn.nodes else "")
-        yield template.name if replicas is None else f"{template.name}-{number}", node
+        name = template.name if replicas is None else f"{template.name}-{number}"
+        node = template.node or scheduler.take(constraints)
+        yield name, node, "" if node else why_none

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from calico_mn.model import Pod
 from calico_mn.topology import address_readers as a
-from calico_mn.topology import calico_node, policy_readers
+from calico_mn.topology import calico_node, policy_readers, scheduling
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.kubernetes_kinds import APPS, CORE, NAMESPACE
@@ -51,16 +51,13 @@ PORTS = s.List({
     "name": s.Field(r.text, "name"), "containerPort": s.Field(policy_readers.port, "port"),
     "protocol": s.Field(policy_readers.protocol, "protocol"), s.REST: s.Special.BOOKKEEPING,
 }, s.Unmodelled, name="ports")
-_SCHEDULING = "pods go to the nodes in turn"
 POD_SPEC: s.Table = {
     "nodeName": s.Field(r.subdomain, "node"),
-    "nodeSelector": s.Field(r.string_map, "node_selector"),
     "hostNetwork": s.Field(r.boolean, "host_network"),
     "serviceAccountName": s.Field(r.subdomain, "service_account"),
     "containers": s.List({"ports": PORTS, s.REST: s.Special.BOOKKEEPING}, s.Unmodelled,
                          name="containers"),
-    "affinity": s.Ignored(says=_SCHEDULING),
-    "topologySpreadConstraints": s.Ignored(says=_SCHEDULING),
+    **scheduling.POD_FIELDS,
     # What a container is: none runs here.
     **s.bookkeeping(
         "activeDeadlineSeconds automountServiceAccountToken dnsConfig dnsPolicy "
@@ -69,7 +66,7 @@ POD_SPEC: s.Table = {
         " preemptionPolicy priority priorityClassName readinessGates resourceClaims "
         "resources restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup "
         "securityContext serviceAccount setHostnameAsFQDN "
-        "shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes "
+        "shareProcessNamespace subdomain terminationGracePeriodSeconds volumes "
         "workloadRef"),
 }
 

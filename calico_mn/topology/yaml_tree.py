@@ -29,7 +29,7 @@ _NOT_KEPT = frozenset((
     "managedFields", "conditions", "containerStatuses", "initContainerStatuses", "images",
     "volumesInUse", "volumesAttached", "volumes", "volumeMounts", "volumeDevices", "resources",
     "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "securityContext",
-    "tolerations", "initContainers", "ephemeralContainers", "openAPIV3Schema",
+    "initContainers", "ephemeralContainers", "openAPIV3Schema",
     "volumeClaimTemplates", "webhooks", "nodeInfo", "capacity", "allocatable"))
 _MAX_KEY = 512
 

@@ -237,8 +237,6 @@ spec: {bgp: {ipv4Address: 192.168.57.1/24, ipv4IPIPTunnelAddr: 10.22.9.9}}
                  "links for life", "only podRoutes and multipathHash can change"),
     "unknown-node": (pod("b", "n9"), 'Pod default/b is on unknown node "n9"',
                      "the file has n1, n2, n3"),
-    "no-node-for-it": (workload("Deployment", node_selector="nodeSelector: {rack: r9}"),
-                       "no node has the label rack: r9 that Deployment default/web selects", ""),
     "same-address": ("""apiVersion: projectcalico.org/v3
 kind: Node
 metadata: {name: n4}
@@ -263,6 +261,31 @@ def test_what_cannot_change_is_refused_where_the_file_says_it(change, says, hint
         changed(made, change)
     assert says in str(refused.value) and hint in str(refused.value)
     assert documents(snapshot(made)) == before
+
+
+def test_a_pod_that_no_node_can_have_is_pending_until_one_can():
+    made = changed(booted(), workload("Deployment", replicas=2,
+                                      node_selector="nodeSelector: {rack: r9}"))
+    assert pods(made) == {}
+    assert {key: item.status for key, item in made.admission.waiting.items()} == {
+        "default/web-0": "Pending", "default/web-1": "Pending"}
+    made = changed(made, pod("other", "n1"))
+    assert pods(made) == {"other": "n1"} and len(made.admission.waiting) == 2
+    made = changed(made, """apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: n2, labels: {rack: r9}}
+spec: {bgp: {ipv4Address: 192.168.57.2/24}}
+""")
+    assert pods(made) == {"other": "n1", "web-0": "n2", "web-1": "n2"}
+    assert not made.admission.waiting
+
+
+def test_a_pod_that_waits_for_an_address_goes_on_waiting():
+    waiting = pod("a", "n1").replace(
+        "{name: a", """{name: a, annotations: {cni.projectcalico.org/ipAddrs: '["10.99.0.1"]'}""")
+    made = changed(changed(booted(), waiting), pod("other", "n1"))
+    assert pods(made) == {"other": "n1"}
+    assert made.admission.waiting["default/a"].reason == "10.99.0.1 lies in no enabled IPPool"
 
 
 def test_a_router_learns_the_pods_routes_and_another_hash():

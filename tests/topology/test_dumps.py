@@ -147,10 +147,11 @@ def test_what_a_container_is_is_not_mentioned() -> None:
 
 
 def test_what_changes_the_network_is_said_in_a_sentence() -> None:
-    item = pod("web-1", "k1", spec={"affinity": {"nodeAffinity": {"x": 1}}})
+    item = pod("web-1", "k1", spec={"affinity": {"podAntiAffinity": {"x": 1}}})
     item["metadata"]["annotations"]["cni.projectcalico.org/hwAddr"] = "02:00:00:00:00:01"
     warnings = read(*NODES, POOL, item).warnings
-    assert "Pod spec.affinity has no effect: pods go to the nodes in turn." in warnings
+    assert ("Pod spec.affinity.podAntiAffinity has no effect: pods go to the nodes in turn."
+            in warnings)
     assert any("hwAddr has no effect: the pod's MAC address" in w for w in warnings)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 from support.dumps import NODES, POOL, kubernetes_node, owned, pod, read, workload
 
-from calico_mn.errors import TopologyError
+from calico_mn.calico.cluster import Cluster
 from calico_mn.model import Topology
 
 
@@ -64,11 +65,91 @@ def test_nodes_of_calicoctl_without_labels_have_those_of_every_kubelet() -> None
     assert [pod.node for pod in read(node, POOL, item).pods] == ["n"]
 
 
-def test_a_selector_that_no_node_fits_is_an_error() -> None:
-    item = workload("Deployment", "web", pod_spec={"nodeSelector": {"zone": "c"}})
-    with pytest.raises(TopologyError, match="no node has the label zone: c that Deployment "
-                                            "shop/web selects"):
-        placed(item)
+def control_plane(*names: str, **taint: str) -> list[dict[str, Any]]:
+    """k1 in zone a and k2 in zone b, of which these have a taint."""
+    nodes = copy.deepcopy(NODES)
+    for node in nodes:
+        if node["metadata"]["name"] in names:
+            node["spec"]["taints"] = [{"key": CONTROL_PLANE, "effect": "NoSchedule", **taint}]
+    return list(nodes)
+
+
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+TOLERATED = [{"key": CONTROL_PLANE, "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def required(*expressions: tuple[str, str, list[str]]) -> dict[str, Any]:
+    """An affinity of terms with one expression each."""
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": operator, **(
+            {"values": values} if values else {})}]} for key, operator, values in expressions]}}}}
+
+
+@pytest.mark.parametrize(("nodes", "spec", "expected"), [
+    pytest.param(control_plane("k1"), {}, "k2 k2", id="taint"),
+    pytest.param(control_plane("k1"), {"tolerations": TOLERATED}, "k1 k2", id="tolerated"),
+    pytest.param(control_plane("k1"), {"tolerations": [{"operator": "Exists"}]}, "k1 k2",
+                 id="tolerates-all"),
+    pytest.param(control_plane("k1"), {"tolerations": [{**TOLERATED[0], "effect": "NoExecute"}]},
+                 "k2 k2", id="another-effect"),
+    pytest.param(control_plane("k1", value="yes"), {"tolerations": [
+        {"key": CONTROL_PLANE, "value": "no"}]}, "k2 k2", id="another-value"),
+    pytest.param(control_plane("k1", value="yes"), {"tolerations": [
+        {"key": CONTROL_PLANE, "operator": "Equal", "value": "yes"}]}, "k1 k2", id="its-value"),
+    pytest.param(control_plane("k1", effect="NoExecute"), {}, "k2 k2", id="no-execute"),
+    pytest.param(control_plane("k1", effect="PreferNoSchedule"), {}, "k1 k2", id="a-preference"),
+    pytest.param(control_plane("k1", key="node.kubernetes.io/not-ready"), {}, "k1 k2",
+                 id="a-condition"),
+    pytest.param(control_plane("k1"), {"nodeName": "k1"}, "k1 k1", id="not-the-schedulers-pod"),
+    pytest.param(NODES, required(("zone", "In", ["b", "c"])), "k2 k2", id="in"),
+    pytest.param(NODES, required(("zone", "NotIn", ["b"])), "k1 k1", id="not-in"),
+    pytest.param(NODES, required(("disk", "NotIn", ["ssd"])), "k1 k2", id="not-in-without-label"),
+    pytest.param(NODES, required(("zone", "Exists", [])), "k1 k2", id="exists"),
+    pytest.param(NODES, required(("zone", "In", ["c"]), ("zone", "In", ["a"])), "k1 k1",
+                 id="either-term"),
+    pytest.param(NODES, {"affinity": {"nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{
+            "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["k2"]}]}]}}}},
+        "k2 k2", id="field"),
+    pytest.param(NODES, {**required(("zone", "Exists", [])), "nodeSelector": {"zone": "a"}},
+                 "k1 k1", id="both"),
+])
+def test_pods_are_where_taints_and_affinity_allow(
+    nodes: list[dict[str, Any]], spec: dict[str, Any], expected: str
+) -> None:
+    item = workload("Deployment", "web", replicas=2, pod_spec=spec)
+    assert " ".join(pod.node for pod in read(*nodes, POOL, item).pods) == expected
+
+
+@pytest.mark.parametrize(("nodes", "spec", "reason"), [
+    pytest.param(NODES, {"nodeSelector": {"zone": "c"}}, "2 without the label zone: c",
+                 id="selector"),
+    pytest.param(NODES, required(("zone", "DoesNotExist", [])),
+                 "2 outside the required nodeAffinity", id="affinity"),
+    pytest.param(control_plane("k2"), {"nodeSelector": {"zone": "b"}},
+                 f"1 without the label zone: b, 1 with the taint {CONTROL_PLANE}:NoSchedule",
+                 id="taint"),
+])
+def test_a_pod_that_no_node_can_have_is_pending(
+    nodes: list[dict[str, Any]], spec: dict[str, Any], reason: str
+) -> None:
+    topology = read(*nodes, POOL, workload("Deployment", "web", pod_spec=spec), pod("runs", "k1"))
+    made = Cluster(topology, 2)
+    assert list(made.endpoints) == ["shop/runs"]
+    waiting = made.admission.waiting["shop/web-0"]
+    assert (waiting.status, waiting.reason) == (
+        "Pending", f"no node can have them: {reason}")
+
+
+def test_a_daemon_set_runs_on_cordoned_nodes_and_says_when_it_runs_on_none() -> None:
+    nodes = copy.deepcopy(NODES)
+    nodes[0]["spec"]["unschedulable"] = True
+    topology = read(*nodes, POOL, workload("DaemonSet", "probe"), workload("Deployment", "web"),
+                    workload("DaemonSet", "none", pod_spec={"nodeSelector": {"zone": "c"}}))
+    assert {pod.name: pod.node for pod in topology.pods} == {
+        "probe-k1": "k1", "probe-k2": "k2", "web-0": "k2"}
+    assert ("DaemonSet shop/none has no pods: no node can have them: 2 without the label zone: c."
+            in topology.warnings)
 
 
 SENTENCE = "The pods of {} are in the file, so no more are made."
