@@ -10,7 +10,7 @@ import pytest
 
 from calico_mn.calico.policy.chains import (
     INBOUND,
-    endpoint_chain,
+    endpoint_rules,
     limited,
     policy_chains,
     profile_chains,
@@ -76,7 +76,7 @@ def test_a_named_port_has_a_set_of_its_own() -> None:
 
 
 def test_a_changed_rule_changes_all_digests_after_it() -> None:
-    rules = endpoint_chain("cali-tw-", "cali1", ("kns.default",), ())["cali-tw-cali1"]
+    rules = endpoint_rules("cali-tw-", ("kns.default",), ())
     changed = [rules[0], rules[2], *rules[2:]]
     before, after = hashes("cali-tw-cali1", rules), hashes("cali-tw-cali1", changed)
     assert before[0] == after[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.policy.resolve import (
@@ -28,7 +29,7 @@ from calico_mn.selector import Labels, parse_selector
 INGRESS, EGRESS = "Ingress", "Egress"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Members:
     """The members of an IP set: addresses and networks, or (address, protocol, port)."""
 
@@ -39,11 +40,11 @@ class Members:
     def __contains__(self, address: IPv4Address) -> bool:
         return address in self.addresses or any(address in net for net in self.networks)
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """As ipset(8) lists them, sorted."""
-        return tuple(sorted((*map(str, self.addresses), *map(str, self.networks), *(
-            f"{address},{protocol}:{port}" for address, protocol, port in self.ports))))
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """As ipset(8) lists them."""
+        return frozenset((*map(str, self.addresses), *map(str, self.networks), *(
+            f"{address},{protocol}:{port}" for address, protocol, port in self.ports)))
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class PolicyIndex:
     def __init__(self, policies: Iterable[Policy], sets: Iterable[NetworkSet] = (),
                  owners: Iterable[Labelled] = ()) -> None:
         self.policies = tuple(sorted(policies, key=lambda policy: (policy.order, policy.id)))
+        # Those for host endpoints alone concern no pod.
+        self._selectors = [(policy, parse_selector(policy_selector(policy)))
+                           for policy in self.policies
+                           if not policy.is_untracked and not policy.is_pre_dnat]
+        self._applied: dict[tuple[object, ...], tuple[Policy, ...]] = {}
         self._owners = {(owner.namespace, owner.name): dict(owner.labels) for owner in owners}
         self._networks: list[tuple[Labels, tuple[IPv4Network, ...]]] = []
         for item in sets:
@@ -110,9 +116,12 @@ class PolicyIndex:
 
     def of(self, endpoint: Endpoint, direction: str) -> tuple[Policy, ...]:
         """The policies that apply to an endpoint in a direction, the first asked first."""
-        return tuple(policy for policy in self.policies if direction in policy.types
-                     and not policy.is_untracked and not policy.is_pre_dnat
-                     and parse_selector(policy_selector(policy))(endpoint.labels))
+        key = (direction, *sorted(endpoint.labels.items()))
+        if key not in self._applied:
+            self._applied[key] = tuple(
+                policy for policy, selector in self._selectors if direction in policy.types
+                and selector(endpoint.labels))
+        return self._applied[key]
 
     def members(self, ip_set: IPSet) -> Members:
         """What is in an IP set now."""

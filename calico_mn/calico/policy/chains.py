@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import groupby, takewhile
 
 from calico_mn.calico.policy.resolve import End, IPSet, ResolvedRule, resolve
@@ -31,17 +32,25 @@ class Rule:
     match: str = ""
     action: str = ""
     comments: tuple[str, ...] = ()
+    _text: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def text(self) -> str:
-        """As Felix hands it to iptables-restore, without the chain."""
-        words = [f'-m comment --comment "{comment}"' for comment in self.comments]
-        return " ".join(filter(None, (*words, self.match, self.action)))
+        """As Felix hands it to iptables-restore, without the chain.
+
+        Many chains share a rule, and so its text is made once.
+        """
+        if not self._text:
+            words = [f'-m comment --comment "{comment}"' for comment in self.comments]
+            object.__setattr__(self, "_text", " ".join(filter(None, (
+                *words, self.match, self.action))))
+        return self._text
 
 
-Chains = dict[str, list[Rule]]
+Chains = dict[str, Sequence[Rule]]
 
 
+@lru_cache(maxsize=10_000)
 def limited(prefix: str, name: str) -> str:
     """A chain's name; a long one ends in a digest (libcalico-go ``lib/hash``)."""
     length = len(prefix) + len(name)
@@ -85,6 +94,7 @@ _PROFILE = {INBOUND: "cali-pri-", OUTBOUND: "cali-pro-"}
 _WORD = {INBOUND: "ingress", OUTBOUND: "egress"}
 
 
+@lru_cache(maxsize=1_000)
 def policy_chains(policy: Policy) -> Chains:
     """The chains of a policy; one without rules in a direction has a chain that does nothing."""
     return {limited(prefix, policy.id): _commented(
@@ -93,6 +103,7 @@ def policy_chains(policy: Policy) -> Chains:
             for prefix, rules in ((INBOUND, policy.ingress), (OUTBOUND, policy.egress))}
 
 
+@lru_cache(maxsize=1_000)
 def profile_chains(profile: str) -> Chains:
     """The chains of a profile: that of a namespace allows all, another one says nothing."""
     lines = _actions(Action.ALLOW, "") if profile.startswith("kns.") else []
@@ -257,35 +268,33 @@ TO_WORKLOAD, FROM_WORKLOAD = "cali-tw-", "cali-fw-"
 _DROP_UNKNOWN = Rule("", jump("DROP"), ("Unknown interface",))
 
 
-def endpoint_chain(way: str, device: str, profiles: Iterable[str], policies: Sequence[Policy],
-                   allow_ipip: bool = False, allow_vxlan: bool = False) -> Chains:
+@lru_cache(maxsize=1_000)
+def endpoint_rules(way: str, profiles: tuple[str, ...], policies: tuple[str, ...]
+                   ) -> tuple[Rule, ...]:
     """The chain of a pod's device; ``way`` is TO_WORKLOAD or FROM_WORKLOAD.
 
-    ``policies`` are those of that direction. A pod sends no tunnel packets of its own, unless they
-    are allowed (``allowIPIPPacketsFromWorkloads`` and so on).
+    ``policies`` are the ids of those of that direction. A pod sends no tunnel packets of its own.
     """
     prefix = INBOUND if way == TO_WORKLOAD else OUTBOUND
     lines = [Rule("-m conntrack --ctstate RELATED,ESTABLISHED", jump("ACCEPT")),
              Rule("-m conntrack --ctstate INVALID", jump("DROP")),
              Rule("", clear_mark(ACCEPT))]
     if way == FROM_WORKLOAD:
-        if not allow_vxlan:
-            lines.append(Rule("-p 17 -m multiport --destination-ports 4789", jump("DROP"),
-                              ("Drop VXLAN encapped packets originating in workloads",)))
-        if not allow_ipip:
-            lines.append(Rule("-p 4", jump("DROP"),
-                              ("Drop IPinIP encapped packets originating in workloads",)))
+        lines += [Rule("-p 17 -m multiport --destination-ports 4789", jump("DROP"),
+                       ("Drop VXLAN encapped packets originating in workloads",)),
+                  Rule("-p 4", jump("DROP"),
+                       ("Drop IPinIP encapped packets originating in workloads",))]
     if policies:
         lines.append(Rule("", clear_mark(PASS), ("Start of policies",)))
         for policy in policies:
-            lines += [Rule(is_clear(PASS), jump(limited(prefix, policy.id))),
+            lines += [Rule(is_clear(PASS), jump(limited(prefix, policy))),
                       Rule(is_marked(ACCEPT), jump("RETURN"), ("Return if policy accepted",))]
         lines.append(Rule(is_clear(PASS), jump("DROP"), ("Drop if no policies passed packet",)))
     for profile in profiles:
         lines += [Rule("", jump(limited(_PROFILE[prefix], profile))),
                   Rule(is_marked(ACCEPT), jump("RETURN"), ("Return if profile accepted",))]
     lines.append(Rule("", jump("DROP"), ("Drop if no profiles matched",)))
-    return {limited(way, device): lines}
+    return tuple(lines)
 
 
 def dispatch_chains(root: str, way: str, devices: Iterable[str]) -> Chains:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.policy.active import EGRESS, INGRESS, PolicyIndex
@@ -52,16 +53,18 @@ class Firewalls:
             sets[ALL_HOSTS] = map(str, node.hosts)
         if node.vxlan:
             sets[VXLAN_HOSTS] = map(str, node.hosts)
-        for pod in pods:
-            for policies, direction in ((pod.ingress, INGRESS), (pod.egress, EGRESS)):
-                for ip_set in _sets(policies, direction):
-                    if ip_set.name not in sets:
-                        sets[ip_set.name] = self.index.members(ip_set).texts
+        applied = {(policy.id, direction): policy for pod in pods
+                   for policies, direction in ((pod.ingress, INGRESS), (pod.egress, EGRESS))
+                   for policy in policies}
+        for (_, direction), policy in applied.items():
+            for ip_set in _sets(policy, direction):
+                sets[ip_set.name] = self.index.members(ip_set).texts
         return firewall(tables(node), sets)
 
 
-def _sets(policies: Iterable[Policy], direction: str) -> Iterable[IPSet]:
-    for policy in policies:
-        for rule in policy.ingress if direction == INGRESS else policy.egress:
-            resolved = resolve(rule, policy.namespace)
-            yield from (*resolved.source.ip_sets, *resolved.destination.ip_sets)
+@lru_cache(maxsize=1_000)
+def _sets(policy: Policy, direction: str) -> tuple[IPSet, ...]:
+    ends = (end for rule in (policy.ingress if direction == INGRESS else policy.egress)
+            for resolved in (resolve(rule, policy.namespace),)
+            for end in (resolved.source, resolved.destination))
+    return tuple(ip_set for end in ends for ip_set in end.ip_sets)

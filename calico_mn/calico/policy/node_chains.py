@@ -22,10 +22,11 @@ from calico_mn.calico.policy.chains import (
     Rule,
     clear_mark,
     dispatch_chains,
-    endpoint_chain,
+    endpoint_rules,
     is_clear,
     is_marked,
     jump,
+    limited,
     policy_chains,
     profile_chains,
     set_mark,
@@ -115,13 +116,14 @@ def _filter(node: NodeFirewall) -> Chains:
         **dispatch_chains("cali-from-wl-dispatch", FROM_WORKLOAD, devices),
         **dispatch_chains("cali-to-wl-dispatch", TO_WORKLOAD, devices)}
     for pod in node.pods:
-        chains.update(endpoint_chain(TO_WORKLOAD, pod.device, pod.profiles, pod.ingress))
-        chains.update(endpoint_chain(FROM_WORKLOAD, pod.device, pod.profiles, pod.egress))
+        for way, applied in ((TO_WORKLOAD, pod.ingress), (FROM_WORKLOAD, pod.egress)):
+            chains[limited(way, pod.device)] = endpoint_rules(
+                way, pod.profiles, tuple(policy.id for policy in applied))
     for profile in dict.fromkeys(name for pod in node.pods for name in pod.profiles):
         chains.update(profile_chains(profile))
     wanted = {rule.action.rpartition(" ")[2] for rules in chains.values() for rule in rules}
-    policies = (policy for pod in node.pods for policy in (*pod.ingress, *pod.egress))
-    for policy in dict.fromkeys(policies):
+    policies = {policy.id: policy for pod in node.pods for policy in (*pod.ingress, *pod.egress)}
+    for policy in policies.values():
         chains.update((name, rules) for name, rules in policy_chains(policy).items()
                       if name in wanted)
     return chains

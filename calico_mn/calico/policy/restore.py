@@ -15,24 +15,22 @@ from calico_mn.calico.policy.chains import Chains, Rule
 from calico_mn.calico.policy.node_chains import APPENDED, HOOKS
 from calico_mn.state import Firewall
 
-_HASH_LENGTH = 16
-
 
 def hashes(chain: str, rules: Sequence[Rule]) -> list[str]:
     """The 16 characters of each rule's comment."""
     digest = hashlib.sha224(chain.encode()).digest()
-    result = []
+    start, result = f"-A {chain} HASH", []
     for rule in rules:
-        line = " ".join(filter(None, (f"-A {chain} HASH", rule.text)))
+        line = f"{start} {rule.text}" if rule.text else start
         digest = hashlib.sha224(digest + line.encode()).digest()
-        result.append(base64.urlsafe_b64encode(digest).decode()[:_HASH_LENGTH])
+        result.append(base64.urlsafe_b64encode(digest[:12]).decode())
     return result
 
 
 def _lines(option: str, chain: str, rules: Sequence[Rule], hashed_as: str = "") -> Iterator[str]:
     for digest, rule in zip(hashes(hashed_as or chain, rules), rules, strict=True):
-        yield " ".join(filter(None, (
-            f'{option} {chain} -m comment --comment "cali:{digest}"', rule.text)))
+        text = f" {rule.text}" if rule.text else ""
+        yield f'{option} {chain} -m comment --comment "cali:{digest}"{text}'
 
 
 def firewall(tables: Mapping[str, Chains], sets: Mapping[str, Iterable[str]]) -> Firewall:
