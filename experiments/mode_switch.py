@@ -71,7 +71,7 @@ from calico_mn.calico.encapsulation import DELETED_WHEN_OFF, Encapsulation
 from calico_mn.errors import ClusterError
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Named, Run
-from calico_mn.measure import paths, reverse_path, stream
+from calico_mn.measure import flows, paths, reverse_path
 from calico_mn.measure.cluster import CHANGE
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, Pair
@@ -131,7 +131,7 @@ def measure(run: Run) -> None:
 
     def readings(trial: Trial) -> tuple[Named, ...]:
         return (*((STREAM, direction(trial, way))
-                  for pair in near for way in (pair, stream.reverse(pair))),
+                  for pair in near for way in (pair, flows.reverse(pair))),
                 *((COUNTER, {"node": other.name}) for other in net.nodes))
 
     def watch(trial: Trial) -> None:
@@ -143,7 +143,7 @@ def measure(run: Run) -> None:
         net.set_mode(trial.text("before"), encapsulation=run.encapsulation)
         net.set_pod_routes(NEVER in (trial["before"], trial["after"]))
         counts = {other.name: reverse_path.drops(net, other.name) for other in net.nodes}
-        with stream.streams(net, near, rate=run[PACKETS],
+        with flows.streams(net, near, rate=run[PACKETS],
                             longest=run.duration + _SPARE_S) as running:
             time.sleep(before_s)
             begin = time.monotonic_ns()
@@ -152,9 +152,9 @@ def measure(run: Run) -> None:
             changed = time.monotonic_ns()
             time.sleep(run.duration)
             until = time.monotonic_ns()
-            flows = running.finish()
-        for pair, flow in flows.items():
-            losses = stream.losses(flow, running.began, begin, until)
+            by_direction = running.finish()
+        for pair, flow in by_direction.items():
+            losses = flows.losses(flow, running.began, begin, until)
             run.record(STREAM, trial, Measurement(
                 {**losses.values, CHANGE: round((changed - begin) / 1e6, 3)}, losses.series),
                 factors=direction(trial, pair))
@@ -229,7 +229,7 @@ class Outcomes:
 
     def lost(self, change: Change, path: str) -> list[int]:
         """Packets lost in both directions, a number for each repeat."""
-        return [int(total(both, stream.LOST)) for both in self._repeats(change, path)]
+        return [int(total(both, flows.LOST)) for both in self._repeats(change, path)]
 
     def named(self, verdict: str) -> str:
         """A verdict with the node's name where it needs one: ``only from node31``."""
@@ -244,7 +244,7 @@ class Outcomes:
 
     def _verdict(self, both: list[Reading]) -> str:
         """From the lasting loss of what the node that follows sends, and of what it gets."""
-        out, back = (max((total([reading], stream.LASTING_LOSS) for reading in both
+        out, back = (max((total([reading], flows.LASTING_LOSS) for reading in both
                           if (reading.setting["source"] in self._sources) is mine), default=0.0)
                      for mine in (True, False))
         return reverse_path.verdict(out, back)
@@ -344,10 +344,10 @@ def moment_picture(outcomes: Outcomes) -> Iterator[Figure]:
         if change.followers == ALL and outcomes.verdict(change, path) == LIVES:
             lives[change] += readings
     rows = [Losses(f"{change}, rp_filter {change.rp_filter}", times,
-                   int(total(readings, stream.SENT)))
+                   int(total(readings, flows.SENT)))
             for change, readings in sorted(lives.items(), key=lambda item: item[0])
             for times in [tuple(at for reading in readings
-                                for at in reading.series[stream.LOST_AT])] if times]
+                                for at in reading.series[flows.LOST_AT])] if times]
     if rows:
         yield timeline(
             "moment", "Packets lost while all nodes change", "the change was asked for", rows,
@@ -365,7 +365,7 @@ def findings(outcomes: Outcomes, rate: int, encapsulation: Encapsulation) -> Ite
         yield from about_one(outcomes, number, encapsulation)
     # Lost packets beside the filters' counts, where a change broke something for good.
     broken = {key[0] for key in outcomes.streams if outcomes.verdict(*key) != LIVES}
-    lost = sum(total(readings, stream.LOST) for (change, _), readings in outcomes.streams.items()
+    lost = sum(total(readings, flows.LOST) for (change, _), readings in outcomes.streams.items()
                if change in broken)
     dropped = sum(sum(counts) for (change, _), counts in outcomes.filtered.items()
                   if change in broken)
@@ -375,10 +375,10 @@ def findings(outcomes: Outcomes, rate: int, encapsulation: Encapsulation) -> Ite
                " while the streams were ending): the filter is "
                + ("the whole cause." if dropped >= lost else "not the whole cause."))
     every = [reading for readings in outcomes.streams.values() for reading in readings]
-    sent = total(every, stream.SENT)
-    odd = {"lost before its change": total(every, stream.LOST_BEFORE),
-           "reordered": total(every, stream.REORDERED),
-           "duplicated": total(every, stream.DUPLICATED)}
+    sent = total(every, flows.SENT)
+    odd = {"lost before its change": total(every, flows.LOST_BEFORE),
+           "reordered": total(every, flows.REORDERED),
+           "duplicated": total(every, flows.DUPLICATED)}
     yield (f"Of {sent:,.0f} packets, " + join([f"{count:g} {what}" for what, count in odd.items()])
            + "." if any(odd.values()) else
            f"No packet was lost before its change, none came out of order or twice ({sent:,.0f}"
@@ -393,7 +393,7 @@ def about_all(outcomes: Outcomes) -> Iterator[str]:
                    f" {change.rp_filter} did not come back to life.")
     counts = [count for some in lost.values() for count in some]
     if any(counts):
-        worst = max(total([reading], stream.GAP)
+        worst = max(total([reading], flows.GAP)
                     for key in lost for reading in outcomes.streams[key])
         filters = sorted({change.rp_filter for (change, _), some in lost.items() if any(some)})
         yield (f"All nodes change: a path lost nothing in {counts.count(0)} of {len(counts)}"

@@ -15,8 +15,8 @@ from support.topologies import one_subnet
 
 from calico_mn import CalicoNet, Drop
 from calico_mn.errors import ToolError
-from calico_mn.measure import paths, stream
-from calico_mn.measure.stream import Flow, Tally, tally
+from calico_mn.measure import flows, paths
+from calico_mn.measure.flows import Flow, Tally, tally
 
 MS = 1_000_000
 
@@ -57,12 +57,12 @@ def net():
 def watched(net, rate=200):
     """The flows of 0.1 s between a and b, with the window that counts."""
     (pair,) = paths.representative_pairs(paths.endpoints(net)).values()
-    with stream.streams(net, [pair], rate=rate, longest=20) as running:
+    with flows.streams(net, [pair], rate=rate, longest=20) as running:
         time.sleep(0.1)
         until = time.monotonic_ns()
-        flows = running.finish()
+        by_direction = running.finish()
     return {(one.source.name, one.destination.name): tally(found, running.began, until)
-            for one, found in flows.items()}
+            for one, found in by_direction.items()}
 
 
 @pytest.mark.root
@@ -90,7 +90,7 @@ def test_each_direction_is_known_by_itself(net):
 @pytest.mark.root
 def test_streams_end_with_the_block_even_after_an_error(net):
     (pair,) = paths.representative_pairs(paths.endpoints(net)).values()
-    with pytest.raises(ZeroDivisionError), stream.streams(net, [pair], rate=100, longest=20):
+    with pytest.raises(ZeroDivisionError), flows.streams(net, [pair], rate=100, longest=20):
         assert machine.processes_of_runs()
         raise ZeroDivisionError
     assert eventually(lambda: not machine.processes_of_runs())
@@ -99,7 +99,7 @@ def test_streams_end_with_the_block_even_after_an_error(net):
 @pytest.mark.root
 def test_an_end_that_cannot_start_is_named(net):
     (pair,) = paths.representative_pairs(paths.endpoints(net)).values()
-    with (stream.streams(net, [pair], rate=100, longest=20),
+    with (flows.streams(net, [pair], rate=100, longest=20),
           pytest.raises(ToolError, match=r"^default/a: endpoint.py ended: (.|\n)*in use"),
-          stream.streams(net, [pair], rate=100, longest=20)):
+          flows.streams(net, [pair], rate=100, longest=20)):
         pass
