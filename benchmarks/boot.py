@@ -13,7 +13,7 @@ bound   the least that the kernel needs: a C program on raw rtnetlink, without t
 Each run is a process of its own, and pings between a few pods prove that its cluster works.
 A boot right after a stop is up to twice as slow, because the kernel still takes the old
 namespaces apart under locks that the new ones need: so we wait before each run until the kernel's
-count of namespaces is back (memory.settle). Ratios are formed within one repeat; figures are
+count of namespaces is back (resources.settle). Ratios are formed within one repeat; figures are
 medians, with the smallest and largest value behind them. Memory is the fall of the machine's
 MemAvailable, which everything else on the machine moves as well: it is noisy, and as the kernel
 keeps some of what it frees, the largest value is the one to go by.
@@ -44,7 +44,7 @@ try:
     from rich.console import Console
 
     from calico_mn.experiment.options import int_between, positive_int
-    from calico_mn.measure import memory
+    from calico_mn.measure import resources
 except ImportError as error:
     sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/boot.py")
 
@@ -187,7 +187,7 @@ def why_no_plain() -> str | None:
 def measure(out: Console, options: argparse.Namespace, bound: Path | None, plain: bool,
             samples: list[Sample]) -> None:
     """All runs, interleaved; each sample is in ``samples`` at once."""
-    baseline = memory.namespace_count()
+    baseline = resources.namespace_count()
     for repeat in range(options.repeats):
         for size in options.sizes:
             for subject in ORDERS[repeat % len(ORDERS)]:
@@ -195,7 +195,7 @@ def measure(out: Console, options: argparse.Namespace, bound: Path | None, plain
                     continue
                 if subject == "plain" and not (plain and size.all_pods <= options.plain_up_to):
                     continue
-                if not memory.settle(baseline):
+                if not resources.settle(baseline):
                     out.print("  (the machine did not come to rest within 30 s)")
                 sample = run(subject, size, repeat, bound)
                 samples.append(sample)

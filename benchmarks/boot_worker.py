@@ -16,7 +16,7 @@ import machine
 from clusters import Size, ping_pairs, topology
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure import memory
+from calico_mn.measure import resources
 from calico_mn.model import EncapsulationMode
 
 _PING = ["ping", "-c1", "-W2"]
@@ -37,21 +37,21 @@ def ours(size: Size) -> dict[str, object]:
     """
     from calico_mn.emulation.net import CalicoNet
 
-    baseline = memory.namespace_count()
+    baseline = resources.namespace_count()
     start = time.perf_counter()
     with CalicoNet(topology(Size(1, 1))) as net:
         first = time.perf_counter() - start
         tunnel = net.tunnel
-    memory.settle(baseline)
+    resources.settle(baseline)
     wanted = topology(size)
     gc.collect()
-    kb, resident = memory.available_kb(), memory.resident_kb()
+    kb, resident = resources.available_kb(), resources.resident_kb()
     cpu, start = time.process_time(), time.perf_counter()
     net = CalicoNet(wanted)
     try:
         net.start()
         booted, cpu = time.perf_counter(), time.process_time() - cpu
-        kb, resident = kb - memory.available_kb(), memory.resident_kb() - resident
+        kb, resident = kb - resources.available_kb(), resources.resident_kb() - resident
         for source, target in ping_pairs(size, cross_subnet=True):
             with net.get(source).popen([*_PING, net.get(target).ip]) as process:
                 output = process.communicate()[0].decode()
@@ -72,12 +72,12 @@ def plain(size: Size) -> dict[str, object]:
     hosts, pods = plain_mininet.plan(topology(size, EncapsulationMode.NEVER))
     addresses = {pod.name: pod.addresses[0].address.partition("/")[0] for pod in pods}
     gc.collect()
-    kb, resident = memory.available_kb(), memory.resident_kb()
+    kb, resident = resources.available_kb(), resources.resident_kb()
     start = time.perf_counter()
     net = plain_mininet.boot(hosts, pods)
     try:
         booted = time.perf_counter()
-        kb, resident = kb - memory.available_kb(), memory.resident_kb() - resident
+        kb, resident = kb - resources.available_kb(), resources.resident_kb() - resident
         for source, target in ping_pairs(size, cross_subnet=False):
             output = net[source].cmd(*_PING, addresses[target])
             _expect(" 0% packet loss" in output, source, target, output)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from calico_mn import CalicoNet
 from calico_mn.kernel import cleanup, runtime_dir
-from calico_mn.measure import memory
+from calico_mn.measure import resources
 from calico_mn.model import EncapsulationMode
 
 _WORKER = str(Path(__file__).resolve().parent / "soak_worker.py")
@@ -272,12 +272,12 @@ def _kernel_routes(net: CalicoNet) -> dict[str, int]:
 def _held() -> dict[str, int]:
     """What this process and the kernel hold now."""
     gc.collect()
-    memory.settle(memory.namespace_count() or 0)
+    resources.settle(resources.namespace_count() or 0)
     return {"descriptors": len(os.listdir("/proc/self/fd")),
-            "resident kB": memory.resident_kb(), "threads": len(os.listdir("/proc/self/task")),
+            "resident kB": resources.resident_kb(), "threads": len(os.listdir("/proc/self/task")),
             "namespaces": len(_namespaces_held()),
-            "namespaces (machine)": memory.namespace_count() or 0,
-            "slab kB (machine)": memory.unreclaimable_slab_kb()}
+            "namespaces (machine)": resources.namespace_count() or 0,
+            "slab kB (machine)": resources.unreclaimable_slab_kb()}
 
 
 def _namespaces_held() -> set[str]:

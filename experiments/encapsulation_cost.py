@@ -57,10 +57,10 @@ from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Run
 from calico_mn.measure import fits, iperf, paths, tcp, udp
-from calico_mn.measure.cpu import MACHINE_PACKET, PROGRAMS_PACKET
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import pair_offloads
 from calico_mn.measure.readings import Reading, by_factors
+from calico_mn.measure.resources import MACHINE_PACKET, PROGRAMS_PACKET
 from calico_mn.measure.statistics import MORE, NO_DIFFERENCE, TOO_FEW, Comparison, judge
 from calico_mn.measure.trials import Trial, conditions, factorial
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table

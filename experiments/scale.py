@@ -56,11 +56,11 @@ from calico_mn.calico.encapsulation import IPIP
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.experiment.report import document, heading, trials_line
 from calico_mn.experiment.run import Run
-from calico_mn.measure import cluster, fits, memory, ping
+from calico_mn.measure import cluster, fits, ping, resources
 from calico_mn.measure.cluster import BOOT, CHANGE, CONVERGENCE, ROUTES, ROUTES_CHANGED, STOP
-from calico_mn.measure.memory import MEMORY, MEMORY_SLAB
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.readings import Reading, by_factors, values
+from calico_mn.measure.resources import MEMORY, MEMORY_SLAB
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
@@ -88,7 +88,7 @@ def measure(run: Run) -> None:
         ENCAPSULATION.of_pool(pool, EncapsulationMode.ALWAYS) for pool in run.topology.pools))
     nodes, pods = run[NODES], run[PODS]
     check(run.topology, max(nodes), max(pods))
-    rest = memory.Rest(_REST_QUICK_S if run.options.quick else _REST_S)
+    rest = resources.Rest(_REST_QUICK_S if run.options.quick else _REST_S)
     net = run.net()
     settings: list[dict[str, Value]] = [
         {**size, "tunnel": net.tunnel} for size in factorial(nodes=nodes, pods=pods)]
@@ -105,7 +105,7 @@ def measure(run: Run) -> None:
     def life(trial: Trial) -> Measurement:
         """One cluster from boot to stop."""
         topology, at_rest = scaled(run.topology, *size_of(trial)), rest.wait()
-        footprint, start = memory.Footprint(), time.perf_counter()
+        footprint, start = resources.Footprint(), time.perf_counter()
         with run.temporary_cluster(topology) as net:
             values = {BOOT: cluster.milliseconds_since(start), **footprint.since()}
             values |= cluster.routes(net)
@@ -146,7 +146,7 @@ def check(topology: Topology, nodes: int, pods: int) -> None:
         raise CalicoMnError(f"{nodes} nodes with {pods} pods need {blocks:,} blocks, and"
                             f" {topology.pools[0].cidr} has {room:,}: ask for fewer, or give the"
                             " pool a shorter prefix")
-    wanted, free = nodes * pods * _POD_KB, memory.available_kb()
+    wanted, free = nodes * pods * _POD_KB, resources.available_kb()
     if wanted > free:
         raise CalicoMnError(f"{nodes} nodes with {pods} pods need about {wanted / 1e6:.1f} GB, and"
                             f" this machine has {free / 1e6:.1f} GB available: ask for fewer")

@@ -10,10 +10,10 @@ from typing import Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
-from calico_mn.measure.cpu import PROGRAMS_PACKET, CpuMeter
 from calico_mn.measure.iperf import cpu_seconds, load, timed
 from calico_mn.measure.metrics import Column, Measurement, metric
 from calico_mn.measure.programs import Host
+from calico_mn.measure.resources import PROGRAMS_PACKET, CpuMeter
 
 PACKETS = metric("packets", "1/s", "UDP packets received", more_is_better=True,
                  column=Column("delay", 5, "UDP {size} B kpps", digits=1, scale=1e-3))

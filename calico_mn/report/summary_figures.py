@@ -11,9 +11,9 @@ from functools import partial
 
 from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure import ping, tcp, udp
-from calico_mn.measure.cpu import CPU_PACKET
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
+from calico_mn.measure.resources import CPU_PACKET
 from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report import link_limits
 from calico_mn.report.document import Figure

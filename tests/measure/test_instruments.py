@@ -12,7 +12,7 @@ from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ToolError
-from calico_mn.measure import cpu, iperf, ping, tcp, udp
+from calico_mn.measure import iperf, ping, resources, tcp, udp
 
 pytestmark = pytest.mark.root
 
@@ -93,6 +93,6 @@ def test_no_route_to_the_server_is_an_error_and_leaves_nothing(net):
 
 
 def test_the_cpu_time_of_a_transfer(net):
-    with cpu.CpuMeter() as meter:
+    with resources.CpuMeter() as meter:
         iperf.transfer(net["a"], net["b"], duration=1, rate=0)
     assert meter.cost.total_s > 0

@@ -3,8 +3,8 @@ import pytest
 from calico_mn.errors import ToolError
 from calico_mn.kernel import read
 from calico_mn.kernel.read import CpuTicks
-from calico_mn.measure import cpu
-from calico_mn.measure.cpu import Cost, CpuMeter, StealTime
+from calico_mn.measure import resources
+from calico_mn.measure.resources import Cost, CpuMeter, StealTime
 
 BEGIN = CpuTicks(100, 10, 50, 800, 40, 5, 15, 20)
 
@@ -15,7 +15,7 @@ def ticks(wanted, steal):
 
 @pytest.fixture(autouse=True)
 def hundredths(monkeypatch):
-    monkeypatch.setattr(cpu, "TICK_S", 0.01)
+    monkeypatch.setattr(resources, "TICK_S", 0.01)
 
 
 def read_in_turn(monkeypatch, *readings):
@@ -24,13 +24,13 @@ def read_in_turn(monkeypatch, *readings):
 
 
 def test_classes_are_put_together():
-    cost = cpu.cost(BEGIN, CpuTicks(200, 20, 250, 1100, 45, 6, 64, 21))
+    cost = resources.cost(BEGIN, CpuTicks(200, 20, 250, 1100, 45, 6, 64, 21))
     assert cost == Cost(user_s=1.1, system_s=2.0, softirq_s=0.5)
     assert cost.total_s == 3.6
 
 
 def test_counters_that_run_backwards_count_as_nothing():
-    cost = cpu.cost(BEGIN, CpuTicks(100, 9, 50, 799, 39, 5, 15, 20))
+    cost = resources.cost(BEGIN, CpuTicks(100, 9, 50, 799, 39, 5, 15, 20))
     assert (cost.user_s, cost.total_s) == (0, 0)
 
 
