@@ -82,6 +82,8 @@ def counts(listing: str, present: Filter) -> dict[Drop, int]:
 def looks_at(listing: str, protocol: str, hooks: Collection[str]) -> tuple[bool, bool]:
     """Of what LIST_RULES printed: does a rule behind one of ``hooks`` name the protocol, as
     /etc/protocols calls it, and does a chain there drop what no rule accepts?
+
+    Felix's own chains do not count: they accept what nodes send each other.
     """
     with _as_expected(listing, "rules"):
         items = json.loads(listing)["nftables"]
@@ -95,7 +97,8 @@ def looks_at(listing: str, protocol: str, hooks: Collection[str]) -> tuple[bool,
             behind |= {(table, name) for table, name in texts
                        if any(f'"target": "{name}"' in texts.get(chain, "")
                               for chain in behind if chain[0] == table)}
-    return (any(f'"{protocol}"' in texts.get(chain, "") for chain in behind),
+    return (any(f'"{protocol}"' in texts.get(chain, "") for chain in behind
+                if not chain[1].startswith("cali-")),
             any(c.get("hook") in hooks and c.get("policy") == "drop" for c in chains))
 
 

@@ -68,6 +68,7 @@ def test_a_nodes_rules_look_like_home(shop: CalicoNet) -> None:
     sets = shop["node31"].cmd("ipset list -n").split()
     assert set(sets) == set(wanted.sets)
     assert "10.22.0.0/16" in shop["node31"].cmd("ipset list cali40all-ipam-pools")
+    assert shop.verifier.remarks() == ()
 
 
 def test_tunnel_packets_pass_the_rule_for_calicos_hosts(shop: CalicoNet) -> None:
