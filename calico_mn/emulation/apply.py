@@ -70,8 +70,16 @@ class Applied:
 
 
 def apply_resources(net: ClusterMininet, source: Source, *, dry_run: bool = False) -> Applied:
-    """See :meth:`calico_mn.CalicoNet.apply`."""
-    return _change(net, _sources(source), (), dry_run)
+    """Create resources, or change those that there are; what became of them.
+
+    ``source`` is a path, several of them, text, or resources as plain data. A resource takes the
+    place of the one of its kind and name; what runs keeps its addresses. A workload that is applied
+    gets as many pods as it says. ``dry_run`` changes nothing and returns the same.
+
+    Raises TopologyError with every problem, ClusterError and IPAMError for what cannot be, and then
+    nothing has changed; for KernelError and UnsupportedError see :func:`.transition.become`.
+    """
+    return _change(net, sources_of(source), (), dry_run)
 
 
 def apply_texts(net: ClusterMininet, texts: Sources, *, dry_run: bool = False) -> Applied:
@@ -92,7 +100,7 @@ def delete_texts(net: ClusterMininet, texts: Sources, *, is_lenient: bool = Fals
                              if (key := identity(document)) in present], dry_run)
 
 
-def _sources(source: Source) -> Sources:
+def sources_of(source: Source) -> Sources:
     """Texts and documents by their names in messages. A text has several lines, or braces."""
     if isinstance(source, str) and ("\n" in source or source.lstrip().startswith(("{", "["))):
         return {"<string>": source}
@@ -112,7 +120,10 @@ def delete_resources(net: ClusterMininet, names: Iterable[tuple[str, str]], name
 
 def scale_workload(net: ClusterMininet, kind: str, name: str, replicas: int,
                    namespace: str | None, *, dry_run: bool = False) -> Applied:
-    """See :meth:`calico_mn.CalicoNet.scale`."""
+    """Give a workload so many pods, as its controller would choose them.
+
+    Raises as :func:`delete_resource`, and ClusterError for what has no number of pods.
+    """
     document = _named(net, kind, name, namespace)
     if kind_of(document) not in _SCALABLE:
         raise ClusterError(f"{reference(document)} has no number of pods to change; those of a"

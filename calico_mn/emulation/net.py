@@ -37,7 +37,9 @@ from calico_mn.emulation.apply import (
     Source,
     apply_resources,
     delete_resources,
+    delete_texts,
     scale_workload,
+    sources_of,
 )
 from calico_mn.emulation.base import Place, Places
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
@@ -321,15 +323,7 @@ class CalicoNet(ClusterMininet):
             and (namespace is None or namespace_of(document) == namespace)])
 
     def apply(self, source: Source, *, dry_run: bool = False) -> Applied:
-        """Create resources, or change those that there are; what became of them.
-
-        ``source`` is a path, several of them, text, or resources as plain data. A resource takes
-        the place of the one of its kind and name; what runs keeps its addresses. A workload that
-        is applied gets as many pods as it says. ``dry_run`` changes nothing and returns the same.
-
-        Raises TopologyError with every problem, ClusterError and IPAMError for what cannot be, and
-        then nothing has changed; for KernelError and UnsupportedError see :func:`.become`.
-        """
+        """See :func:`.apply.apply_resources`."""
         return apply_resources(self, source, dry_run=dry_run)
 
     def delete(self, kind: str, name: str, namespace: str | None = None, *, dry_run: bool = False
@@ -341,9 +335,13 @@ class CalicoNet(ClusterMininet):
         """
         return delete_resources(self, [(kind, name)], namespace, dry_run=dry_run)
 
+    def delete_resources(self, source: Source, *, dry_run: bool = False) -> Applied:
+        """See :func:`.apply.delete_texts`; a source is as in :meth:`apply`."""
+        return delete_texts(self, sources_of(source), dry_run=dry_run)
+
     def scale(self, kind: str, name: str, replicas: int, namespace: str | None = None, *,
               dry_run: bool = False) -> Applied:
-        """Give a workload so many pods. Raises as :meth:`delete`."""
+        """See :func:`.apply.scale_workload`."""
         return scale_workload(self, kind, name, replicas, namespace, dry_run=dry_run)
 
     # --- components, by the names of the Python surface

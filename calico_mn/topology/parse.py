@@ -171,9 +171,10 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str],
         veth_mtu=mtus.pop("veth_mtu", 0), felix=replace(felix, **mtus),
         mesh=_has_mesh(report, resources, environment),
         warnings=report.warnings(), source=report.file, documents=tuple(resources.documents),
-        lines={**{node.model.name: node.at("ipip_address", "vxlan_address", "name").where
-                  for node in nodes},
-               **{pod.key: item.at("ip", "pools", "name").where for pod, item in placed}},
+        lines={name: mark.where for name, mark in (
+            *((node.model.name, node.at("ipip_address", "vxlan_address", "name"))
+              for node in nodes),
+            *((pod.key, item.at("ip", "pools", "name")) for pod, item in placed)) if mark.line},
         **policies, **attributes)
 
 
