@@ -7,9 +7,12 @@
 
 from __future__ import annotations
 
+import random
+import re
 from typing import Any
 
 import pytest
+import yaml
 from support.connectivity import expect_connectivity, full_mesh
 from support.routes import route_to, routes
 from support.streams import established
@@ -17,6 +20,7 @@ from support.topologies import TWO_SUBNETS, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import CalicoMnError, ClusterError, IPAMError, NotFoundError, TopologyError
+from calico_mn.topology import parse_topology
 
 pytestmark = pytest.mark.root
 
@@ -138,3 +142,55 @@ def test_what_is_refused_changes_nothing(boot):
         assert type(refused.value) is error, name
         assert facts(net) == before, name
     expect_connectivity(net, full_mesh("a", "b", "c"))
+
+
+def kernel(net: CalicoNet) -> dict[str, Any]:
+    """Routes, addresses, neighbours and forwarding entries of every namespace, as the kernel lists.
+    """
+    commands = ("ip -4 route", "ip -4 -o address", "ip neigh show nud permanent",
+                "bridge fdb show dev vxlan.calico")
+    return {name: [sorted(
+        re.sub(r"^[0-9]+: | valid_lft .*|linkdown |dead ", "", line)
+        for line in net[name].pexec(*command.split())[0].splitlines()) for command in commands]
+        for name in net}
+
+
+def change_at_random(net: CalicoNet, rng: random.Random) -> None:
+    """One of the changes that are worth a try; not all are possible at any time."""
+    mode = rng.choice(["ipipMode", "vxlanMode"]), rng.choice(["Always", "CrossSubnet", "Never"])
+    number = rng.randrange(1, 5)
+    host = rng.choice(["57", "58"])
+    rng.choice([
+        lambda: net.apply(pool("pool", "10.22.0.0/16", **dict([mode]))),
+        lambda: net.apply(pool("more", "10.44.0.0/24", blockSize=28, **dict([mode]))),
+        lambda: net.apply(node(f"node3{number}", f"192.168.{host}.{100 + rng.randrange(50)}/24")),
+        lambda: net.apply(WEB.replace("3,", f"{rng.randrange(6)},")),
+        lambda: net.apply(WEB.replace("Deployment", "DaemonSet").replace("replicas: 3, ", "")
+                          .replace("web", "agent")),
+        lambda: net.apply({"apiVersion": "v1", "kind": "Pod", "spec": {},
+                           "metadata": {"name": f"p{number}"}}),
+        lambda: net.scale("deploy", "web", rng.randrange(6)),
+        lambda: net.delete("pod", f"p{number}"),
+        lambda: net.delete("node", f"node3{number}"),
+        lambda: net.delete("ds", "agent"),
+        lambda: net.delete("ippool", "more"),
+    ])()
+
+
+@pytest.mark.ipip
+@pytest.mark.parametrize("seed", [4, 8])
+def test_after_any_changes_the_kernel_is_as_after_a_boot(boot, seed):
+    net = boot(two_subnets("Always", pod_routes=True))
+    rng = random.Random(seed)
+    made = 0
+    while made < 12:
+        before = facts(net) if made % 4 == 0 else None
+        try:
+            change_at_random(net, rng)
+            made += 1
+        except CalicoMnError:
+            assert before is None or facts(net) == before
+        assert net.verify() == ()
+    expect_connectivity(net, full_mesh(*(place.name for place in (*net.nodes, *net.pods))))
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": net.resources()})
+    assert kernel(boot(parse_topology(text))) == kernel(net)

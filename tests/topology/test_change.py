@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.round_trip import assert_survives
 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.evolution import evolved
 from calico_mn.calico.snapshot import snapshot
-from calico_mn.errors import TopologyError
+from calico_mn.errors import CalicoMnError, TopologyError
 from calico_mn.topology import parse_topology
 from calico_mn.topology.emit import documents
 from calico_mn.topology.parse import parse_change
@@ -294,3 +297,60 @@ def test_a_router_learns_the_pods_routes_and_another_hash():
                                             "multipathHash: 1,"))
     assert result.pod_routers == {"r1"} and made.pod_routers == set()
     assert snapshot(result).underlay.routers[0].multipath_hash.policy == 1
+
+
+# --- at random
+
+def _node(number, address, label):
+    return f"""---
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {{name: n{number}, labels: {{rack: r{label}}}}}
+spec: {{bgp: {{ipv4Address: 192.168.57.{address}/24}}}}
+"""
+
+
+def _pool(name, cidr, size, mode, value, is_disabled):
+    return f"""---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {{name: {name}}}
+spec: {{cidr: {cidr}, blockSize: {size}, {mode}: {value}, disabled: {str(is_disabled).lower()}}}
+"""
+
+
+MODES = st.sampled_from(["Always", "CrossSubnet", "Never"])
+NUMBERS = st.integers(1, 4)
+CHANGES = st.one_of(
+    st.builds(_node, NUMBERS, st.integers(1, 9), st.integers(0, 1)),
+    st.builds(_pool, st.just("pool"), st.just("10.22.0.0/16"), st.just(26),
+              st.sampled_from(["ipipMode", "vxlanMode"]), MODES, st.booleans()),
+    st.builds(_pool, st.just("small"), st.just("10.44.0.0/28"), st.just(30),
+              st.sampled_from(["ipipMode", "vxlanMode"]), MODES, st.booleans()),
+    st.builds(lambda kind, name, count, label: workload(
+        kind, name, replicas=count, node_selector=f"nodeSelector: {{rack: r{label}}}"),
+        st.sampled_from(["Deployment", "StatefulSet", "ReplicaSet"]), st.sampled_from(["x", "y"]),
+        st.integers(0, 7), st.integers(0, 1)),
+    st.builds(lambda name: workload("DaemonSet", name), st.sampled_from(["agent", "other"])),
+    st.builds(lambda name, number: pod(name, f"n{number}"), st.sampled_from("abc"), NUMBERS),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.lists(CHANGES, max_size=3), st.sets(st.sampled_from(
+    ["a", "x-0", "x-1", "agent-n1", "y", "agent", "small"]), max_size=1)),
+    min_size=1, max_size=8))
+def test_after_any_changes_it_boots_from_its_resources_as_it_is(steps):
+    made = booted()
+    for changes, without in steps:
+        before = documents(snapshot(made))
+        try:
+            after = changed(made, "".join(changes), without)
+        except CalicoMnError:
+            assert documents(snapshot(made)) == before
+            continue
+        for key in made.endpoints.keys() & after.endpoints.keys():
+            assert made.endpoints[key] == after.endpoints[key]
+        made = after
+        assert_survives(made)
+        assert documents(snapshot(changed(made, ""))) == documents(snapshot(made))
