@@ -19,7 +19,7 @@ from calico_mn.calico.snapshot import snapshot
 from calico_mn.delta import Delta
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import ClusterError, NotFoundError
-from calico_mn.text import join_some
+from calico_mn.text import join_some, one_line
 from calico_mn.topology import workload_kinds
 from calico_mn.topology.change import identity
 from calico_mn.topology.documents import Document
@@ -95,7 +95,7 @@ def delete_texts(net: ClusterMininet, texts: Sources, *, is_lenient: bool = Fals
     asked = parse_documents(texts)
     missing = [reference(document) for document in asked if identity(document) not in present]
     if missing and not is_lenient:
-        raise NotFoundError(f"there is no {join_some(missing, 5)}: nothing is deleted")
+        raise NotFoundError(one_line(f"there is no {join_some(missing, 5)}: nothing is deleted"))
     return _change(net, {}, [present[key] for document in asked
                              if (key := identity(document)) in present], dry_run)
 
@@ -106,7 +106,12 @@ def sources_of(source: Source) -> Sources:
         return {"<string>": source}
     if isinstance(source, dict):
         return {"<resources>": [source]}
-    items = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    items = [source] if isinstance(source, (str, os.PathLike)) else (
+        list(source) if isinstance(source, Iterable) else [source])
+    strange = [item for item in items if not isinstance(item, (dict, str, os.PathLike))]
+    if strange:
+        raise ClusterError("resources are a path, text, or mappings of fields, not a "
+                           f"{type(strange[0]).__name__}")
     given = [item for item in items if isinstance(item, dict)]
     paths = [item for item in items if not isinstance(item, dict)]
     return {**read_files(paths), **({"<resources>": given} if given or not paths else {})}
@@ -143,7 +148,7 @@ def _named(net: ClusterMininet, kind: str, name: str, namespace: str | None) -> 
                 namespace_of(document) in ("", place)):
             return document
     where = f" in namespace {place}" if any(map(is_namespaced, kinds)) else ""
-    raise NotFoundError(f"there is no {'/'.join(kinds)} {name}{where}")
+    raise NotFoundError(one_line(f"there is no {'/'.join(kinds)} {name}{where}"))
 
 
 def _change(net: ClusterMininet, sources: Sources,

@@ -128,7 +128,7 @@ class Change:
         for pod in pods:
             if pod.model.key in present:
                 _keep(report, pod, present[pod.model.key])
-            elif not pod.has("node") and (node := scheduler.next(pod, {})):
+            if not pod.has("node") and (node := scheduler.next(pod, {})):
                 pod.set("node", node, pod.mark)
             pod.make(Pod)
         placed = place_pods(report, pods, nodes)
@@ -253,8 +253,11 @@ def _stem(owner: str) -> str:
 
 
 def _keep(report: Report, pod: Resource[Pod], present: Pod) -> None:
-    """A running pod keeps its node and its address, whether or not the file says so."""
-    for attribute, before in (("node", present.node), ("ip", present.ip)):
+    """A pod keeps its node and its address, if it has them, whether or not the file says so."""
+    for attribute, before in (("node", present.node),
+                              ("ip", present.ip if present.has_ip else None)):
+        if not before:
+            continue
         if pod.has(attribute) and getattr(pod.model, attribute) != before:
             report.add(f"pod {present.key} has {attribute} {before}, which cannot be modified",
                        pod.at(attribute), _FIXED)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, overload
 
 import yaml
 
+from calico_mn.errors import Problem, TopologyError
 from calico_mn.text import quote
 from calico_mn.topology.problems import NO_MARK, Mark, Report
 
@@ -123,16 +124,22 @@ def plain(tree: Tree) -> Any:
 
 
 @overload
-def tree_of(value: dict[str, Any]) -> Mapping: ...
+def tree_of(value: dict[str, Any], depth: int = 0) -> Mapping: ...
 @overload
-def tree_of(value: Any) -> Tree: ...
-def tree_of(value: Any) -> Tree:
-    """Plain data as a tree without positions: the reverse of :func:`plain`."""
+def tree_of(value: Any, depth: int = 0) -> Tree: ...
+def tree_of(value: Any, depth: int = 0) -> Tree:
+    """Plain data as a tree without positions: the reverse of :func:`plain`.
+
+    Raises :class:`calico_mn.errors.TopologyError` for what is nested too deep.
+    """
+    if depth > MAX_DEPTH:
+        raise TopologyError([Problem(f"resources are nested deeper than {MAX_DEPTH} levels")])
     if isinstance(value, dict):
-        return Mapping(NO_MARK, {str(name): (Scalar(str(name), True, NO_MARK), tree_of(item))
-                                 for name, item in value.items()})
+        return Mapping(NO_MARK, {
+            str(name): (Scalar(str(name), True, NO_MARK), tree_of(item, depth + 1))
+            for name, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return Sequence(NO_MARK, [tree_of(item) for item in value])
+        return Sequence(NO_MARK, [tree_of(item, depth + 1) for item in value])
     if value is None or isinstance(value, bool):
         return Scalar("null" if value is None else str(value).lower(), True, NO_MARK)
     return Scalar(str(value), not isinstance(value, str), NO_MARK)

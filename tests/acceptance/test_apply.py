@@ -114,6 +114,13 @@ def test_a_nodes_address_changes_with_its_pods_running(boot, mode):
                                           for line in routes(net, name))
 
 
+def deep() -> dict[str, Any]:
+    """Resources that hold themselves."""
+    resource: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod"}
+    resource["spec"] = resource
+    return resource
+
+
 REFUSED = {
     "mistake": ("apply", [WEB.replace("replicas", "replica")], TopologyError),
     "no-file": ("apply", ["/nowhere.yaml"], TopologyError),
@@ -127,6 +134,9 @@ REFUSED = {
     "underlay": ("delete", ["underlay", "underlay"], ClusterError),
     "unknown": ("delete", ["pod", "z"], NotFoundError),
     "other-namespace": ("delete", ["pod", "a", "kube-system"], NotFoundError),
+    "control-characters": ("delete", ["pod", "a\x1b[31m\n"], NotFoundError),
+    "no-resource": ("apply", [[5]], ClusterError),
+    "too-deep": ("apply", [deep()], TopologyError),
     "not-scalable": ("scale", ["pod", "a", 2], ClusterError),
     "one-good-one-bad": ("apply", [[node("node34", "192.168.58.34/24"),
                                     pool("pool", "10.22.0.0/17")]], TopologyError),
@@ -140,6 +150,7 @@ def test_what_is_refused_changes_nothing(boot):
         with pytest.raises(CalicoMnError) as refused:
             getattr(net, method)(*arguments)
         assert type(refused.value) is error, name
+        assert str(refused.value).replace("\n", "").isprintable(), name
         assert facts(net) == before, name
     expect_connectivity(net, full_mesh("a", "b", "c"))
 
