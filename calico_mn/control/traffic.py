@@ -12,6 +12,7 @@ from calico_mn.errors import ClusterError
 from calico_mn.measure import paths, reachability
 from calico_mn.model import EncapsulationMode
 from calico_mn.report import drawing
+from calico_mn.text import plural
 from calico_mn.trace import picture, text
 from calico_mn.trace.probe import trace as follow
 from calico_mn.trace.recording import Probe
@@ -20,6 +21,11 @@ from calico_mn.trace.recording import Probe
 @operation("pingall")
 def pingall(job: Job) -> dict[str, Any]:
     """Every pod pings every other. ``encapsulated``: None where no uplink saw the request."""
+    if len(job.net.pods) < 2:
+        waiting = len(job.net.cluster.admission.waiting)
+        also = f", {plural(waiting, 'waits', 'wait')}" if waiting else ""
+        raise ClusterError("pingall needs two pods that run: here "
+                           f"{plural(len(job.net.pods), 'runs', 'run')}{also}")
     pods = paths.endpoints(job.net)
     pairs = paths.ordered_pairs(pods)
     rows = []

@@ -60,6 +60,20 @@ class LightMininet(Mininet):
         self.pods: list[Pod] = []
         self.routers: list[FabricRouter] = []
 
+    def addSwitch(self, name: str, *_args: Any, **_options: Any) -> None:
+        """Refused: the subnets of the topology's Underlay are the switches."""
+        raise ClusterError(f"no switch {name} can be added: write a subnet into the topology's "
+                           "Underlay")
+
+    def addController(self, *_args: Any, **_options: Any) -> None:
+        """Refused: there is nothing for it to control."""
+        raise ClusterError("no controller can be added: the switches are Linux bridges, which need "
+                           "none")
+
+    def addNAT(self, *_args: Any, **_options: Any) -> None:
+        """Refused: Mininet's would stand in the machine's own network and change it."""
+        raise ClusterError("no NAT can be added: it would change this machine's own network")
+
     @property
     def fabric(self) -> list[NamespaceNode]:
         """The physical network's devices: the subnets' switches, then the routers."""

@@ -103,7 +103,8 @@ def _check_affinity(report: Report, affinity: s.Resource[BlockAffinity]) -> bool
     """Only a confirmed one is in force."""
     state = "deleted" if affinity.get("deleted") else affinity.get("state", "")
     if state not in ("", "confirmed") and affinity.has("cidr", "node"):
-        report.ignore_field("BlockAffinity", f"{affinity.get('cidr')} ({state})")
+        report.warn(f"BlockAffinity {affinity.get('cidr')} of {affinity.get('node')} is {state}, "
+                    "so the block is not the node's.")
         return False
     return True
 

@@ -19,7 +19,7 @@ from support.cli import typed
 from support.patience import eventually
 from support.topologies import two_subnets
 
-from calico_mn.errors import ToolError
+from calico_mn.errors import ClusterError, ToolError
 
 pytestmark = pytest.mark.root
 
@@ -110,6 +110,18 @@ def test_the_command_line_survives_an_unknown_name(net, tmp_path):
 
 def test_the_command_line_refuses_iperf_which_would_kill_others(net, tmp_path):
     assert "not offered" in typed(net, tmp_path, "iperf")
+
+
+@pytest.mark.parametrize(("add", "says"), [
+    (lambda net: net.addSwitch("s1"), "write a subnet into the topology's Underlay"),
+    (lambda net: net.addController("c0"), "Linux bridges, which need none"),
+    (lambda net: net.addNAT(), "would change this machine's own network")],
+    ids=["switch", "controller", "nat"])
+def test_what_does_not_fit_in_is_refused_in_a_sentence(net, add, says):
+    names = list(net)
+    with pytest.raises(ClusterError, match=says):
+        add(net)
+    assert list(net) == names
 
 
 def test_shells_start_on_first_use_only(net):

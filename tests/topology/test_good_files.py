@@ -200,7 +200,8 @@ def test_a_block_that_is_not_confirmed_is_left_out() -> None:
                               + affinity.format(2, "deleted: 'true'")
                               + affinity.format(3, "deleted: false, state: confirmed"))
     assert [str(a.cidr) for a in topology.affinities] == ["10.22.3.0/26"]
-    assert "10.22.1.0/26 (pendingDeletion)" in topology.warnings[0]
+    assert ("BlockAffinity 10.22.1.0/26 of node31 is pendingDeletion, so the block is not the "
+            "node's.") in topology.warnings
 
 
 def test_a_felix_configuration_gives_tunl0s_mtu() -> None:
