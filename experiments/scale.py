@@ -63,7 +63,7 @@ from calico_mn.measure.readings import Reading, by_factors, values
 from calico_mn.measure.resources import MEMORY, MEMORY_SLAB
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode, Topology
-from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
+from calico_mn.report.document import BAD, PLAIN_TONE, Document, Figure, Table
 from calico_mn.report.plots.lines import Line, lines
 from calico_mn.text import number, plural
 from calico_mn.topology.scaled import free_addresses, scaled
@@ -254,16 +254,14 @@ def costs(sizes: Sequence[Size]) -> Table:
 
 
 def routes(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Table:
-    rows: list[tuple[Cell, ...]] = [
-        (size.nodes, size.each, int(size.median(cluster.ROUTES_REMOTE)), int(size.median(ROUTES)),
-         arithmetic[size].total, round(size.median(CONVERGENCE), 1),
-         round(size.median(CHANGE), 1), round(size.median(cluster.CHANGE_BACK), 1))
-        for size in sizes]
     return Table(
         "routes", "Routes in all nodes' kernel tables, and how fast a change reaches them all",
         ("nodes", "pods each", "remote", "all", "computed", "node joins, ms", "to Never, ms",
          "back, ms"),
-        tuple(rows),
+        tuple((size.nodes, size.each, int(size.median(cluster.ROUTES_REMOTE)),
+               int(size.median(ROUTES)), arithmetic[size].total, *(
+                   round(size.median(metric), 1)
+                   for metric in (CONVERGENCE, CHANGE, cluster.CHANGE_BACK))) for size in sizes),
         note="remote: to blocks of other nodes. computed: nodes x (nodes - 1) x blocks a node,"
              " and what each node has of its own.",
         tones=tuple(PLAIN_TONE if agrees(size, arithmetic[size]) else BAD for size in sizes))

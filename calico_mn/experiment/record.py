@@ -35,24 +35,18 @@ class Record:
     topology: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A topology file's content, and whether only some may read it."""
-
-    content: bytes
-    is_private: bool
-
-
-def source(path: Path, text: str) -> Source:
-    """What is copied into the results: the text that was read, not what ``path`` holds by now."""
+def is_private(path: Path) -> bool:
+    """Whether only some may read a file, so that its copy must be for its owner alone."""
     try:
-        return Source(text.encode(), not path.stat().st_mode & stat.S_IROTH)
+        return not path.stat().st_mode & stat.S_IROTH
     except OSError:
-        return Source(text.encode(), True)  # it is gone
+        return True  # it is gone
 
 
-def begin(directory: Path, experiment: str, options: Options, topology: Source) -> Record:
-    """Write the record, and the copy of the topology: for its owner alone if that is private.
+def begin(directory: Path, experiment: str, options: Options, topology: str, *, private: bool
+          ) -> Record:
+    """Write the record, and a copy of the topology: the text that was read, not the file as it is
+    by now.
 
     Raises CalicoMnError if another run has begun in the directory since it was found empty: the
     copy of the topology is there once, and whichever run makes it has the directory.
@@ -61,13 +55,13 @@ def begin(directory: Path, experiment: str, options: Options, topology: Source) 
                     str(options.topology))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        descriptor = os.open(directory / TOPOLOGY, flags, 0o600 if topology.is_private else 0o666)
+        descriptor = os.open(directory / TOPOLOGY, flags, 0o600 if private else 0o666)
     except FileExistsError:
         raise CalicoMnError(f"{directory}: another run has begun to write its results here: name"
                             " another directory with --output") from None
     with open(descriptor, "wb") as copy:
-        copy.write(topology.content)
-    _write(directory, {
+        copy.write(topology.encode())
+    write_json(directory / RECORD, {
         "format": FORMAT, "experiment": experiment, "command": record.command,
         "arguments": list(record.arguments), "topology": record.topology})
     return record
@@ -107,8 +101,7 @@ def everything(directory: Path) -> Mapping[str, Any]:
 
 def add(directory: Path, facts: Mapping[str, Any]) -> None:
     """Add what has become known: the environment, the plan."""
-    path = directory / RECORD
-    _write(directory, {**json.loads(streams.read_bounded(path, MOST_ABOUT)), **facts})
+    write_json(directory / RECORD, {**everything(directory), **facts})
 
 
 def discard(directory: Path) -> None:
@@ -124,10 +117,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     beside = path.with_name(f".{path.name}")
     beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     beside.replace(path)
-
-
-def _write(directory: Path, record: Mapping[str, Any]) -> None:
-    write_json(directory / RECORD, record)
 
 
 # --- the directory

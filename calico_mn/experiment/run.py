@@ -103,15 +103,14 @@ class Run:
         if key not in self._nets:
             topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate,
                                encapsulation=encapsulation)
-            net = self.start(topology, tunnel=tunnel, rp_filter=rp_filter)
+            net = self._boot(topology, tunnel, rp_filter)
             # "auto" and the back end that it became mean the same cluster.
             self._nets[key] = self._nets[
                 net.tunnel, pod_mtu, rate, rp_filter, encapsulation] = net
         return self._nets[key]
 
-    def start(self, topology: Topology, *, tunnel: str | None = None, rp_filter: int = 2
-              ) -> CalicoNet:
-        """Boot a cluster that runs until the run ends. The first one is the environment's."""
+    def _boot(self, topology: Topology, tunnel: str | None, rp_filter: int) -> CalicoNet:
+        """A cluster that runs until the run ends. The first one is the environment's."""
         net = self._new(topology, tunnel, rp_filter)
         if not self._nets:
             for warning in net.warnings:
@@ -131,10 +130,9 @@ class Run:
         return net
 
     @contextmanager
-    def temporary_cluster(self, topology: Topology, *, tunnel: str | None = None,
-                          rp_filter: int = 2) -> Iterator[CalicoNet]:
+    def temporary_cluster(self, topology: Topology) -> Iterator[CalicoNet]:
         """A cluster for the time of a ``with`` only."""
-        net = self._new(topology, tunnel, rp_filter)
+        net = self._new(topology)
         try:
             with self.interruption.deferred():
                 net.start()
@@ -151,7 +149,8 @@ class Run:
             with self.interruption.deferred():
                 net.stop()
 
-    def _new(self, topology: Topology, tunnel: str | None, rp_filter: int) -> CalicoNet:
+    def _new(self, topology: Topology, tunnel: str | None = None, rp_filter: int = 2
+             ) -> CalicoNet:
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
         if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):

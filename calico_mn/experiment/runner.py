@@ -76,7 +76,7 @@ def run_experiment(experiment: Experiment, measure: Measure, report: Report,
     # What lies in the user's directory is read with the user's rights, what root is given as root.
     with as_invoking_user(resumed) if resumed is not None else nullcontext():
         topology, text = read_topology(options.topology)
-        source = record.source(options.topology, text)
+        private = record.is_private(options.topology)
     finished = _finished(resumed) if resumed is not None else None
     if resumed is not None and before is not None and finished is not None:
         return _report_again(experiment.name, report, show, options, before, topology, finished)
@@ -86,7 +86,8 @@ def run_experiment(experiment: Experiment, measure: Measure, report: Report,
             directory = resumed or output_directory(
                 options.output, experiment.name, datetime.now())
         with as_invoking_user(directory):
-            before = before or record.begin(directory, experiment.name, options, source)
+            before = before or record.begin(directory, experiment.name, options, text,
+                                            private=private)
             opened = ReadingLog(directory / READINGS, experiment.name, resume=resumed is not None)
         with opened as log:
             run = Run(experiment.name, options, topology, before.topology, directory, log,

@@ -64,9 +64,9 @@ def test_the_machines_neighbour_limit_is_raised_only_when_asked(words, may, monk
     monkeypatch.setattr("calico_mn.experiment.run.CalicoNet",
                         lambda *_args, **options: given.append(options) or pytest.fail("made"))
     run = Run("x", parse("", DEFAULTS, arguments=words), None, "", Path(), None, None, None)
-    for boot in (run.start, lambda topology: run.temporary_cluster(topology).__enter__()):
+    for boot in (lambda: run._boot(None, None, 2), lambda: run.temporary_cluster(None).__enter__()):
         with pytest.raises(pytest.fail.Exception, match="made"):
-            boot(None)
+            boot()
     assert [options["raise_neighbour_limit"] for options in given] == [may, may]
 
 
@@ -188,7 +188,7 @@ def begun(directory, *arguments):
     topology = directory.parent / "a.yaml"
     topology.write_text("kind: Underlay\n")
     return record.begin(directory, "trial-run", read("--topology", str(topology), *arguments),
-                        record.source(topology, topology.read_text()))
+                        topology.read_text(), private=record.is_private(topology))
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):

@@ -83,7 +83,7 @@ def test_the_copy_of_a_topology_is_as_private_as_the_topology(private, tmp_path,
     place.mkdir()
     before = os.umask(0o022)
     try:
-        record.begin(place, "x", OPTIONS, record.source(private, private.read_text()))
+        record.begin(place, "x", OPTIONS, private.read_text(), private=record.is_private(private))
     finally:
         os.umask(before)
     assert (place / "topology.yaml").stat().st_mode & 0o777 == copied
