@@ -250,7 +250,8 @@ class _Analysis:
         Its destination is of tunl0 the next hop, of a VXLAN device what its FDB has.
         """
         inner = last_routing(steps)
-        if inner is None or inner.outer or of_device(inner.answer.device) is None:
+        if inner is None or inner.outer or inner.answer.error or not of_device(
+                inner.answer.device):
             return
         outer = inner.next_hop
         if last is not None and last.direction == OUT and last.macs is not None:

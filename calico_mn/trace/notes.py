@@ -19,7 +19,7 @@ from calico_mn.trace.recording import NODE, POD, Recording
 
 def notes(path: PathTrace, recording: Recording) -> tuple[str, ...]:
     """The sentences, where they are about something on this path."""
-    return (*_first_device(path, recording), *_ebpf(path, recording),
+    return (*recording.remarks, *_first_device(path, recording), *_ebpf(path, recording),
             *_no_nat(path, recording), *_unknown_tunnel(path, recording))
 
 
@@ -56,7 +56,6 @@ def _ebpf(path: PathTrace, recording: Recording) -> tuple[str, ...]:
     outer = last is not None and last.encapsulation is IPIP
     tunnel = recording.device(drop.namespace, IPIP.device)
     return only_with_ebpf(recording.tunnel, Seen(
-        drops_output=outer and drop.cause == of.FILTER and "hook output" in drop.by,
         is_too_long=drop.cause == of.TOO_BIG and not outer,
         has_df=last is None or last.header.dont_fragment,
         tunnel_is_down=(drop.cause, drop.by) == (of.NOT_DECAPSULATED, IPIP.device)

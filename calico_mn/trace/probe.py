@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP
 from calico_mn.errors import CalicoMnError, ClusterError
 from calico_mn.kernel import nftrace, packetfilter, read
 from calico_mn.kernel.capture import Capture, Frame
@@ -117,6 +117,9 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
         return net.inside(namespace, route_get, query)
 
     path = analysis.path_trace(recording, ask)
+    ends = {hop.namespace for leg in (path.forward, path.reply) if leg is not None
+            for hop in leg.hops if hop.kind == NODE and hop.tunnel is IPIP}
+    recording = dataclasses.replace(recording, remarks=net.verifier.remarks(sorted(ends)))
     if path.drop is not None:
         recording = _looked_into(net, recording, path)
         analysis.path_trace(recording, ask)

@@ -90,7 +90,8 @@ class Recording:
     policies of nftables that dropped a second packet where the first one was dropped;
     ``differences`` is what differs from the wanted state on the path of the dropped packet.
     ``pools`` are the IPPools: name, CIDR, natOutgoing; ``nodes`` the Nodes' addresses.
-    ``addresses`` are source and destination of the second packet, from hook to hook.
+    ``addresses`` are source and destination of the second packet, from hook to hook;
+    ``remarks`` are what verify notes of the eBPF tunnel at the nodes that changed outer headers.
     """
 
     source: Endpoint
@@ -110,6 +111,7 @@ class Recording:
     pools: tuple[tuple[str, str, bool], ...] = ()
     nodes: tuple[str, ...] = ()
     addresses: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def device(self, namespace: str, device: str) -> DeviceFacts | None:
         """A device as it was afterwards."""

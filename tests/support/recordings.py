@@ -47,7 +47,8 @@ def from_json(data):
         {(name, Query(**query)): Answer(**answer) for (name, query), answer in data["answers"]},
         tuple(Filtered(**item) for item in data["filters"]), tuple(data["differences"]),
         tuple((name, cidr, nat) for name, cidr, nat in data["pools"]), tuple(data["nodes"]),
-        tuple((source, destination) for source, destination in data["addresses"]))
+        tuple((source, destination) for source, destination in data["addresses"]),
+        tuple(data["remarks"]))
 
 
 def _facts(data):

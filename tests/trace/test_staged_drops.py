@@ -23,6 +23,8 @@ from support.patience import SLOWNESS
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
+from calico_mn.kernel import read
+from calico_mn.kernel.route_get import flush_learned_routes
 from calico_mn.trace.probe import trace
 from calico_mn.trace.recording import Probe
 
@@ -148,6 +150,9 @@ CASES = {
                            "not-forwarding", "r1", "net.ipv4.conf.eth0.forwarding=0"),
     "not-forwarding-back": Case(("r1 sysctl -qw net.ipv4.conf.eth1.forwarding=0",), (), "reply",
                                 "not-forwarding", "r1", "net.ipv4.conf.eth1.forwarding=0"),
+    "not-forwarding-into-the-tunnel": Case(
+        ("node31 sysctl -qw net.ipv4.conf.CALI-a.forwarding=0",), (), "forward", "not-forwarding",
+        "node31", "net.ipv4.conf.CALI-a.forwarding=0", ipip=True),
     "not-forwarding-at-the-end": Case(
         ("node33 sysctl -qw net.ipv4.conf.tunl0.forwarding=0",), (), "forward", "not-forwarding",
         "node33", "net.ipv4.conf.tunl0.forwarding=0", ipip=True),
@@ -232,6 +237,9 @@ CASES = {
                                "not-encapsulated", "node31", "192.168.58.33 dev tunl0",
                                "leads to tunl0", ipip=True),
     # packet filters and NAT
+    "filter-of-the-outer-back": Case(
+        *nft("node31", "ip", "input", "ip protocol 4 drop"), "reply", "filter", "node31",
+        "ip protocol ipencap drop (table ip t, chain c, hook input)"),
     "filter-counted": Case(*nft("r1", "ip", "forward", "ip protocol 4 counter drop"), "forward",
                            "filter", "r1", "ip protocol ipencap drop (table ip t, chain c, hook"
                            " forward)"),
@@ -276,19 +284,23 @@ CASES = {
 def cluster():
     """The cluster of the drawing."""
     with ExitStack() as stack:
-        yield stack.enter_context(CalicoNet(two_subnets("Always"), tunnel="auto",
-                                          rp_filter=0))
+        net = stack.enter_context(CalicoNet(two_subnets("Always"), tunnel="auto", rp_filter=0))
+        assert trace(net, "a", "c").answered  # and so all neighbours are known
+        yield net
 
 
 def run(net, line):
     """A command after its namespace; nft's is one for its standard input."""
     name, _, command = line.partition(" ")
-    for pod in "abc":
-        node = net[{"a": "node31", "b": "node32", "c": "node33"}[pod]]
-        command = command.replace(f"CALI-{pod}", cali(net, pod)) if node else command
+    command = with_devices(net, command)
     words = ["nft", command[4:]] if command.startswith("nft ") else command.split()
     out, err, status = net[name].pexec(words)
     assert status == 0, f"{line}: {out}{err}"
+
+
+def with_devices(net, text):
+    """``text`` with the names of the pods' devices."""
+    return re.sub("CALI-([abc])", lambda match: cali(net, match[1]), text)
 
 
 def cali(net, pod):
@@ -299,7 +311,6 @@ def cali(net, pod):
 @pytest.mark.parametrize("name", CASES)
 def test_a_cause_made_for_real_is_named(cluster, name):
     net, case = cluster, CASES[name]
-    assert trace(net, "a", "c", patience=PATIENCE).answered  # and neighbours are known
     for line in case.do:
         run(net, line)
     try:
@@ -308,21 +319,21 @@ def test_a_cause_made_for_real_is_named(cluster, name):
         for line in case.undo:
             run(net, line)
         net.repair()
-        for place in ("node31", "node33", "a", "c", "r1"):
-            run(net, f"{place} ip route flush cache")
+        for place in net.states:
+            for forget in (read.forget_neighbours, flush_learned_routes):
+                net.inside(place, forget)
     drop = path.drop
     assert drop is not None, "nothing was dropped"
     said = f"{drop.by} | {drop.reason} | {drop.evidence} | {drop.deduced}"
     assert (drop.leg, drop.cause, drop.namespace) == (case.leg, case.cause, case.place), said
-    by, reason = (re.sub("CALI-([abc])", lambda match: cali(net, match[1]), text)
-                  for text in (case.by, case.reason))
+    by, reason = (with_devices(net, text) for text in (case.by, case.reason))
     assert by in drop.by and reason in drop.reason, said
     assert not drop.deduced
     if path.tunnel == "ebpf":
         assert case.note in " ".join(path.notes) and bool(path.notes) == bool(case.note), path.notes
     assert path.forward.arrived == (case.leg == "reply")
     assert net.verify() == ()
-    again = trace(net, "a", "c")
+    again = trace(net, "a", "c")  # and neighbours are known again
     assert again.answered, f"not undone: {again.drop}"
 
 
@@ -334,3 +345,17 @@ def test_what_the_destination_refuses_has_not_arrived(boot):
     assert (path.drop.leg, path.drop.cause, path.drop.namespace, path.drop.by) == (
         "forward", "rp-filter", "node32", "rp_filter=1 on eth0")
     assert path.reply is None
+
+
+#    a@node31 ---- rack-a ---- b@node32
+def test_an_answer_that_only_the_ebpf_tunnel_lets_through_is_noted(boot):
+    net = boot(one_subnet("Always"))
+    if net.tunnel != "ebpf":
+        pytest.skip("it is about the eBPF tunnel")
+    for line in nft("node31", "ip", "output", "ip protocol 4 drop")[0]:
+        run(net, line)
+    path = trace(net, "a", "b", patience=PATIENCE)
+    assert path.answered
+    assert [note for note in path.notes if note.startswith("node31: Outer packets that a node")]
+    run(net, nft("node31", "ip", "output")[1][0])
+    assert trace(net, "a", "b", patience=PATIENCE).notes == ()
