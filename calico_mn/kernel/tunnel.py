@@ -18,7 +18,7 @@ import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
@@ -116,7 +116,8 @@ class EbpfTunnel(TunnelBackend):
         while namespace.held:
             os.close(namespace.held.pop())
         namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._held[-1]))
-        namespace.held.append(handover.install())
+        with suppress(UnsupportedError):  # then only eth0 brings packets, before INPUT's rules
+            namespace.held.append(handover.install())
         assert self._attendant is not None
         namespace.held += self._attendant.attend(namespace.held[0])
         namespace.indexes[device.name] = program.TUNL0_INDEX

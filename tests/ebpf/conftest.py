@@ -34,7 +34,7 @@ from types import SimpleNamespace
 import pytest
 
 from calico_mn.kernel import devices, tunnel
-from calico_mn.kernel.ebpf import handover, program
+from calico_mn.kernel.ebpf import btf, handover, program
 from calico_mn.kernel.ebpf.attendant import Attendant
 from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
@@ -200,8 +200,9 @@ class Lab:
     udp = staticmethod(udp)
     checksum = staticmethod(checksum)
 
-    def __init__(self, backend):
+    def __init__(self, backend, install=handover.install):
         self.backend = backend
+        self.install = install
         self.namespaces = {}
         self.descriptors = {}
         self.held = []
@@ -238,7 +239,7 @@ class Lab:
         if self.backend == "ebpf":
             # The first device in the namespace, because the programs know it by its index.
             self.held += (node.call(create_tunl0, "tunl0", program.TUNL0_INDEX, self.drop),
-                          node.call(handover.install))
+                          node.call(self.install))
             self.held += node.call(self.attendant.attend, self.held[-2])
         elif "tunl0" not in node.run("ip", "link"):
             node.ip("link add tunl0 type ipip")
@@ -325,6 +326,23 @@ def kernel_lab(needs_namespaces):
     if tunnel.kernel_reason() is not None:
         pytest.skip("no ipip module is loaded; tests/uml runs this inside User-Mode Linux")
     made = Lab("kernel")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def without_btf(needs_ebpf, monkeypatch):
+    """A network of its own, whose programs know no offsets in the kernel's structures."""
+    monkeypatch.setattr(btf, "offset", lambda *path: None)
+    made = Lab("ebpf")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def without_nftables(needs_ebpf):
+    """A network of its own, as on a kernel without nftables."""
+    made = Lab("ebpf", install=lambda: os.open(os.devnull, os.O_RDONLY))
     yield made
     made.close()
 

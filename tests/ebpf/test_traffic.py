@@ -9,6 +9,9 @@ import hashlib
 import random
 import socket
 import threading
+from pathlib import Path
+
+import pytest
 
 from calico_mn.kernel import devices
 from calico_mn.kernel.ebpf import btf, program
@@ -172,3 +175,34 @@ def test_changing_the_egress_program_loses_no_packet(ebpf_lab):
                 program.EGRESS, replace=True))
             ebpf_lab.send("pod-a", "10.2.0.2", b"%d" % number, port=6007)
         assert [server.recv(100) for _ in range(20)] == [b"%d" % n for n in range(20)]
+
+
+def test_a_kernel_that_tells_no_offsets_has_the_tunnel_too(without_btf):
+    assert transfer(without_btf, "pod-a", "pod-b", "10.2.0.2", 6009) == (
+        hashlib.sha256(DATA).hexdigest())
+    assert ("in", "10.2.0.2", "10.1.0.2", b"answer") in (
+        seen_on_tunl0_of_a_question_and_its_answer(without_btf))
+
+
+def test_a_kernel_without_nftables_has_the_tunnel_too(without_nftables):
+    assert transfer(without_nftables, "pod-a", "pod-b", "10.2.0.2", 6010) == (
+        hashlib.sha256(DATA).hexdigest())
+
+
+@pytest.mark.parametrize("path", [
+    pytest.param(("no_such_struct", "member"), id="structure"),
+    pytest.param(("net_device", "no_such_member"), id="member"),
+])
+def test_what_the_kernel_does_not_have_has_no_offset(path):
+    assert btf.offset(*path) is None
+
+
+def test_offsets_need_the_kernels_btf(monkeypatch, tmp_path):
+    monkeypatch.setattr(btf, "VMLINUX", tmp_path / "none")
+    btf._vmlinux.cache_clear()
+    assert btf.offset("sk_buff", "len") is None
+    btf._vmlinux.cache_clear()
+    btf.offset.cache_clear()
+    if Path("/sys/kernel/btf/vmlinux").exists():
+        monkeypatch.undo()
+        assert btf.offset("sk_buff", "len")

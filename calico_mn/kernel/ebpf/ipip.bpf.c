@@ -339,7 +339,7 @@ static __always_inline __be32 own_address_towards(struct __sk_buff *skb, __be32 
 /*
  * Would a packet from the underlay meet no hook in PREROUTING and INPUT but the last one, which
  * hands it to lo_egress()? In the kernel's words: skb->dev->nd_net.net->nf.hooks_ipv4[] is NULL
- * for the first and has one entry for the second.
+ * for the first and has one entry for the second; none where the kernel has no such rule.
  */
 static __always_inline int is_unfiltered(struct __sk_buff *skb)
 {
@@ -352,9 +352,9 @@ static __always_inline int is_unfiltered(struct __sk_buff *skb)
 	net = pointer_at(pointer_at((void *)skb + OFFSET_OF_DEV) + OFFSET_OF_NET);
 	if (bpf_probe_read_kernel(&hooks, sizeof(hooks), net + OFFSET_OF_HOOKS) ||
 	    hooks.prerouting ||
-	    bpf_probe_read_kernel(&entries, sizeof(entries), hooks.input))
+	    (hooks.input && bpf_probe_read_kernel(&entries, sizeof(entries), hooks.input)))
 		return 0;
-	return entries == 1;
+	return entries <= 1;
 }
 
 /*
