@@ -10,7 +10,7 @@ import importlib
 
 from calico_mn.cli.verb import Verb
 
-_MODULES = ("offline", "policy", "up", "runs", "get", "show", "inside", "change", "traffic",
+_MODULES = ("offline", "up", "runs", "get", "show", "inside", "change", "traffic", "policy",
             "walkthrough")
 
 

@@ -1,14 +1,18 @@
-"""``policy explain`` and ``policy matrix``: what the policies of files say, without a packet."""
+"""``policy explain`` and ``policy matrix``: what the policies of files or of a run say.
+
+A run gives its resources, of which the answer is worked out here: no packet is sent.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from typing import TYPE_CHECKING
 
-from calico_mn.cli.complete import FILES, completes
+from calico_mn.cli.complete import FILES, RUNS, completes
 from calico_mn.cli.output import columns, paint, print_json, say, show
-from calico_mn.cli.verb import OK, Verb
+from calico_mn.cli.verb import OK, Verb, named
 from calico_mn.errors import FAILED
 from calico_mn.text import plural
 
@@ -42,16 +46,27 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         action.add_argument("flow", metavar="FLOW", type=_flow, nargs="?", default="tcp/80",
                             help=f"{_FLOW} (default: tcp/80)")
         completes(action.add_argument("-f", dest="file", metavar="FILE", action="append",
-                                      required=True, help="topology file; may be given again"),
+                                      help="topology file, instead of a run; may be given again"),
                   FILES)
+        completes(action.add_argument("--run", metavar="RUN", type=named,
+                                      help="name or identity; not needed while there is just one"),
+                  RUNS)
 
 
 def _policy(options: argparse.Namespace) -> int:
     from calico_mn.calico.cluster import Cluster
     from calico_mn.calico.policy.explain import Explainer
-    from calico_mn.topology import load_topology
+    from calico_mn.topology import load_topology, parse_topology
 
-    explainer = Explainer(Cluster(load_topology(options.file), 2))
+    if options.file:
+        topology = load_topology(options.file)
+    else:
+        from calico_mn.control.session import remote
+
+        topology = parse_topology(json.dumps({
+            "apiVersion": "v1", "kind": "List", "items": [
+                item["document"] for item in remote(options.run).ask("get")]}))
+    explainer = Explainer(Cluster(topology, 2))
     return (_explain if options.action == "explain" else _matrix)(options, explainer)
 
 
@@ -100,13 +115,14 @@ def _matrix(options: argparse.Namespace, explainer: Explainer) -> int:
 
 VERBS = {
     "policy": Verb(
-        "policy", "without a cluster and without root",
+        "policy", "traffic",
         "policy explain, policy matrix: who may talk to whom",
-        "Answers from the policies of topology files who may talk to whom, without sending a "
-        "packet: NetworkPolicy of Kubernetes and of Calico, GlobalNetworkPolicy and sets of "
-        "networks, in the order in which Felix asks them, and the rule that decides.",
-        _add_policy, run=_policy, json=True,
-        examples=(("calico-mn policy explain -f FILE shop/web shop/db tcp/5432", "one flow"),
+        "Answers from the policies of a run, or of topology files, who may talk to whom, without "
+        "sending a packet: NetworkPolicy of Kubernetes and of Calico, GlobalNetworkPolicy and sets "
+        "of networks, in the order in which Felix asks them, and the rule that decides.",
+        _add_policy, run=_policy, json=True, root=lambda options: not options.file,
+        examples=(("calico-mn policy explain web db tcp/5432", "one flow, in the only run"),
+                  ("calico-mn policy explain -f FILE web db tcp/5432", "in files, without root"),
                   ("calico-mn policy matrix -f FILE tcp/80", "all pairs of pods")),
         status="of explain: 0 allowed, 1 denied"),
 }
