@@ -4,7 +4,8 @@ In go Calico's books, out comes a :class:`~calico_mn.model.Topology` of which a 
 :class:`~calico_mn.calico.cluster.Cluster` has the same addresses, blocks and routes. Left out is
 what no resource says: a node that alone sees other modes, dead route distributors, the order in
 which a block gives out its free addresses, and what a restart would bring up to date: the MTU of
-pods that are older than the modes in force, and tunnel devices that nothing uses any more.
+pods that are older than the modes in force, tunnel devices that nothing uses any more, and a node
+that goes on although a change left no address for its tunnel.
 """
 
 from __future__ import annotations

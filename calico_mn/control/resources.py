@@ -9,16 +9,9 @@ from calico_mn.control.changes import commands
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation import apply as change
 from calico_mn.emulation.apply import Applied
-from calico_mn.errors import ClusterError, NotFoundError
-from calico_mn.text import join, join_some, suggest
+from calico_mn.errors import ClusterError
 from calico_mn.topology.emit import Document
-from calico_mn.topology.names import (
-    is_namespaced,
-    kind_of,
-    kinds_named,
-    name_of,
-    namespace_of,
-)
+from calico_mn.topology.names import kind_of, kinds_named, name_of, named, namespace_of
 
 
 @operation("get")
@@ -38,27 +31,9 @@ def get(job: Job, kinds: list[str] | None = None, names: list[str] | None = None
               if namespace is None or namespace_of(document) in ("", namespace)]
     if names:
         chosen = [document for name in names
-                  for document in _called(name, known, chosen, wanted or [], namespace)]
+                  for document in named(known, wanted or (), name, namespace)]
     facts = _Facts(job)
     return [{"document": document, "facts": facts.of(document)} for document in chosen]
-
-
-def _called(name: str, known: list[Document], chosen: list[Document],
-            kinds: list[str], namespace: str | None) -> list[Document]:
-    """The resources of a name. Raises NotFoundError that names similar ones."""
-    place, _, bare = name.rpartition("/")
-    called = [document for document in (known if place else chosen) if name_of(document) == bare
-              and (not place or namespace_of(document) == place)]
-    if called:
-        return called
-    elsewhere = [namespace_of(document) for document in known if name_of(document) == bare]
-    similar = suggest(bare, map(name_of, chosen))
-    where = f" in namespace {place or namespace}" if (place or namespace) and any(
-        map(is_namespaced, kinds)) else ""
-    hint = (f"; there is one in {join_some(elsewhere, 5)}: -n {elsewhere[0]}"
-            if elsewhere and elsewhere[0] else f"; did you mean {similar}?" if similar else "")
-    title = join([kind.lower() for kind in kinds] or ["resource"], "or")
-    raise NotFoundError(f"there is no {title} {bare!r}{where}{hint}")
 
 
 class _Facts:

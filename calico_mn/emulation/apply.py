@@ -1,4 +1,4 @@
-"""Resources change on a running cluster, as with ``kubectl apply``, ``delete`` and ``scale``.
+"""Resources of a running cluster, as with ``kubectl get``, ``apply``, ``delete`` and ``scale``.
 
 In go resources, or names of some; out comes what became of each, and the deltas. The cluster that
 follows is made aside, from the running one's resources with these laid over them, and is checked as
@@ -9,6 +9,7 @@ a whole; an error changes nothing::
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,10 @@ from calico_mn.topology.documents import Document
 from calico_mn.topology.emit import documents, laid_over
 from calico_mn.topology.load import Path, read_files
 from calico_mn.topology.names import (
-    is_namespaced,
     kind_of,
     kinds_named,
     name_of,
+    named,
     namespace_of,
     reference,
 )
@@ -67,6 +68,17 @@ class Applied:
     resources: tuple[ResourceChange, ...]
     deltas: tuple[Delta, ...]
     warnings: tuple[str, ...] = ()
+
+
+def resources_of(net: ClusterMininet, kind: str | None, name: str | None, namespace: str | None
+                 ) -> list[Document]:
+    """See :meth:`calico_mn.CalicoNet.resources`."""
+    kinds = None if kind is None else kinds_named(kind)
+    return copy.deepcopy([
+        document for document in documents(snapshot(net.cluster))
+        if (kinds is None or kind_of(document) in kinds)
+        and (name is None or name_of(document) == name)
+        and (namespace is None or namespace_of(document) == namespace)])
 
 
 def apply_resources(net: ClusterMininet, source: Source, *, dry_run: bool = False) -> Applied:
@@ -141,14 +153,8 @@ def scale_workload(net: ClusterMininet, kind: str, name: str, replicas: int,
 
 def _named(net: ClusterMininet, kind: str, name: str, namespace: str | None) -> Document:
     """The one resource of that name. Raises NotFoundError."""
-    kinds = kinds_named(kind)
-    place = namespace or "default"
-    for document in documents(snapshot(net.cluster)):
-        if kind_of(document) in kinds and name_of(document) == name and (
-                namespace_of(document) in ("", place)):
-            return document
-    where = f" in namespace {place}" if any(map(is_namespaced, kinds)) else ""
-    raise NotFoundError(one_line(f"there is no {'/'.join(kinds)} {name}{where}"))
+    return named(documents(snapshot(net.cluster)), kinds_named(kind), name,
+                 namespace or "default")[0]
 
 
 def _change(net: ClusterMininet, sources: Sources,

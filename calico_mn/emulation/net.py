@@ -14,7 +14,6 @@ Related operations are in components: ``membership`` (pods and nodes that come a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,7 +26,6 @@ from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, named
 from calico_mn.calico.evolution import fork
-from calico_mn.calico.snapshot import snapshot
 from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
@@ -38,6 +36,7 @@ from calico_mn.emulation.apply import (
     apply_resources,
     delete_resources,
     delete_texts,
+    resources_of,
     scale_workload,
     sources_of,
 )
@@ -56,8 +55,6 @@ from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
 from calico_mn.repair import Repair
 from calico_mn.state import Namespace
-from calico_mn.topology.emit import documents
-from calico_mn.topology.names import kind_of, kinds_named, name_of, namespace_of
 from calico_mn.version import VERSION
 
 
@@ -315,12 +312,7 @@ class CalicoNet(ClusterMininet):
         the same addresses, blocks and routes (:mod:`calico_mn.calico.snapshot` says what does not
         survive). Raises ClusterError for an unknown kind.
         """
-        kinds = None if kind is None else kinds_named(kind)
-        return copy.deepcopy([
-            document for document in documents(snapshot(self.cluster))
-            if (kinds is None or kind_of(document) in kinds)
-            and (name is None or name_of(document) == name)
-            and (namespace is None or namespace_of(document) == namespace)])
+        return resources_of(self, kind, name, namespace)
 
     def apply(self, source: Source, *, dry_run: bool = False) -> Applied:
         """See :func:`.apply.apply_resources`."""

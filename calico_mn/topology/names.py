@@ -7,13 +7,15 @@ spells it; and the name by which kubectl calls a resource in its messages. Short
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calico_mn.errors import ClusterError
-from calico_mn.text import suggest
+from calico_mn.errors import ClusterError, NotFoundError
+from calico_mn.text import join, join_some, suggest
 from calico_mn.topology import workload_kinds
 from calico_mn.topology.kinds import ALL_KINDS, KINDS
+
+Document = dict[str, Any]
 
 #: what ``kubectl get all`` lists
 ALL = tuple(kind.name for kind in workload_kinds.KINDS)
@@ -109,6 +111,28 @@ def _metadata(document: Mapping[str, Any], field: str) -> str:
 def is_namespaced(kind: str) -> bool:
     """Whether the resources of a kind are in namespaces, as far as it has an effect."""
     return kind in _NAMESPACED
+
+
+def named(documents: Sequence[Document], kinds: Sequence[str], name: str, namespace: str | None
+          ) -> list[Document]:
+    """The resources called ``[NAMESPACE/]NAME`` of these kinds, or of any; None is any namespace.
+
+    Raises NotFoundError that says where else there is one, or names a similar one.
+    """
+    place, _, bare = name.rpartition("/")
+    place = place or namespace or ""
+    known = [document for document in documents if not kinds or kind_of(document) in kinds]
+    here = [document for document in known if not place or namespace_of(document) in ("", place)]
+    called = [document for document in here if name_of(document) == bare]
+    if called:
+        return called
+    elsewhere = [namespace_of(document) for document in known if name_of(document) == bare]
+    similar = suggest(bare, map(name_of, here))
+    where = f" in namespace {place}" if place and any(map(is_namespaced, kinds)) else ""
+    hint = (f"; there is one in {join_some(elsewhere, 5)}: -n {elsewhere[0]}" if elsewhere else
+            f"; did you mean {similar}?" if similar else "")
+    title = join([kind.lower() for kind in kinds] or ["resource"], "or")
+    raise NotFoundError(f"there is no {title} {bare!r}{where}{hint}")
 
 
 def reference(document: Mapping[str, Any]) -> str:

@@ -60,6 +60,7 @@ def test_a_dry_run_prints_what_it_would_take_and_changes_nothing(lab, tmp_path):
           for line in (f"# node{node}", *(direct(node, other) for other in others),
                        f"ip address del 10.22.{node}.0/32 dev tunl0")),
         "9 changes in the kernel (dry run): node31, node32, node33"]
+    assert lab.ok("delete", "po", "shop/c", "--dry-run").startswith("pod/c deleted (dry run)\n")
     facts = lab.json("delete", "pod/a", "--dry-run")
     assert [item["change"] for item in facts["resources"]] == ["deleted"]
     assert [change["namespace"] for change in facts["changes"]] == ["node31"]
@@ -85,7 +86,8 @@ def test_one_pool_alone_changes_its_mode(own):
 @pytest.mark.parametrize(("words", "status", "told"), [
     (["apply", "-f", "-"], 2, 'standard input:4:28: unknown field "ipipMod" in IPPool spec'),
     (["delete", "-f", "-"], 3, "there is no ippool.projectcalico.org/blue: nothing is deleted"),
-    (["delete", "pod", "x"], 3, "there is no Pod x in namespace default"),
+    (["delete", "pod", "x"], 3, "there is no pod 'x' in namespace default"),
+    (["delete", "pod", "c"], 3, "there is one in shop: -n shop"),
     (["delete", "pods"], 2, "delete: say KIND and NAME"), (["delete"], 2, "delete: say KIND"),
     (["delete", "pod", "a", "-f", "-"], 2, "delete: say KIND"),
     (["delete", "underlay", "lab"], 2, "the Underlay cannot be deleted"),

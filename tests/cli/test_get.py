@@ -87,6 +87,15 @@ def test_the_whole_cluster_boots_again_as_it_is_now(own, tmp_path):
         end(second)
 
 
+def test_what_no_resource_says_is_said_beside_them(own):
+    run = own("unsaid")
+    run.ok("mode", "Never", "--node", "node32")
+    done = run("get", "-o", "yaml")
+    assert done.stderr == ("calico-mn: no resource says another mode of node32: a boot from these"
+                           " is without\n")
+    assert yaml.safe_load(done.stdout)["items"][4]["spec"]["ipipMode"] == "Always"
+
+
 def test_pods_that_are_not_emulated_say_why():
     pods = [{"document": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
                           "spec": spec, "status": status}, "facts": {}}

@@ -9,7 +9,7 @@ from calico_mn.cli.complete import NAMESPACES, RESOURCES, completes
 from calico_mn.cli.output import print_json, print_yaml, say, show
 from calico_mn.cli.verb import OK, UsageError, Verb, named
 from calico_mn.streams import complain
-from calico_mn.text import join
+from calico_mn.text import join, join_some
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
@@ -64,6 +64,8 @@ def _get(options: argparse.Namespace, session: Session) -> int:
             "apiVersion": "v1", "items": documents, "kind": "List",
             "metadata": {"resourceVersion": ""}}
         (print_yaml if form == "yaml" else print_json)(answer)
+        if not options.words:
+            _say_what_no_resource_says(session.ask("status"))
         return OK
     if form == "name":
         from calico_mn.topology.names import reference
@@ -81,6 +83,16 @@ def _get(options: argparse.Namespace, session: Session) -> int:
             complain(f"calico-mn: not running: {reason}")
     _say_what_is_missing(session, wanted, documents, namespace)
     return OK
+
+
+def _say_what_no_resource_says(status: dict[str, Any]) -> None:
+    """What a cluster that boots from these resources would not have."""
+    alone = sorted({node for pool in status["pools"] for node in pool["nodes"]})
+    lost = [f"{what} {join_some(names, 5)}" for what, names in (
+        ("another mode of", alone), ("a dead route distributor of", status["deadSpeakers"]),
+        ("packet filters of", status["filters"])) if names]
+    if lost:
+        complain(f"calico-mn: no resource says {join(lost)}: a boot from these is without")
 
 
 def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, list[str]]],
