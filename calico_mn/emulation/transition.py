@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from calico_mn.bgp.engine import RouteEngine
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.delta import Delta, creation, delta
@@ -89,14 +90,14 @@ def _readdressed(before: Namespace, wanted: Namespace) -> Namespace | None:
 def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tuple[Delta, ...]:
     """Let the net's cluster be ``after``; the changes that it takes, which a dry run only tells.
 
-    Raises UnsupportedError for IPIP where no tunl0 can be had, and KernelError. Where that names
-    a place that newcomers need, nothing has changed; where another one is damaged, everything else
-    is as wanted.
+    Raises UnsupportedError for IPIP where no tunl0 can be had, and for a dry run with an engine
+    that cannot be copied; KernelError. Where that names a place that newcomers need, nothing has
+    changed; where another one is damaged, everything else is as wanted.
     """
     before, runtime = net.cluster, net.runtime
     if after.uses(IPIP) and isinstance(runtime.tunnel, NoTunnel):
         raise UnsupportedError(f"no IPIP here, since {runtime.tunnel.reason}")
-    engine = copy.deepcopy(net.distributor) if dry_run else net.distributor
+    engine = _copied(net.distributor) if dry_run else net.distributor
     present = dict(runtime.states)
     plan.follow(engine, after, before)
     pods = [present.get(key) or after.pod_state(key) for key in after.endpoints]
@@ -132,3 +133,11 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
         runtime.discard(transition.going)
         net.filters.forget(transition.going)
     return deltas
+
+
+def _copied(engine: RouteEngine) -> RouteEngine:
+    """An engine to try a change on."""
+    try:
+        return copy.deepcopy(engine)
+    except TypeError as error:
+        raise UnsupportedError(f"no dry run with {engine.name}: {error}") from None

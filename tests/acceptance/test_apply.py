@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -19,7 +20,16 @@ from support.streams import established
 from support.topologies import TWO_SUBNETS, two_subnets
 
 from calico_mn import CalicoNet
-from calico_mn.errors import CalicoMnError, ClusterError, IPAMError, NotFoundError, TopologyError
+from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.errors import (
+    CalicoMnError,
+    ClusterError,
+    IPAMError,
+    KernelError,
+    NotFoundError,
+    TopologyError,
+    UnsupportedError,
+)
 from calico_mn.topology import parse_topology
 
 pytestmark = pytest.mark.root
@@ -205,3 +215,26 @@ def test_after_any_changes_the_kernel_is_as_after_a_boot(boot, seed):
     expect_connectivity(net, full_mesh(*(place.name for place in (*net.nodes, *net.pods))))
     text = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": net.resources()})
     assert kernel(boot(parse_topology(text))) == kernel(net)
+
+
+def test_a_damaged_node_does_not_stop_a_change_of_others(boot):
+    net = boot(two_subnets("Always", pod_routes=True))
+    net["node32"].pexec("ip", "link", "set", "dev", "eth0", "down")
+    with pytest.raises(KernelError, match=r"node32: .*eth0 is down"):
+        net.apply(pool("pool", "10.22.0.0/16", ipipMode="Never"))
+    assert route_to(net, "node31", "10.22.33.0/26").endswith("dev eth0 proto bird")
+    net.repair()
+    changed(net, "apply", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "new"},
+                           "spec": {"nodeName": "node32"}})
+
+
+def test_a_route_engine_that_cannot_be_copied_has_no_dry_run(boot):
+    engine = FullMesh()
+    engine.lock = threading.Lock()
+    net = boot(two_subnets("Always"), route_engine=engine)
+    before = facts(net)
+    with pytest.raises(UnsupportedError, match="no dry run"):
+        net.apply(WEB, dry_run=True)
+    assert facts(net) == before
+    net.apply(WEB)
+    assert net.verify() == ()
