@@ -36,7 +36,7 @@ from calico_mn.kernel.route_get import Answer, Query, route_get
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
 from calico_mn.text import strip_control
 from calico_mn.trace import analysis
-from calico_mn.trace.follow import is_waiting, sort_frames
+from calico_mn.trace.follow import Sighting, is_waiting, sort_frames
 from calico_mn.trace.path_trace import FORWARD, OUT, PathTrace
 from calico_mn.trace.recording import (
     NODE,
@@ -50,6 +50,7 @@ from calico_mn.trace.recording import (
     Probe,
     Recording,
 )
+from calico_mn.trace.scene import VLAN_BYTES
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -64,6 +65,8 @@ _STAMPING_S = 0.005
 QUIET_S = 0.3
 #: A host asks three times by ARP, a second apart, before it gives up and sends an ICMP error.
 _ARP_S = 3.6
+#: how long a frame may take from one end of a cable to the other
+_FLIGHT_S = 2.0
 _CLOSING_THREADS = 64
 #: differences from the wanted state that are shown at most
 _MAX_DIFFERENCES = 5
@@ -286,9 +289,24 @@ def _listen(captures: dict[str, Capture], recording: Recording, patience: float
                       for answer in answers)
         waiting = (asking or is_waiting(by_role.arp)) and not is_back
         # After the reply a moment for what is still in the sockets.
-        enough = patience / 10 if is_back else _ARP_S if waiting else patience
+        enough = (patience / 10 if is_back else _ARP_S if waiting else
+                  _FLIGHT_S if _is_under_way(recording, [*by_role.forward, *answers]) else patience)
         if now - (started if waiting else last) > enough:
             return tuple(frames)
+
+
+def _is_under_way(recording: Recording, sightings: Sequence[Sighting]) -> bool:
+    """Whether it was seen last on its way out, to a device that can receive it.
+
+    On a busy machine the kernel may receive it only when ksoftirqd gets a CPU.
+    """
+    if not sightings:
+        return False
+    last = max(sightings, key=lambda sighting: sighting.frame.time)
+    name, port = recording.cables.get((last.namespace, last.frame.device), ("", ""))
+    end = recording.before[name].device(port) if name in recording.before else None
+    return (last.frame.outgoing and end is not None and end.up
+            and last.packet.headers[0].length <= end.mtu + VLAN_BYTES)
 
 
 # --- where it was dropped

@@ -27,7 +27,7 @@ FILTER, WRONG_HOST, LOST, NO_REPLY, UNKNOWN = (
 CAUSE_OF_KIND = {"blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBIT}
 
 #: what a frame may have above the receiving device's MTU: a VLAN tag (__is_skb_forwardable())
-_VLAN_BYTES = 4
+VLAN_BYTES = 4
 
 #: a route lookup in a namespace, given its name
 Ask = Callable[[str, Query], Answer]
@@ -112,4 +112,4 @@ class Scene:
     def too_long_for(self, device: DeviceFacts | None) -> bool:
         """Whether the last frame is refused by a device that is to receive it or send it on."""
         return device is not None and self.crossed.fragments == 1 and (
-            0 < device.mtu + _VLAN_BYTES < self.crossed.header.length)
+            0 < device.mtu + VLAN_BYTES < self.crossed.header.length)

@@ -187,7 +187,7 @@ CASES = {
         "MTU 1300 of CALI-a of node31", probe=BIG),
     # devices, neighbours
     "pod-down": Case(("c ip link set eth0 down",), (), "forward", "device-down", "node33",
-                     reason="at its other end eth0 of default/c is down"),
+                     reason="eth0 of default/c is down"),
     "cali-down": Case(("node33 ip link set CALI-c down",), (), "forward", "blackhole", "node33",
                       "blackhole 10.22.33.0/26"),
     "port-down": Case(("rack-b ip link set node33 down",), (), "forward", "device-down", "rack-b",
