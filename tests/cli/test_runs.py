@@ -140,8 +140,8 @@ def test_up_removes_what_dead_runs_left(own):
         pytest.skip("another start on this machine has cleaned up after the kill before us")
     done = calico_mn("up", "-d", "--tunnel", TUNNEL, "--name", run.name, str(LAB))
     assert done.returncode == 0, done
-    assert f"removed what run {run.name} ({run.identity}) left when it was killed" in done.stderr
     assert calico_mn("down", run.name).returncode == 0
+    assert f"removed what run {run.name} ({run.identity}) left when it was killed" in done.stderr
 
 
 def test_down_ends_programs_of_other_terminals(own):
