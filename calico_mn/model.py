@@ -168,12 +168,15 @@ class FelixConfiguration:
     """``projectcalico.org/v3`` FelixConfiguration ``default``: what all nodes' Felix is told.
 
     ``ipip_mtu`` and ``vxlan_mtu`` are the MTUs of tunl0 and vxlan.calico in bytes, 0 for Calico's
-    automatic choice; ``vxlan_vni`` is the VXLAN network identifier.
+    automatic choice; ``vxlan_vni`` is the VXLAN network identifier. ``to_host`` says
+    what becomes of a pod's packets to its own node that its policies allow; Calico's manifest has
+    ``ACCEPT``.
     """
 
     ipip_mtu: int = 0
     vxlan_mtu: int = 0
     vxlan_vni: int = 4096
+    to_host: str = "ACCEPT"
 
 
 @dataclass(frozen=True, slots=True)

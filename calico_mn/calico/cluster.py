@@ -342,6 +342,7 @@ class Cluster:
         return firewalls.of(NodeFirewall(
             ipip=IPIP in tunnels, vxlan=VXLAN in tunnels,
             tunnels=tuple(encapsulation.device for encapsulation in tunnels),
+            to_host=self.topology.felix.to_host,
             nat_outgoing=any(pool.nat_outgoing for pool in pools),
             hosts=tuple(node.address.ip for node in self.nodes.values()),
             pools=tuple(pool.cidr for pool in pools),

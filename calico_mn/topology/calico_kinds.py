@@ -185,6 +185,7 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
         "vxlanVNI": s.Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
         "vxlanPort": s.Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
         "vxlanEnabled": s.Field(r.boolean, "vxlan_enabled"),
+        "defaultEndpointToHostAction": s.Field(r.to_host, "to_host"),
         "ipipEnabled": s.Ignored(("true",), "tunl0 is there as the IPPools need it"),
         "bpfEnabled": s.Ignored(("false",), "packets take the kernel's way, as without eBPF"),
         "wireguardEnabled": s.Ignored(("false",), "packets between nodes are not encrypted"),

@@ -89,6 +89,7 @@ VARIABLES = {
 FELIX_VARIABLES = {
     "FELIX_IPINIPMTU": s.Field(r.mtu_text, "ipip_mtu"),
     "FELIX_VXLANMTU": s.Field(r.mtu_text, "vxlan_mtu"),
+    "FELIX_DEFAULTENDPOINTTOHOSTACTION": s.Field(r.to_host, "to_host"),
 }
 #: ``bird``, or what runs no BIRD: ``vxlan``, ``none``
 BACKEND = "CALICO_NETWORKING_BACKEND"
@@ -157,7 +158,7 @@ def _value(variable: s.Resource[Any], config_maps: Mapping[str, Mapping[str, Sca
     return None if referred is None else Scalar(referred.text, False, variable.at("name"))
 
 
-def felix_overrides(report: Report, environment: Mapping[str, Scalar]) -> dict[str, int]:
+def felix_overrides(report: Report, environment: Mapping[str, Scalar]) -> dict[str, Any]:
     """What the variables of Felix set; they come before FelixConfiguration."""
     resource: s.Resource[Any] = s.Resource(next(iter(environment.values()), Scalar(
         "", True, report.mark(0, 0))).mark)

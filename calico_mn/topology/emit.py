@@ -171,7 +171,8 @@ def _facts(model: Any, document: Document) -> Document:
             return _pod(model, document)
         case FelixConfiguration():
             wanted = {"ipipMTU": (model.ipip_mtu, 0), "vxlanMTU": (model.vxlan_mtu, 0),
-                      "vxlanVNI": (model.vxlan_vni, 4096)}
+                      "vxlanVNI": (model.vxlan_vni, 4096),
+                      "defaultEndpointToHostAction": (model.to_host.capitalize(), "Accept")}
             return {"metadata": {"name": "default"}, "spec": {
                 name: value for name, (value, default) in wanted.items()
                 if value != (_at(document, "spec", name) or default)}}

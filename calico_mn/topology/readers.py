@@ -140,6 +140,17 @@ def has_values(tree: Tree) -> bool:
         isinstance(item, Scalar) and item.is_null for item in tree.items)
 
 
+_ACTIONS = ("ACCEPT", "DROP", "RETURN")
+
+
+def to_host(tree: Tree) -> str:
+    """Felix's DefaultEndpointToHostAction, in any case, as iptables spells it."""
+    word = text(tree).upper()
+    if word in _ACTIONS:
+        return word
+    raise InvalidValueError(f"must be Accept, Drop or Return, not {describe(tree)}", "")
+
+
 def node_of_affinity(tree: Tree) -> str | None:
     """An IPAMBlock's affinity, ``host:NODE``; None where no node has the block."""
     kind, _, node = text(tree).partition(":")

@@ -99,6 +99,16 @@ def test_what_is_damaged_by_hand_is_seen_and_mended(shop: CalicoNet, damage: str
     assert_as_said(shop, [("tcp", 5432)])
 
 
+def test_a_pods_packets_to_its_own_node_are_dropped_where_felix_is_told_so(boot: Any) -> None:
+    shop = load_topology(SHOP)
+    net = boot(replace(shop, felix=replace(shop.felix, to_host="DROP")))
+    answers = {(pod, node): " 0% packet loss" in net[pod].cmd(
+        f"ping -c 1 -W 1 {net[node].address}") for pod in ("web", "stranger")
+        for node in ("node31", "node32")}
+    assert answers == {("web", "node31"): False, ("web", "node32"): True,
+                       ("stranger", "node31"): True, ("stranger", "node32"): False}
+
+
 def test_rules_of_others_stay_with_their_counters(shop: CalicoNet) -> None:
     node = shop["node31"]
     node.cmd("iptables -N KUBE-FORWARD; iptables -A FORWARD -j KUBE-FORWARD;"

@@ -121,6 +121,20 @@ def test_a_node_reaches_its_own_pods_and_comes_to_others_from_its_tunnel() -> No
             for name in (node, *others)} == {node: True, others[0]: True, others[1]: False}
 
 
+@pytest.mark.parametrize(("action", "reasons"), [
+    ("Drop", ["profile kns.x allows it", "DefaultEndpointToHostAction drops it"]),
+    ("Accept", ["profile kns.x allows it"]), ("Return", ["profile kns.x allows it"])])
+def test_a_pod_to_its_own_node_is_felixs_to_decide(action: str, reasons: list[str]) -> None:
+    asked = explainer({"apiVersion": "projectcalico.org/v3", "kind": "FelixConfiguration",
+                       "metadata": {"name": "default"},
+                       "spec": {"defaultEndpointToHostAction": action}})
+    pod = asked.place("x/a")
+    verdict = asked.explain(pod, asked.place(pod.node), 6, 22)
+    assert [decision.reason for decision in verdict.decisions] == reasons
+    other = next(name for name in ("k31", "k32", "k33") if name != pod.node)
+    assert asked.explain(pod, asked.place(other), 6, 22).allowed
+
+
 @pytest.mark.parametrize(("name", "message"), [
     ("a", "there are several pods a: say which of x/a, y/a, z/a"),
     ("x/aa", "there is no pod or node 'x/aa'; did you mean x/a?"),

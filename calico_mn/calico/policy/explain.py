@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.policy.active import Endpoint
+from calico_mn.calico.policy.active import INGRESS, Endpoint
 from calico_mn.calico.policy.firewall import Firewalls
-from calico_mn.calico.policy.verdict import Packet, Verdict, verdict
+from calico_mn.calico.policy.verdict import Decision, Packet, Verdict, verdict
 from calico_mn.calico.remote_routes import is_tunnelled
 from calico_mn.errors import NotFoundError
 from calico_mn.text import suggest
@@ -70,7 +70,13 @@ class Explainer:
             return Verdict(())
         packet = Packet(self._seen_from(source, destination), destination.address, protocol,
                         port=port)
-        return verdict(self.index, source.endpoint, destination.endpoint, packet)
+        result = verdict(self.index, source.endpoint, destination.endpoint, packet)
+        to_host = self.cluster.topology.felix.to_host
+        if result.allowed and to_host == "DROP" and destination.node == source.node and (
+                source.endpoint and not destination.endpoint):
+            return Verdict((*result.decisions, Decision(
+                destination.name, INGRESS, False, setting="DefaultEndpointToHostAction drops it")))
+        return result
 
     def _seen_from(self, source: Place, destination: Place) -> IPv4Address:
         cluster = self.cluster

@@ -37,7 +37,8 @@ class Decision:
     """What one endpoint's chain does in one direction, and why.
 
     ``policy`` and ``rule`` (from 0) are those that decide. Without them a profile allows, or none
-    of the policies ``asked``, which apply in this order, does.
+    of the policies ``asked``, which apply in this order, does. ``setting`` names Felix's
+    configuration where that decides.
     """
 
     endpoint: str
@@ -47,10 +48,13 @@ class Decision:
     rule: int | None = None
     profile: str = ""
     asked: tuple[Policy, ...] = ()
+    setting: str = ""
 
     @property
     def reason(self) -> str:
         """Who decides, in a few words."""
+        if self.setting:
+            return self.setting
         verb = "allows" if self.allowed else "denies"
         if self.policy is not None:
             rule = f"{self.direction.lower()} rule {(self.rule or 0) + 1}"
