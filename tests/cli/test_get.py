@@ -43,6 +43,7 @@ def test_every_name_of_a_kind_is_the_same_kind(lab):
     (["no,po", "x", "-A"], 3, "there is no node or pod 'x'"),
     (["pods", "-n", "shpo"], 0, "no pods in namespace shpo; there are in default and shop: "
                                 "-n default, or -A"),
+    (["wep"], 0, "no workloadendpoints; see 'get pods -o wide'"),
     (["deploy"], 0, "no deployments"), (["gnp"], 0, "no globalnetworkpolicies"),
     (["pdos"], 2, "there is no kind 'pdos'; did you mean pods?"), ([], 2, "get: say what: pods"),
     (["pod/a", "b"], 2, "after KIND/NAME every further word is KIND/NAME, too"),

@@ -46,6 +46,8 @@ def test_verbs_are_commands_beside_mininets_own(prompt):
     assert prompt.shows("default/a 10.22.31.1 -> default/b 10.22.32.1")
     prompt.type("get pods -A\n")
     assert prompt.shows("shop ")
+    prompt.type("delete pod shop/c --dry-run\n")
+    assert prompt.shows("pod/c deleted (dry run)")
     prompt.type("nodes\n")
     assert prompt.shows("available nodes are:")
     prompt.type("help mode\n")
@@ -61,6 +63,8 @@ def test_tab_completes_verbs_and_names(prompt):
     assert prompt.shows("routes")
     prompt.type(" node3\t3\n")
     assert prompt.shows("subnet rack-b")
+    prompt.type("get underl\t\n")
+    assert prompt.shows("rack-a,rack-b")
     prompt.type("sh\t\t")
     assert prompt.shows("shop/c")
     prompt.type("\x15exit\n")  # Ctrl-U: away with the line

@@ -183,7 +183,7 @@ VERBS = {
         "difference only.",
         _add_apply, ask=_apply, json=True, prompt=True, usage="-f FILE [-f FILE]... [--dry-run]",
         examples=(("calico-mn apply -f more.yaml", "what it says is there now"),
-                  ("calico-mn get ippool x -o yaml | sed ... | calico-mn apply -f -", "a pool"),
+                  ("calico-mn apply -f -", "from standard input"),
                   ("calico-mn apply -f more.yaml --dry-run", "the commands only"))),
     "delete": Verb(
         "delete", GROUP, "resources, by names or as in files",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from calico_mn.control.session import Session
 
 _DEFAULT = "default"
+# Kinds that calicoctl and kubectl print, and where theirs is here.
+_INSTEAD = {"WorkloadEndpoint": "; see 'get pods -o wide'", "IPAMBlock": "; see 'get blocks'"}
 
 
 def add_resources(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
@@ -109,7 +111,7 @@ def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, 
         title = "pods or workloads" if word == "all" else plural_of(word)
         complain(f"calico-mn: no {title} in namespace {namespace}; there are in"
                  f" {join(others)}: -n {others[0]}, or -A" if any(others) else
-                 f"calico-mn: no {title}")
+                 f"calico-mn: no {title}{_INSTEAD.get(' '.join(kinds_named(word)), '')}")
 
 
 VERBS = {
