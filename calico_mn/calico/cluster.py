@@ -6,31 +6,27 @@ Bookkeeping in memory, no I/O: it computes what every namespace should hold. App
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from calico_mn.calico import cni, felix, sessions
 from calico_mn.calico.admission import Admission
 from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
+from calico_mn.calico.datastore import DatastoreReader
 from calico_mn.calico.encapsulation import (
-    DEFAULT,
     ENCAPSULATIONS,
-    IPIP,
     UPLINK,
     VXLAN,
     Encapsulation,
-    Peer,
     PoolMode,
     format_prefix,
 )
 from calico_mn.calico.in_use import take_present
 from calico_mn.calico.ipam import IPAM
-from calico_mn.calico.policy.firewall import Firewalls
-from calico_mn.calico.policy.node_chains import NodeFirewall
 from calico_mn.calico.pools import require_pools, usable_pools
-from calico_mn.calico.remote_routes import NO_DATASTORE, Datastore, RemoteRoutes, Table, mode_in
+from calico_mn.calico.remote_routes import NO_DATASTORE, RemoteRoutes, Table, mode_in
 from calico_mn.calico.underlay import Fabric, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.model import (
@@ -44,11 +40,11 @@ from calico_mn.model import (
     Subnet,
     Topology,
 )
-from calico_mn.state import Address, Device, Firewall, Namespace, Route, Sysctl
+from calico_mn.state import Address, Device, Namespace, Route, Sysctl
 from calico_mn.text import is_label, is_subdomain
 
 
-class Cluster:
+class Cluster(DatastoreReader):
     """Nodes, pods and addresses of one cluster.
 
     ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
@@ -58,6 +54,7 @@ class Cluster:
     """
 
     def __init__(self, topology: Topology, rp_filter: int) -> None:
+        super().__init__()
         self.topology = topology
         self.rp_filter = rp_filter
         self.fabric = Fabric(topology)
@@ -70,10 +67,6 @@ class Cluster:
         self.admission = Admission(topology, self._tunnels)
         self._bird_routes = RemoteRoutes()
         self._felix_routes = RemoteRoutes(is_felix=True)
-        self._datastore = self._datastore_before = NO_DATASTORE
-        self._datastore_is_current = False
-        self._firewalls: Firewalls | None = None
-        self._firewalls_before: Firewalls | None = None
         self.has_policies = True
         self.has_tunnels = True
         #: what probes of the running underlay found: empty where TCP works
@@ -272,82 +265,10 @@ class Cluster:
         """A pool's mode as the cluster has it; single nodes may see another."""
         return self._tunnels.modes()[pool.name]
 
-    def uses(self, encapsulation: Encapsulation) -> bool:
-        """Whether any node sees a pool with this encapsulation."""
-        return self._tunnels.uses(encapsulation)
-
-    def tunnel_address(self, node: str, encapsulation: Encapsulation = DEFAULT
-                       ) -> IPv4Address | None:
-        """The address of a node's tunnel device, None while it has none."""
-        return self._tunnels.address(node, encapsulation)
-
-    def tunnel_addresses(self, node: str) -> dict[Encapsulation, IPv4Address]:
-        """The addresses of a node's tunnel devices."""
-        return {encapsulation: address for encapsulation in ENCAPSULATIONS
-                if (address := self._tunnels.address(node, encapsulation)) is not None}
-
-    def originated(self, node: str) -> tuple[IPv4Network, ...]:
-        """What a node announces: its blocks, and as /32 what it uses outside of them.
-
-        Single addresses inside own blocks are never announced (``calico_aggr`` in bird_aggr).
-        """
-        borrowed = map(IPv4Network, (*self.ipam.borrowed(node), *self._tunnels.alien(node)))
-        blocks = (block for block in self.ipam.blocks(node)
-                  if block.prefixlen < 32 or self._has(node, block.network_address))
-        return (*blocks, *borrowed)
-
-    def _has(self, node: str, address: IPv4Address) -> bool:
-        """Whether a node uses an address; BIRD knows a /32 block, without blackhole, by that."""
-        return address in self.tunnel_addresses(node).values() or any(
-            endpoint.address == address for endpoint in self._on_node[node].values())
-
     def unreachable(self) -> sessions.Unreachable:
         """The pairs of nodes without TCP: as the underlay is built, unless probes know better."""
         known = {**sessions.unreachable(self.fabric, self.nodes.values()), **self.probed}
         return {pair: why for pair, why in known.items() if why and pair <= self.nodes.keys()}
-
-    def datastore(self) -> Datastore:
-        """What every Felix hears, empty in a cluster without VXLAN; equal ones are the same."""
-        if not self._datastore_is_current:
-            heard = Datastore.of({
-                Peer(node.address.ip, node.name, self.tunnel_address(node.name, VXLAN),
-                     VXLAN.tunnel_mac(node)): self.originated(node.name)
-                for node in self.nodes.values()}) if self.uses(VXLAN) else NO_DATASTORE
-            if heard != self._datastore:
-                self._datastore = heard
-            self._datastore_is_current = True
-        return self._datastore
-
-    def datastore_changed(self) -> bool:
-        """Whether what Felix writes may have changed since the last call."""
-        before, self._datastore_before = self._datastore_before, self.datastore()
-        firewalls, self._firewalls_before = self._firewalls_before, self.firewalls()
-        return before is not self._datastore_before or firewalls is not self._firewalls_before
-
-    def firewalls(self) -> Firewalls | None:
-        """The policies with all endpoints, None in a cluster without any in force."""
-        if self._firewalls is None and self.topology.policies and self.has_policies:
-            self._firewalls = Firewalls(self.topology, self.endpoints)
-        return self._firewalls
-
-    def _forget_what_all_hear(self) -> None:
-        self._datastore_is_current, self._firewalls = False, None
-
-    def _firewall(self, name: str, tunnels: Mapping[Encapsulation, IPv4Address]
-                  ) -> Firewall | None:
-        firewalls = self.firewalls()
-        if firewalls is None:
-            return None
-        pools = self.topology.pools
-        return firewalls.of(NodeFirewall(
-            ipip=IPIP in tunnels, vxlan=VXLAN in tunnels,
-            tunnels=tuple(encapsulation.device for encapsulation in tunnels),
-            to_host=self.topology.felix.to_host,
-            nat_outgoing=any(pool.nat_outgoing for pool in pools),
-            hosts=tuple(node.address.ip for node in self.nodes.values()),
-            pools=tuple(pool.cidr for pool in pools),
-            masqueraded=tuple(pool.cidr for pool in pools if pool.nat_outgoing)),
-            self._on_node[name].values())
 
     # --- wanted states
 
