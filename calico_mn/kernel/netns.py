@@ -1,9 +1,10 @@
-"""Network namespaces as open descriptors, and the one thread that enters them.
+"""Network namespaces as open descriptors, and the threads that enter them.
 
 A namespace here is neither a process nor a name in /run/netns: it lives as long as its
-descriptor, so that nothing of it survives this process, however that ends. Only the thread of
+descriptor, so that nothing of it survives this process, however that ends. Only a thread of
 :class:`NamespaceThread` ever leaves the machine's own namespace; an exception or a Ctrl-C in
-the caller's thread therefore cannot leave the caller in the wrong one.
+the caller's thread therefore cannot leave the caller in the wrong one. A run has two: one makes
+namespaces, the other one does all else.
 
 What is put into a namespace is :mod:`calico_mn.kernel.write`'s business.
 """
