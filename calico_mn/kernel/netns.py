@@ -15,8 +15,9 @@ import ctypes
 import fcntl
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +52,17 @@ def _unshare(flags: int) -> None:
 
 def _setns(descriptor: int, kind: int) -> None:
     _check(_libc.setns(descriptor, kind), "setns")
+
+
+@contextmanager
+def new_network() -> Iterator[None]:
+    """Inside, the calling thread is in a network namespace that was just made."""
+    with open("/proc/thread-self/ns/net", "rb") as before:
+        _unshare(_CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            _setns(before.fileno(), _CLONE_NEWNET)
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int) -> None:

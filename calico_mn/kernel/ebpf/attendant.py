@@ -7,11 +7,16 @@ a thread writes what is inside into tunl0. And it keeps net.ipv4.conf.lo.forward
 which bpf_fib_lookup() answers no question on behalf of lo: on lo that has no other effect, since
 what comes from there is for the node itself. ``sysctl net.ipv4.ip_forward=0`` sets it for all
 devices, lo among them.
+
+One socket, in a namespace of its own, hears of that from all others (NETLINK_LISTEN_ALL_NSID):
+for each change of a route the kernel goes through all sockets of the machine that listen to
+anything of rtnetlink (netlink_broadcast_filtered), so that one a node would make a boot quadratic.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import select
 import socket
@@ -21,11 +26,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from calico_mn.kernel import devices
-from calico_mn.kernel.netlink import NLM_F_REQUEST
+from calico_mn.kernel.netlink import NLM_F_REQUEST, Message, u32
+from calico_mn.kernel.netns import new_network
 
 _LO = 1
 _NETCONF_CHANGES = 1 << 23  # RTNLGRP_IPV4_NETCONF of linux/rtnetlink.h, as a bit
 _SO_ATTACH_FILTER, _SO_ATTACH_BPF = 26, 50
+_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
+# linux/net_namespace.h: a number for a namespace, by which the listener's one knows it
+_RTM_NEWNSID, _NETNSA_NSID, _NETNSA_FD = 88, 1, 3
 _TUN = os.makedev(10, 200)
 _MOST = 65_535
 # struct sock_filter (linux/filter.h): code, jump if true, jump if false, operand
@@ -46,6 +55,10 @@ class Attendant:
         self._thread: threading.Thread | None = None
         # By descriptor: the socket's inode, and what is done when something is there.
         self._tasks: dict[int, tuple[int, Callable[[socket.socket], None]]] = {}
+        self._listener: socket.socket | None = None
+        self._numbers = itertools.count(1)
+        # By the number of a namespace: a socket in it, and the socket's inode.
+        self._links: dict[int, tuple[int, int]] = {}
 
     def attend(self, tunnel: int) -> list[int]:
         """Begin in the namespace of the calling thread, whose tunl0 has the descriptor ``tunnel``.
@@ -55,23 +68,26 @@ class Attendant:
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
                             socket.IPPROTO_IPIP)
         raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, self._reassembled)
-        changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
-                                socket.NETLINK_ROUTE)
-        code = ctypes.create_string_buffer(_OF_LO, len(_OF_LO))
-        changes.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack(
-            "@HP", len(_OF_LO) // _filter.size, ctypes.addressof(code)))
-        changes.bind((0, _NETCONF_CHANGES))
-        if self._thread is None:
+        link = _rtnetlink()
+        if self._listener is None:
+            self._listener = _listener()
+            self._poll.register(self._listener, select.EPOLLIN)
             self._thread = threading.Thread(target=self._run, name="tunl0", daemon=True)
             self._thread.start()
-        return [self._watch(raw, lambda packets: _decapsulate(packets, tunnel)),
-                self._watch(changes, _forward_on_lo)]
+        number, inode = next(self._numbers), os.fstat(link.fileno()).st_ino
+        self._links[number] = link.fileno(), inode
+        with open("/proc/thread-self/ns/net", "rb") as namespace:
+            _send(self._listener, (_RTM_NEWNSID, 0, bytes(4) + u32(_NETNSA_NSID, number)
+                                   + u32(_NETNSA_FD, namespace.fileno())))
+        return [self._watch(raw, lambda packets: _decapsulate(packets, tunnel)), link.detach()]
 
     def close(self) -> None:
         """End the thread."""
         os.write(self._ending, b"\0")
         if self._thread is not None:
             self._thread.join()
+        if self._listener is not None:
+            self._listener.close()
         self._poll.close()
         os.close(self._end)
         os.close(self._ending)
@@ -87,11 +103,24 @@ class Attendant:
             for descriptor, _events in self._poll.poll():
                 if descriptor == self._end:
                     return
+                if self._listener and descriptor == self._listener.fileno():
+                    self._forward_on_lo(self._listener)
+                    continue
                 # Namespaces may end meanwhile, their sockets with them, and others begin.
                 with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ready:
                     inode, task = self._tasks[descriptor]
                     if os.fstat(ready.fileno()).st_ino == inode:
                         task(ready)
+
+    def _forward_on_lo(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            _data, notes, _flags, _address = listener.recvmsg(_MOST, 64, socket.MSG_DONTWAIT)
+            number = next((struct.unpack("=i", value)[0] for level, kind, value in notes
+                           if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID)), 0)
+            descriptor, inode = self._links.get(number, (-1, 0))
+            with socket.socket(fileno=os.dup(descriptor)) as link:
+                if os.fstat(link.fileno()).st_ino == inode:
+                    _send(link, devices.link(_LO, conf={"forwarding": 1}))
 
 
 def _decapsulate(packets: socket.socket, tunnel: int) -> None:
@@ -101,7 +130,23 @@ def _decapsulate(packets: socket.socket, tunnel: int) -> None:
         os.write(tunnel, inner)
 
 
-def _forward_on_lo(changes: socket.socket) -> None:
-    changes.recv(_MOST, socket.MSG_DONTWAIT)
-    kind, flags, body = devices.link(_LO, conf={"forwarding": 1})
-    changes.send(struct.pack("=IHHII", 16 + len(body), kind, flags | NLM_F_REQUEST, 0, 0) + body)
+def _rtnetlink() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
+                         socket.NETLINK_ROUTE)
+
+
+def _listener() -> socket.socket:
+    """What hears of changes of lo's settings in all namespaces that get a number from it."""
+    code = ctypes.create_string_buffer(_OF_LO, len(_OF_LO))
+    with new_network():
+        sock = _rtnetlink()
+    sock.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack(
+        "@HP", len(_OF_LO) // _filter.size, ctypes.addressof(code)))
+    sock.bind((0, _NETCONF_CHANGES))
+    return sock
+
+
+def _send(sock: socket.socket, message: Message) -> None:
+    kind, flags, body = message
+    sock.send(struct.pack("=IHHII", 16 + len(body), kind, flags | NLM_F_REQUEST, 0, 0) + body)
