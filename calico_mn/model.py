@@ -91,12 +91,25 @@ class Router:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalHost:
+    """A machine outside the cluster, without Calico, in the subnet that has its address.
+
+    ``gateway`` None is the subnet's first router.
+    """
+
+    name: str
+    address: IPv4Address
+    gateway: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Underlay:
-    """The physical network under the cluster."""
+    """The physical network under the cluster, with what else is plugged into it."""
 
     subnets: tuple[Subnet, ...]
     routers: tuple[Router, ...] = ()
     name: str = "underlay"
+    hosts: tuple[ExternalHost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,9 @@ class Cluster(DatastoreReader):
             for router in topology.underlay.routers:
                 for interface in router.interfaces:
                     self._take_device(interface.subnet, port_name(router.name), router.name)
+            for host in topology.underlay.hosts:
+                self._take_device(self.fabric.subnet_at(host.address).name,
+                                  port_name(host.name), host.name)
             take_present(topology, self.ipam, self._tunnels)
             for node in topology.nodes:
                 self.add_node(node)
@@ -109,8 +112,9 @@ class Cluster(DatastoreReader):
         if node.address.ip in self._addresses:
             raise ClusterError(f"{node.name}: another node has {node.address.ip}")
         subnet = self.fabric.subnet_of(node)
-        if (subnet.name, node.address.ip) in self.fabric.router_addresses:
-            raise ClusterError(f"{node.name}: a router has {node.address.ip}")
+        owner = self.fabric.taken.get(node.address.ip)
+        if owner:
+            raise ClusterError(f"{node.name}: {owner} has {node.address.ip}")
         return subnet
 
     def adopt(self, topology: Topology) -> None:

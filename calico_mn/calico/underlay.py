@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.remote_routes import NodeNetwork
 from calico_mn.errors import ClusterError
-from calico_mn.model import OUTER_FIELDS, Link, Node, Router, Subnet, Topology
+from calico_mn.model import OUTER_FIELDS, ExternalHost, Link, Node, Router, Subnet, Topology
 from calico_mn.state import (
     PROTO_STATIC,
     Address,
@@ -38,6 +38,9 @@ _IFNAMSIZ = 15
 # init_net), or given by us; and what tools take for the number of a device.
 _TAKEN = re.compile(r"br0|lo|all|default|any|tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0"
                     r"|ip6tnl0|ip6gre0|port[0-9a-f]{11}|[0-9.]+")
+
+_END_OF_CABLE = (Sysctl("rp_filter", 0, "conf", "all"), Sysctl("rp_filter", 0, "conf", "default"),
+                 Sysctl("accept_dad", 0, "conf", "default", "ipv6"))
 
 #: a first step towards a subnet: the next router (None: attached) and the device to it
 _Step = tuple[IPv4Address | None, str]
@@ -74,18 +77,27 @@ class Fabric:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self.routers = topology.underlay.routers
-        self.router_addresses = {(interface.subnet, interface.address)
-                                 for router in self.routers for interface in router.interfaces}
+        self.hosts = topology.underlay.hosts
+        #: addresses that no node can have -> who has them
+        self.taken = {**{interface.address: "a router" for router in self.routers
+                         for interface in router.interfaces},
+                      **{host.address: f"host {host.name}" for host in self.hosts}}
         self._subnets = {subnet.name: subnet for subnet in topology.underlay.subnets}
         self._of_address: dict[IPv4Address, Subnet] = {}
         self._nics: dict[IPv4Interface, IPv4Interface] = {}
 
     def subnet_of(self, node: Node) -> Subnet:
         """The subnet that a node's uplink is plugged into."""
-        address = node.address.ip
+        try:
+            return self.subnet_at(node.address.ip)
+        except ClusterError as error:
+            raise ClusterError(f"{node.name}: {error}") from None
+
+    def subnet_at(self, address: IPv4Address) -> Subnet:
+        """The subnet that has an address. Raises ClusterError."""
         subnet = self._of_address.get(address) or self._topology.subnet_of(address)
         if subnet is None:
-            raise ClusterError(f"{node.name}: {address} lies in no subnet of the underlay")
+            raise ClusterError(f"{address} lies in no subnet of the underlay")
         self._of_address[address] = subnet
         return subnet
 
@@ -156,8 +168,20 @@ class Fabric:
                 if interface.subnet == subnet.name:
                     ports.append(plug(subnet, router.name, f"eth{position}",
                                       UPLINK_INDEX + position))
+        ports += (plug(subnet, host.name, UPLINK, UPLINK_INDEX) for host in self.hosts
+                  if host.address in subnet.cidr)
         return Namespace(subnet.name, devices=(Bridge(BRIDGE, subnet.mtu), *ports), sysctls=(
             Sysctl("disable_ipv6", 1, "conf", "default", "ipv6"),))
+
+    def host(self, host: ExternalHost) -> Namespace:
+        """The namespace of a machine outside the cluster; it knows its gateway and no more."""
+        subnet = self.subnet_at(host.address)
+        gateway = host.gateway or self.gateway(subnet)
+        return Namespace(
+            host.name, (uplink(subnet),),
+            (Address(UPLINK, f"{host.address}/{subnet.cidr.prefixlen}"),),
+            (Route("default", via=str(gateway), device=UPLINK),) if gateway else (),
+            (Sysctl("ip_forward", 0), *_END_OF_CABLE))
 
     def router(self, router: Router, next_hops: Mapping[str, IPv4Address]) -> Namespace:
         """A router's namespace. ``next_hops`` maps the pods' prefixes that it knows to nodes."""
@@ -178,10 +202,7 @@ class Fabric:
                 routes.append(_route(prefix, [
                     (via or next_hop, device) for via, device in paths[reached.name]]))
         return Namespace(router.name, tuple(devices), tuple(addresses), tuple(routes), (
-            Sysctl("ip_forward", 1),
-            Sysctl("rp_filter", 0, "conf", "all"),
-            Sysctl("rp_filter", 0, "conf", "default"),
-            Sysctl("accept_dad", 0, "conf", "default", "ipv6"),
+            Sysctl("ip_forward", 1), *_END_OF_CABLE,
             *_multipath_sysctls(router, routes),
         ))
 
@@ -233,12 +254,13 @@ def neighbour_entries(topology: Topology) -> int:
     """The neighbour entries of a cluster in which every pod and node talks to all others.
 
     Two for each pod (it knows its gateway, its node knows it), and on each subnet one for each pair
-    of nodes or routers, in either direction.
+    of nodes, routers or hosts, in either direction.
     """
     count = 2 * len(topology.pods)
     for subnet in topology.underlay.subnets:
         members = sum(node.address.ip in subnet.cidr for node in topology.nodes) + sum(
             interface.subnet == subnet.name for router in topology.underlay.routers
-            for interface in router.interfaces)
+            for interface in router.interfaces) + sum(
+            host.address in subnet.cidr for host in topology.underlay.hosts)
         count += members * (members - 1)
     return count

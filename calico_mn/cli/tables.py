@@ -92,7 +92,9 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Underlay": (
         Column("SUBNETS", lambda underlay, _: [s["name"] for s in underlay["spec"]["subnets"]]),
         Column("ROUTERS", lambda underlay, _: [r["name"] for r in underlay["spec"].get(
-            "routers", ())])),
+            "routers", ())]),
+        Column("HOSTS", lambda underlay, _: [h["name"] for h in underlay["spec"].get(
+            "hosts", ())], "used")),
 }
 
 

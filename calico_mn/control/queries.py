@@ -31,7 +31,8 @@ def status(job: Job) -> dict[str, Any]:
         "pid": record["pid"], "started": record["started"], "version": record["version"],
         "topology": net.topology.source, "tunnel": net.tunnel, "profile": net.profile,
         "routeEngine": net.distributor.name, "nodes": len(net.nodes), "pods": len(net.pods),
-        "routers": len(net.routers), "subnets": len(net.switches), "pools": pools,
+        "routers": len(net.routers), "hosts": len(net.external_hosts),
+        "subnets": len(net.switches), "pools": pools,
         "podRoutes": sorted(cluster.pod_routers),
         "mesh": net.topology.mesh,
         "sessionsDown": [{"nodes": sorted(pair), "reason": why}
@@ -52,6 +53,7 @@ def names(job: Job) -> dict[str, list[str]]:
     """Everything that has a name, by kind."""
     net = job.net
     return {"nodes": [node.name for node in net.nodes], "pods": [pod.name for pod in net.pods],
+            "hosts": [host.name for host in net.external_hosts],
             "routers": [router.name for router in net.routers],
             "subnets": [switch.name for switch in net.switches]}
 

@@ -15,7 +15,14 @@ from typing import Any, TypeVar
 
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.emulation.mininet import CLI, Mininet, error, numCores
-from calico_mn.emulation.node import FabricRouter, K8sNode, NamespaceNode, Pod, SubnetSwitch
+from calico_mn.emulation.node import (
+    ExternalHost,
+    FabricRouter,
+    K8sNode,
+    NamespaceNode,
+    Pod,
+    SubnetSwitch,
+)
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.kernel import read
@@ -59,6 +66,7 @@ class LightMininet(Mininet):
         self.nodes: list[K8sNode] = []
         self.pods: list[Pod] = []
         self.routers: list[FabricRouter] = []
+        self.external_hosts: list[ExternalHost] = []
 
     def addSwitch(self, name: str, *_args: Any, **_options: Any) -> None:
         """Refused: the subnets of the topology's Underlay are the switches."""
@@ -160,12 +168,13 @@ class LightMininet(Mininet):
     def __getitem__(self, key: str) -> NamespaceNode:
         name = self._resolve(key)
         if name is None:
-            raise KeyError(f"no node, pod, router or subnet is called {key!r}")
+            raise KeyError(f"no node, pod, router, host or subnet is called {key!r}")
         node: NamespaceNode = self.nameToNode[name]
         return node
 
     def __iter__(self) -> Iterator[str]:
-        for node in itertools.chain(self.nodes, self.pods, self.routers, self.switches):
+        for node in itertools.chain(self.nodes, self.pods, self.external_hosts, self.routers,
+                                    self.switches):
             yield node.name
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from calico_mn.delta import Delta
 from calico_mn.emulation.base import LightMininet
 from calico_mn.emulation.filters import Filters
 from calico_mn.emulation.link import DeviceIntf
-from calico_mn.emulation.node import FabricRouter, K8sNode, Pod, SubnetSwitch
+from calico_mn.emulation.node import ExternalHost, FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.model import Node, Topology
@@ -74,6 +74,13 @@ class Membership:
             for position, interface in enumerate(router.interfaces):
                 net.connect(DeviceIntf(f"eth{position}", node, str(interface.address)),
                             DeviceIntf(port_name(router.name), net.nameToNode[interface.subnet]))
+        for host in net.topology.underlay.hosts:
+            outside = ExternalHost(host.name, net.runtime.spawn, str(host.address))
+            net.external_hosts.append(outside)
+            net.register(outside, net.hosts)
+            subnet = net.cluster.fabric.subnet_at(host.address)
+            net.connect(DeviceIntf(UPLINK, outside, outside.ip, subnet.cidr.prefixlen),
+                        DeviceIntf(port_name(host.name), net.nameToNode[subnet.name]))
         self.attach_new()
 
     def attach_new(self) -> None:

@@ -220,6 +220,14 @@ class Pod(NamespaceNode):
         self.device = device
 
 
+class ExternalHost(NamespaceNode):
+    """A machine outside the cluster; ``ip`` is its address, as text."""
+
+    def __init__(self, name: str, spawn: Spawn, ip: str) -> None:
+        super().__init__(name, spawn)
+        self.ip = ip
+
+
 class FabricRouter(NamespaceNode):
     """A router of the underlay."""
 

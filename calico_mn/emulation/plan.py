@@ -19,7 +19,7 @@ from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
 
-SWITCH, ROUTER, NODE, POD = "switch", "router", "node", "pod"
+SWITCH, ROUTER, HOST, NODE, POD = "switch", "router", "host", "node", "pod"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ def announced_states(cluster: Cluster, engine: RouteEngine, before: Mapping[str,
     return [
         *(cluster.subnet_state(subnet) for subnet in underlay.subnets),
         *(cluster.router_state(router) for router in underlay.routers),
+        *(cluster.fabric.host(host) for host in underlay.hosts),
         *(node_state(cluster, engine, name, before.get(name)) for name in cluster.nodes),
     ]
 
@@ -129,6 +130,7 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
     hosts = host_states(cluster, FullMesh())
     kinds = {**{subnet.name: SWITCH for subnet in topology.underlay.subnets},
              **{router.name: ROUTER for router in topology.underlay.routers},
+             **{host.name: HOST for host in topology.underlay.hosts},
              **dict.fromkeys(cluster.nodes, NODE), **dict.fromkeys(cluster.endpoints, POD)}
     return tuple(Step(kinds[state.name], state.name, tuple(iptext.commands(creation(state))))
                  for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())))

@@ -160,7 +160,10 @@ def _facts(model: Any, document: Document) -> Document:
         case Underlay():
             return {"metadata": {"name": model.name}, "spec": {
                 "link": None, "subnets": list(map(_subnet, model.subnets)),
-                "routers": list(map(_router, model.routers))}}
+                "routers": list(map(_router, model.routers)),
+                "hosts": [laid_over({"name": host.name, "address": str(host.address)}, {
+                    "gateway": str(host.gateway) if host.gateway else None})
+                    for host in model.hosts] or None}}
         case Node():
             return _node(model, document)
         case IPPool():

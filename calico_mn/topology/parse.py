@@ -27,7 +27,7 @@ from calico_mn.topology.problems import Report, TooManyProblemsError
 from calico_mn.topology.readers import mtu_text
 from calico_mn.topology.rules import check_all
 from calico_mn.topology.schema import Field, Resources
-from calico_mn.topology.underlay import ROUTERS, SUBNETS, UNDERLAY, assume_underlay
+from calico_mn.topology.underlay import HOSTS, ROUTERS, SUBNETS, UNDERLAY, assume_underlay
 from calico_mn.topology.workload_kinds import DAEMON_SET
 from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents, tree_of
 
@@ -138,10 +138,11 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str],
         )
     hosts = len(nodes)
     if underlay:
-        hosts += len(underlay.entries(SUBNETS)) + len(underlay.entries(ROUTERS))
+        hosts += (len(underlay.entries(SUBNETS)) + len(underlay.entries(ROUTERS))
+                  + len(underlay.entries(HOSTS)))
     if hosts > MAX_HOSTS:
-        report.add_for_file(f"{hosts} nodes, subnets and routers are more than the {MAX_HOSTS} "
-                            "that one machine can hold", "use fewer of them")
+        report.add_for_file(f"{hosts} nodes, subnets, routers and hosts are more than the"
+                            f" {MAX_HOSTS} that one machine can hold", "use fewer of them")
         raise report.error()
     underlay = underlay or assume_underlay(report, nodes)
     take_witnesses(report, resources)

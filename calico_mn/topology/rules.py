@@ -18,7 +18,7 @@ from calico_mn.topology.networks import NetworkIndex, overlapping, reserved
 from calico_mn.topology.problems import Mark, Report
 from calico_mn.topology.readers import MIN_MTU
 from calico_mn.topology.schema import Resource, Resources
-from calico_mn.topology.underlay import INTERFACES, ROUTERS, SUBNETS
+from calico_mn.topology.underlay import HOSTS, INTERFACES, ROUTERS, SUBNETS
 
 
 class Owners(dict[Any, tuple[str, Mark]]):
@@ -36,17 +36,20 @@ def check_all(report: Report, resources: Resources, underlay: Resource[Underlay]
     """Apply the rules about names, networks and nodes."""
     nodes, pools = resources.of(NODE), resources.of(IP_POOL)
     _check_names(report, (("Node", nodes), ("subnet", underlay.entries(SUBNETS)),
-                          ("router", underlay.entries(ROUTERS))))
+                          ("router", underlay.entries(ROUTERS)),
+                          ("host", underlay.entries(HOSTS))))
     _check_names(report, (("IPPool", pools),))
     _check_ranges(report, pools, underlay)
-    _check_nodes(report, nodes, underlay, _check_routers(report, underlay))
+    owners = _check_routers(report, underlay)
+    _check_hosts(report, underlay, owners)
+    _check_nodes(report, nodes, underlay, owners)
     _check_vxlan(report, resources, underlay)
 
 
 def _check_names(
     report: Report, groups: Iterable[tuple[str, Sequence[Resource[Any]]]]
 ) -> None:
-    """Names differ. Nodes, subnets and routers all become namespaces, and so share theirs."""
+    """Names differ. Nodes, subnets, routers and hosts all become namespaces, and share theirs."""
     owners = Owners()
     for what, items in groups:
         for item in items:
@@ -60,7 +63,8 @@ def _check_names(
             elif earlier:
                 other, other_mark = earlier
                 report.add(f"{what} and {other} are both named {quote(name)}", mark,
-                           f"nodes, subnets and routers need different names; the {other} is in "
+                           f"nodes, subnets, routers and hosts need different names; the {other}"
+                           f" is in "
                            f"{other_mark.where}")
 
 
@@ -143,6 +147,35 @@ def _check_routers(report: Report, underlay: Resource[Underlay]) -> Owners:
     return owners
 
 
+def _check_hosts(report: Report, underlay: Resource[Underlay], owners: Owners) -> None:
+    """Each external host has an address of its own in a subnet, and so has its gateway there."""
+    subnets = underlay.entries(SUBNETS)
+    cidrs = {s.model.name: s.model.cidr for s in subnets if s.has("name") and s.has("cidr")}
+    complete = bool(subnets) and all(s.has("name") and s.has("cidr") for s in subnets)
+    for host in underlay.entries(HOSTS):
+        title, name = _title("host", host), host.get("subnet")
+        if name is not None and name not in cidrs and complete:
+            report.add(f"{title} is in unknown subnet {quote(name)}", host.at("subnet"),
+                       report.did_you_mean(name, cidrs) or "add it to spec.subnets")
+        if not host.has("address"):
+            continue
+        address, mark = host.model.address, host.at("address")
+        subnet = cidrs.get(name) if name is not None else next(
+            (cidr for cidr in cidrs.values() if address in cidr), None)
+        if subnet is not None:
+            _check_host(report, title, address, subnet, mark)
+            if host.model.gateway is not None:
+                _check_host(report, f"the gateway of {title}", host.model.gateway, subnet,
+                            host.at("gateway"))
+        elif name is None and complete:
+            report.add(f"{title} has address {address}, which is in no subnet of the underlay",
+                       mark, "correct the address, or add its subnet to the Underlay")
+        earlier = owners.take(address, title, mark)
+        if earlier:
+            report.add(f"{title} has address {address}, which {earlier[0]} has, too", mark,
+                       f"the other one is in {earlier[1].where}")
+
+
 def _check_nodes(
     report: Report, nodes: list[Resource[Node]], underlay: Resource[Underlay], routers: Owners
 ) -> None:
@@ -164,7 +197,8 @@ def _check_nodes(
                        mark, "correct the address, or add its subnet to the Underlay")
         if address in routers:
             report.add(f"{title} has address {address}, which {routers[address][0]} has, too",
-                       mark, "a router's address is its nodes' gateway; give the node another")
+                       mark, "a router's address is its nodes' gateway; give the node another"
+                       if routers[address][0].startswith("router") else "give the node another")
         earlier = owners.take(address, title, mark)
         if earlier:
             report.add(f"{title} has address {address}, which {earlier[0]} has, too", mark,

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 
 from calico_mn.model import (
     INNER_FLOW,
+    ExternalHost,
     Link,
     MultipathHash,
     Node,
@@ -30,9 +31,14 @@ ASSUMED_PREFIX = 24
 # net.ipv4.fib_multipath_hash_fields: twelve bits (FIB_MULTIPATH_HASH_FIELD_ALL_MASK).
 MAX_HASH_FIELDS = 0x0FFF
 
-_LINK: s.Table = {"rate": s.Field(r.rate, "rate"), "delay": s.Field(r.delay, "delay")}
+_LINK: s.Table = {
+    "rate": s.Field(r.rate, "rate"), "delay": s.Field(r.delay, "delay"),
+    "loss": s.Ignored(("0", "0%"), "cables lose no packets; net.set_filter() drops kinds of them"),
+    "jitter": s.Ignored(says="all packets of a cable have the same delay"),
+}
 _SUBNET_HINT = "for example {name: rack-a, cidr: 192.168.57.0/24}"
 _ROUTER_HINT = "for example {name: r1, interfaces: [{subnet: rack-a, address: 192.168.57.1}]}"
+_HOST_HINT = "for example {name: client, address: 192.168.57.99}"
 _INTERFACE_HINT = "for example {subnet: rack-a, address: 192.168.57.1}"
 
 SUBNETS = s.List({
@@ -75,6 +81,12 @@ ROUTERS = s.List({
         "ports"), "fields"),
     "interfaces": INTERFACES,
 }, Router, _check_router, name="routers")
+HOSTS = s.List({
+    "name": s.Field(r.label, "name", _HOST_HINT),
+    "address": s.Field(a.address, "address", _HOST_HINT),
+    "subnet": s.Field(r.label, "subnet"),
+    "gateway": s.Field(a.address, "gateway"),
+}, ExternalHost, name="hosts")
 
 
 def _check_underlay(report: Report, underlay: s.Resource[Underlay]) -> bool:
@@ -87,9 +99,9 @@ def _check_underlay(report: Report, underlay: s.Resource[Underlay]) -> bool:
 
 UNDERLAY = s.Kind(s.resource_table(
     {**s.BOOKKEEPING, "name": s.Field(r.label, "name")},
-    spec={"link": _LINK, "subnets": SUBNETS, "routers": ROUTERS},
+    spec={"link": _LINK, "subnets": SUBNETS, "routers": ROUTERS, "hosts": HOSTS},
 ), Underlay, _check_underlay, api=API, name="Underlay",
-    single="put all subnets and routers into one")
+    single="put all subnets, routers and hosts into one")
 
 
 def assume_underlay(report: Report, nodes: list[s.Resource[Node]]) -> s.Resource[Underlay]:

@@ -39,6 +39,7 @@ from calico_mn.trace import analysis
 from calico_mn.trace.follow import Sighting, is_waiting, sort_frames
 from calico_mn.trace.path_trace import FORWARD, OUT, PathTrace
 from calico_mn.trace.recording import (
+    HOST,
     NODE,
     POD,
     ROUTER,
@@ -149,7 +150,8 @@ def _checked(probe: Probe) -> Probe:
 def _kinds(net: CalicoNet) -> dict[str, str]:
     """Each namespace's name and what it is, pods last."""
     return {host.name: kind for kind, hosts in (
-        (NODE, net.nodes), (SWITCH, net.switches), (ROUTER, net.routers), (POD, net.pods))
+        (NODE, net.nodes), (SWITCH, net.switches), (ROUTER, net.routers),
+        (HOST, net.external_hosts), (POD, net.pods))
         for host in hosts}
 
 

@@ -14,7 +14,7 @@ from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.read import NEIGHBOURS_FULL, DeviceFacts, Facts
 from calico_mn.kernel.route_get import Answer, Query
 
-POD, NODE, SWITCH, ROUTER = "pod", "node", "switch", "router"
+POD, NODE, SWITCH, ROUTER, HOST = "pod", "node", "switch", "router", "host"
 
 #: (namespace, device)
 Port = tuple[str, str]

@@ -28,7 +28,8 @@ def facts(cluster: Cluster) -> dict[str, Any]:
         "namespaces": {state.name: (set(state.routes), set(state.addresses),
                                     set(state.neighbours), set(state.fdb))
                        for state in plan.host_states(cluster, FullMesh())},
-        "underlay": (topology.underlay.subnets, [router.name for router in cluster.fabric.routers]),
+        "underlay": (topology.underlay.subnets, [router.name for router in cluster.fabric.routers],
+                     topology.underlay.hosts),
         "rest": (topology.ipam, topology.felix, topology.veth_mtu, topology.reservations),
         "policies": (topology.policies, topology.network_sets, topology.service_accounts),
     }

@@ -22,6 +22,7 @@ from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.errors import IPAMError, TopologyError
 from calico_mn.model import (
     EncapsulationMode,
+    ExternalHost,
     FelixConfiguration,
     IPAMConfiguration,
     IPPool,
@@ -204,7 +205,9 @@ def topologies(draw: Any) -> Topology:
         (rack("rack-a", "192.168.57.0/24", draw(st.sampled_from([1500, 9000])), link),
          rack("rack-b", "192.168.58.0/24")),
         (router("r1", ("rack-a", "192.168.57.1"), ("rack-b", "192.168.58.1"),
-                pod_routes=draw(st.booleans())),))
+                pod_routes=draw(st.booleans())),),
+        hosts=draw(st.sampled_from([(), (ExternalHost("client", ip("192.168.57.99")), ExternalHost(
+            "gate", ip("192.168.58.9"), ip("192.168.58.1")))])))
     return Topology(
         underlay, (NODE31, NODE32, NODE33), tuple(pools),
         tuple(Pod("default", f"p{number}", node, owner=draw(st.sampled_from(

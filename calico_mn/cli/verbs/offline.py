@@ -87,8 +87,8 @@ def _validate(options: argparse.Namespace) -> int:
         counts = {"nodes": len(topology.nodes), "pods": len(topology.pods),
                   "subnets": len(topology.underlay.subnets)}
         if any(pool.nat_outgoing for pool in topology.pools) and not topology.policies:
-            warnings.append("natOutgoing has no effect yet: packets to nodes and routers keep the "
-                            "pod's address.")
+            warnings.append("natOutgoing has no effect yet: packets to nodes, routers and hosts "
+                            "keep the pod's address.")
         reports.append({"file": file, "valid": True, "warnings": warnings,
                         "problems": [], **counts})
         if not options.json:

@@ -88,7 +88,8 @@ def _status(options: argparse.Namespace) -> int:
                 f" up for {age(status['started'])}"),
         ("topology", shown_path(status["topology"]) or "from Python"),
         ("cluster", ", ".join(plural(status[what], what[:-1])
-                              for what in ("nodes", "pods", "routers", "subnets"))),
+                              for what in ("nodes", "pods", "routers", "hosts", "subnets")
+                              if status[what] or what != "hosts")),
         (DEFAULT.device, status["tunnel"]), ("routes by", status["routeEngine"]),
         ("profile", status["profile"]),
     ]

@@ -99,6 +99,8 @@ def _vertices(cluster: Cluster) -> Iterator[_Vertex]:
         yield _Vertex("subnet", subnet.name, (str(subnet.cidr),))
     for router in cluster.topology.underlay.routers:
         yield _Vertex("router", router.name, tuple(str(each.address) for each in router.interfaces))
+    for host in cluster.topology.underlay.hosts:
+        yield _Vertex("host", host.name, (str(host.address),))
     for name, node in cluster.nodes.items():
         yield _Vertex("node", name, (
             str(node.address), *(f"{tunnel.device} {address}" for tunnel, address
@@ -112,6 +114,8 @@ def _edges(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for router in cluster.topology.underlay.routers:
         for interface in router.interfaces:
             yield interface.subnet, router.name
+    for host in cluster.topology.underlay.hosts:
+        yield cluster.fabric.subnet_at(host.address).name, host.name
     for name, node in cluster.nodes.items():
         yield cluster.fabric.subnet_of(node).name, name
     for key, pod in cluster.endpoints.items():
@@ -119,7 +123,7 @@ def _edges(cluster: Cluster) -> Iterator[tuple[str, str]]:
 
 
 _DOT_SHAPES = {"subnet": "shape=box, style=rounded", "router": "shape=diamond",
-               "node": "shape=box", "pod": "shape=ellipse"}
+               "host": "shape=box, style=dashed", "node": "shape=box", "pod": "shape=ellipse"}
 
 
 def _dot(cluster: Cluster, vertices: list[_Vertex], edges: list[tuple[str, str]]) -> str:
@@ -133,8 +137,8 @@ def _dot(cluster: Cluster, vertices: list[_Vertex], edges: list[tuple[str, str]]
     return "\n".join([*lines, "}"]) + "\n"
 
 
-_MERMAID_SHAPES = {"subnet": ("([", "])"), "router": ("{{", "}}"), "node": ("[", "]"),
-                   "pod": ("(", ")")}
+_MERMAID_SHAPES = {"subnet": ("([", "])"), "router": ("{{", "}}"), "host": ("[/", "/]"),
+                   "node": ("[", "]"), "pod": ("(", ")")}
 
 
 def _mermaid(vertices: list[_Vertex], edges: list[tuple[str, str]]) -> str:

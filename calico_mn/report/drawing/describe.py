@@ -39,12 +39,19 @@ def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawin
     for router in underlay.routers:
         for interface in router.interfaces:
             users[interface.subnet].append(router.name)
+    hosts: dict[str, list[NodeBox]] = {}
+    for host in underlay.hosts:
+        subnet = topology.subnet_of(host.address)
+        if subnet is not None:
+            hosts.setdefault(subnet.name, []).append(NodeBox(
+                host.name, (("eth0", str(host.address)), ("", "outside the cluster")), ()))
     transit = {name for name, routers in users.items()
-               if len(routers) == 2 and not by_subnet[name]}
+               if len(routers) == 2 and not by_subnet[name] and name not in hosts}
     boxes = tuple(
         SubnetBox(subnet.name, _subnet_facts(subnet),
-                  tuple(_node(node, cluster, pods.get(node.name, []), listed, shown)
-                        for node in by_subnet[subnet.name][:MOST_NODES]),
+                  (*(_node(node, cluster, pods.get(node.name, []), listed, shown)
+                     for node in by_subnet[subnet.name][:MOST_NODES]),
+                   *hosts.get(subnet.name, ())[:MOST_NODES]),
                   max(0, len(by_subnet[subnet.name]) - MOST_NODES))
         for subnet in underlay.subnets if subnet.name not in transit)
     knowing = cluster.pod_routers if cluster else {r.name for r in underlay.routers if r.pod_routes}
@@ -54,7 +61,7 @@ def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawin
                    tuple((name, users[name][0], users[name][1])
                          for name in by_subnet if name in transit),
                    _summary(boxes, underlay.routers, len(nodes), sum(map(len, pods.values())),
-                            len(transit), by_subnet))
+                            len(transit), by_subnet, [host.name for host in underlay.hosts]))
 
 
 def _pods(subject: Topology | Cluster) -> dict[str, list[PodBox]]:
@@ -125,12 +132,13 @@ def _router(router: Router, knows: bool) -> RouterBox:
 
 
 def _summary(boxes: Iterable[SubnetBox], routers: Collection[Router], nodes: int, pods: int,
-             transit: int, by_subnet: dict[str, list[Node]]) -> str:
+             transit: int, by_subnet: dict[str, list[Node]], hosts: list[str]) -> str:
     """A paragraph for those who do not see the drawing."""
     where = "; ".join(
         f"{box.name} ({box.facts}): "
         + join_some([node.name for node in by_subnet[box.name]], MOST_INTERFACES)
         for box in boxes if by_subnet[box.name])
     between = f", {transit} transit subnets between routers" if transit else ""
+    outside = f" Outside the cluster: {join_some(hosts, MOST_INTERFACES)}." if hosts else ""
     return (f"{plural(nodes, 'node')} with {plural(pods, 'pod')},"
-            f" {plural(len(routers), 'router')}{between}. {where}.")
+            f" {plural(len(routers), 'router')}{between}. {where}.{outside}")
