@@ -18,7 +18,9 @@ import select
 import socket
 import struct
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic, sleep, time_ns
 
 from calico_mn.errors import KernelError
 from calico_mn.kernel.packets import ETHERNET_BYTES, Packet, decode
@@ -38,6 +40,7 @@ TO_OTHERS, OUTGOING = 3, 4
 _SNAPLEN, _WHOLE = 192, 0x40000
 _BUFFER_BYTES, _BULK_BUFFER_BYTES = 1 << 20, 128 << 20
 _POLL_MS = 50
+_STAMP_PAUSE_S, _NOTES_BYTES = 0.001, 64
 
 _vnet_header = struct.Struct("=BBHHHH")  # flags, gso_type, hdr_len, gso_size, csum start, offset
 _auxdata = struct.Struct("=IIIHHHH")  # status, len, snaplen, mac, net, vlan tci, vlan tpid
@@ -186,6 +189,33 @@ class Capture:
         buffer = ctypes.create_string_buffer(code)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack(
             "@HP", len(code) // INSTRUCTION_BYTES, ctypes.addressof(buffer)))
+
+
+def wait_for_stamps(seconds: float) -> bool:
+    """Wait until the kernel stamps packets, which a worker of its own switches on; did it?
+
+    net_enable_timestamp() in net/core/dev.c. Frames before that get the time at which they are
+    read, and so a wrong order. A datagram that this thread's namespace sends to itself shows it.
+    """
+    deadline = monotonic() + seconds
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        probe.settimeout(_STAMP_PAUSE_S)
+        while monotonic() < deadline:
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", 0))
+            try:
+                probe.sendto(b"", probe.getsockname())
+                sleep(_STAMP_PAUSE_S)
+                before = time_ns()
+                _data, notes, _flags, _address = probe.recvmsg(1, _NOTES_BYTES)
+            except OSError:
+                sleep(_STAMP_PAUSE_S)
+                continue
+            stamps = [struct.unpack_from("=qq", value) for _level, _kind, value in notes]
+            if stamps and stamps[0][0] * 1_000_000_000 + stamps[0][1] < before:
+                return True
+    return False
 
 
 class BulkCapture:

@@ -48,7 +48,8 @@ class Answer:
     the route's (``unicast``, ``local``, ``blackhole``, ...). ``error`` is the errno's name, such
     as ``EXDEV`` where source validation refuses. ``mtu`` 0 means the device's; ``learned`` that
     the kernel was told it by an ICMP error (an exception of the route, RFC 1191). ``rule`` is the
-    line of ``ip rule`` that led to it, empty for those that every namespace has.
+    line of ``ip rule`` that led to it, empty for those that every namespace has; ``skipped`` the
+    first one before it that asks for a mark, protocol or port, which no query has.
     """
 
     line: str = ""
@@ -61,6 +62,7 @@ class Answer:
     learned: bool = False
     error: str = ""
     rule: str = ""
+    skipped: str = ""
 
     def leads_to(self, device: str) -> bool:
         """Whether the route has a next hop on ``device``."""
@@ -83,11 +85,14 @@ def route_get(query: Query) -> Answer:
             rules, netlink.dump(*rt.DUMP_ROUTES), names, query.destination, query.source,
             query.device)
         line = rule.text if rule is not None and not rule.is_default else ""
+        skipped = next((other.text for other in rules if other.never and (
+            rule is None or other.priority <= rule.priority)), "") if not default else ""
         if result is None:
             if route is None:
-                return Answer(kind=rule.action if rule else "", error=error or "", rule=line)
+                return Answer(kind=rule.action if rule else "", error=error or "", rule=line,
+                              skipped=skipped)
             return Answer(str(route), route.kind, route.table, route.via, route.device,
-                          error=error or "", rule=line)
+                          error=error or "", rule=line, skipped=skipped)
         try:
             match = netlink.get(rt.RTM_GETROUTE, _question(query, names, rt.RTM_F_FIB_MATCH))
         except NetlinkError:
@@ -99,7 +104,7 @@ def route_get(query: Query) -> Answer:
         str(matched), matched.kind, matched.table, taken.via, taken.device, taken.source,
         taken.mtu,
         # rta_expires is set where the MTU is a learned one.
-        cache is not None and struct.unpack_from("=IIi", cache)[2] != 0, rule=line)
+        cache is not None and struct.unpack_from("=IIi", cache)[2] != 0, rule=line, skipped=skipped)
 
 
 def flush_learned_routes() -> None:

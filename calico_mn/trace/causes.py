@@ -39,7 +39,7 @@ def checks(scene: Scene) -> tuple[Check, ...]:
     if scene.hop.kind == SWITCH and not scene.leaving:
         return _wrong_mac, _port_down, _port_too_small, _not_switched
     if scene.crossing is not None and scene.leaving and scene.crossing.tunnel is None:
-        return _far_end_down, _too_long_for_cable, _wrong_mac, _other_pod, _lost
+        return _other_pod, _far_end_down, _too_long_for_cable, _wrong_mac, _lost
     routed = (_source_refused, _no_forwarding, _by_route, _no_route)
     if scene.crossing is None and scene.leg.kind != REPLY and scene.recording.refused:
         return _message_too_long, *routed, _send_refused
@@ -48,7 +48,7 @@ def checks(scene: Scene) -> tuple[Check, ...]:
     if scene.answer.kind == "local":
         return _not_encapsulated, _wrong_host, _not_decapsulated, _unexplained
     return (_echo_ignored, _ttl_expired, _too_big, _device_down, _no_neighbour, _neighbours_full,
-            _not_encapsulated, _unexplained)
+            _other_rule, _not_encapsulated, _unexplained)
 
 
 def _filtered(s: Scene) -> Finding:
@@ -138,7 +138,7 @@ def _too_long_for_cable(s: Scene) -> Finding | None:
 
 def _other_pod(s: Scene) -> Finding | None:
     name, _device, _end = s.far_end(s.namespace, s.crossed.device)
-    if name in s.recording.kinds:
+    if not name or name in s.recording.kinds:
         return None
     return Finding(of.WRONG_HOST, s.answer.line, f"{s.namespace} sent it to {name}, by"
                    f" '{s.answer.line}', and not to {s.recording.destination.name or 'its host'}")
@@ -243,7 +243,7 @@ def _by_route(s: Scene) -> Finding | None:
         reason = f"{s.namespace} drops it by its policy rule '{by}'{line}"
     elif cause == of.BLACKHOLE:
         reason = (f"{s.namespace} drops it silently: no route more specific than '{by}' matches"
-                  f" {destination}")
+                  f" {destination}{_down(s)}")
     else:
         reason = f"{s.namespace} refuses it by '{by}'"
     return Finding(cause, by, reason, _said(s))
@@ -258,7 +258,13 @@ def _no_route(s: Scene) -> Finding | None:
     if query.source and not s.ask(s.namespace, Query(query.source)).line:
         no_error = f", and none back to {query.source} for an ICMP error"
     return Finding(of.NO_ROUTE, "no route", f"{s.namespace} has no route to {header},"
-                   f" {query.destination}{no_error}", _said(s))
+                   f" {query.destination}{no_error}{_down(s)}", _said(s))
+
+
+def _down(s: Scene) -> str:
+    """Devices that are down: their routes are gone."""
+    names = [device.name for device in s.facts.devices if device.kind == "veth" and not device.up]
+    return f"; {join(names)} {'is' if len(names) == 1 else 'are'} down" if names else ""
 
 
 # --- delivered here
@@ -366,6 +372,18 @@ def _neighbours_full(s: Scene) -> Finding | None:
     return Finding(of.NO_NEIGHBOUR, "net.ipv4.neigh.default.gc_thresh3", "the kernel's neighbour"
                    " table, which all namespaces share, was full:"
                    f" {s.namespace} could make no entry for {hop}")
+
+
+def _other_rule(s: Scene) -> Finding | None:
+    """A policy rule that asks for a mark, protocol or port, which the lookup here has not."""
+    answer = s.inner if s.tunnel and not s.leaving else s.answer
+    if not answer.skipped or s.leaving:
+        return None
+    action = answer.skipped.split()[-1]
+    return Finding(CAUSE_OF_KIND.get(action, of.UNKNOWN), answer.skipped,
+                   f"{s.namespace} has the policy rule '{answer.skipped}', which comes before"
+                   f" '{answer.line}', and no capture saw the packet leave",
+                   deduced="the rule decides: it asks for more than addresses and device")
 
 
 def _not_encapsulated(s: Scene) -> Finding | None:

@@ -8,10 +8,21 @@ from none of the evidence is marked as deduced, or unknown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
+from calico_mn.kernel.route_get import Answer
 from calico_mn.trace.causes import checks
-from calico_mn.trace.path_trace import REPLY, DropReason, Leg, Translation
+from calico_mn.trace.path_trace import (
+    REPLY,
+    Crossing,
+    DropReason,
+    Hop,
+    Leg,
+    Neighbour,
+    Routing,
+    Translation,
+)
 from calico_mn.trace.recording import Recording
 from calico_mn.trace.scene import Ask, Scene
 
@@ -28,6 +39,9 @@ def drop_reason(legs: Sequence[Leg], errors: Sequence[Leg], recording: Recording
     evidence += finding.evidence
     evidence += [f"NAT in {hop.namespace} changed it: {step}" for item in legs for hop in item.hops
                  for step in hop.steps if isinstance(step, Translation)]
+    evidence += [f"{hop.namespace} sent it by {device} and not by {answer.device}: its policy rule"
+                 f" '{answer.skipped}' asks for more than addresses and device"
+                 for hop in leg.hops for device, answer in _other_ways(hop)]
     evidence += [f"{error.text}, sent by {error.sender} ({error.origin})"
                  for error in errors if error.origin == scene.namespace]
     evidence += [text for name, delta in scene.counters.items() if (
@@ -36,6 +50,14 @@ def drop_reason(legs: Sequence[Leg], errors: Sequence[Leg], recording: Recording
     return DropReason(leg.kind, finding.cause, finding.namespace or scene.namespace,
                       scene.crossing.device if scene.crossing else "", finding.by, finding.reason,
                       tuple(evidence), finding.deduced)
+
+
+def _other_ways(hop: Hop) -> Iterator[tuple[str, Answer]]:
+    """Where a host's packet left by another device than its route says, past a skipped rule."""
+    for step, following in pairwise(hop.steps):
+        if isinstance(step, Routing) and isinstance(following, Neighbour | Crossing) and (
+                step.answer.skipped and following.device != step.answer.device):
+            yield following.device, step.answer
 
 
 def _last_sighting(scene: Scene) -> str:

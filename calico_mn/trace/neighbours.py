@@ -47,7 +47,8 @@ def _owner(s: Scene, neighbour: Neighbour, name: str, device: DeviceFacts) -> tu
     if neighbour.asker and answer.error:
         return (f"{name} has it, but ignores requests from {neighbour.asker}: '{lookup}' answers"
                 f" {answer.error}", str(lookup))
-    heard = "heard the request" if name in neighbour.heard_by else "did not hear the request"
+    heard = ("heard the request, which a filter of ARP may have dropped"
+             if name in neighbour.heard_by else "did not hear the request")
     return f"{name} has it on {device.name}, and {heard}", ""
 
 

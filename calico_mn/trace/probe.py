@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP
 from calico_mn.errors import CalicoMnError, ClusterError
 from calico_mn.kernel import nftrace, packetfilter, read
-from calico_mn.kernel.capture import Capture, Frame
+from calico_mn.kernel.capture import Capture, Frame, wait_for_stamps
 from calico_mn.kernel.ebpf import handover
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import Answer, Query, route_get
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 _MIN_SIZE, _MAX_SIZE = {"icmp": 28, "udp": 28, "tcp": 40}, 65_535
 _IP_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 0, 2
 _SYN = 0x02
-#: Frames are stamped a moment after the first capture asked for it (net_enable_timestamp()).
-_STAMPING_S = 0.005
+#: how long at most until the kernel stamps frames; where lo is down or filtered, all of it
+_STAMPING_S = 0.5
 #: How long nothing more must be seen before the packet counts as gone, without link delays.
 QUIET_S = 0.3
 #: A host asks three times by ARP, a second apart, before it gives up and sends an ICMP error.
@@ -106,7 +106,7 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
     with _capturing(net, list(kinds), PROTOCOLS[packet.protocol]) as captures:
         before = {name: net.inside(name, read.facts) for name in kinds}
         mark = _new_mark()
-        time.sleep(_STAMPING_S)
+        net.inside(sender.name, wait_for_stamps, _STAMPING_S)
         refused = net.inside(sender.name, _send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
                               (), refused, net.tunnel, pools=tuple(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.read import NEIGHBOURS_FULL, DeviceFacts, Facts
 from calico_mn.kernel.route_get import Answer, Query
@@ -119,9 +120,14 @@ class Recording:
         return facts.device(device) if facts else None
 
     def counter_deltas(self, namespace: str) -> dict[str, int]:
-        """By how much a namespace's drop counters rose during the probe, only those that did."""
+        """By how much a namespace's drop counters rose during the probe, only those that did.
+
+        Those of the eBPF tunnel's device tell nothing: what passes it counts as dropped.
+        """
+        own = f"{IPIP.device}." if self.tunnel == "ebpf" else "\0"
         before = self.before[namespace].counters
         deltas = {name: value - before.get(name, 0)
                   for name, value in self.after[namespace].counters.items()
-                  if name in _DROP_COUNTERS or name.endswith(_DEVICE_COUNTERS)}
+                  if name in _DROP_COUNTERS or (name.endswith(_DEVICE_COUNTERS)
+                                                and not name.startswith(own))}
         return {name: delta for name, delta in deltas.items() if delta > 0}

@@ -53,6 +53,8 @@ class Case:
     probe: Probe = dataclasses.field(default_factory=Probe)
     ipip: bool = False
     note: str = ""
+    evidence: str = ""
+    deduced: str = ""
 
 
 def nat(place, hook, rule):
@@ -62,11 +64,11 @@ def nat(place, hook, rule):
             (f"{place} nft delete table ip n",))
 
 
-def nft(place, family, hook, rule="", policy="accept"):
+def nft(place, family, hook, rule="", policy="accept", priority=0):
     """A base chain of its own in ``place``, and how to remove it."""
     rules = f" ; {rule}" if rule else ""
     return ((f"{place} nft add table {family} t; add chain {family} t c"
-             f" {{ type filter hook {hook} priority 0; policy {policy}; }}"
+             f" {{ type filter hook {hook} priority {priority}; policy {policy}; }}"
              + (f"; add rule {family} t c {rule}" if rules else ""),),
             (f"{place} nft delete table {family} t",))
 
@@ -105,6 +107,20 @@ CASES = {
                             "node31 ip route add default via 192.168.57.1 table 77"),
                            ("node31 ip rule del pref 100", "node31 ip route flush table 77"),
                            "forward", "no-route", "r1", "no route"),
+    "rule-mark": Case((*nft("node31", "ip", "prerouting", "icmp type echo-request mark set 7",
+                           priority=-150)[0],
+                       "node31 ip rule add fwmark 7 pref 50 blackhole"),
+                      ("node31 nft delete table ip t", "node31 ip rule del pref 50"), "forward",
+                      "blackhole", "node31", "50: from all fwmark 0x7/0xffffffff blackhole",
+                      deduced="the rule decides"),
+    "rule-mark-table": Case(
+        (*nft("node31", "ip", "prerouting", "icmp type echo-request mark set 7",
+                           priority=-150)[0],
+         "node31 ip rule add fwmark 7 pref 50 lookup 77",
+         "node31 ip route add default via 192.168.57.1 table 77"),
+        ("node31 nft delete table ip t", "node31 ip rule del pref 50",
+         "node31 ip route flush table 77"), "forward", "no-route", "r1",
+        evidence="node31 sent it by eth0 and not by tunl0: its policy rule '50: from all fwmark"),
     "no-route": Case((f"node31 ip route del {BLOCK_C}", "node31 ip route del default"),
                      (), "forward", "no-route", "node31", "no route", "10.22.33.1"),
     "no-route-back": Case((f"node33 ip route del {BLOCK_A}",), (), "reply", "no-route", "r1"),
@@ -275,6 +291,12 @@ CASES = {
     "dnat": Case(*nat("r1", "prerouting", "ip daddr 192.168.58.33 dnat to 192.168.58.99"),
                  "forward", "no-neighbour", "r1", reason="next hop 192.168.58.99",
                  source="node31", destination="node33"),
+    "duplicate-pod": Case(
+        ("b ip addr add 10.22.33.1/32 dev eth0", "node32 ip route add 10.22.33.1 dev CALI-b",
+         "node31 ip route add 10.22.33.1/32 via 192.168.57.32 dev tunl0 onlink"),
+        ("b ip addr del 10.22.33.1/32 dev eth0", "node32 ip route del 10.22.33.1 dev CALI-b",
+         "node31 ip route del 10.22.33.1/32"), "forward", "wrong-host", "node32",
+        "10.22.33.1 dev CALI-b", "node32 sent it to default/b"),
     "echo-ignored": Case(("c sysctl -qw net.ipv4.icmp_echo_ignore_all=1",),
                          ("c sysctl -qw net.ipv4.icmp_echo_ignore_all=0",), "reply", "no-reply",
                          "default/c", "net.ipv4.icmp_echo_ignore_all=1"),
@@ -332,7 +354,8 @@ def test_a_cause_made_for_real_is_named(cluster, name):
     assert (drop.leg, drop.cause, drop.namespace) == (case.leg, case.cause, case.place), said
     by, reason = (with_devices(net, text) for text in (case.by, case.reason))
     assert by in drop.by and reason in drop.reason, said
-    assert not drop.deduced
+    assert case.evidence in " ".join(drop.evidence), said
+    assert case.deduced in drop.deduced and bool(drop.deduced) == bool(case.deduced)
     if path.tunnel == "ebpf":
         assert case.note in " ".join(path.notes) and bool(path.notes) == bool(case.note), path.notes
     assert path.forward.arrived == (case.leg == "reply")
