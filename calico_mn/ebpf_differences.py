@@ -16,14 +16,11 @@ class Seen:
     """What was seen in a node, and of an outer packet that it sent or received.
 
     ``has_output_rules``: a rule for protocol 4 in OUTPUT or POSTROUTING; ``drops_output``: OUTPUT
-    drops what no rule accepts; ``has_df``: "don't fragment" is set in the packet; ``is_too_long``:
-    it is, for the uplink; ``tunnel_is_down``: tunl0 is.
+    drops what no rule accepts; ``tunnel_is_down``: tunl0 is.
     """
 
     has_output_rules: bool = False
     drops_output: bool = False
-    has_df: bool = True
-    is_too_long: bool = False
     tunnel_is_down: bool = False
 
 
@@ -52,15 +49,12 @@ DIFFERENCES: tuple[EbpfDifference, ...] = (
     EbpfDifference(
         "output-rules", "Outer packets that a node sends pass neither OUTPUT nor POSTROUTING: rules"
         " for protocol 4 there see none, with the kernel's ipip they see all. PREROUTING and INPUT"
-        " see all with both.", lambda seen: seen.has_output_rules),
+        " see all with both. The tunnel's own \"fragmentation needed\" passes FORWARD in place of"
+        " OUTPUT.", lambda seen: seen.has_output_rules),
     EbpfDifference(
         "output-policy", "Where PREROUTING or INPUT has rules, an outer packet that they accept"
         " goes to tunl0 through lo, as protocol 255: an OUTPUT chain that drops by default must"
         " accept what leaves by lo.", lambda seen: seen.drops_output),
-    EbpfDifference(
-        "too-long", "A packet without DF that is too long for the uplink, less the outer header, is"
-        " lost; the kernel's ipip sends the outer packet in fragments.",
-        lambda seen: seen.is_too_long and not seen.has_df),
     EbpfDifference(
         "down", "While tunl0 is down, packets for it are dropped; the kernel's ipip answers \"port"
         " unreachable\" as well.", lambda seen: seen.tunnel_is_down),

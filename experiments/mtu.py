@@ -14,8 +14,9 @@ Method    For each combination of pod, tunnel and link MTU a cluster of its own 
           that reached it, fragments and the largest packet on its node's uplink.
 Expected  All works where pod MTU <= tunnel MTU <= link MTU - overhead (IPIP 20, VXLAN 50). A pod
           MTU above the tunnel's is learned by ICMP; filtered, large packets with DF hang while
-          small ones pass. With IPIP, a larger tunnel MTU promises what the link cannot carry; a
-          VXLAN device gets no larger one from the kernel. See docs/experiments/mtu.md.
+          small ones pass. With IPIP, a larger tunnel MTU promises what the link cannot carry: that
+          is learned by ICMP, too; a VXLAN device gets no larger one from the kernel. See
+          docs/experiments/mtu.md.
 """
 
 from __future__ import annotations
@@ -296,7 +297,9 @@ def findings(probed: Sequence[Case], encapsulation: Encapsulation) -> Iterator[s
                                  for mtu in case.of(BULK, path_mtu.PATH_MTU))
         yield (f"{device} above {room}, and pods that use it ({plural(len(large), 'combination')}):"
                f" {each_probe(large)}. "
-               + (f"The kernel gave {device} no larger MTU than its link allows: that is what ICMP"
+               + ((f"{device} tells the pods what its link leaves" if device == IPIP.device else
+                   f"The kernel gave {device} no larger MTU than its link allows")
+                  + ": that is what ICMP"
                   f" taught in {len(taught)} of them." if limited else
                   f"{device} takes what its link cannot carry"
                   + (f" (packets of up to {max(sizes)} bytes were handed to the uplink)"
@@ -335,12 +338,6 @@ def caveats(run: Run, probed: Sequence[Case]) -> Iterator[str]:
         yield (f"Segmentation offloads (tso, gso, gro) were switched off on {switched}, except"
                f" for {UNCUT}: with them, TCP sends packets of up to 64 kB, and no packet that is"
                " seen shows what a wire would carry.")
-    device = run.encapsulation.device
-    if run.encapsulation is IPIP and run.environment["cluster"]["tunnel"] == "ebpf" and any(
-            case.tunnel > case.room for case in probed):
-        yield (f"{device} is the eBPF device. The kernel's ipip module sends an outer packet that"
-               " is too large for the link in fragments if it has no DF, and the eBPF device loses"
-               " it: there, the columns without DF may differ.")
     if any(outcome.endswith("?") for case in probed for outcome in case.outcomes.values()):
         yield "?: repeats disagreed, and this is what most of them said."
 

@@ -51,13 +51,8 @@ def _ebpf(path: PathTrace, recording: Recording) -> tuple[str, ...]:
     drop = path.drop
     if drop is None or recording.kinds[drop.namespace] != NODE:
         return ()
-    leg = path.reply if drop.leg == REPLY and path.reply is not None else path.forward
-    last = leg.hops[-1].crossings[-1] if leg.hops and leg.hops[-1].crossings else None
-    outer = last is not None and last.encapsulation is IPIP
     tunnel = recording.device(drop.namespace, IPIP.device)
     return only_with_ebpf(recording.tunnel, Seen(
-        is_too_long=drop.cause == of.TOO_BIG and not outer,
-        has_df=last is None or last.header.dont_fragment,
         tunnel_is_down=(drop.cause, drop.by) == (of.NOT_DECAPSULATED, IPIP.device)
         and tunnel is not None and not tunnel.up))
 

@@ -71,6 +71,16 @@ def test_a_packet_with_df_that_is_too_long_for_the_uplink_is_answered(lab):
         assert answer(lab, 1380, DF) is None
 
 
+def test_a_packet_without_df_that_is_too_long_for_the_uplink_goes_out_in_fragments(lab):
+    with mtu(lab, "node-a", "eth0", 1400, 1500), lab["node-b"].capture("eth0") as capture:
+        assert answer(lab, 1480, (IP_MTU_DISCOVER, MAY_FRAGMENT)) is None
+        outer = [header for _, frame in capture.so_far() if frame[12:14] == b"\x08\0"
+                 if (header := lab.header.read(frame[14:])).protocol == 4]
+    assert [(h.length, h.fragment, h.ttl) for h in outer] == [
+        (1396, 0x2000, 63), (124, 1376 // 8, 63)]
+    assert all(header.right_check for header in outer)
+
+
 def test_a_node_learns_the_mtu_of_the_path_from_a_router(lab):
     assert answer(lab, 1480, DF) is None
     with path_of(lab, 1300):

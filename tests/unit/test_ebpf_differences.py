@@ -28,8 +28,7 @@ def test_the_documentation_has_the_list():
     (Seen(), []),
     (Seen(has_output_rules=True), ["output-rules"]),
     (Seen(drops_output=True), ["output-policy"]),
-    (Seen(is_too_long=True, tunnel_is_down=True), ["down"]),
-    (Seen(is_too_long=True, has_df=False), ["too-long"]),
+    (Seen(drops_output=True, tunnel_is_down=True), ["output-policy", "down"]),
 ])
 def test_what_applies(seen, names):
     texts = [d.text for d in DIFFERENCES if d.name in names]

@@ -3,10 +3,11 @@
 In go namespaces; out come descriptors to be held as long as they live. A raw socket of protocol 4
 lets the stack learn path MTUs from ICMP errors about outer packets: the program on tunl0 then sees
 them in the routes. The same socket gets the outer packets that came in fragments, which are few;
-a thread writes what is inside into tunl0. And it keeps net.ipv4.conf.lo.forwarding on, without
-which bpf_fib_lookup() answers no question on behalf of lo: on lo that has no other effect, since
-what comes from there is for the node itself. ``sysctl net.ipv4.ip_forward=0`` sets it for all
-devices, lo among them.
+a thread writes what is inside into tunl0. And it keeps net.ipv4.conf.lo.forwarding on, which
+``sysctl net.ipv4.ip_forward=0`` sets for all devices: bpf_fib_lookup() answers questions on behalf
+of lo only with it, and the stack forwards what the program puts into lo (with accept_local, since
+it is the node's own): outer packets that need fragments, and ICMP errors. Nothing else comes from
+lo that is not for the node itself.
 
 One socket, in a namespace of its own, hears of that from all others (NETLINK_LISTEN_ALL_NSID):
 for each change of a route the kernel goes through all sockets of the machine that listen to
@@ -30,6 +31,7 @@ from calico_mn.kernel.netlink import NLM_F_REQUEST, Message, u32
 from calico_mn.kernel.netns import new_network
 
 _LO = 1
+_ON_LO = devices.link(_LO, conf={"forwarding": 1, "accept_local": 1})
 _NETCONF_CHANGES = 1 << 23  # RTNLGRP_IPV4_NETCONF of linux/rtnetlink.h, as a bit
 _SO_ATTACH_FILTER, _SO_ATTACH_BPF = 26, 50
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
@@ -69,6 +71,7 @@ class Attendant:
                             socket.IPPROTO_IPIP)
         raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, self._reassembled)
         link = _rtnetlink()
+        _send(link, _ON_LO)
         if self._listener is None:
             self._listener = _listener()
             self._poll.register(self._listener, select.EPOLLIN)
@@ -120,7 +123,7 @@ class Attendant:
             descriptor, inode = self._links.get(number, (-1, 0))
             with socket.socket(fileno=os.dup(descriptor)) as link:
                 if os.fstat(link.fileno()).st_ino == inode:
-                    _send(link, devices.link(_LO, conf={"forwarding": 1}))
+                    _send(link, _ON_LO)
 
 
 def _decapsulate(packets: socket.socket, tunnel: int) -> None:

@@ -12,7 +12,7 @@
  *
  * There is no map and no state: the routing tables of the namespace are the only truth, as they
  * are for the kernel's tunl0. Routes of outer packets are asked for on behalf of lo, whose
- * forwarding the loader keeps on: bpf_fib_lookup() answers nothing otherwise. The constants are the
+ * forwarding the attendant keeps on: bpf_fib_lookup() answers nothing otherwise. The constants are the
  * indexes of lo and tunl0, the same in every namespace, and offsets that the loader puts in.
  *
  * ./build.sh rebuilds the object.
@@ -171,10 +171,21 @@ static __always_inline __u32 network_length(struct __sk_buff *skb, const struct 
 }
 
 /*
+ * Have a packet that has room for an Ethernet header come in by lo: to the node itself, or forwarded,
+ * in fragments if need be, which costs the TTL one. For this, lo has forwarding and accept_local on.
+ */
+static __always_inline int come_from_lo(struct __sk_buff *skb)
+{
+	const __be16 ipv4 = bpf_htons(ETH_P_IP);
+
+	if (bpf_skb_store_bytes(skb, ETH_HLEN - sizeof(ipv4), &ipv4, sizeof(ipv4), 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect(LO_IFINDEX, BPF_F_INGRESS);
+}
+
+/*
  * Tell the sender of a packet with DF that it is too long, as tnl_update_pmtu() does by
- * icmp_send(): the packet becomes the answer. The device is given back that it goes out by; the
- * node itself gets it through tunl0, from the other end, since none of its own addresses may come
- * in by a device.
+ * icmp_send(): the packet becomes the answer. If there is no way back, the sender is the node.
  */
 static __always_inline int answer_too_long(struct __sk_buff *skb, const struct iphdr *inner,
 					   __u16 mtu)
@@ -197,9 +208,9 @@ static __always_inline int answer_too_long(struct __sk_buff *skb, const struct i
 	answer.ip.ihl = sizeof(answer.ip) / 4;
 	answer.ip.tos = IPTOS_PREC_INTERNETCONTROL;
 	answer.ip.tot_len = bpf_htons(sizeof(answer));
-	answer.ip.ttl = 64;
+	answer.ip.ttl = result ? 64 : 65;
 	answer.ip.protocol = IPPROTO_ICMP;
-	answer.ip.saddr = result ? inner->daddr : back.ipv4_src;
+	answer.ip.saddr = result ? inner->saddr : back.ipv4_src;
 	answer.ip.daddr = inner->saddr;
 	answer.ip.check = header_checksum(&answer.ip);
 	answer.icmp.type = ICMP_DEST_UNREACH;
@@ -211,11 +222,7 @@ static __always_inline int answer_too_long(struct __sk_buff *skb, const struct i
 	if (bpf_skb_store_bytes(skb, 0, &answer, sizeof(answer), 0))
 		return TC_ACT_SHOT;
 
-	if (result == BPF_FIB_LKUP_RET_NOT_FWDED)
-		return bpf_redirect(TUNL0_IFINDEX, BPF_F_INGRESS);
-	if (result || bpf_skb_change_head(skb, ETH_HLEN, 0))
-		return TC_ACT_SHOT;
-	return bpf_redirect_neigh(back.ifindex, 0, 0, 0);
+	return bpf_skb_change_head(skb, ETH_HLEN, 0) ? TC_ACT_SHOT : come_from_lo(skb);
 }
 
 /*
@@ -241,6 +248,7 @@ int tunl0_egress(struct __sk_buff *skb)
 	struct iphdr inner, outer = {};
 	__u32 saved, length;
 	long error, result;
+	int in_fragments = 0;
 	__u8 ecn;
 
 	if (skb->cb[0] == COPY_FOR_CAPTURES)
@@ -259,6 +267,7 @@ int tunl0_egress(struct __sk_buff *skb)
 		if (inner.frag_off & IP_DF)
 			return answer_too_long(skb, &inner, route.mtu_result - sizeof(outer));
 		result = route_out(skb, &route, outer.daddr, 0);
+		in_fragments = 1;
 	}
 	/* The tunnel's packets would enter the tunnel: that is ipip's "collision". */
 	if (result || route.ifindex == skb->ifindex)
@@ -274,7 +283,7 @@ int tunl0_egress(struct __sk_buff *skb)
 	outer.tot_len = length > 0xffff ? 0 : bpf_htons(length);
 	outer.id = bpf_get_prandom_u32() | bpf_htons(1);
 	outer.frag_off = inner.frag_off & IP_DF;
-	outer.ttl = inner.ttl;
+	outer.ttl = inner.ttl + in_fragments;
 	outer.protocol = IPPROTO_IPIP;
 	outer.saddr = route.ipv4_src;
 	outer.check = header_checksum(&outer);
@@ -311,6 +320,9 @@ int tunl0_egress(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0))
 		return TC_ACT_SHOT;
+
+	if (in_fragments)
+		return come_from_lo(skb);
 
 	/*
 	 * The kernel routes the outer packet, resolves the neighbour and transmits. With explicit
