@@ -77,18 +77,22 @@ class Cluster(DatastoreReader):
         #: (subnet or node, device in it) -> who has it
         self._devices: dict[tuple[str, str], str] = {}
         try:
-            for router in topology.underlay.routers:
-                for interface in router.interfaces:
-                    self._take_device(interface.subnet, port_name(router.name), router.name)
-            for host in topology.underlay.hosts:
-                self._take_device(self.fabric.subnet_at(host.address).name,
-                                  port_name(host.name), host.name)
+            self._plug_underlay()
             take_present(topology, self.ipam, self._tunnels)
             for node in topology.nodes:
                 self.add_node(node)
             self.admit(topology.pods)
         except ClusterError as error:
             raise TopologyError([Problem(str(error), topology.source)]) from error
+
+    def _plug_underlay(self) -> None:
+        """Take the switches' ports for routers and hosts."""
+        for router in self.fabric.routers:
+            for interface in router.interfaces:
+                self._take_device(interface.subnet, port_name(router.name), router.name)
+        for host in self.topology.underlay.hosts:
+            self._take_device(self.fabric.subnet_at(host.address).name, port_name(host.name),
+                              host.name)
 
     # --- what changes
 
@@ -122,6 +126,7 @@ class Cluster(DatastoreReader):
         self.topology, self.fabric = topology, Fabric(topology)
         self.ipam.adopt(topology.pools, topology.ipam, topology.reservations)
         self._tunnels.adopt(topology.pools)
+        self._plug_underlay()
         self._forget_what_all_hear()
 
     def change_nodes(self, nodes: Iterable[Node]) -> None:

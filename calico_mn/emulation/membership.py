@@ -62,31 +62,30 @@ class Membership:
     def __init__(self, net: ClusterMininet) -> None:
         self._net = net
 
-    def attach_all(self) -> None:
-        """Mininet's nodes and links for everything that a boot makes."""
-        net = self._net
-        for subnet in net.topology.underlay.subnets:
-            net.register(SubnetSwitch(subnet.name, net.runtime.spawn), net.switches)
-        for router in net.topology.underlay.routers:
-            node = FabricRouter(router.name, net.runtime.spawn)
-            net.routers.append(node)
-            net.register(node, net.hosts)
-            for position, interface in enumerate(router.interfaces):
-                net.connect(DeviceIntf(f"eth{position}", node, str(interface.address)),
-                            DeviceIntf(port_name(router.name), net.nameToNode[interface.subnet]))
-        for host in net.topology.underlay.hosts:
-            outside = ExternalHost(host.name, net.runtime.spawn, str(host.address))
-            net.external_hosts.append(outside)
-            net.register(outside, net.hosts)
-            subnet = net.cluster.fabric.subnet_at(host.address)
-            net.connect(DeviceIntf(UPLINK, outside, outside.ip, subnet.cidr.prefixlen),
-                        DeviceIntf(port_name(host.name), net.nameToNode[subnet.name]))
-        self.attach_new()
-
     def attach_new(self) -> None:
-        """Mininet's nodes and links for the nodes and pods that have none; addresses as they are.
-        """
-        net, cluster = self._net, self._net.cluster
+        """Mininet's nodes and links for all that has none; addresses as they are now."""
+        net, cluster, underlay = self._net, self._net.cluster, self._net.topology.underlay
+        for subnet in underlay.subnets:
+            if subnet.name not in net.nameToNode:
+                net.register(SubnetSwitch(subnet.name, net.runtime.spawn), net.switches)
+        for router in underlay.routers:
+            if router.name not in net.nameToNode:
+                net.routers.append(FabricRouter(router.name, net.runtime.spawn))
+                net.register(net.routers[-1], net.hosts)
+            there = net.nameToNode[router.name]
+            for position, interface in enumerate(router.interfaces):
+                if f"eth{position}" not in there.nameToIntf:
+                    net.connect(
+                        DeviceIntf(f"eth{position}", there, str(interface.address)),
+                        DeviceIntf(port_name(router.name), net.nameToNode[interface.subnet]))
+        for host in underlay.hosts:
+            if host.name not in net.nameToNode:
+                outside = ExternalHost(host.name, net.runtime.spawn, str(host.address))
+                net.external_hosts.append(outside)
+                net.register(outside, net.hosts)
+                subnet = cluster.fabric.subnet_at(host.address)
+                net.connect(DeviceIntf(UPLINK, outside, outside.ip, subnet.cidr.prefixlen),
+                            DeviceIntf(port_name(host.name), net.nameToNode[subnet.name]))
         for name, model in cluster.nodes.items():
             node = net.nameToNode.get(name) or self.attach_node(name)
             node.address = node.ip = node.nameToIntf[UPLINK].ip = str(model.address.ip)

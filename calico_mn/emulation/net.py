@@ -166,7 +166,7 @@ class CalicoNet(ClusterMininet):
         pods = plan.pod_states(self.cluster)
         runtime.create([pod for on_node in pods.values() for pod in on_node],
                        {key: e.node for key, e in self.cluster.endpoints.items()})
-        self.membership.attach_all()
+        self.membership.attach_new()
         runtime.writer.fill([state for host in hosts
                              for state in (host, *pods.get(host.name, ()))])
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from calico_mn.model import MultipathHash, Node, Pod, Topology, Underlay
+from calico_mn.model import Node, Pod, Topology, Underlay
 from calico_mn.topology import calico_kinds, kubernetes_kinds, workload_kinds
 from calico_mn.topology.documents import Document, Item, add_resource
 from calico_mn.topology.emit import key_of as key_of_document
@@ -95,10 +95,10 @@ class Change:
         for node in resources.of(calico_kinds.NODE):
             if node.has("name") and node.model.name in self._nodes:
                 self._refuse_node(report, node, self._nodes[node.model.name], wanted.model)
-        if _fixed(wanted.model) != _fixed(self._running.underlay):
-            report.add("the Underlay of a running cluster has its subnets, routers and links for "
-                       "life", wanted.mark, "only podRoutes and multipathHash can change; start "
-                       "another cluster for another Underlay")
+        if not _extends(wanted.model, self._running.underlay):
+            report.add("the Underlay of a running cluster keeps its subnets, routers, hosts and "
+                       "links as they are", wanted.mark, "some can be added, and podRoutes and "
+                       "multipathHash change; start another cluster for another Underlay")
 
     def _refuse_node(self, report: Report, item: Resource[Node], before: Node, wanted: Underlay
                      ) -> None:
@@ -265,11 +265,12 @@ def _keep(report: Report, pod: Resource[Pod], present: Pod) -> None:
     pod.values["has_ip"] = present.has_ip
 
 
-def _fixed(model: Underlay) -> Underlay:
-    """What of an Underlay cannot change."""
-    return replace(model, name="", routers=tuple(
-        replace(router, pod_routes=False, multipath_hash=MultipathHash())
-        for router in model.routers))
+def _extends(wanted: Underlay, running: Underlay) -> bool:
+    """Whether all cables stay as they are; a router's devices are numbered by its interfaces."""
+    routers = {router.name: router.interfaces for router in wanted.routers}
+    return {*running.subnets} <= {*wanted.subnets} and {*running.hosts} <= {*wanted.hosts} and all(
+        routers.get(router.name, ())[:len(router.interfaces)] == router.interfaces
+        for router in running.routers)
 
 
 def _has_address(document: Document) -> bool:

@@ -131,6 +131,35 @@ def deep() -> dict[str, Any]:
     return resource
 
 
+#    node31, node32 -- rack-a -- r1 -- rack-b -- node33
+#                                 |
+#                      outside -- rack-c (new) -- node35 -- r2 (new) -- rack-d (new) -- node36
+@pytest.mark.ipip
+def test_the_fabric_grows_under_a_running_cluster(boot):
+    net = boot(two_subnets("Always", pod_routes=True))
+    (underlay,) = net.resources("underlay")
+    underlay["spec"]["subnets"] += [{"name": "rack-c", "cidr": "192.168.59.0/24"},
+                                    {"name": "rack-d", "cidr": "192.168.60.0/24"}]
+    underlay["spec"]["routers"][0]["interfaces"].append(
+        {"subnet": "rack-c", "address": "192.168.59.1"})
+    underlay["spec"]["routers"].append({"name": "r2", "podRoutes": True, "interfaces": [
+        {"subnet": "rack-c", "address": "192.168.59.2"},
+        {"subnet": "rack-d", "address": "192.168.60.1"}]})
+    underlay["spec"]["hosts"] = [{"name": "outside", "address": "192.168.59.200"}]
+    with established(net, "a", "c") as stream:
+        changed(net, "apply", [underlay, node("node35", "192.168.59.35/24"),
+                               node("node36", "192.168.60.36/24")])
+        changed(net, "apply", WEB.replace("3,", "5,"))
+        assert stream.goes_on()
+    assert {net[f"web-{n}"].node for n in range(5)} == {
+        "node31", "node32", "node33", "node35", "node36"}
+    expect_connectivity(net, full_mesh("outside", "node36", "a", *(f"web-{n}" for n in range(5))))
+    assert [str(item) for item in net.links if "r2:" in str(item)] == [
+        "r2:eth0<->rack-c:r2", "r2:eth1<->rack-d:r2"]
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": net.resources()})
+    assert kernel(boot(parse_topology(text))) == kernel(net)
+
+
 REFUSED = {
     "mistake": ("apply", [WEB.replace("replicas", "replica")], TopologyError),
     "no-file": ("apply", ["/nowhere.yaml"], TopologyError),

@@ -235,9 +235,16 @@ kind: Node
 metadata: {name: n1}
 spec: {bgp: {ipv4Address: 192.168.57.1/24, ipv4IPIPTunnelAddr: 10.22.9.9}}
 """, "change.yaml:4:64: node n1 has the IPIP tunnel address 10.22.", "leave it out"),
-    "underlay": (UNDERLAY.replace("192.168.58.0/24}", "192.168.58.0/24, mtu: 9000}"),
-                 "change.yaml:2:1: the Underlay of a running cluster has its subnets, routers and "
-                 "links for life", "only podRoutes and multipathHash can change"),
+    **{f"underlay-{name}": (
+        UNDERLAY.replace(*change), "change.yaml:2:1: the Underlay of a running cluster keeps its "
+        "subnets, routers, hosts and links as they are", "some can be added") for name, change in {
+            "mtu": ("192.168.58.0/24}", "192.168.58.0/24, mtu: 9000}"),
+            "subnet-renamed": ("other", "another"),
+            "router-renamed": ("r1", "r2"),
+            "router-readdressed": ("57.254", "57.253"),
+            "interface-gone": (""",
+                                    {subnet: other, address: 192.168.58.254}""", ""),
+        }.items()},
     "unknown-node": (pod("b", "n9"), 'Pod default/b is on unknown node "n9"',
                      "the file has n1, n2, n3"),
     "same-address": ("""apiVersion: projectcalico.org/v3
