@@ -16,13 +16,16 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 
 from calico_mn.calico.sessions import Unreachable
 from calico_mn.delta import Delta
 from calico_mn.emulation.membership import ClusterMininet
-from calico_mn.kernel import tcp
+from calico_mn.errors import CalicoMnError
+from calico_mn.kernel import nftrace, packetfilter, tcp
+from calico_mn.kernel.ebpf import handover
 from calico_mn.model import Node, Subnet
 from calico_mn.packetmatch import PROTOCOL_TCP, Drop
 
@@ -35,9 +38,20 @@ _PATIENCE_WHEN_DOWN_S = 1.2
 #: which the whole machine has 1024 by default.
 _ALL_PAIRS = 24
 _AT_ONCE = 500
+#: so many failures without another explanation are looked for in nftables, so many seconds each
+_MOST_TRACES, _TRACE_S = 3, 0.3
 
 _Pair = tuple[str, str]
 _Nodes = tuple[Node, Node]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was found on the way: what is broken by place, the places that drop, and the traces."""
+
+    damage: dict[str, str] = field(default_factory=dict)
+    dropping: set[str] = field(default_factory=set)
+    traces: int = 0
 
 
 class Sessions:
@@ -74,8 +88,8 @@ class Sessions:
             codes = self._connect(sample.pairs, before)
             inferred, suspects = sample.rest(codes)
             codes = {**codes, **inferred, **self._connect(suspects, before)}
-        damage: dict[str, str] = {}
-        return {frozenset(pair): self._reason(*pair, code, damage) if code else ""
+        known = _Known()
+        return {frozenset(pair): self._reason(*pair, code, known) if code else ""
                 for pair, code in codes.items()}
 
     # --- the connections
@@ -116,8 +130,8 @@ class Sessions:
 
     # --- what is wrong
 
-    def _reason(self, server: str, client: str, code: int, damage: dict[str, str]) -> str:
-        """In a few words; ``damage`` remembers what was found broken, by place."""
+    def _reason(self, server: str, client: str, code: int, known: _Known) -> str:
+        """Why it does not work, in a few words."""
         nodes = self._net.cluster.nodes
         address = nodes[server].address.ip
         if code == errno.EADDRNOTAVAIL:
@@ -130,12 +144,41 @@ class Sessions:
                 if any(map(_is_bgp, self._net.filters.present.get(place, ()))):
                     return f"TCP port {PORT} is dropped at {place}"
         for place in places:
-            if place not in damage:
-                damage[place] = ", ".join(self._net.runtime.writer.diagnose(place))
-            if damage[place]:
-                return f"no way to {address}: {place}: {damage[place]}"
-        return (f"no answer from {address} to TCP port {PORT}" if code == errno.ETIMEDOUT
-                else f"no route to {address}")
+            if place not in known.damage:
+                known.damage[place] = ", ".join(self._net.runtime.writer.diagnose(place))
+            if known.damage[place]:
+                return f"no way to {address}: {place}: {known.damage[place]}"
+        if code != errno.ETIMEDOUT:
+            return f"no route to {address}"
+        dropping = next((place for place in places if place in known.dropping), "")
+        if not dropping and known.traces < _MOST_TRACES:
+            known.traces += 1
+            dropping = self._dropping(nodes[client], nodes[server], places)
+            known.dropping.add(dropping)
+        return (f"TCP port {PORT} is dropped at {dropping}" if dropping
+                else f"no answer from {address} to TCP port {PORT}")
+
+    def _dropping(self, client: Node, server: Node, places: Iterable[str]) -> str:
+        """Where nftables drops it, by the kernel's trace of one more attempt; or empty."""
+        inside, nft = self._net.inside, self._net.filters.nft
+        source, destination = str(client.address.ip), str(server.address.ip)
+        matches = (f"ip saddr {source} ip daddr {destination} tcp dport {PORT}",
+                   f"ip saddr {destination} ip daddr {source} tcp sport {PORT}")
+        switches = {subnet.name for subnet in self._net.topology.underlay.subnets}
+        with suppress(CalicoMnError, OSError), ExitStack() as stack:
+            listeners = {}
+            for place in places:
+                listeners[place] = stack.enter_context(inside(place, nftrace.Listener))
+                is_switch = place in switches
+                nft(place, packetfilter.APPLY, nftrace.rules(matches, is_switch=is_switch))
+                stack.callback(nft, place, packetfilter.APPLY,
+                               nftrace.removal(is_switch=is_switch))
+            begun = inside(client.name, tcp.connect, source, [destination], PORT)
+            tcp.outcomes({address: attempt for address, attempt in begun.items()
+                          if not isinstance(attempt, int)}, _TRACE_S)
+            return next((place for place, listener in listeners.items() if any(
+                verdict.dropped for verdict in listener.verdicts(0, handover.TABLE))), "")
+        return ""
 
     def _places(self, client: Node, server: Node) -> Iterator[str]:
         fabric = self._net.cluster.fabric

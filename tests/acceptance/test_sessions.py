@@ -137,3 +137,21 @@ def test_in_a_large_cluster_what_a_sample_shows_is_said_of_all(boot):
                               if name != "node5"}
     net.repair()
     assert eventually(lambda: down(net) == {})
+
+
+#    a rule by hand, without a counter; the sessions of node33 alone cross the router
+@pytest.mark.parametrize(("place", "family", "hook", "reason"), [
+    ("r1", "ip", "forward", "TCP port 179 is dropped at r1"),
+    ("rack-b", "bridge", "forward", "TCP port 179 is dropped at rack-b"),
+    ("node33", "ip", "input", "TCP port 179 is dropped at node33"),
+])
+def test_the_place_of_a_rule_made_by_hand_is_found(boot, place, family, hook, reason):
+    net = boot(two_subnets("Always"))
+    net.filters.nft(place, ("nft", "-f", "-"), (
+        f"add table {family} t\n"
+        f"add chain {family} t c {{ type filter hook {hook} priority 0; }}\n"
+        f"add rule {family} t c tcp {'sport' if hook == 'input' else 'dport'} 179 drop\n"))
+    assert down(net) == dict.fromkeys(ACROSS, reason)
+    assert "calico_mn_trace" not in net[place].pexec(["nft", "list", "ruleset"])[0]
+    net.filters.nft(place, ("nft", "-f", "-"), f"delete table {family} t\n")
+    assert eventually(lambda: down(net) == {})
