@@ -24,7 +24,10 @@ from calico_mn.trace.path_trace import (
     Translation,
 )
 from calico_mn.trace.recording import Recording
-from calico_mn.trace.scene import Ask, Scene
+from calico_mn.trace.scene import BLACKHOLE, NO_ROUTE, TTL, UNREACHABLE, Ask, Scene
+
+#: what comes of a route that was not learned
+_WITHOUT_ROUTE = (NO_ROUTE, BLACKHOLE, UNREACHABLE, TTL)
 
 
 def drop_reason(legs: Sequence[Leg], errors: Sequence[Leg], recording: Recording, ask: Ask
@@ -33,6 +36,9 @@ def drop_reason(legs: Sequence[Leg], errors: Sequence[Leg], recording: Recording
     leg = legs[-1]
     scene = Scene(leg, errors, recording, ask)
     finding = next(item for check in checks(scene) if (item := check(scene)) is not None)
+    reason = finding.reason
+    if recording.unlearned and finding.cause in _WITHOUT_ROUTE:
+        reason += f"; {recording.unlearned}"
     evidence = [_last_sighting(scene)]
     if scene.crossing is None and leg.kind != REPLY and recording.refused:
         evidence.append(f"send() in {scene.namespace} failed with {recording.refused}")
@@ -48,7 +54,7 @@ def drop_reason(legs: Sequence[Leg], errors: Sequence[Leg], recording: Recording
         text := f"counter {name} of {scene.namespace} rose by {delta}") not in evidence]
     evidence += [f"not as it should be: {text}" for text in recording.differences]
     return DropReason(leg.kind, finding.cause, finding.namespace or scene.namespace,
-                      scene.crossing.device if scene.crossing else "", finding.by, finding.reason,
+                      scene.crossing.device if scene.crossing else "", finding.by, reason,
                       tuple(evidence), finding.deduced)
 
 

@@ -325,8 +325,25 @@ def _looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Recor
     differences = tuple(f"{difference.namespace}: {difference.clause}"
                         for difference in net.verify(on_path))[:_MAX_DIFFERENCES]
     on_cable = leg is not None and last is not None and last.direction == OUT and not last.tunnel
-    recording = dataclasses.replace(recording, differences=differences)
+    target = leg.receiver if leg is not None else recording.source.address
+    recording = dataclasses.replace(recording, differences=differences,
+                                    unlearned=_unlearned(net, on_path, IPv4Address(target)))
     return recording if on_cable else _filtered(net, recording, hops[-1].namespace)
+
+
+def _unlearned(net: CalicoNet, on_path: Sequence[str], target: IPv4Address) -> str:
+    """Why the first node on the path has no route to a pod elsewhere: BGP, if that is so."""
+    engine, nodes = net.distributor, net.cluster.nodes
+    pool = next((pool for pool in net.topology.pools if target in pool.cidr), None)
+    first = next((name for name in on_path if name in nodes), "")
+    announced = [(prefix, name) for name in nodes for prefix in engine.originated(name)
+                 if target in prefix]
+    if not first or not announced or not pool or net.cluster.mode(first, pool).in_force.is_felix:
+        return ""
+    prefix, owner = max(announced, key=lambda item: item[0].prefixlen)
+    why = engine.why_down(first, owner) if owner != first else ""
+    return (f"{first} did not learn {prefix} from {owner}, as their BGP session is down: {why}"
+            if why else "")
 
 
 def _filtered(net: CalicoNet, recording: Recording, name: str) -> Recording:

@@ -92,7 +92,8 @@ class Recording:
     ``differences`` is what differs from the wanted state on the path of the dropped packet.
     ``pools`` are the IPPools: name, CIDR, natOutgoing; ``nodes`` the Nodes' addresses.
     ``addresses`` are source and destination of the second packet, from hook to hook;
-    ``remarks`` are what verify notes of the eBPF tunnel at the nodes that changed outer headers.
+    ``remarks`` are what verify notes of the eBPF tunnel at the nodes that changed outer headers;
+    ``unlearned`` says which route the first node on the path did not learn by BGP, and why.
     """
 
     source: Endpoint
@@ -113,6 +114,7 @@ class Recording:
     nodes: tuple[str, ...] = ()
     addresses: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
+    unlearned: str = ""
 
     def device(self, namespace: str, device: str) -> DeviceFacts | None:
         """A device as it was afterwards."""

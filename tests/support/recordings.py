@@ -48,7 +48,7 @@ def from_json(data):
         tuple(Filtered(**item) for item in data["filters"]), tuple(data["differences"]),
         tuple((name, cidr, nat) for name, cidr, nat in data["pools"]), tuple(data["nodes"]),
         tuple((source, destination) for source, destination in data["addresses"]),
-        tuple(data["remarks"]))
+        tuple(data["remarks"]), data["unlearned"])
 
 
 def _facts(data):

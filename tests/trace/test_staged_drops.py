@@ -386,3 +386,12 @@ def test_an_answer_that_only_the_ebpf_tunnel_lets_through_is_noted(boot):
     assert [note for note in path.notes if note.startswith("node31: Outer packets that a node")]
     run(net, nft("node31", "ip", "output")[1][0])
     assert trace(net, "a", "b", patience=PATIENCE).notes == ()
+
+
+#    a@node31 ---- rack-a (.1) r1 ---- b@node32, and no BGP session
+def test_a_route_that_was_never_learned_is_told_with_its_session(boot):
+    net = boot(dataclasses.replace(one_subnet("Always"), mesh=False))
+    drop = trace(net, "a", "b", patience=PATIENCE).drop
+    assert (drop.cause, drop.namespace) == ("no-route", "r1")
+    assert drop.reason.endswith("; node31 did not learn 10.22.32.0/26 from node32, as their BGP"
+                                " session is down: there is no node-to-node mesh")
