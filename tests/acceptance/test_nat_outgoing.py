@@ -1,0 +1,123 @@
+"""Whose address the other side sees: masquerading by Felix's chains, in clusters with policies.
+
+                       outside .99
+                          |
+     ---------------------+---- net-a 192.168.57.0/24 ----+---- r1
+          node31 .31            node32 .32
+          a  c                  b
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from calico_mn import CalicoNet
+from calico_mn.topology import parse_topology
+
+pytestmark = [pytest.mark.root]
+
+TOPOLOGY = """
+apiVersion: calico-mn/v1
+kind: Underlay
+metadata: {name: lab}
+spec:
+  subnets: [{name: net-a, cidr: 192.168.57.0/24}]
+  routers: [{name: r1, interfaces: [{subnet: net-a, address: 192.168.57.1}]}]
+  hosts: [{name: outside, address: 192.168.57.99}]
+---
+apiVersion: projectcalico.org/v3
+kind: NodeList
+items:
+  - {metadata: {name: node31}, spec: {bgp: {ipv4Address: 192.168.57.31/24}}}
+  - {metadata: {name: node32}, spec: {bgp: {ipv4Address: 192.168.57.32/24}}}
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool}
+spec: {cidr: 10.22.0.0/16, ipipMode: Always, natOutgoing: true}
+---
+apiVersion: v1
+kind: PodList
+items:
+  - {metadata: {name: a}, spec: {nodeName: node31}}
+  - {metadata: {name: c}, spec: {nodeName: node31}}
+  - {metadata: {name: b}, spec: {nodeName: node32}}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: all}
+spec: {selector: all(), types: [Ingress, Egress], ingress: [{action: Allow}], egress: [{action: Allow}]}
+"""
+PORT = 7000
+
+
+def seen_by(net: CalicoNet, source: str, destination: str, address: str, bound: str = "") -> str:
+    """The address that ``destination`` sees of a connection, or why there is none."""
+    def listen() -> socket.socket:
+        return socket.create_server(("", PORT))
+
+    def connect() -> socket.socket:
+        return socket.create_connection((address, PORT), timeout=5,
+                                        source_address=(bound, 0) if bound else None)
+
+    with net.runtime.inside(destination, listen) as server:
+        server.settimeout(5)
+        try:
+            with net.runtime.inside(source, connect):
+                connection, (seen, _port) = server.accept()
+                connection.close()
+        except OSError as error:
+            return f"{error.strerror or error}"
+    return str(seen)
+
+
+@pytest.fixture
+def net(boot: Any) -> CalicoNet:
+    return boot(parse_topology(TOPOLOGY))
+
+
+def names_of(net: CalicoNet) -> dict[str, str]:
+    cluster = net.cluster
+    return {
+        **{pod.address.compressed: key.partition("/")[2]
+           for key, pod in cluster.endpoints.items()},
+        **{str(node.address.ip): name for name, node in cluster.nodes.items()},
+        **{str(cluster.tunnel_address(name)): f"tunl0 of {name}" for name in cluster.nodes}}
+
+
+def test_who_is_seen(net: CalicoNet) -> None:
+    names = names_of(net)
+    address = {name: number for number, name in names.items()}
+    asked = {
+        "pod to a machine outside": ("default/a", "outside", "192.168.57.99"),
+        "pod to another node": ("default/a", "node32", "192.168.57.32"),
+        "pod to its own node": ("default/a", "node31", "192.168.57.31"),
+        "pod to a pod of its node": ("default/a", "default/c", address["c"]),
+        "pod to a pod of another node": ("default/a", "default/b", address["b"]),
+        "node to a pod of another node": ("node31", "default/b", address["b"]),
+        "node to its own pod": ("node31", "default/a", address["a"]),
+        "node's address to a pod of another node":
+            ("node31", "default/b", address["b"], "192.168.57.31"),
+    }
+    seen = {what: seen_by(net, *words) for what, words in asked.items()}
+    assert {what: names.get(number, number) for what, number in seen.items()} == {
+        "pod to a machine outside": "node31",
+        "pod to another node": "node31",
+        "pod to its own node": "a",
+        "pod to a pod of its node": "a",
+        "pod to a pod of another node": "a",
+        "node to a pod of another node": "tunl0 of node31",
+        "node to its own pod": "node31",
+        "node's address to a pod of another node": "tunl0 of node31",
+    }
+
+
+def test_without_nat_outgoing_the_pods_address_is_seen_and_never_answered(net: CalicoNet) -> None:
+    net.apply("apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: pool}\n"
+              "spec: {cidr: 10.22.0.0/16, ipipMode: Always, natOutgoing: false}\n")
+    assert seen_by(net, "default/a", "outside", "192.168.57.99") == "timed out"
+    assert names_of(net)[seen_by(net, "default/a", "node31", "192.168.57.31")] == "a"
+    assert net.verify() == ()
