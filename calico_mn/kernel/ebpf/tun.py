@@ -14,6 +14,7 @@ import os
 import struct
 
 from calico_mn.errors import KernelError, UnsupportedError
+from calico_mn.kernel import processes
 
 _DEVICE = "/dev/net/tun"
 
@@ -39,10 +40,13 @@ def create_tunl0(name: str, ifindex: int, filter_fd: int) -> int:
     The descriptor must be held open: without it the device has no carrier. ``filter_fd`` is the
     program of :func:`.program.load_drop_filter`. Raises UnsupportedError when the machine has no
     usable /dev/net/tun, and KernelError when ``name`` or ``ifindex`` is taken in the namespace.
+    OSError where a limit is reached.
     """
     try:
         descriptor = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
+        if processes.is_limit(error.errno):
+            raise
         raise UnsupportedError(
             f"{_DEVICE} cannot be opened: {error.strerror}; the kernel needs CONFIG_TUN, and a"
             f" container needs the device (--device {_DEVICE}, or --privileged)") from error
