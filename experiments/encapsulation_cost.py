@@ -332,9 +332,8 @@ def caveats(run: Run) -> Iterator[str]:
         yield f"Offloads off means tso, gso and gro, switched off on {switched} for the trial."
     tunnels = {reading.setting["tunnel"] for reading in run.log.readings}
     if ENCAPSULATION is IPIP and "ebpf" in tunnels:
-        yield (f"The eBPF {TUNNEL} makes a copy of each packet's descriptor, so that captures on"
-               f" {TUNNEL} see it; its cost is in these numbers, and the kernel's module does"
-               " without.")
+        yield (f"Before Linux 6.16 the eBPF {TUNNEL} makes a copy of each packet's descriptor, so"
+               f" that captures on {TUNNEL} see it; the kernel's module does without.")
     yield ("The time is that of iperf3's two ends, with softirqs that run in their name. What"
            " ksoftirqd does is not in it, nor what other programs do; machine.csv has the whole"
            " machine's time, by user, system and softirq, with all else that ran.")

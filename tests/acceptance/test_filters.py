@@ -198,7 +198,7 @@ def test_a_routers_fragmentation_needed_is_lost_on_its_way_back(boot, routed_fil
 
 def test_what_cannot_be_filtered_is_refused_and_changes_nothing(boot, routed_filters):
     net = boot(two_subnets("Always"))
-    with pytest.raises(ClusterError, match="no node, pod, router or subnet is called 'r9'"):
+    with pytest.raises(ClusterError, match="no node, pod, router, host or subnet is called 'r9'"):
         net.set_filter(["r1", "r9"], Drop.IPIP)
     with pytest.raises(ClusterError, match="hooks: input, forward, output"):
         net.set_filter("r1", Drop.IPIP, hooks=["ingress"])
