@@ -70,7 +70,10 @@ def documents(topology: Topology) -> list[Document]:
             counts.update((owner, phase == "Running") for owner in _owners(pod, originals))
     made = [_counted(document, counts) if document["kind"] in _WORKLOADS else document
             for document in made]
-    return sorted(made, key=lambda document: _ORDER.get(kind_of(document), _ORDER[""]))
+    # Blocks stay in the order in which their nodes claimed them, which is that of their use.
+    place = {key: number for number, key in enumerate(models)}
+    return sorted(made, key=lambda document: (
+        _ORDER.get(kind_of(document), _ORDER[""]), place.get(key_of(document), len(place))))
 
 
 def laid_over(document: Any, facts: Document) -> Document:
@@ -158,7 +161,9 @@ def _facts(model: Any, document: Document) -> Document:
     """What the model says of the object of a document, in the fields of its apiVersion."""
     match model:
         case Underlay():
-            return {"metadata": {"name": model.name}, "spec": {
+            # Once it is written down it is no assumption.
+            name = model.name if model.name != underlay.ASSUMED else "underlay"
+            return {"metadata": {"name": name}, "spec": {
                 "link": None, "subnets": list(map(_subnet, model.subnets)),
                 "routers": list(map(_router, model.routers)),
                 "hosts": [laid_over({"name": host.name, "address": str(host.address)}, {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ DUMPS: dict[str, list[Any]] = {
         crd("BlockAffinity", "odd", cidr="10.80.6.0/27", node="k2", state="confirmed"),
         crd("IPAMBlock", "10-80-8-0-26", cidr="10.80.8.0/26", affinity="host:k2"),
         crd("IPAMBlock", "10-80-9-0-26", cidr="10.80.9.0/26", allocations=[0]),
-        pod("lent", "k1", "10.80.9.0")],
+        crd("BlockAffinity", "back", cidr="10.80.12.0/26", node="k2", state="confirmed",
+            deleted="true"),
+        pod("again", "k2", "10.80.12.5"), pod("lent", "k1", "10.80.9.0")],
     "configuration": [
         crd("FelixConfiguration", "default", ipipMTU=1300, logSeverityScreen="Info"),
         crd("FelixConfiguration", "node.k1", ipipMTU=1200),
@@ -138,6 +141,15 @@ def test_pods_that_wait_for_an_address_wait_again() -> None:
         pod(f"asks-{n}", "k2", metadata={"annotations": {
             "cni.projectcalico.org/ipv4pools": '["tiny"]'}}) for n in range(6))), 2)
     assert list(cluster.admission.waiting) == ["shop/asks-4", "shop/asks-5"]
+    assert_survives(cluster)
+
+
+def test_what_was_assumed_is_written_down_as_given() -> None:
+    cluster = Cluster(read(*NODES, POOL), 2)
+    assert "The file has no Underlay" in "".join(cluster.topology.warnings)
+    second = again(cluster)
+    assert second.topology.underlay.name != cluster.topology.underlay.name
+    assert "Underlay" not in "".join(second.topology.warnings)
     assert_survives(cluster)
 
 
@@ -198,12 +210,14 @@ def topologies(draw: Any) -> Topology:
         modes = (encapsulated, MODES[2]) if draw(st.booleans()) else (MODES[2], encapsulated)
         pools.append(IPPool(f"pool-{number}", network, size, modes[0], draw(st.booleans()),
                             number > 0 and draw(st.booleans()), modes[1],
+                            draw(st.sampled_from(["all()", "!has(gpu)"])),
+                            draw(st.sampled_from([("Workload", "Tunnel"), ("Workload",)])),
                             is_automatic=number == 0 or draw(st.booleans())))
     link = Link(draw(st.sampled_from([None, 100.0, 0.5, 1234.567])),
                 draw(st.sampled_from([None, 1.0, 0.001, 2.5])))
     underlay = Underlay(
         (rack("rack-a", "192.168.57.0/24", draw(st.sampled_from([1500, 9000])), link),
-         rack("rack-b", "192.168.58.0/24")),
+         replace(rack("rack-b", "192.168.58.0/24"), node_prefix=draw(st.sampled_from([0, 32])))),
         (router("r1", ("rack-a", "192.168.57.1"), ("rack-b", "192.168.58.1"),
                 pod_routes=draw(st.booleans())),),
         hosts=draw(st.sampled_from([(), (ExternalHost("client", ip("192.168.57.99")), ExternalHost(
