@@ -30,11 +30,13 @@ class EncapsulationMode(str, Enum):
 class Link:
     """The cable between a host and its subnet's switch, the same in both directions.
 
-    ``rate`` is in Mbit/s and ``delay`` in ms, one way through one cable; None means unlimited.
+    ``rate`` is in Mbit/s, ``delay`` in ms and ``loss`` in percent of the packets, one way through
+    one cable; None means unlimited, or none.
     """
 
     rate: float | None = None
     delay: float | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

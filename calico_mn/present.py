@@ -165,8 +165,8 @@ def expected_qdiscs(device: Device) -> tuple[Qdisc, ...]:
     expected = []
     if shaping and shaping.rate:
         expected.append(Qdisc(device.name, "tbf", round(shaping.rate * 125_000) / 125_000))
-    if shaping and shaping.delay:
-        expected.append(Qdisc(device.name, "netem", int(shaping.delay * 1e6) / 1e6))
+    if shaping and shaping.has_netem:
+        expected.append(Qdisc(device.name, "netem", int((shaping.delay or 0) * 1e6) / 1e6))
     return tuple(expected)
 
 

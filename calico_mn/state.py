@@ -36,10 +36,19 @@ class VethPeer:
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """Egress shaping of a device: ``rate`` in Mbit/s (tbf), ``delay`` in ms (netem)."""
+    """Egress shaping of a device: ``rate`` in Mbit/s (tbf), ``delay`` in ms, ``loss`` in percent.
+
+    Delay and loss are netem's.
+    """
 
     rate: float | None = None
     delay: float | None = None
+    loss: float | None = None
+
+    @property
+    def has_netem(self) -> bool:
+        """Whether it takes a netem."""
+        return bool(self.delay or self.loss)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ def port_name(owner: str) -> str:
 
 def shaping(link: Link) -> Shaping | None:
     """The settings of the devices at both ends of a link."""
-    return Shaping(link.rate, link.delay) if link.rate or link.delay else None
+    wanted = Shaping(link.rate, link.delay, link.loss)
+    return wanted if wanted != Shaping() else None
 
 
 def plug(subnet: Subnet, owner: str, device: str, index: int) -> Veth:

@@ -70,7 +70,8 @@ def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
         engine = net.distributor
         rows.append({
             "node": name, "address": str(net.cluster.nodes[name].address.ip),
-            "alive": engine.is_alive(name), "mesh": net.topology.mesh,
+            "alive": engine.is_alive(name),
+            "started": name not in net.cluster.admission.unstarted, "mesh": net.topology.mesh,
             "announces": list(map(str, engine.originated(name))),
             "peers": [{"address": str(other.address.ip), "node": peer,
                        "type": "node-to-node mesh",

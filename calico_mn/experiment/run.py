@@ -20,7 +20,7 @@ from calico_mn.measure import environment
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.readings import Reading, ReadingLog
 from calico_mn.measure.trials import Trial, interleaved
-from calico_mn.model import EncapsulationMode, Link, Topology
+from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.privileges import as_invoking_user
 from calico_mn.report import drawing, terminal
 from calico_mn.streams import complain
@@ -287,5 +287,5 @@ def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_m
                       vxlan_mtu=tunnel_mtu or topology.felix.vxlan_mtu),
         underlay=replace(underlay, subnets=tuple(
             replace(subnet, mtu=link_mtu or subnet.mtu,
-                    link=Link(rate=rate or subnet.link.rate, delay=subnet.link.delay))
+                    link=replace(subnet.link, rate=rate or subnet.link.rate))
             for subnet in underlay.subnets)))

@@ -163,7 +163,7 @@ def proxy_delay(index: int, milliseconds: int) -> Message:
 
 
 def shaping(item: Shaping, index: int) -> list[Message]:
-    """tbf for the rate, netem for the delay; with both, netem inside tbf."""
+    """tbf for the rate, netem for delay and loss; with both, netem inside tbf."""
     messages: list[Message] = []
     parent, handle = rt.ROOT, 0x00010000
     if item.rate:
@@ -178,10 +178,12 @@ def shaping(item: Shaping, index: int) -> list[Message]:
             "=Q", speed)) + u32(6, burst))
         messages.append(_qdisc(index, parent, handle, "tbf", options))
         parent, handle = 0x00010001, 0x00020000
-    if item.delay:
-        ticks = min(int(item.delay * 1e6) >> 6, 0xFFFFFFFF)
-        options = struct.pack("=IIIIII", ticks, rt.NETEM_LIMIT, 0, 0, 0, 0) + attribute(
-            10, struct.pack("=q", int(item.delay * 1e6)))  # TCA_NETEM_LATENCY64
+    if item.has_netem:
+        delay = int((item.delay or 0) * 1e6)
+        lost = int((item.loss or 0) / 100 * 0xFFFFFFFF)  # of 2^32 - 1
+        options = struct.pack(
+            "=IIIIII", min(delay >> 6, 0xFFFFFFFF), rt.NETEM_LIMIT, lost, 0, 0, 0) + attribute(
+            10, struct.pack("=q", delay))  # TCA_NETEM_LATENCY64
         messages.append(_qdisc(index, parent, handle, "netem", options))
     return messages
 

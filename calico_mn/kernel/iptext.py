@@ -58,16 +58,17 @@ def _mac(address: str) -> str:
 
 
 def shaping(device: str, item: Shaping | None) -> Iterator[str]:
-    """The ``tc`` commands for a device's rate and delay."""
+    """The ``tc`` commands for a device's rate, delay and loss."""
     parent = "root"
     if item and item.rate:
         burst, limit = rtnetlink.bucket(item.rate)
         yield (f"tc qdisc add dev {device} root handle 1: tbf rate"
                f" {rtnetlink.bytes_per_second(item.rate) * 8}bit burst {burst} limit {limit}")
         parent = "parent 1:1"
-    if item and item.delay:
+    if item and item.has_netem:
         yield (f"tc qdisc add dev {device} {parent} netem limit {rtnetlink.NETEM_LIMIT}"
-               f" delay {round(item.delay * 1000)}us")
+               + (f" delay {round(item.delay * 1000)}us" if item.delay else "")
+               + (f" loss {item.loss:g}%" if item.loss else ""))
 
 
 def tunnel_changed(device: Tunnel) -> list[str]:

@@ -136,7 +136,7 @@ class Namespaces:
         assert self._fresh is not None
         delays = (device.name for state in states for device in state.devices
                   if isinstance(device, (Veth, VethEnd)) and device.shaping
-                  and device.shaping.delay)
+                  and device.shaping.has_netem)
         if next(delays, None) is None:
             return
         self._maker.enter(self._fresh)
@@ -147,8 +147,8 @@ class Namespaces:
             if error.errno == errno.EEXIST:
                 return
             raise UnsupportedError(
-                "this kernel has no netem, which the underlay's link delay needs (module"
-                f" sch_netem): {error.reason}; take 'delay' out of the topology, or use a kernel"
+                "this kernel has no netem, which delay and loss of links need (module"
+                f" sch_netem): {error.reason}; take them out of the topology, or use a kernel"
                 " that has it") from error
 
     def _inherited_value(self, item: Sysctl, namespace: NetworkNamespace) -> int | None:

@@ -21,7 +21,7 @@ MIN_MTU, MAX_MTU = 68, 65535
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _HUGE = re.compile(r"-?[1-9][0-9]{18,}")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
-_QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
+_QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*|%)")
 
 Reader = Callable[[Tree], Any]
 
@@ -261,6 +261,12 @@ def delay(tree: Tree) -> float:
     """A time such as ``1ms``, in milliseconds."""
     return _quantity(tree, {"us": 1e-3, "ms": 1.0, "s": 1e3}, (1e-3, 1e4), "a delay such as 1ms",
                      "a number and us, ms or s, between 1us and 10s; leave it out for none")
+
+
+def loss(tree: Tree) -> float:
+    """A share of packets such as ``1%``, in percent."""
+    return _quantity(tree, {"%": 1}, (0, 100), "a share such as 1%",
+                     "a number and %, at most 100%; leave it out for none")
 
 
 def _quantity(

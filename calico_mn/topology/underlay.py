@@ -33,7 +33,7 @@ MAX_HASH_FIELDS = 0x0FFF
 
 _LINK: s.Table = {
     "rate": s.Field(r.rate, "rate"), "delay": s.Field(r.delay, "delay"),
-    "loss": s.Ignored(("0", "0%"), "cables lose no packets; net.set_filter() drops kinds of them"),
+    "loss": s.Field(r.loss, "loss"),
     "jitter": s.Ignored(says="all packets of a cable have the same delay"),
 }
 _SUBNET_HINT = "for example {name: rack-a, cidr: 192.168.57.0/24}"
@@ -92,8 +92,8 @@ HOSTS = s.List({
 def _check_underlay(report: Report, underlay: s.Resource[Underlay]) -> bool:
     """A subnet's link overrides the default field by field."""
     for subnet in underlay.entries(SUBNETS):
-        subnet.model = replace(subnet.model, link=Link(
-            subnet.get("rate", underlay.get("rate")), subnet.get("delay", underlay.get("delay"))))
+        subnet.model = replace(subnet.model, link=Link(**{
+            name: subnet.get(name, underlay.get(name)) for name in ("rate", "delay", "loss")}))
     return True
 
 

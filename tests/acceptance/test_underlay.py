@@ -106,7 +106,7 @@ def test_a_links_delay_is_added_per_cable_or_refused_where_netem_is_missing(tunn
         return
     before = machine.descriptors()
     net = CalicoNet(topology, tunnel=tunnel)
-    with pytest.raises(UnsupportedError, match="netem"):
+    with pytest.raises(UnsupportedError, match="netem, which delay and loss of links need"):
         net.start()
     assert machine.leftovers() == []
     assert eventually(lambda: machine.descriptors() <= before)
@@ -124,3 +124,14 @@ def test_the_refusal_of_a_delay_comes_before_anything_is_wired(tunnel, monkeypat
     with pytest.raises(UnsupportedError, match="delay"):
         CalicoNet(one_subnet("Always", link=Link(delay=1)), tunnel=tunnel).start()
     assert time.monotonic() - begun < 60 * SLOWNESS
+
+
+# Where the kernel has netem.
+#    a@node31 --100 % loss-- rack-a -- node32@b
+@pytest.mark.ipip
+def test_what_a_link_loses_does_not_arrive(tunnel):
+    if not kernel_has_netem():
+        pytest.skip("this kernel has no netem")
+    with CalicoNet(one_subnet("Always", link=Link(loss=100)), tunnel=tunnel) as net:
+        assert ping(net, "a", net["b"].ip, "-W1")[1] != 0
+        assert net.verify() == ()

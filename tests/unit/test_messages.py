@@ -280,6 +280,12 @@ def test_a_delay_is_netem_in_nanoseconds():
     assert tlvs(options[24:]) == {10: struct.pack("=q", 1_500_000)}
 
 
+@pytest.mark.parametrize(("percent", "share"), [(100, 0xFFFFFFFF), (1, 0xFFFFFFFF // 100)])
+def test_a_loss_is_netem_by_its_probability(percent, share):
+    (message,) = devices.shaping(Shaping(loss=percent), 7)
+    assert struct.unpack_from("=IIIIII", qdisc(message)[4])[2] == share
+
+
 def test_with_both_the_delay_is_inside_the_bucket():
     outer, inner = (qdisc(m) for m in devices.shaping(Shaping(100, 10_000), 7))
     assert outer[1:4] == (0x10000, 0xFFFFFFFF, b"tbf\0")

@@ -266,6 +266,7 @@ def test_every_port_name_is_a_valid_device_name(owner):
     pytest.param(Link(100.0, None), Shaping(100.0, None), id="rate"),
     pytest.param(Link(None, 1.5), Shaping(None, 1.5), id="delay"),
     pytest.param(Link(10.0, 2.0), Shaping(10.0, 2.0), id="both"),
+    pytest.param(Link(loss=1.0), Shaping(loss=1.0), id="loss"),
 ])
 def test_a_link_is_shaped_at_both_of_its_ends_alike(link, shaped):
     assert shaping(link) == shaped

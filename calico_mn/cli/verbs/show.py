@@ -68,7 +68,8 @@ def _show_speakers(speakers: list[_Facts]) -> None:
     for number, speaker in enumerate(speakers):
         if number:
             say()
-        alive = "" if speaker["alive"] else ": its route distributor is dead, routes stay"
+        alive = "" if speaker["alive"] else ": its route distributor is dead, routes stay" if (
+            speaker["started"]) else ": calico-node does not start, so there is no speaker"
         say(paint(f"{speaker['node']} ({speaker['address']}){alive}", "place"))
         say(f"announces {', '.join(speaker['announces']) or 'nothing'}")
         if speaker["peers"]:

@@ -121,6 +121,8 @@ def _subnet_facts(subnet: Subnet) -> str:
         facts.append(f"{rate / 1000:g} Gbit/s" if rate >= 1000 else f"{rate:g} Mbit/s")
     if subnet.link.delay:
         facts.append(f"{subnet.link.delay:g} ms")
+    if subnet.link.loss:
+        facts.append(f"loss {subnet.link.loss:g} %")
     return " \u00b7 ".join(facts)
 
 
