@@ -70,28 +70,64 @@ class Applied:
     warnings: tuple[str, ...] = ()
 
 
-def resources_of(net: ClusterMininet, kind: str | None, name: str | None, namespace: str | None
-                 ) -> list[Document]:
-    """See :meth:`calico_mn.CalicoNet.resources`."""
-    kinds = None if kind is None else kinds_named(kind)
-    return copy.deepcopy([
-        document for document in documents(snapshot(net.cluster))
-        if (kinds is None or kind_of(document) in kinds)
-        and (name is None or name_of(document) == name)
-        and (namespace is None or namespace_of(document) == namespace)])
+class ResourceMininet(ClusterMininet):
+    """A cluster whose resources are read and changed."""
 
+    def resources(self, kind: str | None = None, name: str | None = None,
+                  namespace: str | None = None) -> list[Document]:
+        """The cluster's resources as kubectl and calicoctl print them, as plain data of your own.
 
-def apply_resources(net: ClusterMininet, source: Source, *, dry_run: bool = False) -> Applied:
-    """Create resources, or change those that there are; what became of them.
+        ``kind`` is any of their names for one, such as ``po`` or ``ippools``, or ``all`` for pods
+        and workloads; None for any. Written as YAML, all of them are a topology that boots with
+        the same addresses, blocks and routes (:mod:`calico_mn.calico.snapshot` says what does not
+        survive). Raises ClusterError for an unknown kind.
+        """
+        kinds = None if kind is None else kinds_named(kind)
+        return copy.deepcopy([
+            document for document in documents(snapshot(self.cluster))
+            if (kinds is None or kind_of(document) in kinds)
+            and (name is None or name_of(document) == name)
+            and (namespace is None or namespace_of(document) == namespace)])
 
-    ``source`` is a path, several of them, text, or resources as plain data. A resource takes the
-    place of the one of its kind and name; what runs keeps its addresses. A workload that is applied
-    gets as many pods as it says. ``dry_run`` changes nothing and returns the same.
+    def apply(self, source: Source, *, dry_run: bool = False) -> Applied:
+        """Create resources, or change those that there are; what became of them.
 
-    Raises TopologyError with every problem, ClusterError and IPAMError for what cannot be, and then
-    nothing has changed; for KernelError and UnsupportedError see :func:`.transition.become`.
-    """
-    return _change(net, sources_of(source), (), dry_run)
+        ``source`` is a path, several of them, text, or resources as plain data. A resource takes
+        the place of the one of its kind and name; what runs keeps its addresses. A workload that
+        is applied gets as many pods as it says. ``dry_run`` changes nothing and returns the same.
+
+        Raises TopologyError with every problem, ClusterError and IPAMError for what cannot be, and
+        then nothing has changed; for KernelError and UnsupportedError see :meth:`become`.
+        """
+        return apply_texts(self, sources_of(source), dry_run=dry_run)
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, dry_run: bool = False
+               ) -> Applied:
+        """Delete a resource, with the pods of a workload or node, and all that is in a namespace.
+
+        No controller makes up for deleted pods until its workload is applied or scaled. Raises
+        NotFoundError where there is no such resource, and else as :meth:`apply`.
+        """
+        return delete_resources(self, [(kind, name)], namespace, dry_run=dry_run)
+
+    def delete_resources(self, source: Source, *, dry_run: bool = False) -> Applied:
+        """Delete the resources of a source, which is as in :meth:`apply`; see :meth:`delete`."""
+        return delete_texts(self, sources_of(source), dry_run=dry_run)
+
+    def scale(self, kind: str, name: str, replicas: int, namespace: str | None = None, *,
+              dry_run: bool = False) -> Applied:
+        """Give a workload so many pods, as its controller would choose them.
+
+        Raises as :meth:`delete`, and ClusterError for what has no number of pods.
+        """
+        document = _named(self, kind, name, namespace)
+        if kind_of(document) not in _SCALABLE:
+            raise ClusterError(f"{reference(document)} has no number of pods to change; those of a"
+                               f" {', '.join(_SCALABLE)} can be scaled")
+        if replicas < 0:
+            raise ClusterError(f"{reference(document)} cannot have {replicas} pods")
+        return apply_texts(self, {reference(document): [laid_over(
+            document, {"spec": {"replicas": replicas}})]}, dry_run=dry_run)
 
 
 def apply_texts(net: ClusterMininet, texts: Sources, *, dry_run: bool = False) -> Applied:
@@ -133,22 +169,6 @@ def delete_resources(net: ClusterMininet, names: Iterable[tuple[str, str]], name
                      *, dry_run: bool = False) -> Applied:
     """See :meth:`calico_mn.CalicoNet.delete`; ``names`` are kinds and names."""
     return _change(net, {}, [_named(net, kind, name, namespace) for kind, name in names], dry_run)
-
-
-def scale_workload(net: ClusterMininet, kind: str, name: str, replicas: int,
-                   namespace: str | None, *, dry_run: bool = False) -> Applied:
-    """Give a workload so many pods, as its controller would choose them.
-
-    Raises as :func:`delete_resource`, and ClusterError for what has no number of pods.
-    """
-    document = _named(net, kind, name, namespace)
-    if kind_of(document) not in _SCALABLE:
-        raise ClusterError(f"{reference(document)} has no number of pods to change; those of a"
-                           f" {', '.join(_SCALABLE)} can be scaled")
-    if replicas < 0:
-        raise ClusterError(f"{reference(document)} cannot have {replicas} pods")
-    return _change(net, {reference(document): [laid_over(
-        document, {"spec": {"replicas": replicas}})]}, (), dry_run)
 
 
 def _named(net: ClusterMininet, kind: str, name: str, namespace: str | None) -> Document:

@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
@@ -30,19 +29,10 @@ from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
 from calico_mn.emulation import plan, transition
-from calico_mn.emulation.apply import (
-    Applied,
-    Source,
-    apply_resources,
-    delete_resources,
-    delete_texts,
-    resources_of,
-    scale_workload,
-    sources_of,
-)
+from calico_mn.emulation.apply import ResourceMininet
 from calico_mn.emulation.base import Place, Places
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
-from calico_mn.emulation.membership import ClusterMininet, Membership
+from calico_mn.emulation.membership import Membership
 from calico_mn.emulation.multipath import Multipath
 from calico_mn.emulation.node import K8sNode, Pod
 from calico_mn.emulation.runtime import Runtime, no_garbage_collection
@@ -58,7 +48,7 @@ from calico_mn.state import Namespace
 from calico_mn.version import VERSION
 
 
-class CalicoNet(ClusterMininet):
+class CalicoNet(ResourceMininet):
     """An emulated Calico cluster, and a Mininet with all that Mininet offers.
 
     ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
@@ -302,39 +292,6 @@ class CalicoNet(ClusterMininet):
     def save_logs(self, directory: Path) -> None:
         """Copy the logs of what was wired when, one directory per node."""
         self.runtime.save_logs(directory)
-
-    def resources(self, kind: str | None = None, name: str | None = None,
-                  namespace: str | None = None) -> list[dict[str, Any]]:
-        """The cluster's resources as kubectl and calicoctl print them, as plain data of your own.
-
-        ``kind`` is any of their names for one, such as ``po`` or ``ippools``, or ``all`` for pods
-        and workloads; None for any. Written as YAML, all of them are a topology that boots with
-        the same addresses, blocks and routes (:mod:`calico_mn.calico.snapshot` says what does not
-        survive). Raises ClusterError for an unknown kind.
-        """
-        return resources_of(self, kind, name, namespace)
-
-    def apply(self, source: Source, *, dry_run: bool = False) -> Applied:
-        """See :func:`.apply.apply_resources`."""
-        return apply_resources(self, source, dry_run=dry_run)
-
-    def delete(self, kind: str, name: str, namespace: str | None = None, *, dry_run: bool = False
-               ) -> Applied:
-        """Delete a resource, with the pods of a workload or node, and all that is in a namespace.
-
-        No controller makes up for deleted pods until its workload is applied or scaled. Raises
-        NotFoundError where there is no such resource, and else as :meth:`apply`.
-        """
-        return delete_resources(self, [(kind, name)], namespace, dry_run=dry_run)
-
-    def delete_resources(self, source: Source, *, dry_run: bool = False) -> Applied:
-        """See :func:`.apply.delete_texts`; a source is as in :meth:`apply`."""
-        return delete_texts(self, sources_of(source), dry_run=dry_run)
-
-    def scale(self, kind: str, name: str, replicas: int, namespace: str | None = None, *,
-              dry_run: bool = False) -> Applied:
-        """See :func:`.apply.scale_workload`."""
-        return scale_workload(self, kind, name, replicas, namespace, dry_run=dry_run)
 
     # --- components, by the names of the Python surface
 

@@ -131,6 +131,23 @@ def deep() -> dict[str, Any]:
     return resource
 
 
+def test_policies_and_labels_of_running_pods_change(boot):
+    net = boot(two_subnets("Always"))
+    deny = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "deny"},
+            "spec": {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"]}}
+    web = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b", "labels": {"app": "web"}},
+           "spec": {}}
+    net.apply(deny)
+    expect_connectivity(net, full_mesh("a", "b", "c"))
+    assert [str(item) for item in net.apply(web).resources] == ["pod/b configured"]
+    expect_connectivity(net, {"a": {"c"}, "b": {"a", "c"}, "c": {"a"}})
+    assert net.verify() == ()
+    net.delete_resources(deny)
+    expect_connectivity(net, full_mesh("a", "b", "c"))
+    assert net.verify() == ()
+
+
 #    node31, node32 -- rack-a -- r1 -- rack-b -- node33
 #                                 |
 #                      outside -- rack-c (new) -- node35 -- r2 (new) -- rack-d (new) -- node36
