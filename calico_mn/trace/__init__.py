@@ -4,6 +4,6 @@
     (sends, captures)       (pure)                     (pure)
 
 :func:`calico_mn.trace.probe.trace` sends a probe that can be told from every other packet and
-returns a :class:`calico_mn.trace.path_trace.PathTrace`. Only :mod:`calico_mn.trace.probe` touches
-the cluster.
+returns a :class:`calico_mn.trace.path_trace.PathTrace`. Only :mod:`calico_mn.trace.probe`
+and :mod:`calico_mn.trace.inquiry` touch the cluster.
 """

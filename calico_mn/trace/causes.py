@@ -23,6 +23,7 @@ from collections.abc import Callable
 from calico_mn.kernel.read import NEIGHBOURS_FULL
 from calico_mn.kernel.route_get import Query
 from calico_mn.text import join
+from calico_mn.trace import links
 from calico_mn.trace import scene as of
 from calico_mn.trace.neighbours import silence
 from calico_mn.trace.path_trace import REPLY, Neighbour
@@ -37,9 +38,10 @@ def checks(scene: Scene) -> tuple[Check, ...]:
     if scene.recording.filters:
         return (_filtered,)
     if scene.hop.kind == SWITCH and not scene.leaving:
-        return _wrong_mac, _port_down, _port_too_small, _not_switched
+        return links.wrong_mac, links.port_down, links.port_too_small, links.not_switched
     if scene.crossing is not None and scene.leaving and scene.crossing.tunnel is None:
-        return _other_pod, _far_end_down, _too_long_for_cable, _wrong_mac, _lost
+        return (links.other_pod, links.far_end_down, links.too_long_for_cable, links.wrong_mac,
+                links.lost)
     routed = (_source_refused, _no_forwarding, _by_route, _no_route)
     if scene.crossing is None and scene.leg.kind != REPLY and scene.recording.refused:
         return _message_too_long, *routed, _send_refused
@@ -56,105 +58,6 @@ def _filtered(s: Scene) -> Finding:
     return Finding(of.FILTER, verdict, f"{s.namespace}'s packet filter drops it: '{verdict}'",
                    tuple(f"nftables, of a second such packet: {text}"
                          for text in s.recording.filters))
-
-
-# --- between namespaces
-
-def _wrong_mac(s: Scene) -> Finding | None:
-    """The frame's address is not the next hop's: by the neighbour entry of its sender."""
-    macs = s.crossed.macs
-    hop, neighbour = s.sender()
-    if macs is None or macs[1] == "ff:ff:ff:ff:ff:ff":
-        return None
-    out = s.hop.exit if s.hop is hop else hop.exit
-    far, device, end = s.far_end(hop.namespace, out.device) if out else ("", "", None)
-    holders = list(s.holders(macs[1]))
-    if (end is not None and end.mac == macs[1]) or (
-            s.recording.kinds.get(far) == SWITCH and any(
-                s.far_end(*port)[0] == far for port in holders)):
-        return None
-    entry = "its neighbour entry"
-    if neighbour is not None:
-        entry = (f"{neighbour.address} dev {neighbour.device} lladdr {macs[1]}"
-                 f" {neighbour.state}").rstrip()
-    right = next(((name, at) for name, at in s.owners(neighbour.address if neighbour else "")), (
-        far, device) if end and s.recording.kinds[far] != SWITCH else None)
-    mac = s.recording.device(*right) if right else None
-    whose = (f"that is {join([f'{at} of {name}' for name, at in holders])}, elsewhere" if holders
-             else "no device has this MAC address")
-    return Finding(
-        of.WRONG_MAC, entry, f"{hop.namespace} sent the frame to {macs[1]}, as '{entry}' says;"
-        f" {whose}" + (f", and {right[1]} of {right[0]} has {mac.mac}" if right and mac else ""),
-        namespace=hop.namespace)
-
-
-def _port_down(s: Scene) -> Finding | None:
-    for holder in s.holders(s.crossed.macs[1] if s.crossed.macs else ""):
-        name, port, end = s.far_end(*holder)
-        for at, device in ((s.namespace, end), (holder[0], s.recording.device(*holder))):
-            if name == s.namespace and device is not None and not device.up:
-                return Finding(of.DEVICE_DOWN, f"{device.name} of {at}",
-                               f"{device.name} of {at} is down: the switch cannot send by {port}")
-    return None
-
-
-def _port_too_small(s: Scene) -> Finding | None:
-    for holder in s.holders(s.crossed.macs[1] if s.crossed.macs else ""):
-        name, port, end = s.far_end(*holder)
-        if name == s.namespace and end is not None and s.too_long_for(end):
-            return _too_long(s, name, port, end.mtu, "to send it on")
-    return None
-
-
-def _too_long(s: Scene, name: str, device: str, mtu: int, why: str) -> Finding:
-    length = s.crossed.header.length
-    delta = s.recording.counter_deltas(name).get(f"{device}.rx_dropped")
-    return Finding(of.TOO_BIG, f"MTU {mtu} of {device} of {name}",
-                   f"{length} bytes reached {device} of {name}, whose MTU {mtu} is too small {why}:"
-                   " Ethernet tells the sender nothing", (
-                       f"counter {device}.rx_dropped of {name} rose by {delta}",) if delta else ())
-
-
-def _not_switched(s: Scene) -> Finding:
-    return Finding(of.UNKNOWN, "", f"the switch {s.namespace} received the frame and sent it out of"
-                   " no port that leads on", deduced="its forwarding table or a port's state")
-
-
-def _far_end_down(s: Scene) -> Finding | None:
-    name, device, end = s.far_end(s.namespace, s.crossed.device)
-    if not name:
-        return Finding(of.LOST, s.crossed.device, f"it left {s.namespace} by {s.crossed.device},"
-                       " and no device is known at the other end")
-    if end is None or end.up:
-        return None
-    return Finding(of.DEVICE_DOWN, f"{device} of {name}", f"{device} of {name} is down")
-
-
-def _too_long_for_cable(s: Scene) -> Finding | None:
-    name, device, end = s.far_end(s.namespace, s.crossed.device)
-    return (_too_long(s, name, device, end.mtu, "to receive it")
-            if end is not None and s.too_long_for(end) else None)
-
-
-def _other_pod(s: Scene) -> Finding | None:
-    name, _device, _end = s.far_end(s.namespace, s.crossed.device)
-    if not name or name in s.recording.kinds:
-        return None
-    return Finding(of.WRONG_HOST, s.answer.line, f"{s.namespace} sent it to {name}, by"
-                   f" '{s.answer.line}', and not to {s.recording.destination.name or 'its host'}")
-
-
-def _lost(s: Scene) -> Finding:
-    name, device, _end = s.far_end(s.namespace, s.crossed.device)
-    if delta := s.recording.counter_deltas(name).get(counter := f"{device}.rx_dropped"):
-        return Finding(
-            of.LOST, "net.core.netdev_max_backlog", f"{device} of {name} dropped it at reception:"
-            " the queue of its CPU was full, as on a machine with much other traffic",
-            (f"counter {counter} of {name} rose by {delta}",))
-    return Finding(
-        of.LOST, f"cable {s.namespace}:{s.crossed.device} - {name}:{device}",
-        f"it left {s.namespace} by {s.crossed.device} and never came in by {device} of {name}",
-        deduced="lost on the cable, or dropped before the capture")
 
 
 # --- send() failed in the source's own kernel

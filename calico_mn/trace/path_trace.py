@@ -217,7 +217,7 @@ class Leg:
 class DropReason:
     """Where a packet was dropped, and why.
 
-    ``cause`` is one of the names in :mod:`calico_mn.trace.drop`; ``device`` is the last
+    ``cause`` is one of the names in :mod:`calico_mn.trace.scene`; ``device`` is the last
     one at which the packet was seen in ``namespace``; ``by`` is the route, rule or setting in
     the system's own words; ``reason`` is a sentence. ``evidence`` are observations (captures,
     counters, the kernel's answers); ``deduced`` says what is concluded from them without having

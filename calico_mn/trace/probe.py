@@ -3,22 +3,14 @@
     resolve names --> capture everywhere --> send --> listen until all is quiet --> ask the kernel
 
 In go a cluster, two names and a probe; out comes a Recording, or the path trace made from it.
-The only module that touches the cluster. It leaves behind what any packet leaves: neighbour
-entries, and a path MTU where one was learned.
-
-The probe is sent from a raw socket in the source's namespace, so that no other packet is sent. The
-kernel makes its IPv4 header as it does for any program (source address, DF, identification), so it
-meets what a program's packet would meet. raw(7), ip(7).
+Only this module and :mod:`.inquiry` touch the cluster. They leave behind what any packet leaves:
+neighbour entries, and a path MTU where one was learned.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
-import secrets
 import select
-import socket
-import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,17 +19,16 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP
-from calico_mn.errors import CalicoMnError, ClusterError
-from calico_mn.kernel import nftrace, packetfilter, read
+from calico_mn.errors import ClusterError
+from calico_mn.kernel import read
 from calico_mn.kernel.capture import Capture, Frame, wait_for_stamps
-from calico_mn.kernel.ebpf import handover
-from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, PROTOCOLS
+from calico_mn.kernel.packets import ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import Answer, Query, route_get
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
-from calico_mn.text import strip_control
 from calico_mn.trace import analysis
 from calico_mn.trace.follow import Sighting, is_waiting, sort_frames
-from calico_mn.trace.path_trace import FORWARD, OUT, PathTrace
+from calico_mn.trace.inquiry import looked_into
+from calico_mn.trace.path_trace import PathTrace
 from calico_mn.trace.recording import (
     HOST,
     NODE,
@@ -45,21 +36,16 @@ from calico_mn.trace.recording import (
     ROUTER,
     SWITCH,
     Endpoint,
-    Filtered,
-    Mark,
     Port,
     Probe,
     Recording,
 )
 from calico_mn.trace.scene import VLAN_BYTES
+from calico_mn.trace.sending import MAX_SIZE, MIN_SIZE, new_mark, send
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
 
-#: the shortest packet of a protocol in bytes, IPv4 header included; and the longest of all
-_MIN_SIZE, _MAX_SIZE = {"icmp": 28, "udp": 28, "tcp": 40}, 65_535
-_IP_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 0, 2
-_SYN = 0x02
 #: how long at most until the kernel stamps frames; where lo is down or filtered, all of it
 _STAMPING_S = 0.5
 #: How long nothing more must be seen before the packet counts as gone, without link delays.
@@ -69,8 +55,6 @@ _ARP_S = 3.6
 #: how long a frame may take from one end of a cable to the other
 _FLIGHT_S = 2.0
 _CLOSING_THREADS = 64
-#: differences from the wanted state that are shown at most
-_MAX_DIFFERENCES = 5
 
 
 def trace(net: CalicoNet, source: str, destination: str, probe: Probe | None = None, *,
@@ -105,9 +89,9 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
     delay = max((s.link.delay or 0.0 for s in net.topology.underlay.subnets), default=0.0)
     with _capturing(net, list(kinds), PROTOCOLS[packet.protocol]) as captures:
         before = {name: net.inside(name, read.facts) for name in kinds}
-        mark = _new_mark()
+        mark = new_mark()
         net.inside(sender.name, wait_for_stamps, _STAMPING_S)
-        refused = net.inside(sender.name, _send, packet, mark, receiver.address)
+        refused = net.inside(sender.name, send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,
                               (), refused, net.tunnel, pools=tuple(
                                   (pool.name, str(pool.cidr), pool.nat_outgoing)
@@ -125,7 +109,7 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
             for hop in leg.hops if hop.kind == NODE and hop.tunnel is IPIP}
     recording = dataclasses.replace(recording, remarks=net.verifier.remarks(sorted(ends)))
     if path.drop is not None:
-        recording = _looked_into(net, recording, path)
+        recording = looked_into(net, recording, path)
         analysis.path_trace(recording, ask)
     return recording
 
@@ -138,10 +122,10 @@ def _checked(probe: Probe) -> Probe:
         raise ClusterError(f"a probe is {', '.join(PROTOCOLS)}, not {probe.protocol!r}")
     if probe.protocol != "icmp" and not 0 < probe.port < 65536:
         raise ClusterError(f"a {name} probe needs a port, 1 to 65535")
-    smallest = _MIN_SIZE[probe.protocol]
-    if not smallest <= probe.size <= _MAX_SIZE:
+    smallest = MIN_SIZE[probe.protocol]
+    if not smallest <= probe.size <= MAX_SIZE:
         raise ClusterError(
-            f"a packet with {name} has {smallest} to {_MAX_SIZE} bytes, not {probe.size}")
+            f"a packet with {name} has {smallest} to {MAX_SIZE} bytes, not {probe.size}")
     if not 0 < probe.ttl < 256:
         raise ClusterError(f"TTL is 1 to 255, not {probe.ttl}")
     return dataclasses.replace(probe, size=smallest) if probe.protocol == "tcp" else probe
@@ -184,58 +168,6 @@ def _endpoint(net: CalicoNet, text: str, kinds: Mapping[str, str]) -> Endpoint:
     if not addresses:
         raise ClusterError(f"{name} is a {kinds[name]} and has no address")
     return Endpoint(name, kinds[name], addresses[0].address.partition("/")[0])
-
-
-# --- sending
-
-def _new_mark() -> Mark:
-    """A mark that no other packet has; as a port the identifier is above the ephemeral ones."""
-    return Mark(secrets.randbelow(4500) + 61000, 1, b"calico-mn " + secrets.token_bytes(6))
-
-
-def _send(probe: Probe, mark: Mark, destination: str) -> str:
-    """Send it in the namespace of this thread; the errno's name if the kernel refused, or ""."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
-                       PROTOCOLS[probe.protocol]) as raw:
-        raw.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER,
-                       _PMTUDISC_DO if probe.df else _PMTUDISC_DONT)
-        raw.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, probe.ttl)
-        try:
-            # connect() fails without a route, send() where the message is too long.
-            raw.connect((destination, 0))
-            raw.send(_message(probe, mark, raw.getsockname()[0], destination))
-        except OSError as refusal:
-            return errno.errorcode.get(refusal.errno or 0, str(refusal.errno))
-    return ""
-
-
-def _message(probe: Probe, mark: Mark, source: str, destination: str) -> bytes:
-    """The ICMP message, UDP datagram or TCP segment, with its checksum."""
-    protocol, length = PROTOCOLS[probe.protocol], probe.size - _MIN_SIZE[probe.protocol]
-    pseudo_header = struct.pack("!4s4sHH", socket.inet_aton(source), socket.inet_aton(destination),
-                                protocol, probe.size - 20)
-    if probe.protocol == "icmp":
-        pseudo_header, position = b"", 2
-        header = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, mark.identifier, mark.sequence)
-    elif probe.protocol == "udp":
-        position = 6
-        header = struct.pack("!HHHH", mark.identifier, probe.port, 8 + length, 0)
-    else:
-        position = 16
-        header = struct.pack("!HHIIBBHHH", mark.identifier, probe.port, mark.sequence, 0, 0x50,
-                             _SYN, 64240, 0, 0)
-    message = header + (mark.token + bytes(index & 0xFF for index in range(length)))[:length]
-    checksum = _checksum(pseudo_header + message) or 0xFFFF  # 0 is "none" in UDP (RFC 768)
-    return message[:position] + struct.pack("!H", checksum) + message[position + 2:]
-
-
-def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 # --- captures
@@ -309,74 +241,3 @@ def _is_under_way(recording: Recording, sightings: Sequence[Sighting]) -> bool:
     end = recording.before[name].device(port) if name in recording.before else None
     return (last.frame.outgoing and end is not None and end.up
             and last.packet.headers[0].length <= end.mtu + VLAN_BYTES)
-
-
-# --- where it was dropped
-
-def _looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Recording:
-    """With what else is asked where the packet was dropped: nftables, and the wanted state."""
-    leg = path.forward if path.drop is None or path.drop.leg == FORWARD else path.reply
-    hops = (leg or path.forward).hops
-    last = hops[-1].crossings[-1] if hops[-1].crossings else None
-    on_path = list(dict.fromkeys(hop.namespace for hop in hops))
-    if last is not None:
-        far = recording.cables.get((on_path[-1], last.device), ("", ""))[0]
-        on_path += [far] if far in recording.kinds and far not in on_path else []
-    differences = tuple(f"{difference.namespace}: {difference.clause}"
-                        for difference in net.verify(on_path))[:_MAX_DIFFERENCES]
-    on_cable = leg is not None and last is not None and last.direction == OUT and not last.tunnel
-    target = leg.receiver if leg is not None else recording.source.address
-    recording = dataclasses.replace(recording, differences=differences,
-                                    unlearned=_unlearned(net, on_path, IPv4Address(target)))
-    return recording if on_cable else _filtered(net, recording, hops[-1].namespace)
-
-
-def _unlearned(net: CalicoNet, on_path: Sequence[str], target: IPv4Address) -> str:
-    """Why the first node on the path has no route to a pod elsewhere: BGP, if that is so."""
-    engine, nodes = net.distributor, net.cluster.nodes
-    pool = next((pool for pool in net.topology.pools if target in pool.cidr), None)
-    first = next((name for name in on_path if name in nodes), "")
-    announced = [(prefix, name) for name in nodes for prefix in engine.originated(name)
-                 if target in prefix]
-    if not first or not announced or not pool or net.cluster.mode(first, pool).in_force.is_felix:
-        return ""
-    prefix, owner = max(announced, key=lambda item: item[0].prefixlen)
-    why = engine.why_down(first, owner) if owner != first else ""
-    return (f"{first} did not learn {prefix} from {owner}, as their BGP session is down: {why}"
-            if why else "")
-
-
-def _filtered(net: CalicoNet, recording: Recording, name: str) -> Recording:
-    """Send again while nftables tells what it drops and translates in ``name``, if it can tell."""
-    is_switch, nft = recording.kinds[name] == SWITCH, net.filters.nft
-    try:
-        with net.inside(name, nftrace.Listener) as listener:
-            nft(name, packetfilter.APPLY,
-                nftrace.rules(tuple(_matches(recording)), is_switch=is_switch))
-            try:
-                net.inside(recording.source.name, _send, recording.probe, recording.mark,
-                           recording.destination.address)
-                verdicts = listener.verdicts(QUIET_S / 3, handover.TABLE)
-            finally:
-                nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
-        filters = tuple(Filtered(drop.incoming, strip_control(nftrace.text(drop, nft(
-            name, ("nft", "-a", "list", "table", drop.family, drop.table)))))
-            for drop in verdicts if drop.dropped)
-    except (CalicoMnError, OSError):
-        return recording
-    packets = [item.packet for item in verdicts]
-    return dataclasses.replace(recording, filters=filters, addresses=tuple(
-        item.addresses for item in verdicts if item.addresses and item.packet == packets[-1]))
-
-
-def _matches(recording: Recording) -> Iterator[str]:
-    """The probe and its reply for nft, plain and in each encapsulation, by the mark's identifier.
-
-    That is ICMP's, 4 bytes into its header, or a port.
-    """
-    protocol, identifier = PROTOCOLS[recording.probe.protocol], recording.mark.identifier
-    for outer in (None, *ENCAPSULATIONS):
-        begin = 8 * outer.overhead if outer else 0
-        for offset in (32,) if protocol == ICMP else (0, 16):
-            yield (f"ip protocol {outer.match.protocol if outer else protocol}"
-                   f" @th,{begin + offset},16 {identifier}")

@@ -1,0 +1,99 @@
+"""What is asked where a packet was dropped: nftables, the wanted state, BGP.
+
+In go a cluster, a recording and its first path trace; out comes the recording with the answers. To
+see what nftables does, the packet is sent a second time while the kernel traces it there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.errors import CalicoMnError
+from calico_mn.kernel import nftrace, packetfilter
+from calico_mn.kernel.ebpf import handover
+from calico_mn.kernel.packets import ICMP, PROTOCOLS
+from calico_mn.text import strip_control
+from calico_mn.trace.path_trace import FORWARD, OUT, PathTrace
+from calico_mn.trace.recording import SWITCH, Filtered, Recording
+from calico_mn.trace.sending import send
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.net import CalicoNet
+
+#: differences from the wanted state that are shown at most
+_MAX_DIFFERENCES = 5
+#: how long nftables may take to tell of a packet
+_TELLING_S = 0.1
+
+
+def looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Recording:
+    """With what else is asked where the packet was dropped: nftables, and the wanted state."""
+    leg = path.forward if path.drop is None or path.drop.leg == FORWARD else path.reply
+    hops = (leg or path.forward).hops
+    last = hops[-1].crossings[-1] if hops[-1].crossings else None
+    on_path = list(dict.fromkeys(hop.namespace for hop in hops))
+    if last is not None:
+        far = recording.cables.get((on_path[-1], last.device), ("", ""))[0]
+        on_path += [far] if far in recording.kinds and far not in on_path else []
+    differences = tuple(f"{difference.namespace}: {difference.clause}"
+                        for difference in net.verify(on_path))[:_MAX_DIFFERENCES]
+    on_cable = leg is not None and last is not None and last.direction == OUT and not last.tunnel
+    target = leg.receiver if leg is not None else recording.source.address
+    recording = dataclasses.replace(recording, differences=differences,
+                                    unlearned=_unlearned(net, on_path, IPv4Address(target)))
+    return recording if on_cable else _filtered(net, recording, hops[-1].namespace)
+
+
+def _unlearned(net: CalicoNet, on_path: Sequence[str], target: IPv4Address) -> str:
+    """Why the first node on the path has no route to a pod elsewhere: BGP, if that is so."""
+    engine, nodes = net.distributor, net.cluster.nodes
+    pool = next((pool for pool in net.topology.pools if target in pool.cidr), None)
+    first = next((name for name in on_path if name in nodes), "")
+    announced = [(prefix, name) for name in nodes for prefix in engine.originated(name)
+                 if target in prefix]
+    if not first or not announced or not pool or net.cluster.mode(first, pool).in_force.is_felix:
+        return ""
+    prefix, owner = max(announced, key=lambda item: item[0].prefixlen)
+    why = engine.why_down(first, owner) if owner != first else ""
+    return (f"{first} did not learn {prefix} from {owner}, as their BGP session is down: {why}"
+            if why else "")
+
+
+def _filtered(net: CalicoNet, recording: Recording, name: str) -> Recording:
+    """Send again while nftables tells what it drops and translates in ``name``, if it can tell."""
+    is_switch, nft = recording.kinds[name] == SWITCH, net.filters.nft
+    try:
+        with net.inside(name, nftrace.Listener) as listener:
+            nft(name, packetfilter.APPLY,
+                nftrace.rules(tuple(_matches(recording)), is_switch=is_switch))
+            try:
+                net.inside(recording.source.name, send, recording.probe, recording.mark,
+                           recording.destination.address)
+                verdicts = listener.verdicts(_TELLING_S, handover.TABLE)
+            finally:
+                nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
+        filters = tuple(Filtered(drop.incoming, strip_control(nftrace.text(drop, nft(
+            name, ("nft", "-a", "list", "table", drop.family, drop.table)))))
+            for drop in verdicts if drop.dropped)
+    except (CalicoMnError, OSError):
+        return recording
+    packets = [item.packet for item in verdicts]
+    return dataclasses.replace(recording, filters=filters, addresses=tuple(
+        item.addresses for item in verdicts if item.addresses and item.packet == packets[-1]))
+
+
+def _matches(recording: Recording) -> Iterator[str]:
+    """The probe and its reply for nft, plain and in each encapsulation, by the mark's identifier.
+
+    That is ICMP's, 4 bytes into its header, or a port.
+    """
+    protocol, identifier = PROTOCOLS[recording.probe.protocol], recording.mark.identifier
+    for outer in (None, *ENCAPSULATIONS):
+        begin = 8 * outer.overhead if outer else 0
+        for offset in (32,) if protocol == ICMP else (0, 16):
+            yield (f"ip protocol {outer.match.protocol if outer else protocol}"
+                   f" @th,{begin + offset},16 {identifier}")

@@ -1,0 +1,115 @@
+"""The causes between namespaces: switches, cables, and the frames' MAC addresses. Pure.
+
+Checks as :mod:`.causes` has them.
+"""
+
+from __future__ import annotations
+
+from calico_mn.text import join
+from calico_mn.trace import scene as of
+from calico_mn.trace.recording import SWITCH
+from calico_mn.trace.scene import Finding, Scene
+
+
+def wrong_mac(s: Scene) -> Finding | None:
+    """The frame's address is not the next hop's: by the neighbour entry of its sender."""
+    macs = s.crossed.macs
+    hop, neighbour = s.sender()
+    if macs is None or macs[1] == "ff:ff:ff:ff:ff:ff":
+        return None
+    out = s.hop.exit if s.hop is hop else hop.exit
+    far, device, end = s.far_end(hop.namespace, out.device) if out else ("", "", None)
+    holders = list(s.holders(macs[1]))
+    if (end is not None and end.mac == macs[1]) or (
+            s.recording.kinds.get(far) == SWITCH and any(
+                s.far_end(*port)[0] == far for port in holders)):
+        return None
+    entry = "its neighbour entry"
+    if neighbour is not None:
+        entry = (f"{neighbour.address} dev {neighbour.device} lladdr {macs[1]}"
+                 f" {neighbour.state}").rstrip()
+    right = next(((name, at) for name, at in s.owners(neighbour.address if neighbour else "")), (
+        far, device) if end and s.recording.kinds[far] != SWITCH else None)
+    mac = s.recording.device(*right) if right else None
+    whose = (f"that is {join([f'{at} of {name}' for name, at in holders])}, elsewhere" if holders
+             else "no device has this MAC address")
+    return Finding(
+        of.WRONG_MAC, entry, f"{hop.namespace} sent the frame to {macs[1]}, as '{entry}' says;"
+        f" {whose}" + (f", and {right[1]} of {right[0]} has {mac.mac}" if right and mac else ""),
+        namespace=hop.namespace)
+
+
+def port_down(s: Scene) -> Finding | None:
+    """The switch's port to the frame's receiver, or the receiver, is down."""
+    for holder in s.holders(s.crossed.macs[1] if s.crossed.macs else ""):
+        name, port, end = s.far_end(*holder)
+        for at, device in ((s.namespace, end), (holder[0], s.recording.device(*holder))):
+            if name == s.namespace and device is not None and not device.up:
+                return Finding(of.DEVICE_DOWN, f"{device.name} of {at}",
+                               f"{device.name} of {at} is down: the switch cannot send by {port}")
+    return None
+
+
+def port_too_small(s: Scene) -> Finding | None:
+    """The switch's port to the frame's receiver has a smaller MTU."""
+    for holder in s.holders(s.crossed.macs[1] if s.crossed.macs else ""):
+        name, port, end = s.far_end(*holder)
+        if name == s.namespace and end is not None and s.too_long_for(end):
+            return _too_long(s, name, port, end.mtu, "to send it on")
+    return None
+
+
+def _too_long(s: Scene, name: str, device: str, mtu: int, why: str) -> Finding:
+    length = s.crossed.header.length
+    delta = s.recording.counter_deltas(name).get(f"{device}.rx_dropped")
+    return Finding(of.TOO_BIG, f"MTU {mtu} of {device} of {name}",
+                   f"{length} bytes reached {device} of {name}, whose MTU {mtu} is too small {why}:"
+                   " Ethernet tells the sender nothing", (
+                       f"counter {device}.rx_dropped of {name} rose by {delta}",) if delta else ())
+
+
+def not_switched(s: Scene) -> Finding:
+    """No evidence tells why the switch did not send it on."""
+    return Finding(of.UNKNOWN, "", f"the switch {s.namespace} received the frame and sent it out of"
+                   " no port that leads on", deduced="its forwarding table or a port's state")
+
+
+def far_end_down(s: Scene) -> Finding | None:
+    """The other end of the cable is down, or not known."""
+    name, device, end = s.far_end(s.namespace, s.crossed.device)
+    if not name:
+        return Finding(of.LOST, s.crossed.device, f"it left {s.namespace} by {s.crossed.device},"
+                       " and no device is known at the other end")
+    if end is None or end.up:
+        return None
+    return Finding(of.DEVICE_DOWN, f"{device} of {name}", f"{device} of {name} is down")
+
+
+def too_long_for_cable(s: Scene) -> Finding | None:
+    """The device at the other end has a smaller MTU."""
+    name, device, end = s.far_end(s.namespace, s.crossed.device)
+    return (_too_long(s, name, device, end.mtu, "to receive it")
+            if end is not None and s.too_long_for(end) else None)
+
+
+def other_pod(s: Scene) -> Finding | None:
+    """It went to a pod that is neither the source nor the destination."""
+    name, _device, _end = s.far_end(s.namespace, s.crossed.device)
+    if not name or name in s.recording.kinds:
+        return None
+    return Finding(of.WRONG_HOST, s.answer.line, f"{s.namespace} sent it to {name}, by"
+                   f" '{s.answer.line}', and not to {s.recording.destination.name or 'its host'}")
+
+
+def lost(s: Scene) -> Finding:
+    """It left, and did not come in: the receiver's counter tells of a full queue."""
+    name, device, _end = s.far_end(s.namespace, s.crossed.device)
+    if delta := s.recording.counter_deltas(name).get(counter := f"{device}.rx_dropped"):
+        return Finding(
+            of.LOST, "net.core.netdev_max_backlog", f"{device} of {name} dropped it at reception:"
+            " the queue of its CPU was full, as on a machine with much other traffic",
+            (f"counter {counter} of {name} rose by {delta}",))
+    return Finding(
+        of.LOST, f"cable {s.namespace}:{s.crossed.device} - {name}:{device}",
+        f"it left {s.namespace} by {s.crossed.device} and never came in by {device} of {name}",
+        deduced="lost on the cable, or dropped before the capture")
