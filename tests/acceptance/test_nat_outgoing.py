@@ -49,7 +49,8 @@ items:
 apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy
 metadata: {name: all}
-spec: {selector: all(), types: [Ingress, Egress], ingress: [{action: Allow}], egress: [{action: Allow}]}
+spec:
+  {selector: all(), types: [Ingress, Egress], ingress: [{action: Allow}], egress: [{action: Allow}]}
 """
 PORT = 7000
 

@@ -138,7 +138,8 @@ def test_a_delay_is_read_in_ms(word: str, ms: float) -> None:
     assert _link(f"delay: {word}") == Link(None, ms)
 
 
-@pytest.mark.parametrize(("word", "percent"), [("1%", 1.0), ("0.05 %", 0.05), ("100%", 100.0), ("0%", 0.0)])
+@pytest.mark.parametrize(("word", "percent"), [
+    ("1%", 1.0), ("0.05 %", 0.05), ("100%", 100.0), ("0%", 0.0)])
 def test_a_loss_is_read_in_percent(word: str, percent: float) -> None:
     assert _link(f"loss: {word}") == Link(loss=percent)
 
