@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 
-from calico_mn.calico.sessions import Unreachable
+from calico_mn.calico.sessions import Unreachable, unreachable
 from calico_mn.delta import Delta
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import CalicoMnError
@@ -47,8 +47,12 @@ _Nodes = tuple[Node, Node]
 
 @dataclass(slots=True)
 class _Known:
-    """What was found on the way: what is broken by place, the places that drop, and the traces."""
+    """What follows from how the underlay is built, and what was found on the way.
 
+    That is what is broken by place, the places that drop, and the number of traces.
+    """
+
+    built: Unreachable
     damage: dict[str, str] = field(default_factory=dict)
     dropping: set[str] = field(default_factory=set)
     traces: int = 0
@@ -88,7 +92,7 @@ class Sessions:
             codes = self._connect(sample.pairs, before)
             inferred, suspects = sample.rest(codes)
             codes = {**codes, **inferred, **self._connect(suspects, before)}
-        known = _Known()
+        known = _Known(unreachable(cluster.fabric, cluster.nodes.values()))
         return {frozenset(pair): self._reason(*pair, code, known) if code else ""
                 for pair, code in codes.items()}
 
@@ -148,6 +152,9 @@ class Sessions:
                 known.damage[place] = ", ".join(self._net.runtime.writer.diagnose(place))
             if known.damage[place]:
                 return f"no way to {address}: {place}: {known.damage[place]}"
+        built = known.built.get(frozenset((server, client)))
+        if built:
+            return built
         if code != errno.ETIMEDOUT:
             return f"no route to {address}"
         dropping = next((place for place in places if place in known.dropping), "")
