@@ -201,7 +201,7 @@ def _facts(model: Any, document: Document) -> Document:
 def _subnet(subnet: Subnet) -> Document:
     link = {"rate": _quantity(subnet.link.rate, "Mbit", "Kbit"),
             "delay": _quantity(subnet.link.delay, "ms", "us"),
-            "loss": subnet.link.loss and f"{subnet.link.loss:.6f}".rstrip("0").rstrip(".") + "%"}
+            "loss": _quantity(subnet.link.loss, "%", "%")}
     return laid_over({"name": subnet.name, "cidr": str(subnet.cidr), "mtu": subnet.mtu},
                      {"link": link, "nodePrefix": subnet.node_prefix or None})
 

@@ -215,7 +215,7 @@ def topologies(draw: Any) -> Topology:
                             is_automatic=number == 0 or draw(st.booleans())))
     link = Link(draw(st.sampled_from([None, 100.0, 0.5, 1234.567])),
                 draw(st.sampled_from([None, 1.0, 0.001, 2.5])),
-                draw(st.sampled_from([None, 100.0, 0.05])))
+                draw(st.sampled_from([None, 100.0, 0.05, 0.0])))
     underlay = Underlay(
         (rack("rack-a", "192.168.57.0/24", draw(st.sampled_from([1500, 9000])), link),
          replace(rack("rack-b", "192.168.58.0/24"), node_prefix=draw(st.sampled_from([0, 32])))),
