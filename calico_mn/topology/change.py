@@ -57,6 +57,7 @@ class Change:
         #: the resources that are laid over those that run
         self.given: list[Document] = []
         self._nodes = {node.name: node for node in running.nodes}
+        self._outdated: set[Key] = set()
         #: the workloads that make or end pods
         self._changed: set[Key] = set()
 
@@ -143,6 +144,9 @@ class Change:
                     owner in keys for owner in owners_of(item)):
                 placed = list(self._controlled(report, item, workloads, placed, scheduler))
                 pods.append(item)
+        # What a document says of a pod of that name holds no longer.
+        resources.documents = [document for document in resources.documents
+                               if key_of_document(document) not in self._outdated]
         if len(placed) > MAX_PODS:
             report.add_for_file(f"{len(placed)} pods are more than the {MAX_PODS} that one machine "
                                 "can hold", "use fewer replicas")
@@ -175,6 +179,8 @@ class Change:
                                                               - len(own)))]
         scheduler.count(going, -1)
         left = {pod.key for pod in going}
+        self._outdated.update(("Pod", workload.model.namespace, name) for name in (
+            *(pod.name for pod in going), *(name for name, _ in names)))
         yield from (item for item in placed if item[0].key not in left)
         if not names:
             return

@@ -11,6 +11,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.evolution import evolved
 from calico_mn.calico.snapshot import snapshot
 from calico_mn.errors import CalicoMnError, TopologyError
+from calico_mn.model import Pod
 from calico_mn.topology import parse_topology
 from calico_mn.topology.emit import documents
 from calico_mn.topology.parse import parse_change
@@ -157,6 +158,12 @@ def test_a_pod_that_was_ended_by_hand_stays_away_until_its_workload_is_applied()
     made.delete_pod("default/web-0")
     assert pods(changed(made, pod("a", "n1"))) == {"web-1": "n2", "a": "n1"}
     assert pods(changed(made, workload("Deployment", replicas=2))) == {"web-0": "n1", "web-1": "n2"}
+
+
+def test_a_pod_of_a_workloads_old_name_is_not_its_own():
+    made = changed(booted(workload("Deployment", replicas=2)), workload("Deployment", replicas=1))
+    made.add_pod(Pod("default", "web-1", "n3"))
+    assert pods(changed(made, workload("Deployment", replicas=0))) == {"web-1": "n3"}
 
 
 def test_a_namespace_says_which_pool_new_pods_use():
