@@ -48,7 +48,7 @@ class NodeLogs:
     """
 
     def __init__(self, directory: RunDirectory) -> None:
-        self._directory = directory
+        self._directory, self._logs = directory, directory.logs
         self._log_of: dict[str, str] = {}
         self._unwritten: dict[str, list[str]] = {}
         self._commands = 0
@@ -56,7 +56,7 @@ class NodeLogs:
     def directory_of(self, name: str, owner: str) -> Path:
         """Where the log of ``name`` is, that of ``owner`` (a pod's node)."""
         self._log_of[name] = owner
-        return self._directory.logs / owner
+        return self._logs / owner
 
     def note(self, name: str, commands: Sequence[str]) -> None:
         """Remember what was done in a namespace just now.
