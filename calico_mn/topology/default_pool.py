@@ -18,7 +18,7 @@ from calico_mn.topology import schema as s
 from calico_mn.topology.address_readers import NO_IPV6, parse_network
 from calico_mn.topology.calico_kinds import IP_POOL, check_pool
 from calico_mn.topology.calico_node import PREFIX, VARIABLES
-from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
+from calico_mn.topology.kubernetes_kinds import CONFIG_MAP, KIND_CLUSTER, KUBEADM
 from calico_mn.topology.operator_kinds import ENCAPSULATIONS, INSTALLATION, POOLS
 from calico_mn.topology.problems import NO_MARK, Report
 from calico_mn.topology.readers import InvalidValueError
@@ -163,18 +163,22 @@ def _without_hosts(nodes: list[s.Resource[Node]]) -> IPv4Network:
 
 
 def _pod_subnets(resources: s.Resources) -> list[IPv4Network]:
-    """``podSubnet`` of kubeadm's ConfigMap; both programs look for that line of its text."""
-    networks = []
+    """``podSubnet`` of kubeadm's ConfigMap, and of the files that it is made of.
+
+    Both programs look for that line of the ConfigMap's text.
+    """
+    values = [str(config.get("pod_subnet", "")) for kind in (KUBEADM, KIND_CLUSTER)
+              for config in resources.of(kind)]
     for config in resources.of(CONFIG_MAP):
-        if config.get("name") != "kubeadm-config":
+        if config.get("name") == "kubeadm-config":
+            text = "\n".join(scalar.text for scalar in config.get("data", {}).values())
+            values += re.findall(r"^\s*podSubnet:\s*(\S+)", text, re.MULTILINE)
+    networks = []
+    for word in ",".join(value.strip("\"'") for value in values).split(","):
+        try:
+            network = parse_network(word)
+        except InvalidValueError:
             continue
-        text = "\n".join(scalar.text for scalar in config.get("data", {}).values())
-        for match in re.findall(r"^\s*podSubnet:\s*(\S+)", text, re.MULTILINE):
-            for word in match.strip("\"'").split(","):
-                try:
-                    network = parse_network(word)
-                except InvalidValueError:
-                    continue
-                if isinstance(network, IPv4Network):
-                    networks.append(network)
+        if isinstance(network, IPv4Network):
+            networks.append(network)
     return networks

@@ -60,7 +60,10 @@ def _open_lists(
                    "begin with apiVersion:, kind: and metadata:")
         return
     if not (api or kind or tree.get("apiVersion") or tree.get("kind")):
+        is_other = tree.entries and not {"metadata", "spec"} & {*tree.entries}
         report.add("a resource needs apiVersion and kind", tree.mark,
+                   "settings of another program are no topology: kubectl get -o yaml and calicoctl "
+                   "get -o yaml print one" if is_other else
                    "begin for example with apiVersion: projectcalico.org/v3 and kind: Node")
         return
     named_api = _word(report, tree, "apiVersion", api, _API_HINT)

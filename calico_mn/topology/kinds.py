@@ -77,6 +77,8 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     **dict.fromkeys((f"flowcontrol.apiserver.k8s.io/v1{stage}"
                      for stage in ("", "beta1", "beta2", "beta3")),
                     "FlowSchema PriorityLevelConfiguration"),
+    **dict.fromkeys(kubernetes_kinds.KUBEADM_APIS, "ClusterStatus InitConfiguration "
+                    "JoinConfiguration ResetConfiguration UpgradeConfiguration"),
     "networking.k8s.io/v1": "IPAddress Ingress IngressClass ServiceCIDR",
     "networking.k8s.io/v1beta1": "IPAddress Ingress IngressClass ServiceCIDR",
     "networking.k8s.io/v1alpha1": "ClusterCIDR IPAddress ServiceCIDR",
@@ -114,6 +116,8 @@ _OTHER_FORMS = {
     **{(CRD_API, name): (calico_kinds.API, name) for api, name in KINDS
        if api == calico_kinds.API and name not in ("Node", "IPAMConfiguration")},
     (CRD_API, "IPAMConfig"): (calico_kinds.API, "IPAMConfiguration"),
+    **{(api, "ClusterConfiguration"): (kubernetes_kinds.KUBEADM.api, "ClusterConfiguration")
+       for api in kubernetes_kinds.KUBEADM_APIS},
     ("extensions/v1beta1", "NetworkPolicy"): (policy_kinds.NETWORKING, "NetworkPolicy"),
 }
 for _form, _kind in _OTHER_FORMS.items():

@@ -45,6 +45,16 @@ CONFIG_MAP = s.Kind(s.resource_table(
     immutable=s.Special.BOOKKEEPING,
 ), s.Unmodelled, api=CORE, name="ConfigMap")
 
+# What kubeadm makes that ConfigMap of, and kind what it gives to kubeadm.
+KUBEADM_APIS = tuple(f"kubeadm.k8s.io/v1beta{number}" for number in (1, 2, 3, 4))
+_NETWORKING: s.Table = {
+    "networking": {"podSubnet": s.Field(r.text, "pod_subnet"), s.REST: s.Special.BOOKKEEPING},
+    s.REST: s.Special.BOOKKEEPING}
+KUBEADM = s.Kind(s.resource_table(s.META, **_NETWORKING), s.Unmodelled, api=KUBEADM_APIS[-1],
+                 name="ClusterConfiguration")
+KIND_CLUSTER = s.Kind(s.resource_table(s.META, **_NETWORKING), s.Unmodelled,
+                      api="kind.x-k8s.io/v1alpha4", name="Cluster")
+
 # Its pods inherit its labels, and the pools of their addresses unless they name others
 # (cni-plugin pkg/k8s).
 NAMESPACE_KIND = s.Kind(s.resource_table(
@@ -54,4 +64,4 @@ NAMESPACE_KIND = s.Kind(s.resource_table(
     spec=s.Special.BOOKKEEPING,
 ), Labelled, api=CORE, name="Namespace")
 
-KINDS = (NODE, CONFIG_MAP, NAMESPACE_KIND)
+KINDS = (NODE, CONFIG_MAP, KUBEADM, KIND_CLUSTER, NAMESPACE_KIND)

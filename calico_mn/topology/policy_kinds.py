@@ -39,7 +39,9 @@ def _entity_table(end: str) -> s.Table:
                for name, read in _ENTITY.items()},
             "serviceAccounts": {"names": s.Field(p.names, f"{end}.service_account_names"),
                                 "selector": s.Field(r.selector, f"{end}.service_account_selector")},
-            "services": s.Ignored(says="Services are not emulated yet, so the rule is as without")}
+            "services": s.Ignored(says="Services are not emulated yet, so the rule is as without"),
+            "domains": s.Ignored(says="Calico Enterprise alone has domain names, so the rule is as "
+                                      "without")}
 
 
 def _icmp_table(name: str) -> s.Table:
@@ -121,11 +123,15 @@ GLOBAL_NETWORK_POLICY = s.Kind(s.resource_table(s.NAMED, spec={
     "applyOnForward": s.Special.BOOKKEEPING,
 }), Policy, _check_calico("GlobalNetworkPolicy"), api=API, name="GlobalNetworkPolicy")
 
-NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE, **_LABELS}, spec={
-    "nets": s.Field(a.ipv4_networks, "nets")}), NetworkSet, lambda _, item: bool(
+_NETS: s.Table = {
+    "nets": s.Field(a.ipv4_networks, "nets"),
+    "allowedEgressDomains": s.Ignored(says="Calico Enterprise alone has domain names, so the set "
+                                           "is its nets")}
+NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE, **_LABELS}, spec=_NETS),
+                     NetworkSet, lambda _, item: bool(
         item.values.setdefault("namespace", "default")), api=API, name="NetworkSet")
-GLOBAL_NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **_LABELS}, spec={
-    "nets": s.Field(a.ipv4_networks, "nets")}), NetworkSet, api=API, name="GlobalNetworkSet")
+GLOBAL_NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **_LABELS}, spec=_NETS), NetworkSet,
+                            api=API, name="GlobalNetworkSet")
 
 SERVICE_ACCOUNT = s.Kind(
     s.resource_table({**s.NAMED, **NAMESPACE, **_LABELS},

@@ -41,8 +41,11 @@ _FORBIDDEN = re.compile(
 # The parser compares each %TAG line with all earlier ones, and no topology needs them.
 _TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
 _CONFLICT = re.compile("^<<<<<<< ", re.MULTILINE)
-_TEMPLATE = re.compile(r"\{\{-? |\{%-? ")
+_TEMPLATE = re.compile(r"\{\{(-? |[.$]|\w+\}\})|\{%-? ")
 _TEMPLATE_HINT = "this is a template: render it first, for example with 'helm template'"
+# A selector such as !has(x), which YAML takes for a tag.
+_NEGATION = re.compile(r"[:-] +![a-z]+\(")
+_NEGATION_HINT = "put text that begins with ! in quotes"
 # Those of str.splitlines() that _FORBIDDEN lets pass.
 _BREAKS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 _RESOURCE = frozenset(["apiVersion", "kind", "metadata", "spec", "status"])
@@ -181,8 +184,9 @@ def read_documents(text: str, report: Report) -> list[Tree]:
 
 
 def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
-    lines = text.splitlines()[mark.line - 1 : mark.line]
-    rest = lines[0][mark.column - 1 :] if lines else ""
+    line, first = ("".join(text.splitlines()[place.line - 1 : place.line])
+                   for place in (mark, began))
+    rest, begins = line[mark.column - 1 :], first[began.column - 1 :]
     if _CONFLICT.search(text):
         return "the file has the marks of a merge conflict: choose one side, and remove them"
     if rest.startswith("%YAML"):
@@ -193,8 +197,12 @@ def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
         return _TEMPLATE_HINT
     if rest.startswith(("@", "`", "%")):
         return f"put text that begins with {rest[0]} in quotes"
-    if _TEMPLATE.search(text):
+    if _NEGATION.search(first):
+        return _NEGATION_HINT
+    if _TEMPLATE.search(text) or begins.startswith("${"):
         return _TEMPLATE_HINT
+    if begins.startswith("..."):
+        return f"text is left out in line {began.line}: fill it in"
     if mark.column == 1 and rest.startswith("{"):
         return "put a line --- before it: YAML needs one between two documents"
     hint = "check the indentation, quotes and brackets"
@@ -289,6 +297,7 @@ class _Composer:
             return
         if event.tag not in _TAGS:
             self._stop(f"YAML tag {quote(str(event.tag))} is not supported", mark,
+                       _NEGATION_HINT if "(" in event.tag else
                        "remove the tag; only plain text, numbers, lists and mappings are used")
         tree: Tree
         if isinstance(event, yaml.ScalarEvent):

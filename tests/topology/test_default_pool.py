@@ -128,6 +128,18 @@ data:
     assert str(only.cidr) == expected
 
 
+@pytest.mark.parametrize("head", [
+    "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\n",
+    "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n---\n"
+    "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.32.1\n",
+    "apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\nnodes: [{role: control-plane}]\n",
+])
+def test_the_pod_subnet_of_the_files_that_make_a_cluster_is_the_default(head: str) -> None:
+    topology = parse_topology(f"{NODE}{head}networking: {{podSubnet: 10.80.0.0/16}}\n")
+    assert [str(pool.cidr) for pool in topology.pools] == ["10.80.0.0/16"]
+    assert not any("ClusterConfiguration" in warning for warning in topology.warnings)
+
+
 MANIFEST = """
 apiVersion: v1
 kind: ConfigMap

@@ -122,7 +122,9 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     ("monitoring.coreos.com/v1", "ServiceMonitor", "ServiceMonitor (monitoring.coreos.com)"),
     ("gateway.networking.k8s.io/v1", "HTTPRoute", "HTTPRoute (gateway.networking.k8s.io)"),
     ("networking.istio.io/v1beta1", "Gateway", "Gateway (networking.istio.io)"),
-    ("kubeadm.k8s.io/v1beta4", "ClusterConfiguration", "ClusterConfiguration (kubeadm.k8s.io)"),
+    ("kubeadm.k8s.io/v1beta4", "InitConfiguration", "InitConfiguration"),
+    ("kubelet.config.k8s.io/v1beta1", "KubeletConfiguration",
+     "KubeletConfiguration (kubelet.config.k8s.io)"),
     ("rbac.authorization.k8s.io/v1beta1", "ClusterRole", "ClusterRole"),
     ("operator.tigera.io/v1", "ImageSet", "ImageSet"),
     ("resource.k8s.io/v1", "ResourceSlice", "ResourceSlice"),
@@ -168,6 +170,12 @@ def test_warnings_come_with_errors() -> None:
     ("kind: IPPool\nmetadata: {name: {{ .Values.name }}}\n", "this is a template"),
     ("{{- if .Values.enabled }}\nkind: IPPool\n", "this is a template"),
     ("{% if x %}\nkind: IPPool\n{% endif %}\n", "this is a template"),
+    ("kind: Installation\nspec:\n  registry: {{.Registry}}/\n", "this is a template"),
+    ("kind: Cluster\nspec:\n  members:\n${members}\n    name: main\n", "this is a template"),
+    ("kind: IPPool\nspec:\n  nodeSelector: !all()\n", "text that begins with ! in quotes"),
+    ("spec:\n  selector: !has(a) && b == 'c'\n", "text that begins with ! in quotes"),
+    ("items:\n- kind: IPPool\n  ...\n  spec: {}\n", "text is left out in line 3"),
+    ("calico_ipip_mode: Never\nkube_pods_subnet: 10.80.0.0/16\n", "settings of another program"),
     ("apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.80.0.0/16}\n", "the form of Calico 2"),
 ])
 def test_what_is_no_topology_yet_is_recognised(text: str, hint: str) -> None:
@@ -193,6 +201,13 @@ def test_a_pod_keeps_its_address() -> None:
     (crd("FelixConfiguration", "default", bpfEnabled=True),
      "FelixConfiguration spec.bpfEnabled has no effect: packets take the kernel's way, as without "
      "eBPF."),
+    (crd("GlobalNetworkSet", "web", nets=[], allowedEgressDomains=["example.com"]),
+     "GlobalNetworkSet spec.allowedEgressDomains has no effect: Calico Enterprise alone has domain "
+     "names, so the set is its nets."),
+    (crd("GlobalNetworkPolicy", "web", egress=[{"action": "Allow", "destination": {
+        "domains": ["example.com"]}}]),
+     "GlobalNetworkPolicy spec.egress[0].destination.domains has no effect: Calico Enterprise "
+     "alone has domain names, so the rule is as without."),
     (crd("IPPool", "quiet", cidr="10.90.0.0/16", disableBGPExport=True),
      "IPPool spec.disableBGPExport has no effect: its blocks are announced like all others."),
     (crd("IPPool", "loud", cidr="10.90.0.0/16", disableBGPExport=False), ""),
