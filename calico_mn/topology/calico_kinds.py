@@ -205,7 +205,14 @@ KINDS = (NODE, IP_POOL, IP_RESERVATION, BLOCK_AFFINITY, IPAM_BLOCK, WORKLOAD_END
          IPAM_CONFIGURATION, FELIX_CONFIGURATION, BGP_CONFIGURATION)
 
 # Kinds that exist and have no effect here.
-IGNORED_KINDS = (
+# Of Calico Enterprise and Cloud (tigera/api).
+ENTERPRISE_KINDS = (
+    "AlertException AuthenticationReview AuthorizationReview BFDConfiguration "
+    "DeepPacketInspection EgressGatewayPolicy ExternalNetwork GlobalAlert GlobalAlertTemplate "
+    "GlobalReport GlobalReportType GlobalThreatFeed LicenseKey ManagedCluster PacketCapture "
+    "PolicyRecommendationScope RemoteClusterConfiguration SecurityEventWebhook UISettings "
+    "UISettingsGroup ")
+IGNORED_KINDS = ENTERPRISE_KINDS + (
     "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation HostEndpoint IPAMHandle "
     "KubeControllersConfiguration Profile StagedGlobalNetworkPolicy "
     "StagedKubernetesNetworkPolicy "

@@ -37,13 +37,18 @@ _RBAC = "ClusterRole ClusterRoleBinding Role RoleBinding"
 # Kinds that exist and have no effect here, by apiVersion; those of ``k8s.io/api`` and of Calico.
 IGNORED_KINDS = {api: names.split() for api, names in {
     calico_kinds.API: calico_kinds.IGNORED_KINDS,
-    CRD_API: "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
+    CRD_API: calico_kinds.ENTERPRISE_KINDS +
+             "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
              "HostEndpoint IPAMHandle KubeControllersConfiguration StagedGlobalNetworkPolicy "
-             "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier RemoteClusterConfiguration",
+             "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier",
     "migration.projectcalico.org/v1": "DatastoreMigration",
     "migration.projectcalico.org/v1beta1": "DatastoreMigration",
-    operator_kinds.API: "APIServer GatewayAPI Goldmane ImageSet Istio "
-                        "ManagementClusterConnection TigeraStatus Whisker",
+    operator_kinds.API:
+        "APIServer AmazonCloudIntegration ApplicationLayer Authentication Compliance EgressGateway "
+        "GatewayAPI Goldmane ImageSet IntrusionDetection Istio LogCollector LogStorage "
+        "ManagementCluster ManagementClusterConnection Manager Monitor NonClusterHost "
+        "PacketCaptureAPI PolicyRecommendation TLSPassThroughRoute TLSTerminatedRoute Tenant "
+        "TigeraStatus Whisker",
     "policy.networking.k8s.io/v1alpha1": "AdminNetworkPolicy BaselineAdminNetworkPolicy",
     "policy.networking.k8s.io/v1alpha2": "ClusterNetworkPolicy",
     kubernetes_kinds.CORE:

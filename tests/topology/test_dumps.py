@@ -127,6 +127,9 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
      "KubeletConfiguration (kubelet.config.k8s.io)"),
     ("rbac.authorization.k8s.io/v1beta1", "ClusterRole", "ClusterRole"),
     ("operator.tigera.io/v1", "ImageSet", "ImageSet"),
+    ("operator.tigera.io/v1", "LogCollector", "LogCollector"),
+    ("projectcalico.org/v3", "GlobalThreatFeed", "GlobalThreatFeed"),
+    ("crd.projectcalico.org/v1", "RemoteClusterConfiguration", "RemoteClusterConfiguration"),
     ("resource.k8s.io/v1", "ResourceSlice", "ResourceSlice"),
 ])
 def test_kinds_of_others_are_named_and_not_refused(api: str, kind: str, named: str) -> None:
