@@ -1,7 +1,7 @@
 """The netlink wire: attributes, messages, and a socket that sends many of them at once.
 
-In go messages whose content :mod:`.encode` has built; out come the kernel's refusals, or the bodies
-of its answers, which :mod:`.decode` reads. Layouts are those of
+In go messages whose content :mod:`.steps` and :mod:`.devices` have built; out come the kernel's
+refusals, or the bodies of its answers, which :mod:`.decode` reads. Layouts are those of
 ``include/uapi/linux/netlink.h`` (RFC 3549 describes the protocol).
 """
 

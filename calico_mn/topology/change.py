@@ -28,10 +28,10 @@ from calico_mn.topology.placement import (
     place_pods,
     select_workloads,
 )
+from calico_mn.topology.plain_data import tree_of
 from calico_mn.topology.problems import Report
 from calico_mn.topology.scheduling import Constraints, Scheduler
 from calico_mn.topology.schema import Resource, Resources
-from calico_mn.topology.yaml_tree import tree_of
 
 _FIXED = "a running pod keeps its node and its address: delete it first"
 _POOL_HINT = "Calico refuses it, too: add another IPPool, and disable this one"

@@ -14,9 +14,10 @@ from calico_mn.text import quote
 from calico_mn.topology import calico_kinds
 from calico_mn.topology.fields import read_mapping
 from calico_mn.topology.kinds import ALL_KINDS, APIS, INSTEAD, KINDS, is_custom
+from calico_mn.topology.plain_data import plain
 from calico_mn.topology.problems import Report
 from calico_mn.topology.schema import Resources
-from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe, plain
+from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
 
 Document = dict[str, Any]
 #: a resource as a tree and as plain data

@@ -22,6 +22,7 @@ from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
 from calico_mn.topology.nodes import settle_nodes
 from calico_mn.topology.operator_kinds import INSTALLATION
 from calico_mn.topology.placement import place_pods, select_workloads
+from calico_mn.topology.plain_data import tree_of
 from calico_mn.topology.policy_kinds import read_policies
 from calico_mn.topology.problems import Report, TooManyProblemsError
 from calico_mn.topology.readers import mtu_text
@@ -29,7 +30,7 @@ from calico_mn.topology.rules import check_all
 from calico_mn.topology.schema import Field, Resources
 from calico_mn.topology.underlay import HOSTS, ROUTERS, SUBNETS, UNDERLAY, assume_underlay
 from calico_mn.topology.workload_kinds import DAEMON_SET
-from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents, tree_of
+from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents
 
 #: texts or documents, by the name that they have in messages
 Sources = Mapping[str, str | Sequence[Document]]

@@ -12,11 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn
 
 import yaml
 
-from calico_mn.errors import Problem, TopologyError
 from calico_mn.text import quote
 from calico_mn.topology.problems import NO_MARK, Mark, Report
 
@@ -26,7 +25,7 @@ MAX_DEPTH = 64
 _HAS_LIBYAML: bool = yaml.__with_libyaml__
 MAX_VALUES = 600_000 if _HAS_LIBYAML else 60_000
 # Fields that no kind reads, and that are most of a dump: they are parsed and not kept.
-_NOT_KEPT = frozenset((
+NOT_KEPT = frozenset((
     "managedFields", "conditions", "containerStatuses", "initContainerStatuses", "images",
     "volumesInUse", "volumesAttached", "volumes", "volumeMounts", "volumeDevices", "resources",
     "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "securityContext",
@@ -50,8 +49,6 @@ _NEGATION_HINT = "put text that begins with ! in quotes"
 _BREAKS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 _RESOURCE = frozenset(["apiVersion", "kind", "metadata", "spec", "status"])
 _NULLS = frozenset(["", "~", "null", "Null", "NULL"])
-_BOOLEANS = frozenset(["true", "True", "TRUE", "false", "False", "FALSE"])
-_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _TAGS = frozenset(
     [None, "!", *(f"tag:yaml.org,2002:{name}"
                   for name in ("str", "int", "bool", "float", "null", "map", "seq"))]
@@ -101,51 +98,6 @@ class Mapping:
 
 
 Tree = Scalar | Sequence | Mapping
-
-
-def plain(tree: Tree) -> Any:
-    """A tree as plain data, without what is not kept.
-
-    A number whose spelling would be lost, such as 1.50 or 007, stays a text.
-    """
-    if isinstance(tree, Mapping):
-        return {name: plain(value) for name, (_, value) in tree.entries.items()
-                if name not in _NOT_KEPT or isinstance(value, Scalar)}
-    if isinstance(tree, Sequence):
-        return [plain(item) for item in tree.items]
-    text = tree.text
-    if not tree.plain:
-        return text
-    if tree.is_null:
-        return None
-    if text in _BOOLEANS:
-        return text.lower() == "true"
-    if _NUMBER.fullmatch(text):
-        value = float(text) if "." in text else int(text)
-        return value if str(value) == text else text
-    return text
-
-
-@overload
-def tree_of(value: dict[str, Any], depth: int = 0) -> Mapping: ...
-@overload
-def tree_of(value: Any, depth: int = 0) -> Tree: ...
-def tree_of(value: Any, depth: int = 0) -> Tree:
-    """Plain data as a tree without positions: the reverse of :func:`plain`.
-
-    Raises :class:`calico_mn.errors.TopologyError` for what is nested too deep.
-    """
-    if depth > MAX_DEPTH:
-        raise TopologyError([Problem(f"resources are nested deeper than {MAX_DEPTH} levels")])
-    if isinstance(value, dict):
-        return Mapping(NO_MARK, {
-            str(name): (Scalar(str(name), True, NO_MARK), tree_of(item, depth + 1))
-            for name, item in value.items()})
-    if isinstance(value, (list, tuple)):
-        return Sequence(NO_MARK, [tree_of(item, depth + 1) for item in value])
-    if value is None or isinstance(value, bool):
-        return Scalar("null" if value is None else str(value).lower(), True, NO_MARK)
-    return Scalar(str(value), not isinstance(value, str), NO_MARK)
 
 
 def describe(tree: Tree) -> str:
@@ -288,7 +240,7 @@ class _Composer:
         """Whether the value that begins belongs to a field that is not kept."""
         parent = self._stack[-1] if len(self._stack) > 1 else None
         return (isinstance(parent, Mapping) and parent.key is not None
-                and parent.key.text in _NOT_KEPT)
+                and parent.key.text in NOT_KEPT)
 
     def _value(self, event: Any) -> None:
         mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1, self._file)

@@ -1,0 +1,69 @@
+"""Trees of a file and plain data: each becomes the other. Pure.
+
+Plain data is what JSON has: dict, list, str, int, float, bool and None. A tree that is made of it
+has no positions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, overload
+
+from calico_mn.errors import Problem, TopologyError
+from calico_mn.topology.problems import NO_MARK
+from calico_mn.topology.yaml_tree import (
+    MAX_DEPTH,
+    NOT_KEPT,
+    Mapping,
+    Scalar,
+    Sequence,
+    Tree,
+)
+
+_BOOLEANS = frozenset(["true", "True", "TRUE", "false", "False", "FALSE"])
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+
+
+def plain(tree: Tree) -> Any:
+    """A tree as plain data, without what is not kept.
+
+    A number whose spelling would be lost, such as 1.50 or 007, stays a text.
+    """
+    if isinstance(tree, Mapping):
+        return {name: plain(value) for name, (_, value) in tree.entries.items()
+                if name not in NOT_KEPT or isinstance(value, Scalar)}
+    if isinstance(tree, Sequence):
+        return [plain(item) for item in tree.items]
+    text = tree.text
+    if not tree.plain:
+        return text
+    if tree.is_null:
+        return None
+    if text in _BOOLEANS:
+        return text.lower() == "true"
+    if _NUMBER.fullmatch(text):
+        value = float(text) if "." in text else int(text)
+        return value if str(value) == text else text
+    return text
+
+
+@overload
+def tree_of(value: dict[str, Any], depth: int = 0) -> Mapping: ...
+@overload
+def tree_of(value: Any, depth: int = 0) -> Tree: ...
+def tree_of(value: Any, depth: int = 0) -> Tree:
+    """Plain data as a tree without positions: the reverse of :func:`plain`.
+
+    Raises :class:`calico_mn.errors.TopologyError` for what is nested too deep.
+    """
+    if depth > MAX_DEPTH:
+        raise TopologyError([Problem(f"resources are nested deeper than {MAX_DEPTH} levels")])
+    if isinstance(value, dict):
+        return Mapping(NO_MARK, {
+            str(name): (Scalar(str(name), True, NO_MARK), tree_of(item, depth + 1))
+            for name, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return Sequence(NO_MARK, [tree_of(item, depth + 1) for item in value])
+    if value is None or isinstance(value, bool):
+        return Scalar("null" if value is None else str(value).lower(), True, NO_MARK)
+    return Scalar(str(value), not isinstance(value, str), NO_MARK)
