@@ -40,7 +40,7 @@ _FORBIDDEN = re.compile(
 # The parser compares each %TAG line with all earlier ones, and no topology needs them.
 _TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
 _CONFLICT = re.compile("^<<<<<<< ", re.MULTILINE)
-_TEMPLATE = re.compile(r"\{\{(-? |[.$]|\w+\}\})|\{%-? ")
+_TEMPLATE = re.compile(r"\{\{(-? |[.$]|\w+\}\})|\{%-? |^%\{", re.MULTILINE)
 _TEMPLATE_HINT = "this is a template: render it first, for example with 'helm template'"
 # A selector such as !has(x), which YAML takes for a tag.
 _NEGATION = re.compile(r"[:-] +![a-z]+\(")

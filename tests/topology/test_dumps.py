@@ -175,6 +175,7 @@ def test_warnings_come_with_errors() -> None:
     ("{% if x %}\nkind: IPPool\n{% endif %}\n", "this is a template"),
     ("kind: Installation\nspec:\n  registry: {{.Registry}}/\n", "this is a template"),
     ("kind: Cluster\nspec:\n  members:\n${members}\n    name: main\n", "this is a template"),
+    ("%{ for peer in peers ~}\nkind: BGPPeer\n%{ endfor ~}\n", "this is a template"),
     ("kind: IPPool\nspec:\n  nodeSelector: !all()\n", "text that begins with ! in quotes"),
     ("spec:\n  selector: !has(a) && b == 'c'\n", "text that begins with ! in quotes"),
     ("items:\n- kind: IPPool\n  ...\n  spec: {}\n", "text is left out in line 3"),
