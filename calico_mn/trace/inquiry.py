@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.calico.policy.explain import Explainer
 from calico_mn.errors import CalicoMnError
 from calico_mn.kernel import nftrace, packetfilter
 from calico_mn.kernel.ebpf import handover
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _MAX_DIFFERENCES = 5
 #: how long nftables may take to tell of a packet
 _TELLING_S = 0.1
+_POLICY_CHAINS = ("cali-tw-", "cali-fw-", "cali-pi-", "cali-po-")
 
 
 def looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Recording:
@@ -77,13 +79,27 @@ def _filtered(net: CalicoNet, recording: Recording, name: str) -> Recording:
             finally:
                 nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
         filters = tuple(Filtered(drop.incoming, strip_control(nftrace.text(drop, nft(
-            name, ("nft", "-a", "list", "table", drop.family, drop.table)))))
+            name, ("nft", "-a", "list", "table", drop.family, drop.table))))
+            + _policy(net, recording, drop.chains))
             for drop in verdicts if drop.dropped)
     except (CalicoMnError, OSError):
         return recording
     packets = [item.packet for item in verdicts]
     return dataclasses.replace(recording, filters=filters, addresses=tuple(
         item.addresses for item in verdicts if item.addresses and item.packet == packets[-1]))
+
+
+def _policy(net: CalicoNet, recording: Recording, chains: Sequence[str]) -> str:
+    """The network policy that decides, where one of Felix's chains for a pod drops the probe."""
+    if not any(chain.startswith(_POLICY_CHAINS) for chain in chains):
+        return ""
+    explainer, probe = Explainer(net.cluster), recording.probe
+    source, destination = (
+        explainer.place(end.name if end.name in {**net.cluster.endpoints, **net.cluster.nodes}
+                        else end.address) for end in (recording.source, recording.destination))
+    verdict = explainer.explain(source, destination, PROTOCOLS[probe.protocol], probe.port)
+    return next((f": {decision.direction.lower()} of {decision.endpoint}, {decision.reason}"
+                 for decision in verdict.decisions if not decision.allowed), "")
 
 
 def _matches(recording: Recording) -> Iterator[str]:

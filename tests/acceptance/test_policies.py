@@ -30,6 +30,8 @@ from calico_mn.calico.snapshot import snapshot
 from calico_mn.emulation.transition import become
 from calico_mn.errors import UnsupportedError
 from calico_mn.topology import parse_topology
+from calico_mn.trace.probe import trace
+from calico_mn.trace.recording import Probe
 
 pytestmark = [pytest.mark.root]
 
@@ -151,6 +153,18 @@ def test_a_pod_cannot_send_with_anothers_address_nor_tunnel_packets(shop: Calico
                            "\n".join(line for line in shop["node31"].cmd(
                                "iptables-save -c -t filter").splitlines() if web.device in line))
     assert int(denied) == 1
+
+
+@pytest.mark.parametrize(("source", "destination", "reason"), [
+    ("stranger", "web", "ingress of shop/web, NetworkPolicy web, ingress rule 1, denies it"),
+    ("web", "db", "ingress of shop/db, no rule of db-from-web or default-deny allows it"),
+])
+def test_trace_names_the_policy_that_drops_a_packet(shop: CalicoNet, source: str,
+                                                    destination: str, reason: str) -> None:
+    path = trace(shop, source, destination, Probe("tcp", port=80))
+    assert path.drop is not None
+    assert path.drop.cause == "filter"
+    assert reason in path.drop.by
 
 
 def test_an_established_connection_goes_on_when_a_policy_comes(boot: Any) -> None:
