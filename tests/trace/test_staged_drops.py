@@ -16,7 +16,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import struct
 from contextlib import ExitStack
+from ipaddress import IPv4Address
 
 import pytest
 from acceptance.conftest import tunnel  # noqa: F401
@@ -25,13 +27,19 @@ from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.kernel import read
+from calico_mn.kernel.ebpf import program
+from calico_mn.kernel.netlink import NetlinkSocket, attribute, u32
 from calico_mn.kernel.route_get import flush_learned_routes
+from calico_mn.model import ExternalHost
 from calico_mn.trace.probe import trace
 from calico_mn.trace.recording import Probe
 
 pytestmark = pytest.mark.root
 
 PATIENCE = 0.15 * SLOWNESS
+# linux/if_link.h: generic XDP, before the kernel shows a packet to captures
+_RTM_SETLINK = 19
+_IFLA_XDP, _IFLA_XDP_FD, _IFLA_XDP_FLAGS, _SKB_MODE, _NESTED = 43, 1, 3, 2, 0x8000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,3 +403,61 @@ def test_a_route_that_was_never_learned_is_told_with_its_session(boot):
     assert (drop.cause, drop.namespace) == ("no-route", "r1")
     assert drop.reason.endswith("; node31 did not learn 10.22.32.0/26 from node32, as their BGP"
                                 " session is down: there is no node-to-node mesh")
+
+
+#    a@node31 ---- rack-a ---- node31's port is blocked by the bridge itself
+def test_what_leaves_no_other_trace_is_unknown_and_says_so(cluster):
+    run(cluster, "rack-a bridge link set dev node31 state 0")
+    try:
+        drop = trace(cluster, "a", "c", patience=PATIENCE).drop
+    finally:
+        run(cluster, "rack-a bridge link set dev node31 state 3")
+    assert (drop.leg, drop.cause, drop.namespace) == ("forward", "unknown", "rack-a")
+    assert drop.deduced
+    assert trace(cluster, "a", "c").answered
+
+
+#    rack-b ---- eth0 of node33, where an XDP program drops all before any capture sees it
+def test_what_leaves_one_device_and_never_reaches_the_next_is_lost_on_the_cable(cluster):
+    drops_all = struct.pack("<BBhi", 0xB7, 0, 0, 1) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+    program_fd = program._load(6, drops_all, "drop_all")  # BPF_PROG_TYPE_XDP: r0 = XDP_DROP; exit
+
+    def attach(descriptor):
+        with NetlinkSocket() as netlink:
+            netlink.request([(_RTM_SETLINK, 0, struct.pack(
+                "=BxHiII", 0, 0, cluster.runtime.namespace("node33").index("eth0"), 0, 0)
+                + attribute(_IFLA_XDP | _NESTED, struct.pack("=HHi", 8, _IFLA_XDP_FD, descriptor)
+                            + u32(_IFLA_XDP_FLAGS, _SKB_MODE)))])
+
+    cluster.inside("node33", attach, program_fd)
+    try:
+        drop = trace(cluster, "a", "c", patience=PATIENCE).drop
+    finally:
+        cluster.inside("node33", attach, -1)
+        os.close(program_fd)
+    assert (drop.leg, drop.cause, drop.namespace) == ("forward", "lost-on-cable", "rack-b")
+    assert "node33" in drop.by
+    assert trace(cluster, "a", "c").answered
+
+
+#    a@node31 ---- rack-a ---- outside, a machine that is no node
+def test_what_nat_outgoing_would_do_is_noted_where_it_decides(boot):
+    wanted = one_subnet("Always")
+    wanted = dataclasses.replace(
+        wanted, pools=tuple(dataclasses.replace(pool, nat_outgoing=True) for pool in wanted.pools),
+        underlay=dataclasses.replace(wanted.underlay, hosts=(
+            ExternalHost("outside", IPv4Address("192.168.57.99")),)))
+    path = trace(boot(wanted), "a", "outside", patience=PATIENCE)
+    assert (path.drop.leg, path.drop.cause) == ("reply", "no-route")
+    assert [note for note in path.notes if note.startswith("natOutgoing of IPPool ")]
+
+
+#    a@node31, which sends tunnel packets from an address of its own that no Node resource has
+def test_a_tunnel_packet_of_no_node_is_noted(boot):
+    net = boot(one_subnet("Always"))
+    run(net, "node31 ip addr add 192.168.57.41/24 dev eth0")
+    run(net, "node31 ip route add 192.168.57.32/32 dev eth0 src 192.168.57.41")
+    path = trace(net, "a", "b", patience=PATIENCE)
+    assert path.answered
+    assert [note for note in path.notes
+            if note.startswith("node32 takes IPIP from 192.168.57.41, which is no Node's address")]
