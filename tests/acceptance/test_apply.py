@@ -78,7 +78,6 @@ def changed(net: CalicoNet, method: str, *arguments: Any) -> list[str]:
     return [str(change) for change in done.resources]
 
 
-@pytest.mark.ipip
 def test_workloads_pools_nodes_and_modes_change_while_connections_live_on(boot):
     net = boot(two_subnets("Always"))
     with established(net, "b", "c") as stream:
@@ -151,7 +150,6 @@ def test_policies_and_labels_of_running_pods_change(boot):
 #    node31, node32 -- rack-a -- r1 -- rack-b -- node33
 #                                 |
 #                      outside -- rack-c (new) -- node35 -- r2 (new) -- rack-d (new) -- node36
-@pytest.mark.ipip
 def test_the_fabric_grows_under_a_running_cluster(boot):
     net = boot(two_subnets("Always", pod_routes=True))
     (underlay,) = net.resources("underlay")
@@ -244,7 +242,6 @@ def change_at_random(net: CalicoNet, rng: random.Random) -> None:
     ])()
 
 
-@pytest.mark.ipip
 @pytest.mark.parametrize("seed", [4, 8])
 def test_after_any_changes_the_kernel_is_as_after_a_boot(boot, seed):
     net = boot(two_subnets("Always", pod_routes=True))
