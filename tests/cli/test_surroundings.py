@@ -101,8 +101,7 @@ def test_a_name_in_no_encoding_can_be_said(tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(LAB.read_bytes())
     done = run(["validate", name], tmp_path, LC_ALL="C.UTF-8", PYTHONIOENCODING="utf-8:strict")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == b"\\udcff.yaml: good: 3 nodes, 3 pods, 1 subnet\n".replace(
-        b"1 subnet", b"2 subnets")
+    assert done.stdout.splitlines()[0] == b"\\udcff.yaml: good: 3 nodes, 3 pods, 2 subnets"
 
 
 def test_answers_do_not_depend_on_the_order_of_sets(tmp_path: Path) -> None:

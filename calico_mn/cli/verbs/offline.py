@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, NODES, completes
 from calico_mn.cli.output import paint, print_json, say, write_file
@@ -23,6 +25,9 @@ from calico_mn.cli.verb import (
 from calico_mn.errors import FAILED, WRONG_REQUEST, NotFoundError, TopologyError
 from calico_mn.streams import complain
 from calico_mn.text import plural
+
+if TYPE_CHECKING:
+    from calico_mn.model import Topology
 
 GROUP = "without a cluster and without root"
 
@@ -86,9 +91,8 @@ def _validate(options: argparse.Namespace) -> int:
             continue
         counts = {"nodes": len(topology.nodes), "pods": len(topology.pods),
                   "subnets": len(topology.underlay.subnets)}
-        if any(pool.nat_outgoing for pool in topology.pools) and not topology.policies:
-            warnings.append("natOutgoing has no effect yet: packets to nodes, routers and hosts "
-                            "keep the pod's address.")
+        if not topology.policies:
+            warnings += _without_felix_rules(topology)
         reports.append({"file": file, "valid": True, "warnings": warnings,
                         "problems": [], **counts})
         if not options.json:
@@ -102,6 +106,16 @@ def _validate(options: argparse.Namespace) -> int:
     if options.json:
         print_json(reports)
     return OK if all(report["valid"] for report in reports) else WRONG_REQUEST
+
+
+def _without_felix_rules(topology: Topology) -> Iterator[str]:
+    """What Felix's rules would do, which come with network policies."""
+    if any(pool.nat_outgoing for pool in topology.pools):
+        yield ("natOutgoing has no effect without network policies: packets to nodes, routers and"
+               " hosts keep the pod's address.")
+    if any(pool.ipip_mode.value != "Never" for pool in topology.pools):
+        yield ("Without network policies no rule of Felix's guards the tunnel: a node takes IPIP"
+               " from any sender.")
 
 
 # --- plan
