@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from calico_mn.state import Firewall
+from calico_mn.text import plural
 
 _DIGEST = re.compile(r'--comment "?cali:([\w-]{16})')
 _OURS = ("cali-", "cali4")
@@ -36,14 +37,13 @@ class RuleChain:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is, whatever it holds."""
+        """What it is, apart from what it holds."""
         return self.table, self.chain
 
     def __str__(self) -> str:
         last = f", the last cali:{self.digests[-1]}" if self.digests else ""
-        count = len(self.digests)
-        return (f"chain {self.chain} of table {self.table} with {count}"
-                f" rule{'' if count == 1 else 's'}{last}")
+        return (f"chain {self.chain} of table {self.table} with"
+                f" {plural(len(self.digests), 'rule')}{last}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SetMembers:
 
     @property
     def key(self) -> str:
-        """What it is, whatever it holds."""
+        """What it is, apart from what it holds."""
         return self.name
 
     def __str__(self) -> str:

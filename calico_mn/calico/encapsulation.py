@@ -43,18 +43,16 @@ class Peer:
 class Encapsulation:
     """No encapsulation, and the questions that every encapsulation answers.
 
-    ``name`` is how reports and traces call it; ``mode_field`` is the IPPool's field with its mode
-    and ``mtu_field`` FelixConfiguration's with its device's MTU. ``overhead`` is the size in
-    bytes of what stands before the inner IP header, from the outer IP header on. ``match`` selects
-    the outer packets. ``handle`` begins the IPAM handle of a node's tunnel address
-    (node/pkg/allocateip/allocateip.go). ``is_felix`` says that Felix programs the routes and not
-    BIRD, so that they do not depend on BGP; ``has_back_end`` that a tunnel back end makes the
-    device (:mod:`calico_mn.kernel.tunnel`), since not every kernel has it.
+    ``name`` is how reports and traces call it; ``mode_field`` is the IPPool's field with its mode.
+    ``overhead`` is the size in bytes of what stands before the inner IP header, from the outer IP
+    header on. ``match`` selects the outer packets. ``handle`` begins the IPAM handle of a node's
+    tunnel address (node/pkg/allocateip/allocateip.go). ``is_felix`` says that Felix programs the
+    routes and not BIRD, so that they do not depend on BGP; ``has_back_end`` that a tunnel back end
+    makes the device (:mod:`calico_mn.kernel.tunnel`), since not every kernel has it.
     """
 
     name: str = "none"
     mode_field: str = ""
-    mtu_field: str = ""
     device: str = UPLINK
     overhead: int = 0
     match: PacketMatch = _NO_PACKET
@@ -250,10 +248,10 @@ class _Vxlan(Encapsulation):
 
 NONE = Encapsulation()
 IPIP = _Ipip(
-    name="IPIP", mode_field="ipipMode", mtu_field="ipipMTU", device="tunl0", overhead=20,
+    name="IPIP", mode_field="ipipMode", device="tunl0", overhead=20,
     match=PacketMatch.IPIP, handle="ipip-tunnel-addr-", has_back_end=True)
 VXLAN = _Vxlan(
-    name="VXLAN", mode_field="vxlanMode", mtu_field="vxlanMTU", device="vxlan.calico", overhead=50,
+    name="VXLAN", mode_field="vxlanMode", device="vxlan.calico", overhead=50,
     match=PacketMatch.VXLAN, handle="vxlan-tunnel-addr-", is_felix=True)
 
 #: those that put a header on, in the order in which tunnel addresses are allocated

@@ -228,7 +228,7 @@ class _Sample:
     def rest(self, codes: Mapping[_Pair, int]) -> tuple[dict[_Pair, int], list[_Nodes]]:
         """The pairs that fail like the sample, with its errno; and those that must be asked.
 
-        A node of which no pair works reaches nobody, and two subnets (or one) between which none
+        A node of which no pair works reaches no other, and two subnets (or one) between which none
         works are apart. Where some work, the pairs of the nodes of the others are suspect.
         """
         if not any(codes.values()):

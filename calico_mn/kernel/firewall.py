@@ -1,6 +1,6 @@
 """Firewalls in the kernel: iptables-restore and ``ipset restore``, for what changes alone.
 
-In goes a :class:`~calico_mn.delta.FirewallChange`; out come the lines for the two programs, and
+In goes a :class:`~calico_mn.rules.FirewallChange`; out come the lines for the two programs, and
 :func:`write` runs them in namespaces. Chains are ours by their names; those of others, and the
 counters of chains that stay, are left alone (``--noflush``). Each table changes in one transaction.
 """
@@ -104,10 +104,9 @@ def read(name: str) -> tuple[RuleItem, ...]:
     """
     texts = []
     for command in (SAVE, IPSET_SAVE):
-        process = _start(name, command, ())
-        said, _ = process.communicate(timeout=_TIMEOUT_S)
-        if process.returncode:
-            raise KernelError(f"{name}: {command[0]}: {said[:200].strip()}")
+        said, failure = _finish(name, command, _start(name, command, ()))
+        if failure is not None:
+            raise failure
         texts.append(said.splitlines())
     return rules.read(*texts)
 
@@ -122,16 +121,15 @@ def write(thread: NamespaceThread, changes: Sequence[tuple[NetworkNamespace, Fir
     for command, lines_of in (
             (IPSET, partial(set_lines, removing=False)), (RESTORE, restore_lines),
             (IPSET, partial(set_lines, removing=True))):
-        running: deque[tuple[int, str, subprocess.Popen[str]]] = deque()
+        running: deque[tuple[int, subprocess.Popen[str]]] = deque()
         for number, (namespace, change) in enumerate(changes):
             lines = lines_of(change) if errors[number] is None else []
             if lines:
                 thread.enter(namespace)
-                running.append((number, namespace.name, _start(namespace.name, command, lines)))
-            if len(running) >= _AT_A_TIME:
-                _finish(command, errors, *running.popleft())
-        for waiting in running:
-            _finish(command, errors, *waiting)
+                running.append((number, _start(namespace.name, command, lines)))
+            while running and (len(running) >= _AT_A_TIME or number == len(changes) - 1):
+                due, process = running.popleft()
+                _, errors[due] = _finish(changes[due][0].name, command, process)
     return errors
 
 
@@ -151,13 +149,16 @@ def _start(name: str, command: Sequence[str], lines: Iterable[str]) -> subproces
         os.close(source)
 
 
-def _finish(command: Sequence[str], errors: list[KernelError | None], number: int, name: str,
-            process: subprocess.Popen[str]) -> None:
+def _finish(name: str, command: Sequence[str], process: subprocess.Popen[str]
+            ) -> tuple[str, KernelError | None]:
+    """What a program printed, and what it failed with. Raises ToolError when it hangs."""
     try:
         said, _ = process.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait(_TIMEOUT_S)
         raise ToolError(f"{name}: {command[0]} did not end within {_TIMEOUT_S} s") from None
-    if process.returncode:
-        reason = next(iter(said.splitlines()), "") or f"exit status {process.returncode}"
-        errors[number] = KernelError(f"{name}: {command[0]}: {reason}")
+    if not process.returncode:
+        return said, None
+    reason = next(iter(said.splitlines()), "") or f"exit status {process.returncode}"
+    return said, KernelError(f"{name}: {command[0]}: {reason}")

@@ -67,13 +67,6 @@ class Endpoint:
         return (f"kns.{self.namespace}", f"ksa.{self.namespace}.{self.service_account}")
 
 
-def endpoint_of(pod: Pod, address: IPv4Address, inherited: Labels) -> Endpoint:
-    """A pod with its address; ``inherited`` are labels of its namespace and service account."""
-    labels = {**inherited, **dict(pod.labels), NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s",
-              SERVICE_ACCOUNT: pod.service_account}
-    return Endpoint(pod.key, pod.namespace, pod.service_account, address, labels, pod.ports)
-
-
 class PolicyIndex:
     """The policies of a cluster, and all that their selectors look at."""
 
@@ -99,14 +92,12 @@ class PolicyIndex:
         account = self._owners.get((pod.namespace, pod.service_account), {})
         inherited = {**self._of_namespace(pod.namespace), **_prefixed(
             SERVICE_ACCOUNT_PREFIX, {**account, NAME_LABEL: pod.service_account})}
-        endpoint = self.endpoints[pod.key] = endpoint_of(pod, address, inherited)
+        labels = {**inherited, **dict(pod.labels), NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s",
+                  SERVICE_ACCOUNT: pod.service_account}
+        endpoint = self.endpoints[pod.key] = Endpoint(
+            pod.key, pod.namespace, pod.service_account, address, labels, pod.ports)
         self._members.clear()
         return endpoint
-
-    def remove(self, key: str) -> None:
-        """Forget a pod."""
-        del self.endpoints[key]
-        self._members.clear()
 
     def _of_namespace(self, name: str) -> dict[str, str]:
         # The second label is Kubernetes' own, of every namespace since 1.21.

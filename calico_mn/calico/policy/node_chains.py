@@ -81,7 +81,6 @@ class NodeFirewall:
     to_host: str = "ACCEPT"
     nat_outgoing: bool = False
     hosts: tuple[IPv4Address, ...] = ()
-    vxlan_hosts: tuple[IPv4Address, ...] = ()
     pools: tuple[IPv4Network, ...] = ()
     masqueraded: tuple[IPv4Network, ...] = ()
 

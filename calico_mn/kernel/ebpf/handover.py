@@ -109,7 +109,7 @@ def _batch(flags: int) -> bytes:
 
 
 # Without a mark that says "stay", the end of the socket would wait for all processors each time.
-_OURS, _ANYBODYS = _batch(_OWNER | _PERSIST), _batch(0)
+_OURS, _UNOWNED = _batch(_OWNER | _PERSIST), _batch(0)
 
 
 def install() -> int:
@@ -119,8 +119,8 @@ def install() -> int:
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
                        _NETLINK_NETFILTER) as netlink:
-        # Linux before 6.9 cannot make a table stay: there it is nobody's.
-        refusal = _refusal(netlink, _OURS) and _refusal(netlink, _ANYBODYS)
+        # Linux before 6.9 cannot keep a table that has an owner: there it has none.
+        refusal = _refusal(netlink, _OURS) and _refusal(netlink, _UNOWNED)
         if not refusal:
             return netlink.detach()
     if refusal == errno.EPERM:
