@@ -81,6 +81,16 @@ def test_who_may_talk_to_whom(resources: list[dict[str, Any]],
         (a, b): allowed(a, b) for a in PLACES for b in PLACES if a != b}
 
 
+def test_networks_are_members_as_ipset_takes_and_lists_them() -> None:
+    asked = explainer(network_set("net", ["0.0.0.0/0", "10.1.1.1/32", "10.2.0.0/16"], zone="in"),
+                      calico("p", **TO_XA, ingress=[{**ALLOW, "source": {
+                          "selector": "zone == 'in'"}}]))
+    node = asked.place("x/a").node
+    (members,) = [members for name, members in asked.cluster.node_state(
+        node, {}).firewall.sets.items() if name.startswith("cali40s:")]
+    assert members == {"0.0.0.0/1", "128.0.0.0/1", "10.1.1.1", "10.2.0.0/16"}
+
+
 POLICIES = (calico("shop", "x", order=1, **TO_XA, ingress=[
     {**ALLOW, "protocol": "TCP", "source": {"selector": "pod == 'b'"},
      "destination": {"ports": ["serve-80-tcp"]}},

@@ -29,6 +29,17 @@ from calico_mn.selector import Labels, parse_selector
 INGRESS, EGRESS = "Ingress", "Egress"
 
 
+#: what an IP set of networks cannot hold, in two halves (extractCIDRsFromNetworkSet in
+#: felix/labelindex/named_port_index.go)
+_ALL = IPv4Network("0.0.0.0/0")
+_HALVES = tuple(_ALL.subnets())
+
+
+def member(network: IPv4Network) -> str:
+    """A network as ipset(8) lists it: without the prefix length of an address."""
+    return str(network).removesuffix("/32")
+
+
 @dataclass(frozen=True)
 class Members:
     """The members of an IP set: addresses and networks, or (address, protocol, port)."""
@@ -43,7 +54,7 @@ class Members:
     @cached_property
     def texts(self) -> frozenset[str]:
         """As ipset(8) lists them."""
-        return frozenset((*map(str, self.addresses), *map(str, self.networks), *(
+        return frozenset((*map(str, self.addresses), *map(member, self.networks), *(
             f"{address},{protocol}:{port}" for address, protocol, port in self.ports)))
 
 
@@ -83,7 +94,8 @@ class PolicyIndex:
         for item in sets:
             inherited = self._of_namespace(item.namespace) if item.namespace else {}
             own = {**dict(item.labels), **({NAMESPACE: item.namespace} if item.namespace else {})}
-            self._networks.append(({**inherited, **own}, item.nets))
+            nets = (half for net in item.nets for half in (_HALVES if net == _ALL else (net,)))
+            self._networks.append(({**inherited, **own}, tuple(nets)))
         self.endpoints: dict[str, Endpoint] = {}
         self._members: dict[IPSet, Members] = {}
 

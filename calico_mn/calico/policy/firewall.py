@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.policy.active import EGRESS, INGRESS, PolicyIndex
+from calico_mn.calico.policy.active import EGRESS, INGRESS, PolicyIndex, member
 from calico_mn.calico.policy.node_chains import (
     ALL_HOSTS,
     ALL_POOLS,
@@ -47,8 +47,8 @@ class Firewalls:
             pods.append(PodRules(endpoint.device, seen.profiles, self.index.of(seen, INGRESS),
                                  self.index.of(seen, EGRESS)))
         node = replace(node, pods=tuple(pods))
-        sets: dict[str, Iterable[str]] = {ALL_POOLS: map(str, node.pools),
-                                          MASQUERADED_POOLS: map(str, node.masqueraded)}
+        sets: dict[str, Iterable[str]] = {ALL_POOLS: map(member, node.pools),
+                                          MASQUERADED_POOLS: map(member, node.masqueraded)}
         if node.ipip:
             sets[ALL_HOSTS] = map(str, node.hosts)
         if node.vxlan:
