@@ -77,9 +77,13 @@ class Filters:
     def nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
         """Run nft in a place; what it prints. Raises UnsupportedError, KernelError, ToolError."""
         packetfilter.require_nft()
+        return self.run(name, command, rules)
+
+    def run(self, name: str, command: Sequence[str], text: str = "") -> str:
+        """Run a program of a packet filter in a place, as :meth:`nft` does."""
         return packetfilter.finish(name, self._net.runtime.spawn(
             name, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True, env={"LC_ALL": "C"}), rules)
+            text=True, start_new_session=True, env={"LC_ALL": "C"}), text)
 
     def _apply(self, filters: Mapping[str, Filter]) -> None:
         before = {name: self.present.get(name, {}) for name in filters}

@@ -140,7 +140,7 @@ def _start(name: str, command: Sequence[str], lines: Iterable[str]) -> subproces
         os.write(source, "".join(f"{line}\n" for line in lines).encode())
         os.lseek(source, 0, os.SEEK_SET)
         return processes.start(command, stdin=source, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True,
                                env={**os.environ, "LC_ALL": "C"})
     except OSError as error:
         raise ToolError(f"{name}: cannot run {command[0]}:"
@@ -153,12 +153,14 @@ def _finish(name: str, command: Sequence[str], process: subprocess.Popen[str]
             ) -> tuple[str, KernelError | None]:
     """What a program printed, and what it failed with. Raises ToolError when it hangs."""
     try:
-        said, _ = process.communicate(timeout=_TIMEOUT_S)
+        # iptables-nft-save warns of legacy tables amid its lines: the two are kept apart.
+        said, complaints = process.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(_TIMEOUT_S)
         raise ToolError(f"{name}: {command[0]} did not end within {_TIMEOUT_S} s") from None
     if not process.returncode:
         return said, None
-    reason = next(iter(said.splitlines()), "") or f"exit status {process.returncode}"
+    reason = next(iter((complaints or said).splitlines()),
+                  f"exit status {process.returncode}")
     return said, KernelError(f"{name}: {command[0]}: {reason}")

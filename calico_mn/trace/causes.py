@@ -54,10 +54,13 @@ def checks(scene: Scene) -> tuple[Check, ...]:
 
 
 def _filtered(s: Scene) -> Finding:
-    verdict = str(s.recording.filters[0])
-    return Finding(of.FILTER, verdict, f"{s.namespace}'s packet filter drops it: '{verdict}'",
-                   tuple(f"nftables, of a second such packet: {text}"
-                         for text in s.recording.filters))
+    first = s.recording.filters[0]
+    return Finding(of.FILTER, str(first), f"{s.namespace}'s packet filter drops it: '{first}'",
+                   tuple(text for item in s.recording.filters for text in (
+                       *([f"nftables, of a second such packet: {item}"] if item.seen else []),
+                       *item.counters)),
+                   "" if first.seen else "its counter rose when such a packet was sent again;"
+                   " no trace shows the packet itself")
 
 
 # --- send() failed in the source's own kernel

@@ -11,7 +11,7 @@ hop is in its neighbour table before and after the packet, or in ARP requests an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import Encapsulation
@@ -25,6 +25,7 @@ from calico_mn.kernel.packets import (
     Arp,
     Header,
     Packet,
+    Transport,
 )
 from calico_mn.trace.path_trace import (
     FORWARD,
@@ -71,30 +72,45 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class SortedFrames:
-    """A recording's frames by what they are; each of ``errors`` is one ICMP message's frames."""
+    """A recording's frames by what they are; each of ``errors`` is one ICMP message's frames.
+
+    ``identifiers`` are those that the probe had, before and after NAT.
+    """
 
     forward: tuple[Sighting, ...]
     reply: tuple[Sighting, ...]
     errors: tuple[tuple[Sighting, ...], ...]
     arp: tuple[ArpSighting, ...]
+    identifiers: tuple[int, ...]
 
 
-def _role(packet: Packet, recording: Recording) -> str:
-    """``forward`` for the probe, ``reply`` for its answer, "" for any other packet."""
+def _role(packet: Packet, recording: Recording, identifiers: Collection[int]) -> str:
+    """``forward`` for the probe, ``reply`` for its answer, "" for any other packet.
+
+    ``identifiers`` are the mark's and those that NAT gave to the probe. What has the whole token,
+    or TCP's sequence, is the probe whatever its identifier.
+    """
     transport, probe, mark = packet.transport, recording.probe, recording.mark
     if transport is None or transport.protocol != PROTOCOLS[probe.protocol]:
         return ""
-    has_token = mark.token.startswith(transport.payload[:len(mark.token)])
+    payload = transport.payload[:len(mark.token)]
     if transport.protocol == ICMP:
-        if transport.rest != mark.identifier << 16 | mark.sequence or not has_token:
+        if transport.rest & 0xFFFF != mark.sequence or not mark.token.startswith(payload) or (
+                payload != mark.token and _identifier(transport) not in identifiers):
             return ""
         return {ECHO_REQUEST: FORWARD, ECHO_REPLY: REPLY}.get(transport.kind, "")
-    if (transport.source_port, transport.destination_port) == (mark.identifier, probe.port):
-        marked = (transport.sequence == mark.sequence if transport.protocol == TCP else has_token)
-        return FORWARD if marked else ""
-    if (transport.destination_port, transport.source_port) == (mark.identifier, probe.port):
-        return REPLY
-    return ""
+    is_marked = (transport.sequence == mark.sequence if transport.protocol == TCP else
+                 payload == mark.token or (mark.token.startswith(payload)
+                                           and transport.source_port in identifiers))
+    if transport.destination_port == probe.port and is_marked:
+        return FORWARD
+    return REPLY if (transport.source_port == probe.port
+                     and transport.destination_port in identifiers) else ""
+
+
+def _identifier(transport: Transport) -> int:
+    """What tells flows apart: ICMP's identifier, or the source port."""
+    return transport.rest >> 16 if transport.protocol == ICMP else transport.source_port
 
 
 def sort_frames(recording: Recording) -> SortedFrames:
@@ -103,6 +119,7 @@ def sort_frames(recording: Recording) -> SortedFrames:
     errors: dict[tuple[object, ...], list[Sighting]] = {}
     arp: list[ArpSighting] = []
     fragments: dict[_Fragment, str] = {}
+    identifiers = {recording.mark.identifier: None}
     for namespace, frame in recording.frames:
         packet = frame.packet
         if packet is None:
@@ -111,18 +128,22 @@ def sort_frames(recording: Recording) -> SortedFrames:
             if recording.kinds[namespace] != SWITCH:
                 arp.append(ArpSighting(namespace, frame, packet.arp))
         elif packet.quoted is not None and packet.transport is not None:
-            if _role(packet.quoted, recording):
+            if _role(packet.quoted, recording, identifiers):
                 error = (packet.transport.kind, packet.transport.code,
                          packet.headers[-1].source, packet.headers[-1].destination)
                 errors.setdefault(error, []).append(Sighting(namespace, frame, packet))
         else:
-            kind = _role(packet, recording) or _fragment_role(packet, fragments)
+            role = _role(packet, recording, identifiers)
+            if role == FORWARD and packet.transport is not None:
+                identifiers[_identifier(packet.transport)] = None
+            kind = role or _fragment_role(packet, fragments)
             if kind:
                 fragments |= {_fragment(header): kind for header in packet.headers
                               if header.is_fragment}
                 legs[kind].append(Sighting(namespace, frame, packet))
     return SortedFrames(tuple(legs[FORWARD]), tuple(legs[REPLY]),
-                        tuple(tuple(sightings) for sightings in errors.values()), tuple(arp))
+                        tuple(tuple(sightings) for sightings in errors.values()), tuple(arp),
+                        tuple(identifiers))
 
 
 def _fragment(header: Header) -> _Fragment:

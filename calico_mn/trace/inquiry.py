@@ -1,13 +1,16 @@
 """What is asked where a packet was dropped: nftables, the wanted state, BGP.
 
 In go a cluster, a recording and its first path trace; out comes the recording with the answers. To
-see what nftables does, the packet is sent a second time while the kernel traces it there.
+see what drops it there, the packet is sent a second time, while the kernel traces it through
+nftables and between two readings of iptables' counters.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,9 @@ from calico_mn.kernel import nftrace, packetfilter
 from calico_mn.kernel.ebpf import handover
 from calico_mn.kernel.packets import ICMP, PROTOCOLS
 from calico_mn.text import strip_control
-from calico_mn.trace.path_trace import FORWARD, OUT, PathTrace
+from calico_mn.trace.counters import SAVE, rises
+from calico_mn.trace.follow import sort_frames
+from calico_mn.trace.path_trace import FORWARD, OUT, Hop, PathTrace
 from calico_mn.trace.recording import SWITCH, Filtered, Recording
 from calico_mn.trace.sending import send
 
@@ -47,7 +52,7 @@ def looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Record
     target = leg.receiver if leg is not None else recording.source.address
     recording = dataclasses.replace(recording, differences=differences,
                                     unlearned=_unlearned(net, on_path, IPv4Address(target)))
-    return recording if on_cable else _filtered(net, recording, hops[-1].namespace)
+    return recording if on_cable else _filtered(net, recording, hops[-1])
 
 
 def _unlearned(net: CalicoNet, on_path: Sequence[str], target: IPv4Address) -> str:
@@ -65,51 +70,103 @@ def _unlearned(net: CalicoNet, on_path: Sequence[str], target: IPv4Address) -> s
             if why else "")
 
 
-def _filtered(net: CalicoNet, recording: Recording, name: str) -> Recording:
-    """Send again while nftables tells what it drops and translates in ``name``, if it can tell."""
-    is_switch, nft = recording.kinds[name] == SWITCH, net.filters.nft
+def _filtered(net: CalicoNet, recording: Recording, hop: Hop) -> Recording:
+    """Send again and see what drops it there: nftables' trace, and iptables' counters."""
+    name = hop.namespace
+    before = {} if hop.kind == SWITCH else _saved(net, name)
+    verdicts: list[nftrace.Verdict] = []
+    texts: list[str] = []
+    untraced = ["legacy"]
     try:
-        with net.inside(name, nftrace.Listener) as listener:
-            nft(name, packetfilter.APPLY,
-                nftrace.rules(tuple(_matches(recording)), is_switch=is_switch))
-            try:
-                net.inside(recording.source.name, send, recording.probe, recording.mark,
-                           recording.destination.address)
-                verdicts = listener.verdicts(_TELLING_S, handover.TABLE)
-            finally:
-                nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
-        filters = tuple(Filtered(drop.incoming, strip_control(nftrace.text(drop, nft(
-            name, ("nft", "-a", "list", "table", drop.family, drop.table))))
-            + _policy(net, recording, drop.chains))
-            for drop in verdicts if drop.dropped)
-    except (CalicoMnError, OSError):
-        return recording
-    packets = [item.packet for item in verdicts]
-    return dataclasses.replace(recording, filters=filters, addresses=tuple(
-        item.addresses for item in verdicts if item.addresses and item.packet == packets[-1]))
+        verdicts = _traced(net, recording, name)
+        texts = [nftrace.text(drop, net.filters.nft(
+            name, ("nft", "-a", "list", "table", drop.family, drop.table)))
+            for drop in verdicts if drop.dropped]
+    except (CalicoMnError, OSError):  # a kernel without nftables, or no nft
+        untraced = list(SAVE)
+        _send_again(net, recording)
+        time.sleep(_TELLING_S)
+    after = _saved(net, name) if before else {}
+    rose = [rise for back_end, listing in after.items() if back_end in before
+            for rise in rises(back_end, before[back_end], listing)]
+    addresses = tuple(item.addresses for item in verdicts
+                      if item.addresses and item.packet == verdicts[-1].packet)
+    ends = addresses[-1] if addresses else _ends(recording, hop)
+    seen = [Filtered(drop.incoming,
+                     strip_control(text) + _policy(net, recording, drop.chains, ends),
+                     tuple(strip_control(str(rise)) for rise in rose if rise.back_end == "nft"
+                           and (rise.table, rise.chain) == (drop.table, drop.chains[-1])))
+            for drop, text in zip([item for item in verdicts if item.dropped], texts, strict=False)]
+    counted = [Filtered(rise.hook in ("PREROUTING", "INPUT"),
+                        strip_control(rise.words) + _policy(net, recording, [rise.chain], ends),
+                        (strip_control(str(rise)),), seen=False)
+               for rise in rose if rise.back_end in untraced]
+    return dataclasses.replace(recording, filters=tuple(seen or counted), addresses=addresses)
 
 
-def _policy(net: CalicoNet, recording: Recording, chains: Sequence[str]) -> str:
-    """The network policy that decides, where one of Felix's chains for a pod drops the probe."""
+def _ends(recording: Recording, hop: Hop) -> tuple[str, str]:
+    """The addresses that the packet itself had when it was seen last, as NAT left them."""
+    if not hop.crossings:
+        return recording.source.address, recording.destination.address
+    header = hop.crossings[-1].layers[-1].header
+    return header.source, header.destination
+
+
+def _traced(net: CalicoNet, recording: Recording, name: str) -> list[nftrace.Verdict]:
+    """What nftables makes of a second packet. Raises CalicoMnError or OSError if it can't tell."""
+    is_switch, nft = recording.kinds[name] == SWITCH, net.filters.nft
+    with net.inside(name, nftrace.Listener) as listener:
+        nft(name, packetfilter.APPLY,
+            nftrace.rules(tuple(_matches(recording)), is_switch=is_switch))
+        try:
+            _send_again(net, recording)
+            verdicts: list[nftrace.Verdict] = listener.verdicts(_TELLING_S, handover.TABLE)
+        finally:
+            nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
+    return verdicts
+
+
+def _send_again(net: CalicoNet, recording: Recording) -> None:
+    net.inside(recording.source.name, send, recording.probe, recording.mark,
+               recording.destination.address)
+
+
+def _saved(net: CalicoNet, name: str) -> dict[str, str]:
+    """The rules of iptables in a namespace with their counters, of each back end that is there."""
+    listings: dict[str, str] = {}
+    for back_end, command in SAVE.items():
+        with suppress(CalicoMnError, OSError):
+            listings[back_end] = net.filters.run(name, command)
+    return listings
+
+
+def _policy(net: CalicoNet, recording: Recording, chains: Sequence[str], ends: tuple[str, str]
+            ) -> str:
+    """The network policy that decides, where one of Felix's chains for a pod drops the probe.
+
+    Of an end whose address NAT has changed, policies see only that address.
+    """
     if not any(chain.startswith(_POLICY_CHAINS) for chain in chains):
         return ""
     explainer, probe = Explainer(net.cluster), recording.probe
+    known = {**net.cluster.endpoints, **net.cluster.nodes}
     source, destination = (
-        explainer.place(end.name if end.name in {**net.cluster.endpoints, **net.cluster.nodes}
-                        else end.address) for end in (recording.source, recording.destination))
+        explainer.place(end.name if end.name in known and end.address == address else address)
+        for end, address in zip((recording.source, recording.destination), ends, strict=True))
     verdict = explainer.explain(source, destination, PROTOCOLS[probe.protocol], probe.port)
     return next((f": {decision.direction.lower()} of {decision.endpoint}, {decision.reason}"
                  for decision in verdict.decisions if not decision.allowed), "")
 
 
 def _matches(recording: Recording) -> Iterator[str]:
-    """The probe and its reply for nft, plain and in each encapsulation, by the mark's identifier.
+    """The probe and its reply for nft, plain and in each encapsulation, by their identifiers.
 
     That is ICMP's, 4 bytes into its header, or a port.
     """
-    protocol, identifier = PROTOCOLS[recording.probe.protocol], recording.mark.identifier
+    protocol = PROTOCOLS[recording.probe.protocol]
+    identifiers = ", ".join(map(str, sort_frames(recording).identifiers))
     for outer in (None, *ENCAPSULATIONS):
         begin = 8 * outer.overhead if outer else 0
         for offset in (32,) if protocol == ICMP else (0, 16):
             yield (f"ip protocol {outer.match.protocol if outer else protocol}"
-                   f" @th,{begin + offset},16 {identifier}")
+                   f" @th,{begin + offset},16 {{ {identifiers} }}")

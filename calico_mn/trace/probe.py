@@ -89,7 +89,7 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
     delay = max((s.link.delay or 0.0 for s in net.topology.underlay.subnets), default=0.0)
     with _capturing(net, list(kinds), PROTOCOLS[packet.protocol]) as captures:
         before = {name: net.inside(name, read.facts) for name in kinds}
-        mark = new_mark()
+        mark = new_mark(packet)
         net.inside(sender.name, wait_for_stamps, _STAMPING_S)
         refused = net.inside(sender.name, send, packet, mark, receiver.address)
         recording = Recording(sender, receiver, packet, mark, kinds, _cables(net), before, before,

@@ -72,10 +72,16 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """A rule or policy of nftables that dropped a packet, in words; before the host took it in?"""
+    """A rule or policy of a packet filter that dropped a packet, in words.
+
+    ``incoming``: before the host took it in. ``seen`` by nftables' trace, or concluded from
+    ``counters`` alone, which are those of iptables that rose with it.
+    """
 
     incoming: bool
     text: str
+    counters: tuple[str, ...] = ()
+    seen: bool = True
 
     def __str__(self) -> str:
         return self.text
@@ -88,7 +94,7 @@ class Recording:
     ``cables`` maps each end of a veth pair to the other one. ``refused`` is the errno's name
     where the source's own kernel did not accept the packet. ``tunnel`` is tunl0's back end.
     ``answers`` are the kernel's answers to what the analysis asked. ``filters`` are the rules and
-    policies of nftables that dropped a second packet where the first one was dropped;
+    policies of a packet filter that dropped a second packet where the first one was dropped;
     ``differences`` is what differs from the wanted state on the path of the dropped packet.
     ``pools`` are the IPPools: name, CIDR, natOutgoing; ``nodes`` the Nodes' addresses.
     ``addresses`` are source and destination of the second packet, from hook to hook;

@@ -20,9 +20,10 @@ _IP_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 0, 2
 _SYN = 0x02
 
 
-def new_mark() -> Mark:
+def new_mark(probe: Probe) -> Mark:
     """A mark that no other packet has; as a port the identifier is above the ephemeral ones."""
-    return Mark(secrets.randbelow(4500) + 61000, 1, b"calico-mn " + secrets.token_bytes(6))
+    return Mark(secrets.randbelow(4500) + 61000, secrets.randbits(32) if probe.protocol == "tcp"
+                else 1, b"calico-mn " + secrets.token_bytes(6))
 
 
 def send(probe: Probe, mark: Mark, destination: str) -> str:
