@@ -93,6 +93,10 @@ class Policy:
     is_untracked: bool = False
     is_pre_dnat: bool = False
 
+    def __hash__(self) -> int:
+        # Policies are keys of caches: their rules need not be hashed each time.
+        return hash((self.namespace, self.storage_name))
+
     @property
     def id(self) -> str:
         """As Felix names it in chains and comments: ``default/knp.default.web``."""

@@ -165,6 +165,7 @@ class Cluster(DatastoreReader):
         self._addresses.discard(node.address.ip)
         del self._devices[self.fabric.subnet_of(node).name, port_name(name)]
         del self.nodes[name], self._on_node[name]
+        self._firewalls_before.pop(name, None)
 
     def admit(self, pods: Iterable[Pod]) -> list[WorkloadEndpoint]:
         """Add pods; those for which there is no node or no address wait. Returns those that run."""
@@ -321,11 +322,12 @@ class Cluster(DatastoreReader):
         routes += [route for route in (*self._bird_routes.of(table, modes, network),
                                        *self._felix_routes.of(datastore.table, modes, network))
                    if route.destination not in local]
+        firewall = self._firewalls_before[name] = self._firewall(name)
         return Namespace(
             name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
             tuple(entry for peer, entry in datastore.neighbours.items() if peer != name),
             tuple(entry for peer, entry in datastore.fdb.items() if peer != name),
-            self._firewall(name, tunnels))
+            firewall)
 
     def pod_state(self, key: str) -> Namespace:
         """What a pod's namespace should hold."""

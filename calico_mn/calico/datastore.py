@@ -6,7 +6,6 @@ worked out once for all nodes until the books change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.allocateip import TunnelAddresses
@@ -35,7 +34,9 @@ class DatastoreReader:
         self._datastore = self._datastore_before = NO_DATASTORE
         self._datastore_is_current = False
         self._firewalls: Firewalls | None = None
-        self._firewalls_before: Firewalls | None = None
+        self._firewalls_are_current = False
+        self._node_firewalls: dict[tuple[str, ...], NodeFirewall] = {}
+        self._firewalls_before: dict[str, Firewall | None] = {}
 
     def uses(self, encapsulation: Encapsulation) -> bool:
         """Whether any node sees a pool with this encapsulation."""
@@ -78,33 +79,50 @@ class DatastoreReader:
             self._datastore_is_current = True
         return self._datastore
 
-    def datastore_changed(self) -> bool:
-        """Whether what Felix writes may have changed since the last call."""
+    def felix_changed(self) -> list[str]:
+        """The nodes on which Felix may write something else.
+
+        Compared are the datastore at the last call, and the firewall of each node's last state.
+        """
         before, self._datastore_before = self._datastore_before, self.datastore()
-        firewalls, self._firewalls_before = self._firewalls_before, self.firewalls()
-        return before is not self._datastore_before or firewalls is not self._firewalls_before
+        if before is not self._datastore_before:
+            return list(self.nodes)
+        return [name for name in self.nodes
+                if self._firewalls_before.get(name) is not self._firewall(name)]
 
     def firewalls(self) -> Firewalls | None:
         """The policies with all endpoints, None in a cluster without any in force."""
-        if self._firewalls is None and self.topology.policies and self.has_policies:
-            self._firewalls = Firewalls(self.topology, self.endpoints)
+        if not self._firewalls_are_current:
+            self._firewalls_are_current = True
+            if not (self.topology.policies and self.has_policies):
+                self._firewalls = None
+            elif self._firewalls is None:
+                self._firewalls = Firewalls(self.topology, self.endpoints)
+            else:
+                self._firewalls = self._firewalls.after(self.topology, self.endpoints)
         return self._firewalls
 
     def _forget_what_all_hear(self) -> None:
-        self._datastore_is_current, self._firewalls = False, None
+        self._datastore_is_current = self._firewalls_are_current = False
+        self._node_firewalls = {}
 
-    def _firewall(self, name: str, tunnels: Mapping[Encapsulation, IPv4Address]
-                  ) -> Firewall | None:
+    def _firewall(self, name: str) -> Firewall | None:
+        """A node's firewall: the same object as long as nothing of it changes."""
         firewalls = self.firewalls()
-        if firewalls is None:
-            return None
-        pools = self.topology.pools
-        return firewalls.of(NodeFirewall(
-            ipip=IPIP in tunnels, vxlan=VXLAN in tunnels,
-            tunnels=tuple(encapsulation.device for encapsulation in tunnels),
-            to_host=self.topology.felix.to_host,
-            nat_outgoing=any(pool.nat_outgoing for pool in pools),
-            hosts=tuple(node.address.ip for node in self.nodes.values()),
-            pools=tuple(pool.cidr for pool in pools),
-            masqueraded=tuple(pool.cidr for pool in pools if pool.nat_outgoing)),
-            self._on_node[name].values())
+        return None if firewalls is None else firewalls.of(
+            name, self._node_firewall(name), self._on_node[name].values())
+
+    def _node_firewall(self, name: str) -> NodeFirewall:
+        """What a node's rules follow from apart from its pods; nodes that are alike share it."""
+        tunnels = tuple(encapsulation.device for encapsulation in self.tunnel_addresses(name))
+        node = self._node_firewalls.get(tunnels)
+        if node is None:
+            pools = self.topology.pools
+            node = self._node_firewalls[tunnels] = NodeFirewall(
+                ipip=IPIP.device in tunnels, vxlan=VXLAN.device in tunnels, tunnels=tunnels,
+                to_host=self.topology.felix.to_host,
+                nat_outgoing=any(pool.nat_outgoing for pool in pools),
+                hosts=tuple(node.address.ip for node in self.nodes.values()),
+                pools=tuple(pool.cidr for pool in pools),
+                masqueraded=tuple(pool.cidr for pool in pools if pool.nat_outgoing))
+        return node

@@ -95,9 +95,7 @@ def announced(cluster: Cluster, engine: RouteEngine, names: Iterable[str],
     announcing = list(names)
     changed = set_sessions(cluster, engine) | engine.announce(
         {name: cluster.originated(name) for name in announcing})
-    concerned = dict.fromkeys((*announcing, *sorted(changed)))
-    if cluster.datastore_changed():
-        concerned.update(dict.fromkeys(cluster.nodes))
+    concerned = dict.fromkeys((*announcing, *sorted(changed), *cluster.felix_changed()))
     return [node_state(cluster, engine, name, before.get(name)) for name in concerned]
 
 

@@ -121,7 +121,7 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
         runtime.discard([state.name for state in coming])
         raise
     net.cluster = after
-    after.datastore_changed()
+    after.felix_changed()
     for name in transition.going:
         net.detach(name)
     net.membership.attach_new()

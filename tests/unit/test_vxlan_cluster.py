@@ -107,19 +107,19 @@ def test_a_node_stuck_with_ipip_has_no_vtep_and_gets_no_vxlan_routes():
 
 def test_felix_hears_of_blocks_and_vteps_once():
     made = vxlan_cluster()
-    assert made.datastore_changed()
-    assert not made.datastore_changed()
+    assert made.felix_changed()
+    assert not made.felix_changed()
     made.add_pod(pod("a", "node31"))
-    assert not made.datastore_changed(), "the block is known already"
+    assert not made.felix_changed(), "the block is known already"
     made.add_node(node("late", "192.168.57.44/24"))
-    assert made.datastore_changed()
+    assert made.felix_changed()
 
 
 def test_a_cluster_without_vxlan_has_no_routes_of_felixs():
     made = cluster()
-    assert not made.datastore_changed()
+    assert not made.felix_changed()
     made.set_mode(NEVER)
-    assert not made.datastore_changed()
+    assert not made.felix_changed()
 
 
 @pytest.mark.parametrize(("uplink", "vxlan_mtu", "mtu"), [

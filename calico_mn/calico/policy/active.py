@@ -7,12 +7,15 @@ sets.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.policy.resolve import (
+    EGRESS,
+    INGRESS,
     NAME_LABEL,
     NAMESPACE,
     NAMESPACE_PREFIX,
@@ -20,24 +23,22 @@ from calico_mn.calico.policy.resolve import (
     SERVICE_ACCOUNT,
     SERVICE_ACCOUNT_PREFIX,
     IPSet,
+    ip_sets,
+    member,
     namespaces,
 )
 from calico_mn.model import Pod
 from calico_mn.policy import Labelled, NetworkSet, Policy
-from calico_mn.selector import Labels, parse_selector
+from calico_mn.selector import Labels, Selector, parse_selector
 
-INGRESS, EGRESS = "Ingress", "Egress"
+#: what the labels of a pod follow from: its namespace, service account and own labels
+Kind = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 #: what an IP set of networks cannot hold, in two halves (extractCIDRsFromNetworkSet in
 #: felix/labelindex/named_port_index.go)
 _ALL = IPv4Network("0.0.0.0/0")
 _HALVES = tuple(_ALL.subnets())
-
-
-def member(network: IPv4Network) -> str:
-    """A network as ipset(8) lists it: without the prefix length of an address."""
-    return str(network).removesuffix("/32")
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,31 @@ class Members:
     @cached_property
     def texts(self) -> frozenset[str]:
         """As ipset(8) lists them."""
-        return frozenset((*map(str, self.addresses), *map(member, self.networks), *(
-            f"{address},{protocol}:{port}" for address, protocol, port in self.ports)))
+        return self._network_texts.union(map(str, self.addresses), (
+            f"{address},{protocol}:{port}" for address, protocol, port in self.ports))
+
+    @cached_property
+    def _network_texts(self) -> frozenset[str]:
+        return frozenset(map(member, self.networks))
+
+    def changed(self, gone: Members, come: Members) -> Members:
+        """Without the addresses and ports of ``gone``, with those of ``come``; itself if equal."""
+        if gone == come:
+            return self
+        new = Members((self.addresses - gone.addresses) | come.addresses, self.networks,
+                      (self.ports - gone.ports) | come.ports)
+        vars(new).update(
+            _network_texts=self._network_texts,
+            texts=(self.texts - gone.texts).union(come.texts, self._network_texts))
+        return new
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """A pod as policies see it; ``labels`` are its own and those that it inherits.
 
-    ``ports`` are (name, protocol, number) of its containers' ports.
+    ``ports`` are (name, protocol, number) of its containers' ports; those of one ``kind`` have
+    the same labels.
     """
 
     key: str
@@ -71,6 +88,7 @@ class Endpoint:
     address: IPv4Address
     labels: Labels = field(hash=False)
     ports: tuple[tuple[str, str, int], ...] = ()
+    kind: Kind = ("", "", ())
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -79,37 +97,83 @@ class Endpoint:
 
 
 class PolicyIndex:
-    """The policies of a cluster, and all that their selectors look at."""
+    """The policies of a cluster, and all that their selectors look at.
+
+    An index does not change. :meth:`with_pods` gives the next one, and so does a new one with
+    ``before``: what is equal in both is the same object, so that what follows from it need not be
+    worked out again. felix/labelindex does so by updates.
+    """
 
     def __init__(self, policies: Iterable[Policy], sets: Iterable[NetworkSet] = (),
-                 owners: Iterable[Labelled] = ()) -> None:
-        self.policies = tuple(sorted(policies, key=lambda policy: (policy.order, policy.id)))
-        # Those for host endpoints alone concern no pod.
-        self._selectors = [(policy, parse_selector(policy_selector(policy)))
-                           for policy in self.policies
-                           if not policy.is_untracked and not policy.is_pre_dnat]
-        self._applied: dict[tuple[object, ...], tuple[Policy, ...]] = {}
-        self._owners = {(owner.namespace, owner.name): dict(owner.labels) for owner in owners}
-        self._networks: list[tuple[Labels, tuple[IPv4Network, ...]]] = []
-        for item in sets:
-            inherited = self._of_namespace(item.namespace) if item.namespace else {}
-            own = {**dict(item.labels), **({NAMESPACE: item.namespace} if item.namespace else {})}
-            nets = (half for net in item.nets for half in (_HALVES if net == _ALL else (net,)))
-            self._networks.append(({**inherited, **own}, tuple(nets)))
+                 owners: Iterable[Labelled] = (), before: PolicyIndex | None = None) -> None:
+        known = {policy.id: policy for policy in before.policies} if before else {}
+        self.policies: tuple[Policy, ...] = tuple(sorted(
+            (known[policy.id] if known.get(policy.id) == policy else policy
+             for policy in policies), key=lambda policy: (policy.order, policy.id)))
+        self._sets, self._owner_list = tuple(sets), tuple(owners)
+        self._owners = {(owner.namespace, owner.name): dict(owner.labels)
+                        for owner in self._owner_list}
+        self._networks = list(map(self._labelled, self._sets))
         self.endpoints: dict[str, Endpoint] = {}
         self._members: dict[IPSet, Members] = {}
+        self._members_before = before._members if before else {}
+        #: by the kind of pods
+        self._labels: dict[Kind, Labels] = {}
+        self._applied: dict[tuple[str, Kind], tuple[Policy, ...]] = {}
+        if before and self._owner_list == before._owner_list:
+            self.endpoints, self._labels = before.endpoints, before._labels
+            if self.policies == before.policies:
+                self._applied = before._applied
+            if self._sets == before._sets:
+                self._members = {ip_set: before._members[ip_set] for policy in self.policies
+                                 for direction in (INGRESS, EGRESS)
+                                 for ip_set in ip_sets(policy, direction)
+                                 if ip_set in before._members}
 
-    def add(self, pod: Pod, address: IPv4Address) -> Endpoint:
-        """Take a pod in."""
+    @cached_property
+    def _selectors(self) -> list[tuple[Policy, Selector]]:
+        # Those for host endpoints alone concern no pod.
+        return [(policy, parse_selector(policy_selector(policy))) for policy in self.policies
+                if not policy.is_untracked and not policy.is_pre_dnat]
+
+    def with_pods(self, come: Iterable[tuple[Pod, IPv4Address]], gone: Iterable[str] = ()
+                  ) -> PolicyIndex:
+        """The index with these pods, new or as they are now, and without others, by their keys."""
+        new = copy.copy(self)
+        new.endpoints = dict(self.endpoints)
+        old = [new.endpoints.pop(key) for key in gone]
+        fresh = []
+        for pod, address in come:
+            endpoint, known = self._endpoint(pod, address), new.endpoints.get(pod.key)
+            if endpoint != known:
+                old += [known] if known else ()
+                fresh.append(endpoint)
+                new.endpoints[pod.key] = endpoint
+        new._members = {ip_set: members.changed(_contributed(ip_set, old),
+                                                _contributed(ip_set, fresh))
+                        for ip_set, members in self._members.items()}
+        return new
+
+    def _endpoint(self, pod: Pod, address: IPv4Address) -> Endpoint:
+        kind = (pod.namespace, pod.service_account, pod.labels)
+        labels = self._labels.get(kind)
+        if labels is None:
+            labels = self._labels[kind] = self._labels_of(pod)
+        return Endpoint(pod.key, pod.namespace, pod.service_account, address, labels, pod.ports,
+                        kind)
+
+    def _labels_of(self, pod: Pod) -> Labels:
         account = self._owners.get((pod.namespace, pod.service_account), {})
         inherited = {**self._of_namespace(pod.namespace), **_prefixed(
             SERVICE_ACCOUNT_PREFIX, {**account, NAME_LABEL: pod.service_account})}
-        labels = {**inherited, **dict(pod.labels), NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s",
-                  SERVICE_ACCOUNT: pod.service_account}
-        endpoint = self.endpoints[pod.key] = Endpoint(
-            pod.key, pod.namespace, pod.service_account, address, labels, pod.ports)
-        self._members.clear()
-        return endpoint
+        return {**inherited, **dict(pod.labels), NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s",
+                SERVICE_ACCOUNT: pod.service_account}
+
+    def _labelled(self, item: NetworkSet) -> tuple[Labels, tuple[IPv4Network, ...]]:
+        inherited = self._of_namespace(item.namespace) if item.namespace else {}
+        own = {NAMESPACE: item.namespace} if item.namespace else {}
+        nets = (half for net in item.nets for half in (_HALVES if net == _ALL else (net,)))
+        return {**inherited, **dict(item.labels), **own}, tuple(nets)
 
     def _of_namespace(self, name: str) -> dict[str, str]:
         # The second label is Kubernetes' own, of every namespace since 1.21.
@@ -119,29 +183,44 @@ class PolicyIndex:
 
     def of(self, endpoint: Endpoint, direction: str) -> tuple[Policy, ...]:
         """The policies that apply to an endpoint in a direction, the first asked first."""
-        key = (direction, *sorted(endpoint.labels.items()))
-        if key not in self._applied:
-            self._applied[key] = tuple(
+        key = (direction, endpoint.kind)
+        policies = self._applied.get(key)
+        if policies is None:
+            policies = self._applied[key] = tuple(
                 policy for policy, selector in self._selectors if direction in policy.types
                 and selector(endpoint.labels))
-        return self._applied[key]
+        return policies
 
     def members(self, ip_set: IPSet) -> Members:
         """What is in an IP set now."""
-        if ip_set not in self._members:
-            matching = [endpoint for endpoint in self.endpoints.values()
-                        if ip_set.selector(endpoint.labels)]
-            if ip_set.port:
-                self._members[ip_set] = Members(ports=frozenset(
-                    (endpoint.address, protocol, number) for endpoint in matching
-                    for name, protocol, number in endpoint.ports
-                    if (name, protocol) == (ip_set.port, ip_set.protocol)))
-            else:
-                self._members[ip_set] = Members(
-                    frozenset(endpoint.address for endpoint in matching),
-                    frozenset(net for labels, nets in self._networks if ip_set.selector(labels)
-                              for net in nets))
-        return self._members[ip_set]
+        members = self._members.get(ip_set)
+        if members is None:
+            members = _contributed(ip_set, self.endpoints.values())
+            if not ip_set.port:
+                members = replace(members, networks=frozenset(
+                    net for labels, nets in self._networks if ip_set.selector(labels)
+                    for net in nets))
+            before = self._members_before.get(ip_set)
+            members = self._members[ip_set] = before if before == members else members
+        return members
+
+
+def _contributed(ip_set: IPSet, endpoints: Iterable[Endpoint]) -> Members:
+    """What endpoints are of an IP set. Many have the same labels, which are asked about once."""
+    answers: dict[int, bool] = {}
+    matching = []
+    for endpoint in endpoints:
+        labels = id(endpoint.labels)
+        if labels not in answers:
+            answers[labels] = ip_set.selector(endpoint.labels)
+        if answers[labels]:
+            matching.append(endpoint)
+    if not ip_set.port:
+        return Members(frozenset(endpoint.address for endpoint in matching))
+    return Members(ports=frozenset(
+        (endpoint.address, protocol, number) for endpoint in matching
+        for name, protocol, number in endpoint.ports
+        if (name, protocol) == (ip_set.port, ip_set.protocol)))
 
 
 def _prefixed(prefix: str, labels: Mapping[str, str]) -> dict[str, str]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.policy.active import INGRESS, Endpoint
+from calico_mn.calico.policy.active import Endpoint
 from calico_mn.calico.policy.firewall import Firewalls
+from calico_mn.calico.policy.resolve import INGRESS
 from calico_mn.calico.policy.verdict import Decision, Packet, Verdict, verdict
 from calico_mn.calico.remote_routes import is_tunnelled
 from calico_mn.errors import NotFoundError

@@ -1,70 +1,95 @@
 """The firewall of each node: what its Felix writes, by the cluster's policies and endpoints. Pure.
 
 In goes what all Felixes know (:class:`Firewalls`) and what one node has (:class:`NodeFirewall`);
-out comes its :class:`~calico_mn.state.Firewall`. A cluster without policies has none.
+out comes its :class:`~calico_mn.state.Firewall`. After a change of the cluster only what follows
+from the change is worked out again, and a firewall that stays is the same object::
+
+    Firewalls --after(topology, endpoints)--> Firewalls
+        | of(node)                                | of(node)
+        v                                         v
+    Firewall                                  the same Firewall, or one that shares chains and sets
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.policy.active import EGRESS, INGRESS, PolicyIndex, member
-from calico_mn.calico.policy.node_chains import (
-    ALL_HOSTS,
-    ALL_POOLS,
-    MASQUERADED_POOLS,
-    VXLAN_HOSTS,
-    NodeFirewall,
-    PodRules,
-    tables,
-)
-from calico_mn.calico.policy.resolve import IPSet, resolve
+from calico_mn.calico.policy.active import Members, PolicyIndex
+from calico_mn.calico.policy.node_chains import NodeFirewall, PodRules, tables
+from calico_mn.calico.policy.resolve import EGRESS, INGRESS, IPSet, ip_sets
 from calico_mn.calico.policy.restore import firewall
 from calico_mn.model import Pod, Topology
-from calico_mn.policy import Policy
 from calico_mn.state import Firewall
 
 
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A node's firewall with all that it follows from."""
+
+    node: NodeFirewall
+    pods: tuple[PodRules, ...]
+    members: tuple[tuple[IPSet, Members], ...]
+    firewall: Firewall
+
+
 class Firewalls:
-    """The policies of a cluster with its endpoints, for all nodes."""
+    """The policies of a cluster with its endpoints, for all nodes. It does not change."""
 
-    def __init__(self, topology: Topology, endpoints: Mapping[str, WorkloadEndpoint]) -> None:
-        pods = {pod.key: pod for pod in topology.pods}
-        self.index = PolicyIndex(topology.policies, topology.network_sets,
-                                 (*topology.namespaces, *topology.service_accounts))
-        for key, endpoint in endpoints.items():
-            self.index.add(pods.get(key) or Pod(endpoint.namespace, endpoint.name, endpoint.node),
-                           endpoint.address)
+    def __init__(self, topology: Topology, endpoints: Mapping[str, WorkloadEndpoint],
+                 before: Firewalls | None = None) -> None:
+        self._topology, self._endpoints = topology, dict(endpoints)
+        self._pods: dict[str, Pod] = (
+            before._pods if before and before._topology.pods is topology.pods
+            else {pod.key: pod for pod in topology.pods})
+        index = PolicyIndex(
+            topology.policies, topology.network_sets,
+            (*topology.namespaces, *topology.service_accounts), before.index if before else None)
+        known = before._endpoints if before and index.endpoints else {}
+        come = [(self._pod(key, endpoint), endpoint.address)
+                for key, endpoint in endpoints.items() if known.get(key) is not endpoint
+                or (before and before._pods is not self._pods)]
+        gone = [key for key in known if key not in endpoints]
+        self.index: PolicyIndex = index.with_pods(come, gone) if come or gone else index
+        self._rendered: dict[str, _Rendered] = dict(before._rendered) if before else {}
 
-    def of(self, node: NodeFirewall, endpoints: Iterable[WorkloadEndpoint]) -> Firewall:
-        """The firewall of a node that has these endpoints."""
-        pods = []
-        for endpoint in endpoints:
-            seen = self.index.endpoints[endpoint.key]
-            pods.append(PodRules(endpoint.device, seen.profiles, self.index.of(seen, INGRESS),
-                                 self.index.of(seen, EGRESS)))
-        node = replace(node, pods=tuple(pods))
-        sets: dict[str, Iterable[str]] = {ALL_POOLS: map(member, node.pools),
-                                          MASQUERADED_POOLS: map(member, node.masqueraded)}
-        if node.ipip:
-            sets[ALL_HOSTS] = map(str, node.hosts)
-        if node.vxlan:
-            sets[VXLAN_HOSTS] = map(str, node.hosts)
-        applied = {(policy.id, direction): policy for pod in pods
-                   for policies, direction in ((pod.ingress, INGRESS), (pod.egress, EGRESS))
-                   for policy in policies}
-        for (_, direction), policy in applied.items():
-            for ip_set in _sets(policy, direction):
-                sets[ip_set.name] = self.index.members(ip_set).texts
-        return firewall(tables(node), sets)
+    def after(self, topology: Topology, endpoints: Mapping[str, WorkloadEndpoint]) -> Firewalls:
+        """Those of the cluster as it is now; itself where nothing of it has changed."""
+        is_same = topology is self._topology and len(endpoints) == len(self._endpoints) and all(
+            self._endpoints.get(key) is endpoint for key, endpoint in endpoints.items())
+        return self if is_same else Firewalls(topology, endpoints, self)
+
+    def _pod(self, key: str, endpoint: WorkloadEndpoint) -> Pod:
+        return self._pods.get(key) or Pod(endpoint.namespace, endpoint.name, endpoint.node)
+
+    def of(self, name: str, node: NodeFirewall, endpoints: Iterable[WorkloadEndpoint]) -> Firewall:
+        """The firewall of a node that has these endpoints; the pods of ``node`` are left out."""
+        pods = tuple(map(self._rules, endpoints))
+        known = self._rendered.get(name)
+        if known and known.pods == pods and (known.node is node or known.node == node):
+            members = tuple((ip_set, self.index.members(ip_set)) for ip_set, _ in known.members)
+            if all(new is old for (_, new), (_, old) in zip(members, known.members, strict=True)):
+                return known.firewall
+            rendered = replace(known.firewall, sets={
+                **known.firewall.sets, **{ip_set.name: item.texts for ip_set, item in members}})
+        else:
+            members = tuple((ip_set, self.index.members(ip_set)) for ip_set in _ip_sets(pods))
+            rendered = firewall(tables(replace(node, pods=pods)), {
+                **node.sets, **{ip_set.name: item.texts for ip_set, item in members}})
+        self._rendered[name] = _Rendered(node, pods, members, rendered)
+        return rendered
+
+    def _rules(self, endpoint: WorkloadEndpoint) -> PodRules:
+        seen = self.index.endpoints[endpoint.key]
+        return PodRules(endpoint.device, seen.profiles, self.index.of(seen, INGRESS),
+                        self.index.of(seen, EGRESS))
 
 
-@lru_cache(maxsize=1_000)
-def _sets(policy: Policy, direction: str) -> tuple[IPSet, ...]:
-    ends = (end for rule in (policy.ingress if direction == INGRESS else policy.egress)
-            for resolved in (resolve(rule, policy.namespace),)
-            for end in (resolved.source, resolved.destination))
-    return tuple(ip_set for end in ends for ip_set in end.ip_sets)
+def _ip_sets(pods: Iterable[PodRules]) -> Iterable[IPSet]:
+    """The sets that the pods' policies refer to, each once."""
+    # Many pods share a tuple of policies.
+    applied = {(id(policies), direction): (policies, direction) for pod in pods
+               for policies, direction in ((pod.ingress, INGRESS), (pod.egress, EGRESS))}
+    return dict.fromkeys(ip_set for policies, direction in applied.values()
+                         for policy in policies for ip_set in ip_sets(policy, direction))

@@ -7,8 +7,9 @@ v3.25 has them: chains that nothing refers to are left out. Sources: felix
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.policy.chains import (
@@ -31,6 +32,7 @@ from calico_mn.calico.policy.chains import (
     profile_chains,
     set_mark,
 )
+from calico_mn.calico.policy.resolve import member
 from calico_mn.policy import Policy
 
 ALL_MARKS = ACCEPT | PASS | SCRATCH_0 | SCRATCH_1
@@ -83,6 +85,15 @@ class NodeFirewall:
     hosts: tuple[IPv4Address, ...] = ()
     pools: tuple[IPv4Network, ...] = ()
     masqueraded: tuple[IPv4Network, ...] = ()
+
+    @cached_property
+    def sets(self) -> dict[str, frozenset[str]]:
+        """The members of the IP sets that follow from no policy."""
+        sets: dict[str, Sequence[IPv4Address | IPv4Network]] = {
+            ALL_POOLS: self.pools, MASQUERADED_POOLS: self.masqueraded,
+            **({ALL_HOSTS: self.hosts} if self.ipip else {}),
+            **({VXLAN_HOSTS: self.hosts} if self.vxlan else {})}
+        return {name: frozenset(map(member, members)) for name, members in sets.items()}
 
 
 def tables(node: NodeFirewall) -> dict[str, Chains]:

@@ -11,13 +11,14 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.policy import Action, EntityRule, Icmp, Ports, Rule
+from calico_mn.policy import Action, EntityRule, Icmp, Policy, Ports, Rule
 from calico_mn.selector import Selector, parse_selector
 
 NAMESPACE, SERVICE_ACCOUNT, ORCHESTRATOR = (
     f"projectcalico.org/{name}" for name in ("namespace", "serviceaccount", "orchestrator"))
+INGRESS, EGRESS = "Ingress", "Egress"
 #: what goes before the labels that a pod inherits (lib/backend/k8s/conversion/constants.go)
 NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX = "pcns.", "pcsa."
 NAME_LABEL = "projectcalico.org/name"
@@ -57,6 +58,11 @@ class IPSet:
         return isinstance(other, IPSet) and self.name == other.name
 
 
+def member(item: IPv4Address | IPv4Network) -> str:
+    """An address or a network as ipset(8) lists it: an address has no prefix length."""
+    return str(item).removesuffix("/32")
+
+
 @dataclass(frozen=True)
 class End:
     """One end of a packet: all of it must match. Sets of ports are alternatives to ``ports``."""
@@ -87,6 +93,21 @@ class ResolvedRule:
     not_icmp: Icmp | None
     source: End
     destination: End
+
+
+@lru_cache(maxsize=1_000)
+def resolved(policy: Policy, direction: str) -> tuple[ResolvedRule, ...]:
+    """The rules of a policy in a direction."""
+    return tuple(resolve(rule, policy.namespace) for rule in (
+        policy.ingress if direction == INGRESS else policy.egress))
+
+
+@lru_cache(maxsize=1_000)
+def ip_sets(policy: Policy, direction: str) -> tuple[IPSet, ...]:
+    """The sets that the rules of a policy refer to in a direction, each once."""
+    return tuple(dict.fromkeys(ip_set for rule in resolved(policy, direction)
+                               for end in (rule.source, rule.destination)
+                               for ip_set in end.ip_sets))
 
 
 @lru_cache(maxsize=10_000)

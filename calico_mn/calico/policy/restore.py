@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from calico_mn.calico.policy.chains import Chains, Rule
 from calico_mn.calico.policy.node_chains import APPENDED, HOOKS
@@ -18,26 +19,33 @@ from calico_mn.state import Firewall
 
 def hashes(chain: str, rules: Sequence[Rule]) -> list[str]:
     """The 16 characters of each rule's comment."""
+    return _hashes(chain, [rule.text for rule in rules])
+
+
+def _hashes(chain: str, texts: Iterable[str]) -> list[str]:
     digest = hashlib.sha224(chain.encode()).digest()
     start, result = f"-A {chain} HASH", []
-    for rule in rules:
-        line = f"{start} {rule.text}" if rule.text else start
+    for text in texts:
+        line = f"{start} {text}" if text else start
         digest = hashlib.sha224(digest + line.encode()).digest()
         result.append(base64.urlsafe_b64encode(digest[:12]).decode())
     return result
 
 
-def _lines(option: str, chain: str, rules: Sequence[Rule], hashed_as: str = "") -> Iterator[str]:
-    for digest, rule in zip(hashes(hashed_as or chain, rules), rules, strict=True):
-        text = f" {rule.text}" if rule.text else ""
-        yield f'{option} {chain} -m comment --comment "cali:{digest}"{text}'
+# A chain that stays is the same object, and so is one that several nodes have.
+@lru_cache(maxsize=10_000)
+def _lines(option: str, chain: str, texts: tuple[str, ...], hashed_as: str = "") -> tuple[str, ...]:
+    start = f'{option} {chain} -m comment --comment "cali:'
+    return tuple(f'{start}{digest}" {text}' if text else f'{start}{digest}"'
+                 for digest, text in zip(_hashes(hashed_as or chain, texts), texts, strict=True))
 
 
-def firewall(tables: Mapping[str, Chains], sets: Mapping[str, Iterable[str]]) -> Firewall:
+def firewall(tables: Mapping[str, Chains], sets: Mapping[str, frozenset[str]]) -> Firewall:
     """The chains and sets of a node as the kernel is to have them."""
     hooks = {table: tuple(line for chain, rule in HOOKS[table].items()
-                          for line in _lines("-I", chain, [rule])) for table in tables}
-    hooks["filter"] += tuple(_lines("-A", "FORWARD", APPENDED, "FORWARD*appends*"))
-    return Firewall({(table, chain): tuple(_lines("-A", chain, rules))
+                          for line in _lines("-I", chain, (rule.text,))) for table in tables}
+    hooks["filter"] += _lines("-A", "FORWARD", tuple(rule.text for rule in APPENDED),
+                              "FORWARD*appends*")
+    return Firewall({(table, chain): _lines("-A", chain, tuple(rule.text for rule in rules))
                      for table, chains in tables.items() for chain, rules in chains.items()},
-                    hooks, {name: frozenset(members) for name, members in sets.items()})
+                    hooks, sets)

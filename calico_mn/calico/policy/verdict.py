@@ -11,8 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from calico_mn.calico.policy.active import EGRESS, INGRESS, Endpoint, PolicyIndex
-from calico_mn.calico.policy.resolve import End, IPSet, ResolvedRule, resolve
+from calico_mn.calico.policy.active import Endpoint, PolicyIndex
+from calico_mn.calico.policy.resolve import (
+    EGRESS,
+    INGRESS,
+    End,
+    IPSet,
+    ResolvedRule,
+    resolved,
+)
 from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports
 from calico_mn.text import join
 
@@ -96,13 +103,12 @@ def decide(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packe
     """What the endpoint's chain of one direction does with a packet."""
     policies = index.of(endpoint, direction)
     for policy in policies:
-        for number, rule in enumerate(policy.ingress if direction == INGRESS else policy.egress):
-            resolved = resolve(rule, policy.namespace)
-            if resolved.action is Action.LOG or not matches(index, resolved, packet):
+        for number, rule in enumerate(resolved(policy, direction)):
+            if rule.action is Action.LOG or not matches(index, rule, packet):
                 continue
-            if resolved.action is Action.PASS:
+            if rule.action is Action.PASS:
                 return _by_profile(endpoint, direction, policies)
-            return Decision(endpoint.key, direction, resolved.action is Action.ALLOW, policy,
+            return Decision(endpoint.key, direction, rule.action is Action.ALLOW, policy,
                             number, asked=policies)
     if policies:
         return Decision(endpoint.key, direction, False, asked=policies)
