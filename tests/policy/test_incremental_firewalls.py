@@ -1,8 +1,8 @@
 """Firewalls after many changes, against those of a fresh cluster; and what a change leaves alone.
 
-After each step of a random walk only those nodes are brought up to date that the cluster names. What
-each node holds must then be what a cluster that begins with the same resources gives it, and so must
-be what the lines for iptables-restore and ipset make of what it held before.
+After each step of a random walk only those nodes are brought up to date that the cluster names.
+What each node holds must then be what a cluster that begins with the same resources gives it, and
+so must be what the lines for iptables-restore and ipset make of what it held before.
 """
 
 from __future__ import annotations
