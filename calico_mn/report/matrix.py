@@ -26,7 +26,8 @@ class Grid:
     """One mode's matrix: ``lines`` all of one width, the first naming the nodes.
 
     ``cells`` are the same marks, a row of them for each of :attr:`Matrices.rows`; a pod to itself
-    has a space.
+    has a space. ``details`` say more of each cell in words, where there is more to say; then
+    columns have numbers.
     """
 
     mode: str
@@ -34,6 +35,7 @@ class Grid:
     pairs: int
     lines: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...] = ()
+    details: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

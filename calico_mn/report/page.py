@@ -36,6 +36,8 @@ _MARKS = {
     matrix.UNREACHABLE: ("none", "\u2715", "unreachable"),
     matrix.PARTLY: ("other", "~", "not all pairs alike"),
     matrix.UNKNOWN: ("other", "?", "not tried"),
+    "+": ("direct", "\u2713", "allowed"),
+    "-": ("none", "\u2715", "denied"),
 }
 _LEAD = re.compile(r"[A-Z][^:.;]{3,58}:(?= )")
 _WIDTH = re.compile(r'<svg\b[^>]*?\swidth="([0-9.]+)(pt|px|)"')

@@ -68,7 +68,30 @@ def test_matrix(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert last == "49 of 72 pairs"
 
 
+def test_a_matrix_of_several_flows(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "matrix", *files, "tcp/80", "udp/53"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "pairs" in line] == ["49 of 72 pairs", "48 of 72 pairs"]
+    assert "" in lines and "udp/53: '+' allowed, '-' denied (rows send)" in lines
+    assert main(["policy", "--json", "matrix", *files, "tcp/80", "udp/53"]) == 0
+    pairs = json.loads(capsys.readouterr().out)
+    assert len(pairs) == 144
+    assert {"source": "x/b", "destination": "x/a", "flow": "tcp/80", "allowed": True} in pairs
+
+
+@pytest.mark.parametrize(("name", "begin"), [("who.svg", "<svg "), ("who.html", "<!DOCTYPE html>")])
+def test_the_matrix_in_a_file(files: list[str], tmp_path: Path, name: str, begin: str,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / name
+    assert main(["policy", "matrix", *files, "-o", str(path), "tcp/80", "icmp"]) == 0
+    assert capsys.readouterr().out == f"wrote {path}\n"
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(begin)
+    assert "icmp: 48 of 72 pairs of pods may talk" in text
+
+
 @pytest.mark.parametrize(("words", "status", "message"), [
+    (["matrix", "-o", "who.png"], 2, "'who.png' is neither FILE.svg, a picture, nor FILE.html"),
     (["explain", "x/b", "x/nobody"], 3, "there is no pod or node 'x/nobody'"),
     (["explain", "a", "x/b"], 3, "there are several pods a"),
     (["explain", "x/b", "x/a", "tcp"], 2, "'tcp' is no flow: write tcp/80"),

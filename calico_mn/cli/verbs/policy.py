@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, RUNS, completes
-from calico_mn.cli.output import columns, paint, print_json, say, show
+from calico_mn.cli.output import columns, paint, print_json, say, show, write_file
 from calico_mn.cli.verb import OK, Verb, named
 from calico_mn.errors import FAILED
 from calico_mn.text import plural
@@ -35,6 +35,14 @@ def _flow(word: str) -> tuple[str, int, int]:
     return word.lower(), number, int(port or 0)
 
 
+def _picture(name: str) -> str:
+    """The name of a file for a picture or a page."""
+    if not name.endswith((".svg", ".html")):
+        raise argparse.ArgumentTypeError(
+            f"{name!r} is neither FILE.svg, a picture, nor FILE.html, a page")
+    return name
+
+
 def _add_policy(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="explain|matrix")
     explain = actions.add_parser("explain", help="the verdict on one flow, and why",
@@ -42,8 +50,11 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     explain.add_argument("source", metavar="FROM", help="a pod, a node or an address")
     explain.add_argument("destination", metavar="TO", help="the same")
     matrix = actions.add_parser("matrix", help="which pods may talk to which", allow_abbrev=False)
-    for action in (explain, matrix):
-        action.add_argument("flow", metavar="FLOW", type=_flow, nargs="?", default="tcp/80",
+    matrix.add_argument("-o", dest="output", metavar="FILE", type=_picture,
+                        help="draw it: FILE.svg is a picture, FILE.html a page with all reasons")
+    for action, number in ((explain, "?"), (matrix, "*")):
+        action.add_argument("flow", metavar="FLOW", type=_flow, nargs=number,
+                            default=[_flow("tcp/80")] if action is matrix else "tcp/80",
                             help=f"{_FLOW} (default: tcp/80)")
         completes(action.add_argument("-f", dest="file", metavar="FILE", action="append",
                                       help="topology file, instead of a run; may be given again"),
@@ -96,20 +107,31 @@ def _explain(options: argparse.Namespace, explainer: Explainer) -> int:
 
 
 def _matrix(options: argparse.Namespace, explainer: Explainer) -> int:
-    flow, protocol, port = options.flow
-    places = [explainer.place(key) for key in explainer.index.endpoints]
-    allowed = {(a.name, b.name): explainer.explain(a, b, protocol, port).allowed
-               for a in places for b in places if a is not b}
-    if options.json:
-        print_json([{"source": a, "destination": b, "flow": flow, "allowed": value}
-                    for (a, b), value in allowed.items()])
+    from calico_mn.calico.policy.matrix import policy_matrix
+
+    matrix = policy_matrix(explainer, options.flow)
+    if options.output:
+        from calico_mn.report import page
+        from calico_mn.report import policy_matrix as report
+
+        text = (report.draw(matrix) if options.output.endswith(".svg") else page.page(
+            report.document(matrix, len(explainer.index.policies))))
+        write_file(options.output, text)
+        say(f"wrote {options.output}")
         return OK
-    numbers = [str(number) for number, _ in enumerate(places, 1)]
-    say(f"{flow}: '+' allowed, '-' denied (rows send)")
-    show(columns(("", "POD", *numbers), [
-        (number, a.name, *("." if a is b else "+" if allowed[a.name, b.name] else "-"
-                           for b in places)) for number, a in zip(numbers, places, strict=True)]))
-    say(f"{sum(allowed.values())} of {plural(len(allowed), 'pair')}")
+    pods = list(explainer.index.endpoints)
+    allowed = {flow.flow: matrix.allowed(flow) for flow in matrix.flows}
+    if options.json:
+        print_json([{"source": a, "destination": b, "flow": flow, "allowed": pairs[a, b]}
+                    for flow, pairs in allowed.items() for a in pods for b in pods if a != b])
+        return OK
+    numbers = [str(number) for number, _ in enumerate(pods, 1)]
+    for number, (flow, pairs) in enumerate(allowed.items()):
+        say(f"{chr(10) if number else ''}{flow}: '+' allowed, '-' denied (rows send)")
+        show(columns(("", "POD", *numbers), [
+            (number, a, *("." if a == b else "+" if pairs[a, b] else "-" for b in pods))
+            for number, a in zip(numbers, pods, strict=True)]))
+        say(f"{sum(pairs.values())} of {plural(len(pairs), 'pair')}")
     return OK
 
 
@@ -123,6 +145,7 @@ VERBS = {
         _add_policy, run=_policy, json=True, root=lambda options: not options.file,
         examples=(("calico-mn policy explain web db tcp/5432", "one flow, in the only run"),
                   ("calico-mn policy explain -f FILE web db tcp/5432", "in files, without root"),
-                  ("calico-mn policy matrix -f FILE tcp/80", "all pairs of pods")),
+                  ("calico-mn policy matrix -f FILE tcp/80 udp/53", "all pairs of pods"),
+                  ("calico-mn policy matrix -o who.html tcp/80", "as a page; .svg: a picture")),
         status="of explain: 0 allowed, 1 denied"),
 }

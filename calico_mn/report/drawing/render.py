@@ -16,16 +16,16 @@ from calico_mn.report.drawing.paths import PodPath, Track
 from calico_mn.report.graphics import element, fitted, polyline, text
 
 
-def _style() -> str:
-    """templates/cluster.css, with the colour itself before each from a variable: librsvg and others
+def style(name: str) -> str:
+    """A file of templates/, with the colour itself before each from a variable: librsvg and others
     know no variables and would paint everything black."""
-    rules = (Path(__file__).parents[1] / "templates" / "cluster.css").read_text(encoding="ascii")
+    rules = (Path(__file__).parents[1] / "templates" / name).read_text(encoding="ascii")
     light = dict(re.findall(r"--(\w+):(#\w+)", rules.partition("\n")[0]))
     return "\n" + re.sub(r"(fill|stroke):var\(--(\w+)\)",
                          lambda match: f"{match[1]}:{light[match[2]]};{match[0]}", rules)
 
 
-CSS = _style()
+CSS = style("cluster.css")
 
 
 # --- subnets, routers, nodes
