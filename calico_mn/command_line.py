@@ -45,6 +45,14 @@ def add_tunnel(parser: argparse.ArgumentParser) -> None:
                         help="what makes tunl0: the ipip module, or an eBPF device (default: auto)")
 
 
+def add_iptables(parser: argparse.ArgumentParser) -> None:
+    """``--iptables``."""
+    parser.add_argument("--iptables", choices=("auto", "legacy", "nft"), default="auto",
+                        help="what writes Felix's rules: iptables-legacy or iptables-nft (default:"
+                             " auto, FelixConfiguration's iptablesBackend, else as this machine"
+                             " has it)")
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose messages are safe to print, and that knows ``--option=--``."""
 

@@ -29,7 +29,9 @@ def status(job: Job) -> dict[str, Any]:
     return {
         "name": net.runtime.directory.name, "run": net.runtime.directory.identity,
         "pid": record["pid"], "started": record["started"], "version": record["version"],
-        "topology": net.topology.source, "tunnel": net.tunnel, "profile": net.profile,
+        "topology": net.topology.source, "tunnel": net.tunnel,
+        "iptables": net.iptables, "iptablesReason": net.runtime.iptables.reason,
+        "profile": net.profile,
         "routeEngine": net.distributor.name, "nodes": len(net.nodes), "pods": len(net.pods),
         "routers": len(net.routers), "hosts": len(net.external_hosts),
         "subnets": len(net.switches), "pools": pools,
@@ -94,7 +96,7 @@ def enter(job: Job, place: str) -> dict[str, Any]:
     """Descriptors of a place's network and mount namespaces, and what its programs must carry."""
     node = job.node(place)
     job.descriptors += job.net.runtime.open(node.name)
-    return {"name": node.name, "run": job.net.runtime.directory.identity}
+    return {"name": node.name, "run": str(job.net.runtime.directory.path)}
 
 
 @operation("devices")

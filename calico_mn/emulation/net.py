@@ -39,7 +39,8 @@ from calico_mn.emulation.runtime import Runtime, no_garbage_collection
 from calico_mn.emulation.sessions import Sessions
 from calico_mn.emulation.verification import Verifier, Watch
 from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.kernel import firewall, neighbour_quota
+from calico_mn.kernel import neighbour_quota
+from calico_mn.kernel.iptables import AUTO, NO_RULES, NONE, Iptables, choose
 from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
@@ -59,7 +60,8 @@ class CalicoNet(ResourceMininet):
     run restores it at its stop, or the clean-up after a kill. Otherwise :attr:`warnings` has
     the command. ``route_engine`` hands the prefixes on between nodes, the built-in
     :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given. ``policies`` False boots without
-    enforcing the topology's network policies.
+    enforcing the topology's network policies. ``iptables`` is what writes Felix's rules:
+    ``auto`` (see :mod:`calico_mn.kernel.iptables`), ``legacy`` or ``nft``.
 
     What gets no address does not run, and :attr:`warnings` says so. Raises UnsupportedError when
     the machine cannot run it. Nothing is made before :meth:`start`.
@@ -69,13 +71,14 @@ class CalicoNet(ResourceMininet):
 
     def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2,
                  name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False,
-                 policies: bool = True,
+                 policies: bool = True, iptables: str = AUTO,
                  route_engine: RouteEngine | None = None) -> None:
         super().__init__()
         self.cluster = Cluster(topology, rp_filter)
         self.cluster.has_policies = policies
         self.distributor: RouteEngine = route_engine or FullMesh()
         self._tunnel_wanted = tunnel
+        self._iptables_wanted = iptables
         self._name_wanted = name
         self._controlled = controlled
         self._raise_neighbour_limit = raise_neighbour_limit
@@ -111,6 +114,11 @@ class CalicoNet(ResourceMininet):
         return self.runtime.tunnel.name
 
     @property
+    def iptables(self) -> str:
+        """What Felix's rules are written with: ``nft``, ``legacy``, or ``none`` without them."""
+        return self.runtime.iptables.name
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings about this cluster on this machine, a sentence each.
 
@@ -131,11 +139,10 @@ class CalicoNet(ResourceMininet):
         """Boot the cluster. On any failure nothing is left behind. A stopped one stays stopped."""
         if self._runtime and self.runtime.is_open:
             return
-        if self.cluster.firewalls() is not None:
-            firewall.require_programs()
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
-            "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP))
+            "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP),
+            iptables=self._rules_backend())
         self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
         try:
             if self._raise_neighbour_limit:
@@ -147,6 +154,17 @@ class CalicoNet(ResourceMininet):
             self.stop()
             raise
         self.built = True
+
+    def _rules_backend(self) -> Iptables:
+        if not self.cluster.has_policies:
+            return NO_RULES
+        try:
+            return choose(self._iptables_wanted,
+                          getattr(self.topology.felix, "iptables_backend", "Auto"))
+        except UnsupportedError as error:
+            if self.cluster.firewalls() is not None:
+                raise
+            return Iptables(NONE, str(error))
 
     def _boot(self, runtime: Runtime) -> None:
         # Most of the time is the kernel's, making namespaces and filling them: the rest is done

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import cleanup, processes, tunnel
-from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace, environment
+from calico_mn.kernel.firewall import FirewallWriter
+from calico_mn.kernel.iptables import NO_RULES, Iptables
+from calico_mn.kernel.netns import PROGRAMS, NamespaceThread, NetworkNamespace, environment
 from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.registry import RunDirectory, utc_now
 from calico_mn.kernel.write import KernelWriter
@@ -82,7 +84,7 @@ class Runtime:
     """One run: its namespaces, its programs, its directory, its tunnel back end."""
 
     def __init__(self, tunnel_wanted: str, description: Mapping[str, object], name: str = "", *,
-                 needs_tunnel: bool = True) -> None:
+                 needs_tunnel: bool = True, iptables: Iptables = NO_RULES) -> None:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
         with ExitStack() as undo, processes.limits_explained("the run cannot begin"):
@@ -93,13 +95,17 @@ class Runtime:
             undo.callback(os.close, self._reserve)
             self.tunnel = tunnel.choose(tunnel_wanted, is_needed=needs_tunnel)
             undo.callback(self.tunnel.close)
+            self.iptables = iptables
             self.directory = RunDirectory({
-                **description, "tunnel": self.tunnel.name,
+                **description, "tunnel": self.tunnel.name, "iptables": iptables.name,
                 "removed": [run.identity for run in self.removed]}, name)
+            undo.callback(self.directory.remove)
+            iptables.link(self.directory.path / PROGRAMS)
             undo.pop_all()
         self._thread = NamespaceThread()
         self.logs = NodeLogs(self.directory)
-        self.writer = KernelWriter(self._thread, self.tunnel, self.logs)
+        self.writer = KernelWriter(self._thread, self.tunnel, self.logs,
+                                   FirewallWriter(iptables, self.directory.path))
         self.reconciler = Reconciler(self._thread, self.writer, self.tunnel)
         self.is_open = True
 
@@ -135,7 +141,7 @@ class Runtime:
         """Start a program in a namespace. Raises ToolError, or ClusterError if it is gone."""
         namespace = self.namespace(name)
         directory = options.pop("cwd", None) or os.getcwd()
-        marked = environment(self.directory.identity, options.pop("env", None))
+        marked = environment(self.directory.path, name, options.pop("env", None))
         return self._thread.call(
             self._thread.spawn, namespace, command, directory, env=marked, **options)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, named
-from calico_mn.command_line import Parser, add_tunnel
+from calico_mn.command_line import Parser, add_iptables, add_tunnel
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import suggest
@@ -72,7 +72,8 @@ class Options:
     ``output`` is None for a directory of its own; ``resume`` the directory of a run to go on
     with. ``levels`` has the experiment's own factors, by flag. ``arguments`` is the command line
     without ``--resume`` and ``--output``: with it, the same is asked for again.
-    ``raise_neighbour_limit`` lets clusters raise the machine's limit while they run.
+    ``raise_neighbour_limit`` lets clusters raise the machine's limit while they run; ``iptables``
+    is what Felix's rules are to be written with.
     """
 
     topology: Path
@@ -85,6 +86,7 @@ class Options:
     levels: Mapping[str, Any]
     arguments: tuple[str, ...]
     raise_neighbour_limit: bool = False
+    iptables: str = "auto"
 
     def __getitem__(self, factor: Factor[T]) -> T:
         return cast(T, self.levels[factor.flag])
@@ -118,7 +120,7 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
         asked.topology, asked.tunnel,
         Repetitions(asked.repeats or usual.repeats, asked.duration or usual.duration),
         asked.seed, asked.quick, asked.output, asked.resume, levels,
-        tuple(_without(argv, "--output")), asked.raise_neighbour_limit)
+        tuple(_without(argv, "--output")), asked.raise_neighbour_limit, asked.iptables)
 
 
 def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
@@ -127,6 +129,7 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
     add("--topology", type=path, default=defaults.topology, metavar="FILE",
         help=f"the cluster (default: {defaults.topology.parent.name}/{defaults.topology.name})")
     add_tunnel(parser)
+    add_iptables(parser)
     add("--repeats", type=positive_int, metavar="N",
         help=f"trials of each setting (default: {defaults.full.repeats})")
     add("--duration", type=seconds, metavar="S",

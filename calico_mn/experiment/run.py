@@ -152,6 +152,7 @@ class Run:
     def _new(self, topology: Topology, tunnel: str | None = None, rp_filter: int = 2
              ) -> CalicoNet:
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
+                        iptables=self.options.iptables,
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
         if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):
             # Then the boot needs no tunnel device, which not every machine can have.

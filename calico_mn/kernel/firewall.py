@@ -1,31 +1,28 @@
 """Firewalls in the kernel: iptables-restore and ``ipset restore``, for what changes alone.
 
-In goes a :class:`~calico_mn.rules.FirewallChange`; out come the lines for the two programs, and
-:func:`write` runs them in namespaces. Chains are ours by their names; those of others, and the
+In goes a :class:`~calico_mn.rules.FirewallChange`; out come the lines for the two programs, which
+:class:`FirewallWriter` runs in namespaces. Chains are ours by their names; those of others, and the
 counters of chains that stay, are left alone (``--noflush``). Each table changes in one transaction.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
 
 from calico_mn import rules
-from calico_mn.errors import KernelError, ToolError, UnsupportedError
-from calico_mn.kernel import processes
-from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
+from calico_mn.errors import KernelError
+from calico_mn.kernel import iptables
+from calico_mn.kernel.iptables import Iptables
+from calico_mn.kernel.netns import LOCK, MARK, NamespaceThread, NetworkNamespace, lock_file
 from calico_mn.rules import FirewallChange, RuleItem
 from calico_mn.state import Firewall
+from calico_mn.text import join
 
-RESTORE, IPSET = ("iptables-nft-restore", "--noflush"), ("ipset", "-exist", "restore")
-SAVE, IPSET_SAVE = ("iptables-nft-save",), ("ipset", "save")
+_IPSET, _IPSET_SAVE = ("ipset", "-exist", "restore"), ("ipset", "save")
 _NOTHING = Firewall({}, {}, {})
-_TIMEOUT_S = 60
-_AT_A_TIME = 4
+_AT_A_TIME = 2
 _MAX_MEMBERS = 1048576  # FelixConfiguration's MaxIpsetSize
 
 
@@ -87,80 +84,59 @@ def commands(change: FirewallChange) -> list[str]:
     return [*lines, *(f"ipset {line}" for line in set_lines(change, removing=True))]
 
 
-def require_programs() -> None:
-    """Raises UnsupportedError, with the packages' names, where a program is missing."""
-    missing = [name for name in (RESTORE[0], IPSET[0]) if shutil.which(name) is None]
-    if missing:
-        raise UnsupportedError(
-            f"network policies need {' and '.join(missing)}, not installed here: ./install.sh"
-            " installs them, and so does 'apt-get install iptables ipset'; or boot without"
-            " policies: --no-policy")
+class FirewallWriter:
+    """Writes and reads the firewalls of a run's namespaces, a few at a time, in its own threads.
 
-
-def read(name: str) -> tuple[RuleItem, ...]:
-    """What is there of ours in the namespace that the calling thread is in.
-
-    Raises KernelError and ToolError where it cannot be read.
+    A namespace is all that it takes: its devices may come later.
     """
-    texts = []
-    for command in (SAVE, IPSET_SAVE):
-        said, failure = _finish(name, command, _start(name, command, ()))
-        if failure is not None:
-            raise failure
-        texts.append(said.splitlines())
-    return rules.read(*texts)
 
+    def __init__(self, backend: Iptables, directory: Path) -> None:
+        self.backend = backend
+        self._directory = directory
+        self._threads = NamespaceThread(_AT_A_TIME)
 
-def write(thread: NamespaceThread, changes: Sequence[tuple[NetworkNamespace, FirewallChange]]
-          ) -> list[KernelError | None]:
-    """Carry out changes, a few namespaces at a time; what each of them failed with.
+    def begin(self, made: Callable[[], NetworkNamespace], change: FirewallChange) -> Future[None]:
+        """Write, in the background, into the namespace that ``made`` waits for.
 
-    To be called in the namespace thread. The sets come before the rules that name them.
-    """
-    errors: list[KernelError | None] = [None] * len(changes)
-    for command, lines_of in (
-            (IPSET, partial(set_lines, removing=False)), (RESTORE, restore_lines),
-            (IPSET, partial(set_lines, removing=True))):
-        running: deque[tuple[int, subprocess.Popen[str]]] = deque()
-        for number, (namespace, change) in enumerate(changes):
-            lines = lines_of(change) if errors[number] is None else []
+        The future raises KernelError or ToolError.
+        """
+        return self._threads.submit(lambda: self._write(made(), change))
+
+    def write(self, changes: Sequence[tuple[NetworkNamespace, FirewallChange]]
+              ) -> list[KernelError | None]:
+        """Carry out changes; what each of them failed with."""
+        writing = [self._threads.submit(self._write, *change) for change in changes]
+        return [error if isinstance(error := item.exception(), KernelError) else item.result()
+                for item in writing]
+
+    def read(self, namespace: NetworkNamespace) -> tuple[RuleItem, ...]:
+        """What is there of ours. Raises KernelError and ToolError where it cannot be read."""
+        return self._threads.call(lambda: rules.read(*(
+            self._run(namespace, command, ()).splitlines()
+            for command in (self.backend.command("iptables-save"), _IPSET_SAVE))))
+
+    def close(self) -> None:
+        """End the threads; what was begun is finished, the rest is not begun."""
+        self._threads.close(cancel=True)
+
+    def _write(self, namespace: NetworkNamespace, change: FirewallChange) -> None:
+        """The sets come before the rules that name them, and go after them."""
+        restore = (*self.backend.command("iptables-restore"), "--noflush")
+        for command, lines in ((_IPSET, set_lines(change, removing=False)),
+                               (restore, restore_lines(change)),
+                               (_IPSET, set_lines(change, removing=True))):
             if lines:
-                thread.enter(namespace)
-                running.append((number, _start(namespace.name, command, lines)))
-            while running and (len(running) >= _AT_A_TIME or number == len(changes) - 1):
-                due, process = running.popleft()
-                _, errors[due] = _finish(changes[due][0].name, command, process)
-    return errors
+                self._run(namespace, command, lines)
 
-
-def _start(name: str, command: Sequence[str], lines: Iterable[str]) -> subprocess.Popen[str]:
-    # The program's input is a file in memory: no thread need feed a pipe.
-    source = os.memfd_create(command[0])
-    try:
-        os.write(source, "".join(f"{line}\n" for line in lines).encode())
-        os.lseek(source, 0, os.SEEK_SET)
-        return processes.start(command, stdin=source, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True,
-                               env={**os.environ, "LC_ALL": "C"})
-    except OSError as error:
-        raise ToolError(f"{name}: cannot run {command[0]}:"
-                        f" {processes.explain(error.errno)}") from error
-    finally:
-        os.close(source)
-
-
-def _finish(name: str, command: Sequence[str], process: subprocess.Popen[str]
-            ) -> tuple[str, KernelError | None]:
-    """What a program printed, and what it failed with. Raises ToolError when it hangs."""
-    try:
-        # iptables-nft-save warns of legacy tables amid its lines: the two are kept apart.
-        said, complaints = process.communicate(timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(_TIMEOUT_S)
-        raise ToolError(f"{name}: {command[0]} did not end within {_TIMEOUT_S} s") from None
-    if not process.returncode:
-        return said, None
-    reason = next(iter((complaints or said).splitlines()),
-                  f"exit status {process.returncode}")
-    return said, KernelError(f"{name}: {command[0]}: {reason}")
+    def _run(self, namespace: NetworkNamespace, command: Sequence[str], lines: Sequence[str]
+             ) -> str:
+        environment = {MARK: self._directory.name,
+                       LOCK: str(lock_file(self._directory, namespace.name))}
+        with self._threads.visiting(namespace):
+            status, said = iptables.run(command, lines, **environment)
+        if not status:
+            return said
+        program = command[0].rpartition("/")[2]
+        lacking = iptables.missing(self.backend.name, lines) if program != _IPSET[0] else []
+        raise KernelError(f"{namespace.name}: {program}: {iptables.first(said)}" + (
+            f"; this kernel lacks {join(lacking)}" if lacking else ""))

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import resource
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +59,16 @@ class Namespaces:
         for name in names or list(self._making):
             if making := self._making.pop(name, None):
                 making.result()
+
+    def awaited(self, name: str) -> Callable[[], NetworkNamespace]:
+        """What waits, in any thread, for a namespace that is being made, and returns it."""
+        making = self._making[name]
+
+        def wait() -> NetworkNamespace:
+            making.result()
+            return self.by_name[name]
+
+        return wait
 
     def abandon(self) -> None:
         """Make no more namespaces of those that were asked for."""

@@ -34,6 +34,11 @@ _MNT_DETACH = 2
 
 #: the variable that names the run in the environment of its programs
 MARK = "CALICO_MN_RUN"
+#: the variable that names the file which iptables-legacy locks (xtables_lock() in iptables): by
+#: default one for all namespaces of the machine
+LOCK = "XTABLES_LOCKFILE"
+#: the directory of a run with the iptables that its nodes use
+PROGRAMS = "iptables"
 #: where programs see their node's log
 LOGS_SEEN = "/var/log/calico/cni"
 
@@ -98,11 +103,14 @@ class NetworkNamespace:
 
 
 class NamespaceThread:
-    """Runs jobs one after the other in a thread that may enter any namespace."""
+    """Runs jobs one after the other in a thread that may enter any namespace.
 
-    def __init__(self) -> None:
+    Or, with several ``workers``, as many at a time.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
         self._pool = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="netns", initializer=self._start)
+            max_workers=workers, thread_name_prefix="netns", initializer=self._start)
         self._home_mounts = -1
         self.processes: list[subprocess.Popen[Any]] = []
 
@@ -134,9 +142,9 @@ class NamespaceThread:
         with processes.limits_explained("the run's thread cannot be started"):
             return self._pool.submit(_within_limits, job, *args, **kwargs)
 
-    def close(self) -> None:
-        """End the thread after the jobs that are waiting."""
-        self._pool.shutdown(wait=True)
+    def close(self, *, cancel: bool = False) -> None:
+        """End the thread after the jobs that are waiting, or without these."""
+        self._pool.shutdown(wait=True, cancel_futures=cancel)
         if self._home_mounts >= 0:
             os.close(self._home_mounts)
             self._home_mounts = -1
@@ -152,6 +160,16 @@ class NamespaceThread:
     def enter(self, namespace: NetworkNamespace) -> None:
         """Go into ``namespace``."""
         _setns(namespace.descriptor, _CLONE_NEWNET)
+
+    @contextmanager
+    def visiting(self, namespace: NetworkNamespace) -> Iterator[None]:
+        """Inside, the thread is in ``namespace``; then where it was."""
+        with open("/proc/thread-self/ns/net", "rb") as before:
+            self.enter(namespace)
+            try:
+                yield
+            finally:
+                _setns(before.fileno(), _CLONE_NEWNET)
 
     def discard(self, namespace: NetworkNamespace) -> None:
         """Let go of a namespace: the kernel ends it when its last process has ended."""
@@ -277,6 +295,19 @@ def become(network: int, mounts: int, command: Sequence[str], env: Mapping[str, 
     os.execvpe(command[0], list(command), dict(env))
 
 
-def environment(run: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of programs in a run: the caller's, and a mark that tells whose they are."""
-    return {**os.environ, MARK: run, **(extra or {})}
+def environment(run: Path, place: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of programs in a place of a run, whose directory is ``run``.
+
+    The caller's, with a mark that tells whose they are, the run's iptables first in PATH, and a
+    lock file for iptables of their own.
+    """
+    environ = {**os.environ, **(extra or {}), MARK: run.name, LOCK: str(lock_file(run, place))}
+    programs = run / PROGRAMS
+    if programs.is_dir():
+        environ["PATH"] = f"{programs}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    return environ
+
+
+def lock_file(run: Path, place: str) -> Path:
+    """The file that iptables-legacy locks in a place."""
+    return run / "locks" / place.replace("/", "_")

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -50,6 +51,11 @@ def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     if _is_inherited():
         options["preexec_fn"] = _reset_signals
     return subprocess.Popen(argv, **options)
+
+
+def program(name: str) -> str | None:
+    """Where a program is, also where only root's PATH has it; None if nowhere."""
+    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
 def restore_signals() -> None:

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from calico_mn.errors import KernelError, ToolError
-from calico_mn.kernel import decode, firewall
+from calico_mn.kernel import decode
 from calico_mn.kernel import rtnetlink as rt
+from calico_mn.kernel.firewall import FirewallWriter
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, attribute, attributes, u32
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.present import Present, Program, expected_qdiscs, expected_sysctls
@@ -47,7 +48,7 @@ def main_table() -> tuple[Route, ...]:
 
 
 def present(thread: NamespaceThread, namespace: NetworkNamespace, wanted: Namespace,
-            programs: Sequence[Program]) -> Present:
+            programs: Sequence[Program], firewalls: FirewallWriter) -> Present:
     """What ``namespace`` holds, as far as ``wanted`` speaks of it. Runs in ``thread``.
 
     A namespace that cannot be entered or read any more is told by ``failure``.
@@ -58,7 +59,7 @@ def present(thread: NamespaceThread, namespace: NetworkNamespace, wanted: Namesp
         thread.enter(namespace)
         held = _read(wanted, programs, namespace.indexes)
         return held if wanted.firewall is None else replace(
-            held, rules=firewall.read(wanted.name))
+            held, rules=firewalls.read(namespace))
     except (KernelError, ToolError) as error:
         return Present(wanted.name, failure=f"the namespace cannot be read: {error}")
     except OSError as error:

@@ -105,7 +105,8 @@ class Reconciler:
             namespace = self._writer.namespaces.get(state.name)
             presents.append(
                 Present(state.name, failure="the namespace is gone") if namespace is None
-                else read.present(self._thread, namespace, state, self._programs(state)))
+                else read.present(self._thread, namespace, state, self._programs(state),
+                                  self._writer.firewalls))
         return presents
 
     def _programs(self, state: Namespace) -> tuple[Program, ...]:

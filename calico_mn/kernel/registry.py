@@ -34,7 +34,7 @@ LOG_FILE = "cni.log"
 IDENTITY = re.compile(r"([0-9]+)-[0-9]+")
 #: what ``run.json`` holds for others to read, and of which type
 _TYPES = {"name": str, "started": str, "topology": str, "tunnel": str, "version": str,
-          "pid_namespace": int, "user_namespace": int, "process_started": int}
+          "iptables": str, "pid_namespace": int, "user_namespace": int, "process_started": int}
 
 #: what a run's status can be
 RUNNING, STARTING, PRIVATE, ELSEWHERE, DEAD = (
@@ -247,7 +247,8 @@ class RunDirectory:
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
                 (self.path / RECORD).write_text(
                     json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
-                (self.path / "logs").mkdir()
+                for name in ("logs", "locks"):
+                    (self.path / name).mkdir()
         except OSError as error:
             self.remove()
             where = runtime_dir.find() or "/tmp"

@@ -22,12 +22,14 @@ from typing import Protocol
 
 from calico_mn.delta import Delta, creation, delta, full_delta
 from calico_mn.errors import KernelError
-from calico_mn.kernel import firewall, iptext, read
+from calico_mn.kernel import iptext, read
+from calico_mn.kernel.firewall import FirewallWriter
 from calico_mn.kernel.namespaces import Namespaces
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, Planner
 from calico_mn.kernel.tunnel import TunnelBackend
+from calico_mn.rules import FirewallChange
 from calico_mn.state import Namespace, Tunnel, Veth
 
 # Namespaces that are planned and handed over at a time while the kernel works on those before.
@@ -52,11 +54,14 @@ class KernelWriter:
     another thread meanwhile would find a difference that is none.
     """
 
-    def __init__(self, thread: NamespaceThread, tunnel: TunnelBackend, journal: Journal) -> None:
+    def __init__(self, thread: NamespaceThread, tunnel: TunnelBackend, journal: Journal,
+                 firewalls: FirewallWriter) -> None:
         self._thread = thread
         self._tunnel = tunnel
         self.journal = journal
+        self.firewalls = firewalls
         self._owner = Namespaces(thread)
+        self._filtering: dict[str, Future[None]] = {}
         self.namespaces: Mapping[str, NetworkNamespace] = self._owner.by_name
         self.changing = threading.RLock()
         self.states: dict[str, Namespace] = {}
@@ -64,8 +69,15 @@ class KernelWriter:
         self.unapplied: dict[str, tuple[Delta, ...]] = {}
 
     def create(self, states: Sequence[Namespace], logs: Mapping[str, Path]) -> None:
-        """Begin to make empty namespaces; see :meth:`.namespaces.Namespaces.create`."""
+        """Begin to make empty namespaces; see :meth:`.namespaces.Namespaces.create`.
+
+        Their firewalls, which need no devices, are written as soon as a namespace is there.
+        """
         self._owner.create(states, logs)
+        for state in states:
+            if state.firewall is not None:
+                self._filtering[state.name] = self.firewalls.begin(
+                    self._owner.awaited(state.name), FirewallChange(None, state.firewall))
 
     def fill(self, states: Sequence[Namespace]) -> None:
         """Put into namespaces that were just created all that their states say, in order.
@@ -78,6 +90,9 @@ class KernelWriter:
                 for _plan, error in self._pipeline(self._creations(states)):
                     if error is not None:
                         raise error
+                for state in states:
+                    if filtering := self._filtering.pop(state.name, None):
+                        filtering.result()
             finally:
                 self.journal.flush()
             filled = {state.name: state for state in states}
@@ -141,6 +156,7 @@ class KernelWriter:
     def abandon(self) -> None:
         """Make no more of the namespaces that :meth:`create` was asked for."""
         self._owner.abandon()
+        self._await_firewalls(list(self._filtering))
 
     def diagnose(self, name: str) -> list[str]:
         """What was broken in a namespace by hand, each in a clause such as "eth0 is down".
@@ -157,11 +173,20 @@ class KernelWriter:
             for name in names:
                 self.states.pop(name, None)
                 self.unapplied.pop(name, None)
+        self._await_firewalls(names)
         self._owner.discard(names)
 
     def close(self) -> None:
         """Let go of all namespaces."""
+        self.firewalls.close()
         self._owner.close()
+
+    def _await_firewalls(self, names: Sequence[str]) -> None:
+        """Begin no more firewalls in namespaces that end, and wait for those that were begun."""
+        for name in names:
+            filtering = self._filtering.pop(name, None)
+            if filtering is not None and not filtering.cancel():
+                filtering.exception()
 
     def _creations(self, states: Iterable[Namespace]) -> Iterator[Plan]:
         """Plans as soon as the namespace is made, and those that its veths lead to."""
@@ -239,15 +264,15 @@ class KernelWriter:
                 outcomes.append(None)
             except KernelError as error:
                 outcomes.append(error)
-        filtered = [number for number, plan in enumerate(plans)
-                    if plan.change.firewall and outcomes[number] is None]
+        filtered = [number for number, plan in enumerate(plans) if plan.change.firewall
+                    and outcomes[number] is None and plan.namespace.name not in self._filtering]
         for number, outcome in zip(filtered, self._filter([plans[n] for n in filtered]),
                                    strict=True):
             outcomes[number] = outcome
         return outcomes
 
     def _filter(self, plans: Sequence[Plan]) -> list[KernelError | None]:
-        return firewall.write(self._thread, [
+        return self.firewalls.write([
             (plan.namespace, plan.change.firewall) for plan in plans if plan.change.firewall])
 
     def _deliver(self, plan: Plan, netlink: NetlinkSocket) -> None:

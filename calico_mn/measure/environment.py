@@ -39,13 +39,14 @@ def collect(net: CalicoNet) -> dict[str, Any]:
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": _machine(),
-        "versions": _versions(),
+        "versions": {**_versions(), "iptables": net.runtime.iptables.version},
         "cluster": {
             "topology": net.topology.source,
             "topology_sha256": _digest(net.topology.source),
             "nodes": len(net.nodes),
             "pods": len(net.pods),
             "tunnel": net.tunnel,
+            "iptables": net.iptables,
             "route_engine": net.distributor.name,
             "profile": net.profile,
             "rp_filter": net.cluster.rp_filter,

@@ -29,6 +29,7 @@ from calico_mn.calico.evolution import evolved
 from calico_mn.calico.snapshot import snapshot
 from calico_mn.emulation.transition import become
 from calico_mn.errors import UnsupportedError
+from calico_mn.kernel import processes
 from calico_mn.topology import parse_topology
 from calico_mn.trace.probe import trace
 from calico_mn.trace.recording import Probe
@@ -255,7 +256,8 @@ def test_no_policies_where_they_are_not_wanted(boot: Any) -> None:
 
 
 def test_a_missing_program_is_named_before_anything_boots(
-        boot: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UnsupportedError, match="iptables-nft-restore and ipset, not installed"):
+        boot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "program", lambda name: None)
+    with pytest.raises(UnsupportedError,
+                       match=r"iptables-nft-save and ipset are not installed.*--no-policy"):
         CalicoNet(load_topology(SHOP)).start()

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from calico_mn.cli.complete import PLACES, completes
@@ -43,7 +44,8 @@ def become(session: Session, place: str, command: Sequence[str],
 
     facts, network, mounts = _remote(session).enter(place)
     try:
-        netns.become(network, mounts, command, netns.environment(facts["run"], extra))
+        netns.become(network, mounts, command, netns.environment(
+            Path(facts["run"]), facts["name"], extra))
     except OSError as error:
         complain(f"calico-mn: {facts['name']}: cannot run {command[0]}: {error.strerror}")
         sys.exit(_NO_SUCH_PROGRAM if isinstance(error, FileNotFoundError) else _CANNOT_RUN)

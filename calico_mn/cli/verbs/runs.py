@@ -41,6 +41,7 @@ def _facts(run: FoundRun) -> dict[str, Any]:
     record = run.record
     return {"name": run.name, "run": run.identity, "status": run.status, "pid": run.pid,
             "started": record.get("started"), "tunnel": record.get("tunnel"),
+            "iptables": record.get("iptables"),
             "topology": record.get("topology"), "version": record.get("version"),
             "directory": str(run.path)}
 
@@ -90,7 +91,10 @@ def _status(options: argparse.Namespace) -> int:
         ("cluster", ", ".join(plural(status[what], what[:-1])
                               for what in ("nodes", "pods", "routers", "hosts", "subnets")
                               if status[what] or what != "hosts")),
-        (DEFAULT.device, status["tunnel"]), ("routes by", status["routeEngine"]),
+        (DEFAULT.device, status["tunnel"]),
+        ("Felix's rules", ("" if status["iptables"] == "none" else
+                           f"iptables-{status['iptables']}: ") + status["iptablesReason"]),
+        ("routes by", status["routeEngine"]),
         ("profile", status["profile"]),
     ]
     for pool in status["pools"]:
