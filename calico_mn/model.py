@@ -123,7 +123,8 @@ class Node:
     (libcalico-go/lib/backend/syncersv1/updateprocessors/bgpnodeprocessor.go).
     ``vxlan_mac`` is ``spec.vxlanTunnelMACAddr``, empty where Felix chooses. ``ipip_address`` and
     ``vxlan_address`` are the addresses that the node's tunnel devices have already.
-    ``route_reflector`` is ``spec.bgp.routeReflectorClusterID``.
+    ``route_reflector`` is ``spec.bgp.routeReflectorClusterID``, empty for a node that reflects no
+    routes, and ``as_number`` its own AS, 0 for that of the BGPConfiguration.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Node:
     vxlan_address: IPv4Address | None = None
     labels: tuple[tuple[str, str], ...] = ()
     route_reflector: str = ""
+    as_number: int = 0
 
 
 #: what a pool may be allowed for, as ``IPPool.spec.allowedUses`` spells it
@@ -195,6 +197,32 @@ class FelixConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class BGPConfiguration:
+    """``projectcalico.org/v3`` BGPConfiguration ``default``: AS and TCP port of all nodes' BIRD."""
+
+    as_number: int = 64512
+    listen_port: int = 179
+
+
+@dataclass(frozen=True, slots=True)
+class BGPPeer:
+    """``projectcalico.org/v3`` BGPPeer: sessions of some nodes with an address, or with nodes.
+
+    ``node`` or ``node_selector`` say whose sessions they are, neither means every node's. The peer
+    is ``peer_ip``, or the nodes that ``peer_selector`` selects. ``peer_port`` 0 is the listen port
+    of a node and else 179, ``as_number`` 0 that of the BGPConfiguration.
+    """
+
+    name: str
+    node: str = ""
+    node_selector: str = ""
+    peer_ip: IPv4Address | None = None
+    peer_port: int = 0
+    peer_selector: str = ""
+    as_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod; ``ip`` is set when the file names its address.
 
@@ -229,7 +257,8 @@ class Topology:
 
     ``veth_mtu`` is the pods' MTU in bytes, 0 for Calico's automatic choice. ``reservations`` are
     networks from which IPAM chooses no address (``IPReservation``). Without ``mesh`` nodes do not
-    peer with each other (``BGPConfiguration.spec.nodeToNodeMeshEnabled``, or BIRD is off).
+    peer with each other (``BGPConfiguration.spec.nodeToNodeMeshEnabled``, or BIRD is off), but
+    where ``bgp_peers`` let them; there are none without BIRD.
     ``warnings`` are sentences for the user about what the file says and we leave out.
     ``documents`` are the resources as the files say them, Lists opened, each with its apiVersion
     and kind: plain data in file order, kinds without effect included. ``lines`` tells where the
@@ -252,6 +281,8 @@ class Topology:
     namespaces: tuple[Labelled, ...] = ()
     service_accounts: tuple[Labelled, ...] = ()
     mesh: bool = True
+    bgp: BGPConfiguration = field(default_factory=BGPConfiguration)
+    bgp_peers: tuple[BGPPeer, ...] = ()
     documents: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
     lines: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

@@ -4,7 +4,7 @@ An engine takes what each node originates, and returns what each node has learne
 makes of a learned prefix (tunnel or not) is :mod:`calico_mn.calico.encapsulation`'s business::
 
     announce({node: prefixes}) ---+--> engine --> names of the nodes whose tables changed
-    set_sessions(mesh, no TCP) ---+       |
+    set_sessions(peers, no TCP) --+       |
                                           +-----> table(node): {prefix: next hop}
 """
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
+
+from calico_mn.bgp.peerings import Graph
 
 #: each prefix with its best next hop
 Table = Mapping[IPv4Network, IPv4Address]
@@ -61,11 +63,12 @@ class RouteEngine(Protocol):
     def originated(self, node: str) -> tuple[IPv4Network, ...]:
         """What the node announces, or would announce if its speaker were alive."""
 
-    def set_sessions(self, *, mesh: bool, unreachable: Unreachable) -> frozenset[str]:
+    def set_sessions(self, *, mesh: bool, unreachable: Unreachable, graph: Graph | None = None
+                     ) -> frozenset[str]:
         """Which sessions can be up. Returns the nodes whose learned prefixes changed.
 
-        ``mesh``: nodes peer with each other (``nodeToNodeMeshEnabled``). An engine that speaks BGP
-        on the wire finds out about ``unreachable`` by itself.
+        ``mesh``: nodes peer with each other (``nodeToNodeMeshEnabled``); ``graph`` says it node by
+        node instead, where there are BGPPeers or route reflectors.
         """
 
     def sessions(self, node: str) -> tuple[str, ...]:

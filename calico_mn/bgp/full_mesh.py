@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.bgp.engine import Table, Unreachable
+from calico_mn.bgp.peerings import Graph
 from calico_mn.errors import ClusterError
 
 _Prefixes = tuple[IPv4Network, ...]
@@ -31,6 +32,7 @@ _Prefixes = tuple[IPv4Network, ...]
 class _Speaker:
     """``announced``: what its peers last heard; ``frozen``: what a dead one had heard, by peer."""
 
+    node: str
     address: IPv4Address
     originated: _Prefixes = ()
     announced: _Prefixes = ()
@@ -50,6 +52,9 @@ class FullMesh:
     name = "built-in BGP-like distributor (full mesh, not BIRD)"
 
     def __init__(self) -> None:
+        self._graph: Graph | None = None
+        #: the nodes that hear each node, as far as it was asked, where there is a graph
+        self._hearing: dict[str, frozenset[str]] = {}
         self._speakers: dict[str, _Speaker] = {}
         #: prefix -> the nodes that announce it
         self._announcers: dict[IPv4Network, frozenset[str]] = {}
@@ -60,8 +65,8 @@ class FullMesh:
 
     def add_node(self, node: str, address: IPv4Address) -> None:
         """Start a speaker and its sessions with all that are alive."""
-        self._speakers[node] = _Speaker(address, unheard=self._dead())
-        self._tables.clear()
+        self._speakers[node] = _Speaker(node, address, unheard=self._dead())
+        self._forget()
 
     def remove_node(self, node: str) -> frozenset[str]:
         """Close a speaker's sessions gracefully. Returns the nodes that lost prefixes.
@@ -74,6 +79,7 @@ class FullMesh:
         self._replace_announcement(node, speaker, ())
         changed = self._changed(before, withdrawn)
         del self._speakers[node]
+        self._forget()
         for other in self._speakers.values():
             other.unheard -= {node}
             other.unreachable -= {node}
@@ -81,22 +87,25 @@ class FullMesh:
                              if node not in pair}
         return changed - {node}
 
-    def set_sessions(self, *, mesh: bool, unreachable: Unreachable) -> frozenset[str]:
+    def set_sessions(self, *, mesh: bool, unreachable: Unreachable, graph: Graph | None = None
+                     ) -> frozenset[str]:
         """See :meth:`.engine.RouteEngine.set_sessions`: what is not unreachable is reachable."""
         unreachable = {pair: why for pair, why in unreachable.items()
                        if pair <= self._speakers.keys()}
-        if (mesh, unreachable) == (self._mesh, self._unreachable):
+        if (mesh, unreachable, graph) == (self._mesh, self._unreachable, self._graph):
             return frozenset()
         peers: dict[str, set[str]] = {}
         for one, other in unreachable:
             peers.setdefault(one, set()).add(other)
             peers.setdefault(other, set()).add(one)
         concerned = {node: speaker for node, speaker in self._speakers.items() if speaker.is_alive
-                     and (mesh != self._mesh or speaker.unreachable != peers.get(node, set()))}
+                     and (mesh != self._mesh or graph != self._graph or graph
+                          or speaker.unreachable != peers.get(node, set()))}
         before = {node: self.learned(node) for node in concerned}
-        self._mesh, self._unreachable = mesh, unreachable
+        self._mesh, self._unreachable, self._graph = mesh, unreachable, graph
         for node, speaker in self._speakers.items():
             speaker.unreachable = frozenset(peers.get(node, ()))
+        self._forget()
         return frozenset(node for node in concerned if self.learned(node) != before[node])
 
     def announce(self, prefixes: Mapping[str, Iterable[IPv4Network]]) -> frozenset[str]:
@@ -141,14 +150,23 @@ class FullMesh:
         return self._speaker(node).is_alive
 
     def kill(self, node: str) -> None:
-        """Let a speaker die without notice: its routes and its peers' routes stay."""
+        """Let a speaker die without notice: its routes and its peers' routes stay.
+
+        Raises ClusterError for a route reflector with sessions: what its clients keep, and for how
+        long, are BIRD's timers to decide.
+        """
         speaker = self._speaker(node)
+        if self._graph and node in self._graph.reflectors and speaker.announced and (
+                self.sessions(node)):
+            raise ClusterError(f"{node} is a route reflector: the built-in route engine cannot let"
+                               " its speaker die")
         heard = {peer: prefixes for peer, prefixes in self._heard(speaker).items() if peer != node}
         if speaker.is_alive:
             speaker.frozen_table = self._best(heard)
-            for peer in speaker.unreachable if self._mesh else self._speakers:
+            for peer in self._not_hearing(node, speaker):
                 self._speakers[peer].unheard |= {node}
         speaker.frozen = heard
+        self._hearing.clear()
 
     def restart(self, node: str) -> frozenset[str]:
         """Restart a dead speaker. Returns the nodes whose learned prefixes changed by it.
@@ -161,6 +179,7 @@ class FullMesh:
         before = self._views(touched)
         speaker.frozen, speaker.frozen_table = None, {}
         speaker.unheard = self._dead()
+        self._hearing.clear()
         for other in self._speakers.values():
             if other.is_alive:
                 other.unheard -= {node}
@@ -175,15 +194,20 @@ class FullMesh:
     def sessions(self, node: str) -> tuple[str, ...]:
         """All live peers that it can reach, none for a dead speaker."""
         speaker = self._speaker(node)
-        if not (speaker.is_alive and self._mesh):
+        if not speaker.is_alive:
             return ()
-        return tuple(peer for peer, other in self._speakers.items() if peer != node
-                     and other.is_alive and peer not in speaker.unreachable)
+        return tuple(peer for peer in self._peers(node) if self._speakers[peer].is_alive
+                     and peer not in speaker.unreachable)
 
     def why_down(self, node: str, peer: str) -> str:
         """See :meth:`.engine.RouteEngine.why_down`."""
-        if not self._mesh:
-            return "there is no node-to-node mesh"
+        self._speaker(peer)
+        if peer not in self._peers(node):
+            if self._graph is None:
+                return "there is no node-to-node mesh"
+            reflecting = [name for name in (node, peer) if name in self._graph.reflectors]
+            return (f"{reflecting[0]} is a route reflector, not in the mesh" if reflecting
+                    else "they are not peers")
         dead = [name for name in (node, peer) if not self._speaker(name).is_alive]
         if dead:
             return f"no speaker on {' and '.join(dead)}"
@@ -199,11 +223,41 @@ class FullMesh:
         except KeyError:
             raise ClusterError(f"no BGP speaker on {node}: there is no such node") from None
 
+    def _forget(self) -> None:
+        self._tables.clear()
+        self._hearing.clear()
+
+    def _peers(self, node: str) -> Collection[str]:
+        if self._graph is not None:
+            return [peer for peer in self._graph.peers.get(node, ()) if peer in self._speakers]
+        return [peer for peer in self._speakers if peer != node] if self._mesh else ()
+
+    def _hear(self, node: str) -> frozenset[str]:
+        """The nodes that hear a node, where there is a graph; a dead one's prefixes stay there."""
+        known = self._hearing.get(node)
+        if known is None and self._graph is not None:
+            known = self._hearing[node] = self._graph.hearing(node, self._is_up)
+        return known or frozenset()
+
+    def _is_up(self, node: str, peer: str) -> bool:
+        """Whether ``peer`` hears ``node``; what a dead origin announced is known to its peers."""
+        return peer in self._speakers and self._speakers[peer].is_alive and (
+            peer not in self._speakers[node].unreachable)
+
+    def _not_hearing(self, node: str, speaker: _Speaker) -> Iterable[str]:
+        if self._graph is not None:
+            return self._speakers.keys() - self._hear(node)
+        return speaker.unreachable if self._mesh else self._speakers
+
     def _dead(self) -> frozenset[str]:
         return frozenset(node for node, speaker in self._speakers.items() if not speaker.is_alive)
 
     def _deaf(self, speaker: _Speaker) -> frozenset[str]:
         """The nodes of which a live speaker knows nothing."""
+        if self._graph is not None:
+            return speaker.unheard.union(
+                node for node in self._speakers
+                if node != speaker.node and speaker.node not in self._hear(node))
         if not self._mesh:
             return frozenset(self._speakers)
         return speaker.unheard.union(

@@ -7,7 +7,7 @@ underlay (filters, links that are down) is found out by :mod:`calico_mn.emulatio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from itertools import combinations
 
 from calico_mn.calico.underlay import Fabric
@@ -18,7 +18,7 @@ Unreachable = dict[frozenset[str], str]
 
 
 def unreachable(fabric: Fabric, nodes: Collection[Node]) -> Unreachable:
-    """The pairs without TCP; route reflectors have no part in the mesh (bird.cfg.template).
+    """The pairs without TCP.
 
     Nodes of one subnet with one prefix are alike, so that a large cluster is a few questions.
     """
@@ -32,17 +32,8 @@ def unreachable(fabric: Fabric, nodes: Collection[Node]) -> Unreachable:
         if overlap or _obstacle(fabric, group[0], others[0]):
             pairs.update((frozenset((node.name, peer.name)), why) for node in group
                          for peer in others if (why := _obstacle(fabric, node, peer)))
-    pairs.update(_of_reflectors(nodes))
     return pairs
 
 
 def _obstacle(fabric: Fabric, node: Node, peer: Node) -> str:
     return fabric.obstacle(node, peer) or fabric.obstacle(peer, node)
-
-
-def _of_reflectors(nodes: Collection[Node]) -> Iterator[tuple[frozenset[str], str]]:
-    for reflector in nodes:
-        if reflector.route_reflector:
-            yield from ((frozenset((reflector.name, peer.name)),
-                         f"{reflector.name} is a route reflector, not in the mesh")
-                        for peer in nodes if peer is not reflector)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network
 from typing import Any
 
+from calico_mn.bgp.engine import RouteEngine
+from calico_mn.bgp.peerings import Peering
 from calico_mn.calico.encapsulation import of_device
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
+from calico_mn.emulation.plan import peerings_of
 from calico_mn.errors import KernelError
 from calico_mn.state import PROTO_BOOT, Route
 
@@ -36,7 +40,7 @@ def status(job: Job) -> dict[str, Any]:
         "routers": len(net.routers), "hosts": len(net.external_hosts),
         "subnets": len(net.switches), "pools": pools,
         "podRoutes": sorted(cluster.pod_routers),
-        "mesh": net.topology.mesh,
+        "mesh": net.topology.mesh, "bgpPeers": len(net.topology.bgp_peers),
         "sessionsDown": [{"nodes": sorted(pair), "reason": why}
                          for pair, why in cluster.unreachable().items()],
         "deadSpeakers": [node for node in cluster.nodes if not net.distributor.is_alive(node)
@@ -67,7 +71,7 @@ def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
     refresh_sessions(net)
     if node:
         job.require_node(node)
-    rows = []
+    rows, ends = [], peerings_of(net.cluster)
     for name in [node] if node else net.cluster.nodes:
         engine = net.distributor
         rows.append({
@@ -75,14 +79,23 @@ def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
             "alive": engine.is_alive(name),
             "started": name not in net.cluster.admission.unstarted, "mesh": net.topology.mesh,
             "announces": list(map(str, engine.originated(name))),
-            "peers": [{"address": str(other.address.ip), "node": peer,
-                       "type": "node-to-node mesh",
-                       "state": "down" if engine.why_down(name, peer) else "up",
-                       "reason": engine.why_down(name, peer) or None,
-                       "prefixes": list(map(str, engine.heard(name, peer)))}
-                      for peer, other in net.cluster.nodes.items()
-                      if peer != name and net.topology.mesh]})
+            "peers": [_peer(engine, name, end, ends) for end in ends[name]]})
     return rows
+
+
+def _peer(engine: RouteEngine, node: str, end: Peering, ends: Mapping[str, Sequence[Peering]]
+          ) -> dict[str, Any]:
+    """A row of ``calicoctl node status``; ``node`` is None where no node has the address."""
+    if not end.peer:
+        reason = f"no node has {end.address}, so that no BGP speaker answers"
+    elif node not in (other.peer for other in ends[end.peer]):
+        reason = f"{end.peer} has no peering with {node}"
+    else:
+        reason = engine.why_down(node, end.peer)
+    return {"address": str(end.address), "node": end.peer or None, "type": str(end.kind),
+            "state": "down" if reason else "up", "reason": reason or None,
+            "prefixes": [] if reason and not end.peer else list(map(
+                str, engine.heard(node, end.peer)))}
 
 
 def refresh_sessions(net: CalicoNet) -> None:

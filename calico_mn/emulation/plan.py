@@ -12,6 +12,7 @@ from itertools import chain
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.peerings import Graph, Peering, peerings
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
 from calico_mn.delta import creation
@@ -77,7 +78,24 @@ def follow(engine: RouteEngine, cluster: Cluster, before: Cluster | None = None)
 
 def set_sessions(cluster: Cluster, engine: RouteEngine) -> frozenset[str]:
     """Let the engine know where sessions cannot be; the nodes whose learned prefixes changed."""
-    return engine.set_sessions(mesh=cluster.topology.mesh, unreachable=cluster.unreachable())
+    return engine.set_sessions(mesh=cluster.topology.mesh, unreachable=cluster.unreachable(),
+                               graph=peer_graph(cluster))
+
+
+def peerings_of(cluster: Cluster) -> dict[str, tuple[Peering, ...]]:
+    """Each node's BGP peerings."""
+    topology = cluster.topology
+    return peerings(cluster.nodes.values(), mesh=topology.mesh, configuration=topology.bgp,
+                    peers=topology.bgp_peers)
+
+
+def peer_graph(cluster: Cluster) -> Graph | None:
+    """Who peers with whom, None where all nodes do or none does."""
+    nodes = cluster.nodes.values()
+    if not cluster.topology.bgp_peers and not (
+            cluster.topology.mesh and any(node.route_reflector for node in nodes)):
+        return None
+    return Graph.of(peerings_of(cluster), nodes)
 
 
 def pod_states(cluster: Cluster) -> dict[str, list[Namespace]]:

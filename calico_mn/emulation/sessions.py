@@ -23,13 +23,13 @@ from itertools import combinations, pairwise
 from calico_mn.calico.sessions import Unreachable, unreachable
 from calico_mn.delta import Delta
 from calico_mn.emulation.membership import ClusterMininet
+from calico_mn.emulation.plan import peer_graph
 from calico_mn.errors import CalicoMnError
 from calico_mn.kernel import nftrace, packetfilter, tcp
 from calico_mn.kernel.ebpf import handover
 from calico_mn.model import Node, Subnet
 from calico_mn.packetmatch import PROTOCOL_TCP, Drop
 
-PORT = 179
 #: seconds until a session that was up counts as broken: two SYNs are sent until then
 _PATIENCE_S = 2.0
 #: the same for one that was not: ARP and TCP ask again after a second
@@ -77,14 +77,25 @@ class Sessions:
 
     def filters_changed(self, drops: Iterable[Drop]) -> None:
         """Ask again when these begin or end to be dropped somewhere, if they can be BGP's."""
-        if any(map(_is_bgp, drops)):
+        if any(map(self._is_bgp, drops)):
             self.refresh()
+
+    @property
+    def _port(self) -> int:
+        return self._net.topology.bgp.listen_port
+
+    def _is_bgp(self, drop: Drop) -> bool:
+        return drop.protocol == PROTOCOL_TCP and drop.port in (None, self._port)
 
     def _probe(self, before: Unreachable) -> Unreachable:
         cluster = self._net.cluster
+        graph = peer_graph(cluster)
         nodes = [node for node in cluster.nodes.values()
-                 if cluster.topology.mesh and self._net.distributor.is_alive(node.name)]
-        if len(nodes) <= _ALL_PAIRS:
+                 if (graph or cluster.topology.mesh) and self._net.distributor.is_alive(node.name)]
+        if graph:
+            codes = self._connect([(node, peer) for node, peer in combinations(nodes, 2)
+                                   if peer.name in graph.peers[node.name]], before)
+        elif len(nodes) <= _ALL_PAIRS:
             codes = self._connect(list(combinations(nodes, 2)), before)
         else:
             sample = _Sample(nodes, {
@@ -113,13 +124,14 @@ class Sessions:
         with ExitStack() as listeners:
             for name, address in {name: address for servers in of_client.values()
                                   for address, name in servers.items()}.items():
-                listener = inside(name, tcp.listen, address, PORT)
+                listener = inside(name, tcp.listen, address, self._port)
                 if listener is not None:
                     listeners.enter_context(listener)
             hopeful: dict[_Pair, socket.socket] = {}
             others: dict[_Pair, socket.socket] = {}
             for client, servers in of_client.items():
-                begun = inside(client.name, tcp.connect, str(client.address.ip), servers, PORT)
+                begun = inside(client.name, tcp.connect, str(client.address.ip), servers,
+                               self._port)
                 for address, attempt in begun.items():
                     pair = servers[address], client.name
                     if isinstance(attempt, int):
@@ -141,12 +153,12 @@ class Sessions:
         if code == errno.EADDRNOTAVAIL:
             return f"{client} does not have its address {nodes[client].address.ip}"
         if code == errno.ECONNREFUSED:
-            return f"{address} refuses TCP port {PORT}"
+            return f"{address} refuses TCP port {self._port}"
         places = list(self._places(nodes[client], nodes[server]))
         if code not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             for place in places:
-                if any(map(_is_bgp, self._net.filters.present.get(place, ()))):
-                    return f"TCP port {PORT} is dropped at {place}"
+                if any(map(self._is_bgp, self._net.filters.present.get(place, ()))):
+                    return f"TCP port {self._port} is dropped at {place}"
         for place in places:
             if place not in known.damage:
                 known.damage[place] = ", ".join(self._net.runtime.writer.diagnose(place))
@@ -162,15 +174,15 @@ class Sessions:
             known.traces += 1
             dropping = self._dropping(nodes[client], nodes[server], places)
             known.dropping.add(dropping)
-        return (f"TCP port {PORT} is dropped at {dropping}" if dropping
-                else f"no answer from {address} to TCP port {PORT}")
+        return (f"TCP port {self._port} is dropped at {dropping}" if dropping
+                else f"no answer from {address} to TCP port {self._port}")
 
     def _dropping(self, client: Node, server: Node, places: Iterable[str]) -> str:
         """Where nftables drops it, by the kernel's trace of one more attempt; or empty."""
         inside, nft = self._net.inside, self._net.filters.nft
         source, destination = str(client.address.ip), str(server.address.ip)
-        matches = (f"ip saddr {source} ip daddr {destination} tcp dport {PORT}",
-                   f"ip saddr {destination} ip daddr {source} tcp sport {PORT}")
+        matches = (f"ip saddr {source} ip daddr {destination} tcp dport {self._port}",
+                   f"ip saddr {destination} ip daddr {source} tcp sport {self._port}")
         switches = {subnet.name for subnet in self._net.topology.underlay.subnets}
         with suppress(CalicoMnError, OSError), ExitStack() as stack:
             listeners = {}
@@ -180,7 +192,7 @@ class Sessions:
                 nft(place, packetfilter.APPLY, nftrace.rules(matches, is_switch=is_switch))
                 stack.callback(nft, place, packetfilter.APPLY,
                                nftrace.removal(is_switch=is_switch))
-            begun = inside(client.name, tcp.connect, source, [destination], PORT)
+            begun = inside(client.name, tcp.connect, source, [destination], self._port)
             tcp.outcomes({address: attempt for address, attempt in begun.items()
                           if not isinstance(attempt, int)}, _TRACE_S)
             return next((place for place, listener in listeners.items() if any(
@@ -196,10 +208,6 @@ class Sessions:
         yield from subnets
         yield from (router.name for router in fabric.routers if len(subnets) > 1
                     and any(interface.subnet in subnets for interface in router.interfaces))
-
-
-def _is_bgp(drop: Drop) -> bool:
-    return drop.protocol == PROTOCOL_TCP and drop.port in (None, PORT)
 
 
 def _in_order(pair: _Nodes) -> _Nodes:

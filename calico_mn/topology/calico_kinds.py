@@ -22,7 +22,7 @@ from calico_mn.model import (
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
-from calico_mn.topology.kubernetes_kinds import ADDRESSES
+from calico_mn.topology.kubernetes_kinds import ADDRESSES, as_number, cluster_id
 from calico_mn.topology.problems import Report
 
 API = "projectcalico.org/v3"
@@ -42,8 +42,8 @@ NODE = s.Kind(s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labe
             a.interface, "address",
             "add the node's address and prefix: spec: {bgp: {ipv4Address: 192.168.57.31/24}}"),
         "ipv4IPIPTunnelAddr": s.Field(a.address_or_none, "ipip_address"),
-        "asNumber": s.Field(r.text, "as_number"),
-        "routeReflectorClusterID": s.Field(r.text, "route_reflector"),
+        "asNumber": s.Field(as_number, "as_number"),
+        "routeReflectorClusterID": s.Field(cluster_id, "route_reflector"),
         "ipv6Address": s.Special.BOOKKEEPING,
     },
     "ipv4VXLANTunnelAddr": s.Field(a.address_or_none, "vxlan_address"),
@@ -196,13 +196,8 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
 ), FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
     single="keep one of them", only="default")
 
-BGP_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
-    "nodeToNodeMeshEnabled": s.Field(r.boolean, "mesh"),
-    s.REST: s.Special.BOOKKEEPING,
-}), s.Unmodelled, api=API, name="BGPConfiguration", single="keep one of them", only="default")
-
 KINDS = (NODE, IP_POOL, IP_RESERVATION, BLOCK_AFFINITY, IPAM_BLOCK, WORKLOAD_ENDPOINT,
-         IPAM_CONFIGURATION, FELIX_CONFIGURATION, BGP_CONFIGURATION)
+         IPAM_CONFIGURATION, FELIX_CONFIGURATION)
 
 # Kinds that exist and have no effect here.
 # Of Calico Enterprise and Cloud (tigera/api).
@@ -213,7 +208,7 @@ ENTERPRISE_KINDS = (
     "PolicyRecommendationScope RemoteClusterConfiguration SecurityEventWebhook UISettings "
     "UISettingsGroup ")
 IGNORED_KINDS = ENTERPRISE_KINDS + (
-    "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation HostEndpoint IPAMHandle "
+    "BGPFilter CalicoNodeStatus ClusterInformation HostEndpoint IPAMHandle "
     "KubeControllersConfiguration Profile StagedGlobalNetworkPolicy "
     "StagedKubernetesNetworkPolicy "
     "StagedNetworkPolicy Tier CalicoAPIConfig")

@@ -17,6 +17,8 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from calico_mn.model import (
+    BGPConfiguration,
+    BGPPeer,
     BlockAffinity,
     FelixConfiguration,
     IPAMConfiguration,
@@ -129,6 +131,11 @@ def _models(topology: Topology) -> Iterator[tuple[Key, Any]]:
     felix = ("FelixConfiguration", "", "default")
     if felix in given or (topology.felix != FelixConfiguration() and not has_other):
         yield felix, topology.felix
+    bgp = ("BGPConfiguration", "", "default")
+    if bgp in given or topology.bgp != BGPConfiguration() or not (topology.mesh or has_other):
+        yield bgp, (topology.bgp, topology.mesh)
+    for peer in topology.bgp_peers:
+        yield ("BGPPeer", "", peer.name), peer
     if "IPAMConfiguration" in kinds or topology.ipam != IPAMConfiguration():
         yield ("IPAMConfiguration", "", ""), topology.ipam
     if topology.reservations and "IPReservation" not in kinds:
@@ -184,6 +191,19 @@ def _facts(model: Any, document: Document) -> Document:
             return {"metadata": {"name": "default"}, "spec": {
                 name: value for name, (value, default) in wanted.items()
                 if value != (_at(document, "spec", name) or default)}}
+        case (BGPConfiguration() as bgp, bool(mesh)):
+            return {"metadata": {"name": "default"}, "spec": {
+                name: value for name, value, default in (
+                    ("nodeToNodeMeshEnabled", mesh, True), ("asNumber", bgp.as_number, 64512),
+                    ("listenPort", bgp.listen_port, 179))
+                if value != default and not _at(document, "spec", name)}}
+        case BGPPeer():
+            port = f":{model.peer_port}" if model.peer_port else ""
+            return {"metadata": {"name": model.name}, "spec": {
+                "node": model.node or None, "nodeSelector": model.node_selector or None,
+                "peerIP": f"{model.peer_ip}{port}" if model.peer_ip else None,
+                "peerSelector": model.peer_selector or None,
+                "asNumber": model.as_number or None}}
         case IPAMConfiguration():
             return {"metadata": {"name": "default"}, "spec": {
                 "strictAffinity": model.strict_affinity,
@@ -238,9 +258,13 @@ def _node(node: Node, document: Document) -> Document:
             "projectcalico.org/IPv4Address": str(node.address),
             "projectcalico.org/IPv4IPIPTunnelAddr": ipip,
             "projectcalico.org/IPv4VXLANTunnelAddr": vxlan,
-            "projectcalico.org/VXLANTunnelMACAddr": mac}}}
+            "projectcalico.org/VXLANTunnelMACAddr": mac,
+            "projectcalico.org/ASNumber": str(node.as_number) if node.as_number else None,
+            "projectcalico.org/RouteReflectorClusterID": node.route_reflector or None}}}
     return {"metadata": metadata, "spec": {
-        "bgp": {"ipv4Address": str(node.address), "ipv4IPIPTunnelAddr": ipip},
+        "bgp": {"ipv4Address": str(node.address), "ipv4IPIPTunnelAddr": ipip,
+                "asNumber": node.as_number or None,
+                "routeReflectorClusterID": node.route_reflector or None},
         "ipv4VXLANTunnelAddr": vxlan, "vxlanTunnelMACAddr": mac}}
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from calico_mn.topology import (
+    bgp_kinds,
     calico_kinds,
     kubernetes_kinds,
     operator_kinds,
@@ -26,8 +27,8 @@ CRD_API = "crd.projectcalico.org/v1"
 
 KINDS: dict[tuple[str, str], Kind[Any]] = {
     (kind.api, kind.name): kind
-    for kind in (*calico_kinds.KINDS, *kubernetes_kinds.KINDS, *workload_kinds.KINDS,
-                 *policy_kinds.KINDS,
+    for kind in (*calico_kinds.KINDS, *bgp_kinds.KINDS, *kubernetes_kinds.KINDS,
+                 *workload_kinds.KINDS, *policy_kinds.KINDS,
                  operator_kinds.INSTALLATION, underlay.UNDERLAY)}
 
 _ADMISSION = ("MutatingWebhookConfiguration ValidatingWebhookConfiguration "
@@ -38,7 +39,7 @@ _RBAC = "ClusterRole ClusterRoleBinding Role RoleBinding"
 IGNORED_KINDS = {api: names.split() for api, names in {
     calico_kinds.API: calico_kinds.IGNORED_KINDS,
     CRD_API: calico_kinds.ENTERPRISE_KINDS +
-             "BGPFilter BGPPeer CalicoNodeStatus ClusterInformation "
+             "BGPFilter CalicoNodeStatus ClusterInformation "
              "HostEndpoint IPAMHandle KubeControllersConfiguration StagedGlobalNetworkPolicy "
              "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier",
     "migration.projectcalico.org/v1": "DatastoreMigration",
@@ -107,8 +108,7 @@ IGNORED_KINDS = {api: names.split() for api, names in {
 
 # Those that change routes or reachability in a real cluster: what happens here instead.
 INSTEAD = {
-    "BGPPeer": "peerings beside the node-to-node mesh come later, and bring no routes until then",
-    "BGPFilter": "every node announces its blocks to all other nodes of the mesh",
+    "BGPFilter": "every node announces its blocks to all of its peers",
     **dict.fromkeys(("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
                      "HostEndpoint"), "packets are judged as without them"),
 }

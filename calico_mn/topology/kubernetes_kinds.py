@@ -5,12 +5,15 @@ Field names are those of ``k8s.io/api``. Workloads are in :mod:`calico_mn.topolo
 
 from __future__ import annotations
 
+import re
+
 from calico_mn.model import Node
 from calico_mn.policy import Labelled
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.scheduling import NODE_FIELDS
+from calico_mn.topology.yaml_tree import Tree, describe
 
 CORE = "v1"
 APPS = "apps/v1"
@@ -21,6 +24,25 @@ ADDRESSES = s.List({
     s.REST: s.Special.BOOKKEEPING,
 }, s.Unmodelled, name="addresses")
 
+
+def as_number(tree: Tree) -> int:
+    """An AS number, as one number or as two of 16 bits with a point (numorstring/asnumber.go)."""
+    word = r.text(tree)
+    if re.fullmatch("[0-9]{1,10}", word) and int(word) < 2**32:
+        return int(word)
+    if re.fullmatch("[0-9]{1,5}[.][0-9]{1,5}", word):
+        high, low = map(int, word.split("."))
+        if max(high, low) < 2**16:
+            return high << 16 | low
+    raise r.InvalidValueError(f"{describe(tree)} is not an AS number",
+                              "a number up to 4294967295; private ones are 64512 to 65534")
+
+
+def cluster_id(tree: Tree) -> str:
+    """A route reflector's cluster id, written as an IPv4 address; empty for none."""
+    return str(a.address(tree)) if r.text(tree) else ""
+
+
 # calicoctl makes its Node of these annotations (libcalico-go lib/backend/k8s/resources/node.go).
 NODE = s.Kind(s.resource_table(
     {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": {
@@ -28,8 +50,8 @@ NODE = s.Kind(s.resource_table(
         "projectcalico.org/IPv4IPIPTunnelAddr": s.Field(a.address_or_none, "ipip_address"),
         "projectcalico.org/IPv4VXLANTunnelAddr": s.Field(a.address_or_none, "vxlan_address"),
         "projectcalico.org/VXLANTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
-        "projectcalico.org/ASNumber": s.Field(r.text, "as_number"),
-        "projectcalico.org/RouteReflectorClusterID": s.Field(r.text, "route_reflector"),
+        "projectcalico.org/ASNumber": s.Field(as_number, "as_number"),
+        "projectcalico.org/RouteReflectorClusterID": s.Field(cluster_id, "route_reflector"),
         s.REST: s.Special.BOOKKEEPING,
     }},
     spec={**NODE_FIELDS, s.REST: s.Special.BOOKKEEPING},

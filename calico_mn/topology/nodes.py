@@ -80,7 +80,7 @@ def _address(word: str) -> IPv4Address | None:
 
 def _compare_as_numbers(report: Report, nodes: list[Resource[Node]]) -> None:
     """Between nodes of different AS numbers Calico's mesh speaks eBGP."""
-    numbers = dict.fromkeys(node.get("as_number", "") for node in nodes)
+    numbers = dict.fromkeys(node.get("as_number", 0) for node in nodes)
     if len(numbers) > 1:
-        shown = join_some((number or "the default" for number in numbers), 5)
+        shown = join_some((str(number or "the default") for number in numbers), 5)
         report.warn(f"Nodes have different AS numbers ({shown}): here all of them are one AS.")

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from calico_mn.model import EncapsulationMode, FelixConfiguration, Topology
+from calico_mn.model import FelixConfiguration, Topology
 from calico_mn.topology.address_rules import check_addresses, take_witnesses
-from calico_mn.topology.calico_kinds import BGP_CONFIGURATION, IP_POOL, IP_RESERVATION
-from calico_mn.topology.calico_node import BACKEND, felix_overrides, read_variables
+from calico_mn.topology.bgp_kinds import read_bgp
+from calico_mn.topology.calico_kinds import IP_RESERVATION
+from calico_mn.topology.calico_node import felix_overrides, read_variables
 from calico_mn.topology.change import Change
 from calico_mn.topology.default_pool import add_default_pools
 from calico_mn.topology.documents import Document, Item, add_resource, open_documents
@@ -171,31 +172,13 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str],
         reservations=tuple(network for item in resources.of(IP_RESERVATION)
                            for network in item.get("networks", ())),
         veth_mtu=mtus.pop("veth_mtu", 0), felix=replace(felix, **mtus),
-        mesh=_has_mesh(report, resources, environment),
+        **read_bgp(report, resources, environment),
         warnings=report.warnings(), source=report.file, documents=tuple(resources.documents),
         lines={name: mark.where for name, mark in (
             *((node.model.name, node.at("ipip_address", "vxlan_address", "name"))
               for node in nodes),
             *((pod.key, item.at("ip", "pools", "name")) for pod, item in placed)) if mark.line},
         **policies, **attributes)
-
-
-def _has_mesh(report: Report, resources: Resources, environment: Mapping[str, Scalar]) -> bool:
-    """Whether BIRD runs and every node peers with all others."""
-    installation, bgp = resources.single(INSTALLATION), resources.single(BGP_CONFIGURATION)
-    backend = environment[BACKEND].text if BACKEND in environment else ""
-    if backend.lower() in ("none", "vxlan"):
-        without = f"{BACKEND} {backend} in calico-node's env"
-    elif installation and installation.get("bgp") == "Disabled":
-        without = "Installation spec.calicoNetwork.bgp Disabled"
-    elif bgp and not bgp.get("mesh", True):
-        without = "BGPConfiguration spec.nodeToNodeMeshEnabled false"
-    else:
-        return True
-    if any(pool.model.vxlan_mode is EncapsulationMode.NEVER for pool in resources.of(IP_POOL)):
-        report.warn(f"{without}: nodes announce nothing to each other, so that pods of a pool "
-                    "without VXLAN reach none on other nodes.")
-    return False
 
 
 def _mtus(report: Report, resources: Resources, environment: Mapping[str, Scalar]

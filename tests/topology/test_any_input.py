@@ -190,7 +190,7 @@ def attributes(table: Any) -> Iterator[str]:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_each_attribute_of_a_model_class_is_that_of_a_field(kind: Kind[Any]) -> None:
     made_of_others = {"multipath_hash", "link", "has_ip", "pending", "owner", "ports", "kind",
-                      "storage_name", "source", "destination", "icmp", "not_icmp"}
+                      "peer_port", "storage_name", "source", "destination", "icmp", "not_icmp"}
     # The model of a namespaced kind is also that of its global counterpart.
     made_of_others |= {"namespace", "namespace_selector", "service_account_selector",
                        "is_untracked", "is_pre_dnat", "order", "selector"

@@ -199,9 +199,11 @@ def test_a_pod_keeps_its_address() -> None:
         "name": "default"}, "spec": {"nodeToNodeMeshEnabled": False, "asNumber": 64999}},
      "BGPConfiguration spec.nodeToNodeMeshEnabled false: nodes announce nothing to each other, so "
      "that pods of a pool without VXLAN reach none on other nodes."),
-    (crd("BGPPeer", "rr", peerIP="10.9.1.1"),
-     "BGPPeer of the file have no effect: peerings beside the node-to-node mesh come later, and "
-     "bring no routes until then."),
+    (crd("BGPPeer", "rr", peerIP="10.9.1.1"), ""),
+    (crd("BGPPeer", "nothing", asNumber=64512),
+     "BGPPeer nothing has no peerIP and no peerSelector: it peers with nothing."),
+    (crd("BGPPeer", "few", peerIP="10.9.1.1", filters=["f"]),
+     "BGPPeer spec.filters has no effect: every prefix passes."),
     (crd("FelixConfiguration", "default", bpfEnabled=True),
      "FelixConfiguration spec.bpfEnabled has no effect: packets take the kernel's way, as without "
      "eBPF."),

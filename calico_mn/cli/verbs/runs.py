@@ -108,7 +108,7 @@ def _status(options: argparse.Namespace) -> int:
         facts.append(("calico-node", "not started on " + ", ".join(status["unstartedNodes"])))
     if status["podRoutes"]:
         facts.append(("pod routes", f"known to {', '.join(status['podRoutes'])}"))
-    if not status["mesh"]:
+    if not (status["mesh"] or status["bgpPeers"]):
         facts.append(("no routes by", "BGP: there is no node-to-node mesh"))
     elif status["sessionsDown"]:
         down = status["sessionsDown"]

@@ -74,11 +74,13 @@ def _show_speakers(speakers: list[_Facts]) -> None:
         say(f"announces {', '.join(speaker['announces']) or 'nothing'}")
         if speaker["peers"]:
             show(box(("PEER ADDRESS", "PEER NAME", "PEER TYPE", "STATE", "PREFIXES"), [
-                (peer["address"], peer["node"], peer["type"],
+                (peer["address"], peer["node"] or "", peer["type"],
                  ": ".join(filter(None, (peer["state"], peer["reason"]))), peer["prefixes"])
                 for peer in speaker["peers"]]), heads=3)
         elif not speaker["mesh"]:
             say("no peers: there is no node-to-node mesh")
+        else:
+            say("no peers")
 
 
 # --- verify
