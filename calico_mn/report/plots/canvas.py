@@ -248,11 +248,12 @@ class Sheet:
 
     def settle(self) -> None:
         """Give everything its final place: what is drawn later moves nothing."""
+        engine = self.figure.get_layout_engine()
         for _ in range(2):
-            self.figure.draw_without_rendering()
+            engine.execute(self.figure)
             drawn = sum(axes.get_window_extent().height for axes in self.axes)
             self._resize(self._height + sum(self._heights) - drawn)
-        self.figure.draw_without_rendering()
+        engine.execute(self.figure)
         self.figure.set_layout_engine("none")
         self._settled = True
 
