@@ -159,7 +159,7 @@ def full_delta(change: Delta, wanted: Namespace, unapplied: Iterable[Delta]) -> 
     again. ``unapplied`` are the changes that failed: what they should have removed is removed.
     """
     changes = (*unapplied, change)
-    routes = {route.destination for route in wanted.routes}
+    routes = {route.place for route in wanted.routes}
     devices = {device.name for device in wanted.devices}
     return Delta(
         wanted.name,
@@ -170,9 +170,9 @@ def full_delta(change: Delta, wanted: Namespace, unapplied: Iterable[Delta]) -> 
         addresses_added=wanted.addresses,
         neighbours_replaced=wanted.neighbour_entries,
         routes_replaced=wanted.routes,
-        routes_removed=tuple({route.destination: route for item in changes
+        routes_removed=tuple({route.place: route for item in changes
                               for route in item.routes_removed
-                              if route.destination not in routes}.values()),
+                              if route.place not in routes}.values()),
         neighbours_removed=outdated(
             dict.fromkeys(n for item in changes for n in item.neighbours_removed),
             wanted.neighbour_entries),
@@ -201,10 +201,10 @@ def _key(item: NeighbourEntry) -> tuple[str, str]:
 def _routes(present: Iterable[Route], wanted: Iterable[Route]
             ) -> tuple[tuple[Route, ...], tuple[Route, ...]]:
     """The routes to write and those to remove. Most are the same object in both states."""
-    old = {route.destination: route for route in present}
+    old = {route.place: route for route in present}
     replaced = []
     for route in wanted:
-        before = old.pop(route.destination, None)
+        before = old.pop(route.place, None)
         # Devices are compared first: of what a change of mode replaces nothing else need be.
         if before is not route and (before is None or before.device != route.device
                                     or before != route):

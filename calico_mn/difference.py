@@ -226,15 +226,15 @@ def _on_devices(name: str, wanted: Sequence[_OnDevice], present: Sequence[_OnDev
 
 def _routes(state: Namespace, present: Present, owned: Owned) -> Iterator[Difference]:
     have = set(present.routes)
-    instead: dict[tuple[str, int], Route] = {}
+    instead: dict[tuple[str | tuple[str, str], int], Route] = {}
     wanted = set(state.routes)
     for actual in present.routes:
         if actual not in wanted:
-            instead.setdefault((actual.destination, actual.metric), actual)
+            instead.setdefault((actual.place, actual.metric), actual)
     taken: set[Route] = set()
     for route in (*state.routes, *_connected(state, present)):
         if route not in have:
-            other = instead.get((route.destination, route.metric))
+            other = instead.get((route.place, route.metric))
             if other is not None:
                 taken.add(other)
             yield Difference(state.name, route, other)
@@ -256,7 +256,7 @@ def _connected(state: Namespace, present: Present) -> Iterator[Route]:
 def _is_ours(route: Route, owned: Owned, pools: Sequence[IPv4Network]) -> bool:
     if route.protocol == PROTO_KERNEL:
         return False
-    if route.protocol in owned.protocols:
+    if route.table in owned.tables or route.protocol in owned.protocols:
         return True
     if any(device in owned.devices or device.startswith(owned.device_prefixes or ("\0",))
            for device in route.devices):

@@ -48,13 +48,21 @@ DIFFERENCES: tuple[EbpfDifference, ...] = (
         " into tunl0; it stays when all rules are flushed."),
     EbpfDifference(
         "output-rules", "Outer packets that a node sends pass neither OUTPUT nor POSTROUTING: rules"
-        " for protocol 4 there see none, with the kernel's ipip they see all. PREROUTING and INPUT"
-        " see all with both. The tunnel's own \"fragmentation needed\" passes FORWARD in place of"
-        " OUTPUT.", lambda seen: seen.has_output_rules),
+        " for protocol 4 there see none, with the kernel's ipip they see all. What PREROUTING"
+        " and INPUT drop is dropped with both. The tunnel's own \"fragmentation needed\" passes"
+        " FORWARD in place of OUTPUT.", lambda seen: seen.has_output_rules),
     EbpfDifference(
-        "output-policy", "Where PREROUTING or INPUT has rules, an outer packet that they accept"
-        " goes to tunl0 through lo, as protocol 255: an OUTPUT chain that drops by default must"
-        " accept what leaves by lo.", lambda seen: seen.drops_output),
+        "counters", "Felix's rules in PREROUTING and INPUT do not count the outer packets that they"
+        " accept, nor does conntrack, while a node has no other rules there: what they do with"
+        " them is known. What they drop they count."),
+    EbpfDifference(
+        "allowed", "`ip route show table 4040` in a node lists the sources whose outer packets"
+        " Felix's rules accept, as its IP set `cali40all-hosts-net` does. Where a member is taken"
+        " from the set by hand, the route must go as well; `verify` tells that the set differs."),
+    EbpfDifference(
+        "output-policy", "Where PREROUTING or INPUT has rules of others than Felix, an outer packet"
+        " that they accept goes to tunl0 through lo, as protocol 255: an OUTPUT chain that drops by"
+        " default must accept what leaves by lo.", lambda seen: seen.drops_output),
     EbpfDifference(
         "down", "While tunl0 is down, packets for it are dropped; the kernel's ipip answers \"port"
         " unreachable\" as well.", lambda seen: seen.tunnel_is_down),

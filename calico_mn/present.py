@@ -102,9 +102,9 @@ class Present:
     """What one namespace holds. ``failure``: why it could not be read; then all else is empty.
 
     ``sysctls`` maps the paths that were asked for to their values; what this kernel does not
-    have is missing there. ``routes`` are those of the main table; ``neighbours`` and ``fdb`` the
-    permanent ones, read only where the wanted state has a VXLAN device, and ``rules`` only where it
-    has a firewall.
+    have is missing there. ``routes`` are those of the main table, and of ALLOWED_SOURCES;
+    ``neighbours`` and ``fdb`` the permanent ones, read only where the wanted state has a VXLAN
+    device, and ``rules`` only where it has a firewall.
     """
 
     name: str
@@ -126,13 +126,14 @@ class Owned:
 
     Devices whose names begin with one of ``device_prefixes``, and routes over them; routes over
     ``devices``, and addresses, permanent neighbours and FDB entries on these; routes of
-    ``protocols``; blackholes inside ``pools``.
+    ``protocols`` and in ``tables``; blackholes inside ``pools``.
     """
 
     device_prefixes: tuple[str, ...] = ()
     devices: frozenset[str] = frozenset()
     protocols: frozenset[str] = frozenset()
     pools: tuple[str, ...] = ()
+    tables: frozenset[str] = frozenset()
 
 
 # --- what a state asks for, as items

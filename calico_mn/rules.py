@@ -3,20 +3,73 @@
 In goes a :class:`~calico_mn.state.Firewall`, or what ``iptables-save`` and ``ipset save`` print;
 out come a :class:`RuleChain` for each chain, with the digests in its rules' comments, and a
 :class:`SetMembers` for each set. A rule without such a comment has the digest ``?``: it is not
-ours.
+ours. :func:`lets_in` says what all rules together mean for a tunnel's packets.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from calico_mn.state import Firewall
 from calico_mn.text import plural
 
 _DIGEST = re.compile(r'--comment "?cali:([\w-]{16})')
+_IN_MEMORY = re.compile(rb"cali:([\w-]{16})")
 _OURS = ("cali-", "cali4")
+
+
+#: a table and a chain in it
+Chain = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OuterWay:
+    """What our rules are to a tunnel's outer packet, from an allowed source and for this host.
+
+    It passes the chains of ``passing`` as a whole, by the digests of their rules; in those of
+    ``accepting`` it meets the first rule alone, which accepts it or leads to one that does.
+    """
+
+    passing: Mapping[Chain, tuple[str, ...]]
+    accepting: Mapping[Chain, str]
+
+    @property
+    def chains(self) -> frozenset[Chain]:
+        """All of them."""
+        return frozenset((*self.passing, *self.accepting))
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """A chain of the kernel's hooks: what it does with packets that no rule takes."""
+
+    chain: Chain
+    accepts: bool
+    has_rules: bool
+
+
+def lets_in(way: OuterWay, hooked: Iterable[Hooked], digests: Mapping[Chain, tuple[str, ...]]
+            ) -> bool:
+    """Whether rules accept a tunnel's packets from allowed sources and do nothing else with them.
+
+    ``hooked`` are all chains that such a packet meets, ``digests`` the rules in these and in those
+    of ``way``. Rules of others behind the one of ours that accepts it do not matter.
+    """
+    return all(
+        chain.chain in way.accepting
+        or (chain.accepts and (chain.chain in way.passing or not chain.has_rules))
+        for chain in hooked) and all(
+        digests.get(chain, ()) == rules for chain, rules in way.passing.items()) and all(
+        digests.get(chain, ())[:1] == (rule,) for chain, rule in way.accepting.items()) and bool(
+        way.accepting)
+
+
+def digest(rule: bytes) -> str:
+    """The digest of a rule as it is in the kernel's memory, ``?`` where it has none."""
+    match = _IN_MEMORY.search(rule)
+    return match[1].decode() if match else "?"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ PROTO_BIRD = "bird"
 #: felix/dataplane/linux: DeviceRouteProtocol unless that is boot, then this number
 PROTO_FELIX = "80"
 
+#: the table of the sources whose IPIP packets the firewall accepts, as blackholes: the eBPF tunnel
+#: looks there (ALLOWED_SOURCES in ipip.bpf.c)
+ALLOWED_SOURCES = "4040"
+
 
 @dataclass(frozen=True, slots=True)
 class VethPeer:
@@ -180,7 +184,7 @@ class Route:
     ``destination`` is ``default``, a prefix, or a host address without ``/32``.
     ``kind`` is ``unicast``, ``blackhole`` or ``unreachable``; ``scope`` ``global`` or ``link``.
     ``next_hops`` are two or more equal ways, and then ``via`` and ``device`` are empty.
-    ``mtu`` 0 means none set. Identity in the kernel: ``destination`` and ``metric``.
+    ``mtu`` 0 means none set. Identity in the kernel: ``table``, ``destination`` and ``metric``.
     ``source`` is the address that the kernel notes with a device's own network. ``extra`` holds
     what else ``ip route`` would print of a route that was read: nothing wanted ever has it.
     """
@@ -199,6 +203,11 @@ class Route:
     extra: str = ""
     table: str = "main"
     _line: str = field(default="", init=False, repr=False, compare=False)
+
+    @property
+    def place(self) -> str | tuple[str, str]:
+        """Its destination, with the table where that is not main: our routes have one each."""
+        return self.destination if self.table == "main" else (self.table, self.destination)
 
     @property
     def devices(self) -> frozenset[str]:

@@ -25,6 +25,7 @@ from calico_mn.calico.encapsulation import (
 )
 from calico_mn.calico.in_use import take_present
 from calico_mn.calico.ipam import IPAM
+from calico_mn.calico.policy.outer_way import allowed_sources
 from calico_mn.calico.pools import require_pools, usable_pools
 from calico_mn.calico.remote_routes import NO_DATASTORE, RemoteRoutes, Table, mode_in
 from calico_mn.calico.underlay import Fabric, port_name, uplink
@@ -49,8 +50,9 @@ class Cluster(DatastoreReader):
 
     ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
     ``pod_routers`` names the routers that know the pods' blocks; ``has_tunnels`` False means that
-    no node has a tunl0, so that no mode but Never can be had. What gets no address does not run,
-    as :attr:`admission` tells. Raises TopologyError when two objects would have one name or device.
+    no node has a tunl0, so that no mode but Never can be had; ``has_allow_list`` that the tunnel
+    reads from routes whose packets the firewall accepts. What gets no address does not run, as
+    :attr:`admission` tells. Raises TopologyError when two objects would have one name or device.
     """
 
     def __init__(self, topology: Topology, rp_filter: int) -> None:
@@ -323,6 +325,7 @@ class Cluster(DatastoreReader):
                                        *self._felix_routes.of(datastore.table, modes, network))
                    if route.destination not in local]
         firewall = self._firewalls_before[name] = self._firewall(name)
+        routes += allowed_sources(firewall) if self.has_allow_list else ()
         return Namespace(
             name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
             tuple(entry for peer, entry in datastore.neighbours.items() if peer != name),

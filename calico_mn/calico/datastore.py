@@ -29,6 +29,7 @@ class DatastoreReader:
     _on_node: dict[str, dict[str, WorkloadEndpoint]]
     _tunnels: TunnelAddresses
     has_policies: bool
+    has_allow_list: bool = False
 
     def __init__(self) -> None:
         self._datastore = self._datastore_before = NO_DATASTORE

@@ -25,6 +25,7 @@ from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, named
 from calico_mn.calico.evolution import fork
+from calico_mn.calico.policy.outer_way import outer_way
 from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
@@ -142,8 +143,9 @@ class CalicoNet(ResourceMininet):
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
             "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP),
-            iptables=self._rules_backend())
+            iptables=self._rules_backend(), way=outer_way())
         self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
+        self.cluster.has_allow_list = self.tunnel == "ebpf"
         try:
             if self._raise_neighbour_limit:
                 neighbour_quota.raise_limit(neighbour_entries(self.topology),

@@ -24,6 +24,7 @@ from calico_mn.kernel.netns import PROGRAMS, NamespaceThread, NetworkNamespace, 
 from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.registry import RunDirectory, utc_now
 from calico_mn.kernel.write import KernelWriter
+from calico_mn.rules import OuterWay
 from calico_mn.state import Namespace
 
 Result = TypeVar("Result")
@@ -84,7 +85,8 @@ class Runtime:
     """One run: its namespaces, its programs, its directory, its tunnel back end."""
 
     def __init__(self, tunnel_wanted: str, description: Mapping[str, object], name: str = "", *,
-                 needs_tunnel: bool = True, iptables: Iptables = NO_RULES) -> None:
+                 needs_tunnel: bool = True, iptables: Iptables = NO_RULES,
+                 way: OuterWay | None = None) -> None:
         if os.geteuid() != 0:
             raise UnsupportedError("making network namespaces needs root: run this with sudo")
         with ExitStack() as undo, processes.limits_explained("the run cannot begin"):
@@ -93,7 +95,7 @@ class Runtime:
             # Ending a run needs a descriptor, even after a boot that failed because none was left.
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             undo.callback(os.close, self._reserve)
-            self.tunnel = tunnel.choose(tunnel_wanted, is_needed=needs_tunnel)
+            self.tunnel = tunnel.choose(tunnel_wanted, is_needed=needs_tunnel, way=way)
             undo.callback(self.tunnel.close)
             self.iptables = iptables
             self.directory = RunDirectory({

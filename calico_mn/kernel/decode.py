@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calico_mn.kernel import rtnetlink as rt
@@ -126,11 +126,12 @@ def fdb_entry(body: bytes, known: Mapping[int, str]) -> FdbEntry | None:
                     _inet(inside[rt.NDA_DST]))
 
 
-def routes(bodies: Iterable[bytes], known: Mapping[int, str]) -> tuple[Route, ...]:
-    """The routes of the main table among all that were dumped, without cached ones."""
+def routes(bodies: Iterable[bytes], known: Mapping[int, str], *, tables: Collection[str] = ("main",)
+           ) -> tuple[Route, ...]:
+    """The routes of these tables among all that were dumped, without cached ones."""
     decoded = (route(body, known) for body in bodies
                if not rt.ROUTE_HEADER.unpack_from(body)[-1] & rt.RTM_F_CLONED)
-    return tuple(item for item in decoded if item.table == "main")
+    return tuple(item for item in decoded if item.table in tables)
 
 
 def route(body: bytes, known: Mapping[int, str], *, with_state: bool = False) -> Route:

@@ -2,9 +2,9 @@
 
 A namespace here is neither a process nor a name in /run/netns: it lives as long as its
 descriptor, so that nothing of it survives this process, however that ends. Only a thread of
-:class:`NamespaceThread` ever leaves the machine's own namespace; an exception or a Ctrl-C in
-the caller's thread therefore cannot leave the caller in the wrong one. A run has two: one makes
-namespaces, the other one does all else.
+:class:`NamespaceThread` ever leaves the machine's own namespace (and that of the eBPF tunnel's
+attendant); an exception or a Ctrl-C in the caller's thread therefore cannot leave the caller in the
+wrong one. A run has two: one makes namespaces, the other one does all else.
 
 What is put into a namespace is :mod:`calico_mn.kernel.write`'s business.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,7 @@ _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 _MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _MNT_DETACH = 2
+_SIOCGSKNS = 0x894C  # linux/sockios.h: a descriptor of the socket's namespace
 
 #: the variable that names the run in the environment of its programs
 MARK = "CALICO_MN_RUN"
@@ -62,8 +64,26 @@ def _setns(descriptor: int, kind: int) -> None:
 @contextmanager
 def new_network() -> Iterator[None]:
     """Inside, the calling thread is in a network namespace that was just made."""
-    with open("/proc/thread-self/ns/net", "rb") as before:
+    with _back_again():
         _unshare(_CLONE_NEWNET)
+        yield
+
+
+@contextmanager
+def network_of(sock: socket.socket) -> Iterator[None]:
+    """Inside, the calling thread is in the network namespace of a socket."""
+    descriptor = fcntl.ioctl(sock, _SIOCGSKNS)
+    try:
+        with _back_again():
+            _setns(descriptor, _CLONE_NEWNET)
+            yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _back_again() -> Iterator[None]:
+    with open("/proc/thread-self/ns/net", "rb") as before:
         try:
             yield
         finally:

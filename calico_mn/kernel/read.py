@@ -20,7 +20,7 @@ from calico_mn.kernel.firewall import FirewallWriter
 from calico_mn.kernel.netlink import NetlinkError, NetlinkSocket, attribute, attributes, u32
 from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.present import Present, Program, expected_qdiscs, expected_sysctls
-from calico_mn.state import VXLAN, FdbEntry, Namespace, Route, Sysctl, Tunnel
+from calico_mn.state import ALLOWED_SOURCES, VXLAN, FdbEntry, Namespace, Route, Sysctl, Tunnel
 
 #: seconds of a tick of CPU time: 0.01 on every Linux architecture of today
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -87,7 +87,7 @@ def _read(wanted: Namespace, programs: Sequence[Program], recorded: Mapping[str,
             wanted.name, links, tuple(q for q in qdiscs if q),
             tuple(decode.address(body, names) for body in netlink.dump(*rt.DUMP_ADDRESSES)),
             _sysctls(expected_sysctls(wanted), settings),
-            decode.routes(netlink.dump(*rt.DUMP_ROUTES), names),
+            decode.routes(netlink.dump(*rt.DUMP_ROUTES), names, tables=("main", ALLOWED_SOURCES)),
             frozenset(attached for program in programs if program.device in indexes
                       for attached in _programs(netlink, program, indexes, names)),
             tuple(n[0] for n in neighbours if n and n[0].mac and n[1] == "PERMANENT"),

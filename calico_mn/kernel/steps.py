@@ -258,10 +258,13 @@ def route(item: Route, index: int, *, hop_indexes: Sequence[int] = (), remove: b
         body += attribute(rt.RTA_PREFSRC, socket.inet_aton(item.source))
     if item.mtu:
         body += attribute(rt.RTA_METRICS, u32(rt.RTAX_MTU, item.mtu))
+    table = _number(rt.TABLES, item.table)
+    if table > 255:
+        body, table = body + u32(rt.RTA_TABLE, table), 0
     return (rt.RTM_DELROUTE if remove else rt.RTM_NEWROUTE,
             0 if remove else NLM_F_CREATE | NLM_F_REPLACE,
             rt.ROUTE_HEADER.pack(
-                socket.AF_INET, length, 0, 0, _number(rt.TABLES, item.table),
+                socket.AF_INET, length, 0, 0, table,
                 _number(rt.PROTOCOLS, item.protocol), _number(rt.SCOPES, item.scope),
                 _number(rt.KINDS, item.kind), rt.RTNH_F_ONLINK if item.onlink else 0) + body)
 

@@ -25,9 +25,11 @@ from calico_mn.errors import CalicoMnError, UnsupportedError
 from calico_mn.kernel import devices, processes, runtime_dir
 from calico_mn.kernel.ebpf import handover, program, tun
 from calico_mn.kernel.ebpf.attendant import Attendant
+from calico_mn.kernel.ebpf.seal import Seals
 from calico_mn.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.present import TUNNEL_TXQUEUELEN, Program
+from calico_mn.rules import OuterWay
 from calico_mn.state import Tunnel
 
 _CLONE_NEWNET = 0x40000000
@@ -88,25 +90,30 @@ class KernelTunnel(TunnelBackend):
 
 
 class EbpfTunnel(TunnelBackend):
-    """tunl0 as a TUN device with three programs; they are loaded once for all namespaces."""
+    """tunl0 as a TUN device with three programs; they are loaded once for all namespaces.
+
+    ``way`` says what our own rules are to the packets that arrive.
+    """
 
     name = "ebpf"
     kind = "tun"
     description = "an eBPF device in place of the ipip module"
 
-    def __init__(self) -> None:
+    def __init__(self, way: OuterWay | None = None) -> None:
         self._held = held = list[int]()
         self._attendant: Attendant | None = None
+        self._seals: Seals | None = None
         sections = program.EGRESS, program.LO, program.INGRESS, program.REASSEMBLED
         try:
+            self._seals = Seals(way)
             for section in sections:
-                held.append(program.load(section))
+                held.append(program.load(section, self._seals.descriptor))
             held.append(program.load_drop_filter())
         except BaseException:
             self.close()
             raise
         self._loaded = dict(zip(sections, held, strict=False))
-        self._attendant = Attendant(self._loaded[program.REASSEMBLED])
+        self._attendant = Attendant(self._loaded[program.REASSEMBLED], self._seals)
 
     def create(self, namespace: NetworkNamespace, device: Tunnel) -> None:
         """Make the device; its descriptor is held with the namespace, or it would end.
@@ -139,6 +146,8 @@ class EbpfTunnel(TunnelBackend):
         super().close()
         if self._attendant is not None:
             self._attendant.close()
+        if self._seals is not None:
+            self._seals.close()
 
     def programs(self, device: Tunnel) -> tuple[Program, ...]:
         """Where packets leave through the device, come from INPUT, and arrive at the uplink."""
@@ -174,8 +183,10 @@ def describe_backend(name: str) -> str:
                 if backend.name == name)
 
 
-def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
+def choose(wanted: str, *, is_needed: bool = True, way: OuterWay | None = None) -> TunnelBackend:
     """The back end for ``auto``, ``kernel`` or ``ebpf``; ``auto`` prefers the kernel's own.
+
+    ``way`` is EbpfTunnel's.
 
     Raises UnsupportedError with the reason when this machine does not have it; but ``auto`` is
     none at all then where no tunnel is needed.
@@ -189,7 +200,7 @@ def choose(wanted: str, *, is_needed: bool = True) -> TunnelBackend:
         raise UnsupportedError(f"unknown tunnel back end {wanted!r}: say auto, kernel or ebpf")
     no_ebpf = ebpf_reason()
     if no_ebpf is None:
-        return EbpfTunnel()
+        return EbpfTunnel(way)
     if wanted == "ebpf":
         raise UnsupportedError(f"no tunl0 by eBPF: {no_ebpf}")
     neither = _neither(no_kernel, no_ebpf)

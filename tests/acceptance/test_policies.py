@@ -78,7 +78,8 @@ def test_tunnel_packets_pass_the_rule_for_calicos_hosts(shop: CalicoNet) -> None
     shop["web"].cmd(f"ping -c 2 -W 2 {shop['stranger'].ip}")
     counted = shop["node32"].cmd("iptables-save -c -t filter")
     (accepted,) = re.findall(r'\[(\d+):\d+\] -A cali-INPUT .*"cali:PajejrV4aFdkZojI"', counted)
-    assert int(accepted) == 2
+    # The eBPF tunnel looks at the rules when a packet has passed them, and then need not ask.
+    assert int(accepted) == 2 if shop.tunnel == "kernel" else 1 <= int(accepted) <= 2
 
 
 @pytest.mark.parametrize(("damage", "found"), [

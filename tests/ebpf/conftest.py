@@ -36,6 +36,7 @@ import pytest
 from calico_mn.kernel import devices, tunnel
 from calico_mn.kernel.ebpf import btf, handover, program
 from calico_mn.kernel.ebpf.attendant import Attendant
+from calico_mn.kernel.ebpf.seal import Seals
 from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
 
@@ -207,12 +208,13 @@ class Lab:
         self.descriptors = {}
         self.held = []
         if backend == "ebpf":
+            self.seals = Seals()
             self.descriptors = {
-                name: program.load(name)
+                name: program.load(name, self.seals.descriptor)
                 for name in (program.EGRESS, program.LO, program.INGRESS,
                              program.REASSEMBLED)}
             self.drop = program.load_drop_filter()
-            self.attendant = Attendant(self.descriptors[program.REASSEMBLED])
+            self.attendant = Attendant(self.descriptors[program.REASSEMBLED], self.seals)
             self.held.append(self.drop)
         fabric = self.namespaces["fabric"] = Netns()
         fabric.ip("link add br0 type bridge", "link set br0 up")
@@ -312,6 +314,7 @@ class Lab:
             os.close(descriptor)
         if self.backend == "ebpf":
             self.attendant.close()
+            self.seals.close()
 
 
 @pytest.fixture(scope="session")

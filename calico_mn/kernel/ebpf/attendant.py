@@ -3,7 +3,8 @@
 In go namespaces; out come descriptors to be held as long as they live. A raw socket of protocol 4
 lets the stack learn path MTUs from ICMP errors about outer packets: the program on tunl0 then sees
 them in the routes. The same socket gets the outer packets that came in fragments, which are few;
-a thread writes what is inside into tunl0. And it keeps net.ipv4.conf.lo.forwarding on, which
+a thread writes what is inside into tunl0. One byte in place of a packet asks the thread to look at
+the namespace's rules (:mod:`.seal`). And it keeps net.ipv4.conf.lo.forwarding on, which
 ``sysctl net.ipv4.ip_forward=0`` sets for all devices: bpf_fib_lookup() answers questions on behalf
 of lo only with it, and the stack forwards what the program puts into lo (with accept_local, since
 it is the node's own): outer packets that need fragments, and ICMP errors. Nothing else comes from
@@ -26,9 +27,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from calico_mn.errors import KernelError
 from calico_mn.kernel import devices
+from calico_mn.kernel.ebpf.seal import Seals
 from calico_mn.kernel.netlink import NLM_F_REQUEST, Message, u32
-from calico_mn.kernel.netns import new_network
+from calico_mn.kernel.netns import network_of, new_network
 
 _LO = 1
 _ON_LO = devices.link(_LO, conf={"forwarding": 1, "accept_local": 1})
@@ -38,7 +41,7 @@ _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 # linux/net_namespace.h: a number for a namespace, by which the listener's one knows it
 _RTM_NEWNSID, _NETNSA_NSID, _NETNSA_FD = 88, 1, 3
 _TUN = os.makedev(10, 200)
-_MOST = 65_535
+_MOST, _AT_ONCE = 65_535, 64
 # struct sock_filter (linux/filter.h): code, jump if true, jump if false, operand
 _filter = struct.Struct("=HBBI")
 # After netlink's header and struct netconfmsg comes NETCONFA_IFINDEX, whose value is at 24.
@@ -49,8 +52,9 @@ _OF_LO = b"".join((_filter.pack(0x20, 0, 0, 24), _filter.pack(0x15, 0, 1, socket
 class Attendant:
     """One thread for all namespaces; ``reassembled`` is the program of the raw sockets."""
 
-    def __init__(self, reassembled: int) -> None:
+    def __init__(self, reassembled: int, seals: Seals) -> None:
         self._reassembled = reassembled
+        self._seals = seals
         self._poll = select.epoll()
         self._end, self._ending = os.pipe2(os.O_CLOEXEC)
         self._poll.register(self._end, select.EPOLLIN)
@@ -67,6 +71,7 @@ class Attendant:
 
         It ends with the descriptors that are returned.
         """
+        self._seals.forget()
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
                             socket.IPPROTO_IPIP)
         raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, self._reassembled)
@@ -82,7 +87,7 @@ class Attendant:
         with open("/proc/thread-self/ns/net", "rb") as namespace:
             _send(self._listener, (_RTM_NEWNSID, 0, bytes(4) + u32(_NETNSA_NSID, number)
                                    + u32(_NETNSA_FD, namespace.fileno())))
-        return [self._watch(raw, lambda packets: _decapsulate(packets, tunnel)), link.detach()]
+        return [self._watch(raw, lambda packets: self._take(packets, tunnel)), link.detach()]
 
     def close(self) -> None:
         """End the thread."""
@@ -115,6 +120,18 @@ class Attendant:
                     if os.fstat(ready.fileno()).st_ino == inode:
                         task(ready)
 
+    def _take(self, packets: socket.socket, tunnel: int) -> None:
+        asks = False
+        with suppress(BlockingIOError):
+            for _packet in range(_AT_ONCE):
+                packet = packets.recv(_MOST, socket.MSG_DONTWAIT)
+                if len(packet) > 1:
+                    _decapsulate(packet, tunnel)
+                asks |= len(packet) == 1
+        if asks:
+            with suppress(KernelError), network_of(packets):
+                self._seals.renew()
+
     def _forward_on_lo(self, listener: socket.socket) -> None:
         with suppress(OSError):
             _data, notes, _flags, _address = listener.recvmsg(_MOST, 64, socket.MSG_DONTWAIT)
@@ -126,8 +143,7 @@ class Attendant:
                     _send(link, _ON_LO)
 
 
-def _decapsulate(packets: socket.socket, tunnel: int) -> None:
-    packet = packets.recv(_MOST, socket.MSG_DONTWAIT)
+def _decapsulate(packet: bytes, tunnel: int) -> None:
     inner = packet[(packet[0] & 15) * 4:]
     if inner and inner[0] >> 4 == 4 and os.fstat(tunnel).st_rdev == _TUN:
         os.write(tunnel, inner)

@@ -23,6 +23,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
 
 from calico_mn.errors import KernelError, UnsupportedError
 from calico_mn.kernel.netlink import (
@@ -40,7 +41,7 @@ TABLE, _CHAIN = "calico_mn_tunl0", "input"
 PROTOCOL = 255
 _LO = struct.pack("=I", 1)
 _NETLINK_NETFILTER, _NFTABLES, _BEGIN, _END = 12, 10, 16, 17
-_NEWTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _DELRULE = 0, 3, 4, 6, 8
+_NEWTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE, _DELRULE = 0, 3, 4, 6, 7, 8
 _OWNER, _PERSIST = 2, 4
 #: NF_INET_LOCAL_OUT and NF_INET_POST_ROUTING, through which outer packets do not go
 OUTPUT_HOOKS = {3: "output", 4: "postrouting"}
@@ -133,21 +134,45 @@ def install() -> int:
 
 def hooks() -> frozenset[int]:
     """The hooks of IPv4 where the namespace of the calling thread has chains of nftables."""
+    return frozenset(hook for family, _, _, hook, _ in chains()
+                     if hook >= 0 and family in (1, socket.AF_INET))
+
+
+def chains() -> Iterator[tuple[int, str, str, int, int]]:
+    """All chains of nftables: family, table, name, hook or -1, what they do with the rest or -1.
+
+    Families 1 and 2 (NFPROTO_INET and NFPROTO_IPV4) see packets of IPv4.
+    """
+    for family, inside in _dump(_GETCHAIN, socket.AF_UNSPEC):
+        hook = attributes(inside.get(4, b"")).get(1)
+        yield (family, _name(inside[1]), _name(inside[3]),
+               -1 if hook is None else int.from_bytes(hook, "big"),
+               int.from_bytes(inside[5], "big") if 5 in inside else -1)
+
+
+def rules(family: int, table: str, chain: str) -> Iterator[bytes]:
+    """The rules of a chain as netlink has them, in order."""
+    for _, inside in _dump(_GETRULE, family, text(1, table) + text(2, chain)):
+        yield inside.get(4, b"") + inside.get(7, b"")  # expressions, user data
+
+
+def _dump(kind: int, family: int, asked: bytes = b"") -> Iterator[tuple[int, dict[int, bytes]]]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
                        _NETLINK_NETFILTER) as netlink:
-        netlink.send(_header(20, _NFTABLES << 8 | _GETCHAIN, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
-                     + _family(socket.AF_UNSPEC, 0, 0))
-        numbers: set[int] = set()
+        netlink.send(_header(20 + len(asked), _NFTABLES << 8 | kind, NLM_F_REQUEST | NLM_F_DUMP,
+                             0, 0) + _family(family, 0, 0) + asked)
         while True:
             answer = netlink.recv(65536)
             while len(answer) >= 20:
-                length, kind = struct.unpack_from("=IH", answer)
-                if kind >> 8 != _NFTABLES:
-                    return frozenset(numbers)
-                hook = attributes(attributes(answer[20:length]).get(4, b"")).get(1)
-                if hook and answer[16] in (1, socket.AF_INET):  # NFPROTO_INET, NFPROTO_IPV4
-                    numbers.add(int.from_bytes(hook, "big"))
+                length, answered = struct.unpack_from("=IH", answer)
+                if answered >> 8 != _NFTABLES:
+                    return
+                yield answer[16], attributes(answer[20:length])
                 answer = answer[(length + 3) & ~3:]
+
+
+def _name(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def _refusal(netlink: socket.socket, batch: bytes) -> int:

@@ -6,14 +6,16 @@
  *   section            attached to                 does
  *   tunl0/egress       clsact egress of tunl0      encapsulates
  *   lo/egress          clsact egress of lo         decapsulates into tunl0 what INPUT has let in
- *   underlay/ingress   clsact ingress of a NIC     the same at once, where INPUT has nothing to say
+ *   underlay/ingress   clsact ingress of a NIC     the same at once, where INPUT would let it in
  *   raw/reassembled    a socket of the node        takes what came in fragments
  *   helpers/probe      nothing, it is run once     1 if the kernel's helpers are too old
+ *   helpers/peek       nothing, it is run          tells what is at an address of the kernel
  *
- * There is no map and no state: the routing tables of the namespace are the only truth, as they
- * are for the kernel's tunl0. Routes of outer packets are asked for on behalf of lo, whose
- * forwarding the attendant keeps on: bpf_fib_lookup() answers nothing otherwise. The constants are the
- * indexes of lo and tunl0, the same in every namespace, and offsets that the loader puts in.
+ * The routing tables of the namespace are the only truth, as they are for the kernel's tunl0. The
+ * one map holds what is no more than a saving of time: what was found out about a namespace's
+ * rules. Routes of outer packets are asked for on behalf of lo, whose forwarding the attendant
+ * keeps on: bpf_fib_lookup() answers nothing otherwise. The constants are the indexes of lo and
+ * tunl0, the same in every namespace, and offsets that the loader puts in.
  *
  * ./build.sh rebuilds the object.
  */
@@ -65,6 +67,22 @@
 #define OFFSET_OF_NET_CAPTURES FROM_BTF(0x7475c006) /* net: ptype_all, since Linux 6.16 */
 #define OFFSET_OF_LARGEST FROM_BTF(0x7475c007)	/* sk_buff: cb as inet_skb_parm: frag_max_size */
 #define OFFSET_OF_HOOKS FROM_BTF(0x7475c002)	/* net: nf.hooks_ipv4 */
+
+/* The table of those whose IPIP packets Felix's rules accept (ALLOWED_SOURCES in state.py). */
+#define ALLOWED_SOURCES 4040
+
+/*
+ * What seal.py found out about a namespace's rules, by the address of its struct net: whether they
+ * let IPIP packets from allowed sources in, which is true as long as the words of the kernel's
+ * memory at these addresses are the same. The address 0 ends them.
+ */
+#define SEALED_WORDS 20
+struct seal {
+	__u64 lets_in;
+	struct { __u64 address, value; } words[SEALED_WORDS];
+};
+/* The loader makes the number a reference to the map. */
+#define SEALS ({ void *map; asm("%0 = 0x7475c010 ll" : "=r"(map)); map; })
 
 /* In skb->cb of the copy that tunl0_egress() makes for captures; any improbable number will do. */
 #define COPY_FOR_CAPTURES 0x7475c0de
@@ -348,25 +366,68 @@ static __always_inline __be32 own_address_towards(struct __sk_buff *skb, __be32 
 	return route.ifindex == skb->ifindex ? route.ipv4_src : 0;
 }
 
+static __always_inline void *net_of(struct __sk_buff *skb)
+{
+	return pointer_at(pointer_at((void *)skb + OFFSET_OF_DEV) + OFFSET_OF_NET);
+}
+
 /*
  * Would a packet from the underlay meet no hook in PREROUTING and INPUT but the last one, which
- * hands it to lo_egress()? In the kernel's words: skb->dev->nd_net.net->nf.hooks_ipv4[] is NULL
- * for the first and has one entry for the second; none where the kernel has no such rule.
+ * hands it to lo_egress()? In the kernel's words: net->nf.hooks_ipv4[] is NULL for the first and
+ * has one entry for the second; none where the kernel has no such rule.
  */
-static __always_inline int is_unfiltered(struct __sk_buff *skb)
+static __always_inline int is_unfiltered(void *net)
 {
 	struct { void *prerouting, *input; } hooks;
 	__u16 entries = 0;
-	void *net;
 
-	if (!OFFSET_OF_HOOKS)
-		return 0;
-	net = pointer_at(pointer_at((void *)skb + OFFSET_OF_DEV) + OFFSET_OF_NET);
-	if (bpf_probe_read_kernel(&hooks, sizeof(hooks), net + OFFSET_OF_HOOKS) ||
+	if (!OFFSET_OF_HOOKS ||
+	    bpf_probe_read_kernel(&hooks, sizeof(hooks), net + OFFSET_OF_HOOKS) ||
 	    hooks.prerouting ||
 	    (hooks.input && bpf_probe_read_kernel(&entries, sizeof(entries), hooks.input)))
 		return 0;
 	return entries <= 1;
+}
+
+/* What is known of a namespace's rules; NULL if nothing is, or they have changed since. */
+static __always_inline const struct seal *current_seal(void *net)
+{
+	__u64 key = (__u64)net;
+	const struct seal *seal = bpf_map_lookup_elem(SEALS, &key);
+
+	if (!seal)
+		return 0;
+	for (int i = 0; i < SEALED_WORDS; i++) {
+		if (!seal->words[i].address)
+			return seal;
+		if ((__u64)pointer_at((void *)seal->words[i].address) != seal->words[i].value)
+			return 0;
+	}
+	return seal;
+}
+
+/* Do Felix's rules accept IPIP packets from this source, by the routes that stand for its set? */
+static __always_inline int is_allowed(struct __sk_buff *skb, __be32 source)
+{
+	struct bpf_fib_lookup route = {
+		.family = AF_INET,
+		.ifindex = skb->ifindex,
+		.ipv4_dst = source,
+		.tbid = ALLOWED_SOURCES,
+	};
+
+	return bpf_fib_lookup(skb, &route, sizeof(route),
+			      BPF_FIB_LOOKUP_DIRECT | BPF_FIB_LOOKUP_TBID |
+			      BPF_FIB_LOOKUP_SKIP_NEIGH) == BPF_FIB_LKUP_RET_BLACKHOLE;
+}
+
+/* Would PREROUTING and INPUT let in an IPIP packet from this source, and do nothing else with it? */
+static __always_inline int is_let_in(struct __sk_buff *skb, __be32 source)
+{
+	void *net = net_of(skb);
+	const struct seal *seal = current_seal(net);
+
+	return seal && seal->lets_in ? is_allowed(skb, source) : is_unfiltered(net);
 }
 
 /*
@@ -436,7 +497,8 @@ int lo_egress(struct __sk_buff *skb)
 
 /*
  * Which packets a raw socket of protocol 4 gets: those that came in fragments. The stack has put
- * them together and lets them no more out by lo than by any other device (ip_fragment()).
+ * them together and lets them no more out by lo than by any other device (ip_fragment()). Of others
+ * it gets one byte while nothing is known of the rules that they have passed: a request to look.
  */
 SEC("raw/reassembled")
 int raw_reassembled(struct __sk_buff *skb)
@@ -445,13 +507,15 @@ int raw_reassembled(struct __sk_buff *skb)
 
 	if (OFFSET_OF_LARGEST)
 		bpf_probe_read_kernel(&largest, sizeof(largest), (void *)skb + OFFSET_OF_LARGEST);
-	return largest ? skb->len : 0;
+	if (largest || !OFFSET_OF_NET)
+		return largest ? skb->len : 0;
+	return !current_seal(net_of(skb));
 }
 
 /*
- * The short cut, which saves a third of the costs: where no hook would see the packet, and where
- * one lookup proves that the stack would take it, for it is for the very address from which we
- * would send to its sender, by the same device. All else goes the long way.
+ * The short cut, which saves a third of the costs: where no hook would do more than let the packet
+ * in, and where one lookup proves that the stack would take it, for it is for the very address from
+ * which we would send to its sender, by the same device. All else goes the long way.
  */
 SEC("underlay/ingress")
 int underlay_ingress(struct __sk_buff *skb)
@@ -464,7 +528,7 @@ int underlay_ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (outer.protocol != IPPROTO_IPIP || outer.version != 4 || outer.ihl != 5 ||
 	    (outer.frag_off & IP_MORE_OR_OFFSET) || header_checksum(&outer) ||
-	    own_address_towards(skb, outer.saddr) != outer.daddr || !is_unfiltered(skb))
+	    own_address_towards(skb, outer.saddr) != outer.daddr || !is_let_in(skb, outer.saddr))
 		return TC_ACT_UNSPEC;
 	return decapsulate(skb, &outer);
 }
@@ -479,5 +543,24 @@ int probe(struct __sk_buff *skb)
 	struct bpf_fib_lookup route = { .family = AF_INET, .ifindex = 1 };
 
 	return bpf_fib_lookup(skb, &route, sizeof(route),
-			      BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC) == -EINVAL;
+			      BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC |
+			      BPF_FIB_LOOKUP_DIRECT | BPF_FIB_LOOKUP_TBID) == -EINVAL;
+}
+
+/*
+ * Tell what is in the kernel's memory at the address behind the Ethernet header, in place of it;
+ * the address of this namespace's struct net for the address 0. Not 0 if there is nothing to read.
+ */
+SEC("helpers/peek")
+int peek(struct __sk_buff *skb)
+{
+	__u64 address, memory[8] = {};
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &address, sizeof(address)))
+		return 1;
+	if (!address)
+		memory[0] = (__u64)net_of(skb);
+	else if (bpf_probe_read_kernel(memory, sizeof(memory), (void *)address))
+		return 1;
+	return !!bpf_skb_store_bytes(skb, ETH_HLEN, memory, sizeof(memory), 0);
 }

@@ -2,8 +2,8 @@
 
 In goes ``ipip.bpf.o``, or a few instructions; out come descriptors of programs. Nothing is pinned:
 a program lives as long as its descriptor, or the filter that it is attached to. The object is an
-ELF file whose sections can be used as they stand, which is true of programs without maps, global
-data and calls between sections (``include/uapi/linux/elf.h``); layouts of bpf(2) are those of
+ELF file whose sections can be used as they stand, which is true of programs without global data and
+calls between sections (``include/uapi/linux/elf.h``); layouts of bpf(2) are those of
 ``union bpf_attr`` in ``include/uapi/linux/bpf.h``.
 """
 
@@ -51,7 +51,10 @@ _OFFSETS = {
     struct.pack("<I", 0x7475C003): ("sk_buff", "cb"),
     struct.pack("<I", 0x7475C004): ("rtable", "rt_gw_family"),
 }
-_PROBE = "helpers/probe"
+#: the number in ipip.bpf.c that stands for the map of seals, in an instruction that takes 64 bits
+_SEALS = struct.pack("<I", 0x7475C010)
+_LOAD_64_BITS, _PSEUDO_MAP_FD = 0x18, 1
+_PROBE, PEEK = "helpers/probe", "helpers/peek"
 _SET_HASH_INVALID = 41  # BPF_FUNC_set_hash_invalid
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _BPF_PROG_LOAD, _BPF_PROG_TEST_RUN = 5, 10
@@ -77,16 +80,25 @@ _elf_section = struct.Struct("<IIQQQQIIQQ")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def load(section: str) -> int:
+def load(section: str, seals: int = 0) -> int:
     """Load the program in ``section`` of the shipped object; its descriptor, for attaching.
 
     One descriptor can be attached any number of times, in any namespace. The caller closes it.
+    ``seals`` is the descriptor of the map that INGRESS and REASSEMBLED ask (:mod:`.seal`).
     Raises UnsupportedError with the end of the verifier's log when the kernel refuses it.
     """
     code = sections(OBJECT.read_bytes())[section]
     for number, path in _OFFSETS.items():
         if number in code:
             code = code.replace(number, struct.pack("<I", btf.offset(*path) or 0))
+    place = code.find(_SEALS)
+    while place >= 0:
+        start = place - 4
+        assert code[start] == _LOAD_64_BITS
+        register = code[start + 1] | _PSEUDO_MAP_FD << 4
+        code = (code[:start + 1] + bytes([register]) + code[start + 2:place]
+                + struct.pack("<I", seals) + code[place + 4:])
+        place = code.find(_SEALS)
     return _load(_SOCKET_FILTER if section == REASSEMBLED else _SCHED_CLS, code, section)
 
 
@@ -138,7 +150,7 @@ def keep_flow_hashes(indexes: Sequence[int]) -> None:
         netlink.attempt([devices.qdisc_removal(index, rt.CLSACT) for index in indexes])
 
 
-def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     """The result of bpf(2) and the attributes as it left them. Raises OSError."""
     number = _SYS_BPF.get(platform.machine())
     if number is None:
@@ -164,7 +176,7 @@ def _load(kind: int, instructions: bytes, name: str) -> int:
             ctypes.addressof(log) if log else 0, 0, 0, shown)
 
     try:
-        return _bpf(_BPF_PROG_LOAD, attributes(None))[0]
+        return bpf(_BPF_PROG_LOAD, attributes(None))[0]
     except OSError as error:
         if error.errno == errno.EPERM:
             raise UnsupportedError(
@@ -178,7 +190,7 @@ def _load(kind: int, instructions: bytes, name: str) -> int:
     # The log is asked for only after a failure: writing it makes loading several times slower.
     log = ctypes.create_string_buffer(_LOG_BYTES)
     try:
-        return _bpf(_BPF_PROG_LOAD, attributes(log))[0]
+        return bpf(_BPF_PROG_LOAD, attributes(log))[0]
     except OSError:
         lines = log.value.decode("ascii", "replace").splitlines()[-_LOG_LINES_SHOWN:]
     raise UnsupportedError("\n    ".join(
@@ -186,18 +198,24 @@ def _load(kind: int, instructions: bytes, name: str) -> int:
 
 
 def tells_source_addresses() -> bool:
-    """Whether this kernel's bpf_fib_lookup() does, as the programs need.
+    """Whether this kernel's bpf_fib_lookup() does, and takes a table, as the programs need.
 
     A program that finds out runs on a frame of zeros on this namespace's loopback device.
     """
-    frame = ctypes.create_string_buffer(64)
     program = load(_PROBE)
     try:
-        _, after = _bpf(_BPF_PROG_TEST_RUN, _run_attr.pack(
-            program, 0, len(frame), 0, ctypes.addressof(frame), 0, 1, 0))
+        return not run(program, bytes(64))[0]
     finally:
         os.close(program)
-    return not _run_attr.unpack(after)[1]
+
+
+def run(program: int, frame: bytes) -> tuple[int, bytes]:
+    """Run a program once on a frame of this namespace's loopback device: its answer, the frame."""
+    given, got = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(
+        len(frame))
+    _, after = bpf(_BPF_PROG_TEST_RUN, _run_attr.pack(
+        program, 0, len(frame), len(frame), ctypes.addressof(given), ctypes.addressof(got), 1, 0))
+    return _run_attr.unpack(after)[1], got.raw
 
 
 class ElfError(CalicoMnError):
