@@ -42,8 +42,8 @@ class Rise:
 
     def __str__(self) -> str:
         item = f"rule {self.number} of chain" if self.number else "the policy of chain"
-        return (f"counter of {item} {self.chain}, table {self.table}: packets {self.before} ->"
-                f" {self.after} of '{self.rule}'")
+        return (f"counter of {item} {self.chain}, table {self.table} (iptables-{self.back_end}):"
+                f" packets {self.before} -> {self.after}")
 
 
 def rises(back_end: str, before: str, after: str) -> list[Rise]:

@@ -92,11 +92,15 @@ def _filtered(net: CalicoNet, recording: Recording, hop: Hop) -> Recording:
     addresses = tuple(item.addresses for item in verdicts
                       if item.addresses and item.packet == verdicts[-1].packet)
     ends = addresses[-1] if addresses else _ends(recording, hop)
-    seen = [Filtered(drop.incoming,
-                     strip_control(text) + _policy(net, recording, drop.chains, ends),
-                     tuple(strip_control(str(rise)) for rise in rose if rise.back_end == "nft"
-                           and (rise.table, rise.chain) == (drop.table, drop.chains[-1])))
-            for drop, text in zip([item for item in verdicts if item.dropped], texts, strict=False)]
+    seen = []
+    for drop, text in zip([item for item in verdicts if item.dropped], texts, strict=False):
+        rules = [rise for rise in rose if rise.back_end == "nft"
+                 and (rise.table, rise.chain) == (drop.table, drop.chains[-1])]
+        if len(rules) == 1 and drop.handle:  # as iptables prints it: nft does not know all of it
+            text = f"{rules[0].rule} {text[text.rindex('(table'):]}"
+        seen.append(Filtered(
+            drop.incoming, strip_control(text) + _policy(net, recording, drop.chains, ends),
+            tuple(strip_control(str(rise)) for rise in rules)))
     counted = [Filtered(rise.hook in ("PREROUTING", "INPUT"),
                         strip_control(rise.words) + _policy(net, recording, [rise.chain], ends),
                         (strip_control(str(rise)),), seen=False)

@@ -40,7 +40,8 @@ def plain(line: str) -> str:
 
 @pytest.mark.alone  # it names runs as their files are called
 @pytest.mark.root
-@pytest.mark.parametrize(("page", "name"), [("cli.md", "two-subnets"), ("policy.md", "policies")])
+@pytest.mark.parametrize(("page", "name"), [
+    ("cli.md", "two-subnets"), ("policy.md", "policies"), ("packet-path.md", "policies")])
 def test_every_command_of_the_page_does_what_is_shown(tmp_path, page, name):
     if running := [run.name for run in registry.runs() if run.name.startswith(name)]:
         pytest.skip(f"runs of these names are on this machine already: {running}")

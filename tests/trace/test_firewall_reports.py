@@ -121,12 +121,12 @@ CASES = {
         do=("node31 ip addr add 192.168.57.41/24 dev eth0",
             "node31 ip route add 192.168.57.32/32 dev eth0 src 192.168.57.41"),
         undo=("node31 ip route del 192.168.57.32", "node31 ip addr del 192.168.57.41/24 dev eth0"),
-        place="node32", by="chain cali-INPUT, hook input",
-        evidence="Drop IPIP packets from non-Calico hosts",
+        place="node32",
+        by="Drop IPIP packets from non-Calico hosts\" -j DROP (table ip filter, chain cali-INPUT",
         counter="rule 2 of chain cali-INPUT, table filter"),
     "a node is missing from the IP set of another one": Case(
         do=("node32 ipset del cali40all-hosts-net 192.168.57.31",), place="node32",
-by="chain cali-INPUT, hook input", evidence="Drop IPIP packets from non-Calico hosts",
+        by="Drop IPIP packets from non-Calico hosts\" -j DROP (table ip filter, chain cali-INPUT",
         counter="rule 2 of chain cali-INPUT, table filter",
         differs="IP set cali40all-hosts-net of 192.168.57.32"),
     # Other firewalls of the host.
@@ -229,7 +229,7 @@ def _check(net: CalicoNet, path: PathTrace, case: Case) -> None:
     if counters:
         (counter,) = counters
         assert counter.startswith(f"counter of {with_chains(net, case.counter)}"), said
-        before, after = map(int, re.findall(r"packets (\d+) -> (\d+) of '", counter)[0])
+        before, after = map(int, re.findall(r"packets (\d+) -> (\d+)", counter)[0])
         assert after == before + 1, said
     assert bool(drop.deduced) == (not case.traced), said
     assert any(text.startswith("nftables, of a second") for text in drop.evidence) == case.traced
