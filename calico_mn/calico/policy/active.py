@@ -191,6 +191,10 @@ class PolicyIndex:
                 and selector(endpoint.labels))
         return policies
 
+    def selects_as(self, other: PolicyIndex) -> bool:
+        """Whether the same policies apply to equal pods."""
+        return self._applied is other._applied
+
     def members(self, ip_set: IPSet) -> Members:
         """What is in an IP set now."""
         members = self._members.get(ip_set)

@@ -53,6 +53,10 @@ class Firewalls:
         gone = [key for key in known if key not in endpoints]
         self.index: PolicyIndex = index.with_pods(come, gone) if come or gone else index
         self._rendered: dict[str, _Rendered] = dict(before._rendered) if before else {}
+        changed = {*gone, *(pod.key for pod, _ in come)}
+        self._pod_rules: dict[str, PodRules] = {
+            key: rules for key, rules in before._pod_rules.items() if key not in changed
+        } if before and self.index.selects_as(before.index) else {}
 
     def after(self, topology: Topology, endpoints: Mapping[str, WorkloadEndpoint]) -> Firewalls:
         """Those of the cluster as it is now; itself where nothing of it has changed."""
@@ -81,9 +85,14 @@ class Firewalls:
         return rendered
 
     def _rules(self, endpoint: WorkloadEndpoint) -> PodRules:
-        seen = self.index.endpoints[endpoint.key]
-        return PodRules(endpoint.device, seen.profiles, self.index.of(seen, INGRESS),
-                        self.index.of(seen, EGRESS))
+        key = endpoint.key
+        rules = self._pod_rules.get(key)
+        if rules is None:
+            seen = self.index.endpoints[key]
+            rules = self._pod_rules[key] = PodRules(
+                endpoint.device, seen.profiles, self.index.of(seen, INGRESS),
+                self.index.of(seen, EGRESS))
+        return rules
 
 
 def _ip_sets(pods: Iterable[PodRules]) -> Iterable[IPSet]:
