@@ -110,9 +110,9 @@ class PolicyIndex:
         self.policies: tuple[Policy, ...] = tuple(sorted(
             (known[policy.id] if known.get(policy.id) == policy else policy
              for policy in policies), key=lambda policy: (policy.order, policy.id)))
-        self._sets, self._owner_list = tuple(sets), tuple(owners)
+        self._sets = tuple(sets)
         self._owners = {(owner.namespace, owner.name): dict(owner.labels)
-                        for owner in self._owner_list}
+                        for owner in owners if owner.labels}
         self._networks = list(map(self._labelled, self._sets))
         self.endpoints: dict[str, Endpoint] = {}
         self._members: dict[IPSet, Members] = {}
@@ -120,7 +120,7 @@ class PolicyIndex:
         #: by the kind of pods
         self._labels: dict[Kind, Labels] = {}
         self._applied: dict[tuple[str, Kind], tuple[Policy, ...]] = {}
-        if before and self._owner_list == before._owner_list:
+        if before and self._owners == before._owners:
             self.endpoints, self._labels = before.endpoints, before._labels
             if self.policies == before.policies:
                 self._applied = before._applied

@@ -53,9 +53,9 @@ class Firewalls:
         gone = [key for key in known if key not in endpoints]
         self.index: PolicyIndex = index.with_pods(come, gone) if come or gone else index
         self._rendered: dict[str, _Rendered] = dict(before._rendered) if before else {}
-        changed = {*gone, *(pod.key for pod, _ in come)}
         self._pod_rules: dict[str, PodRules] = {
-            key: rules for key, rules in before._pod_rules.items() if key not in changed
+            key: rules for key, rules in before._pod_rules.items()
+            if self.index.endpoints.get(key) is before.index.endpoints[key]
         } if before and self.index.selects_as(before.index) else {}
 
     def after(self, topology: Topology, endpoints: Mapping[str, WorkloadEndpoint]) -> Firewalls:

@@ -87,9 +87,10 @@ class PolicyMatrix:
 
     def allowed(self, flow: FlowMatrix) -> dict[tuple[str, str], bool]:
         """Whether they may talk, for each pair of pods by their keys."""
-        return {(source, destination): cell.verdict.allowed
+        return {(source, destination): is_allowed
                 for senders, row in zip(self.groups, flow.cells, strict=True)
                 for receivers, cell in zip(self.groups, row, strict=True) if cell is not None
+                for is_allowed in (cell.verdict.allowed,)
                 for source in senders.pods for destination in receivers.pods
                 if source != destination}
 
