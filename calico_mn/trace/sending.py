@@ -21,9 +21,14 @@ _SYN = 0x02
 
 
 def new_mark(probe: Probe) -> Mark:
-    """A mark that no other packet has; as a port the identifier is above the ephemeral ones."""
-    return Mark(secrets.randbelow(4500) + 61000, secrets.randbits(32) if probe.protocol == "tcp"
-                else 1, b"calico-mn " + secrets.token_bytes(6))
+    """A mark that no other packet has; as a port the identifier is above the ephemeral ones.
+
+    conntrack knows flows by it for a while, and gives a flow that comes again its old NAT.
+    """
+    identifier = (secrets.randbelow(65535) + 1 if probe.protocol == "icmp"
+                  else secrets.randbelow(4500) + 61000)
+    return Mark(identifier, secrets.randbits(32) if probe.protocol == "tcp" else 1,
+                b"calico-mn " + secrets.token_bytes(6))
 
 
 def send(probe: Probe, mark: Mark, destination: str) -> str:
