@@ -13,7 +13,7 @@ from pathlib import Path
 
 from calico_mn import rules
 from calico_mn.errors import KernelError
-from calico_mn.kernel import iptables
+from calico_mn.kernel import iptables, runtime_dir
 from calico_mn.kernel.iptables import Iptables
 from calico_mn.kernel.netns import LOCK, MARK, NamespaceThread, NetworkNamespace, lock_file
 from calico_mn.rules import FirewallChange, RuleItem
@@ -43,6 +43,24 @@ def restore_lines(change: FirewallChange) -> list[str]:
                   *(f"-X {chain}" for chain in gone)]
         lines += [f"*{table}", *inside, "COMMIT"] if inside else []
     return lines
+
+
+def in_batches(lines: Sequence[str], most: int) -> list[str]:
+    """The same lines for iptables-restore in transactions of at most ``most`` lines.
+
+    A table's chains are declared in its first ones, which empties them, and filled in the next.
+    """
+    batched: list[str] = []
+    table, inside = "", list[str]()
+    for line in lines:
+        if line.startswith("*"):
+            table, inside = line, []
+        elif line == "COMMIT":
+            for start in range(0, len(inside), most):
+                batched += [table, *inside[start:start + most], line]
+        else:
+            inside.append(line)
+    return batched
 
 
 def _deleted(hook: str) -> str:
@@ -93,6 +111,10 @@ class FirewallWriter:
     def __init__(self, backend: Iptables, directory: Path) -> None:
         self.backend = backend
         self._directory = directory
+        # nft sends a transaction as one message, of some 700 bytes a rule; outside of a user
+        # namespace it may be larger than net.core.wmem_max, of 208 kB (SO_SNDBUFFORCE).
+        self._most_lines = 200 if (backend.name == iptables.NFT
+                                   and runtime_dir.is_user_namespace()) else 0
         self._threads = NamespaceThread(_AT_A_TIME)
 
     def begin(self, made: Callable[[], NetworkNamespace], change: FirewallChange) -> Future[None]:
@@ -122,8 +144,11 @@ class FirewallWriter:
     def _write(self, namespace: NetworkNamespace, change: FirewallChange) -> None:
         """The sets come before the rules that name them, and go after them."""
         restore = (*self.backend.command("iptables-restore"), "--noflush")
+        rules = restore_lines(change)
+        if self._most_lines:
+            rules = in_batches(rules, self._most_lines)
         for command, lines in ((_IPSET, set_lines(change, removing=False)),
-                               (restore, restore_lines(change)),
+                               (restore, rules),
                                (_IPSET, set_lines(change, removing=True))):
             if lines:
                 self._run(namespace, command, lines)

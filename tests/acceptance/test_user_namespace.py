@@ -101,6 +101,27 @@ def test_a_cluster_without_ipip_runs_and_every_terminal_inside_finds_it(opened, 
     assert not directory.parent.exists()
 
 
+def test_a_node_of_30_pods_gets_its_rules_there(inside, own):
+    """In one transaction nftables would refuse them: the message is too long."""
+    pods = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "many"},
+            "spec": {"replicas": 30, "selector": {"matchLabels": {"app": "many"}}, "template": {
+                "metadata": {"labels": {"app": "many"}},
+                "spec": {"nodeName": "node31", "containers": [{"name": "c", "image": "i"}]}}}}
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+              "metadata": {"name": "all"}, "spec": {"podSelector": {}, "ingress": [{}]}}
+    file = own / "many.yaml"
+    file.write_text(f"{Path(ARTICLE).read_text()}\n---\n{json.dumps(pods)}\n---\n"
+                    f"{json.dumps(policy)}")
+    file.chmod(0o644)
+    up = inside.calico_mn("up", "-d", "--mode", "Never", "--iptables", "nft", str(file))
+    assert up.returncode == 0, up.stderr
+    assert "rules by iptables-nft" in up.stdout
+    saved = inside.ok("exec", "node31", "--", "iptables-save").splitlines()
+    assert sum(line.startswith(":cali-tw-") for line in saved) == 31
+    assert sum(line.startswith("-A cali-fw-") for line in saved) > 300
+    assert "all is as it should be" in inside.ok("verify")
+
+
 @without_ipip
 def test_vxlan_needs_no_ipip_and_can_be_changed_there(inside):
     up = inside.calico_mn("up", "-d", "--mode", "Always", "--encapsulation", "vxlan", ARTICLE)

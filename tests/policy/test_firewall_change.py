@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from calico_mn.kernel.firewall import commands, restore_lines, set_lines
+from calico_mn.kernel.firewall import commands, in_batches, restore_lines, set_lines
 from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
 
@@ -38,6 +38,13 @@ def test_a_change(before: Firewall | None, wanted: Firewall | None, rules: list[
     assert restore_lines(change) == rules
     assert set_lines(change, removing=False) == first
     assert set_lines(change, removing=True) == last
+
+
+def test_in_batches_as_many_lines_as_a_message_can_hold() -> None:
+    lines = restore_lines(FirewallChange(None, ONE))
+    assert in_batches(lines, 3) == [
+        "*filter", *lines[1:4], "COMMIT", "*filter", *lines[4:6], "COMMIT"]
+    assert in_batches(lines, 5) == lines
 
 
 def test_as_commands_that_a_person_would_type() -> None:
