@@ -13,14 +13,13 @@ from pathlib import Path
 
 from calico_mn import rules
 from calico_mn.errors import KernelError
-from calico_mn.kernel import iptables, runtime_dir
+from calico_mn.kernel import iptables, processes, runtime_dir
 from calico_mn.kernel.iptables import Iptables
 from calico_mn.kernel.netns import LOCK, MARK, NamespaceThread, NetworkNamespace, lock_file
 from calico_mn.rules import FirewallChange, RuleItem
 from calico_mn.state import Firewall
 from calico_mn.text import join
 
-_IPSET, _IPSET_SAVE = ("ipset", "-exist", "restore"), ("ipset", "save")
 _NOTHING = Firewall({}, {}, {})
 _AT_A_TIME = 2
 _MAX_MEMBERS = 1048576  # FelixConfiguration's MaxIpsetSize
@@ -111,6 +110,7 @@ class FirewallWriter:
     def __init__(self, backend: Iptables, directory: Path) -> None:
         self.backend = backend
         self._directory = directory
+        self._ipset = processes.program("ipset") or "ipset"
         # nft sends a transaction as one message, of some 700 bytes a rule; outside of a user
         # namespace it may be larger than net.core.wmem_max, of 208 kB (SO_SNDBUFFORCE).
         self._most_lines = 200 if (backend.name == iptables.NFT
@@ -135,7 +135,7 @@ class FirewallWriter:
         """What is there of ours. Raises KernelError and ToolError where it cannot be read."""
         return self._threads.call(lambda: rules.read(*(
             self._run(namespace, command, ()).splitlines()
-            for command in (self.backend.command("iptables-save"), _IPSET_SAVE))))
+            for command in (self.backend.command("iptables-save"), (self._ipset, "save")))))
 
     def close(self) -> None:
         """End the threads; what was begun is finished, the rest is not begun."""
@@ -147,9 +147,10 @@ class FirewallWriter:
         rules = restore_lines(change)
         if self._most_lines:
             rules = in_batches(rules, self._most_lines)
-        for command, lines in ((_IPSET, set_lines(change, removing=False)),
+        ipset = (self._ipset, "-exist", "restore")
+        for command, lines in ((ipset, set_lines(change, removing=False)),
                                (restore, rules),
-                               (_IPSET, set_lines(change, removing=True))):
+                               (ipset, set_lines(change, removing=True))):
             if lines:
                 self._run(namespace, command, lines)
 
@@ -162,6 +163,6 @@ class FirewallWriter:
         if not status:
             return said
         program = command[0].rpartition("/")[2]
-        lacking = iptables.missing(self.backend.name, lines) if program != _IPSET[0] else []
+        lacking = iptables.missing(self.backend.name, lines) if "-restore" in program else []
         raise KernelError(f"{namespace.name}: {program}: {iptables.first(said)}" + (
             f"; this kernel lacks {join(lacking)}" if lacking else ""))

@@ -12,17 +12,18 @@ import gzip
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from calico_mn.kernel import runtime_dir
+from calico_mn.kernel import iptables, processes, runtime_dir
 from calico_mn.kernel.tunnel import ebpf_reason, kernel_reason
+from calico_mn.text import join
 
 _TIMEOUT_S = 10
+_THERE = "there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,7 @@ _TOOLS = {
     "tcpdump": ("tcpdump", ("--version",), "capture", False),
     "ethtool": ("ethtool", ("--version",), "offloads in experiments", False),
     "nft": ("nftables", ("--version",), "packet filters", False),
-    "iptables-nft-restore": ("iptables", ("--version",), "network policies", False),
-    "ipset": ("ipset", ("--version",), "network policies", False),
+    "ipset": ("ipset", ("--version",), "Felix's rules", False),
     "mnexec": ("mininet", ("-v",), "Mininet's own tools", False),
 }
 
@@ -64,6 +64,7 @@ def findings() -> tuple[Finding, ...]:
         _option("tbf", "NET_SCH_TBF", "sch_tbf", "rate of links in topologies"),
         _option("nf_tables", "NF_TABLES", "nf_tables", "packet filters"),
         _option("vxlan", "VXLAN", "vxlan", "VXLAN modes"),
+        *(_iptables(name) for name in (iptables.NFT, iptables.LEGACY)),
         *(_tool(name) for name in _TOOLS),
         *(_package(name) for name in ("mininet", "PyYAML", "rich", "matplotlib")),
         Finding("Python", sys.version_info >= (3, 10), platform.python_version()),
@@ -109,11 +110,47 @@ def _ebpf_tunnel() -> Finding:
     return Finding("eBPF", reason is None, reason or "its programs load", purpose, False)
 
 
+#: what the modules of Felix's rules are called in a kernel's configuration
+_OPTIONS = {
+    "ipt_rpfilter": "IP_NF_MATCH_RPFILTER", "xt_conntrack": "NETFILTER_XT_MATCH_CONNTRACK",
+    "xt_mark": "NETFILTER_XT_MARK", "xt_addrtype": "NETFILTER_XT_MATCH_ADDRTYPE",
+    "xt_MASQUERADE": "NETFILTER_XT_TARGET_MASQUERADE", "xt_comment": "NETFILTER_XT_MATCH_COMMENT",
+    "xt_set": "NETFILTER_XT_SET", "xt_multiport": "NETFILTER_XT_MATCH_MULTIPORT",
+    "ip_set_hash_net": "IP_SET_HASH_NET"}
+_OWN_OPTIONS = {
+    iptables.NFT: {"nft_compat": "NFT_COMPAT"},
+    iptables.LEGACY: {module: f"IP_NF_{table}" for module, table in (
+        ("iptable_filter", "FILTER"), ("iptable_nat", "NAT"), ("iptable_mangle", "MANGLE"),
+        ("iptable_raw", "RAW"))}}
+
+
+def _iptables(name: str) -> Finding:
+    """A back end of Felix's rules. It is tried only where that would load no module."""
+    title, purpose = f"iptables-{name}", "Felix's rules"
+    version = iptables.version(name)
+    if version is None:
+        return Finding(title, False, "not installed", purpose, False,
+                       "./install.sh, or: apt-get install iptables")
+    parts = [_option(module, option, module, "") for module, option in
+             {**_OPTIONS, **_OWN_OPTIONS[name]}.items()]
+    absent = [part.name for part in parts if part.ok is False]
+    if absent:
+        return Finding(title, False, f"{version}, but this kernel lacks {join(absent)}", purpose,
+                       False, "use a kernel that has them, the other iptables, or --no-policy")
+    if os.geteuid() != 0 or any(part.detail != _THERE for part in parts):
+        loading = "its modules are loaded when needed" if os.geteuid() == 0 else (
+            "only root can try it")
+        return Finding(title, None, f"{version}; {loading}", purpose, False)
+    reason = iptables.why_not(name)
+    return Finding(title, reason is None, f"{version}, {reason or 'all that it takes is there'}",
+                   purpose, False)
+
+
 def _option(name: str, option: str, module: str, purpose: str) -> Finding:
     """A part of the kernel that may be built in, a module, or absent."""
     value = _config().get(f"CONFIG_{option}", "n") if _config() else ""
     if Path("/sys/module", module).exists() or value == "y":
-        return Finding(name, True, "there", purpose, False)
+        return Finding(name, True, _THERE, purpose, False)
     if value == "m" or _has_module(module):
         installed = _has_module(module)
         return Finding(name, installed, "a module, loaded when needed" if installed else
@@ -151,7 +188,7 @@ def _has_module(name: str) -> bool:
 
 def _tool(name: str) -> Finding:
     package, _words, purpose, needed = _TOOLS[name]
-    path = _path_of(name)
+    path = processes.program(name)
     if path is None:
         return Finding(name, False, "not installed", purpose, needed,
                        f"./install.sh, or: apt-get install {package}")
@@ -165,13 +202,9 @@ def _package(name: str) -> Finding:
     return Finding(name, True, version, "a Python package")
 
 
-def _path_of(name: str) -> str | None:
-    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
-
-
 def program_version(name: str) -> str | None:
     """What one of the programs that calico_mn uses prints as its version; None if nothing."""
-    path = _path_of(name)
+    path = processes.program(name)
     return first_line([path, *_TOOLS[name][1]]) if path else None
 
 

@@ -156,7 +156,8 @@ class KernelWriter:
     def abandon(self) -> None:
         """Make no more of the namespaces that :meth:`create` was asked for."""
         self._owner.abandon()
-        self._await_firewalls(list(self._filtering))
+        for filtering in self._filtering.values():
+            filtering.cancel()
 
     def diagnose(self, name: str) -> list[str]:
         """What was broken in a namespace by hand, each in a clause such as "eth0 is down".

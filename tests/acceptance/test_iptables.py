@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -19,11 +20,13 @@ from pathlib import Path
 
 import pytest
 from policy.connections import assert_as_said
+from support import machine
 from support.connectivity import expect_connectivity, full_mesh
+from support.patience import eventually
 
 from calico_mn import CalicoNet, load_topology
 from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import firewall, iptables
+from calico_mn.kernel import cleanup, firewall, iptables, processes
 from calico_mn.kernel.iptables import LEGACY, NFT, Iptables, choose, why_not
 from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
@@ -72,7 +75,8 @@ LATER = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def net(request: pytest.FixtureRequest) -> Iterator[CalicoNet]:
-    with CalicoNet(load_topology(SHOP), iptables=request.param) as net:
+    with CalicoNet(load_topology(SHOP), iptables=request.param,
+                   tunnel=os.environ.get("CALICO_MN_TUNNEL", "auto")) as net:
         yield net
 
 
@@ -94,6 +98,7 @@ def rules(net: CalicoNet, node: str, option: str = "") -> dict[str, dict[str, li
     return saved(net[node].cmd(f"iptables-save {option}"))
 
 
+@pytest.mark.ipip
 def test_iptables_in_a_nodes_shell_is_the_one_that_writes_the_rules(net: CalicoNet) -> None:
     assert net.iptables in net.runtime.directory.record["iptables"]
     word = "nf_tables" if net.iptables == NFT else "legacy"
@@ -111,6 +116,7 @@ def test_the_kernel_does_what_the_verdict_says(net: CalicoNet) -> None:
     assert net.verify() == ()
 
 
+@pytest.mark.ipip
 def test_rules_of_others_and_counters_survive_every_change_of_ours(net: CalicoNet) -> None:
     node = net["node32"]
     node.pexec(["sh", "-c", f"iptables-restore --noflush <<'END'\n{FOREIGN}END"])
@@ -143,6 +149,7 @@ def test_rules_of_others_and_counters_survive_every_change_of_ours(net: CalicoNe
     assert net.verify() == ()
 
 
+@pytest.mark.ipip
 def test_a_node_holds_what_iptables_restore_makes_of_felixs_text(net: CalicoNet) -> None:
     """After all changes before, and in a namespace that was never changed."""
     wanted = net.runtime.states["node31"].firewall
@@ -170,6 +177,47 @@ def test_a_lock_that_another_holds_stops_neither_a_boot_nor_a_change(tmp_path: P
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(namespace, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.split() == ["legacy", "0", "1", "changed"], done.stderr
+
+
+def test_two_clusters_at_once_have_their_own_rules_and_the_machine_keeps_its() -> None:
+    before = machine.snapshot()
+    with (CalicoNet(load_topology(SHOP), iptables=BACKENDS[0]) as first,
+          CalicoNet(load_topology(SHOP), iptables=BACKENDS[-1]) as second):
+        kept = rules(second, "node32")
+        first.apply([LATER])
+        first.set_mode("Never")
+        first["node32"].cmd("iptables -A INPUT -p udp -j DROP; ipset create theirs hash:net")
+        assert rules(second, "node32") == kept
+        assert "theirs" not in second["node32"].cmd("ipset list -n")
+        for net in (first, second):
+            assert net.verify() == ()
+            assert_as_said(net, [("tcp", 5432)])
+        assert machine.differences(before, machine.snapshot()) == []
+    assert machine.differences(before, machine.snapshot()) == []
+
+
+@pytest.mark.parametrize("at", ["cali-FORWARD", "knp.default.later"], ids=["boot", "apply"])
+def test_a_run_that_is_killed_while_iptables_restore_runs_leaves_nothing(
+        tmp_path: Path, at: str) -> None:
+    backend = BACKENDS[0]
+    program = f"iptables-{backend}-restore"
+    (tmp_path / program).write_text(
+        f"#!/bin/sh\ninput=$(cat)\n"
+        f"case $input in *{at}*) touch {tmp_path}/stuck; exec sleep 1000;; esac\n"
+        f'printf "%s\\n" "$input" | exec {processes.program(program)} "$@"\n')
+    (tmp_path / program).chmod(0o755)
+    with subprocess.Popen(
+            [sys.executable, "-c", f"""
+import json
+from calico_mn import CalicoNet, load_topology
+with CalicoNet(load_topology({str(SHOP)!r}), iptables={backend!r}) as net:
+    net.apply([{{**json.loads({json.dumps(LATER)!r}), "spec": {{"podSelector": {{}}}}}}])
+"""], env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}) as victim:
+        assert eventually((tmp_path / "stuck").exists)
+        assert machine.leftovers(victim.pid)
+        victim.kill()
+    cleanup.remove_all()
+    assert eventually(lambda: not machine.leftovers(victim.pid))
 
 
 @pytest.mark.parametrize(("wanted", "felix", "machines", "broken", "expected"), [

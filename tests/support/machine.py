@@ -29,6 +29,7 @@ _IP_COMMANDS = {
     "named namespaces": "ip netns list",
     "nftables": "nft --stateless list ruleset",
     "iptables": "iptables-save",
+    "iptables-legacy": "iptables-legacy-save",
 }
 
 
@@ -42,8 +43,8 @@ def snapshot() -> dict[str, str]:
             found[what] = done.stdout
     found["addresses"] = _without_lifetimes(found["addresses"])
     found["IPv6 routes"] = _without_expiry(found["IPv6 routes"])
-    if "iptables" in found:
-        found["iptables"] = _without_counters(found["iptables"])
+    for name in found.keys() & {"iptables", "iptables-legacy"}:
+        found[name] = _without_counters(found[name])
     found.update(sysctls())
     return found
 

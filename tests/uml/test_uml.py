@@ -90,6 +90,23 @@ def test_guest_that_dies_before_its_command_ends_with_status_125():
     assert done.returncode == 125, done.stdout
 
 
+def test_matches_that_the_kernel_lacks_are_named_and_a_cluster_boots_without_rules():
+    """Its kernel has no tables of nftables for IPv4; modules that modprobe refuses it has not."""
+    script = """
+printf 'install xt_set /bin/false\\ninstall ipt_rpfilter /bin/false\\n' > /etc/modprobe.d/none.conf
+"$0" -m calico_mn up --detach topologies/policies.yaml
+"$0" -m calico_mn up --detach --no-policy topologies/policies.yaml
+"$0" -m calico_mn pingall
+"""
+    done = umlrun("--", "sh", "-c", script, sys.executable, timeout=120)
+    said = done.stdout
+    assert ("By iptables-legacy: this kernel lacks the match rpfilter (module ipt_rpfilter) and the"
+            " match set (module xt_set), which Felix's rules use; or boot without Felix's rules:"
+            " --no-policy") in said, said
+    assert "By iptables-nft: line 1: TABLE_ADD failed" in said, said
+    assert "tunl0 by kernel, no rules" in said and "12 of 12 pairs" in said, said
+
+
 def test_tests_marked_ipip_pass_on_a_kernel_with_ipip():
     done = umlrun(
         "-e", "CALICO_MN_TUNNEL=kernel", "-m", "3G", "--",
