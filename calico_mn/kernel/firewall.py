@@ -88,16 +88,17 @@ def _created(name: str, before: Firewall) -> Iterator[str]:
 def commands(change: FirewallChange) -> list[str]:
     """The change as commands that a person would type, in order."""
     lines = [f"ipset {line}" for line in set_lines(change, removing=False)]
-    table = ""
+    table = start = ""
     for line in restore_lines(change):
-        if line.startswith("*"):
+        if line[0] == "-":
+            lines.append(start + line)
+        elif line[0] == "*":
             table = line[1:]
-        elif line.startswith(":"):
+            start = f"iptables -t {table} "
+        elif line[0] == ":":
             chain = line[1:].split()[0]
             known = change.before is not None and (table, chain) in change.before.chains
-            lines.append(f"iptables -t {table} {'-F' if known else '-N'} {chain}")
-        elif line != "COMMIT":
-            lines.append(f"iptables -t {table} {line}")
+            lines.append(f"{start}{'-F' if known else '-N'} {chain}")
     return [*lines, *(f"ipset {line}" for line in set_lines(change, removing=True))]
 
 
