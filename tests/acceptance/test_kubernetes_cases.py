@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from policy.clusters import BASE, kubernetes
 from policy.connections import ANSWER_S, Pairs, connected
+from policy.probes import SCTP, Flow
 from policy.test_kubernetes_cases import UPDATES, expected, namespace, resources
 from support.patience import eventually
 
@@ -25,7 +26,7 @@ from calico_mn.topology import parse_topology
 
 pytestmark = [pytest.mark.root]
 
-PORT, SCTP = 80, 132
+PORT = 80
 #: those that each case is about; the pure tests have all nine
 PAIRS = list(permutations(("x/a", "x/b", "y/a"), 2))
 
@@ -59,24 +60,6 @@ def test_a_change_of_policies_or_labels_reaches_the_kernel(cluster: CalicoNet, n
     assert cluster.verify() == ()
 
 
-def crc32c(data: bytes) -> int:
-    """The checksum of SCTP (RFC 9260, appendix A)."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def init(source_port: int, port: int) -> bytes:
-    """An SCTP packet with an INIT chunk (RFC 9260, section 3.3.2)."""
-    chunk = struct.pack("!BBHIIHHI", 1, 0, 20, source_port, 65536, 1, 1, 1)
-    header = struct.pack("!HHI", source_port, port, 0)
-    checksum = struct.pack("<I", crc32c(header + bytes(4) + chunk))
-    return header + checksum + chunk
-
-
 def initiated(net: CalicoNet, pairs: list[tuple[str, str]], port: int) -> Pairs:
     """Whether SCTP's first packet arrives, for each pair. No kernel here speaks SCTP itself."""
     def raw() -> socket.socket:
@@ -89,7 +72,8 @@ def initiated(net: CalicoNet, pairs: list[tuple[str, str]], port: int) -> Pairs:
         sender, receiver = (net.runtime.inside(name, raw) for name in (source, destination))
         with sender, receiver:
             number = 40000 + len(result)
-            sender.sendto(init(number, port), (net[destination].ip, 0))
+            address = net[destination].ip
+            sender.sendto(Flow(SCTP, port, number).packet(net[source].ip, address), (address, 0))
             try:
                 result[source, destination] = receiver.recv(1000)[20:22] == struct.pack("!H",
                                                                                         number)

@@ -91,3 +91,57 @@ def assert_as_said(net: Any, flows: Iterable[tuple[str, int]]) -> None:
                 break
         assert not asked, [f"{protocol}/{port} {a} -> {b}: {said[a, b]} said, {seen[a, b]} seen"
                            for a, b in asked]
+
+
+class Conversations:
+    """TCP connections and answered datagrams between pairs of pods, each from a port of its own.
+
+    ``established`` are the pairs with both.
+    """
+
+    def __init__(self, net: Any, pairs: Sequence[tuple[str, str]], port: int = 7000) -> None:
+        self._listeners: list[socket.socket] = []
+        self._ends: dict[tuple[str, str], list[tuple[socket.socket, socket.socket]]] = {}
+        pods = {name for pair in pairs for name in pair}
+        listening = {name: _inside(net, name, lambda: socket.create_server(("", port), backlog=64))
+                     for name in pods}
+        receiving = {name: _inside(net, name, _receiver, port) for name in pods}
+        self._listeners += [*listening.values(), *receiving.values()]
+        calling = {pair: _inside(net, pair[0], _connecting, net[pair[1]].ip, port)
+                   for pair in pairs}
+        for (source, destination), client in calling.items():
+            self._listeners.append(client)
+            sender = _inside(net, source, lambda: socket.socket(type=socket.SOCK_DGRAM))
+            self._listeners.append(sender)
+            sender.connect((net[destination].ip, port))
+            sender.send(b"?")
+            if not select.select([], [client], [], ANSWER_S / 10)[1] or client.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_ERROR):
+                continue
+            server, _ = listening[destination].accept()
+            self._listeners.append(server)
+            _, back = receiving[destination].recvfrom(10)
+            receiving[destination].sendto(b"!", back)
+            self._ends[source, destination] = [(client, server), (sender, receiving[destination])]
+            assert _hears(sender) and sender.recv(10) == b"!"
+
+    def __enter__(self) -> Conversations:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for item in self._listeners:
+            item.close()
+
+    @property
+    def established(self) -> set[tuple[str, str]]:
+        """Of the pairs, those that have spoken."""
+        return set(self._ends)
+
+    def alive(self) -> set[tuple[str, str]]:
+        """The pairs between which all packets still arrive, of TCP and UDP."""
+        return {pair for pair, ends in self._ends.items()
+                if all(near.send(b"x") and _hears(far) and far.recv(10) for near, far in ends)}
+
+
+def _hears(item: socket.socket) -> bool:
+    return bool(select.select([item], [], [], ANSWER_S)[0])

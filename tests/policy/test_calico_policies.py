@@ -9,6 +9,7 @@ import pytest
 
 from calico_mn.calico.policy.explain import Explainer
 from calico_mn.errors import NotFoundError, TopologyError
+from calico_mn.policy import Icmp
 from policy.clusters import PLACES, calico, explainer, kubernetes, matrix
 
 TO_XA = {"selector": "pod == 'a'"}
@@ -129,6 +130,14 @@ def test_a_node_reaches_its_own_pods_and_comes_to_others_from_its_tunnel() -> No
         {**ALLOW, "source": {"nets": [f"{tunnel}/32"]}}]))
     assert {name: asked.explain(asked.place(name), asked.place("x/a"), 6).allowed
             for name in (node, *others)} == {node: True, others[0]: True, others[1]: False}
+
+
+def test_icmp_is_a_ping_unless_said() -> None:
+    asked = explainer(calico("p", "x", **TO_XA, ingress=[
+        {**ALLOW, "protocol": "ICMP", "icmp": {"type": 8}}]))
+    ends = asked.place("y/a"), asked.place("x/a")
+    assert asked.explain(*ends, 1).allowed
+    assert not asked.explain(*ends, 1, icmp=Icmp(13, 0)).allowed
 
 
 @pytest.mark.parametrize(("action", "reasons"), [

@@ -17,7 +17,11 @@ from calico_mn.calico.policy.resolve import INGRESS
 from calico_mn.calico.policy.verdict import Decision, Packet, Verdict, verdict
 from calico_mn.calico.remote_routes import is_tunnelled
 from calico_mn.errors import NotFoundError
+from calico_mn.policy import PROTOCOLS, Icmp
 from calico_mn.text import suggest
+
+#: what ping sends
+ECHO_REQUEST = Icmp(8, 0)
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,18 @@ class Explainer:
         names += [name for name, node in cluster.nodes.items() if node.address.ip == address]
         return self.place(names[0]) if names else Place(str(address), address)
 
-    def explain(self, source: Place, destination: Place, protocol: int, port: int = 0) -> Verdict:
+    def explain(self, source: Place, destination: Place, protocol: int, port: int = 0, *,
+                source_port: int = 0, icmp: Icmp = ECHO_REQUEST) -> Verdict:
         """The verdict on the first packet of a flow; ``port`` is the destination's.
 
-        A place always reaches itself, and a node its own pods (felix/rules/static.go, cali-OUTPUT).
+        ``icmp`` is what a packet of ICMP is, ping's request unless given. A place always reaches
+        itself, and a node its own pods (felix/rules/static.go, cali-OUTPUT).
         """
         if source == destination or (
                 source.endpoint is None and source.node and source.node == destination.node):
             return Verdict(())
-        packet = Packet(self._seen_from(source, destination), destination.address, protocol,
-                        port=port)
+        packet = Packet(self.seen_from(source, destination), destination.address, protocol,
+                        source_port, port, icmp if protocol == PROTOCOLS["icmp"] else None)
         result = verdict(self.index, source.endpoint, destination.endpoint, packet)
         to_host = self.cluster.topology.felix.to_host
         if result.allowed and to_host == "DROP" and destination.node == source.node and (
@@ -79,9 +85,10 @@ class Explainer:
                 destination.name, INGRESS, False, setting="DefaultEndpointToHostAction drops it")))
         return result
 
-    def _seen_from(self, source: Place, destination: Place) -> IPv4Address:
+    def seen_from(self, source: Place, destination: Place) -> IPv4Address:
+        """The source address where the destination's policies look at it."""
         cluster = self.cluster
-        if source.endpoint or not source.node or not destination.endpoint:
+        if source.endpoint or not destination.endpoint or source.node in ("", destination.node):
             return source.address
         pool = next((pool for pool in cluster.topology.pools
                      if destination.address in pool.cidr), None)
