@@ -37,6 +37,7 @@ class DatastoreReader:
         self._firewalls: Firewalls | None = None
         self._firewalls_are_current = False
         self._node_firewalls: dict[tuple[str, ...], NodeFirewall] = {}
+        self._node_firewalls_before: dict[tuple[str, ...], NodeFirewall] = {}
         self._firewalls_before: dict[str, Firewall | None] = {}
 
     def uses(self, encapsulation: Encapsulation) -> bool:
@@ -105,7 +106,8 @@ class DatastoreReader:
 
     def _forget_what_all_hear(self) -> None:
         self._datastore_is_current = self._firewalls_are_current = False
-        self._node_firewalls = {}
+        self._node_firewalls_before.update(self._node_firewalls)
+        self._node_firewalls.clear()
 
     def _firewall(self, name: str) -> Firewall | None:
         """A node's firewall: the same object as long as nothing of it changes."""
@@ -119,11 +121,14 @@ class DatastoreReader:
         node = self._node_firewalls.get(tunnels)
         if node is None:
             pools = self.topology.pools
-            node = self._node_firewalls[tunnels] = NodeFirewall(
+            node = NodeFirewall(
                 ipip=IPIP.device in tunnels, vxlan=VXLAN.device in tunnels, tunnels=tunnels,
                 to_host=self.topology.felix.to_host,
                 nat_outgoing=any(pool.nat_outgoing for pool in pools),
                 hosts=tuple(node.address.ip for node in self.nodes.values()),
                 pools=tuple(pool.cidr for pool in pools),
                 masqueraded=tuple(pool.cidr for pool in pools if pool.nat_outgoing))
+            # One that is equal is the same, as it is compared for each node.
+            before = self._node_firewalls_before.get(tunnels)
+            node = self._node_firewalls[tunnels] = before if before == node else node
         return node
