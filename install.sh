@@ -69,7 +69,7 @@ quietly() {
 # ---------------------------------------------------------------- Debian packages
 
 required=()  # packages without which nothing runs
-optional=()  # packages without which some tests are skipped
+optional=()  # packages without which engine bird cannot be had, or some tests are skipped
 lists_are_fresh=0
 
 # want LIST PACKAGE PROGRAM: adds the package to the list if the program is not there.
@@ -91,6 +91,7 @@ find_missing_packages() {
     want required net-tools route # for 'route -n', typed into a node
     want required mininet mnexec  # PyPI's mininet lacks mnexec; Open vSwitch is only recommended
     want required kmod modprobe
+    want optional bird2 bird  # engine bird: a BIRD in each node, none of this machine's own
 
     if python_is_installed; then
         :
@@ -150,6 +151,14 @@ install_packages() {
     say "installing Debian packages: ${available[*]}"
     case " ${available[*]} " in
     *" chromium "*) say "chromium is large (120 MB to download, 410 MB on disk); only tests use it" ;;
+    esac
+    # Debian starts what bird2 brings for the machine itself: a masked unit stays off.
+    case " ${available[*]} " in
+    *" bird2 "*)
+        [ -e /etc/systemd/system/bird.service ] || [ -L /etc/systemd/system/bird.service ] ||
+            as_root sh -c 'mkdir -p /etc/systemd/system &&
+                ln -s /dev/null /etc/systemd/system/bird.service'
+        ;;
     esac
     # No question is asked (iperf3 has one), and no daemon comes along.
     quietly as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \

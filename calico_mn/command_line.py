@@ -53,6 +53,13 @@ def add_iptables(parser: argparse.ArgumentParser) -> None:
                              " has it)")
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """``--engine``."""
+    parser.add_argument("--engine", choices=("builtin", "bird"), default="builtin",
+                        help="what hands routes on between nodes: the built-in engine (default), "
+                             "or a BIRD in each node")
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose messages are safe to print, and that knows ``--option=--``."""
 

@@ -13,7 +13,7 @@ neither seen nor removed.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Interface
 from typing import TypeVar
 
@@ -88,6 +88,11 @@ class Delta:
 
 
 _CHANGES = tuple(field.name for field in fields(Delta) if field.name != "namespace")
+
+
+def without_routes(state: Namespace, protocol: str) -> Namespace:
+    """A state without the routes of a protocol, which another program writes."""
+    return replace(state, routes=tuple(r for r in state.routes if r.protocol != protocol))
 
 
 def creation(wanted: Namespace) -> Delta:

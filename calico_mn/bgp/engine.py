@@ -16,6 +16,8 @@ from typing import Protocol
 
 from calico_mn.bgp.peerings import Graph
 
+#: what hands prefixes on between nodes: computed here, or a BIRD in each node
+BUILTIN, BIRD = ENGINES = ("builtin", "bird")
 #: each prefix with its best next hop
 Table = Mapping[IPv4Network, IPv4Address]
 #: two nodes between which TCP port 179 does not work -> why

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError
+from typing import TYPE_CHECKING
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.calico.cluster import Cluster
@@ -29,6 +30,9 @@ from calico_mn.model import Node, Topology
 from calico_mn.model import Pod as PodModel
 from calico_mn.state import Namespace
 
+if TYPE_CHECKING:
+    from calico_mn.emulation.bird import Birds
+
 
 class ClusterMininet(LightMininet):
     """A Mininet with a cluster behind it: what a :class:`Membership` asks of its net."""
@@ -37,6 +41,12 @@ class ClusterMininet(LightMininet):
     distributor: RouteEngine
     filters: Filters
     membership: Membership
+    birds: Birds | None
+
+    def follow_routes(self) -> None:
+        """Let the BIRDs follow what has changed, if they write the routes between nodes."""
+        if self.birds is not None:
+            self.birds.follow()
 
     @property
     def topology(self) -> Topology:
@@ -144,6 +154,7 @@ class Membership:
             raise
         pod = self.attach_pod(endpoint.key)
         runtime.writer.apply(others)
+        net.follow_routes()
         return pod
 
     def delete_pod(self, key: str) -> None:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
-from calico_mn.bgp.engine import RouteEngine
+from calico_mn.bgp.engine import BUILTIN, RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
@@ -32,6 +32,7 @@ from calico_mn.difference import Difference
 from calico_mn.emulation import plan, transition
 from calico_mn.emulation.apply import ResourceMininet
 from calico_mn.emulation.base import Place, Places
+from calico_mn.emulation.bird import birds_for
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
 from calico_mn.emulation.membership import Membership
 from calico_mn.emulation.multipath import Multipath
@@ -46,7 +47,7 @@ from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
 from calico_mn.repair import Repair
-from calico_mn.state import Namespace
+from calico_mn.state import PROTO_BIRD, Namespace
 from calico_mn.version import VERSION
 
 
@@ -59,8 +60,9 @@ class CalicoNet(ResourceMininet):
     about the cluster are served (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
     the run raise the machine's neighbour-table limit if this cluster may need it; the last such
     run restores it at its stop, or the clean-up after a kill. Otherwise :attr:`warnings` has
-    the command. ``route_engine`` hands the prefixes on between nodes, the built-in
-    :class:`~calico_mn.bgp.full_mesh.FullMesh` unless given. ``policies`` False boots without
+    the command. ``engine`` is ``builtin`` or ``bird``, a stock BIRD in each node, which writes the
+    routes between nodes (:mod:`calico_mn.emulation.bird`); ``route_engine`` takes the place of the
+    built-in :class:`~calico_mn.bgp.full_mesh.FullMesh`. ``policies`` False boots without
     enforcing the topology's network policies. ``iptables`` is what writes Felix's rules:
     ``auto`` (see :mod:`calico_mn.kernel.iptables`), ``legacy`` or ``nft``.
 
@@ -72,12 +74,15 @@ class CalicoNet(ResourceMininet):
 
     def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2,
                  name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False,
-                 policies: bool = True, iptables: str = AUTO,
+                 policies: bool = True, iptables: str = AUTO, engine: str = BUILTIN,
                  route_engine: RouteEngine | None = None) -> None:
         super().__init__()
         self.cluster = Cluster(topology, rp_filter)
         self.cluster.has_policies = policies
-        self.distributor: RouteEngine = route_engine or FullMesh()
+        #: the BIRDs of engine ``bird``, else None
+        self.birds = birds_for(self, engine)
+        self.distributor: RouteEngine = route_engine or (
+            self.birds.expected if self.birds else FullMesh())
         self._tunnel_wanted = tunnel
         self._iptables_wanted = iptables
         self._name_wanted = name
@@ -130,7 +135,9 @@ class CalicoNet(ResourceMininet):
         tunnel = self._runtime and self._runtime.tunnel
         lacking = (f"IPIP mode Never only, since {tunnel.reason}"
                    if isinstance(tunnel, NoTunnel) else None)
-        return (*(text for text in (limit, lacking) if text), *self.cluster.admission.warnings())
+        late = self.birds.warning() if self.birds else None
+        return (*(text for text in (limit, lacking, late) if text),
+                *self.cluster.admission.warnings())
 
     def build(self) -> None:
         """Mininet's step before start; here start does all."""
@@ -172,6 +179,9 @@ class CalicoNet(ResourceMininet):
         # Most of the time is the kernel's, making namespaces and filling them: the rest is done
         # meanwhile. A node can be filled, with its ends of veths, when its pods are there.
         hosts = plan.host_states(self.cluster, self.distributor)
+        if self.birds:
+            runtime.writer.foreign_protocol = PROTO_BIRD
+            runtime.writer.make_way = self.birds.make_way
         runtime.create(hosts)
         pods = plan.pod_states(self.cluster)
         runtime.create([pod for on_node in pods.values() for pod in on_node],
@@ -179,6 +189,8 @@ class CalicoNet(ResourceMininet):
         self.membership.attach_new()
         runtime.writer.fill([state for host in hosts
                              for state in (host, *pods.get(host.name, ()))])
+        if self.birds:
+            self.birds.follow(is_boot=True)
 
     def stop(self) -> None:
         """End everything: programs, namespaces, the run's directory. Twice does no harm."""
@@ -199,7 +211,9 @@ class CalicoNet(ResourceMininet):
         A damaged place does not stop the others: KernelError is raised when all is done.
         """
         with no_garbage_collection():
-            return self.runtime.writer.apply(self.concerned(names))
+            changes = self.runtime.writer.apply(self.concerned(names))
+        self.follow_routes()
+        return changes
 
     def concerned(self, names: Iterable[str]) -> list[Namespace]:
         """The states after an announcement: of these nodes, of all that hear it, of routers."""
@@ -299,9 +313,13 @@ class CalicoNet(ResourceMininet):
     def kill_speaker(self, node: str) -> None:
         """Let a node's route distributor die: routes stay as they are, there and at its peers."""
         self.distributor.kill(node)
+        if self.birds:
+            self.birds.kill(node)
 
     def restart_speaker(self, node: str) -> tuple[Delta, ...]:
         """Bring a dead distributor back; it catches up with what it missed."""
+        if self.birds:
+            self.birds.restart(node)
         changed = self.distributor.restart(node)
         return (*self.reconcile([node, *sorted(changed - {node})]), *self.refresh_sessions())
 

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from calico_mn.bgp.engine import RouteEngine
+from calico_mn.bgp.bird import BirdPool, Speaker, configuration
+from calico_mn.bgp.engine import BIRD, BUILTIN, RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
-from calico_mn.bgp.peerings import Graph, Peering, peerings
+from calico_mn.bgp.peerings import Graph, Peering, asn, peerings
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
-from calico_mn.delta import creation
+from calico_mn.delta import creation, without_routes
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -25,11 +26,15 @@ SWITCH, ROUTER, HOST, NODE, POD = "switch", "router", "host", "node", "pod"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One namespace and the commands that fill it; ``kind`` is one of the constants above."""
+    """One namespace and the commands that fill it; ``kind`` is one of the constants above.
+
+    ``bird`` is the configuration of a node's BIRD, empty with the built-in engine.
+    """
 
     kind: str
     namespace: str
     commands: tuple[str, ...]
+    bird: str = ""
 
 
 def host_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
@@ -98,6 +103,25 @@ def peer_graph(cluster: Cluster) -> Graph | None:
     return Graph.of(peerings_of(cluster), nodes)
 
 
+def configurations(cluster: Cluster) -> dict[str, str]:
+    """The bird.cfg of each node on which calico-node runs."""
+    ends = peerings_of(cluster)
+    return {name: configuration(_speaker(cluster, name, ends[name])) for name in cluster.nodes
+            if name not in cluster.admission.unstarted}
+
+
+def _speaker(cluster: Cluster, name: str, peerings: tuple[Peering, ...]) -> Speaker:
+    node, bgp = cluster.nodes[name], cluster.topology.bgp
+    pools = []
+    for pool in cluster.topology.pools:
+        mode = cluster.mode(name, pool)
+        tunnel = mode.in_force.device if mode.is_on and cluster.has_tunnels else ""
+        pools.append(BirdPool(pool.cidr, tunnel, mode.mode is EncapsulationMode.CROSS_SUBNET,
+                              mode.in_force.is_felix))
+    return Speaker(name, node.address, asn(node, bgp), bgp.listen_port,
+                   tuple(cluster.ipam.blocks(name)), tuple(pools), peerings, node.route_reflector)
+
+
 def pod_states(cluster: Cluster) -> dict[str, list[Namespace]]:
     """The pods, by node. A node makes both ends of their veths, so it is filled before them."""
     return {node: [cluster.pod_state(endpoint.key) for endpoint in cluster.pods_on(node)]
@@ -136,10 +160,11 @@ def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespa
 
 
 def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: int = 2,
-         encapsulation: Encapsulation | None = None) -> tuple[Step, ...]:
+         encapsulation: Encapsulation | None = None, engine: str = BUILTIN) -> tuple[Step, ...]:
     """Every command of a boot, namespace by namespace.
 
     ``mode`` and ``encapsulation`` replace those of all pools; with None each pool keeps its own.
+    With engine ``bird`` the routes of protocol bird are left to BIRD.
     """
     cluster = Cluster(topology, rp_filter)
     cluster.set_mode(mode, encapsulation=encapsulation, at_boot=True)
@@ -148,5 +173,8 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
              **{router.name: ROUTER for router in topology.underlay.routers},
              **{host.name: HOST for host in topology.underlay.hosts},
              **dict.fromkeys(cluster.nodes, NODE), **dict.fromkeys(cluster.endpoints, POD)}
-    return tuple(Step(kinds[state.name], state.name, tuple(iptext.commands(creation(state))))
-                 for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())))
+    texts = configurations(cluster) if engine == BIRD else {}
+    return tuple(Step(kinds[state.name], state.name, tuple(iptext.commands(creation(
+        without_routes(state, PROTO_BIRD) if engine == BIRD else state))),
+        texts.get(state.name, ""))
+        for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())))

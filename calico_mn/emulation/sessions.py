@@ -88,6 +88,8 @@ class Sessions:
         return drop.protocol == PROTOCOL_TCP and drop.port in (None, self._port)
 
     def _probe(self, before: Unreachable) -> Unreachable:
+        if self._net.birds is not None:
+            return dict(self._net.birds.down())
         cluster = self._net.cluster
         graph = peer_graph(cluster)
         nodes = [node for node in cluster.nodes.values()

@@ -130,8 +130,11 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
             runtime.writer.change(transition.addresses)
         runtime.writer.apply(transition.others)
     finally:
+        if net.birds is not None:
+            net.birds.end(transition.going)
         runtime.discard(transition.going)
         net.filters.forget(transition.going)
+    net.follow_routes()
     return deltas
 
 

@@ -12,7 +12,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from calico_mn.calico import ownership
@@ -29,6 +29,8 @@ from calico_mn.repair import Repair
 
 #: how many things of a place are named in a sentence
 _CLAUSES = 3
+#: seconds in which BIRD has seen what is wrong with its routes
+BIRD_MENDS_S = 8.0
 #: seconds without notifications before a comparison, and how long to wait for them at most
 _QUIET_S, _PATIENCE_S = 0.05, 0.3
 
@@ -52,7 +54,13 @@ class Verifier:
         A veth has two ends: where one was lost, the place at the other end is repaired as well.
         What cannot be repaired does not stop the rest: see ``remaining`` and ``failures``.
         """
-        return self._net.runtime.reconciler.repair(self._chosen(places), self._owned())
+        chosen, owned = self._chosen(places), self._owned()
+        done = self._net.runtime.reconciler.repair(chosen, owned)
+        if self._net.birds is None or not done.remaining:
+            return done
+        # BIRD scans the kernel's routes every two seconds, and mends its own.
+        self._net.birds.converge(BIRD_MENDS_S)
+        return replace(done, remaining=self._net.runtime.reconciler.differences(chosen, owned))
 
     def remarks(self, places: Places | None = None) -> tuple[str, ...]:
         """What is as it should be, and still fares differently because eBPF makes the tunnel.

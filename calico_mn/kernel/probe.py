@@ -50,6 +50,7 @@ _TOOLS = {
     "ethtool": ("ethtool", ("--version",), "offloads in experiments", False),
     "nft": ("nftables", ("--version",), "packet filters", False),
     "ipset": ("ipset", ("--version",), "Felix's rules", False),
+    "bird": ("bird2", ("--version",), "engine bird", False),
     "mnexec": ("mininet", ("-v",), "Mininet's own tools", False),
 }
 

@@ -12,6 +12,7 @@ deltas of a repair are pure (:mod:`calico_mn.difference`, :mod:`calico_mn.repair
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference, compare
@@ -87,6 +88,14 @@ class Reconciler:
 
     def _carry_out(self, change: Delta, done: list[Done], failures: list[str],
                    given_up: set[str]) -> None:
+        foreign = self._writer.foreign_protocol
+        if foreign:
+            replaced, removed = (
+                tuple(route for route in routes if route.protocol != foreign)
+                for routes in (change.routes_replaced, change.routes_removed))
+            change = replace(change, routes_replaced=replaced, routes_removed=removed)
+            if not change:
+                return
         try:
             self._writer.write([change])
         except KernelError as error:

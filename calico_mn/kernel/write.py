@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from calico_mn.delta import Delta, creation, delta, full_delta
+from calico_mn.delta import Delta, creation, delta, full_delta, without_routes
 from calico_mn.errors import KernelError
 from calico_mn.kernel import iptext, read
 from calico_mn.kernel.firewall import FirewallWriter
@@ -65,6 +65,10 @@ class KernelWriter:
         self.namespaces: Mapping[str, NetworkNamespace] = self._owner.by_name
         self.changing = threading.RLock()
         self.states: dict[str, Namespace] = {}
+        #: routes of this protocol are wanted, and another program writes them
+        self.foreign_protocol = ""
+        #: has that program take away what these states have a route of ours for
+        self.make_way: Callable[[Sequence[Namespace]], None] = lambda states: None
         #: the changes that failed in namespaces that are out of sync, oldest first
         self.unapplied: dict[str, tuple[Delta, ...]] = {}
 
@@ -104,16 +108,17 @@ class KernelWriter:
         Raises KernelError, and then all is as before as far as the kernel lets us.
         """
         wanted = list(states)
+        self.make_way(wanted)
         with self.changing:
             self._owner.settle()
             changes = tuple(change for state in wanted
-                            if (change := delta(self.states[state.name], state)))
+                            if (change := self._delta(self.states[state.name], state)))
             try:
                 self.write(changes)
             except BaseException:
                 for state in wanted:
                     with suppress(KernelError):
-                        self.write([delta(state, self.states[state.name])])
+                        self.write([self._delta(state, self.states[state.name])])
                 raise
             finally:
                 self.journal.flush()
@@ -127,13 +132,15 @@ class KernelWriter:
         whole at its next change here. Raises KernelError at the end, for all that failed.
         """
         wanted = {state.name: state for state in states}
+        self.make_way(list(wanted.values()))
         with self.changing:
             self._owner.settle()
             out_of_sync = self.unapplied.keys() & wanted.keys()
             changes = {name: change for name, state in wanted.items()
-                       if (change := delta(self.states[name], state)) or name in out_of_sync}
+                       if (change := self._delta(self.states[name], state))
+                       or name in out_of_sync}
             due = {name: change if name not in out_of_sync
-                   else full_delta(change, wanted[name], self.unapplied[name])
+                   else full_delta(change, self._own(wanted[name]), self.unapplied[name])
                    for name, change in changes.items()}
             try:
                 failures = self._write_each(list(due.values()), out_of_sync)
@@ -195,7 +202,13 @@ class KernelWriter:
         for state in states:
             self._owner.settle(state.name, *(
                 device.peer.namespace for device in state.devices if isinstance(device, Veth)))
-            yield planner.plan(creation(state), fresh=True)
+            yield planner.plan(creation(self._own(state)), fresh=True)
+
+    def _own(self, state: Namespace) -> Namespace:
+        return without_routes(state, self.foreign_protocol) if self.foreign_protocol else state
+
+    def _delta(self, before: Namespace, wanted: Namespace) -> Delta:
+        return delta(self._own(before), self._own(wanted))
 
     def _write_each(self, changes: Sequence[Delta], out_of_sync: Collection[str]
                     ) -> dict[str, KernelError]:

@@ -22,6 +22,7 @@ from calico_mn.cli.verb import (
     named,
     nothing,
 )
+from calico_mn.command_line import add_engine
 from calico_mn.errors import FAILED, WRONG_REQUEST, NotFoundError, TopologyError
 from calico_mn.streams import complain
 from calico_mn.text import plural
@@ -123,6 +124,7 @@ def _without_felix_rules(topology: Topology) -> Iterator[str]:
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     add_file(parser, nargs="+")
     add_mode(parser, "boot in this mode")
+    add_engine(parser)
     completes(parser.add_argument(
         "--node", metavar="NAME", action="append", default=[],
         help="only this node, pod, router or subnet; may be given again"), NODES)
@@ -133,7 +135,8 @@ def _plan(options: argparse.Namespace) -> int:
     from calico_mn.topology import load_topology
 
     mode, encapsulation = mode_and_encapsulation(options)
-    steps = plan(load_topology(options.file), mode, encapsulation=encapsulation)
+    steps = plan(load_topology(options.file), mode, encapsulation=encapsulation,
+                 engine=options.engine)
     names = {step.namespace for step in steps}
     for wanted in options.node:
         if wanted not in names:
@@ -142,7 +145,8 @@ def _plan(options: argparse.Namespace) -> int:
     shown = [step for step in steps if not options.node or step.namespace in options.node]
     if options.json:
         print_json([{"namespace": step.namespace, "kind": step.kind,
-                     "commands": list(step.commands)} for step in shown])
+                     "commands": list(step.commands),
+                     **({"bird": step.bird} if step.bird else {})} for step in shown])
         return OK
     for number, step in enumerate(shown):
         if number:
@@ -150,6 +154,9 @@ def _plan(options: argparse.Namespace) -> int:
         say(paint(f"# {step.kind} {step.namespace}", "place"))
         for command in step.commands:
             say(command)
+        if step.bird:
+            say(paint(f"# bird.conf of {step.namespace}, checked with 'bird -p'", "place"))
+            say(step.bird.rstrip())
     return OK
 
 

@@ -183,7 +183,8 @@ VERBS = {
     "bgp": Verb(
         "bgp", GROUP, "who announces which blocks to whom",
         "Shows each node's route distributor with its peers, as 'calicoctl node status' does on "
-        "each node. It is built in and BGP-like; BIRD does not run.",
+        "each node. It is built in and BGP-like, or with 'up --engine bird' BIRD itself, whose "
+        "sessions' states these are then.",
         _add_bgp, ask=_query("bgp", _show_speakers, "node"), json=True, prompt=True,
         examples=(("calico-mn bgp node31", "one node"),)),
     "verify": Verb(

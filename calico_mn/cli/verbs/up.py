@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, whole
-from calico_mn.command_line import add_iptables, add_tunnel
+from calico_mn.command_line import add_engine, add_iptables, add_tunnel
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.streams import complain
 from calico_mn.text import join, plural
@@ -34,6 +34,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--detach", action="store_true",
                         help="boot in the background, until 'calico-mn down'")
     add_tunnel(parser)
+    add_engine(parser)
     add_iptables(parser)
     parser.add_argument("--rp-filter", type=whole, choices=(0, 1, 2), default=2,
                         help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
@@ -89,7 +90,7 @@ def _running(options: argparse.Namespace, topology: Topology, text: str) -> Iter
 
     net = CalicoNet(topology, tunnel=options.tunnel, iptables=options.iptables,
                     rp_filter=options.rp_filter,
-                    name=options.name or "", controlled=True,
+                    name=options.name or "", controlled=True, engine=options.engine,
                     raise_neighbour_limit=options.raise_neighbour_limit,
                     policies=not options.no_policy)
     net.set_mode(options.mode, encapsulation=options.encapsulation)
@@ -110,7 +111,7 @@ def _facts(daemon: Daemon) -> dict[str, Any]:
             "nodes": len(net.nodes), "pods": len(net.pods),
             **{f"{e.mode_field}s": sorted({str(pool[e.mode_field]) for pool in modes})
                for e in ENCAPSULATIONS},
-            "tunnel": net.tunnel, "iptables": net.iptables}
+            "routeEngine": net.distributor.name, "tunnel": net.tunnel, "iptables": net.iptables}
 
 
 def _headline(facts: dict[str, Any]) -> str:
@@ -124,6 +125,8 @@ def _headline(facts: dict[str, Any]) -> str:
     parts = [f"{paint(facts['name'], 'title')} is up: {plural(facts['nodes'], 'node')}",
              plural(facts["pods"], "pod"), *(f"{e} {join(modes[e])}" for e in in_use),
              *([tunnel] if DEFAULT in in_use else []),
+             *([f"routes by {facts['routeEngine']}"] if facts["routeEngine"].startswith("BIRD")
+               else []),
              "no rules" if facts["iptables"] == "none" else
              f"rules by iptables-{facts['iptables']}"]
     return ", ".join(parts)
