@@ -156,7 +156,7 @@ def test_a_pod_to_its_own_node_is_felixs_to_decide(action: str, reasons: list[st
 
 @pytest.mark.parametrize(("name", "message"), [
     ("a", "there are several pods a: say which of x/a, y/a, z/a"),
-    ("x/aa", "there is no pod or node 'x/aa'; did you mean x/a?"),
+    ("x/aa", "there is no pod, node or host 'x/aa'; did you mean x/a?"),
 ])
 def test_an_end_that_is_not_clear(shop: Explainer, name: str, message: str) -> None:
     with pytest.raises(NotFoundError, match="^" + message.replace("?", r"\?")):

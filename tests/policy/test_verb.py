@@ -92,7 +92,7 @@ def test_the_matrix_in_a_file(files: list[str], tmp_path: Path, name: str, begin
 
 @pytest.mark.parametrize(("words", "status", "message"), [
     (["matrix", "-o", "who.png"], 2, "'who.png' is neither FILE.svg, a picture, nor FILE.html"),
-    (["explain", "x/b", "x/nobody"], 3, "there is no pod or node 'x/nobody'"),
+    (["explain", "x/b", "x/nobody"], 3, "there is no pod, node or host 'x/nobody'"),
     (["explain", "a", "x/b"], 3, "there are several pods a"),
     (["explain", "x/b", "x/a", "tcp"], 2, "'tcp' is no flow: write tcp/80"),
     (["explain", "x/b", "x/a", "icmp/8"], 2, "'icmp/8' is no flow"),

@@ -3,11 +3,13 @@
     (.1) r1 -------+--------------+--------------+------     192.168.57.0/24, IPIP
                 node31 .31     node32 .32     outside .99
                 shop/web       shop/db
-                stranger
+                stranger       dns
+                shop/cart
 
-Into shop/db comes what shop/web sends, and nothing else; what pods send to their own node is
-dropped (defaultEndpointToHostAction). One cluster for all cases: each is made by commands and
-undone by others and by a repair. Numbers in comments are issues of projectcalico/calico.
+Into shop/db comes what shop/web sends, and nothing else; shop/cart sends to shop/web, and nowhere
+else; what pods send to their own node is dropped (defaultEndpointToHostAction). One cluster for all
+cases: each is made by commands and undone by others and by a repair. Numbers in comments are issues
+of projectcalico/calico.
 """
 
 from __future__ import annotations
@@ -51,7 +53,10 @@ ITEMS: list[dict[str, Any]] = [
     *({"apiVersion": "v1", "kind": "Pod",
        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
        "spec": {"nodeName": node}} for namespace, name, node in (
-           ("shop", "web", "node31"), ("default", "stranger", "node31"), ("shop", "db", "node32"))),
+           ("shop", "web", "node31"), ("default", "stranger", "node31"), ("shop", "db", "node32"),
+           ("default", "dns", "node32"), ("shop", "cart", "node31"))),
+    kubernetes("cart", "shop", podSelector={"matchLabels": {"app": "cart"}}, policyTypes=["Egress"],
+               egress=[{"to": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]),
     kubernetes("db", "shop", podSelector={"matchLabels": {"app": "db"}},
                ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}])]
 DENIED = "ingress of shop/db, no rule of db allows it"
@@ -98,6 +103,10 @@ CASES = {
         do=("outside ip route add 10.22.0.0/16 via 192.168.57.32",),
         undo=("outside ip route del 10.22.0.0/16",),
         place="node32", by=DENIED, source="outside", counter="rule 7 of chain CALI-db"),
+    "an egress policy forgets the DNS": Case(
+        source="cart", destination="dns", probe=Probe("udp", port=53), place="node31",
+        by="egress of shop/cart, no rule of cart allows it",
+        counter="rule 9 of chain CALI-FROM-cart"),
     # 3440, 6235
     "NAT on the tunnel hides the pod from the policy": Case(
         do=("node31 iptables -t nat -A POSTROUTING -o tunl0 -j MASQUERADE",),
@@ -148,6 +157,16 @@ CASES = {
     "a host's own rule drops protocol 4 behind Calico's": Case(
         do=("node32 iptables -A INPUT -p 4 -j DROP",),
         undo=("node32 iptables -D INPUT -p 4 -j DROP",)),
+    "a host's own rule drops protocol 4 before Calico's": Case(
+        do=("node32 iptables -I INPUT -p 4 -j DROP",),
+        undo=("node32 iptables -D INPUT -p 4 -j DROP",), place="node32",
+        by="-p ipencap -j DROP (table ip filter, chain INPUT, hook input)",
+        counter="rule 1 of chain INPUT, table filter"),
+    "a hardened host drops protocol 4 in raw": Case(
+        do=("node32 iptables -t raw -A PREROUTING -p 4 -j DROP",),
+        undo=("node32 iptables -t raw -D PREROUTING -p 4 -j DROP",), place="node32",
+        by="-p ipencap -j DROP (table ip raw, chain PREROUTING, hook prerouting)",
+        counter="rule 2 of chain PREROUTING, table raw"),
     "firewalld has a chain of its own behind Calico's": Case(
         do=(f"node32 nft {FIREWALLD}",), undo=("node32 nft delete table inet firewalld",),
         place="node32", by="(table inet firewalld, chain filter_INPUT, hook input)"),
@@ -202,8 +221,8 @@ def undone(net: CalicoNet, lines: tuple[str, ...] = ()) -> None:
 
 def with_chains(net: CalicoNet, text: str) -> str:
     """``text`` with the names of the chains of pods' devices."""
-    return re.sub("CALI-(\\w+)", lambda match: "cali-tw-" + net.cluster.endpoints[
-        f"shop/{match[1]}"].device, text)
+    return re.sub("CALI-(FROM-)?(\\w+)", lambda match: f"cali-{'fw' if match[1] else 'tw'}-"
+                  + net.cluster.endpoints[f"shop/{match[2]}"].device, text)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -42,7 +42,10 @@ class Explainer:
         self.index = Firewalls(cluster.topology, cluster.endpoints).index
 
     def place(self, name: str) -> Place:
-        """A pod by ``[NAMESPACE/]NAME``, a node, or an address. Raises NotFoundError."""
+        """A pod by ``[NAMESPACE/]NAME``, a node, an Underlay's host, or an address.
+
+        Raises NotFoundError.
+        """
         cluster = self.cluster
         keys = [key for key in cluster.endpoints if name in (key, key.partition("/")[2])]
         if len(keys) == 1:
@@ -52,12 +55,15 @@ class Explainer:
             raise NotFoundError(f"there are several pods {name}: say which of {', '.join(keys)}")
         if name in cluster.nodes:
             return Place(name, cluster.nodes[name].address.ip, name)
+        hosts = {host.name: host.address for host in cluster.topology.underlay.hosts}
+        if name in hosts:
+            return Place(name, hosts[name])
         try:
             return self._by_address(IPv4Address(name))
         except AddressValueError:
-            similar = suggest(name, [*cluster.endpoints, *cluster.nodes])
+            similar = suggest(name, [*cluster.endpoints, *cluster.nodes, *hosts])
             hint = f"; did you mean {similar}?" if similar else ""
-            raise NotFoundError(f"there is no pod or node {name!r}{hint}") from None
+            raise NotFoundError(f"there is no pod, node or host {name!r}{hint}") from None
 
     def _by_address(self, address: IPv4Address) -> Place:
         cluster = self.cluster

@@ -47,7 +47,7 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="explain|matrix")
     explain = actions.add_parser("explain", help="the verdict on one flow, and why",
                                  allow_abbrev=False)
-    explain.add_argument("source", metavar="FROM", help="a pod, a node or an address")
+    explain.add_argument("source", metavar="FROM", help="a pod, a node, a host or an address")
     explain.add_argument("destination", metavar="TO", help="the same")
     matrix = actions.add_parser("matrix", help="which pods may talk to which", allow_abbrev=False)
     matrix.add_argument("-o", dest="output", metavar="FILE", type=_picture,
