@@ -39,6 +39,13 @@ def shell_quoted(word: str) -> str:
     return f"$'{shown}'"
 
 
+def add_no_policy(parser: argparse.ArgumentParser) -> None:
+    """The option ``--no-policy``."""
+    parser.add_argument("--no-policy", action="store_true",
+                        help="nodes without Felix's iptables rules: no network policies, no guards,"
+                             " no natOutgoing")
+
+
 def add_tunnel(parser: argparse.ArgumentParser) -> None:
     """``--tunnel``."""
     parser.add_argument("--tunnel", choices=("auto", "kernel", "ebpf"), default="auto",

@@ -187,13 +187,22 @@ class FelixConfiguration:
     ``ipip_mtu`` and ``vxlan_mtu`` are the MTUs of tunl0 and vxlan.calico in bytes, 0 for Calico's
     automatic choice; ``vxlan_vni`` is the VXLAN network identifier. ``to_host`` says
     what becomes of a pod's packets to its own node that its policies allow; Calico's manifest has
-    ``ACCEPT``.
+    ``ACCEPT``, Felix alone ``DROP``. ``chain_insert_mode`` is ``Insert`` or ``Append``: whether
+    Felix's rules come before others in the kernel's chains. ``ipip_enabled`` and ``vxlan_enabled``
+    say whether Felix's rules know the tunnel; None follows the pools. ``iptables_backend`` is
+    ``Auto``, ``Legacy`` or ``NFT``.
     """
 
     ipip_mtu: int = 0
     vxlan_mtu: int = 0
     vxlan_vni: int = 4096
     to_host: str = "ACCEPT"
+    chain_insert_mode: str = "Insert"
+    ipip_enabled: bool | None = None
+    vxlan_enabled: bool | None = None
+    allow_ipip_from_workloads: bool = False
+    allow_vxlan_from_workloads: bool = False
+    iptables_backend: str = "Auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,9 @@ class Cluster(DatastoreReader):
     ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
     ``pod_routers`` names the routers that know the pods' blocks; ``has_tunnels`` False means that
     no node has a tunl0, so that no mode but Never can be had; ``has_allow_list`` that the tunnel
-    reads from routes whose packets the firewall accepts. What gets no address does not run, as
-    :attr:`admission` tells. Raises TopologyError when two objects would have one name or device.
+    reads from routes whose packets the firewall accepts; ``has_firewall`` False that nodes run
+    without Felix's iptables rules. What gets no address does not run, as :attr:`admission` tells.
+    Raises TopologyError when two objects would have one name or device.
     """
 
     def __init__(self, topology: Topology, rp_filter: int) -> None:
@@ -69,7 +70,7 @@ class Cluster(DatastoreReader):
         self.admission = Admission(topology, self._tunnels)
         self._bird_routes = RemoteRoutes()
         self._felix_routes = RemoteRoutes(is_felix=True)
-        self.has_policies = True
+        self.has_firewall = True
         self.has_tunnels = True
         #: what probes of the running underlay found: empty where TCP works
         self.probed: sessions.Unreachable = {}

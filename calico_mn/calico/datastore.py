@@ -28,7 +28,7 @@ class DatastoreReader:
     endpoints: dict[str, WorkloadEndpoint]
     _on_node: dict[str, dict[str, WorkloadEndpoint]]
     _tunnels: TunnelAddresses
-    has_policies: bool
+    has_firewall: bool
     has_allow_list: bool = False
 
     def __init__(self) -> None:
@@ -93,10 +93,10 @@ class DatastoreReader:
                 if self._firewalls_before.get(name) is not self._firewall(name)]
 
     def firewalls(self) -> Firewalls | None:
-        """The policies with all endpoints, None in a cluster without any in force."""
+        """The policies with all endpoints, None in a cluster that runs without Felix's rules."""
         if not self._firewalls_are_current:
             self._firewalls_are_current = True
-            if not (self.topology.policies and self.has_policies):
+            if not self.has_firewall:
                 self._firewalls = None
             elif self._firewalls is None:
                 self._firewalls = Firewalls(self.topology, self.endpoints)
@@ -120,10 +120,18 @@ class DatastoreReader:
         tunnels = tuple(encapsulation.device for encapsulation in self.tunnel_addresses(name))
         node = self._node_firewalls.get(tunnels)
         if node is None:
-            pools = self.topology.pools
+            pools, felix = self.topology.pools, self.topology.felix
+            enabled = {
+                encapsulation.device: encapsulation.device in tunnels if wanted is None else wanted
+                for encapsulation, wanted in ((IPIP, felix.ipip_enabled),
+                                              (VXLAN, felix.vxlan_enabled))}
             node = NodeFirewall(
-                ipip=IPIP.device in tunnels, vxlan=VXLAN.device in tunnels, tunnels=tunnels,
-                to_host=self.topology.felix.to_host,
+                ipip=enabled[IPIP.device], vxlan=enabled[VXLAN.device],
+                tunnels=tuple(device for device in tunnels if enabled[device]),
+                to_host=felix.to_host, inserts=felix.chain_insert_mode == "Insert",
+                may_send=tuple(name for name, may in (
+                    ("IPIP", felix.allow_ipip_from_workloads),
+                    ("VXLAN", felix.allow_vxlan_from_workloads)) if may),
                 nat_outgoing=any(pool.nat_outgoing for pool in pools),
                 hosts=tuple(node.address.ip for node in self.nodes.values()),
                 pools=tuple(pool.cidr for pool in pools),

@@ -42,7 +42,7 @@ from calico_mn.emulation.sessions import Sessions
 from calico_mn.emulation.verification import Verifier, Watch
 from calico_mn.errors import ClusterError, UnsupportedError
 from calico_mn.kernel import neighbour_quota
-from calico_mn.kernel.iptables import AUTO, NO_RULES, NONE, Iptables, choose
+from calico_mn.kernel.iptables import AUTO, NO_RULES, Iptables, choose
 from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
@@ -62,9 +62,10 @@ class CalicoNet(ResourceMininet):
     run restores it at its stop, or the clean-up after a kill. Otherwise :attr:`warnings` has
     the command. ``engine`` is ``builtin`` or ``bird``, a stock BIRD in each node, which writes the
     routes between nodes (:mod:`calico_mn.emulation.bird`); ``route_engine`` takes the place of the
-    built-in :class:`~calico_mn.bgp.full_mesh.FullMesh`. ``policies`` False boots without
-    enforcing the topology's network policies. ``iptables`` is what writes Felix's rules:
-    ``auto`` (see :mod:`calico_mn.kernel.iptables`), ``legacy`` or ``nft``.
+    built-in :class:`~calico_mn.bgp.full_mesh.FullMesh`. ``policies`` False boots
+    nodes without Felix's iptables rules: no network policies, no guards, no natOutgoing.
+    ``iptables`` is what writes Felix's rules: ``auto`` (see :mod:`calico_mn.kernel.iptables`),
+    ``legacy`` or ``nft``.
 
     What gets no address does not run, and :attr:`warnings` says so. Raises UnsupportedError when
     the machine cannot run it. Nothing is made before :meth:`start`.
@@ -78,7 +79,7 @@ class CalicoNet(ResourceMininet):
                  route_engine: RouteEngine | None = None) -> None:
         super().__init__()
         self.cluster = Cluster(topology, rp_filter)
-        self.cluster.has_policies = policies
+        self.cluster.has_firewall = policies
         #: the BIRDs of engine ``bird``, else None
         self.birds = birds_for(self, engine)
         self.distributor: RouteEngine = route_engine or (
@@ -165,15 +166,8 @@ class CalicoNet(ResourceMininet):
         self.built = True
 
     def _rules_backend(self) -> Iptables:
-        if not self.cluster.has_policies:
-            return NO_RULES
-        try:
-            return choose(self._iptables_wanted,
-                          getattr(self.topology.felix, "iptables_backend", "Auto"))
-        except UnsupportedError as error:
-            if self.cluster.firewalls() is not None:
-                raise
-            return Iptables(NONE, str(error))
+        return choose(self._iptables_wanted, self.topology.felix.iptables_backend
+                      ) if self.cluster.has_firewall else NO_RULES
 
     def _boot(self, runtime: Runtime) -> None:
         # Most of the time is the kernel's, making namespaces and filling them: the rest is done

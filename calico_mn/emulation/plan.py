@@ -160,13 +160,16 @@ def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespa
 
 
 def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: int = 2,
-         encapsulation: Encapsulation | None = None, engine: str = BUILTIN) -> tuple[Step, ...]:
+         encapsulation: Encapsulation | None = None, engine: str = BUILTIN,
+         policies: bool = True) -> tuple[Step, ...]:
     """Every command of a boot, namespace by namespace.
 
     ``mode`` and ``encapsulation`` replace those of all pools; with None each pool keeps its own.
-    With engine ``bird`` the routes of protocol bird are left to BIRD.
+    With engine ``bird`` the routes of protocol bird are left to BIRD. ``policies`` False leaves
+    Felix's iptables rules out.
     """
     cluster = Cluster(topology, rp_filter)
+    cluster.has_firewall = policies
     cluster.set_mode(mode, encapsulation=encapsulation, at_boot=True)
     hosts = host_states(cluster, FullMesh())
     kinds = {**{subnet.name: SWITCH for subnet in topology.underlay.subnets},

@@ -37,8 +37,7 @@ def restore_lines(change: FirewallChange) -> list[str]:
         had, has = before.hooks.get(table, ()), wanted.hooks.get(table, ())
         inside = [*(f":{chain} - -" for chain in (*changed, *gone)),
                   *(rule for rules in changed.values() for rule in rules),
-                  *(_deleted(hook) for hook in had if hook not in has),
-                  *(hook for hook in has if hook not in had),
+                  *_hook_lines(had, has),
                   *(f"-X {chain}" for chain in gone)]
         lines += [f"*{table}", *inside, "COMMIT"] if inside else []
     return lines
@@ -62,8 +61,14 @@ def in_batches(lines: Sequence[str], most: int) -> list[str]:
     return batched
 
 
-def _deleted(hook: str) -> str:
-    return f"-D{hook[2:]}"
+def _hook_lines(had: Sequence[str], has: Sequence[str]) -> Iterator[str]:
+    """The rules in a table's chains of the kernel; those of a chain that differs, as a whole."""
+    for chain in dict.fromkeys(hook.split()[1] for hook in (*had, *has)):
+        before, after = ([hook for hook in hooks if hook.split()[1] == chain]
+                         for hooks in (had, has))
+        if before != after:
+            yield from (f"-D{hook[2:]}" for hook in before)
+            yield from after
 
 
 def set_lines(change: FirewallChange, *, removing: bool) -> list[str]:

@@ -19,6 +19,7 @@ from calico_mn.model import (
     IPPool,
     Node,
 )
+from calico_mn.text import join
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
@@ -173,9 +174,18 @@ def _check_felix(report: Report, felix: s.Resource[FelixConfiguration]) -> bool:
     if port != 4789:
         report.warn(f"FelixConfiguration spec.vxlanPort {port} has no effect: VXLAN uses UDP port "
                     "4789 here.")
+    times = [f"spec.{name}" for name in _TIMES if name in felix.values]
+    if times:
+        report.warn(f"FelixConfiguration {join(times)} {'has' if len(times) == 1 else 'have'} no"
+                    " effect: rules are written when resources change, and by 'verify --repair'.")
     return True
 
 
+# How often Felix looks at rules and routes that others may have changed, and how long it waits.
+_TIMES = (
+    "routeRefreshInterval", "interfaceRefreshInterval", "iptablesRefreshInterval",
+    "iptablesPostWriteCheckInterval", "iptablesLockTimeout", "iptablesLockProbeInterval",
+    "ipsetsRefreshInterval", "xdpRefreshInterval", "netlinkTimeout")
 # Its other fields, about 150 and more in each release, are named in the warning.
 FELIX_CONFIGURATION = s.Kind(s.resource_table(
     {**s.META, "name": s.Field(r.subdomain, "name", "the one for all nodes is called default")},
@@ -184,12 +194,17 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
         "vxlanMTU": s.Field(r.mtu("50 less than the uplink's"), "vxlan_mtu"),
         "vxlanVNI": s.Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
         "vxlanPort": s.Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
+        "ipipEnabled": s.Field(r.boolean, "ipip_enabled"),
         "vxlanEnabled": s.Field(r.boolean, "vxlan_enabled"),
         "defaultEndpointToHostAction": s.Field(r.to_host, "to_host"),
-        "ipipEnabled": s.Ignored(("true",), "tunl0 is there as the IPPools need it"),
+        "chainInsertMode": s.Field(r.in_any_case("Insert", "Append"), "chain_insert_mode"),
+        "iptablesBackend": s.Field(r.in_any_case("Auto", "Legacy", "NFT"), "iptables_backend"),
+        "allowIPIPPacketsFromWorkloads": s.Field(r.boolean, "allow_ipip_from_workloads"),
+        "allowVXLANPacketsFromWorkloads": s.Field(r.boolean, "allow_vxlan_from_workloads"),
+        **{name: s.Field(r.duration, name) for name in _TIMES},
         "bpfEnabled": s.Ignored(("false",), "packets take the kernel's way, as without eBPF"),
         "wireguardEnabled": s.Ignored(("false",), "packets between nodes are not encrypted"),
-        "natOutgoingAddress": s.Ignored(says="packets that leave keep the pod's address"),
+        "natOutgoingAddress": s.Ignored(says="packets that leave get their node's address"),
         "deviceRouteSourceAddress": s.Ignored(says="routes to pods have no source address"),
         s.REST: s.Ignored(),
     },

@@ -90,6 +90,10 @@ FELIX_VARIABLES = {
     "FELIX_IPINIPMTU": s.Field(r.mtu_text, "ipip_mtu"),
     "FELIX_VXLANMTU": s.Field(r.mtu_text, "vxlan_mtu"),
     "FELIX_DEFAULTENDPOINTTOHOSTACTION": s.Field(r.to_host, "to_host"),
+    "FELIX_CHAININSERTMODE": s.Field(r.in_any_case("Insert", "Append"), "chain_insert_mode"),
+    "FELIX_IPTABLESBACKEND": s.Field(r.in_any_case("Auto", "Legacy", "NFT"), "iptables_backend"),
+    "FELIX_ALLOWIPIPPACKETSFROMWORKLOADS": s.Field(_boolean, "allow_ipip_from_workloads"),
+    "FELIX_ALLOWVXLANPACKETSFROMWORKLOADS": s.Field(_boolean, "allow_vxlan_from_workloads"),
 }
 #: ``bird``, or what runs no BIRD: ``vxlan``, ``none``
 BACKEND = "CALICO_NETWORKING_BACKEND"
@@ -165,4 +169,4 @@ def felix_overrides(report: Report, environment: Mapping[str, Scalar]) -> dict[s
     for name, field in FELIX_VARIABLES.items():
         if name in environment and environment[name].text:
             resource.read(report, field, environment[name], name)
-    return {name: value for name, value in resource.values.items() if value}
+    return {name: value for name, value in resource.values.items() if value or value is False}

@@ -187,7 +187,13 @@ def _facts(model: Any, document: Document) -> Document:
         case FelixConfiguration():
             wanted = {"ipipMTU": (model.ipip_mtu, 0), "vxlanMTU": (model.vxlan_mtu, 0),
                       "vxlanVNI": (model.vxlan_vni, 4096),
-                      "defaultEndpointToHostAction": (model.to_host.capitalize(), "Accept")}
+                      "defaultEndpointToHostAction": (model.to_host.capitalize(), "Accept"),
+                      "chainInsertMode": (model.chain_insert_mode, "Insert"),
+                      "ipipEnabled": (model.ipip_enabled, None),
+                      "vxlanEnabled": (model.vxlan_enabled, None),
+                      "allowIPIPPacketsFromWorkloads": (model.allow_ipip_from_workloads, False),
+                      "allowVXLANPacketsFromWorkloads": (model.allow_vxlan_from_workloads, False),
+                      "iptablesBackend": (model.iptables_backend, "Auto")}
             return {"metadata": {"name": "default"}, "spec": {
                 name: value for name, (value, default) in wanted.items()
                 if value != (_at(document, "spec", name) or default)}}

@@ -12,7 +12,7 @@ from typing import Any
 
 from calico_mn.model import EncapsulationMode
 from calico_mn.selector import parse_selector
-from calico_mn.text import is_label, is_subdomain, quote, suggest
+from calico_mn.text import is_label, is_subdomain, join, quote, suggest
 from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
 
 # RFC 791; the length of an IPv4 packet has 16 bits.
@@ -140,15 +140,36 @@ def has_values(tree: Tree) -> bool:
         isinstance(item, Scalar) and item.is_null for item in tree.items)
 
 
-_ACTIONS = ("ACCEPT", "DROP", "RETURN")
+def in_any_case(*choices: str) -> Callable[[Tree], str]:
+    """A reader of one of Felix's words in any case; it is spelled as in ``choices``."""
+    known = {choice.lower(): choice for choice in choices}
+
+    def read(tree: Tree) -> str:
+        word = text(tree)
+        if word.lower() in known:
+            return known[word.lower()]
+        raise InvalidValueError(f"must be {join(list(choices), 'or')}, not {describe(tree)}", "")
+
+    return read
+
+
+_read_action = in_any_case("Accept", "Drop", "Return")
 
 
 def to_host(tree: Tree) -> str:
     """Felix's DefaultEndpointToHostAction, in any case, as iptables spells it."""
-    word = text(tree).upper()
-    if word in _ACTIONS:
+    return _read_action(tree).upper()
+
+
+_DURATION = re.compile(r"0|((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))+")
+
+
+def duration(tree: Tree) -> str:
+    """A time as Go writes it, such as ``90s`` or ``1m30s``."""
+    word = text(tree)
+    if _DURATION.fullmatch(word):
         return word
-    raise InvalidValueError(f"must be Accept, Drop or Return, not {describe(tree)}", "")
+    raise InvalidValueError(f"must be a time, not {describe(tree)}", "write it as 90s or 1m30s")
 
 
 def node_of_affinity(tree: Tree) -> str | None:

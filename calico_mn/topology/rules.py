@@ -44,6 +44,7 @@ def check_all(report: Report, resources: Resources, underlay: Resource[Underlay]
     _check_hosts(report, underlay, owners)
     _check_nodes(report, nodes, underlay, owners)
     _check_vxlan(report, resources, underlay)
+    _check_enabled(report, resources)
 
 
 def _check_names(
@@ -223,6 +224,23 @@ def _title(what: str, item: Resource[Any]) -> str:
     return f"{what} {quote(item.get('name'))}" if item.has("name") else what
 
 
+def _check_enabled(report: Report, resources: Resources) -> None:
+    """``ipipEnabled`` and ``vxlanEnabled`` where they are not Felix's automatic choice."""
+    felix = resources.single(FELIX_CONFIGURATION)
+    for name, mode, device in (("ipip", "ipip_mode", "tunl0"),
+                               ("vxlan", "vxlan_mode", "vxlan.calico")):
+        used = _is_used(resources, mode)
+        enabled = felix.get(f"{name}_enabled", used) if felix else used
+        if enabled != used:
+            report.warn(f"FelixConfiguration spec.{name}Enabled {str(enabled).lower()} concerns"
+                        f" Felix's rules only: {device} is there as the IPPools need it.")
+
+
+def _is_used(resources: Resources, mode: str) -> bool:
+    return any(getattr(pool.model, mode) is not EncapsulationMode.NEVER and not pool.model.disabled
+               for pool in resources.of(IP_POOL) if pool.has("cidr"))
+
+
 def _check_vxlan(report: Report, resources: Resources, underlay: Resource[Underlay]) -> None:
     """VTEPs have MACs of their own, and VXLAN's headers leave room for IPv4."""
     owners = Owners()
@@ -234,13 +252,8 @@ def _check_vxlan(report: Report, resources: Resources, underlay: Resource[Underl
                 report.add(f"{_title('node', node)} has the VXLAN MAC address "
                            f"{node.model.vxlan_mac}, which {earlier[0]} has, too", mark,
                            f"the other one is in {earlier[1].where}")
-    used = any(pool.model.vxlan_mode is not EncapsulationMode.NEVER and not pool.model.disabled
-               for pool in resources.of(IP_POOL) if pool.has("cidr"))
+    used = _is_used(resources, "vxlan_mode")
     felix = resources.single(FELIX_CONFIGURATION)
-    enabled = felix.get("vxlan_enabled", used) if felix else used
-    if enabled != used:
-        report.warn(f"FelixConfiguration spec.vxlanEnabled {str(enabled).lower()} has no effect: "
-                    "VXLAN is on where an IPPool says so, which is Calico's automatic choice.")
     if not used or (felix and felix.get("vxlan_mtu")):
         return
     for subnet in underlay.entries(SUBNETS):

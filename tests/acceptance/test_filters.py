@@ -126,7 +126,7 @@ UDP_SEND = ("import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_D
 
 @pytest.mark.parametrize("place", ["rack-a", "node31"])
 def test_only_one_udp_port_is_lost(boot, switched_filters, routed_filters, place):
-    net = boot(one_subnet("Never"))
+    net = boot(one_subnet("Never"), policies=False)  # Felix lets no pod send to port 4789.
     net.set_filter(place, Drop(17, port=4789))
     net["a"].pexec([sys.executable, "-c", UDP_SEND, net["b"].ip, "4789", "4788", "4789", "53"])
     assert net.dropped(place) == {Drop(17, port=4789): 2}
@@ -197,7 +197,7 @@ def test_a_routers_fragmentation_needed_is_lost_on_its_way_back(boot, routed_fil
 
 
 def test_what_cannot_be_filtered_is_refused_and_changes_nothing(boot, routed_filters):
-    net = boot(two_subnets("Always"))
+    net = boot(two_subnets("Always"), policies=False)
     with pytest.raises(ClusterError, match="no node, pod, router, host or subnet is called 'r9'"):
         net.set_filter(["r1", "r9"], Drop.IPIP)
     with pytest.raises(ClusterError, match="hooks: input, forward, output"):
@@ -229,7 +229,7 @@ def test_a_filter_that_is_refused_half_way_is_taken_back(boot, routed_filters, m
 
 
 def test_a_node_that_left_takes_its_filter_along(boot, routed_filters):
-    net = boot(two_subnets("Always"))
+    net = boot(two_subnets("Always"), policies=False)
     with net.dropping(["node32", "r1"], Drop.FRAGMENTATION_NEEDED):
         net.delete_node("node32")
         net.add_node("node32", "192.168.57.32/24")

@@ -43,7 +43,7 @@ from calico_mn import CalicoNet
 from calico_mn.errors import ToolError
 from support.seccomp import no_more_processes
 from support.topologies import one_subnet
-with CalicoNet(one_subnet("Always")) as net:
+with CalicoNet(one_subnet("Always"), policies=False) as net:
     net["a"].cmd("sleep 1000 &")
     no_more_processes()
     net.set_ipip_mode("Never")
@@ -254,9 +254,10 @@ def test_without_its_tools_an_experiment_says_so_and_leaves_nothing(untouched, t
     assert nothing_of(pid)
 
 
-def test_a_cluster_needs_no_tools_and_says_which_one_is_missing(tunnel, monkeypatch, tmp_path):
+def test_a_cluster_without_felixs_rules_needs_no_tools_and_says_which_is_missing(
+        tunnel, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with CalicoNet(one_subnet("Always"), tunnel=tunnel) as net:
+    with CalicoNet(one_subnet("Always"), tunnel=tunnel, policies=False) as net:
         net.set_ipip_mode("Never")
         with pytest.raises(ToolError, match="cannot run iperf3: No such file"):
             net["a"].popen(["iperf3", "-s"])

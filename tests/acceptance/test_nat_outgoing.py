@@ -1,4 +1,4 @@
-"""Whose address the other side sees: masquerading by Felix's chains, in clusters with policies.
+"""Whose address the other side sees: masquerading by Felix's chains.
 
                        outside .99
                           |
@@ -45,12 +45,6 @@ items:
   - {metadata: {name: a}, spec: {nodeName: node31}}
   - {metadata: {name: c}, spec: {nodeName: node31}}
   - {metadata: {name: b}, spec: {nodeName: node32}}
----
-apiVersion: projectcalico.org/v3
-kind: GlobalNetworkPolicy
-metadata: {name: all}
-spec:
-  {selector: all(), types: [Ingress, Egress], ingress: [{action: Allow}], egress: [{action: Allow}]}
 """
 PORT = 7000
 

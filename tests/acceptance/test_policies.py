@@ -182,11 +182,14 @@ def test_an_established_connection_goes_on_when_a_policy_comes(boot: Any) -> Non
         program.wait()
 
 
-def test_without_policies_again_nothing_of_ours_is_left(shop: CalicoNet) -> None:
+def test_without_policies_again_the_guards_stay(shop: CalicoNet) -> None:
     _become(shop, [])
     for node in ("node31", "node32"):
-        assert "cali" not in shop[node].cmd("iptables-save")
-        assert shop[node].cmd("ipset list -n") == ""
+        saved = shop[node].cmd("iptables-save")
+        assert ":cali-fw-" in saved and not re.search(r":cali-p[io]-|cali40s:", saved)
+        assert shop[node].cmd("ipset list -n").split() == [
+            "cali40all-ipam-pools", "cali40masq-ipam-pools", "cali40all-hosts-net"]
+    assert shop.verify() == ()
     assert all(connected(shop, [("default/stranger", "shop/web"), ("shop/db", "shop/admin")],
                          80).values())
 

@@ -234,7 +234,7 @@ def _applied(**fields: Callable[[Topology], object]) -> Callable[[Cluster], Clus
      ["node31"]),
     (_applied(policies=lambda now: (*now.policies, allow_from("all()", "q", "app == 'db'"))),
      ["node32"]),
-    (_applied(policies=lambda now: ()), ["node31", "node32", "node33"]),
+    (_applied(policies=lambda now: ()), ["node31"]),
     (_applied(network_sets=lambda now: (NetworkSet("n", "default", CLIENT),)), []),
     (_applied(network_sets=lambda now: (NetworkSet("n", "default", CLIENT, (
         IPv4Network("10.9.0.0/16"),)),)), ["node31"]),

@@ -212,13 +212,13 @@ def test_a_block_that_is_not_confirmed_is_left_out() -> None:
 
 def test_a_felix_configuration_gives_tunl0s_mtu() -> None:
     felix = ("apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\n"
-             "metadata: {{name: {}}}\nspec: {{ipipMTU: {}, chainInsertMode: Append}}\n---\n")
+             "metadata: {{name: {}}}\nspec: {{ipipMTU: {}, logPrefix: pod}}\n---\n")
     assert parse_topology(BASE).ipip_mtu == 0
     topology = parse_topology(BASE + felix.format("node.node31", 1300)
                               + felix.format("default", 1440))
     assert topology.ipip_mtu == 1440
     assert topology.warnings[0] == (
-        "Not modelled yet, so left out: FelixConfiguration spec.chainInsertMode; "
+        "Not modelled yet, so left out: FelixConfiguration spec.logPrefix; "
         "kinds FelixConfiguration (other than default).")
 
 
@@ -249,14 +249,22 @@ def test_a_felix_configuration_gives_vxlans_mtu_and_vni() -> None:
 @pytest.mark.parametrize(("pool", "fields", "warning"), [
     pytest.param(VXLAN, "vxlanPort: 4789, vxlanEnabled: true", "", id="as-it-is"),
     pytest.param(POOL, "vxlanEnabled: false", "", id="off-without-a-pool"),
+    pytest.param(VXLAN, "ipipEnabled: true", "spec.ipipEnabled true concerns Felix's rules only: "
+                 "tunl0 is there as the IPPools need it.", id="ipip-on"),
+    pytest.param(POOL, "iptablesRefreshInterval: 1m30s", "spec.iptablesRefreshInterval has no "
+                 "effect: rules are written when resources change, and by 'verify --repair'.",
+                 id="interval"),
+    pytest.param(POOL, "ipsetsRefreshInterval: 90s, netlinkTimeout: 0", "spec.ipsetsRefreshInterval"
+                 " and spec.netlinkTimeout have no effect: rules are written when resources change,"
+                 " and by 'verify --repair'.", id="intervals"),
     pytest.param(VXLAN, "vxlanPort: 8472", "spec.vxlanPort 8472 has no effect: VXLAN uses UDP port"
                  " 4789 here.", id="other-port"),
-    pytest.param(VXLAN, "vxlanEnabled: false", "spec.vxlanEnabled false has no effect: VXLAN is on "
-                 "where an IPPool says so, which is Calico's automatic choice.", id="off"),
-    pytest.param(POOL, "vxlanEnabled: true", "spec.vxlanEnabled true has no effect: VXLAN is on "
-                 "where an IPPool says so, which is Calico's automatic choice.", id="on"),
+    pytest.param(VXLAN, "vxlanEnabled: false", "spec.vxlanEnabled false concerns Felix's rules "
+                 "only: vxlan.calico is there as the IPPools need it.", id="off"),
+    pytest.param(POOL, "vxlanEnabled: true", "spec.vxlanEnabled true concerns Felix's rules only: "
+                 "vxlan.calico is there as the IPPools need it.", id="on"),
 ])
-def test_what_felix_is_told_about_vxlan_in_vain_is_said(
+def test_what_felix_is_told_in_vain_is_said(
     pool: str, fields: str, warning: str
 ) -> None:
     warnings = [w for w in parse_topology(NODE + pool + FELIX.format(fields)).warnings

@@ -447,14 +447,14 @@ def test_what_nat_outgoing_would_do_is_noted_where_it_decides(boot):
         wanted, pools=tuple(dataclasses.replace(pool, nat_outgoing=True) for pool in wanted.pools),
         underlay=dataclasses.replace(wanted.underlay, hosts=(
             ExternalHost("outside", IPv4Address("192.168.57.99")),)))
-    path = trace(boot(wanted), "a", "outside", patience=PATIENCE)
+    path = trace(boot(wanted, policies=False), "a", "outside", patience=PATIENCE)
     assert (path.drop.leg, path.drop.cause) == ("reply", "no-route")
     assert [note for note in path.notes if note.startswith("natOutgoing of IPPool ")]
 
 
 #    a@node31, which sends tunnel packets from an address of its own that no Node resource has
 def test_a_tunnel_packet_of_no_node_is_noted(boot):
-    net = boot(one_subnet("Always"))
+    net = boot(one_subnet("Always"), policies=False)
     run(net, "node31 ip addr add 192.168.57.41/24 dev eth0")
     run(net, "node31 ip route add 192.168.57.32/32 dev eth0 src 192.168.57.41")
     path = trace(net, "a", "b", patience=PATIENCE)

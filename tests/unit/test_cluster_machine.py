@@ -1,7 +1,8 @@
 """Cluster and distributor together, under random histories.
 
 After each change only those nodes are brought up to date that the change names: the node itself,
-and those that the distributor names as having learned something. That must be enough.
+those that the distributor names as having learned something, and those with other rules.
+That must be enough.
 """
 
 from hypothesis import settings
@@ -43,8 +44,8 @@ class Life(RuleBasedStateMachine):
         return self.cluster.node_state(name, self.bgp.table(name))
 
     def refresh(self, names):
-        for name in {*names, *self.bgp.announce(
-                {name: self.cluster.originated(name) for name in names})}:
+        announced = self.bgp.announce({name: self.cluster.originated(name) for name in names})
+        for name in {*names, *announced, *self.cluster.felix_changed()}:
             self.states[name] = self.wanted(name)
 
     @rule(data=st.data(), fixed=st.one_of(st.none(), st.sampled_from(

@@ -17,7 +17,9 @@ LEARNED_BY = {"node31": ("node32", "node33"), "node32": ("node31", "node33"),
 
 
 def made(**changes):
-    return Cluster(topology(pods=PODS, veth_mtu=1500, **changes), 2)
+    cluster = Cluster(topology(pods=PODS, veth_mtu=1500, **changes), 2)
+    cluster.has_firewall = False
+    return cluster
 
 
 def state(cluster, name):

@@ -107,6 +107,7 @@ def test_a_node_stuck_with_ipip_has_no_vtep_and_gets_no_vxlan_routes():
 
 def test_felix_hears_of_blocks_and_vteps_once():
     made = vxlan_cluster()
+    made.has_firewall = False
     assert made.felix_changed()
     assert not made.felix_changed()
     made.add_pod(pod("a", "node31"))
@@ -117,6 +118,7 @@ def test_felix_hears_of_blocks_and_vteps_once():
 
 def test_a_cluster_without_vxlan_has_no_routes_of_felixs():
     made = cluster()
+    made.has_firewall = False
     assert not made.felix_changed()
     made.set_mode(NEVER)
     assert not made.felix_changed()

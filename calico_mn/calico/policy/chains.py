@@ -269,21 +269,23 @@ _DROP_UNKNOWN = Rule("", jump("DROP"), ("Unknown interface",))
 
 
 @lru_cache(maxsize=1_000)
-def endpoint_rules(way: str, profiles: tuple[str, ...], policies: tuple[str, ...]
-                   ) -> tuple[Rule, ...]:
+def endpoint_rules(way: str, profiles: tuple[str, ...], policies: tuple[str, ...],
+                   may_send: tuple[str, ...] = ()) -> tuple[Rule, ...]:
     """The chain of a pod's device; ``way`` is TO_WORKLOAD or FROM_WORKLOAD.
 
-    ``policies`` are the ids of those of that direction. A pod sends no tunnel packets of its own.
+    ``policies`` are the ids of those of that direction. Of VXLAN and IPIP a pod sends packets of
+    its own only where ``may_send`` has the name.
     """
     prefix = INBOUND if way == TO_WORKLOAD else OUTBOUND
     lines = [Rule("-m conntrack --ctstate RELATED,ESTABLISHED", jump("ACCEPT")),
              Rule("-m conntrack --ctstate INVALID", jump("DROP")),
              Rule("", clear_mark(ACCEPT))]
     if way == FROM_WORKLOAD:
-        lines += [Rule("-p 17 -m multiport --destination-ports 4789", jump("DROP"),
-                       ("Drop VXLAN encapped packets originating in workloads",)),
-                  Rule("-p 4", jump("DROP"),
-                       ("Drop IPinIP encapped packets originating in workloads",))]
+        lines += [Rule(match, jump("DROP"),
+                       (f"Drop {text} encapped packets originating in workloads",))
+                  for name, text, match in (
+                      ("VXLAN", "VXLAN", "-p 17 -m multiport --destination-ports 4789"),
+                      ("IPIP", "IPinIP", "-p 4")) if name not in may_send]
     if policies:
         lines.append(Rule("", clear_mark(PASS), ("Start of policies",)))
         for policy in policies:

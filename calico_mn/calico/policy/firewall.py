@@ -80,7 +80,8 @@ class Firewalls:
         else:
             members = tuple((ip_set, self.index.members(ip_set)) for ip_set in _ip_sets(pods))
             rendered = firewall(tables(replace(node, pods=pods)), {
-                **node.sets, **{ip_set.name: item.texts for ip_set, item in members}})
+                **node.sets, **{ip_set.name: item.texts for ip_set, item in members}},
+                node.inserts)
         self._rendered[name] = _Rendered(node, pods, members, rendered)
         return rendered
 

@@ -73,7 +73,8 @@ class NodeFirewall:
     """What one node's rules follow from.
 
     ``tunnels`` are the devices with an address of this node, ``to_host`` the
-    DefaultEndpointToHostAction in capitals.
+    DefaultEndpointToHostAction in capitals, ``may_send`` the encapsulations (IPIP, VXLAN) of which
+    pods may send packets of their own. ``inserts`` False puts Felix's rules behind all others.
     """
 
     pods: tuple[PodRules, ...] = ()
@@ -85,6 +86,8 @@ class NodeFirewall:
     hosts: tuple[IPv4Address, ...] = ()
     pools: tuple[IPv4Network, ...] = ()
     masqueraded: tuple[IPv4Network, ...] = ()
+    may_send: tuple[str, ...] = ()
+    inserts: bool = True
 
     @cached_property
     def sets(self) -> dict[str, frozenset[str]]:
@@ -128,7 +131,7 @@ def _filter(node: NodeFirewall) -> Chains:
     for pod in node.pods:
         for way, applied in ((TO_WORKLOAD, pod.ingress), (FROM_WORKLOAD, pod.egress)):
             chains[limited(way, pod.device)] = endpoint_rules(
-                way, pod.profiles, tuple(policy.id for policy in applied))
+                way, pod.profiles, tuple(policy.id for policy in applied), node.may_send)
     for profile in dict.fromkeys(name for pod in node.pods for name in pod.profiles):
         chains.update(profile_chains(profile))
     wanted = {rule.action.rpartition(" ")[2] for rules in chains.values() for rule in rules}

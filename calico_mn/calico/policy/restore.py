@@ -46,10 +46,15 @@ def _texts(rules: Iterable[Rule]) -> tuple[str, ...]:
     return tuple([rule.text for rule in rules])
 
 
-def firewall(tables: Mapping[str, Chains], sets: Mapping[str, frozenset[str]]) -> Firewall:
-    """The chains and sets of a node as the kernel is to have them."""
+def firewall(tables: Mapping[str, Chains], sets: Mapping[str, frozenset[str]],
+             inserts: bool = True) -> Firewall:
+    """The chains and sets of a node as the kernel is to have them.
+
+    ``inserts`` False is FelixConfiguration's chainInsertMode ``Append``.
+    """
+    option = "-I" if inserts else "-A"
     hooks = {table: tuple(line for chain, rule in HOOKS[table].items()
-                          for line in _lines("-I", chain, (rule.text,))) for table in tables}
+                          for line in _lines(option, chain, (rule.text,))) for table in tables}
     hooks["filter"] += _lines("-A", "FORWARD", _texts(APPENDED), "FORWARD*appends*")
     # The chains of many pods have the same rules.
     distinct = {id(rules): rules for chains in tables.values() for rules in chains.values()}

@@ -6,9 +6,7 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, NODES, completes
 from calico_mn.cli.output import paint, print_json, say, write_file
@@ -22,13 +20,10 @@ from calico_mn.cli.verb import (
     named,
     nothing,
 )
-from calico_mn.command_line import add_engine
+from calico_mn.command_line import add_engine, add_no_policy
 from calico_mn.errors import FAILED, WRONG_REQUEST, NotFoundError, TopologyError
 from calico_mn.streams import complain
 from calico_mn.text import plural
-
-if TYPE_CHECKING:
-    from calico_mn.model import Topology
 
 GROUP = "without a cluster and without root"
 
@@ -92,8 +87,6 @@ def _validate(options: argparse.Namespace) -> int:
             continue
         counts = {"nodes": len(topology.nodes), "pods": len(topology.pods),
                   "subnets": len(topology.underlay.subnets)}
-        if not topology.policies:
-            warnings += _without_felix_rules(topology)
         reports.append({"file": file, "valid": True, "warnings": warnings,
                         "problems": [], **counts})
         if not options.json:
@@ -109,22 +102,13 @@ def _validate(options: argparse.Namespace) -> int:
     return OK if all(report["valid"] for report in reports) else WRONG_REQUEST
 
 
-def _without_felix_rules(topology: Topology) -> Iterator[str]:
-    """What Felix's rules would do, which come with network policies."""
-    if any(pool.nat_outgoing for pool in topology.pools):
-        yield ("natOutgoing has no effect without network policies: packets to nodes, routers and"
-               " hosts keep the pod's address.")
-    if any(pool.ipip_mode.value != "Never" for pool in topology.pools):
-        yield ("Without network policies no rule of Felix's guards the tunnel: a node takes IPIP"
-               " from any sender.")
-
-
 # --- plan
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     add_file(parser, nargs="+")
     add_mode(parser, "boot in this mode")
     add_engine(parser)
+    add_no_policy(parser)
     completes(parser.add_argument(
         "--node", metavar="NAME", action="append", default=[],
         help="only this node, pod, router or subnet; may be given again"), NODES)
@@ -136,7 +120,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     mode, encapsulation = mode_and_encapsulation(options)
     steps = plan(load_topology(options.file), mode, encapsulation=encapsulation,
-                 engine=options.engine)
+                 engine=options.engine, policies=not options.no_policy)
     names = {step.namespace for step in steps}
     for wanted in options.node:
         if wanted not in names:
@@ -294,10 +278,10 @@ VERBS = {
                   ("kubectl get nodes,pods -A -o yaml | calico-mn validate -", "what it prints")),
         status="0 all are good, 2 one is not"),
     "plan": Verb(
-        "plan", GROUP, "the ip and sysctl commands that a boot amounts to",
+        "plan", GROUP, "the ip, sysctl and iptables commands that a boot amounts to",
         "Prints what 'up' would do, as commands for each network namespace, in the order in which "
         "it does them. Nothing is done, and no root is needed. The real boot sends the same as "
-        "netlink messages.",
+        "netlink messages, and to iptables-restore and ipset.",
         _add_plan, run=_plan, json=True,
         examples=(("calico-mn plan topologies/article.yaml", "everything"),
                   ("calico-mn plan FILE --mode Never --node node31", "one node, in another mode")),

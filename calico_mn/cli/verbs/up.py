@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, whole
-from calico_mn.command_line import add_engine, add_iptables, add_tunnel
+from calico_mn.command_line import add_engine, add_iptables, add_no_policy, add_tunnel
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.streams import complain
 from calico_mn.text import join, plural
@@ -38,8 +38,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add_iptables(parser)
     parser.add_argument("--rp-filter", type=whole, choices=(0, 1, 2), default=2,
                         help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
-    parser.add_argument("--no-policy", action="store_true",
-                        help="do not enforce the file's network policies")
+    add_no_policy(parser)
     parser.add_argument("--raise-neighbour-limit", action="store_true",
                         help="raise the machine's neighbour-table limit (net.ipv4.neigh.default."
                              "gc_thresh3) to what the cluster may need, until the run ends")
