@@ -57,8 +57,8 @@ DIFFERENCES: tuple[EbpfDifference, ...] = (
         " them is known. What they drop they count."),
     EbpfDifference(
         "allowed", "`ip route show table 4040` in a node lists the sources whose outer packets"
-        " Felix's rules accept, as its IP set `cali40all-hosts-net` does. Where a member is taken"
-        " from the set by hand, the route must go as well; `verify` tells that the set differs."),
+        " Felix's rules accept, as its IP set `cali40all-hosts-net` does. The set decides: while"
+        " the two differ the rules are asked for each packet."),
     EbpfDifference(
         "output-policy", "Where PREROUTING or INPUT has rules of others than Felix, an outer packet"
         " that they accept goes to tunl0 through lo, as protocol 255: an OUTPUT chain that drops by"

@@ -30,10 +30,12 @@ class OuterWay:
 
     It passes the chains of ``passing`` as a whole, by the digests of their rules; in those of
     ``accepting`` it meets the first rule alone, which accepts it or leads to one that does.
+    ``sources`` is the IP set of the allowed sources.
     """
 
     passing: Mapping[Chain, tuple[str, ...]]
     accepting: Mapping[Chain, str]
+    sources: str
 
     @property
     def chains(self) -> frozenset[Chain]:

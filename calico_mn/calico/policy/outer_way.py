@@ -29,7 +29,8 @@ def outer_way() -> OuterWay:
     return OuterWay(
         {(table, chain): digests[table, chain] for table, chains in _PASSED.items()
          for chain in ("PREROUTING", "cali-PREROUTING", *chains)},
-        {("filter", chain): digests["filter", chain][0] for chain in ("INPUT", "cali-INPUT")})
+        {("filter", chain): digests["filter", chain][0] for chain in ("INPUT", "cali-INPUT")},
+        ALL_HOSTS)
 
 
 def allowed_sources(node: Firewall | None) -> tuple[Route, ...]:

@@ -143,7 +143,7 @@ def chains() -> Iterator[tuple[int, str, str, int, int]]:
 
     Families 1 and 2 (NFPROTO_INET and NFPROTO_IPV4) see packets of IPv4.
     """
-    for family, inside in _dump(_GETCHAIN, socket.AF_UNSPEC):
+    for family, inside in dump(_NFTABLES, _GETCHAIN, socket.AF_UNSPEC):
         hook = attributes(inside.get(4, b"")).get(1)
         yield (family, _name(inside[1]), _name(inside[3]),
                -1 if hook is None else int.from_bytes(hook, "big"),
@@ -152,20 +152,22 @@ def chains() -> Iterator[tuple[int, str, str, int, int]]:
 
 def rules(family: int, table: str, chain: str) -> Iterator[bytes]:
     """The rules of a chain as netlink has them, in order."""
-    for _, inside in _dump(_GETRULE, family, text(1, table) + text(2, chain)):
+    for _, inside in dump(_NFTABLES, _GETRULE, family, text(1, table) + text(2, chain)):
         yield inside.get(4, b"") + inside.get(7, b"")  # expressions, user data
 
 
-def _dump(kind: int, family: int, asked: bytes = b"") -> Iterator[tuple[int, dict[int, bytes]]]:
+def dump(subsystem: int, kind: int, family: int, asked: bytes = b""
+         ) -> Iterator[tuple[int, dict[int, bytes]]]:
+    """All that a part of netfilter answers to a question: family and attributes of each message."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC,
                        _NETLINK_NETFILTER) as netlink:
-        netlink.send(_header(20 + len(asked), _NFTABLES << 8 | kind, NLM_F_REQUEST | NLM_F_DUMP,
+        netlink.send(_header(20 + len(asked), subsystem << 8 | kind, NLM_F_REQUEST | NLM_F_DUMP,
                              0, 0) + _family(family, 0, 0) + asked)
         while True:
             answer = netlink.recv(65536)
             while len(answer) >= 20:
                 length, answered = struct.unpack_from("=IH", answer)
-                if answered >> 8 != _NFTABLES:
+                if answered >> 8 != subsystem:
                     return
                 yield answer[16], attributes(answer[20:length])
                 answer = answer[(length + 3) & ~3:]

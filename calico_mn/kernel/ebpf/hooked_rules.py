@@ -1,9 +1,10 @@
-"""The rules that a packet for this host meets: nftables' and iptables-legacy's, in its namespace.
+"""The rules that a packet for this host meets: nftables' and iptables-legacy's, and an IP set.
 
 In go the names of chains; out come all chains of the kernel's hooks PREROUTING and INPUT, and the
 digests of the rules in them and in the chains that were asked for. The kernel is asked by netlink
 and getsockopt(2), since programs would take ten times as long. Layouts, in ``include/uapi/linux``:
-``netfilter/nf_tables.h``, ``netfilter_ipv4/ip_tables.h``, ``netfilter/x_tables.h``.
+``netfilter/nf_tables.h``, ``netfilter_ipv4/ip_tables.h``, ``netfilter/x_tables.h``,
+``netfilter/ipset/ip_set.h``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import struct
 from collections.abc import Collection, Iterator
 
 from calico_mn.kernel.ebpf import handover
+from calico_mn.kernel.netlink import attribute, attributes, text
 from calico_mn.rules import Chain, Hooked, digest
 
 #: the tables of iptables-legacy, as the kernel names them
@@ -23,6 +25,8 @@ _HOOK_NAMES = ("PREROUTING", "INPUT")
 _FAMILIES = {1: "inet ", int(socket.AF_INET): ""}
 _ACCEPT = 1
 _GET_INFO, _GET_ENTRIES = 64, 65
+_IP_SETS, _LIST = 6, 7  # NFNL_SUBSYS_IPSET, IPSET_CMD_LIST
+_SET_PROTOCOL, _SET_NAME, _SET_ELEMENTS, _SET_IP, _SET_CIDR = 1, 2, 8, 1, 3
 # struct ipt_getinfo: name, valid_hooks, hook_entry[5], underflow[5], num_entries, size
 _info = struct.Struct("=32sI5I5III")
 _entries_header = struct.Struct("=32sIxxxx")
@@ -55,6 +59,26 @@ def read(legacy: Collection[str], chains: Collection[Chain]) -> Read:
         for chain, rules in inside.items():
             digests[chain] = digests.get(chain, ()) + rules
     return base, digests
+
+
+def members(name: str) -> frozenset[str]:
+    """The members of an IP set of the kind hash:net, as ipset lists them. Raises OSError."""
+    found: set[str] = set()
+    asked = attribute(_SET_PROTOCOL, bytes([6])) + text(_SET_NAME, name)
+    for _family, inside in handover.dump(_IP_SETS, _LIST, socket.AF_INET, asked):
+        for element in _elements(inside.get(_SET_ELEMENTS, b"")):
+            address = attributes(element.get(_SET_IP, b"")).get(1, bytes(4))
+            length = element.get(_SET_CIDR, b"\x20")[0]
+            found.add(socket.inet_ntoa(address) + ("" if length == 32 else f"/{length}"))
+    return frozenset(found)
+
+
+def _elements(data: bytes) -> Iterator[dict[int, bytes]]:
+    """The attributes of each element: all elements are of one kind of attribute."""
+    while len(data) >= 4:
+        length = struct.unpack_from("=H", data)[0]
+        yield attributes(data[4:length])
+        data = data[(length + 3) & ~3:]
 
 
 def _nft(chains: Collection[Chain]) -> Read:
