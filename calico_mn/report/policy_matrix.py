@@ -58,24 +58,23 @@ class _Panels:
         self.columns = self._starts(_GAP)
         self.rows = self._starts(_HEADING + _GAP)
         self.names = [fitted(group.name, _LABEL_ROOM, self.font) for group in self.groups]
-        room = max([*(graphics.width(name, self.font) for name in self.names), 60.0])
-        self.left = _MARGIN + max([room, *(graphics.width(name, 12, bold=True)
-                                           for name in dict.fromkeys(spaces))]) + 8
-        self.top = room + _HEADING + 34
+        # A namespace's name stands above its columns, or if these are too few before their names.
+        self.wide = {name for name in spaces
+                     if spaces.count(name) * self.side >= graphics.width(name, 12, bold=True)}
+        self.heads = [name if group.namespace in self.wide else
+                      fitted(str(group), _LABEL_ROOM, self.font)
+                      for group, name in zip(self.groups, self.names, strict=True)]
+        self.left = _MARGIN + 8 + max([60.0, *(graphics.width(name, self.font)
+                                               for name in self.names), *(
+            graphics.width(name, 12, bold=True) for name in spaces)])
+        self.top = _HEADING + 34 + max([40.0, *(graphics.width(name, self.font)
+                                                for name in self.heads)])
         self.bottom = _MARGIN
         end = self.columns[-1] + self.side if self.columns else 0.0
         headings = [graphics.width(f"{item.flow}: {_outcome(item)}", 15, bold=True)
                     for item in matrix.flows]
-        self.width = max(self.left + end + _MARGIN + self._overhang(), _MARGIN * 2 + max(
+        self.width = max(self.left + end + _MARGIN, _MARGIN * 2 + max(
             headings, default=0.0), 400.0)
-
-    def _overhang(self) -> float:
-        """What the last namespace's name needs beyond its columns."""
-        if not self.groups:
-            return 0.0
-        name = self.groups[-1].namespace
-        start = self.columns[[group.namespace for group in self.groups].index(name)]
-        return max(0.0, start + graphics.width(name, 12, bold=True) - self.columns[-1] - self.side)
 
     def _starts(self, gap: float) -> list[float]:
         starts: list[float] = []
@@ -96,11 +95,12 @@ class _Panels:
     def _panel(self, flow: FlowMatrix) -> Iterator[str]:
         yield text(_MARGIN, self.bottom + 12, f"{flow.flow}: {_outcome(flow)}", size=15, bold=True)
         base = self.bottom + self.top
-        for group, name, x, y in zip(self.groups, self.names, self.columns, self.rows, strict=True):
+        for group, name, head, x, y in zip(self.groups, self.names, self.heads, self.columns,
+                                           self.rows, strict=True):
             middle = self.side / 2 + self.font * 0.36
             yield text(self.left - 8, base + y + middle, name, whole=" ".join(group.pods),
                        anchor="end", size=self.font)
-            yield element("g", text(0, 0, name, whole=" ".join(group.pods), size=self.font),
+            yield element("g", text(0, 0, head, whole=" ".join(group.pods), size=self.font),
                           transform=f"translate({graphics.number(self.left + x + middle)}"
                                     f" {graphics.number(base - 6)}) rotate(-90)")
         yield from self._namespaces(base)
@@ -117,16 +117,13 @@ class _Panels:
     def _namespaces(self, base: float) -> Iterator[str]:
         before = None
         for group, x, y in zip(self.groups, self.columns, self.rows, strict=True):
-            if group.namespace == before:
-                continue
-            before = group.namespace
-            end = max(column for other, column in zip(self.groups, self.columns, strict=True)
-                      if other.namespace == before) + self.side
-            last = self.groups[-1].namespace == before
-            room = end - x + (self._overhang() if last else 0)
-            name = before if last else fitted(before, room, 12, bold=True)
-            yield text(self.left + x, self.bottom + 36, name, "namespace", whole=before, size=12)
-            yield text(self.left - 8, base + y - 5, before, "namespace", anchor="end", size=12)
+            if group.namespace != before:
+                before = group.namespace
+                if before in self.wide:
+                    highest = max(graphics.width(head, self.font) for other, head in zip(
+                        self.groups, self.heads, strict=True) if other.namespace == before)
+                    yield text(self.left + x, base - highest - 16, before, "namespace", size=12)
+                yield text(self.left - 8, base + y - 5, before, "namespace", anchor="end", size=12)
 
     def _strip(self, number: int, row: tuple[Cell | None, ...], y: float, flow: str) -> str:
         """A whole row of small cells as one shape for what is allowed and one for the rest."""

@@ -151,11 +151,14 @@ def test_a_browser_has_nothing_to_complain_about_on_the_page(
                       **screen) == []
 
 
-@pytest.mark.parametrize("replicas", [0, 8])
-def test_no_two_texts_of_the_picture_overlap(chromium: Browser, tmp_path: Path, replicas: int  # noqa: F811
-                                             ) -> None:
+@pytest.mark.parametrize("more", [[], deployments(8), [
+    {"apiVersion": "v1", "kind": "Pod", "spec": {}, "metadata": {
+        "name": "web", "namespace": f"a-namespace-of-team-{number}"}} for number in range(4)]],
+    ids=["one by one", "of workloads", "of small namespaces"])
+def test_no_two_texts_of_the_picture_overlap(chromium: Browser, tmp_path: Path,  # noqa: F811
+                                             more: list[dict[str, Any]]) -> None:
     path = tmp_path / "who.svg"
-    path.write_text(draw(made(DENY, WEB, *deployments(replicas))[1]), encoding="utf-8")
+    path.write_text(draw(made(DENY, WEB, *more)[1]), encoding="utf-8")
     chromium.open(path.as_uri(), 1600, 1200)
     boxes = chromium.ask(DRAWN)
     assert len(boxes) > 10
