@@ -61,7 +61,7 @@ from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.offloads import pair_offloads
 from calico_mn.measure.readings import Reading, by_factors
 from calico_mn.measure.resources import MACHINE_PACKET, PROGRAMS_PACKET
-from calico_mn.measure.statistics import MORE, NO_DIFFERENCE, TOO_FEW, Comparison, judge
+from calico_mn.measure.statistics import MORE, Comparison, judge, worded
 from calico_mn.measure.trials import Trial, conditions, factorial
 from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
 from calico_mn.report.plots.lines import Line, lines
@@ -288,15 +288,6 @@ def findings(measured: Sequence[Case]) -> Iterator[str]:
         yield (f"{tunnel}, TCP: a segment costs Always {worded(on)} with offloads, and"
                f" {worded(off)} without. With them, one header is made for a packet of"
                " up to 64 kB, which is dozens of segments.")
-
-
-def worded(difference: Comparison) -> str:
-    """``+0.52 us [+0.31 to +0.70]``, and that it is none where it is not sure."""
-    text = f"{difference.median:+.2f} us"
-    if difference.interval is None or difference.verdict == TOO_FEW:
-        return f"{text} ({TOO_FEW})"
-    text += f" [{difference.interval.low:+.2f} to {difference.interval.high:+.2f}]"
-    return f"{text}, {NO_DIFFERENCE}" if difference.verdict == NO_DIFFERENCE else text
 
 
 def fitted(tunnel: str, measured: Sequence[Case]) -> Iterator[str]:

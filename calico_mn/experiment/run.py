@@ -90,28 +90,30 @@ class Run:
     # --- clusters
 
     def net(self, *, tunnel: str | None = None, pod_mtu: int = 0, rate: float = 0,
-            rp_filter: int = 2, encapsulation: Encapsulation | None = None) -> CalicoNet:
+            rp_filter: int = 2, encapsulation: Encapsulation | None = None,
+            policies: bool = True, iptables: str | None = None) -> CalicoNet:
         """The running cluster with these boot-time factors; booted at first use.
 
         ``pod_mtu`` in bytes and ``rate`` of every link in Mbit/s: 0 leaves them to the topology.
         ``encapsulation`` is that of all pools; without it what was asked for, else the topology's.
-        Clusters with different factors run side by side until the run ends.
+        ``policies`` False boots without Felix's rules, ``iptables`` is what writes them. Clusters
+        with different factors run side by side until the run ends.
         """
         if encapsulation is None and self.encapsulation is not DEFAULT:
             encapsulation = self.encapsulation
-        key = (tunnel or self.options.tunnel, pod_mtu, rate, rp_filter, encapsulation)
+        others = (pod_mtu, rate, rp_filter, encapsulation, policies, iptables)
+        key = (tunnel or self.options.tunnel, *others)
         if key not in self._nets:
             topology = changed(self.topology, pod_mtu=pod_mtu, rate=rate,
                                encapsulation=encapsulation)
-            net = self._boot(topology, tunnel, rp_filter)
+            net = self._boot(topology, tunnel, rp_filter, policies, iptables)
             # "auto" and the back end that it became mean the same cluster.
-            self._nets[key] = self._nets[
-                net.tunnel, pod_mtu, rate, rp_filter, encapsulation] = net
+            self._nets[key] = self._nets[(net.tunnel, *others)] = net
         return self._nets[key]
 
-    def _boot(self, topology: Topology, tunnel: str | None, rp_filter: int) -> CalicoNet:
+    def _boot(self, topology: Topology, *factors: Any) -> CalicoNet:
         """A cluster that runs until the run ends. The first one is the environment's."""
-        net = self._new(topology, tunnel, rp_filter)
+        net = self._new(topology, *factors)
         if not self._nets:
             for warning in net.warnings:
                 complain(warning)
@@ -149,10 +151,10 @@ class Run:
             with self.interruption.deferred():
                 net.stop()
 
-    def _new(self, topology: Topology, tunnel: str | None = None, rp_filter: int = 2
-             ) -> CalicoNet:
+    def _new(self, topology: Topology, tunnel: str | None = None, rp_filter: int = 2,
+             policies: bool = True, iptables: str | None = None) -> CalicoNet:
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
-                        iptables=self.options.iptables,
+                        iptables=iptables or self.options.iptables, policies=policies,
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
         if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):
             # Then the boot needs no tunnel device, which not every machine can have.

@@ -169,26 +169,27 @@ def wait_for_output(host: Host, process: subprocess.Popen[Any], words: bytes, se
     return said
 
 
-# --- our own program, endpoint.py, in a pod
+# --- programs of our own in a pod: endpoint.py and one_way.py
 
-def endpoint(*arguments: str) -> list[str]:
-    """Its command."""
+def endpoint(*arguments: str, program: str = ENDPOINT) -> list[str]:
+    """The command of one."""
     # -I -S: neither the environment nor installed packages change what runs as root here.
-    return [sys.executable, "-I", "-S", str(Path(__file__).with_name(ENDPOINT)), *arguments]
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name(program)), *arguments]
 
 
-def first_line(host: Host, process: subprocess.Popen[Any]) -> str:
+def first_line(host: Host, process: subprocess.Popen[Any], program: str = ENDPOINT) -> str:
     """The line that it prints when it is at work. Raises ToolError if it does not."""
-    return wait_for_output(host, process, b"\n", _ENDPOINT_START_S, name=ENDPOINT,
+    return wait_for_output(host, process, b"\n", _ENDPOINT_START_S, name=program,
                            aim="begin its work").decode().strip()
 
 
 @contextmanager
-def serving(server: Host, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(server: Host, *arguments: str, program: str = ENDPOINT
+            ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """It as a server in a pod, and the port on which it listens; it is ended after the block."""
-    process = start(server, endpoint(*arguments))
+    process = start(server, endpoint(*arguments, program=program))
     try:
-        yield process, first_line(server, process)
+        yield process, first_line(server, process, program)
     finally:
         end(process)
 

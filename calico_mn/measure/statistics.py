@@ -168,6 +168,15 @@ def judge(series: Mapping[int, float], reference: Mapping[int, float]) -> Compar
     return _judged(differences, 0, differences, MORE, LESS) if differences else None
 
 
+def worded(difference: Comparison, unit: str = "us") -> str:
+    """``+0.52 us [+0.31 to +0.70]``, and that it is none where it is not sure."""
+    text = f"{difference.median:+.2f} {unit}"
+    if difference.interval is None or difference.verdict == TOO_FEW:
+        return f"{text} ({TOO_FEW})"
+    text += f" [{difference.interval.low:+.2f} to {difference.interval.high:+.2f}]"
+    return f"{text}, {NO_DIFFERENCE}" if difference.verdict == NO_DIFFERENCE else text
+
+
 def _judged(values: Sequence[float], neutral: float, centred: Sequence[float], above: str,
             below: str) -> Comparison:
     """``centred`` are the values on a scale on which the ``neutral`` one is 0."""

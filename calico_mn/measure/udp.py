@@ -1,4 +1,4 @@
-"""UDP datagrams of one size, sent as fast as the client can: how many arrive, and what they cost.
+"""UDP datagrams, sent as fast as the client can: how many arrive, and what they cost.
 
 In go two pods of a running cluster; out come measurements.
 """
@@ -12,7 +12,7 @@ from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
 from calico_mn.measure.iperf import cpu_seconds, load, timed
 from calico_mn.measure.metrics import Column, Measurement, metric
-from calico_mn.measure.programs import Host
+from calico_mn.measure.programs import Host, ending, endpoint, excerpt, run, serving
 from calico_mn.measure.resources import PROGRAMS_PACKET, CpuMeter
 
 PACKETS = metric("packets", "1/s", "UDP packets received", more_is_better=True,
@@ -20,10 +20,13 @@ PACKETS = metric("packets", "1/s", "UDP packets received", more_is_better=True,
 PACKETS_SENT = metric("packets_sent", "1/s", "UDP packets sent")
 LOSS = metric("loss", "share", "UDP packets lost", more_is_better=False,
               column=Column("delay", 5, "{size} B lost %", digits=1, scale=100))
+NEW_PACKET = metric("new_packet", "us", "processor time per packet of a new flow",
+                    more_is_better=False)
 
 #: bytes of payload: what iperf3 writes into each datagram, and the most that IPv4 allows
 SMALLEST, LARGEST = 16, 65507
 
+_ONE_WAY, _GRACE_S = "one_way.py", 15.0
 _PROBE_DATAGRAMS = 2000
 #: for a count of datagrams, by how much the probe's rate may have been too high
 _PATIENCE = 10.0
@@ -84,6 +87,25 @@ def cost(client: Host, server: iperf.Server, *, size: int, duration: float) -> M
     return Measurement({PROGRAMS_PACKET: sent.cpu_packet_us, **meter.cost.by_packet(sent.sent),
                         PACKETS: sent.received_per_s, PACKETS_SENT: sent.sent_per_s,
                         LOSS: round(sent.loss, 5)})
+
+
+def one_way(client: Host, server: iperf.Server, *, duration: float) -> Measurement:
+    """What a packet costs that no connection accepts: conntrack calls a flow new until its answer.
+
+    One socket sends, and the receiving one neither reads nor answers. The time is the sender's,
+    softirqs included: those do a packet's whole way, up to the socket's full buffer. Raises
+    ToolError.
+    """
+    life = duration + _GRACE_S
+    with serving(server, "hold", server.ip, f"{life:g}", program=_ONE_WAY) as (_, port):
+        finished = run(client, endpoint("send", server.ip, port, f"{duration:g}",
+                                        program=_ONE_WAY), timeout=life)
+    try:
+        count, seconds = map(float, finished.out.split())
+        return Measurement({NEW_PACKET: round(seconds / count * 1e6, 4)})
+    except (ValueError, ZeroDivisionError):
+        reason = excerpt(finished.err) or ending(finished.status)
+        raise ToolError(f"{client.name} to {server.name}: {_ONE_WAY}: {reason}") from None
 
 
 def parse(output: str) -> Datagrams:

@@ -49,6 +49,10 @@ COMMANDS: dict[str, str] = {
         "tested by tests/experiment/test_flow_entropy.py",
     "sudo .venv/bin/python experiments/flow_entropy.py --quick":
         "tested by tests/experiment/test_flow_entropy.py",
+    "sudo .venv/bin/python experiments/policy_cost.py":
+        "tested by tests/experiment/test_policy_cost.py",
+    "sudo .venv/bin/python experiments/policy_cost.py --quick":
+        "tested by tests/experiment/test_policy_cost.py",
     "sudo .venv/bin/python experiments/mtu.py":
         "tested by tests/experiment/test_mtu.py",
     "sudo .venv/bin/python experiments/mtu.py --quick":

@@ -44,6 +44,7 @@ OWN = {
     "encapsulation_cost": {"--sizes": LISTS, "--tunnels": WORDS},
     "scale": {"--nodes": LISTS, "--pods": LISTS},
     "flow_entropy": {"--modes": MODES, "--flows": NUMBERS},
+    "policy_cost": {"--policies": LISTS, "--rules": LISTS, "--members": LISTS},
 }
 CASES = [(module, option, values) for module, own in OWN.items()
          for option, values in {**COMMON, **own}.items()]
