@@ -7,7 +7,7 @@ as Calico spells it, whose digest names an IP set (libcalico-go ``lib/selector/p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -68,11 +68,19 @@ def _quote(text: str) -> str:
     return f"'{text}'" if '"' in text else f'"{text}"'
 
 
-def _joined(parts: list[Selector], sign: str, holds: Callable[[Iterable[bool]], bool]) -> Selector:
+def _joined(parts: list[Selector], sign: str, decisive: bool) -> Selector:
+    """Parts of which the first that answers ``decisive`` decides."""
     if len(parts) == 1:
         return parts[0]
-    return Selector(f"({sign.join(part.text for part in parts)})",
-                    lambda labels: holds(part(labels) for part in parts))
+    conditions = [part.matches for part in parts]
+
+    def matches(labels: Labels) -> bool:
+        for condition in conditions:
+            if condition(labels) is decisive:
+                return decisive
+        return not decisive
+
+    return Selector(f"({sign.join(part.text for part in parts)})", matches)
 
 
 class _Parser:
@@ -111,13 +119,13 @@ class _Parser:
         parts = [self._conditions()]
         while self._take("||"):
             parts.append(self._conditions())
-        return _joined(parts, " || ", any)
+        return _joined(parts, " || ", True)
 
     def _conditions(self) -> Selector:
         parts = [self._condition()]
         while self._take("&&"):
             parts.append(self._condition())
-        return _joined(parts, " && ", all)
+        return _joined(parts, " && ", False)
 
     def _condition(self) -> Selector:
         self._depth += 1
@@ -126,7 +134,7 @@ class _Parser:
         try:
             if self._take("!"):
                 negated = self._condition()
-                return Selector(f"!{negated}", lambda labels: not negated(labels))
+                return Selector(f"!{negated}", lambda labels: not negated.matches(labels))
             if self._take("("):
                 inner = self.alternatives()
                 self._expect(")")

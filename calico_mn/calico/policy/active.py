@@ -8,7 +8,7 @@ sets.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
@@ -29,7 +29,7 @@ from calico_mn.calico.policy.resolve import (
 )
 from calico_mn.model import Pod
 from calico_mn.policy import Labelled, NetworkSet, Policy
-from calico_mn.selector import Labels, Selector, parse_selector
+from calico_mn.selector import Labels, parse_selector
 
 #: what the labels of a pod follow from: its namespace, service account and own labels
 Kind = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -120,10 +120,11 @@ class PolicyIndex:
         #: by the kind of pods
         self._labels: dict[Kind, Labels] = {}
         self._applied: dict[tuple[str, Kind], tuple[Policy, ...]] = {}
+        self._distinct: dict[tuple[object, ...], tuple[Policy, ...]] = {}
         if before and self._owners == before._owners:
             self.endpoints, self._labels = before.endpoints, before._labels
             if self.policies == before.policies:
-                self._applied = before._applied
+                self._applied, self._distinct = before._applied, before._distinct
             if self._sets == before._sets:
                 self._members = {ip_set: before._members[ip_set] for policy in self.policies
                                  for direction in (INGRESS, EGRESS)
@@ -131,9 +132,10 @@ class PolicyIndex:
                                  if ip_set in before._members}
 
     @cached_property
-    def _selectors(self) -> list[tuple[Policy, Selector]]:
+    def _selectors(self) -> list[tuple[Policy, Callable[[Labels], bool]]]:
         # Those for host endpoints alone concern no pod.
-        return [(policy, parse_selector(policy_selector(policy))) for policy in self.policies
+        return [(policy, parse_selector(policy_selector(policy)).matches)
+                for policy in self.policies
                 if not policy.is_untracked and not policy.is_pre_dnat]
 
     def with_pods(self, come: Iterable[tuple[Pod, IPv4Address]], gone: Iterable[str] = ()
@@ -186,9 +188,11 @@ class PolicyIndex:
         key = (direction, endpoint.kind)
         policies = self._applied.get(key)
         if policies is None:
-            policies = self._applied[key] = tuple(
-                policy for policy, selector in self._selectors if direction in policy.types
-                and selector(endpoint.labels))
+            policies = tuple([policy for policy, matches in self._selectors
+                              if direction in policy.types and matches(endpoint.labels)])
+            # Kinds with the same policies share a tuple, and what follows from it.
+            policies = self._applied[key] = self._distinct.setdefault(
+                (direction, *map(id, policies)), policies)
         return policies
 
     def selects_as(self, other: PolicyIndex) -> bool:
@@ -216,7 +220,7 @@ def _contributed(ip_set: IPSet, endpoints: Iterable[Endpoint]) -> Members:
     for endpoint in endpoints:
         labels = id(endpoint.labels)
         if labels not in answers:
-            answers[labels] = ip_set.selector(endpoint.labels)
+            answers[labels] = ip_set.selector.matches(endpoint.labels)
         if answers[labels]:
             matching.append(endpoint)
     if not ip_set.port:
