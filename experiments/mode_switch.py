@@ -431,8 +431,10 @@ def caveats(run: Run) -> Iterator[str]:
            " confd, which restart or reload, and "
            + ("Felix and BIRD hand routes over to each other." if run.encapsulation.is_felix else
               "BIRD deletes a route before it adds the other.")
-           + " None of that is emulated; here a route is replaced in one step, and all nodes change"
-           " within milliseconds. What is shown for one node alone is what a real cluster lives"
+           + (" None of that is emulated; here a route is replaced in one step, and all nodes"
+              " change" if run.options.engine == "builtin" else
+              " Of that only BIRD is at work here, and all nodes get its new configuration")
+           + " within milliseconds. What is shown for one node alone is what a real cluster lives"
            " through while its nodes have not all changed.")
     yield ("Where Never is involved, cross-subnet is measured with the pods' routes in the routers."
            " On a fabric that knows no pods, Never has no way across subnets at all."

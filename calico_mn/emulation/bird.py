@@ -67,6 +67,7 @@ class Birds:
         directory.mkdir(exist_ok=True)
         wanted = configurations(self._net.cluster)
         self.end(self._birds.keys() - wanted.keys())
+        self._revive()
         started = []
         for name, text in wanted.items():
             bird = self._birds.get(name)
@@ -82,6 +83,14 @@ class Birds:
         patience = _PATIENCE_S if is_boot else _PATIENCE_LATER_S
         self._await_sessions({bird.node for bird in started}, patience)
         self.late = self.converge(patience)
+
+    def _revive(self) -> None:
+        """Start again what ended by itself, as runit does in calico-node."""
+        ended = [name for name, bird in self._birds.items()
+                 if name not in self._dead and not bird.is_running]
+        for name in ended:
+            self._dead.add(name)
+            self.restart(name)
 
     def make_way(self, states: Sequence[Namespace]) -> None:
         """Let BIRD remove its routes to what others write routes to from now on, as Felix does.
@@ -152,6 +161,7 @@ class Birds:
 
     def down(self) -> Mapping[frozenset[str], str]:
         """The pairs of live nodes that peer, with why the session is down; empty if it is up."""
+        self._revive()
         ends = peerings_of(self._net.cluster)
         states: dict[str, dict[str, str]] = {}
         for name, bird in self._birds.items():

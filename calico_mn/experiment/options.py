@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, named
-from calico_mn.command_line import Parser, add_iptables, add_tunnel
+from calico_mn.command_line import Parser, add_engine, add_iptables, add_tunnel
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import suggest
@@ -73,7 +73,7 @@ class Options:
     with. ``levels`` has the experiment's own factors, by flag. ``arguments`` is the command line
     without ``--resume`` and ``--output``: with it, the same is asked for again.
     ``raise_neighbour_limit`` lets clusters raise the machine's limit while they run; ``iptables``
-    is what Felix's rules are to be written with.
+    is what Felix's rules are to be written with, ``engine`` what hands routes on.
     """
 
     topology: Path
@@ -87,6 +87,7 @@ class Options:
     arguments: tuple[str, ...]
     raise_neighbour_limit: bool = False
     iptables: str = "auto"
+    engine: str = "builtin"
 
     def __getitem__(self, factor: Factor[T]) -> T:
         return cast(T, self.levels[factor.flag])
@@ -120,7 +121,8 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
         asked.topology, asked.tunnel,
         Repetitions(asked.repeats or usual.repeats, asked.duration or usual.duration),
         asked.seed, asked.quick, asked.output, asked.resume, levels,
-        tuple(_without(argv, "--output")), asked.raise_neighbour_limit, asked.iptables)
+        tuple(_without(argv, "--output")), asked.raise_neighbour_limit, asked.iptables,
+        asked.engine)
 
 
 def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
@@ -130,6 +132,7 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
         help=f"the cluster (default: {defaults.topology.parent.name}/{defaults.topology.name})")
     add_tunnel(parser)
     add_iptables(parser)
+    add_engine(parser)
     add("--repeats", type=positive_int, metavar="N",
         help=f"trials of each setting (default: {defaults.full.repeats})")
     add("--duration", type=seconds, metavar="S",

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 from support.connectivity import expect_connectivity, full_mesh
+from support.patience import eventually
 from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
@@ -50,6 +52,13 @@ def birds(both: dict[str, CalicoNet]) -> CalicoNet:
 def of_bird(net: CalicoNet) -> dict[str, list[str]]:
     return {node: sorted(str(route) for route in net.kernel_routes(node)
                          if route.protocol == "bird") for node in net.cluster.nodes}
+
+
+def pids(net: CalicoNet, *nodes: str) -> list[int]:
+    """The BIRDs in these nodes."""
+    inodes = {net.runtime.namespace(node).inode for node in nodes}
+    return [pid for pid in processes.all_pids() if processes.name_of(pid) == "bird"
+            and processes.namespace("net", pid) in inodes]
 
 
 def resource(kind: str, name: str, spec: dict[str, object], **metadata: object
@@ -125,6 +134,16 @@ def test_a_killed_bird_leaves_its_routes_and_comes_back(birds):
     assert set(birds.cluster.probed.values()) == {""} and birds.verify() == ()
 
 
+def test_a_bird_that_ended_by_itself_is_started_again(birds):
+    before = of_bird(birds)
+    (pid,) = pids(birds, "node32")
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: processes.has_ended(pid))
+    birds.refresh_sessions()
+    assert set(birds.cluster.probed.values()) == {""} and pids(birds, "node32") != [pid]
+    assert of_bird(birds) == before and birds.verify() == ()
+
+
 def test_a_configuration_that_bird_refuses_is_named_and_the_old_one_stays(birds, monkeypatch):
     before = of_bird(birds)
     monkeypatch.setattr("calico_mn.emulation.bird.configurations",
@@ -136,12 +155,10 @@ def test_a_configuration_that_bird_refuses_is_named_and_the_old_one_stays(birds,
 
 def test_nothing_is_left(both):
     net = both.pop("bird")
-    inodes = {namespace.inode for namespace in net.runtime.writer.namespaces.values()}
-    pids = [pid for pid in processes.all_pids() if processes.name_of(pid) == "bird"
-            and processes.namespace("net", pid) in inodes]
-    assert len(pids) == 3
+    running = pids(net, *net.cluster.nodes)
+    assert len(running) == 3
     net.stop()
-    assert all(map(processes.has_ended, pids))
+    assert all(map(processes.has_ended, running))
 
 
 def test_an_unknown_engine_and_a_missing_program(monkeypatch):

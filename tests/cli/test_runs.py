@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -129,6 +130,23 @@ def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(own, lab):
     assert sleeper.wait(60) == -signal.SIGKILL
     assert not run.directory.exists() and run.name not in listed()
     assert lab.ok("exec", "a", "--", "echo", "here") == "here\n"
+
+
+@pytest.mark.alone  # any start on the machine cleans up after the kill
+@pytest.mark.skipif(shutil.which("bird") is None, reason="no BIRD is installed")
+def test_every_output_says_that_bird_is_the_engine_and_a_kill_leaves_none(own):
+    run = own("birds", "--engine", "bird")
+    engine = run.json("status")["routeEngine"]
+    assert engine.startswith("BIRD 2.") and engine.endswith(", one in each node")
+    assert engine in run.ok("status")
+    assert run.json("bgp", "node31")[0]["peers"][0]["state"] == "up"
+    running = [pid for pid in processes.all_pids() if processes.name_of(pid) == "bird"
+               and f"CALICO_MN_RUN={run.identity}" in processes.proc_file(pid, "environ")]
+    os.kill(run.pid, signal.SIGKILL)
+    assert eventually(lambda: processes.start_time(run.pid) is None)
+    calico_mn("cleanup")
+    assert running and eventually(lambda: all(map(processes.has_ended, running)))
+    assert not run.directory.exists()
 
 
 @pytest.mark.alone  # any start on the machine cleans up after the kill
