@@ -190,7 +190,8 @@ class FelixConfiguration:
     ``ACCEPT``, Felix alone ``DROP``. ``chain_insert_mode`` is ``Insert`` or ``Append``: whether
     Felix's rules come before others in the kernel's chains. ``ipip_enabled`` and ``vxlan_enabled``
     say whether Felix's rules know the tunnel; None follows the pools. ``iptables_backend`` is
-    ``Auto``, ``Legacy`` or ``NFT``.
+    ``Auto``, ``Legacy`` or ``NFT``. ``external_nodes`` may send tunnel packets though they are no
+    nodes.
     """
 
     ipip_mtu: int = 0
@@ -203,6 +204,7 @@ class FelixConfiguration:
     allow_ipip_from_workloads: bool = False
     allow_vxlan_from_workloads: bool = False
     iptables_backend: str = "Auto"
+    external_nodes: tuple[IPv4Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

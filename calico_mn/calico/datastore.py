@@ -134,6 +134,7 @@ class DatastoreReader:
                     ("VXLAN", felix.allow_vxlan_from_workloads)) if may),
                 nat_outgoing=any(pool.nat_outgoing for pool in pools),
                 hosts=tuple(node.address.ip for node in self.nodes.values()),
+                external=felix.external_nodes,
                 pools=tuple(pool.cidr for pool in pools),
                 masqueraded=tuple(pool.cidr for pool in pools if pool.nat_outgoing))
             # One that is equal is the same, as it is compared for each node.

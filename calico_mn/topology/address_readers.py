@@ -166,3 +166,19 @@ def ipv4_networks(tree: Tree) -> tuple[IPv4Network, ...]:
     networks = [parse_network(word if "/" in word else f"{word}/32") for word in words
                 if not _is_ipv6(word.partition("/")[0])]
     return tuple(item for item in networks if isinstance(item, IPv4Network))
+
+
+def only_ipv4_networks(tree: Tree) -> tuple[IPv4Network, ...]:
+    """As :func:`ipv4_networks`, without any of IPv6 (libcalico-go/lib/validator/v3)."""
+    networks = ipv4_networks(tree)
+    if isinstance(tree, Sequence) and len(networks) < len(tree.items):
+        raise InvalidValueError("has an address or a prefix of IPv6", NO_IPV6)
+    return networks
+
+
+def listed_networks(tree: Tree) -> tuple[IPv4Network, ...]:
+    """Addresses and prefixes in a text, with commas between them (CIDRListParam of felix/config).
+    """
+    words = [word.strip() for word in text(tree).split(",") if word.strip()]
+    networks = [parse_network(word if "/" in word else f"{word}/32") for word in words]
+    return tuple(item for item in networks if isinstance(item, IPv4Network))

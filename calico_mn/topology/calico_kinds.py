@@ -201,6 +201,7 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
         "iptablesBackend": s.Field(r.in_any_case("Auto", "Legacy", "NFT"), "iptables_backend"),
         "allowIPIPPacketsFromWorkloads": s.Field(r.boolean, "allow_ipip_from_workloads"),
         "allowVXLANPacketsFromWorkloads": s.Field(r.boolean, "allow_vxlan_from_workloads"),
+        "externalNodesList": s.Field(a.only_ipv4_networks, "external_nodes"),
         **{name: s.Field(r.duration, name) for name in _TIMES},
         "bpfEnabled": s.Ignored(("false",), "packets take the kernel's way, as without eBPF"),
         "wireguardEnabled": s.Ignored(("false",), "packets between nodes are not encrypted"),

@@ -94,6 +94,7 @@ FELIX_VARIABLES = {
     "FELIX_IPTABLESBACKEND": s.Field(r.in_any_case("Auto", "Legacy", "NFT"), "iptables_backend"),
     "FELIX_ALLOWIPIPPACKETSFROMWORKLOADS": s.Field(_boolean, "allow_ipip_from_workloads"),
     "FELIX_ALLOWVXLANPACKETSFROMWORKLOADS": s.Field(_boolean, "allow_vxlan_from_workloads"),
+    "FELIX_EXTERNALNODESCIDRLIST": s.Field(a.listed_networks, "external_nodes"),
 }
 #: ``bird``, or what runs no BIRD: ``vxlan``, ``none``
 BACKEND = "CALICO_NETWORKING_BACKEND"

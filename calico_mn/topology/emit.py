@@ -193,7 +193,9 @@ def _facts(model: Any, document: Document) -> Document:
                       "vxlanEnabled": (model.vxlan_enabled, None),
                       "allowIPIPPacketsFromWorkloads": (model.allow_ipip_from_workloads, False),
                       "allowVXLANPacketsFromWorkloads": (model.allow_vxlan_from_workloads, False),
-                      "iptablesBackend": (model.iptables_backend, "Auto")}
+                      "iptablesBackend": (model.iptables_backend, "Auto"),
+                      "externalNodesList": ([
+                          str(item).removesuffix("/32") for item in model.external_nodes], [])}
             return {"metadata": {"name": "default"}, "spec": {
                 name: value for name, (value, default) in wanted.items()
                 if value != (_at(document, "spec", name) or default)}}

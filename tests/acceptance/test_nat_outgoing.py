@@ -1,4 +1,4 @@
-"""Whose address the other side sees: masquerading by Felix's chains.
+"""A20, whose address the other side sees: masquerading by Felix's chains.
 
                        outside .99
                           |

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 from unit.clusters import ALWAYS, cluster, pod, pool
@@ -55,6 +56,15 @@ def test_the_rules_that_a_field_decides(
     rules = [rule for chain in firewall(encapsulation, **felix).chains.values() for rule in chain]
     assert [text for text in present if not any(text in rule for rule in rules)] == []
     assert [rule for rule in rules if any(text in rule for text in absent)] == []
+
+
+@pytest.mark.parametrize(("encapsulation", "name"), [
+    (IPIP, "cali40all-hosts-net"), (VXLAN, "cali40all-vxlan-net")])
+def test_external_nodes_are_senders_like_nodes(encapsulation: Encapsulation, name: str) -> None:
+    nodes = firewall(encapsulation).sets[name]
+    external = tuple(map(IPv4Network, ("192.0.2.7/32", "198.51.100.0/24", "0.0.0.0/0")))
+    assert firewall(encapsulation, external_nodes=external).sets[name] - nodes == {
+        "192.0.2.7", "198.51.100.0/24", "0.0.0.0/1", "128.0.0.0/1"}
 
 
 def test_appended_rules_have_the_digests_of_inserted_ones() -> None:

@@ -179,6 +179,15 @@ def test_variables_of_felix_win_over_its_configuration() -> None:
     assert (made.ipip_mtu, made.vxlan_vni) == (1440, 7)
 
 
+def test_external_nodes_are_read_from_both() -> None:
+    felix = ("---\napiVersion: projectcalico.org/v3\nkind: FelixConfiguration\n"
+             "metadata: {name: default}\nspec: {externalNodesList: [192.0.2.7, 10.9.0.0/16]}\n")
+    variable = daemon_set(("FELIX_EXTERNALNODESCIDRLIST", "192.0.2.1, 198.51.100.0/24,"))
+    assert [list(map(str, parse_topology(NODE + text).felix.external_nodes))
+            for text in (felix, f"{variable}\n{felix}")] == [
+        ["192.0.2.7/32", "10.9.0.0/16"], ["192.0.2.1/32", "198.51.100.0/24"]]
+
+
 @pytest.mark.parametrize(("name", "value", "words"), [
     ("USE_POD_CIDR", "true", "addresses come from Calico's IPAM"),
     ("FELIX_IPINIPENABLED", "false", "tunl0 is there as the IPPools need it"),

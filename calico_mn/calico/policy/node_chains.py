@@ -74,7 +74,8 @@ class NodeFirewall:
 
     ``tunnels`` are the devices with an address of this node, ``to_host`` the
     DefaultEndpointToHostAction in capitals, ``may_send`` the encapsulations (IPIP, VXLAN) of which
-    pods may send packets of their own. ``inserts`` False puts Felix's rules behind all others.
+    pods may send packets of their own, ``external`` the senders that are accepted besides nodes.
+    ``inserts`` False puts Felix's rules behind all others.
     """
 
     pods: tuple[PodRules, ...] = ()
@@ -84,6 +85,7 @@ class NodeFirewall:
     to_host: str = "ACCEPT"
     nat_outgoing: bool = False
     hosts: tuple[IPv4Address, ...] = ()
+    external: tuple[IPv4Network, ...] = ()
     pools: tuple[IPv4Network, ...] = ()
     masqueraded: tuple[IPv4Network, ...] = ()
     may_send: tuple[str, ...] = ()
@@ -92,10 +94,14 @@ class NodeFirewall:
     @cached_property
     def sets(self) -> dict[str, frozenset[str]]:
         """The members of the IP sets that follow from no policy."""
+        # An IP set holds no prefix of length 0, but its halves.
+        senders: tuple[IPv4Address | IPv4Network, ...] = (
+            *self.hosts, *(part for network in self.external for part in (
+                (network,) if network.prefixlen else network.subnets())))
         sets: dict[str, Sequence[IPv4Address | IPv4Network]] = {
             ALL_POOLS: self.pools, MASQUERADED_POOLS: self.masqueraded,
-            **({ALL_HOSTS: self.hosts} if self.ipip else {}),
-            **({VXLAN_HOSTS: self.hosts} if self.vxlan else {})}
+            **({ALL_HOSTS: senders} if self.ipip else {}),
+            **({VXLAN_HOSTS: senders} if self.vxlan else {})}
         return {name: frozenset(map(member, members)) for name, members in sets.items()}
 
 
