@@ -13,7 +13,7 @@ from pathlib import Path
 
 from calico_mn import rules
 from calico_mn.errors import KernelError
-from calico_mn.kernel import iptables, processes, runtime_dir
+from calico_mn.kernel import ipset, iptables, processes, runtime_dir
 from calico_mn.kernel.iptables import Iptables
 from calico_mn.kernel.netns import LOCK, MARK, NamespaceThread, NetworkNamespace, lock_file
 from calico_mn.rules import FirewallChange, RuleItem
@@ -153,12 +153,20 @@ class FirewallWriter:
         rules = restore_lines(change)
         if self._most_lines:
             rules = in_batches(rules, self._most_lines)
-        ipset = (self._ipset, "-exist", "restore")
-        for command, lines in ((ipset, set_lines(change, removing=False)),
-                               (restore, rules),
-                               (ipset, set_lines(change, removing=True))):
-            if lines:
-                self._run(namespace, command, lines)
+        self._write_sets(namespace, set_lines(change, removing=False))
+        if rules:
+            self._run(namespace, restore, rules)
+        self._write_sets(namespace, set_lines(change, removing=True))
+
+    def _write_sets(self, namespace: NetworkNamespace, lines: Sequence[str]) -> None:
+        """By netlink; what the kernel refuses is tried again by ipset, whose messages say more."""
+        if not lines:
+            return
+        try:
+            with self._threads.visiting(namespace):
+                ipset.send(lines)
+        except (KernelError, ValueError, OSError):
+            self._run(namespace, (self._ipset, "-exist", "restore"), lines)
 
     def _run(self, namespace: NetworkNamespace, command: Sequence[str], lines: Sequence[str]
              ) -> str:

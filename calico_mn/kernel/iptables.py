@@ -15,14 +15,13 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from calico_mn.errors import CalicoMnError, KernelError, ToolError, UnsupportedError
 from calico_mn.kernel import processes, runtime_dir
-from calico_mn.kernel.netns import new_network
+from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.text import join
 
 Result = TypeVar("Result")
@@ -215,14 +214,20 @@ def _has_ip_tables() -> bool:
 def _in_scratch(job: Callable[[], Result]) -> Result:
     """The result of a job in a network namespace that ends with it; it has an IP set."""
     def work() -> Result:
-        with new_network():
+        namespace = thread.create("scratch")
+        try:
             status, said = run(("ipset", "restore"), [f"create {_SET} hash:net family inet"])
             if status:
                 raise KernelError(f"this kernel makes no IP sets (module ip_set): {first(said)}")
             return job()
+        finally:
+            thread.discard(namespace)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="iptables-probe") as pool:
-        return pool.submit(work).result()
+    thread = NamespaceThread()
+    try:
+        return thread.call(work)
+    finally:
+        thread.close()
 
 
 def _try(name: str) -> tuple[list[str], str]:
@@ -281,7 +286,7 @@ def run(command: Sequence[str], lines: Iterable[str] = (), **environment: str) -
 
 
 def first(said: str) -> str:
-    """The first line of a complaint of iptables that says something, without its own name."""
-    lines = (re.sub(r"^ip6?tables[\w-]* v[\d.]+ \([\w ]+\):\s*", "", line).strip()
+    """The first line of a complaint that says something, without the program's name."""
+    lines = (re.sub(r"^ip(6?tables[\w-]*|set) v[\d.]+( \([\w ]+\))?:\s*", "", line).strip()
              for line in said.splitlines())
     return next(filter(None, lines), "no reason given")

@@ -109,16 +109,16 @@ class NetlinkError(KernelError):
 
 
 class NetlinkSocket:
-    """An rtnetlink socket of the network namespace in which the opening thread is.
+    """A socket of the network namespace in which the opening thread is; rtnetlink's by default.
 
     The socket stays with that namespace wherever the thread goes afterwards.
     """
 
     __slots__ = ("_sequence", "_socket")
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(

@@ -18,7 +18,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -183,13 +183,15 @@ class NamespaceThread:
 
     @contextmanager
     def visiting(self, namespace: NetworkNamespace) -> Iterator[None]:
-        """Inside, the thread is in ``namespace``; then where it was."""
+        """Inside, the thread is in ``namespace``; then where it was, if it can go there."""
         with open("/proc/thread-self/ns/net", "rb") as before:
             self.enter(namespace)
             try:
                 yield
             finally:
-                _setns(before.fileno(), _CLONE_NEWNET)
+                # Back from a user namespace there is no way to the network of its maker.
+                with suppress(KernelError):
+                    _setns(before.fileno(), _CLONE_NEWNET)
 
     def discard(self, namespace: NetworkNamespace) -> None:
         """Let go of a namespace: the kernel ends it when its last process has ended."""

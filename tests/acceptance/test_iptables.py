@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,8 @@ from support.connectivity import expect_connectivity, full_mesh
 from support.patience import eventually
 
 from calico_mn import CalicoNet, load_topology
-from calico_mn.errors import UnsupportedError
-from calico_mn.kernel import cleanup, firewall, iptables, processes
+from calico_mn.errors import KernelError, UnsupportedError
+from calico_mn.kernel import cleanup, firewall, ipset, iptables, processes
 from calico_mn.kernel.iptables import LEGACY, NFT, Iptables, choose, why_not
 from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
@@ -162,6 +163,41 @@ def test_a_node_holds_what_iptables_restore_makes_of_felixs_text(net: CalicoNet)
     assert rules(net, "node31") == saved(fresh)
 
 
+@pytest.mark.ipip
+def test_sets_by_netlink_are_what_ipset_makes_of_the_same_lines(net: CalicoNet) -> None:
+    many = [f"add mine-net 10.{number // 250}.{number % 250}.0/24" for number in range(1100)]
+    lines = ["create mine-net hash:net family inet maxelem 1048576", "add mine-net 10.0.0.1",
+             "add mine-net 128.0.0.0/1", *many,
+             "create mine-port hash:ip,port family inet maxelem 1048576",
+             "add mine-port 10.0.0.1,tcp:80", "add mine-port 10.0.0.1,udp:53",
+             "add mine-port 10.0.0.2,sctp:65535", "del mine-net 10.0.7.0/24",
+             "create mine-gone hash:net family inet maxelem 1048576", "destroy mine-gone"]
+    net.inside("node31", ipset.send, lines)
+    net.inside("node31", ipset.send, lines)  # what exists already is no error
+
+    def shown(text: str) -> list[str]:
+        return sorted(re.sub(" initval .*", "", line) for line in text.splitlines()
+                      if "mine-" in line)
+
+    script = f"ipset restore <<'END'\n{chr(10).join(lines)}\nEND\nipset save"
+    expected = shown(net["node31"].pexec(["unshare", "-n", "sh", "-c", script])[0])
+    assert len(expected) == 1106 and shown(net["node31"].pexec(["ipset", "save"])[0]) == expected
+    net.inside("node31", ipset.send, ["destroy mine-net", "destroy mine-port"])
+    assert net.verify() == ()
+
+
+@pytest.mark.parametrize(("line", "error"), [
+    ("add nosuch 10.0.0.1", "The set with the given name does not exist"),
+    ("add cali40all-hosts-net nonsense", "Syntax error: cannot parse nonsense"),
+    ("create x hash:nosuch family inet maxelem 1", "typename 'hash:nosuch' is unknown"),
+])
+def test_what_is_wrong_with_a_set_is_told_in_ipsets_words(net: CalicoNet, line: str, error: str
+                                                          ) -> None:
+    writer = net.runtime.writer
+    with pytest.raises(KernelError, match=rf"node31: ipset: .*{error}"):
+        writer.firewalls._write_sets(writer.namespaces["node31"], [line])
+
+
 def test_a_lock_that_another_holds_stops_neither_a_boot_nor_a_change(tmp_path: Path) -> None:
     """Of the machine, or of another node; iptables-legacy would wait for it without end."""
     if LEGACY not in BACKENDS:
@@ -247,6 +283,15 @@ def test_the_choice(monkeypatch: pytest.MonkeyPatch, wanted: str, felix: str, ma
         with pytest.raises(UnsupportedError) as refusal:
             choose(wanted, felix)
         assert expected in str(refusal.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_felix_configuration_says_which(backend: str) -> None:
+    shop = load_topology(SHOP)
+    field = {NFT: "NFT", LEGACY: "Legacy"}[backend]
+    with CalicoNet(replace(shop, felix=replace(shop.felix, iptables_backend=field))) as net:
+        assert net.iptables == backend
+        assert "FelixConfiguration" in net.runtime.iptables.reason
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
