@@ -39,7 +39,7 @@ def ours(size: Size) -> dict[str, object]:
 
     baseline = resources.namespace_count()
     start = time.perf_counter()
-    with CalicoNet(topology(Size(1, 1))) as net:
+    with CalicoNet(topology(Size(1, 1)), policies=False) as net:
         first = time.perf_counter() - start
         tunnel = net.tunnel
     resources.settle(baseline)
@@ -47,7 +47,7 @@ def ours(size: Size) -> dict[str, object]:
     gc.collect()
     kb, resident = resources.available_kb(), resources.resident_kb()
     cpu, start = time.process_time(), time.perf_counter()
-    net = CalicoNet(wanted)
+    net = CalicoNet(wanted, policies=False)
     try:
         net.start()
         booted, cpu = time.perf_counter(), time.process_time() - cpu

@@ -91,12 +91,7 @@ _NEW_S, _FLOWS_S = 0.6, 1.0
 # --- what is enforced
 
 def resources(series: str, count: int) -> tuple[list[Policy], list[NetworkSet]]:
-    """The policies and sets of a setting; one of no pod where there are none.
-
-    A cluster has Felix's rules if it has a policy.
-    """
-    if not count:
-        return [Policy("GlobalNetworkPolicy", "idle", "default.idle", selector="has(idle)")], []
+    """The policies and sets of a setting."""
     numbers = {"policies": 1, "rules": 1, "members": 10, series: count}
     return policies(numbers["policies"], rules=numbers["rules"], members=numbers["members"])
 

@@ -131,6 +131,18 @@ def test_mode_change_times_all_six_transitions(run: Run) -> None:
 
 
 @pytest.mark.root
+def test_policy_compares_boots_and_changes_with_and_without_rules(run: Run) -> None:
+    need("iptables-nft-restore", "ipset")
+    printed, report = run("policy.py", "--quick", "--iptables", "nft")
+    assert {(s["what"], s["rules"], s["policies"]) for s in report["samples"]} == {
+        ("matrix", "none", 20), ("member", "nft", 10),
+        *((what, rules, count) for what in ("boot 4x10", "pod")
+          for rules, count in (("none", 0), ("nft", 0), ("nft", 10)))}
+    assert all(sample["ms"] > 0 for sample in report["samples"])
+    assert "boot 4x10" in printed
+
+
+@pytest.mark.root
 def test_tunnel_compares_both_modes_in_each_round(run: Run) -> None:
     need("iperf3", "ping")
     printed, report = run("tunnel.py", "--rounds", "2", "--duration", "1", "--pings", "5",
