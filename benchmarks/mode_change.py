@@ -118,7 +118,7 @@ def tour(net: CalicoNet, number: int, changes: list[Change]) -> None:
         deltas = net.set_ipip_mode(after)
         ms, now = (time.perf_counter() - start) * 1e3, resource.getrusage(resource.RUSAGE_SELF)
         kernel_ms = (now.ru_stime - used.ru_stime) * 1e3
-        routes = sum(len(delta.routes_replaced) for delta in deltas)
+        routes = sum(len(delta.main_routes_replaced) for delta in deltas)
         changes.append(Change(number, str(before), str(after), ms, routes,
                               kernel_ms + (now.ru_utime - used.ru_utime) * 1e3, kernel_ms))
 

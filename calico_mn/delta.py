@@ -78,6 +78,11 @@ class Delta:
         return bool(self.devices_outdated or self.devices_added or self.devices_removed
                     or self.devices_renamed or self.sysctls)
 
+    @property
+    def main_routes_replaced(self) -> tuple[Route, ...]:
+        """The new and changed routes by which packets go: those of the main table."""
+        return tuple(route for route in self.routes_replaced if route.table == "main")
+
     def device_sysctls(self) -> dict[str, list[Sysctl]]:
         """The sysctls of single devices, by device."""
         of_device: dict[str, list[Sysctl]] = {}

@@ -14,6 +14,7 @@ Related operations are in components: ``membership`` (pods and nodes that come a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -166,8 +167,9 @@ class CalicoNet(ResourceMininet):
         self.built = True
 
     def _rules_backend(self) -> Iptables:
+        # Without root nothing can be tried, and the run does not begin.
         return choose(self._iptables_wanted, self.topology.felix.iptables_backend
-                      ) if self.cluster.has_firewall else NO_RULES
+                      ) if self.cluster.has_firewall and not os.geteuid() else NO_RULES
 
     def _boot(self, runtime: Runtime) -> None:
         # Most of the time is the kernel's, making namespaces and filling them: the rest is done

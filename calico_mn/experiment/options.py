@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, named
-from calico_mn.command_line import Parser, add_engine, add_iptables, add_tunnel
+from calico_mn.command_line import Parser, add_engine, add_iptables, add_no_policy, add_tunnel
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import suggest
@@ -73,7 +73,8 @@ class Options:
     with. ``levels`` has the experiment's own factors, by flag. ``arguments`` is the command line
     without ``--resume`` and ``--output``: with it, the same is asked for again.
     ``raise_neighbour_limit`` lets clusters raise the machine's limit while they run; ``iptables``
-    is what Felix's rules are to be written with, ``engine`` what hands routes on.
+    is what Felix's rules are to be written with, ``policies`` False leaves them out, ``engine`` is
+    what hands routes on.
     """
 
     topology: Path
@@ -88,6 +89,7 @@ class Options:
     raise_neighbour_limit: bool = False
     iptables: str = "auto"
     engine: str = "builtin"
+    policies: bool = True
 
     def __getitem__(self, factor: Factor[T]) -> T:
         return cast(T, self.levels[factor.flag])
@@ -122,7 +124,7 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
         Repetitions(asked.repeats or usual.repeats, asked.duration or usual.duration),
         asked.seed, asked.quick, asked.output, asked.resume, levels,
         tuple(_without(argv, "--output")), asked.raise_neighbour_limit, asked.iptables,
-        asked.engine)
+        asked.engine, not asked.no_policy)
 
 
 def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
@@ -133,6 +135,7 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
     add_tunnel(parser)
     add_iptables(parser)
     add_engine(parser)
+    add_no_policy(parser)
     add("--repeats", type=positive_int, metavar="N",
         help=f"trials of each setting (default: {defaults.full.repeats})")
     add("--duration", type=seconds, metavar="S",

@@ -27,7 +27,8 @@ def heading(run: Run, net: CalicoNet) -> list[tuple[str, str]]:
         ("topology", f"{_from_here(run.source)}: {plural(len(net.nodes), 'node')} in"
          f" {plural(len(subnets), 'subnet')}, {plural(len(net.pods), 'pod')}"),
         (run.encapsulation.device, f"{run.tunnel(net)}: {made_by(run, net)}"),
-        ("Felix's rules", "none" if net.iptables == "none" else f"iptables-{net.iptables}"),
+        ("Felix's rules", "none (--no-policy)" if net.iptables == "none"
+         else f"iptables-{net.iptables}"),
         ("routes by", net.distributor.name),
         ("profile", net.profile),
         ("machine", f"Linux {machine['kernel']}, {machine['cpus']} CPUs,"

@@ -154,8 +154,8 @@ class Run:
     def _new(self, topology: Topology, tunnel: str | None = None, rp_filter: int = 2,
              policies: bool = True, iptables: str | None = None) -> CalicoNet:
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
-                        iptables=iptables or self.options.iptables, policies=policies,
-                        engine=self.options.engine,
+                        iptables=iptables or self.options.iptables,
+                        policies=policies and self.options.policies, engine=self.options.engine,
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
         if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):
             # Then the boot needs no tunnel device, which not every machine can have.

@@ -107,7 +107,7 @@ def change_there_and_back(net: CalicoNet, encapsulation: Encapsulation) -> dict[
         start = time.perf_counter()
         changes = net.set_mode(mode, encapsulation=encapsulation)
         times.append(milliseconds_since(start))
-        replaced = sum(len(change.routes_replaced) for change in changes)
+        replaced = sum(len(change.main_routes_replaced) for change in changes)
         for node in net.nodes:
             remote = _remote(net.kernel_routes(node.name)).values()
             if {route.device for route in remote} != {device}:

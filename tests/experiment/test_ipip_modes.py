@@ -188,6 +188,7 @@ def test_terminal_says_what_ran_and_what_it_means(finished):
     text = " ".join(finished[0].stdout.split())
     assert "3 nodes in 2 subnets, 4 pods" in text
     assert "built-in BGP-like distributor" in text
+    assert re.search("Felix's rules iptables-(nft|legacy)", text)
     assert "Never: 6 of 12" in text
     assert "Never connects none of 6 pairs on this fabric" in text
     assert "With n = 2 there is no interval" in text
@@ -288,14 +289,16 @@ def test_one_pod_is_too_few(tmp_path):
     assert list(tmp_path.glob("results/*")) == []
 
 
-def test_streams_that_vary_are_places_of_their_own(tmp_path):
-    done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never", "--streams",
-               "1,2", "--packet-sizes", 1400, "--output", tmp_path / "out",
+def test_streams_that_vary_are_places_of_their_own_also_without_felixs_rules(tmp_path):
+    done = run("--quick", "--no-policy", "--repeats", 1, "--duration", 0.05, "--modes", "Never",
+               "--streams", "1,2", "--packet-sizes", 1400, "--output", tmp_path / "out",
                "--topology", topology(tmp_path, a="node31", b="node32"))
     assert done.returncode == 0, done.stderr
     trials = [row for row in results.load(tmp_path / "out").rows if row["metric"] == "throughput"]
     assert sorted(row["streams"] for row in trials) == [1, 2]
     assert "same-subnet, streams 2: default/a to default/b, n = 1" in done.stdout
+    assert re.search(r"Felix's rules +none \(--no-policy\)", done.stdout)
+    assert results.load(tmp_path / "out").environment["cluster"]["iptables"] == "none"
 
 
 def test_encapsulations_are_compared_in_one_run(tmp_path):
