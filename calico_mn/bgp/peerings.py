@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from calico_mn.model import BGPConfiguration, BGPPeer, Node
@@ -68,8 +69,17 @@ def asn(node: Node, configuration: BGPConfiguration) -> int:
 
 def peerings(nodes: Iterable[Node], *, mesh: bool, configuration: BGPConfiguration,
              peers: Iterable[BGPPeer]) -> dict[str, tuple[Peering, ...]]:
-    """Each node's peerings, in the order of bird.cfg: mesh, global ones, those of nodes."""
-    return _Confd(tuple(nodes), configuration).peerings(mesh, tuple(peers))
+    """Each node's peerings, in the order of bird.cfg: mesh, global ones, those of nodes.
+
+    Callers share the result, which must not be changed.
+    """
+    return _peerings(tuple(nodes), mesh, configuration, tuple(peers))
+
+
+@lru_cache(maxsize=4)
+def _peerings(nodes: tuple[Node, ...], mesh: bool, configuration: BGPConfiguration,
+              peers: tuple[BGPPeer, ...]) -> dict[str, tuple[Peering, ...]]:
+    return _Confd(nodes, configuration).peerings(mesh, peers)
 
 
 class _Confd:

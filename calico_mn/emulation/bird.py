@@ -14,14 +14,15 @@ The net has one :class:`Birds` as ``net.birds``, None with the built-in engine.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from calico_mn.bgp.bird import Speaker, configuration
 from calico_mn.bgp.engine import BIRD, ENGINES
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import sessions
 from calico_mn.emulation.membership import ClusterMininet
-from calico_mn.emulation.plan import configurations, peerings_of
+from calico_mn.emulation.plan import peerings_of, speakers
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.kernel import bird as kernel
 from calico_mn.state import PROTO_BIRD, Namespace, Route
@@ -53,6 +54,7 @@ class Birds:
         self.expected = FullMesh()
         self.expected.name = f"{kernel.version(program)}, one in each node"
         self._birds: dict[str, kernel.Bird] = {}
+        self._speakers: dict[str, Speaker] = {}
         self._dead: set[str] = set()
         #: the nodes whose routes were not as they should be when waiting ended
         self.late: tuple[str, ...] = ()
@@ -65,24 +67,30 @@ class Birds:
         runtime = self._net.runtime
         directory = runtime.directory.path / "bird"
         directory.mkdir(exist_ok=True)
-        wanted = configurations(self._net.cluster)
+        wanted = speakers(self._net.cluster)
         self.end(self._birds.keys() - wanted.keys())
         self._revive()
         started = []
-        for name, text in wanted.items():
-            bird = self._birds.get(name)
-            if bird is None:
-                bird = self._birds[name] = kernel.Bird(name, self._program, directory,
-                                                runtime.directory.logs, runtime.spawn)
-                bird.start(text)
+        for name, speaker in wanted.items():
+            if name not in self._birds:
+                bird = self._birds[name] = kernel.Bird(
+                    name, self._program, directory, runtime.directory.logs, runtime.spawn)
+                bird.start(configuration(speaker))
+                self._speakers[name] = speaker
                 started.append(bird)
-            elif name not in self._dead:
-                bird.configure(text)
+            else:
+                self._configure(speaker)
         for bird in started:
             bird.await_answer()
         patience = _PATIENCE_S if is_boot else _PATIENCE_LATER_S
         self._await_sessions({bird.node for bird in started}, patience)
         self.late = self.converge(patience)
+
+    def _configure(self, speaker: Speaker) -> None:
+        name = speaker.node
+        if name not in self._dead and self._speakers[name] != speaker:
+            self._birds[name].configure(configuration(speaker))
+            self._speakers[name] = speaker
 
     def _revive(self) -> None:
         """Start again what ended by itself, as runit does in calico-node."""
@@ -105,9 +113,9 @@ class Birds:
                 route.destination for route in state.routes if route.protocol != PROTO_BIRD})}
         if not in_the_way:
             return
-        wanted = configurations(self._net.cluster)
+        wanted = speakers(self._net.cluster)
         for name in in_the_way.keys() & wanted.keys():
-            self._birds[name].configure(wanted[name])
+            self._configure(wanted[name])
         deadline = time.monotonic() + _PATIENCE_LATER_S
         for name, gone in in_the_way.items():
             while time.monotonic() < deadline and any(
@@ -116,23 +124,30 @@ class Birds:
 
     def _await_sessions(self, nodes: Collection[str], seconds: float) -> None:
         """Wait until these nodes' sessions are up, but for those that cannot be."""
-        if not nodes:
-            return
-        cluster = self._net.cluster
-        ends = {name: {end.peer for end in own} for name, own in peerings_of(cluster).items()}
+        cluster, waiting = self._net.cluster, set(nodes)
+        ends = peerings_of(cluster)
+        peers = {name: {end.peer for end in own} for name, own in ends.items()}
         cannot = sessions.unreachable(cluster.fabric, cluster.nodes.values())
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and any(
-                reason for pair, reason in self.down().items()
-                if pair & set(nodes) and pair not in cannot
-                and all(pair - {name} <= ends[name] for name in pair)):
-            time.sleep(_LOOK_S)
+        needed = {name: {end.name for end in ends[name] if end.peer in self._birds
+                         and end.peer not in self._dead and name in peers[end.peer]
+                         and frozenset((name, end.peer)) not in cannot} for name in waiting}
+        begun = time.monotonic()
+        while waiting and time.monotonic() < begun + seconds:
+            looked = time.monotonic()
+            for name in tuple(waiting):
+                with suppress(KernelError, OSError):
+                    states = self._birds[name].sessions()
+                    if all(states.get(session) == "Established" for session in needed[name]):
+                        waiting.discard(name)
+            # BIRD needs the processors, too.
+            time.sleep(max(_LOOK_S, time.monotonic() - looked))
 
     def end(self, nodes: Iterable[str]) -> None:
         """Close the sessions of nodes that go, and end their BIRDs."""
         for name in nodes:
             if name in self._birds:
                 self._birds.pop(name).end()
+                del self._speakers[name]
             self._dead.discard(name)
 
     def converge(self, seconds: float) -> tuple[str, ...]:
@@ -144,6 +159,7 @@ class Birds:
         reload = begun + _RELOAD_S[0]
         late = list(self._birds)
         while True:
+            looked = time.monotonic()
             late = [name for name in late if name not in self._dead and self._differs(name)]
             now = time.monotonic()
             if not late or now - begun > seconds:
@@ -153,11 +169,14 @@ class Birds:
                 for name in late:
                     with suppress(KernelError, OSError):
                         self._birds[name].reload()
-            time.sleep(_LOOK_S)
+            time.sleep(max(_LOOK_S, time.monotonic() - looked))
 
     def _differs(self, name: str) -> bool:
-        wanted = _of_bird(self._net.states[name].routes)
-        return wanted != _of_bird(self._net.kernel_routes(name))
+        """Of several equal next hops, which BIRD merges, the wanted one is enough."""
+        present = {hop for route in _of_bird(self._net.kernel_routes(name))
+                   for hop in _ways(route)}
+        wanted = {way for route in _of_bird(self._net.states[name].routes) for way in _ways(route)}
+        return not wanted <= present or {way[0] for way in present} != {way[0] for way in wanted}
 
     def down(self) -> Mapping[frozenset[str], str]:
         """The pairs of live nodes that peer, with why the session is down; empty if it is up."""
@@ -195,7 +214,8 @@ class Birds:
         """Run a BIRD again that was killed; the kernel's routes stay meanwhile."""
         bird = self._bird(node)
         if node in self._dead:
-            bird.start(configurations(self._net.cluster)[node], is_restart=True)
+            self._speakers[node] = speakers(self._net.cluster)[node]
+            bird.start(configuration(self._speakers[node]), is_restart=True)
             bird.await_answer()
             self._dead.discard(node)
             self._await_sessions({node}, _PATIENCE_LATER_S)
@@ -209,6 +229,11 @@ class Birds:
 
 def _destinations(state: Namespace) -> set[str]:
     return {route.destination for route in _of_bird(state.routes)}
+
+
+def _ways(route: Route) -> Iterator[tuple[str, ...]]:
+    for hop in route.next_hops or (route,):
+        yield route.destination, route.kind, hop.via, hop.device
 
 
 def _of_bird(routes: Iterable[Route]) -> set[Route]:

@@ -103,10 +103,10 @@ def peer_graph(cluster: Cluster) -> Graph | None:
     return Graph.of(peerings_of(cluster), nodes)
 
 
-def configurations(cluster: Cluster) -> dict[str, str]:
-    """The bird.cfg of each node on which calico-node runs."""
+def speakers(cluster: Cluster) -> dict[str, Speaker]:
+    """What BIRD is configured from, on each node on which calico-node runs."""
     ends = peerings_of(cluster)
-    return {name: configuration(_speaker(cluster, name, ends[name])) for name in cluster.nodes
+    return {name: _speaker(cluster, name, ends[name]) for name in cluster.nodes
             if name not in cluster.admission.unstarted}
 
 
@@ -176,7 +176,8 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
              **{router.name: ROUTER for router in topology.underlay.routers},
              **{host.name: HOST for host in topology.underlay.hosts},
              **dict.fromkeys(cluster.nodes, NODE), **dict.fromkeys(cluster.endpoints, POD)}
-    texts = configurations(cluster) if engine == BIRD else {}
+    texts = {name: configuration(speaker) for name, speaker in speakers(cluster).items()
+             } if engine == BIRD else {}
     return tuple(Step(kinds[state.name], state.name, tuple(iptext.commands(creation(
         without_routes(state, PROTO_BIRD) if engine == BIRD else state))),
         texts.get(state.name, ""))

@@ -23,7 +23,7 @@ from support.patience import eventually
 from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
-from calico_mn.errors import ClusterError, UnsupportedError
+from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import bird, processes
 from calico_mn.kernel.tunnel import choose
 
@@ -146,10 +146,11 @@ def test_a_bird_that_ended_by_itself_is_started_again(birds):
 
 def test_a_configuration_that_bird_refuses_is_named_and_the_old_one_stays(birds, monkeypatch):
     before = of_bird(birds)
-    monkeypatch.setattr("calico_mn.emulation.bird.configurations",
-                        lambda cluster: {name: "router id nonsense;" for name in cluster.nodes})
-    with pytest.raises(Exception, match=r"node31: BIRD refuses its .*: .*syntax error"):
-        birds.follow_routes()
+    monkeypatch.setattr("calico_mn.emulation.bird.configuration", lambda speaker: "nonsense;")
+    another = resource("BGPConfiguration", "default", {
+        "nodeToNodeMeshEnabled": False, "asNumber": 65000})
+    with pytest.raises(KernelError, match=r"node31: BIRD refuses its .*: .*syntax error"):
+        birds.apply([another])
     assert of_bird(birds) == before
 
 

@@ -11,7 +11,7 @@ from calico_mn.bgp.bird import BirdPool, Speaker, configuration
 from calico_mn.bgp.peerings import peerings
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import VXLAN
-from calico_mn.emulation.plan import configurations, plan
+from calico_mn.emulation.plan import plan, speakers
 from calico_mn.model import BGPConfiguration, BGPPeer
 
 from .clusters import CROSS, NEVER, NODE31, NODE32, NODE33, net, topology
@@ -34,7 +34,7 @@ def text_of(case):
     mode, encapsulation, changes = CASES[case]
     cluster = Cluster(replace(topology(), **changes), 2)
     cluster.set_mode(mode, encapsulation=encapsulation, at_boot=True)
-    return configurations(cluster)["node31"]
+    return configuration(speakers(cluster)["node31"])
 
 
 @pytest.mark.parametrize("case", CASES)
