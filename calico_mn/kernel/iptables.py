@@ -93,9 +93,6 @@ class Iptables:
             for name, path in self.programs.items():
                 (directory / name).symlink_to(path)
 
-    def __str__(self) -> str:
-        return f"iptables-{self.name}" if self.programs else "none"
-
 
 NO_RULES = Iptables(NONE, "this cluster boots without Felix's rules: --no-policy")
 
