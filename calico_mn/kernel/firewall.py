@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from calico_mn import rules
-from calico_mn.errors import KernelError
+from calico_mn.errors import KernelError, ToolError
 from calico_mn.kernel import ipset, iptables, processes, runtime_dir
 from calico_mn.kernel.iptables import Iptables
 from calico_mn.kernel.netns import LOCK, MARK, NamespaceThread, NetworkNamespace, lock_file
@@ -126,7 +126,7 @@ class FirewallWriter:
     def begin(self, made: Callable[[], NetworkNamespace], change: FirewallChange) -> Future[None]:
         """Write, in the background, into the namespace that ``made`` waits for.
 
-        The future raises KernelError or ToolError.
+        The future raises KernelError.
         """
         return self._threads.submit(lambda: self._write(made(), change))
 
@@ -138,7 +138,7 @@ class FirewallWriter:
                 for item in writing]
 
     def read(self, namespace: NetworkNamespace) -> tuple[RuleItem, ...]:
-        """What is there of ours. Raises KernelError and ToolError where it cannot be read."""
+        """What is there of ours. Raises KernelError where it cannot be read."""
         return self._threads.call(lambda: rules.read(*(
             self._run(namespace, command, ()).splitlines()
             for command in (self.backend.command("iptables-save"), (self._ipset, "save")))))
@@ -172,8 +172,11 @@ class FirewallWriter:
              ) -> str:
         environment = {MARK: self._directory.name,
                        LOCK: str(lock_file(self._directory, namespace.name))}
-        with self._threads.visiting(namespace):
-            status, said = iptables.run(command, lines, **environment)
+        try:
+            with self._threads.visiting(namespace):
+                status, said = iptables.run(command, lines, **environment)
+        except ToolError as error:
+            raise KernelError(f"{namespace.name}: {error}") from error
         if not status:
             return said
         program = command[0].rpartition("/")[2]

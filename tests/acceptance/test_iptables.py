@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,6 +254,29 @@ with CalicoNet(load_topology({str(SHOP)!r}), iptables={backend!r}) as net:
         victim.kill()
     cleanup.remove_all()
     assert eventually(lambda: not machine.leftovers(victim.pid))
+
+
+def test_a_node_whose_iptables_hangs_does_not_stop_the_others_and_is_mended_later(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    with CalicoNet(load_topology(SHOP), iptables=BACKENDS[-1]) as net:
+        run = iptables.run
+
+        def hanging(command: Sequence[str], lines: Sequence[str], **words: str) -> tuple[int, str]:
+            if words["XTABLES_LOCKFILE"].endswith("node31") and lines:
+                command = ("sleep", "1000")
+            return run(command, lines, **words)
+
+        monkeypatch.setattr(iptables, "run", hanging)
+        monkeypatch.setattr(iptables, "_TIMEOUT_S", 1)
+        with pytest.raises(KernelError, match=r"node31: sleep did not end within 1 s") as failure:
+            net.apply([{**LATER, "metadata": {"name": "later", "namespace": "shop"},
+                        "spec": {"podSelector": {}, "policyTypes": ["Egress"]}}])
+        assert "knp.default.later" in net["node32"].cmd("iptables-save")
+        assert "node32:" not in str(failure.value) and "verify --repair" in str(failure.value)
+        assert {item.namespace for item in net.verify()} == {"node31"}
+        monkeypatch.undo()
+        assert net.repair().remaining == ()
+        assert net.verify() == ()
 
 
 @pytest.mark.parametrize(("wanted", "felix", "machines", "broken", "expected"), [
