@@ -15,6 +15,7 @@ from ipaddress import IPv4Network
 import pytest
 from unit.clusters import MODES, NODE31, NODE32, NODE33, ip, node, pool, topology
 
+from calico_mn import CalicoNet
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.evolution import evolved, fork
 from calico_mn.calico.snapshot import snapshot
@@ -87,11 +88,14 @@ class Walk:
         new = self.pod()
         self.cluster.add_pod(Pod(new.namespace, new.name, new.node))
 
+    def end_pod(self, key: str) -> None:
+        self.cluster.delete_pod(key)
+
     def delete_pod(self) -> None:
         if self.cluster.endpoints:
             key = self.random.choice(sorted(self.cluster.endpoints))
             if self.random.random() < 0.5:
-                self.cluster.delete_pod(key)
+                self.end_pod(key)
             else:
                 self.apply(pods=tuple(p for p in snapshot(self.cluster).pods if p.key != key))
 
@@ -164,6 +168,45 @@ def test_after_each_step_all_is_as_in_a_fresh_cluster(seed: int) -> None:
         fresh = Cluster(snapshot(walk.cluster), 0)
         assert walk.held == {name: walk.wanted(fresh, name) for name in fresh.nodes}, change
         assert walk.cluster.felix_changed() == []
+
+
+class KernelWalk(Walk):
+    """The same with a cluster that runs."""
+
+    def __init__(self, net: CalicoNet, seed: int) -> None:
+        self.net, self.random, self.count = net, random.Random(seed), 0
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.net.cluster
+
+    def apply(self, **fields: object) -> None:
+        self.net.become(evolved(self.cluster, replace(snapshot(self.cluster), **fields)))
+
+    def add_pod(self) -> None:
+        new = self.pod()
+        self.net.add_pod(namespace=new.namespace, name=new.name, node=new.node)
+
+    def end_pod(self, key: str) -> None:
+        self.net.delete_pod(key)
+
+    def mode(self) -> None:
+        self.net.set_mode(self.random.choice(MODES))
+
+    def nodes(self) -> None:
+        if SPARE.name not in self.cluster.nodes:
+            self.net.add_node(SPARE.name, str(SPARE.address))
+        else:
+            self.net.delete_node(SPARE.name)
+
+
+@pytest.mark.root
+def test_the_kernel_follows_a_random_walk() -> None:
+    with CalicoNet(one_pool(policies=(allow_from("has(app)"),))) as net:
+        walk = KernelWalk(net, 3)
+        for number in range(25):
+            change = walk.step()
+            assert net.verify() == (), f"step {number}: {change}"
 
 
 def carried_out(before: Firewall | None, wanted: Firewall | None) -> Firewall | None:
