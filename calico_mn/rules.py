@@ -84,7 +84,10 @@ class FirewallChange:
 
 @dataclass(frozen=True, slots=True)
 class RuleChain:
-    """A chain of ours, or our rules in a chain of the kernel's, by their digests."""
+    """A chain of ours, or our rules in a chain of the kernel's, by their digests.
+
+    Of a chain of the kernel's ``?`` at the begin and at the end stands for rules of others there.
+    """
 
     table: str
     chain: str
@@ -96,9 +99,14 @@ class RuleChain:
         return self.table, self.chain
 
     def __str__(self) -> str:
-        last = f", the last cali:{self.digests[-1]}" if self.digests else ""
+        digests, place = self.digests, ""
+        if not self.chain.startswith(_OURS):
+            digests = tuple(item for item in digests if item != "?")
+            place = ("; rules of others come before" if self.digests[:1] == ("?",) else
+                     "; rules of others come behind" if self.digests[-1:] == ("?",) else "")
+        last = f", the last cali:{digests[-1]}" if digests else ""
         return (f"chain {self.chain} of table {self.table} with"
-                f" {plural(len(self.digests), 'rule')}{last}")
+                f" {plural(len(digests), 'rule')}{last}{place}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,24 +156,44 @@ def read(iptables: Iterable[str], ipset: Iterable[str]) -> tuple[RuleItem, ...]:
         elif line.startswith(":cali-"):
             chains.setdefault((table, line[1:].split()[0]), [])
         elif line.startswith("-A "):
-            chain, digest = line.split()[1], _digest(line)
-            if chain.startswith(_OURS) or digest != "?":
-                chains.setdefault((table, chain), []).append(digest)
+            chains.setdefault((table, line.split()[1]), []).append(_digest(line))
     sets: dict[str, set[str]] = {}
     for line in ipset:
         verb, name, *rest = line.split()
         if name.startswith(_OURS):
             members = sets.setdefault(name, set())
             members.update(rest[:1] if verb == "add" else ())
-    return (*(RuleChain(*key, tuple(digests)) for key, digests in chains.items()),
+    return (*(RuleChain(*key, tuple(digests)) if key[1].startswith(_OURS) else
+              RuleChain(*key, _placed(digests)) for key, digests in chains.items()
+              if key[1].startswith(_OURS) or {*digests} > {"?"} or "?" not in digests),
             *(SetMembers(name, frozenset(members)) for name, members in sets.items()))
+
+
+def _placed(digests: list[str]) -> tuple[str, ...]:
+    ours = tuple(item for item in digests if item != "?")
+    return (*("?",) * (digests[0] == "?"), *ours, *("?",) * (digests[-1] == "?"))
+
+
+def _compared(item: RuleItem, wanted: Firewall) -> RuleItem:
+    """As Felix compares it: what it inserts comes first, and what it appends last.
+
+    expectedHashesForInsertAppendChain in felix/iptables/table.go.
+    """
+    if not isinstance(item, RuleChain) or item.chain.startswith(_OURS):
+        return item
+    options = {hook[:2] for hook in wanted.hooks.get(item.table, ())
+               if hook.split()[1] == item.chain}
+    digests = item.digests
+    digests = digests[1:] if digests[0] == "?" and "-I" not in options else digests
+    digests = digests[:-1] if digests[-1] == "?" and "-A" not in options else digests
+    return replace(item, digests=digests)
 
 
 def differences(wanted: Firewall, present: Iterable[RuleItem]
                 ) -> Iterator[tuple[RuleItem | None, RuleItem | None]]:
     """Pairs of what is wanted and what is there instead; a stray has no wanted one."""
     due = {item.key: item for item in expected(wanted)}
-    have = {item.key: item for item in present}
+    have = {item.key: _compared(item, wanted) for item in present}
     yield from ((item, have.get(key)) for key, item in due.items() if have.get(key) != item)
     yield from ((None, item) for key, item in have.items() if key not in due)
 
@@ -191,7 +219,13 @@ def repair(wanted: Firewall, pairs: Iterable[tuple[RuleItem | None, RuleItem | N
             else:
                 digests = have.digests if isinstance(have, RuleChain) else ()
                 hooks[item.table] = tuple(
-                    hook for hook in hooks.get(item.table, ()) if hook.split()[1] != item.chain
+                    _elsewhere(hook) if hook.split()[1] == item.chain and "?" in digests else hook
+                    for hook in hooks.get(item.table, ()) if hook.split()[1] != item.chain
                     or _digest(hook) in digests)
     return FirewallChange(replace(wanted, chains=chains, hooks=hooks, sets=sets), wanted
                           ) if changed else None
+
+
+def _elsewhere(hook: str) -> str:
+    """The same rule at the chain's other end."""
+    return f"{'-A' if hook.startswith('-I') else '-I'}{hook[2:]}"

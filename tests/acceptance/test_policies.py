@@ -83,9 +83,14 @@ def test_tunnel_packets_pass_the_rule_for_calicos_hosts(shop: CalicoNet) -> None
     ("iptables -A cali-INPUT -j ACCEPT", "chain cali-INPUT of table filter with 7 rules"),
     ("iptables -t nat -N cali-stray", "chain cali-stray of table nat with 0 rules"),
     ("iptables -F; iptables -X; iptables -t raw -F", "chain cali-PREROUTING of table raw"),
+    ("iptables -I INPUT -p 4 -j DROP", "chain INPUT of table filter with 1 rule, the last"
+     " cali:Cz_u1IQiXIMmKD4c; rules of others come before"),
+    ("iptables -A FORWARD -p 99 -j DROP", "chain FORWARD of table filter with 3 rules, the last"
+     " cali:mp77cMpurHhyjLrM; rules of others come behind"),
     ("ipset del cali40all-hosts-net 192.168.57.31", "IP set cali40all-hosts-net of 192.168.57.32"),
     ("ipset add cali40all-hosts-net 10.9.9.9", "of 10.9.9.9, 192.168.57.31, 192.168.57.32"),
-], ids=["flushed", "unhooked", "a rule added", "a chain added", "everything", "a member removed",
+], ids=["flushed", "unhooked", "a rule added", "a chain added", "everything", "behind a rule",
+        "before a rule", "a member removed",
         "a member added"])
 def test_what_is_damaged_by_hand_is_seen_and_mended(shop: CalicoNet, damage: str, found: str
                                                     ) -> None:

@@ -152,7 +152,8 @@ CASES = {
     "a rule before Calico's": Case(
         do=("node32 iptables -I FORWARD -s 10.22.0.0/16 -j REJECT",),
         undo=("node32 iptables -D FORWARD -s 10.22.0.0/16 -j REJECT",), place="node32",
-        by="chain FORWARD, hook forward", counter="rule 1 of chain FORWARD, table filter"),
+        by="chain FORWARD, hook forward", counter="rule 1 of chain FORWARD, table filter",
+        differs="rules of others come before"),
     "a host's own rule drops protocol 4 behind Calico's": Case(
         do=("node32 iptables -A INPUT -p 4 -j DROP",),
         undo=("node32 iptables -D INPUT -p 4 -j DROP",)),
@@ -160,7 +161,7 @@ CASES = {
         do=("node32 iptables -I INPUT -p 4 -j DROP",),
         undo=("node32 iptables -D INPUT -p 4 -j DROP",), place="node32",
         by="-p ipencap -j DROP (table ip filter, chain INPUT, hook input)",
-        counter="rule 1 of chain INPUT, table filter"),
+        counter="rule 1 of chain INPUT, table filter", differs="rules of others come before"),
     "a hardened host drops protocol 4 in raw": Case(
         do=("node32 iptables -t raw -A PREROUTING -p 4 -j DROP",),
         undo=("node32 iptables -t raw -D PREROUTING -p 4 -j DROP",), place="node32",
