@@ -31,6 +31,8 @@ from calico_mn.state import PROTO_BIRD, Namespace, Route
 _PATIENCE_S = 60.0
 #: the same after a change, of which a node behind a filter may not hear
 _PATIENCE_LATER_S = 20.0
+#: the same for nodes that were late at the change before, such as damaged ones
+_LATE_AGAIN_S = 3.0
 #: seconds between looks, and until what BIRD could not write is written again: at first, and later
 _LOOK_S, _RELOAD_S = 0.02, (0.3, 3.0)
 
@@ -162,7 +164,8 @@ class Birds:
             looked = time.monotonic()
             late = [name for name in late if name not in self._dead and self._differs(name)]
             now = time.monotonic()
-            if not late or now - begun > seconds:
+            if not late or now - begun > (
+                    _LATE_AGAIN_S if set(late) <= set(self.late) else seconds):
                 return tuple(late)
             if now > reload:
                 reload = now + _RELOAD_S[1]

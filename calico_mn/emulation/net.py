@@ -206,10 +206,11 @@ class CalicoNet(ResourceMininet):
 
         A damaged place does not stop the others: KernelError is raised when all is done.
         """
-        with no_garbage_collection():
-            changes = self.runtime.writer.apply(self.concerned(names))
-        self.follow_routes()
-        return changes
+        try:
+            with no_garbage_collection():
+                return self.runtime.writer.apply(self.concerned(names))
+        finally:
+            self.follow_routes()
 
     def concerned(self, names: Iterable[str]) -> list[Namespace]:
         """The states after an announcement: of these nodes, of all that hear it, of routers."""

@@ -134,7 +134,7 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
             net.birds.end(transition.going)
         runtime.discard(transition.going)
         net.filters.forget(transition.going)
-    net.follow_routes()
+        net.follow_routes()
     return deltas
 
 

@@ -56,10 +56,12 @@ class Verifier:
         """
         chosen, owned = self._chosen(places), self._owned()
         done = self._net.runtime.reconciler.repair(chosen, owned)
-        if self._net.birds is None or not done.remaining:
+        if self._net.birds is None:
             return done
         # BIRD scans the kernel's routes every two seconds, and mends its own.
-        self._net.birds.converge(BIRD_MENDS_S)
+        self._net.birds.late = self._net.birds.converge(BIRD_MENDS_S)
+        if not done.remaining:
+            return done
         return replace(done, remaining=self._net.runtime.reconciler.differences(chosen, owned))
 
     def remarks(self, places: Places | None = None) -> tuple[str, ...]:

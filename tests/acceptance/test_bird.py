@@ -144,6 +144,16 @@ def test_a_bird_that_ended_by_itself_is_started_again(birds):
     assert of_bird(birds) == before and birds.verify() == ()
 
 
+def test_a_damaged_node_does_not_keep_the_others_birds_from_following(birds, monkeypatch):
+    monkeypatch.setattr("calico_mn.emulation.bird._PATIENCE_LATER_S", 1.0)
+    birds["node33"].pexec(["ip", "link", "set", "eth0", "down"])
+    birds.set_ipip_mode("Always")
+    assert birds.birds.late == ("node33",)
+    assert any("BIRD has not yet written all routes on node33" in text for text in birds.warnings)
+    assert {difference.namespace for difference in birds.verify()} == {"node33"}
+    assert birds.repair().remaining == () and birds.verify() == () and birds.warnings == ()
+
+
 def test_a_configuration_that_bird_refuses_is_named_and_the_old_one_stays(birds, monkeypatch):
     before = of_bird(birds)
     monkeypatch.setattr("calico_mn.emulation.bird.configuration", lambda speaker: "nonsense;")
