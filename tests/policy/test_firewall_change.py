@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from calico_mn import rules
 from calico_mn.kernel.firewall import commands, in_batches, restore_lines, set_lines
 from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
@@ -55,3 +56,26 @@ def test_as_commands_that_a_person_would_type() -> None:
         "iptables -t filter -F cali-a", "iptables -t filter -F cali-b",
         "iptables -t filter -A cali-a -j ACCEPT", "iptables -t filter -X cali-b",
         "ipset del cali40s:x 10.0.0.1"]
+
+
+OURS, LAST = (f'FORWARD -m comment --comment "cali:{letter * 16}" -j ACCEPT' for letter in "AB")
+OTHER = "FORWARD -j KUBE-FORWARD"
+
+
+@pytest.mark.parametrize(("option", "present", "repair"), [
+    ("-I", [OURS, OTHER, LAST], []),
+    ("-I", [OTHER, OURS, LAST], [f"-D {OURS}", f"-D {LAST}", f"-I {OURS}", f"-A {LAST}"]),
+    ("-I", [OURS, LAST, OTHER], [f"-D {OURS}", f"-D {LAST}", f"-I {OURS}", f"-A {LAST}"]),
+    ("-I", [OTHER, LAST], [f"-D {LAST}", f"-I {OURS}", f"-A {LAST}"]),
+    ("-A", [OTHER, OURS, LAST], []),
+    ("-A", [OURS, LAST, OTHER], [f"-D {OURS}", f"-D {LAST}", f"-A {OURS}", f"-A {LAST}"]),
+    ("-I", [OTHER], [f"-I {OURS}", f"-A {LAST}"]),
+], ids=["in their places", "behind another", "before another", "one is missing", "appended",
+        "appended, before another", "all are missing"])
+def test_our_rules_take_their_places_among_those_of_others(
+        option: str, present: list[str], repair: list[str]) -> None:
+    wanted = Firewall({}, {"filter": (f"{option} {OURS}", f"-A {LAST}")}, {})
+    items = rules.read(["*filter", *(f"-A {rule}" for rule in present), "COMMIT"], [])
+    change = rules.repair(wanted, rules.differences(wanted, items))
+    lines = restore_lines(change) if change else []
+    assert lines == (["*filter", *repair, "COMMIT"] if repair else [])
