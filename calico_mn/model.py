@@ -12,7 +12,17 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from calico_mn.policy import Labelled, NetworkSet, Policy
+from calico_mn.policy import (
+    FAILSAFE_INBOUND,
+    FAILSAFE_OUTBOUND,
+    HostEndpoint,
+    Labelled,
+    NetworkSet,
+    Policy,
+    Profile,
+    ProtoPort,
+    Service,
+)
 
 
 class EncapsulationMode(str, Enum):
@@ -191,7 +201,7 @@ class FelixConfiguration:
     Felix's rules come before others in the kernel's chains. ``ipip_enabled`` and ``vxlan_enabled``
     say whether Felix's rules know the tunnel; None follows the pools. ``iptables_backend`` is
     ``Auto``, ``Legacy`` or ``NFT``. ``external_nodes`` may send tunnel packets though they are no
-    nodes.
+    nodes. The failsafe ports are those on which no policy of a host endpoint is asked.
     """
 
     ipip_mtu: int = 0
@@ -205,6 +215,8 @@ class FelixConfiguration:
     allow_vxlan_from_workloads: bool = False
     iptables_backend: str = "Auto"
     external_nodes: tuple[IPv4Network, ...] = ()
+    failsafe_inbound: tuple[ProtoPort, ...] = FAILSAFE_INBOUND
+    failsafe_outbound: tuple[ProtoPort, ...] = FAILSAFE_OUTBOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +303,9 @@ class Topology:
     network_sets: tuple[NetworkSet, ...] = ()
     namespaces: tuple[Labelled, ...] = ()
     service_accounts: tuple[Labelled, ...] = ()
+    host_endpoints: tuple[HostEndpoint, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    services: tuple[Service, ...] = ()
     mesh: bool = True
     bgp: BGPConfiguration = field(default_factory=BGPConfiguration)
     bgp_peers: tuple[BGPPeer, ...] = ()

@@ -6,11 +6,20 @@ worked out once for all nodes until the books change.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, IPIP, VXLAN, Encapsulation, Peer
+from calico_mn.calico.encapsulation import (
+    DEFAULT,
+    ENCAPSULATIONS,
+    IPIP,
+    UPLINK,
+    VXLAN,
+    Encapsulation,
+    Peer,
+)
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.policy.firewall import Firewalls
 from calico_mn.calico.policy.node_chains import NodeFirewall
@@ -112,8 +121,11 @@ class DatastoreReader:
     def _firewall(self, name: str) -> Firewall | None:
         """A node's firewall: the same object as long as nothing of it changes."""
         firewalls = self.firewalls()
-        return None if firewalls is None else firewalls.of(
-            name, self._node_firewall(name), self._on_node[name].values())
+        if firewalls is None:
+            return None
+        node, hosts = self._node_firewall(name), firewalls.host_rules(name, self.devices(name))
+        return firewalls.of(name, replace(node, host_endpoints=hosts) if hosts else node,
+                            self._on_node[name].values())
 
     def _node_firewall(self, name: str) -> NodeFirewall:
         """What a node's rules follow from apart from its pods; nodes that are alike share it."""
@@ -128,6 +140,8 @@ class DatastoreReader:
             node = NodeFirewall(
                 ipip=enabled[IPIP.device], vxlan=enabled[VXLAN.device],
                 tunnels=tuple(device for device in tunnels if enabled[device]),
+                failsafe_inbound=felix.failsafe_inbound,
+                failsafe_outbound=felix.failsafe_outbound,
                 to_host=felix.to_host, inserts=felix.chain_insert_mode == "Insert",
                 may_send=tuple(name for name, may in (
                     ("IPIP", felix.allow_ipip_from_workloads),
@@ -141,3 +155,9 @@ class DatastoreReader:
             before = self._node_firewalls_before.get(tunnels)
             node = self._node_firewalls[tunnels] = before if before == node else node
         return node
+
+    def devices(self, name: str) -> dict[str, tuple[IPv4Address, ...]]:
+        """A node's devices that lead to no pod, with their addresses."""
+        return {"lo": (IPv4Address("127.0.0.1"),), UPLINK: (self.nodes[name].address.ip,),
+                **{encapsulation.device: (address,)
+                   for encapsulation, address in self.tunnel_addresses(name).items()}}

@@ -86,7 +86,7 @@ def set_lines(change: FirewallChange, *, removing: bool) -> list[str]:
 
 def _created(name: str, before: Firewall) -> Iterator[str]:
     if name not in before.sets:
-        kind = "hash:ip,port" if name.startswith("cali40n:") else "hash:net"
+        kind = "hash:ip,port" if name.startswith(("cali40n:", "cali40svc:")) else "hash:net"
         yield f"create {name} {kind} family inet maxelem {_MAX_MEMBERS}"
 
 

@@ -168,6 +168,13 @@ def ipv4_networks(tree: Tree) -> tuple[IPv4Network, ...]:
     return tuple(item for item in networks if isinstance(item, IPv4Network))
 
 
+def ipv4_addresses(tree: Tree) -> tuple[IPv4Address, ...]:
+    """A list of IPv4 addresses; IPv6 ones are left out."""
+    if not isinstance(tree, Sequence):
+        raise InvalidValueError(f"must be a list, not {describe(tree)}", "write [192.168.57.31]")
+    return tuple(value for item in tree.items if (value := address_or_none(item)) is not None)
+
+
 def only_ipv4_networks(tree: Tree) -> tuple[IPv4Network, ...]:
     """As :func:`ipv4_networks`, without any of IPv6 (libcalico-go/lib/validator/v3)."""
     networks = ipv4_networks(tree)

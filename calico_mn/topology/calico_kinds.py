@@ -19,8 +19,10 @@ from calico_mn.model import (
     IPPool,
     Node,
 )
+from calico_mn.policy import ProtoPort
 from calico_mn.text import join
 from calico_mn.topology import address_readers as a
+from calico_mn.topology import policy_readers as p
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.kubernetes_kinds import ADDRESSES, as_number, cluster_id
@@ -203,6 +205,8 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
         "allowVXLANPacketsFromWorkloads": s.Field(r.boolean, "allow_vxlan_from_workloads"),
         "externalNodesList": s.Field(a.only_ipv4_networks, "external_nodes"),
         **{name: s.Field(r.duration, name) for name in _TIMES},
+        "failsafeInboundHostPorts": s.List(p.FAILSAFE_PORT, ProtoPort, name="failsafe_inbound"),
+        "failsafeOutboundHostPorts": s.List(p.FAILSAFE_PORT, ProtoPort, name="failsafe_outbound"),
         "bpfEnabled": s.Ignored(("false",), "packets take the kernel's way, as without eBPF"),
         "wireguardEnabled": s.Ignored(("false",), "packets between nodes are not encrypted"),
         "natOutgoingAddress": s.Ignored(says="packets that leave get their node's address"),
@@ -224,7 +228,5 @@ ENTERPRISE_KINDS = (
     "PolicyRecommendationScope RemoteClusterConfiguration SecurityEventWebhook UISettings "
     "UISettingsGroup ")
 IGNORED_KINDS = ENTERPRISE_KINDS + (
-    "BGPFilter CalicoNodeStatus ClusterInformation HostEndpoint IPAMHandle "
-    "KubeControllersConfiguration Profile StagedGlobalNetworkPolicy "
-    "StagedKubernetesNetworkPolicy "
-    "StagedNetworkPolicy Tier CalicoAPIConfig")
+    "BGPFilter CalicoNodeStatus ClusterInformation IPAMHandle "
+    "KubeControllersConfiguration CalicoAPIConfig")

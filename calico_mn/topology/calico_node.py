@@ -16,6 +16,7 @@ from typing import Any
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import join, quote, suggest
 from calico_mn.topology import address_readers as a
+from calico_mn.topology import policy_readers as p
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.problems import Report
@@ -95,6 +96,8 @@ FELIX_VARIABLES = {
     "FELIX_ALLOWIPIPPACKETSFROMWORKLOADS": s.Field(_boolean, "allow_ipip_from_workloads"),
     "FELIX_ALLOWVXLANPACKETSFROMWORKLOADS": s.Field(_boolean, "allow_vxlan_from_workloads"),
     "FELIX_EXTERNALNODESCIDRLIST": s.Field(a.listed_networks, "external_nodes"),
+    "FELIX_FAILSAFEINBOUNDHOSTPORTS": s.Field(p.failsafes, "failsafe_inbound"),
+    "FELIX_FAILSAFEOUTBOUNDHOSTPORTS": s.Field(p.failsafes, "failsafe_outbound"),
 }
 #: ``bird``, or what runs no BIRD: ``vxlan``, ``none``
 BACKEND = "CALICO_NETWORKING_BACKEND"
@@ -170,4 +173,5 @@ def felix_overrides(report: Report, environment: Mapping[str, Scalar]) -> dict[s
     for name, field in FELIX_VARIABLES.items():
         if name in environment and environment[name].text:
             resource.read(report, field, environment[name], name)
-    return {name: value for name, value in resource.values.items() if value or value is False}
+    return {name: value for name, value in resource.values.items()
+            if value or value is False or value == ()}

@@ -15,9 +15,11 @@ from typing import Any
 from calico_mn.topology import (
     bgp_kinds,
     calico_kinds,
+    host_kinds,
     kubernetes_kinds,
     operator_kinds,
     policy_kinds,
+    service_kinds,
     underlay,
     workload_kinds,
 )
@@ -28,7 +30,8 @@ CRD_API = "crd.projectcalico.org/v1"
 KINDS: dict[tuple[str, str], Kind[Any]] = {
     (kind.api, kind.name): kind
     for kind in (*calico_kinds.KINDS, *bgp_kinds.KINDS, *kubernetes_kinds.KINDS,
-                 *workload_kinds.KINDS, *policy_kinds.KINDS,
+                 *workload_kinds.KINDS, *policy_kinds.KINDS, *host_kinds.KINDS,
+                 *service_kinds.KINDS,
                  operator_kinds.INSTALLATION, underlay.UNDERLAY)}
 
 _ADMISSION = ("MutatingWebhookConfiguration ValidatingWebhookConfiguration "
@@ -39,9 +42,8 @@ _RBAC = "ClusterRole ClusterRoleBinding Role RoleBinding"
 IGNORED_KINDS = {api: names.split() for api, names in {
     calico_kinds.API: calico_kinds.IGNORED_KINDS,
     CRD_API: calico_kinds.ENTERPRISE_KINDS +
-             "BGPFilter CalicoNodeStatus ClusterInformation "
-             "HostEndpoint IPAMHandle KubeControllersConfiguration StagedGlobalNetworkPolicy "
-             "StagedKubernetesNetworkPolicy StagedNetworkPolicy Tier",
+             "BGPFilter CalicoNodeStatus ClusterInformation IPAMHandle "
+             "KubeControllersConfiguration",
     "migration.projectcalico.org/v1": "DatastoreMigration",
     "migration.projectcalico.org/v1beta1": "DatastoreMigration",
     operator_kinds.API:
@@ -53,8 +55,8 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     "policy.networking.k8s.io/v1alpha1": "AdminNetworkPolicy BaselineAdminNetworkPolicy",
     "policy.networking.k8s.io/v1alpha2": "ClusterNetworkPolicy",
     kubernetes_kinds.CORE:
-        "Binding ComponentStatus Endpoints Event LimitRange PersistentVolume "
-        "PersistentVolumeClaim PodTemplate ResourceQuota Secret Service",
+        "Binding ComponentStatus Event LimitRange PersistentVolume "
+        "PersistentVolumeClaim PodTemplate ResourceQuota Secret",
     kubernetes_kinds.APPS: "ControllerRevision",
     "extensions/v1beta1": "Ingress PodSecurityPolicy",
     "admissionregistration.k8s.io/v1": _ADMISSION,
@@ -76,8 +78,6 @@ IGNORED_KINDS = {api: names.split() for api, names in {
     "coordination.k8s.io/v1": "Lease",
     "coordination.k8s.io/v1beta1": "Lease LeaseCandidate",
     "coordination.k8s.io/v1alpha2": "LeaseCandidate",
-    "discovery.k8s.io/v1": "EndpointSlice",
-    "discovery.k8s.io/v1beta1": "EndpointSlice",
     "events.k8s.io/v1": "Event",
     "events.k8s.io/v1beta1": "Event",
     **dict.fromkeys((f"flowcontrol.apiserver.k8s.io/v1{stage}"
@@ -109,8 +109,8 @@ IGNORED_KINDS = {api: names.split() for api, names in {
 # Those that change routes or reachability in a real cluster: what happens here instead.
 INSTEAD = {
     "BGPFilter": "every node announces its blocks to all of its peers",
-    **dict.fromkeys(("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
-                     "HostEndpoint"), "packets are judged as without them"),
+    **dict.fromkeys(("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"),
+                    "packets are judged as without them"),
 }
 
 # Kinds with an effect under another apiVersion: older ones, and what Calico stores.
@@ -123,6 +123,7 @@ _OTHER_FORMS = {
     (CRD_API, "IPAMConfig"): (calico_kinds.API, "IPAMConfiguration"),
     **{(api, "ClusterConfiguration"): (kubernetes_kinds.KUBEADM.api, "ClusterConfiguration")
        for api in kubernetes_kinds.KUBEADM_APIS},
+    ("discovery.k8s.io/v1beta1", "EndpointSlice"): (service_kinds.DISCOVERY, "EndpointSlice"),
     ("extensions/v1beta1", "NetworkPolicy"): (policy_kinds.NETWORKING, "NetworkPolicy"),
 }
 for _form, _kind in _OTHER_FORMS.items():

@@ -20,7 +20,9 @@ Document = dict[str, Any]
 #: what ``kubectl get all`` lists
 ALL = tuple(kind.name for kind in workload_kinds.KINDS)
 # Those whose resources are in "default" when they name no namespace.
-_NAMESPACED = frozenset((*ALL, "ConfigMap", "WorkloadEndpoint", "NetworkPolicy", "NetworkSet"))
+_NAMESPACED = frozenset((*ALL, "ConfigMap", "WorkloadEndpoint", "NetworkPolicy", "NetworkSet",
+                        "StagedNetworkPolicy", "StagedKubernetesNetworkPolicy", "Service",
+                        "Endpoints", "EndpointSlice"))
 _SHORT = {
     "Pod": "po", "Node": "no", "Namespace": "ns", "ConfigMap": "cm", "Deployment": "deploy",
     "StatefulSet": "sts", "DaemonSet": "ds", "ReplicaSet": "rs", "ReplicationController": "rc",

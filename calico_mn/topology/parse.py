@@ -29,6 +29,7 @@ from calico_mn.topology.problems import Report, TooManyProblemsError
 from calico_mn.topology.readers import mtu_text
 from calico_mn.topology.rules import check_all
 from calico_mn.topology.schema import Field, Resources
+from calico_mn.topology.service_kinds import read_services
 from calico_mn.topology.underlay import HOSTS, ROUTERS, SUBNETS, UNDERLAY, assume_underlay
 from calico_mn.topology.workload_kinds import DAEMON_SET
 from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents
@@ -155,6 +156,7 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str],
         change.refuse(report, resources, underlay)
         workloads, placed = change.place(report, resources, nodes)
     policies = read_policies(report, resources)
+    services = read_services(report, resources, policies["policies"])
     check_all(report, resources, underlay)
     check_addresses(report, resources, workloads)
     if report.failed:
@@ -178,7 +180,7 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str],
             *((node.model.name, node.at("ipip_address", "vxlan_address", "name"))
               for node in nodes),
             *((pod.key, item.at("ip", "pools", "name")) for pod, item in placed)) if mark.line},
-        **policies, **attributes)
+        services=services, **policies, **attributes)
 
 
 def _mtus(report: Report, resources: Resources, environment: Mapping[str, Scalar]

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.policy import PROTOCOLS, Action, EntityRule, Ports, Rule
+from calico_mn.policy import PROTOCOLS, Action, EntityRule, Ports, ProtoPort, Rule
+from calico_mn.selector import parse_selector
 from calico_mn.text import join, quote
 from calico_mn.topology import readers as r
+from calico_mn.topology.address_readers import ipv4_network, parse_network
 from calico_mn.topology.problems import Report
-from calico_mn.topology.schema import Resource
+from calico_mn.topology.schema import Field, Resource
 from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
 
 _PORT_HINT = "a number from 0 to 65535, a range such as 80:90, or the name of a container's port"
@@ -65,6 +67,11 @@ def names(tree: Tree) -> tuple[str, ...]:
     return tuple(r.subdomain(item) for item in _items(tree, "[web, shop]"))
 
 
+def texts(tree: Tree) -> tuple[str, ...]:
+    """A list of texts."""
+    return tuple(r.text(item) for item in _items(tree, "[GET, PUT]"))
+
+
 _read_type = r.one_of("Ingress", "Egress")
 
 
@@ -86,12 +93,78 @@ def order(tree: Tree) -> float:
                               "the policy with the lowest order is asked first")
 
 
-def only_default_tier(tree: Tree) -> str:
-    """A policy's tier: Calico v3.25 has one."""
-    if r.text(tree) == "default":
-        return "default"
-    raise r.InvalidValueError(f"{describe(tree)} is not a tier of Calico v3.25",
-                              "it has the tier default alone; leave the field out")
+_DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+
+
+def device(tree: Tree) -> str:
+    """The interface of a HostEndpoint: the name of a device, or ``*`` for all of them."""
+    word = r.text(tree)
+    if word == "*" or _DEVICE.fullmatch(word):
+        return word
+    raise r.InvalidValueError(f"{describe(tree)} is not the name of an interface",
+                              "write eth0, or '*' for all interfaces of the node")
+
+
+def protocol_with_ports(tree: Tree) -> str:
+    """TCP, UDP or SCTP, in any case; in lower case here."""
+    word = r.text(tree).lower()
+    if word in ("tcp", "udp", "sctp"):
+        return word
+    raise r.InvalidValueError(f"{describe(tree)} is not a protocol with ports",
+                              "use TCP, UDP or SCTP")
+
+
+def target_port(tree: Tree) -> int | str:
+    """The port of a Service's pods: its number, or the name that they give it."""
+    word = r.text(tree)
+    return int(word) if re.fullmatch("[1-9][0-9]{0,4}", word) else word
+
+
+def failsafes(tree: Tree) -> tuple[ProtoPort, ...]:
+    """``tcp:22,udp:68`` or ``tcp:10.0.0.0/8:22`` as in Felix's environment, or ``none``.
+
+    Without a protocol it is TCP (felix/config/param_types.go, ``PortListParam``).
+    """
+    word = r.text(tree).replace(" ", "")
+    if word.lower() == "none":
+        return ()
+    ports = []
+    for item in word.split(","):
+        match = re.fullmatch(r"(?:(tcp|udp|sctp):)?(?:([0-9./]+):)?([0-9]{1,5})", item.lower())
+        if not match or int(match[3]) > _MAX_PORT:
+            raise r.InvalidValueError(f"{describe(tree)} is no list of ports",
+                                      "write tcp:22,udp:68 or none")
+        net = parse_network(match[2] if "/" in match[2] else f"{match[2]}/32") if match[2] else None
+        ports.append(ProtoPort(match[1] or "tcp", int(match[3]),
+                               net if isinstance(net, IPv4Network) else None))
+    return tuple(ports)
+
+
+FAILSAFE_PORT: dict[str, Field] = {
+    "protocol": Field(protocol_with_ports, "protocol", "add protocol: tcp or udp"),
+    "port": Field(r.integer(0, _MAX_PORT, "a port"), "port", "add port: 22"),
+    "net": Field(ipv4_network, "net"),
+}
+
+
+_SCOPED = "global() is for the namespaceSelector of a rule's source or destination, and alone there"
+
+
+def selector(tree: Tree) -> str:
+    """A selector of endpoints or of namespaces, in which ``global()`` has no place."""
+    word = r.selector(tree)
+    if "global()" in parse_selector(word).text:
+        raise r.InvalidValueError("cannot have global()", _SCOPED)
+    return word
+
+
+def namespace_selector(tree: Tree) -> str:
+    """A selector of namespaces, or ``global()`` for what is in none."""
+    word = r.selector(tree)
+    text = parse_selector(word).text
+    if "global()" in text and text != "global()":
+        raise r.InvalidValueError("cannot have global() beside anything else", _SCOPED)
+    return word
 
 
 def _items(tree: Tree, example: str) -> list[Tree]:

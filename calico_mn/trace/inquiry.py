@@ -158,7 +158,7 @@ def _policy(net: CalicoNet, recording: Recording, chains: Sequence[str], ends: t
         explainer.place(end.name if end.name in known and end.address == address else address)
         for end, address in zip((recording.source, recording.destination), ends, strict=True))
     verdict = explainer.explain(source, destination, PROTOCOLS[probe.protocol], probe.port)
-    return next((f": {decision.direction.lower()} of {decision.endpoint}, {decision.reason}"
+    return next((f": {decision.title}, {decision.reason}"
                  for decision in verdict.decisions if not decision.allowed), "")
 
 

@@ -1,4 +1,4 @@
-"""Which pods can open which connections, tried for real, all pairs at a time."""
+"""Which pods and nodes can open which connections, tried for real, all pairs at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import select
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import permutations
 from typing import Any
 
+from support.connectivity import ip_of
 from support.patience import SLOWNESS
 
 from calico_mn.calico.policy.explain import Explainer
@@ -23,7 +25,8 @@ def connected(net: Any, pairs: Sequence[tuple[str, str]], port: int) -> Pairs:
     """Whether a TCP connection comes about, for each pair of pods."""
     listeners = {name: _inside(net, name, lambda: socket.create_server(("", port), backlog=64))
                  for name in {destination for _, destination in pairs}}
-    sockets = {pair: _inside(net, pair[0], _connecting, net[pair[1]].ip, port) for pair in pairs}
+    sockets = {pair: _inside(net, pair[0], _connecting, ip_of(net[pair[1]]), port)
+               for pair in pairs}
     try:
         deadline = time.monotonic() + ANSWER_S
         waiting = dict(sockets)
@@ -50,8 +53,9 @@ def received(net: Any, pairs: Sequence[tuple[str, str]], port: int) -> Pairs:
                  for name in {destination for _, destination in pairs}}
     try:
         for source, destination in pairs:
-            with _inside(net, source, lambda: socket.socket(type=socket.SOCK_DGRAM)) as sender:
-                sender.sendto(f"{source} {destination}".encode(), (net[destination].ip, port))
+            with (_inside(net, source, lambda: socket.socket(type=socket.SOCK_DGRAM)) as sender,
+                  suppress(PermissionError)):  # OUTPUT drops it
+                sender.sendto(f"{source} {destination}".encode(), (ip_of(net[destination]), port))
         arrived: set[tuple[str, str]] = set()
         deadline = time.monotonic() + ANSWER_S
         while len(arrived) < len(pairs) and (left := deadline - time.monotonic()) > 0:
@@ -74,14 +78,21 @@ def _inside(net: Any, name: str, job: Any, *words: Any) -> Any:
     return net.runtime.inside(name, job, *words)
 
 
-def assert_as_said(net: Any, flows: Iterable[tuple[str, int]]) -> None:
-    """The kernel does with all pairs of pods what the verdicts say."""
+def assert_as_said(net: Any, flows: Iterable[tuple[str, int]],
+                   pairs: Sequence[tuple[str, str]] = ()) -> dict[str, set[str]]:
+    """The kernel does with these pairs, or all pairs of pods, what the verdicts say.
+
+    Returns who reaches whom by the last flow.
+    """
     explainer = Explainer(net.cluster)
-    places = {name: explainer.place(name) for name in net.cluster.endpoints}
+    pairs = pairs or list(permutations(net.cluster.endpoints, 2))
+    places = {name: explainer.place(name if name in explainer.index.endpoints else ip_of(net[name]))
+              for pair in pairs for name in pair}
+    said: Pairs = {}
     for protocol, port in flows:
         number, tried = (6, connected) if protocol == "tcp" else (17, received)
         said = {(a, b): explainer.explain(places[a], places[b], number, port).allowed
-                for a, b in permutations(places, 2)}
+                for a, b in pairs}
         seen: Pairs = {}
         asked = list(said)
         for _ in range(ATTEMPTS):
@@ -91,6 +102,7 @@ def assert_as_said(net: Any, flows: Iterable[tuple[str, int]]) -> None:
                 break
         assert not asked, [f"{protocol}/{port} {a} -> {b}: {said[a, b]} said, {seen[a, b]} seen"
                            for a, b in asked]
+    return {a: {b for b in places if said.get((a, b))} for a in places}
 
 
 class Conversations:

@@ -10,16 +10,16 @@ import pytest
 
 from calico_mn.calico.policy.chains import (
     INBOUND,
-    endpoint_rules,
     limited,
     policy_chains,
     profile_chains,
 )
+from calico_mn.calico.policy.endpoint_chains import endpoint_rules
 from calico_mn.calico.policy.node_chains import APPENDED, NodeFirewall, PodRules, tables
 from calico_mn.calico.policy.resolve import IPSet, resolve
 from calico_mn.calico.policy.restore import firewall, hashes
 from calico_mn.kernel.firewall import restore_lines
-from calico_mn.policy import EntityRule, Policy, Rule
+from calico_mn.policy import EntityRule, Policy, Rule, builtin_profile
 from calico_mn.rules import FirewallChange
 from calico_mn.selector import parse_selector
 
@@ -42,7 +42,7 @@ def test_static_rules_have_the_digests_of_a_real_node(digest: str) -> None:
     ("ksa.kube-system.coredns", "cali-pri-_u2Tn2rSoAPffvE7JO6", "WqgznqAQ-uYV0oBx"),
 ])
 def test_profiles(profile: str, chain: str, digest: str) -> None:
-    assert digest in hashes(chain, profile_chains(profile)[chain])
+    assert digest in hashes(chain, profile_chains(builtin_profile(profile))[chain])
 
 
 def test_a_long_policy_name_is_cut_to_a_digest() -> None:

@@ -38,7 +38,7 @@ def files(tmp_path: Path) -> list[str]:
         "  ingress of x/a: no rule of web or deny allows it"]),
     (["k31", "k32", "icmp"], 0, [
         "k31 (192.168.57.31) -> k32 (192.168.57.32) icmp: allowed",
-        "  no policy is asked: neither end is a pod"]),
+        "  no policy is asked: neither end is a pod or has a host endpoint"]),
 ])
 def test_explain(files: list[str], capsys: pytest.CaptureFixture[str], words: list[str],
                  status: int, lines: list[str]) -> None:
@@ -52,7 +52,8 @@ def test_explain_as_json(files: list[str], capsys: pytest.CaptureFixture[str]) -
     assert answer["allowed"] is True
     assert answer["decisions"][1] == {
         "endpoint": "x/a", "direction": "Ingress", "allowed": True, "profile": None,
-        "policy": "x/default.web", "rule": 0, "asked": ["x/default.web", "x/knp.default.deny"]}
+        "policy": "x/default.web", "rule": 0, "asked": ["x/default.web", "x/knp.default.deny"],
+        "stage": None}
 
 
 def test_matrix(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,10 +190,11 @@ def attributes(table: Any) -> Iterator[str]:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_each_attribute_of_a_model_class_is_that_of_a_field(kind: Kind[Any]) -> None:
     made_of_others = {"multipath_hash", "link", "has_ip", "pending", "owner", "ports", "kind",
-                      "peer_port", "storage_name", "source", "destination", "icmp", "not_icmp"}
+                      "addresses", "peer_port", "storage_name", "source", "destination", "icmp",
+                      "not_icmp"}
     # The model of a namespaced kind is also that of its global counterpart.
     made_of_others |= {"namespace", "namespace_selector", "service_account_selector",
-                       "is_untracked", "is_pre_dnat", "order", "selector"
+                       "is_untracked", "is_pre_dnat", "applies_on_forward", "order", "selector"
                        } if kind.name.endswith(("NetworkPolicy", "NetworkSet", "Namespace")) else (
         set())
     for schema in schemas(kind, kind.table):

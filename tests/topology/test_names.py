@@ -41,7 +41,7 @@ def test_another_word_is_an_error_with_a_hint(word: str, hint: str) -> None:
 
 def test_completion_offers_the_kinds_that_have_an_effect() -> None:
     assert {"all", "po", "pods", "ippools", "underlay"} <= set(words())
-    assert "services" not in words()
+    assert "ingresses" not in words()
 
 
 @pytest.mark.parametrize(("api", "kind", "metadata", "expected"), [

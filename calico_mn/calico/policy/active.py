@@ -27,11 +27,24 @@ from calico_mn.calico.policy.resolve import (
     member,
     namespaces,
 )
+from calico_mn.calico.policy.services import listed, service_selector, target_ports
 from calico_mn.model import Pod
-from calico_mn.policy import Labelled, NetworkSet, Policy
+from calico_mn.policy import (
+    Action,
+    HostEndpoint,
+    Labelled,
+    NetworkSet,
+    Policy,
+    Profile,
+    Rule,
+    Service,
+    Stage,
+    builtin_profile,
+)
 from calico_mn.selector import Labels, parse_selector
 
-#: what the labels of a pod follow from: its namespace, service account and own labels
+#: what the labels of a pod follow from: its namespace, service account and own labels; of a host
+#: endpoint its name, and all its labels
 Kind = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
@@ -39,6 +52,7 @@ Kind = tuple[str, str, tuple[tuple[str, str], ...]]
 #: felix/labelindex/named_port_index.go)
 _ALL = IPv4Network("0.0.0.0/0")
 _HALVES = tuple(_ALL.subnets())
+_DENY = (Rule(Action.DENY),)
 
 
 @dataclass(frozen=True)
@@ -76,24 +90,28 @@ class Members:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A pod as policies see it; ``labels`` are its own and those that it inherits.
+    """A pod or a host endpoint as policies see it, with its own labels and those it inherits.
 
-    ``ports`` are (name, protocol, number) of its containers' ports; those of one ``kind`` have
-    the same labels.
+    ``profiles`` are their names in their order, ``ports`` are (name, protocol, number); those of
+    one ``kind`` have the same labels.
     """
 
     key: str
-    namespace: str
-    service_account: str
-    address: IPv4Address
+    addresses: tuple[IPv4Address, ...]
+    profiles: tuple[str, ...]
     labels: Labels = field(hash=False)
     ports: tuple[tuple[str, str, int], ...] = ()
     kind: Kind = ("", "", ())
 
     @property
-    def profiles(self) -> tuple[str, ...]:
-        """Its profiles: that of the namespace allows all, that of the service account nothing."""
-        return (f"kns.{self.namespace}", f"ksa.{self.namespace}.{self.service_account}")
+    def namespace(self) -> str:
+        """A pod's namespace; a host endpoint has none."""
+        return self.labels.get(NAMESPACE, "")
+
+    @property
+    def address(self) -> IPv4Address:
+        """A pod's address."""
+        return self.addresses[0]
 
 
 class PolicyIndex:
@@ -105,27 +123,34 @@ class PolicyIndex:
     """
 
     def __init__(self, policies: Iterable[Policy], sets: Iterable[NetworkSet] = (),
-                 owners: Iterable[Labelled] = (), before: PolicyIndex | None = None) -> None:
+                 owners: Iterable[Labelled] = (), before: PolicyIndex | None = None,
+                 hosts: Iterable[HostEndpoint] = (), profiles: Iterable[Profile] = (),
+                 services: Iterable[Service] = ()) -> None:
         known = {policy.id: policy for policy in before.policies} if before else {}
         self.policies: tuple[Policy, ...] = tuple(sorted(
             (known[policy.id] if known.get(policy.id) == policy else policy
              for policy in policies), key=lambda policy: (policy.order, policy.id)))
         self._sets = tuple(sets)
+        self._profiles = {profile.name: profile for profile in profiles}
+        self._services = {service.key: service for service in services}
         self._owners = {(owner.namespace, owner.name): dict(owner.labels)
                         for owner in owners if owner.labels}
         self._networks = list(map(self._labelled, self._sets))
+        #: pods by their keys, host endpoints by their names
         self.endpoints: dict[str, Endpoint] = {}
+        self.hosts = {host.name: self._host(host) for host in hosts}
         self._members: dict[IPSet, Members] = {}
         self._members_before = before._members if before else {}
         #: by the kind of pods
         self._labels: dict[Kind, Labels] = {}
-        self._applied: dict[tuple[str, Kind], tuple[Policy, ...]] = {}
+        self._applied: dict[tuple[str, Stage, Kind], tuple[Policy, ...]] = {}
         self._distinct: dict[tuple[object, ...], tuple[Policy, ...]] = {}
         if before and self._owners == before._owners:
             self.endpoints, self._labels = before.endpoints, before._labels
             if self.policies == before.policies:
                 self._applied, self._distinct = before._applied, before._distinct
-            if self._sets == before._sets:
+            if (self._sets, self.hosts, self._services) == (
+                    before._sets, before.hosts, before._services):
                 self._members = {ip_set: before._members[ip_set] for policy in self.policies
                                  for direction in (INGRESS, EGRESS)
                                  for ip_set in ip_sets(policy, direction)
@@ -133,10 +158,8 @@ class PolicyIndex:
 
     @cached_property
     def _selectors(self) -> list[tuple[Policy, Callable[[Labels], bool]]]:
-        # Those for host endpoints alone concern no pod.
         return [(policy, parse_selector(policy_selector(policy)).matches)
-                for policy in self.policies
-                if not policy.is_untracked and not policy.is_pre_dnat]
+                for policy in self.policies]
 
     def with_pods(self, come: Iterable[tuple[Pod, IPv4Address]], gone: Iterable[str] = ()
                   ) -> PolicyIndex:
@@ -151,8 +174,8 @@ class PolicyIndex:
                 old += [known] if known else ()
                 fresh.append(endpoint)
                 new.endpoints[pod.key] = endpoint
-        new._members = {ip_set: members.changed(_contributed(ip_set, old),
-                                                _contributed(ip_set, fresh))
+        new._members = {ip_set: members.changed(self._contributed(ip_set, old),
+                                                self._contributed(ip_set, fresh))
                         for ip_set, members in self._members.items()}
         return new
 
@@ -161,15 +184,40 @@ class PolicyIndex:
         labels = self._labels.get(kind)
         if labels is None:
             labels = self._labels[kind] = self._labels_of(pod)
-        return Endpoint(pod.key, pod.namespace, pod.service_account, address, labels, pod.ports,
-                        kind)
+        return Endpoint(pod.key, (address,), _profiles_of(pod), labels, pod.ports, kind)
 
     def _labels_of(self, pod: Pod) -> Labels:
-        account = self._owners.get((pod.namespace, pod.service_account), {})
-        inherited = {**self._of_namespace(pod.namespace), **_prefixed(
-            SERVICE_ACCOUNT_PREFIX, {**account, NAME_LABEL: pod.service_account})}
-        return {**inherited, **dict(pod.labels), NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s",
+        return {**self._inherited(_profiles_of(pod)), **dict(pod.labels),
+                NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s",
                 SERVICE_ACCOUNT: pod.service_account}
+
+    def _host(self, host: HostEndpoint) -> Endpoint:
+        labels = {**self._inherited(host.profiles), **dict(host.labels)}
+        return Endpoint(f"HostEndpoint {host.name}", host.addresses, host.profiles, labels,
+                        host.ports, ("", host.name, tuple(sorted(labels.items()))))
+
+    def profile(self, name: str) -> Profile:
+        """A profile by its name.
+
+        A missing one denies all (felix/calc/active_rules_calculator.go, ``DummyDropRules``).
+        """
+        return builtin_profile(name) or self._profiles.get(name) or Profile(
+            name, ingress=_DENY, egress=_DENY)
+
+    def _inherited(self, profiles: Iterable[str]) -> dict[str, str]:
+        """The labels that an endpoint has by its profiles."""
+        labels: dict[str, str] = {}
+        for name in profiles:
+            kind, _, rest = name.partition(".")
+            if kind == "kns":
+                labels |= self._of_namespace(rest)
+            elif kind == "ksa":
+                namespace, _, account = rest.partition(".")
+                labels |= _prefixed(SERVICE_ACCOUNT_PREFIX, {
+                    **self._owners.get((namespace, account), {}), NAME_LABEL: account})
+            elif name in self._profiles:
+                labels |= self._profiles[name].labels
+        return labels
 
     def _labelled(self, item: NetworkSet) -> tuple[Labels, tuple[IPv4Network, ...]]:
         inherited = self._of_namespace(item.namespace) if item.namespace else {}
@@ -183,13 +231,15 @@ class PolicyIndex:
                   NAME_LABEL: name}
         return _prefixed(NAMESPACE_PREFIX, labels)
 
-    def of(self, endpoint: Endpoint, direction: str) -> tuple[Policy, ...]:
+    def of(self, endpoint: Endpoint, direction: str, stage: Stage = Stage.NORMAL
+           ) -> tuple[Policy, ...]:
         """The policies that apply to an endpoint in a direction, the first asked first."""
-        key = (direction, endpoint.kind)
+        key = (direction, stage, endpoint.kind)
         policies = self._applied.get(key)
         if policies is None:
             policies = tuple([policy for policy, matches in self._selectors
-                              if direction in policy.types and matches(endpoint.labels)])
+                              if direction in policy.types and stage in policy.stages
+                              and matches(endpoint.labels)])
             # Kinds with the same policies share a tuple, and what follows from it.
             policies = self._applied[key] = self._distinct.setdefault(
                 (direction, *map(id, policies)), policies)
@@ -203,8 +253,12 @@ class PolicyIndex:
         """What is in an IP set now."""
         members = self._members.get(ip_set)
         if members is None:
-            members = _contributed(ip_set, self.endpoints.values())
-            if not ip_set.port:
+            members = self._contributed(ip_set, (*self.endpoints.values(), *self.hosts.values()))
+            if ip_set.service in self._services:
+                addresses, ports = listed(self._services[ip_set.service])
+                members = Members(ports=members.ports | ports) if ip_set.has_ports else Members(
+                    members.addresses | addresses)
+            elif not ip_set.service and not ip_set.port:
                 members = replace(members, networks=frozenset(
                     net for labels, nets in self._networks if ip_set.selector(labels)
                     for net in nets))
@@ -212,23 +266,31 @@ class PolicyIndex:
             members = self._members[ip_set] = before if before == members else members
         return members
 
+    def _contributed(self, ip_set: IPSet, endpoints: Iterable[Endpoint]) -> Members:
+        """What endpoints are of an IP set. Many have the same labels, asked about once."""
+        service = self._services.get(ip_set.service)
+        selector = service_selector(service) if ip_set.service else ip_set.selector
+        answers: dict[int, bool] = {}
+        matching = []
+        for endpoint in endpoints:
+            labels = id(endpoint.labels)
+            if labels not in answers:
+                answers[labels] = selector(endpoint.labels)
+            if answers[labels]:
+                matching.append(endpoint)
+        if not ip_set.has_ports:
+            return Members(frozenset(
+                address for endpoint in matching for address in endpoint.addresses))
+        return Members(ports=frozenset(
+            (address, protocol, number) for endpoint in matching
+            for protocol, number in (target_ports(service, endpoint.ports) if service else (
+                (protocol, number) for name, protocol, number in endpoint.ports
+                if (name, protocol) == (ip_set.port, ip_set.protocol)))
+            for address in endpoint.addresses))
 
-def _contributed(ip_set: IPSet, endpoints: Iterable[Endpoint]) -> Members:
-    """What endpoints are of an IP set. Many have the same labels, which are asked about once."""
-    answers: dict[int, bool] = {}
-    matching = []
-    for endpoint in endpoints:
-        labels = id(endpoint.labels)
-        if labels not in answers:
-            answers[labels] = ip_set.selector.matches(endpoint.labels)
-        if answers[labels]:
-            matching.append(endpoint)
-    if not ip_set.port:
-        return Members(frozenset(endpoint.address for endpoint in matching))
-    return Members(ports=frozenset(
-        (endpoint.address, protocol, number) for endpoint in matching
-        for name, protocol, number in endpoint.ports
-        if (name, protocol) == (ip_set.port, ip_set.protocol)))
+
+def _profiles_of(pod: Pod) -> tuple[str, ...]:
+    return (f"kns.{pod.namespace}", f"ksa.{pod.namespace}.{pod.service_account}")
 
 
 def _prefixed(prefix: str, labels: Mapping[str, str]) -> dict[str, str]:

@@ -1,10 +1,8 @@
-"""Felix's chains for policies, profiles and pods: iptables rules as text. Pure.
+"""Felix's chains for policies and profiles: iptables rules as text. Pure.
 
-In go policies, profiles and the devices of endpoints; out come chains, each a list of
-:class:`Rule`. The text of every rule is Felix v3.25's, since its digest is part of what
-``iptables-save`` shows (:mod:`~.restore`). Sources: felix ``rules/policy.go``,
-``rules/endpoints.go``, ``rules/dispatch.go``, ``iptables/match_builder.go``,
-``iptables/actions.go``.
+In go policies and profiles; out come chains, each a list of :class:`Rule`. The text of every rule
+is Felix v3.25's, since its digest is part of what ``iptables-save`` shows (:mod:`~.restore`).
+Sources: felix ``rules/policy.go``, ``iptables/match_builder.go``, ``iptables/actions.go``.
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import groupby, takewhile
 
 from calico_mn.calico.policy.resolve import End, IPSet, ResolvedRule, resolve
-from calico_mn.policy import Action, Icmp, Policy, Ports
+from calico_mn.policy import Action, Icmp, Policy, Ports, Profile
+from calico_mn.policy import Rule as PolicyRule
 
 #: marks of v3.25: the lowest bits of IptablesMarkMask 0xffff0000 (felix/rules/rule_defs.go)
 ACCEPT, PASS, SCRATCH_0, SCRATCH_1 = 0x10000, 0x20000, 0x40000, 0x80000
@@ -90,25 +88,29 @@ def is_clear(bit: int) -> str:
 # --- policies and profiles
 
 INBOUND, OUTBOUND = "cali-pi-", "cali-po-"
-_PROFILE = {INBOUND: "cali-pri-", OUTBOUND: "cali-pro-"}
+PROFILE = {INBOUND: "cali-pri-", OUTBOUND: "cali-pro-"}
 _WORD = {INBOUND: "ingress", OUTBOUND: "egress"}
 
 
 @lru_cache(maxsize=1_000)
 def policy_chains(policy: Policy) -> Chains:
     """The chains of a policy; one without rules in a direction has a chain that does nothing."""
-    return {limited(prefix, policy.id): _commented(
-                [line for rule in rules for line in rule_lines(resolve(rule, policy.namespace))],
-                f"Policy {policy.id} {_WORD[prefix]}")
+    return {limited(prefix, policy.id): _rules(rules, policy.namespace,
+                                               f"Policy {policy.id} {_WORD[prefix]}")
             for prefix, rules in ((INBOUND, policy.ingress), (OUTBOUND, policy.egress))}
 
 
 @lru_cache(maxsize=1_000)
-def profile_chains(profile: str) -> Chains:
-    """The chains of a profile: that of a namespace allows all, another one says nothing."""
-    lines = _actions(Action.ALLOW, "") if profile.startswith("kns.") else []
-    return {limited(_PROFILE[prefix], profile): _commented(
-        lines, f"Profile {profile} {_WORD[prefix]}") for prefix in (INBOUND, OUTBOUND)}
+def profile_chains(profile: Profile) -> Chains:
+    """The chains of a profile."""
+    return {limited(PROFILE[prefix], profile.name): _rules(
+                rules, "", f"Profile {profile.name} {_WORD[prefix]}")
+            for prefix, rules in ((INBOUND, profile.ingress), (OUTBOUND, profile.egress))}
+
+
+def _rules(rules: Iterable[PolicyRule], namespace: str, comment: str) -> list[Rule]:
+    lines = [line for rule in rules for line in rule_lines(resolve(rule, namespace))]
+    return _commented(lines, comment)
 
 
 def _commented(lines: list[Rule], comment: str) -> list[Rule]:
@@ -175,16 +177,16 @@ def _icmp(icmp: Icmp | None, negation: str) -> str:
 
 def _positive(end: End, side: _Side) -> list[str]:
     return [*(f"{side.address} {net}" for net in end.nets),
-            *(f"-m set --match-set {ip_set.name} {side.sets}" for ip_set in end.sets),
+            *(_in_set(ip_set, side) for ip_set in end.sets),
             *(_multiport(ports, side) for ports in _split(end.ports)),
-            *(_port_set(ip_set, side) for ip_set in end.named)]
+            *(_in_set(ip_set, side) for ip_set in end.named)]
 
 
 def _negative(end: End, side: _Side) -> list[str]:
     return [*(f"! {side.address} {net}" for net in end.not_nets),
-            *(f"-m set ! --match-set {ip_set.name} {side.sets}" for ip_set in end.not_sets),
+            *(_in_set(ip_set, side, "! ") for ip_set in end.not_sets),
             *(_multiport(ports, side, "! ") for ports in _split(end.not_ports)),
-            *(_port_set(ip_set, side, "! ") for ip_set in end.not_named)]
+            *(_in_set(ip_set, side, "! ") for ip_set in end.not_named)]
 
 
 def _multiport(ports: Sequence[Ports], side: _Side, negation: str = "") -> str:
@@ -193,8 +195,9 @@ def _multiport(ports: Sequence[Ports], side: _Side, negation: str = "") -> str:
     return f"-m multiport {negation}{side.ports} {words}"
 
 
-def _port_set(ip_set: IPSet, side: _Side, negation: str = "") -> str:
-    return f"-m set {negation}--match-set {ip_set.name} {side.sets},{side.sets}"
+def _in_set(ip_set: IPSet, side: _Side, negation: str = "") -> str:
+    fields = f"{side.sets},{side.sets}" if ip_set.has_ports else side.sets
+    return f"-m set {negation}--match-set {ip_set.name} {fields}"
 
 
 def _split(ports: Iterable[Ports]) -> list[list[Ports]]:
@@ -242,7 +245,7 @@ class _Blocks:
             return end
         self._alternatives([
             *(f"{_protocol(protocol)} {_multiport(ports, side)}" for ports in lists),
-            *(_port_set(ip_set, side) for ip_set in end.named)])
+            *(_in_set(ip_set, side) for ip_set in end.named)])
         return replace(end, ports=(), named=())
 
     def nets(self, end: End, side: _Side) -> End:
@@ -260,64 +263,3 @@ class _Blocks:
         self.lines += [Rule(f"{side.address} {net}", clear_mark(SCRATCH_0))
                        for net in end.not_nets]
         return replace(end, not_nets=())
-
-
-# --- endpoints
-
-TO_WORKLOAD, FROM_WORKLOAD = "cali-tw-", "cali-fw-"
-_DROP_UNKNOWN = Rule("", jump("DROP"), ("Unknown interface",))
-
-
-@lru_cache(maxsize=1_000)
-def endpoint_rules(way: str, profiles: tuple[str, ...], policies: tuple[str, ...],
-                   may_send: tuple[str, ...] = ()) -> tuple[Rule, ...]:
-    """The chain of a pod's device; ``way`` is TO_WORKLOAD or FROM_WORKLOAD.
-
-    ``policies`` are the ids of those of that direction. Of VXLAN and IPIP a pod sends packets of
-    its own only where ``may_send`` has the name.
-    """
-    prefix = INBOUND if way == TO_WORKLOAD else OUTBOUND
-    lines = [Rule("-m conntrack --ctstate RELATED,ESTABLISHED", jump("ACCEPT")),
-             Rule("-m conntrack --ctstate INVALID", jump("DROP")),
-             Rule("", clear_mark(ACCEPT))]
-    if way == FROM_WORKLOAD:
-        lines += [Rule(match, jump("DROP"),
-                       (f"Drop {text} encapped packets originating in workloads",))
-                  for name, text, match in (
-                      ("VXLAN", "VXLAN", "-p 17 -m multiport --destination-ports 4789"),
-                      ("IPIP", "IPinIP", "-p 4")) if name not in may_send]
-    if policies:
-        lines.append(Rule("", clear_mark(PASS), ("Start of policies",)))
-        for policy in policies:
-            lines += [Rule(is_clear(PASS), jump(limited(prefix, policy))),
-                      Rule(is_marked(ACCEPT), jump("RETURN"), ("Return if policy accepted",))]
-        lines.append(Rule(is_clear(PASS), jump("DROP"), ("Drop if no policies passed packet",)))
-    for profile in profiles:
-        lines += [Rule("", jump(limited(_PROFILE[prefix], profile))),
-                  Rule(is_marked(ACCEPT), jump("RETURN"), ("Return if profile accepted",))]
-    lines.append(Rule("", jump("DROP"), ("Drop if no profiles matched",)))
-    return tuple(lines)
-
-
-def dispatch_chains(root: str, way: str, devices: Iterable[str]) -> Chains:
-    """The chains that find a device's chain, by the first letters in which names differ."""
-    option = "--in-interface" if way == FROM_WORKLOAD else "--out-interface"
-    names = sorted(set(devices))
-    ends = zip(names[0], names[-1], strict=False) if names else ()
-    alike = len(list(takewhile(lambda letters: letters[0] == letters[1], ends)))
-    lines: list[Rule] = []
-    chains: Chains = {}
-
-    def to_device(name: str) -> Rule:
-        return Rule(f"{option} {name}", f"--goto {limited(way, name)}")
-
-    for start, group in groupby(names, lambda name: name[:alike + 1]):
-        members = list(group)
-        if len(members) == 1:
-            lines.append(to_device(members[0]))
-            continue
-        child = f"{root}-{start[alike:]}"
-        lines.append(Rule(f"{option} {start}+", f"--goto {child}"))
-        chains[child] = [*map(to_device, members), _DROP_UNKNOWN]
-    chains[root] = [*lines, _DROP_UNKNOWN]
-    return chains

@@ -17,10 +17,12 @@ from dataclasses import dataclass, replace
 
 from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.policy.active import Members, PolicyIndex
-from calico_mn.calico.policy.node_chains import NodeFirewall, PodRules, tables
-from calico_mn.calico.policy.resolve import EGRESS, INGRESS, IPSet, ip_sets
+from calico_mn.calico.policy.host_endpoints import Devices, governing, host_rules
+from calico_mn.calico.policy.node_chains import HostRules, NodeFirewall, PodRules, tables
+from calico_mn.calico.policy.resolve import EGRESS, INGRESS, IPSet, ip_sets, resolve
 from calico_mn.calico.policy.restore import firewall
 from calico_mn.model import Pod, Topology
+from calico_mn.policy import HostEndpoint
 from calico_mn.state import Firewall
 
 
@@ -45,7 +47,8 @@ class Firewalls:
             else {pod.key: pod for pod in topology.pods})
         index = PolicyIndex(
             topology.policies, topology.network_sets,
-            (*topology.namespaces, *topology.service_accounts), before.index if before else None)
+            (*topology.namespaces, *topology.service_accounts), before.index if before else None,
+            topology.host_endpoints, topology.profiles, topology.services)
         known = before._endpoints if before and index.endpoints else {}
         come = [(self._pod(key, endpoint), endpoint.address)
                 for key, endpoint in endpoints.items() if known.get(key) is not endpoint
@@ -67,6 +70,16 @@ class Firewalls:
     def _pod(self, key: str, endpoint: WorkloadEndpoint) -> Pod:
         return self._pods.get(key) or Pod(endpoint.namespace, endpoint.name, endpoint.node)
 
+    def host_endpoints(self, node: str, devices: Devices) -> dict[str, HostEndpoint]:
+        """The host endpoints in force on a node, by their devices (:func:`.governing`)."""
+        hosts = [host for host in self._topology.host_endpoints if host.node == node]
+        return governing(hosts, devices) if hosts else {}
+
+    def host_rules(self, node: str, devices: Devices) -> tuple[HostRules, ...]:
+        """What the chains of the host endpoints in force on a node follow from."""
+        return tuple(host_rules(self.index, device, host)
+                     for device, host in self.host_endpoints(node, devices).items())
+
     def of(self, name: str, node: NodeFirewall, endpoints: Iterable[WorkloadEndpoint]) -> Firewall:
         """The firewall of a node that has these endpoints; the pods of ``node`` are left out."""
         pods = tuple(map(self._rules, endpoints))
@@ -78,7 +91,7 @@ class Firewalls:
             rendered = replace(known.firewall, sets={
                 **known.firewall.sets, **{ip_set.name: item.texts for ip_set, item in members}})
         else:
-            members = tuple((ip_set, self.index.members(ip_set)) for ip_set in _ip_sets(pods))
+            members = tuple((ip_set, self.index.members(ip_set)) for ip_set in _ip_sets(pods, node))
             rendered = firewall(tables(replace(node, pods=pods)), {
                 **node.sets, **{ip_set.name: item.texts for ip_set, item in members}},
                 node.inserts)
@@ -96,10 +109,19 @@ class Firewalls:
         return rules
 
 
-def _ip_sets(pods: Iterable[PodRules]) -> Iterable[IPSet]:
-    """The sets that the pods' policies refer to, each once."""
+def _ip_sets(pods: Iterable[PodRules], node: NodeFirewall) -> Iterable[IPSet]:
+    """The sets that policies and profiles of pods and host endpoints refer to, each once."""
     # Many pods share a tuple of policies.
     applied = {(id(policies), direction): (policies, direction) for pod in pods
                for policies, direction in ((pod.ingress, INGRESS), (pod.egress, EGRESS))}
-    return dict.fromkeys(ip_set for policies, direction in applied.values()
-                         for policy in policies for ip_set in ip_sets(policy, direction))
+    applied.update({
+        (id(policies), direction): (policies, direction) for host in node.host_endpoints
+        for by_stage, direction in ((host.ingress, INGRESS), (host.egress, EGRESS))
+        for policies in by_stage.values()})
+    of_policies = (ip_set for policies, direction in applied.values()
+                   for policy in policies for ip_set in ip_sets(policy, direction))
+    of_profiles = (ip_set for host in node.host_endpoints for profile in host.profiles
+                   for rule in (*profile.ingress, *profile.egress)
+                   for resolved in (resolve(rule, ""),)
+                   for end in (resolved.source, resolved.destination) for ip_set in end.ip_sets)
+    return dict.fromkeys((*of_policies, *of_profiles))

@@ -133,7 +133,9 @@ def _groups(explainer: Explainer, most_single: int) -> tuple[Group, ...]:
         if len(index.endpoints) <= most_single:
             return endpoint.key
         address = endpoint.address
-        return (endpoint.namespace, index.of(endpoint, INGRESS), index.of(endpoint, EGRESS),
+        # Host endpoints judge what a node forwards, and that depends on the node.
+        node = explainer.place(endpoint.key).node if index.hosts else ""
+        return (endpoint.namespace, node, index.of(endpoint, INGRESS), index.of(endpoint, EGRESS),
                 tuple(address in item for item in members),
                 tuple(item.get(address) for item in ports), tuple(address in net for net in nets))
 

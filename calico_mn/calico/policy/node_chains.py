@@ -1,29 +1,26 @@
-"""All of Felix's tables of one node: the static chains, and those of its pods. Pure.
+"""All of Felix's tables of one node: the static chains, and those of its endpoints. Pure.
 
 In goes what a node's Felix knows (:class:`NodeFirewall`), out come its chains by table, as Felix
 v3.25 has them: chains that nothing refers to are left out. Sources: felix
-``rules/static.go``, ``rules/nat.go``; the chains of policies and pods are in :mod:`~.chains`.
+``rules/static.go``, ``rules/nat.go``, ``dataplane/linux/endpoint_mgr.go``; the chains of policies
+are in :mod:`~.chains`, those of endpoints in :mod:`~.endpoint_chains`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.policy.chains import (
     ACCEPT,
-    FROM_WORKLOAD,
     PASS,
     SCRATCH_0,
     SCRATCH_1,
-    TO_WORKLOAD,
     Chains,
     Rule,
     clear_mark,
-    dispatch_chains,
-    endpoint_rules,
     is_clear,
     is_marked,
     jump,
@@ -32,8 +29,30 @@ from calico_mn.calico.policy.chains import (
     profile_chains,
     set_mark,
 )
+from calico_mn.calico.policy.endpoint_chains import (
+    ANY_DEVICE,
+    FAILSAFE_OUT,
+    FROM_HOST,
+    FROM_HOST_FORWARD,
+    FROM_WORKLOAD,
+    TO_HOST,
+    TO_HOST_FORWARD,
+    TO_WORKLOAD,
+    dispatch_chains,
+    endpoint_rules,
+    failsafe_chains,
+    host_dispatch,
+)
 from calico_mn.calico.policy.resolve import member
-from calico_mn.policy import Policy
+from calico_mn.policy import (
+    FAILSAFE_INBOUND,
+    FAILSAFE_OUTBOUND,
+    Policy,
+    Profile,
+    ProtoPort,
+    Stage,
+    builtin_profile,
+)
 
 ALL_MARKS = ACCEPT | PASS | SCRATCH_0 | SCRATCH_1
 WORKLOADS = "cali+"
@@ -46,6 +65,10 @@ _HOST_ACCEPTED = Rule(is_marked(ACCEPT), jump("ACCEPT"),
 _ACCEPTED = Rule(is_marked(ACCEPT), jump("ACCEPT"))
 _VXLAN = "-p 17 -m multiport --destination-ports 4789"
 _FROM_HOST, _TO_HOST = "cali-from-host-endpoint", "cali-to-host-endpoint"
+_FROM_HOST_FORWARD, _TO_HOST_FORWARD = "cali-from-hep-forward", "cali-to-hep-forward"
+# Where eBPF makes tunl0, packets reach it through lo, out of INPUT (kernel/ebpf/handover.py): a
+# host endpoint for all devices must let them. Felix has no such rule.
+_INTO_TUNNEL = Rule("-p 255 --out-interface lo", jump("ACCEPT"), ("Into the eBPF tunl0",))
 
 #: the kernel's chain -> the rules that Felix puts before its others, by table
 HOOKS: Mapping[str, Mapping[str, Rule]] = {
@@ -69,6 +92,27 @@ class PodRules:
 
 
 @dataclass(frozen=True)
+class HostRules:
+    """A host endpoint in force on a device, or on ANY_DEVICE, and its policies by stage.
+
+    ``ingress`` and ``egress`` lack the stages without any.
+    """
+
+    device: str
+    profiles: tuple[Profile, ...] = ()
+    ingress: Mapping[Stage, tuple[Policy, ...]] = field(default_factory=dict)
+    egress: Mapping[Stage, tuple[Policy, ...]] = field(default_factory=dict)
+
+    def rules(self, way: str, stage: Stage, accepted: str = "ACCEPT") -> Chains:
+        """Its chain whose name begins with ``way``."""
+        is_in = way in (FROM_HOST, FROM_HOST_FORWARD)
+        policies = (self.ingress if is_in else self.egress).get(stage, ())
+        return {limited(way, self.device): endpoint_rules(
+            way, tuple(profile.name for profile in self.profiles),
+            tuple(policy.id for policy in policies), stage, accepted)}
+
+
+@dataclass(frozen=True)
 class NodeFirewall:
     """What one node's rules follow from.
 
@@ -79,6 +123,9 @@ class NodeFirewall:
     """
 
     pods: tuple[PodRules, ...] = ()
+    host_endpoints: tuple[HostRules, ...] = ()
+    failsafe_inbound: tuple[ProtoPort, ...] = FAILSAFE_INBOUND
+    failsafe_outbound: tuple[ProtoPort, ...] = FAILSAFE_OUTBOUND
     ipip: bool = False
     vxlan: bool = False
     tunnels: tuple[str, ...] = ()
@@ -106,8 +153,43 @@ class NodeFirewall:
 
 
 def tables(node: NodeFirewall) -> dict[str, Chains]:
-    """Felix's chains of a node, by table."""
-    return {"raw": _raw(), "mangle": _mangle(), "nat": _nat(node), "filter": _filter(node)}
+    """Felix's chains of a node, by table: those that something refers to."""
+    policies = {policy.id: policy for applied in (
+        *(pod.ingress for pod in node.pods), *(pod.egress for pod in node.pods),
+        *(policies for host in node.host_endpoints
+          for policies in (*host.ingress.values(), *host.egress.values())))
+        for policy in applied}
+    profiles = [
+        *(profile for name in dict.fromkeys(name for pod in node.pods for name in pod.profiles)
+          if (profile := builtin_profile(name))),
+        *(profile for host in node.host_endpoints for profile in host.profiles)]
+    written: dict[str, Chains] = {}
+    for table, chains in (("raw", _raw(node)), ("mangle", _mangle(node)), ("nat", _nat(node)),
+                          ("filter", _filter(node))):
+        if table == "filter" or node.host_endpoints:
+            for profile in profiles:
+                chains |= profile_chains(profile)
+            for policy in policies.values():
+                chains |= policy_chains(policy)
+        if node.host_endpoints:
+            chains |= failsafe_chains(table, node.failsafe_inbound, node.failsafe_outbound)
+            if node.ipip:
+                chains[FAILSAFE_OUT] = [*chains[FAILSAFE_OUT], _INTO_TUNNEL]
+        written[table] = _referred(chains, HOOKS[table])
+    return written
+
+
+def _referred(chains: Chains, roots: Iterable[str]) -> Chains:
+    """The chains that can be reached from those that the kernel's own jump to."""
+    reached = dict.fromkeys(f"cali-{root}" for root in roots)
+    todo = list(reached)
+    while todo:
+        for rule in chains[todo.pop()]:
+            target = rule.action.rpartition(" ")[2]
+            if target in chains and target not in reached:
+                reached[target] = None
+                todo.append(target)
+    return {name: rules for name, rules in chains.items() if name in reached}
 
 
 def _filter(node: NodeFirewall) -> Chains:
@@ -122,30 +204,36 @@ def _filter(node: NodeFirewall) -> Chains:
                                  ("Configured DefaultEndpointToHostAction",))],
         "cali-FORWARD": [
             Rule("", clear_mark(ALL_MARKS & ~ACCEPT)),
-            Rule(is_clear(ACCEPT), jump("cali-from-hep-forward")),
+            Rule(is_clear(ACCEPT), jump(_FROM_HOST_FORWARD)),
             Rule(f"--in-interface {WORKLOADS}", jump("cali-from-wl-dispatch")),
             Rule(f"--out-interface {WORKLOADS}", jump("cali-to-wl-dispatch")),
-            Rule("", jump("cali-to-hep-forward")),
+            Rule("", jump(_TO_HOST_FORWARD)),
             Rule("", jump("cali-cidr-block"))],
         "cali-OUTPUT": [_ACCEPTED, Rule(f"--out-interface {WORKLOADS}", jump("RETURN")),
                         *_tunnel_output(node), Rule("", clear_mark(ALL_MARKS)),
                         Rule("-m conntrack ! --ctstate DNAT", jump(_TO_HOST)), _HOST_ACCEPTED],
-        **{name: [] for name in ("cali-from-hep-forward", "cali-to-hep-forward", _FROM_HOST,
-                                 _TO_HOST, "cali-cidr-block")},
+        "cali-cidr-block": [],
+        **_dispatch(node.host_endpoints, _FROM_HOST, FROM_HOST),
+        **_dispatch(node.host_endpoints, _TO_HOST, TO_HOST),
+        **_dispatch(node.host_endpoints, _FROM_HOST_FORWARD, FROM_HOST_FORWARD),
+        **_dispatch(node.host_endpoints, _TO_HOST_FORWARD, TO_HOST_FORWARD),
         **dispatch_chains("cali-from-wl-dispatch", FROM_WORKLOAD, devices),
         **dispatch_chains("cali-to-wl-dispatch", TO_WORKLOAD, devices)}
     for pod in node.pods:
         for way, applied in ((TO_WORKLOAD, pod.ingress), (FROM_WORKLOAD, pod.egress)):
             chains[limited(way, pod.device)] = endpoint_rules(
-                way, pod.profiles, tuple(policy.id for policy in applied), node.may_send)
-    for profile in dict.fromkeys(name for pod in node.pods for name in pod.profiles):
-        chains.update(profile_chains(profile))
-    wanted = {rule.action.rpartition(" ")[2] for rules in chains.values() for rule in rules}
-    policies = {policy.id: policy for pod in node.pods for policy in (*pod.ingress, *pod.egress)}
-    for policy in policies.values():
-        chains.update((name, rules) for name, rules in policy_chains(policy).items()
-                      if name in wanted)
+                way, pod.profiles, tuple(policy.id for policy in applied),
+                may_send=node.may_send)
+    for host in node.host_endpoints:
+        for way, stage in ((TO_HOST, Stage.NORMAL), (FROM_HOST, Stage.NORMAL),
+                           (TO_HOST_FORWARD, Stage.FORWARD), (FROM_HOST_FORWARD, Stage.FORWARD)):
+            chains.update(host.rules(way, stage))
     return chains
+
+
+def _dispatch(hosts: Iterable[HostRules], root: str, way: str, *, skips_pods: bool = False
+              ) -> Chains:
+    return host_dispatch(root, way, (host.device for host in hosts), skips_pods=skips_pods)
 
 
 def _tunnel_input(node: NodeFirewall) -> Iterator[Rule]:
@@ -171,7 +259,13 @@ def _tunnel_output(node: NodeFirewall) -> Iterator[Rule]:
                    ("Allow IPv4 VXLAN packets to other allowed hosts",))
 
 
-def _raw() -> Chains:
+def _raw(node: NodeFirewall) -> Chains:
+    # One for all devices has none here: Felix refuses it with a warning in its log.
+    hosts = [host for host in node.host_endpoints if host.device != ANY_DEVICE
+             and (Stage.UNTRACKED in host.ingress or Stage.UNTRACKED in host.egress)]
+    chains: Chains = {}
+    for host in hosts:
+        chains |= host.rules(TO_HOST, Stage.UNTRACKED) | host.rules(FROM_HOST, Stage.UNTRACKED)
     return {
         "cali-PREROUTING": [
             Rule("", clear_mark(ALL_MARKS)),
@@ -180,10 +274,18 @@ def _raw() -> Chains:
             Rule(f"{is_marked(SCRATCH_0)} -m rpfilter --validmark --invert", jump("DROP")),
             Rule(is_clear(SCRATCH_0), jump(_FROM_HOST)), _ACCEPTED],
         "cali-OUTPUT": [Rule("", clear_mark(ALL_MARKS)), Rule("", jump(_TO_HOST)), _ACCEPTED],
-        "cali-rpf-skip": [], _FROM_HOST: [], _TO_HOST: []}
+        "cali-rpf-skip": [], **_dispatch(hosts, _FROM_HOST, FROM_HOST),
+        **_dispatch(hosts, _TO_HOST, TO_HOST), **chains}
 
 
-def _mangle() -> Chains:
+def _mangle(node: NodeFirewall) -> Chains:
+    # What is for another address after NAT leaves by a device that OUTPUT does not know yet.
+    before = [host for host in node.host_endpoints if Stage.PRE_DNAT in host.ingress]
+    chains: Chains = {}
+    for host in before:
+        chains |= host.rules(FROM_HOST, Stage.PRE_DNAT)
+    for host in node.host_endpoints:
+        chains |= host.rules(TO_HOST, Stage.NORMAL, "RETURN")
     accepted = Rule(is_marked(ACCEPT), jump("RETURN"), _HOST_ACCEPTED.comments)
     return {
         "cali-PREROUTING": [Rule("-m conntrack --ctstate RELATED,ESTABLISHED", jump("ACCEPT")),
@@ -191,7 +293,8 @@ def _mangle() -> Chains:
         "cali-POSTROUTING": [Rule(is_marked(ACCEPT), jump("RETURN")),
                              Rule("", clear_mark(ALL_MARKS)),
                              Rule("-m conntrack --ctstate DNAT", jump(_TO_HOST)), accepted],
-        _FROM_HOST: [], _TO_HOST: []}
+        **_dispatch(before, _FROM_HOST, FROM_HOST),
+        **_dispatch(node.host_endpoints, _TO_HOST, TO_HOST, skips_pods=True), **chains}
 
 
 def _nat(node: NodeFirewall) -> Chains:

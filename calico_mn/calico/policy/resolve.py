@@ -36,18 +36,28 @@ class IPSet:
     """The addresses of all endpoints and network sets that a selector matches.
 
     With ``port`` only endpoints with a port of that name count, each address with the port's
-    number, and ``protocol`` is that of the port.
+    number, and ``protocol`` is that of the port. With ``service`` (``namespace/name``) the set
+    holds the addresses of its endpoints instead, with their ports if ``has_service_ports``.
     """
 
     selector: Selector
     port: str = ""
     protocol: str = ""
+    service: str = ""
+    has_service_ports: bool = False
+
+    @property
+    def has_ports(self) -> bool:
+        """Whether its members are addresses with protocols and ports."""
+        return bool(self.port) or self.has_service_ports
 
     @cached_property
     def name(self) -> str:
         """The set's name in the kernel."""
         identity = unique_id("s", self.selector.text)
-        if self.port:
+        if self.service:
+            identity = unique_id("svc" if self.has_service_ports else "svcnoport", self.service)
+        elif self.port:
             identity = unique_id("n", f"{identity},{self.protocol},{self.port}")
         return f"cali40{identity}"[:_MAX_SET_NAME]
 
@@ -115,10 +125,17 @@ def resolve(rule: Rule, namespace: str) -> ResolvedRule:
     """A rule of a policy of ``namespace``, which is empty for a global one."""
     return ResolvedRule(rule.action, rule.protocol, rule.not_protocol, rule.icmp, rule.not_icmp,
                         _end(rule.source, namespace, rule.protocol),
-                        _end(rule.destination, namespace, rule.protocol))
+                        _end(rule.destination, namespace, rule.protocol, is_destination=True))
 
 
-def _end(entity: EntityRule, namespace: str, protocol: str) -> End:
+def _end(entity: EntityRule, namespace: str, protocol: str, *, is_destination: bool = False
+         ) -> End:
+    if entity.service:
+        # A destination is an endpoint with its port, a source an endpoint.
+        service = f"{entity.service_namespace or namespace}/{entity.service}"
+        return End(sets=(IPSet(parse_selector(""), service=service,
+                               has_service_ports=is_destination),),
+                   ports=entity.ports, not_ports=entity.not_ports)
     positive, negative = entity_selector(entity, namespace), entity.not_selector
     if positive and negative:
         positive, negative = f"({positive}) && (!({negative}))", ""

@@ -1,26 +1,27 @@
 """What happens to a new packet, and which policy and rule decides it. Pure.
 
-In go a :class:`~.active.PolicyIndex`, two ends and a packet; out comes a :class:`Verdict`, and no
-packet is sent. The order is that of Felix's chains (felix/rules/endpoints.go): policies in their
+In go a :class:`~.active.PolicyIndex`, an endpoint and a packet; out comes a :class:`Decision`, and
+no packet is sent. The order is that of Felix's chains (felix/rules/endpoints.go): policies in their
 order, a drop where some apply and none decides, then profiles. Replies of an accepted flow never
 get here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from calico_mn.calico.policy.active import Endpoint, PolicyIndex
 from calico_mn.calico.policy.resolve import (
-    EGRESS,
     INGRESS,
     End,
     IPSet,
     ResolvedRule,
+    resolve,
     resolved,
 )
-from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports
+from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports, Stage
 from calico_mn.text import join
 
 # The protocols that have ports, by number.
@@ -43,9 +44,9 @@ class Packet:
 class Decision:
     """What one endpoint's chain does in one direction, and why.
 
-    ``policy`` and ``rule`` (from 0) are those that decide. Without them a profile allows, or none
-    of the policies ``asked``, which apply in this order, does. ``setting`` names Felix's
-    configuration where that decides.
+    ``policy`` and ``rule`` (from 0) are those that decide. Without them a profile does, or none
+    of the policies ``asked``, which apply in this order, allows. ``setting`` names Felix's
+    configuration where that decides. ``stage`` is where a host endpoint asks.
     """
 
     endpoint: str
@@ -56,6 +57,13 @@ class Decision:
     profile: str = ""
     asked: tuple[Policy, ...] = ()
     setting: str = ""
+    stage: Stage = Stage.NORMAL
+
+    @property
+    def title(self) -> str:
+        """What is asked: ``ingress of shop/web``, ``egress of HostEndpoint n (applyOnForward)``."""
+        stage = f" ({self.stage.value})" if self.stage.value else ""
+        return f"{self.direction.lower()} of {self.endpoint}{stage}"
 
     @property
     def reason(self) -> str:
@@ -68,6 +76,8 @@ class Decision:
             return f"{self.policy.kind} {self.policy.name}, {rule}, {verb} it"
         if self.profile:
             return f"profile {self.profile} {verb} it"
+        if not self.asked:
+            return "no policy and no profile allows it"
         return f"no rule of {join([policy.name for policy in self.asked], 'or')} allows it"
 
 
@@ -83,41 +93,48 @@ class Verdict:
         return all(decision.allowed for decision in self.decisions)
 
 
-def verdict(index: PolicyIndex, source: Endpoint | None, destination: Endpoint | None,
-            packet: Packet) -> Verdict:
-    """The verdict on a packet between pods; None stands for an end that is no pod.
+def decide(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packet,
+           stage: Stage = Stage.NORMAL) -> Decision | None:
+    """What the endpoint's chain of one direction and stage does with a packet.
 
-    The sender's egress comes first, wherever the other one is. A node reaches its own pods without
-    being asked: that is for the caller to know (``cali-OUTPUT`` returns, felix/rules/static.go).
+    None: it goes on, since no rule decides where policies need not (before NAT or tracking, and
+    where the node forwards and no policy is for that).
     """
-    decisions: list[Decision] = []
-    for endpoint, direction in ((source, EGRESS), (destination, INGRESS)):
-        if endpoint is not None:
-            decisions.append(decide(index, endpoint, direction, packet))
-            if not decisions[-1].allowed:
-                break
-    return Verdict(tuple(decisions))
-
-
-def decide(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packet) -> Decision:
-    """What the endpoint's chain of one direction does with a packet."""
-    policies = index.of(endpoint, direction)
+    policies = index.of(endpoint, direction, stage)
+    passed = False
     for policy in policies:
-        for number, rule in enumerate(resolved(policy, direction)):
-            if rule.action is Action.LOG or not matches(index, rule, packet):
-                continue
-            if rule.action is Action.PASS:
-                return _by_profile(endpoint, direction, policies)
-            return Decision(endpoint.key, direction, rule.action is Action.ALLOW, policy,
-                            number, asked=policies)
-    if policies:
-        return Decision(endpoint.key, direction, False, asked=policies)
-    return _by_profile(endpoint, direction, ())
+        number = _first(index, resolved(policy, direction), packet)
+        if number is None:
+            continue
+        action = resolved(policy, direction)[number].action
+        if action is Action.PASS:
+            passed = True
+            break
+        return Decision(endpoint.key, direction, action is Action.ALLOW, policy, number,
+                        asked=policies, stage=stage)
+    if policies and not passed and stage in (Stage.NORMAL, Stage.FORWARD):
+        return Decision(endpoint.key, direction, False, asked=policies, stage=stage)
+    return _by_profile(index, endpoint, direction, packet, policies
+                       ) if stage is Stage.NORMAL else None
 
 
-def _by_profile(endpoint: Endpoint, direction: str, asked: tuple[Policy, ...]) -> Decision:
-    # A namespace's profile allows everything (lib/backend/k8s/conversion, NamespaceToProfile).
-    return Decision(endpoint.key, direction, True, profile=endpoint.profiles[0], asked=asked)
+def _first(index: PolicyIndex, rules: Sequence[ResolvedRule], packet: Packet) -> int | None:
+    """The number of the first rule that ends the walk through these."""
+    return next((number for number, rule in enumerate(rules)
+                 if rule.action is not Action.LOG and matches(index, rule, packet)), None)
+
+
+def _by_profile(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packet,
+                asked: tuple[Policy, ...]) -> Decision:
+    for name in endpoint.profiles:
+        profile = index.profile(name)
+        rules = [resolve(rule, "") for rule in (
+            profile.ingress if direction == INGRESS else profile.egress)]
+        number = _first(index, rules, packet)
+        if number is not None and rules[number].action is not Action.PASS:
+            return Decision(endpoint.key, direction, rules[number].action is Action.ALLOW,
+                            profile=name, asked=asked)
+    return Decision(endpoint.key, direction, False, asked=asked)
 
 
 def matches(index: PolicyIndex, rule: ResolvedRule, packet: Packet) -> bool:
@@ -153,7 +170,8 @@ def _is_at(index: PolicyIndex, end: End, packet: Packet, address: IPv4Address, p
     return (
         (not end.nets or any(address in net for net in end.nets))
         and not any(address in net for net in end.not_nets)
-        and all(address in index.members(ip_set) for ip_set in end.sets)
+        and all((address, protocol, port) in index.members(ip_set).ports if ip_set.has_ports
+                else address in index.members(ip_set) for ip_set in end.sets)
         and not any(address in index.members(ip_set) for ip_set in end.not_sets)
         and (not (end.ports or end.named) or has_port(end.ports, end.named))
         and not has_port(end.not_ports, end.not_named))

@@ -91,18 +91,19 @@ def _explain(options: argparse.Namespace, explainer: Explainer) -> int:
                         {"endpoint": item.endpoint, "direction": item.direction,
                          "allowed": item.allowed, "profile": item.profile or None,
                          "policy": item.policy and item.policy.id, "rule": item.rule,
-                         "asked": [policy.id for policy in item.asked]}
+                         "asked": [policy.id for policy in item.asked],
+                         "stage": item.stage.value or None}
                         for item in verdict.decisions]})
         return OK if verdict.allowed else FAILED
     word = paint("allowed", "good") if verdict.allowed else paint("denied", "bad")
     say(f"{source.name} ({source.address}) -> {destination.name} ({destination.address}) {flow}:"
         f" {word}")
     for decision in verdict.decisions:
-        say(f"  {decision.direction.lower()} of {decision.endpoint}: {decision.reason}")
+        say(f"  {decision.title}: {decision.reason}")
     if not verdict.decisions:
         say("  no policy is asked: every place reaches itself, and a node its own pods"
             if source.node and source.node == destination.node else
-            "  no policy is asked: neither end is a pod")
+            "  no policy is asked: neither end is a pod or has a host endpoint")
     return OK if verdict.allowed else FAILED
 
 
