@@ -23,9 +23,9 @@ from calico_mn.policy import EntityRule, Policy, Rule, builtin_profile
 from calico_mn.rules import FirewallChange
 from calico_mn.selector import parse_selector
 
-NODE = NodeFirewall((PodRules("cali0123456789a", ("kns.default", "ksa.default.default")),),
-                    ipip=True, tunnels=("tunl0",), nat_outgoing=True)
-TEXT = "\n".join(restore_lines(FirewallChange(None, firewall(tables(NODE), {}))))
+NODE = NodeFirewall(ipip=True, tunnels=("tunl0",), nat_outgoing=True)
+POD = PodRules("cali0123456789a", ("kns.default", "ksa.default.default"))
+TEXT = "\n".join(restore_lines(FirewallChange(None, firewall(tables(NODE, [POD]), {}))))
 
 
 @pytest.mark.parametrize("digest", [
@@ -100,7 +100,6 @@ def test_a_policy_without_rules_has_commented_chains() -> None:
 
 def test_only_chains_that_something_refers_to_are_written() -> None:
     ingress = Policy("NetworkPolicy", "a", "default.a", "shop", ingress=(Rule(),))
-    node = NodeFirewall((PodRules("cali1", ("kns.shop",), (ingress,)),))
-    names = set(tables(node)["filter"])
+    names = set(tables(NODE, [PodRules("cali1", ("kns.shop",), (ingress,))])["filter"])
     assert "cali-pi-shop/default.a" in names
     assert "cali-po-shop/default.a" not in names

@@ -21,7 +21,19 @@ from calico_mn.calico.evolution import evolved, fork
 from calico_mn.calico.snapshot import snapshot
 from calico_mn.kernel.firewall import restore_lines, set_lines
 from calico_mn.model import Pod, Topology
-from calico_mn.policy import Action, EntityRule, Labelled, NetworkSet, Policy, Ports, Rule
+from calico_mn.policy import (
+    Action,
+    EntityRule,
+    HostEndpoint,
+    Labelled,
+    NetworkSet,
+    Policy,
+    Ports,
+    Profile,
+    Rule,
+    Service,
+    ServicePort,
+)
 from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
 
@@ -66,7 +78,7 @@ class Walk:
         change = self.random.choice([
             self.apply_pod, self.apply_pod, self.add_pod, self.delete_pod, self.relabel,
             self.policy, self.policy, self.delete_policy, self.namespace, self.network_set,
-            self.mode, self.nodes])
+            self.mode, self.nodes, self.host_endpoint, self.profile, self.service])
         change()
         return change.__name__
 
@@ -108,6 +120,8 @@ class Walk:
 
     def entity(self) -> EntityRule:
         choose = self.random.choice
+        if self.random.random() < 0.1:
+            return EntityRule(service="web", service_namespace=choose(["", "shop"]))
         return EntityRule(selector=choose(SELECTORS), not_selector=choose(["", "", "app == 'db'"]),
                           namespace_selector=choose(SPACES),
                           nets=choose([(), (IPv4Network("10.22.0.0/17"),)]))
@@ -119,10 +133,12 @@ class Walk:
                            destination=replace(self.entity(), ports=choose(PORTS)))
                       for _ in range(self.random.randrange(3)))
         space = choose(["", "default", "shop"])
+        stage = self.random.randrange(6)
         policy = Policy("NetworkPolicy" if space else "GlobalNetworkPolicy", name,
                         f"default.{name}", space, choose([1, 2.5, 1000]), choose(SELECTORS),
                         types=choose([("Ingress",), ("Egress",), ("Ingress", "Egress")]),
-                        ingress=rules, egress=rules[:1])
+                        ingress=rules, egress=rules[:1], applies_on_forward=stage < 3,
+                        is_untracked=stage == 0, is_pre_dnat=stage == 1)
         self.apply(policies=(policy, *(p for p in self.cluster.topology.policies
                                        if p.id != policy.id)))
 
@@ -141,6 +157,28 @@ class Walk:
                            tuple(map(IPv4Network, self.random.sample(NETS, 2))))
                 for name in ("a", "b")[:self.random.randrange(3)])
         self.apply(network_sets=tuple(sets))
+
+    def host_endpoint(self) -> None:
+        choose = self.random.choice
+        number = self.random.randrange(3)
+        others = tuple(host for host in snapshot(self.cluster).host_endpoints
+                       if host.name != f"host{number}")
+        host = HostEndpoint(f"host{number}", choose(["node31", "node32"]),
+                            choose(["eth0", "*", "tunl0"]), labels=choose(LABELS),
+                            profiles=choose([(), ("own",), ("own", "lacking")]),
+                            ports=choose([(), (("http", "tcp", 8080),)]))
+        self.apply(host_endpoints=(*others, host) if self.random.random() < 0.7 else others)
+
+    def profile(self) -> None:
+        self.apply(profiles=self.random.choice([(), (Profile(
+            "own", self.random.choice(LABELS), (Rule(source=self.entity()),)),)]))
+
+    def service(self) -> None:
+        self.apply(services=tuple(
+            Service("web", space, self.random.choice(LABELS),
+                    (ServicePort("tcp", self.random.choice([80, "http"])),),
+                    self.random.choice([(), ((ip("10.9.9.9"), (("tcp", 80),)),)]))
+            for space in ("default", "shop")[:self.random.randrange(3)]))
 
     def mode(self) -> None:
         self.cluster.set_mode(self.random.choice(MODES))

@@ -81,7 +81,7 @@ class Firewalls:
                      for device, host in self.host_endpoints(node, devices).items())
 
     def of(self, name: str, node: NodeFirewall, endpoints: Iterable[WorkloadEndpoint]) -> Firewall:
-        """The firewall of a node that has these endpoints; the pods of ``node`` are left out."""
+        """The firewall of a node that has these endpoints."""
         pods = tuple(map(self._rules, endpoints))
         known = self._rendered.get(name)
         if known and known.pods == pods and (known.node is node or known.node == node):
@@ -92,7 +92,7 @@ class Firewalls:
                 **known.firewall.sets, **{ip_set.name: item.texts for ip_set, item in members}})
         else:
             members = tuple((ip_set, self.index.members(ip_set)) for ip_set in _ip_sets(pods, node))
-            rendered = firewall(tables(replace(node, pods=pods)), {
+            rendered = firewall(tables(node, pods), {
                 **node.sets, **{ip_set.name: item.texts for ip_set, item in members}},
                 node.inserts)
         self._rendered[name] = _Rendered(node, pods, members, rendered)

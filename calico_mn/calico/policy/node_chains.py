@@ -114,7 +114,7 @@ class HostRules:
 
 @dataclass(frozen=True)
 class NodeFirewall:
-    """What one node's rules follow from.
+    """What one node's rules follow from besides its pods; nodes that are alike share it.
 
     ``tunnels`` are the devices with an address of this node, ``to_host`` the
     DefaultEndpointToHostAction in capitals, ``may_send`` the encapsulations (IPIP, VXLAN) of which
@@ -122,7 +122,6 @@ class NodeFirewall:
     ``inserts`` False puts Felix's rules behind all others.
     """
 
-    pods: tuple[PodRules, ...] = ()
     host_endpoints: tuple[HostRules, ...] = ()
     failsafe_inbound: tuple[ProtoPort, ...] = FAILSAFE_INBOUND
     failsafe_outbound: tuple[ProtoPort, ...] = FAILSAFE_OUTBOUND
@@ -139,6 +138,11 @@ class NodeFirewall:
     inserts: bool = True
 
     @cached_property
+    def static(self) -> dict[str, Chains]:
+        """The chains that follow from no pod, by table. They must not be changed."""
+        return _static(self)
+
+    @cached_property
     def sets(self) -> dict[str, frozenset[str]]:
         """The members of the IP sets that follow from no policy."""
         # An IP set holds no prefix of length 0, but its halves.
@@ -152,39 +156,56 @@ class NodeFirewall:
         return {name: frozenset(map(member, members)) for name, members in sets.items()}
 
 
-def tables(node: NodeFirewall) -> dict[str, Chains]:
-    """Felix's chains of a node, by table: those that something refers to."""
-    policies = {policy.id: policy for applied in (
-        *(pod.ingress for pod in node.pods), *(pod.egress for pod in node.pods),
+def tables(node: NodeFirewall, pods: Sequence[PodRules] = ()) -> dict[str, Chains]:
+    """Felix's chains of a node with these pods, by table: those that something refers to."""
+    # Many pods share their policies.
+    applied = {id(policies): policies for policies in (
+        *(pod.ingress for pod in pods), *(pod.egress for pod in pods),
         *(policies for host in node.host_endpoints
-          for policies in (*host.ingress.values(), *host.egress.values())))
-        for policy in applied}
-    profiles = [
-        *(profile for name in dict.fromkeys(name for pod in node.pods for name in pod.profiles)
-          if (profile := builtin_profile(name))),
-        *(profile for host in node.host_endpoints for profile in host.profiles)]
-    written: dict[str, Chains] = {}
-    for table, chains in (("raw", _raw(node)), ("mangle", _mangle(node)), ("nat", _nat(node)),
-                          ("filter", _filter(node))):
-        if table == "filter" or node.host_endpoints:
-            for profile in profiles:
-                chains |= profile_chains(profile)
-            for policy in policies.values():
-                chains |= policy_chains(policy)
-        if node.host_endpoints:
+          for policies in (*host.ingress.values(), *host.egress.values())))}
+    ids = {key: tuple([policy.id for policy in policies]) for key, policies in applied.items()}
+    shared: Chains = {}
+    for name in dict.fromkeys(name for pod in pods for name in pod.profiles):
+        if profile := builtin_profile(name):
+            shared |= profile_chains(profile)
+    for host in node.host_endpoints:
+        for profile in host.profiles:
+            shared |= profile_chains(profile)
+    for policy in dict.fromkeys(policy for policies in applied.values() for policy in policies):
+        shared |= policy_chains(policy)
+    devices = [pod.device for pod in pods]
+    of_pods = {
+        **dispatch_chains("cali-from-wl-dispatch", FROM_WORKLOAD, devices),
+        **dispatch_chains("cali-to-wl-dispatch", TO_WORKLOAD, devices),
+        **{limited(way, pod.device): endpoint_rules(
+               way, pod.profiles, ids[id(policies)], may_send=node.may_send)
+           for pod in pods
+           for way, policies in ((TO_WORKLOAD, pod.ingress), (FROM_WORKLOAD, pod.egress))}}
+    return {table: _referred({**chains, **(of_pods if table == "filter" else {}), **shared},
+                             HOOKS[table]) for table, chains in node.static.items()}
+
+
+def _static(node: NodeFirewall) -> dict[str, Chains]:
+    static = {"raw": _raw(node), "mangle": _mangle(node), "nat": _nat(node),
+              "filter": _filter(node)}
+    if node.host_endpoints:
+        for table, chains in static.items():
             chains |= failsafe_chains(table, node.failsafe_inbound, node.failsafe_outbound)
             if node.ipip:
                 chains[FAILSAFE_OUT] = [*chains[FAILSAFE_OUT], _INTO_TUNNEL]
-        written[table] = _referred(chains, HOOKS[table])
-    return written
+    return static
 
 
 def _referred(chains: Chains, roots: Iterable[str]) -> Chains:
     """The chains that can be reached from those that the kernel's own jump to."""
     reached = dict.fromkeys(f"cali-{root}" for root in roots)
-    todo = list(reached)
+    todo, seen = list(reached), set()
     while todo:
-        for rule in chains[todo.pop()]:
+        rules = chains[todo.pop()]
+        if id(rules) in seen:  # Many pods share their rules.
+            continue
+        seen.add(id(rules))
+        for rule in rules:
             target = rule.action.rpartition(" ")[2]
             if target in chains and target not in reached:
                 reached[target] = None
@@ -193,7 +214,6 @@ def _referred(chains: Chains, roots: Iterable[str]) -> Chains:
 
 
 def _filter(node: NodeFirewall) -> Chains:
-    devices = [pod.device for pod in node.pods]
     chains: Chains = {
         "cali-INPUT": [*_tunnel_input(node),
                        Rule(f"--in-interface {WORKLOADS}", "--goto cali-wl-to-host"),
@@ -216,14 +236,7 @@ def _filter(node: NodeFirewall) -> Chains:
         **_dispatch(node.host_endpoints, _FROM_HOST, FROM_HOST),
         **_dispatch(node.host_endpoints, _TO_HOST, TO_HOST),
         **_dispatch(node.host_endpoints, _FROM_HOST_FORWARD, FROM_HOST_FORWARD),
-        **_dispatch(node.host_endpoints, _TO_HOST_FORWARD, TO_HOST_FORWARD),
-        **dispatch_chains("cali-from-wl-dispatch", FROM_WORKLOAD, devices),
-        **dispatch_chains("cali-to-wl-dispatch", TO_WORKLOAD, devices)}
-    for pod in node.pods:
-        for way, applied in ((TO_WORKLOAD, pod.ingress), (FROM_WORKLOAD, pod.egress)):
-            chains[limited(way, pod.device)] = endpoint_rules(
-                way, pod.profiles, tuple(policy.id for policy in applied),
-                may_send=node.may_send)
+        **_dispatch(node.host_endpoints, _TO_HOST_FORWARD, TO_HOST_FORWARD)}
     for host in node.host_endpoints:
         for way, stage in ((TO_HOST, Stage.NORMAL), (FROM_HOST, Stage.NORMAL),
                            (TO_HOST_FORWARD, Stage.FORWARD), (FROM_HOST_FORWARD, Stage.FORWARD)):
