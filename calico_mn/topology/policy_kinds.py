@@ -224,7 +224,7 @@ _PEERS: s.Table = {
                 "except": s.Field(a.ipv4_networks, "without")},
 }
 _PORTS = s.List({
-    "protocol": s.Field(p.protocol, "protocol"),
+    "protocol": s.Field(p.pod_protocol, "protocol"),
     "port": s.Field(p.port, "port"),
     "endPort": s.Field(r.integer(1, 65535, "the last port of a range"), "last"),
 }, s.Unmodelled, name="ports")

@@ -44,6 +44,14 @@ def protocol(tree: Tree) -> str:
                               "SCTP, UDPLite or a number from 1 to 255")
 
 
+_read_pod_protocol = r.one_of("TCP", "UDP", "SCTP")
+
+
+def pod_protocol(tree: Tree) -> str:
+    """The protocol of a Kubernetes port, in lower case (kubernetes ``pkg/apis/networking``)."""
+    return _read_pod_protocol(tree).lower()
+
+
 def port(tree: Tree) -> Ports:
     """A port, a range of ports or a port's name (api ``pkg/lib/numorstring/port.go``)."""
     word = r.text(tree)
@@ -52,7 +60,8 @@ def port(tree: Tree) -> Ports:
         low, high = int(numbers[1]), int(numbers[2] or numbers[1])
         if low <= high <= _MAX_PORT:
             return Ports(low, high)
-    elif _NAME.fullmatch(word):
+    # 80-90 could be a name to Calico, but the name of a container's port has a letter.
+    elif _NAME.fullmatch(word) and re.search("[a-zA-Z]", word):
         return Ports(name=word)
     raise r.InvalidValueError(f"{describe(tree)} is not a port", _PORT_HINT)
 

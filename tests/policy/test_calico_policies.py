@@ -158,6 +158,7 @@ def test_a_pod_to_its_own_node_is_felixs_to_decide(action: str, reasons: list[st
 @pytest.mark.parametrize(("name", "message"), [
     ("a", "there are several pods a: say which of x/a, y/a, z/a"),
     ("x/aa", "there is no pod, node or host 'x/aa'; did you mean x/a?"),
+    ("bb", "there is no pod, node or host 'bb'; did you mean b?"),
 ])
 def test_an_end_that_is_not_clear(shop: Explainer, name: str, message: str) -> None:
     with pytest.raises(NotFoundError, match="^" + message.replace("?", r"\?")):
@@ -174,6 +175,8 @@ def test_an_end_that_is_not_clear(shop: Explainer, name: str, message: str) -> N
      "is not a port"),
     ({"ingress": [{**ALLOW, "protocol": "TCP", "destination": {"ports": [65536]}}]},
      "is not a port"),
+    ({"ingress": [{**ALLOW, "protocol": "TCP", "destination": {"ports": ["80-90"]}}]},
+     "a range such as 80:90"),
     ({"ingress": [{**ALLOW, "icmp": {"type": 8}}]}, "a rule with an ICMP type needs protocol ICMP"),
     ({"ingress": [{**ALLOW, "protocol": "ICMP", "icmp": {"code": 8}}]},
      "an ICMP code needs a type"),
@@ -192,6 +195,7 @@ def test_a_mistake_is_named(spec: dict[str, Any], message: str) -> None:
     ({"ingress": [{"from": [{"ipBlock": {"except": ["10.0.0.0/8"]}}]}]}, "ipBlock needs cidr"),
     ({"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}]},
      "ipBlock cannot stand beside"),
+    ({"ingress": [{"ports": [{"port": 80, "protocol": "tcp"}]}]}, 'did you mean "TCP"?'),
     ({"ingress": [{"ports": [{"port": "http", "endPort": 90}]}]}, "endPort 90 needs a port number"),
     ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Equals"}]}},
      "has an expression without key or operator"),

@@ -36,6 +36,9 @@ def files(tmp_path: Path) -> list[str]:
         "x/c (10.22.112.129) -> x/a (10.22.238.193) udp/53: denied",
         "  egress of x/c: profile kns.x allows it",
         "  ingress of x/a: no rule of web or deny allows it"]),
+    (["8.8.8.8", "x/a", "80"], 1, [
+        "8.8.8.8 -> x/a (10.22.238.193) protocol 80: denied",
+        "  ingress of x/a: no rule of web or deny allows it"]),
     (["k31", "k32", "icmp"], 0, [
         "k31 (192.168.57.31) -> k32 (192.168.57.32) icmp: allowed",
         "  no policy is asked: neither end is a pod or has a host endpoint"]),
@@ -46,8 +49,10 @@ def test_explain(files: list[str], capsys: pytest.CaptureFixture[str], words: li
     assert capsys.readouterr().out.splitlines() == lines
 
 
-def test_explain_as_json(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["policy", "--json", "explain", *files, "x/b", "x/a"]) == 0
+@pytest.mark.parametrize("words", [["--json", "explain"], ["explain", "--json"]], ids=" ".join)
+def test_explain_as_json(files: list[str], capsys: pytest.CaptureFixture[str],
+                         words: list[str]) -> None:
+    assert main(["policy", *words, *files, "x/b", "x/a"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["allowed"] is True
     assert answer["decisions"][1] == {

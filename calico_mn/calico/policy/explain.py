@@ -70,7 +70,8 @@ class Explainer:
         try:
             return self._by_address(IPv4Address(name))
         except AddressValueError:
-            similar = suggest(name, [*cluster.endpoints, *cluster.nodes, *hosts])
+            similar = suggest(name, [*cluster.endpoints, *cluster.nodes, *hosts, *(
+                key.partition("/")[2] for key in cluster.endpoints)])
             hint = f"; did you mean {similar}?" if similar else ""
             raise NotFoundError(f"there is no pod, node or host {name!r}{hint}") from None
 

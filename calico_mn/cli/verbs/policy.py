@@ -23,7 +23,7 @@ _FLOW = "tcp/80, udp/53, icmp or a protocol's number"
 
 
 def _flow(word: str) -> tuple[str, int, int]:
-    """``tcp/80`` as its text, the protocol's number and the port."""
+    """``tcp/80`` as its text, the protocol's number and the port; 80 is protocol 80."""
     from calico_mn.policy import PROTOCOLS
 
     match = re.fullmatch(r"([a-z0-9]+?)(?:/([0-9]{1,5}))?", word.lower())
@@ -32,7 +32,7 @@ def _flow(word: str) -> tuple[str, int, int]:
     has_port = name in ("tcp", "udp", "sctp", "udplite")
     if not 0 < number < 256 or has_port != bool(port) or int(port or 0) > 65535:
         raise argparse.ArgumentTypeError(f"{word!r} is no flow: write {_FLOW}")
-    return word.lower(), number, int(port or 0)
+    return (f"protocol {name}" if name.isdigit() else word.lower()), number, int(port or 0)
 
 
 def _picture(name: str) -> str:
@@ -56,6 +56,8 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         action.add_argument("flow", metavar="FLOW", type=_flow, nargs=number,
                             default=[_flow("tcp/80")] if action is matrix else "tcp/80",
                             help=f"{_FLOW} (default: tcp/80)")
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+                            help="print JSON (docs/cli.md)")
         completes(action.add_argument("-f", dest="file", metavar="FILE", action="append",
                                       help="topology file, instead of a run; may be given again"),
                   FILES)
@@ -96,8 +98,9 @@ def _explain(options: argparse.Namespace, explainer: Explainer) -> int:
                         for item in verdict.decisions]})
         return OK if verdict.allowed else FAILED
     word = paint("allowed", "good") if verdict.allowed else paint("denied", "bad")
-    say(f"{source.name} ({source.address}) -> {destination.name} ({destination.address}) {flow}:"
-        f" {word}")
+    ends = [end.name if end.name == str(end.address) else f"{end.name} ({end.address})"
+            for end in (source, destination)]
+    say(f"{' -> '.join(ends)} {flow}: {word}")
     for decision in verdict.decisions:
         say(f"  {decision.title}: {decision.reason}")
     if not verdict.decisions:
