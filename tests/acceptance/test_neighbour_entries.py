@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from calico_mn.kernel.firewall import FirewallWriter
+from calico_mn.kernel.iptables import NO_RULES
 from calico_mn.kernel.netns import NamespaceThread
 from calico_mn.kernel.reconcile import Reconciler
 from calico_mn.kernel.tunnel import NoTunnel
@@ -72,7 +74,7 @@ class Pair:
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
     thread, tunnel = NamespaceThread(), NoTunnel("there is none in this test")
-    writer = KernelWriter(thread, tunnel, NoJournal())
+    writer = KernelWriter(thread, tunnel, NoJournal(), FirewallWriter(NO_RULES, tmp_path))
     try:
         writer.create([FAR, HERE], {"far": tmp_path, "here": tmp_path})
         writer.fill([FAR, HERE])
