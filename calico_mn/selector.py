@@ -31,9 +31,11 @@ class Selector:
 
 _TOKEN = re.compile(r"""\s*(?:
     (?P<call>(?:all|global)\(\s*\)) | has\(\s*(?P<has>[\w./-]+)\s*\) |
-    (?P<sign>&&|\|\||==|!=|[!(){},]) | (?P<text>"[^"]*"|'[^']*') |
-    (?P<word>not\s+in\b|starts\s+with\b|ends\s+with\b|in\b|contains\b) | (?P<label>[\w./-]+)
-    )""", re.VERBOSE)
+    (?P<sign>&&|\|\||==|!=|[!(){},]) | (?P<text>"[^"]*"|'[^']*') | (?P<label>[\w./-]+)
+    )""", re.VERBOSE | re.ASCII)
+# These are words behind a label alone, and need no blank behind them (lib/selector/tokenizer).
+_WORD = re.compile(r"\s*(?P<word>not\s*in|starts\s*with|ends\s*with|in|contains)")
+_SPELLED = {"notin": "not in", "startswith": "starts with", "endswith": "ends with"}
 
 # What an operator says of a label's value, which is None where the label is missing.
 _OPERATORS: dict[str, Callable[[str | None, str], bool]] = {
@@ -60,7 +62,7 @@ def parse_selector(text: str, prefix: str = "") -> Selector:
     parser = _Parser(text, prefix)
     selector = parser.alternatives()
     if parser.kind:
-        raise ValueError(f"{parser.value!r} is not expected there")
+        raise parser.error(f"{parser.value!r} is not expected there")
     return selector
 
 
@@ -88,22 +90,32 @@ class _Parser:
 
     def __init__(self, text: str, prefix: str) -> None:
         self._text, self._prefix, self._position, self._depth = text, prefix, 0, 0
+        self._start = 0
         self.kind: str | None = None
         self.value = ""
         self._next()
 
     def _next(self) -> str:
-        before = self.value
-        if not self._text[self._position:].strip():
+        before, rest = self.value, self._text[self._position:]
+        self._start = len(self._text) - len(rest.lstrip())
+        if not rest.strip():
             self.kind, self.value = None, "the end"
             return before
-        match = _TOKEN.match(self._text, self._position)
+        match = (_WORD.match(self._text, self._position) if self.kind == "label" else None
+                 ) or _TOKEN.match(self._text, self._position)
         if match is None:
-            raise ValueError(f"{self._text[self._position:].strip()[:20]!r} is not expected there")
+            raise self.error(f"{rest.strip()[:20]!r} is not expected there")
         self._position = match.end()
         self.kind = match.lastgroup or ""
-        self.value = re.sub(r"\s+", " ", match[self.kind])
+        self.value = match[self.kind]
+        if self.kind == "word":
+            word = "".join(self.value.split())
+            self.value = _SPELLED.get(word, word)
         return before
+
+    def error(self, what: str) -> ValueError:
+        """What is wrong, and at which character, counted from 1."""
+        return ValueError(f"at character {self._start + 1}, {what}")
 
     def _take(self, sign: str) -> bool:
         if self.kind == "sign" and self.value == sign:
@@ -113,7 +125,7 @@ class _Parser:
 
     def _expect(self, sign: str) -> None:
         if not self._take(sign):
-            raise ValueError(f"{sign} is expected before {self.value!r}")
+            raise self.error(f"{sign} is expected before {self.value!r}")
 
     def alternatives(self) -> Selector:
         parts = [self._conditions()]
@@ -130,7 +142,7 @@ class _Parser:
     def _condition(self) -> Selector:
         self._depth += 1
         if self._depth > 100:
-            raise ValueError("it is nested too deep")
+            raise self.error("it is nested too deep")
         try:
             if self._take("!"):
                 negated = self._condition()
@@ -149,18 +161,19 @@ class _Parser:
         if self.kind == "has":
             key = self._prefix + self._next()
             return Selector(f"has({key})", lambda labels: key in labels)
-        if self.kind not in ("label", "word"):
-            raise ValueError(f"a label is expected before {self.value!r}")
+        if self.kind != "label":
+            raise self.error(f"a label is expected before {self.value!r}")
         label = self._next()
         key = self._prefix + label
-        operator = self._next()
+        start, operator = self._start, self._next()
         if operator in ("in", "not in"):
             members, negated = self._members(), operator == "not in"
             return Selector(f"{key} {operator} {{{', '.join(map(_quote, sorted(members)))}}}",
                             lambda labels: (labels.get(key) in members) is not negated)
         compare = _OPERATORS.get(operator)
         if compare is None:
-            raise ValueError(f"an operator such as == is expected after {label!r}")
+            self._start = start
+            raise self.error(f"an operator such as == is expected after {label!r}")
         text = self._string()
         return Selector(f"{key} {operator} {_quote(text)}",
                         lambda labels: compare(labels.get(key), text))
@@ -177,5 +190,5 @@ class _Parser:
 
     def _string(self) -> str:
         if self.kind != "text":
-            raise ValueError(f"a text in quotes is expected before {self.value!r}")
+            raise self.error(f"a text in quotes is expected before {self.value!r}")
         return self._next()[1:-1]

@@ -89,6 +89,10 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("DISABLED", _truth("spec", "disabled"), "wide"),
         Column("SELECTOR", _at("spec", "nodeSelector"), "wide"), Column("IN USE", _usage)),
     "BlockAffinity": _BLOCK, "IPAMBlock": _BLOCK,
+    "HostEndpoint": (
+        Column("NODE", _at("spec", "node")), Column("INTERFACE", _at("spec", "interfaceName")),
+        Column("IPS", _at("spec", "expectedIPs"), "wide"),
+        Column("PROFILES", _at("spec", "profiles"), "wide")),
     "Underlay": (
         Column("SUBNETS", lambda underlay, _: [s["name"] for s in underlay["spec"]["subnets"]]),
         Column("ROUTERS", lambda underlay, _: [r["name"] for r in underlay["spec"].get(

@@ -133,6 +133,14 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, set[str]]]] = {
         calico("nat", **HOSTS, preDNAT=True, applyOnForward=True, ingress=[
             web(source={"nets": ["192.168.57.99/32"]})])],
         {"outside": {*NODES}, "node31": {*PODS, "node31"}}),
+    "services in rules": ([
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"},
+         "spec": {"selector": {"app": "b"}, "ports": [{"port": 8080, "targetPort": 80}]}},
+        calico("p", "default", selector="app == 'a'", egress=[
+            {**ALLOW, "destination": {"services": {"name": "b"}}}]),
+        calico("q", "default", selector="app == 'c'", ingress=[
+            {**ALLOW, "source": {"services": {"name": "b"}}}])],
+        {"default/a": {"default/b"}, "default/b": {"default/a", "default/c", *NODES, "outside"}}),
     "untracked": ([
         *both("eth0"),
         calico("raw", **HOSTS, doNotTrack=True, applyOnForward=True, types=["Ingress", "Egress"],

@@ -31,7 +31,8 @@ def facts(cluster: Cluster) -> dict[str, Any]:
         "underlay": (topology.underlay.subnets, [router.name for router in cluster.fabric.routers],
                      topology.underlay.hosts),
         "rest": (topology.ipam, topology.felix, topology.veth_mtu, topology.reservations),
-        "policies": (topology.policies, topology.network_sets, topology.service_accounts),
+        "policies": (topology.policies, topology.network_sets, topology.service_accounts,
+                     topology.host_endpoints, topology.profiles, topology.services),
     }
 
 

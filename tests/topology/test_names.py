@@ -19,6 +19,9 @@ from calico_mn.topology.names import ALL, kind_of, kinds_named, namespace_of, re
     ("ipamconfig", "IPAMConfiguration"), ("wep", "WorkloadEndpoint"), ("underlay", "Underlay"),
     ("netpol", "NetworkPolicy"), ("gnp", "GlobalNetworkPolicy"), ("svc", "Service"),
     ("ingressclasses", "IngressClass"), ("endpoints", "Endpoints"), ("cm", "ConfigMap"),
+    ("hep", "HostEndpoint"), ("hostendpoints", "HostEndpoint"), ("tiers", "Tier"),
+    ("profiles", "Profile"), ("stagednetworkpolicies", "StagedNetworkPolicy"),
+    ("stagedglobalnetworkpolicies.crd.projectcalico.org", "StagedGlobalNetworkPolicy"),
     ("ipreservations", "IPReservation"), ("installation", "Installation")])
 def test_kinds_have_kubectls_and_calicoctls_names(word: str, kind: str) -> None:
     assert kinds_named(word) == (kind,)

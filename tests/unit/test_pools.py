@@ -10,7 +10,8 @@ from calico_mn.selector import parse_selector
 
 from .clusters import node, pool
 
-LABELS = {"rack": "r1", "zone": "eu-west", "kubernetes.io/os": "linux", "in": "x"}
+LABELS = {"rack": "r1", "zone": "eu-west", "kubernetes.io/os": "linux", "in": "x",
+          "spaced": "a  b"}
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -22,6 +23,10 @@ LABELS = {"rack": "r1", "zone": "eu-west", "kubernetes.io/os": "linux", "in": "x
     ("none not in {'r2'}", True), ("none in {'r2'}", False), ("rack  not   in {'r1'}", False),
     ("zone contains 'west'", True), ("zone starts with 'eu'", True), ("zone ends with 'eu'", False),
     ("none contains ''", False), ("kubernetes.io/os == 'linux'", True), ("in == 'x'", True),
+    ("rack in{'r1'}", True), ("rack notin {'r2'}", True), ("zone startswith 'eu'", True),
+    ("zone endswith'west'", True), ("zone contains'west'", True), ("in in {'x'}", True),
+    ("has( rack )", True), ("spaced == 'a  b'", True), ("rack in {'r1',}", True),
+    ("not in {'y'} || contains contains 'z'", False),
     ("rack == 'r1' && zone == 'x'", False), ("rack == 'r1' || zone == 'x'", True),
     ("rack == 'r2' && has(zone) || has(rack)", True),
     ("rack == 'r2' && (has(zone) || has(rack))", False),
@@ -39,6 +44,21 @@ def test_a_selector_is_true_of_labels(text, expected):
 def test_what_is_no_selector_is_refused(text):
     with pytest.raises(ValueError, match=r"expected|nested"):
         parse_selector(text)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("rack == 1", "at character 9, a text in quotes is expected before '1'"),
+    ("rack = 'r1'", "at character 6, \"= 'r1'\" is not expected there"),
+    ("(has(rack)", "at character 11, ) is expected before 'the end'"),
+    ("has(rack) zone", "at character 11, 'zone' is not expected there"),
+    ("rack zone == 'x'", "at character 6, an operator such as == is expected after 'rack'"),
+    ("h\u00e9t == 'x'", "at character 2, \"\u00e9t == 'x'\" is not expected there"),
+    ("has(a) &&  || has(b)", "at character 12, a label is expected before '||'"),
+])
+def test_the_place_of_a_mistake(text, message):
+    with pytest.raises(ValueError) as caught:
+        parse_selector(text)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(("change", "use", "requested", "expected"), [

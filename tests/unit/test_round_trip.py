@@ -120,6 +120,24 @@ DUMPS: dict[str, list[Any]] = {
         {"apiVersion": "projectcalico.org/v3", "kind": "NetworkSet", "metadata": {
             "name": "s", "namespace": "shop", "labels": {"a": "b"}},
          "spec": {"nets": ["198.51.100.0/24"]}}],
+    "host endpoints, profiles, tiers, staged policies and Services": [
+        crd("HostEndpoint", "k1-eth0", node="k1", interfaceName="eth0", profiles=["base"],
+            expectedIPs=["10.9.1.11"], ports=[{"name": "web", "protocol": "TCP", "port": 80}]),
+        crd("HostEndpoint", "of-a-node-that-is-gone", node="k9", interfaceName="*"),
+        crd("Profile", "base", ingress=[{"action": "Allow"}], labelsToApply={"a": "b"}),
+        crd("Tier", "security", order=100, defaultAction="Pass"),
+        crd("GlobalNetworkPolicy", "nat", selector="has(a)", preDNAT=True, applyOnForward=True,
+            ingress=[{"action": "Deny"}]),
+        crd("GlobalNetworkPolicy", "security.early", tier="security", ingress=[
+            {"action": "Pass"}]),
+        crd("StagedGlobalNetworkPolicy", "later", stagedAction="Set", egress=[{"action": "Deny"}]),
+        crd("FelixConfiguration", "default", failsafeInboundHostPorts=[],
+            failsafeOutboundHostPorts=[{"protocol": "UDP", "port": 53, "net": "10.0.0.0/8"}]),
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+         "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}},
+        crd("GlobalNetworkPolicy", "svc", selector="has(a)", egress=[{
+            "action": "Allow", "destination": {"services": {
+                "name": "web", "namespace": "shop"}}}])],
     "IPv6 beside": [crd("IPPool", "six", cidr="fd00:80::/64", blockSize=122)],
 }
 
