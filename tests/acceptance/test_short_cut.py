@@ -128,6 +128,9 @@ CASES = {
         "iptables -D INPUT 1", False, False),
     "a rule in Felix's chain": (
         "iptables -I cali-INPUT -p 4 -j DROP", "iptables -D cali-INPUT 1", False, False),
+    "a policy for untracked packets of host endpoints": (
+        "iptables -t raw -A cali-from-host-endpoint -p 4",
+        "iptables -t raw -D cali-from-host-endpoint -p 4", True, False),
     "Felix's rule is gone": (
         "iptables -D cali-INPUT 1", "", False, False),
     "a rule where only inner packets pass": (
