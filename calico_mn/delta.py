@@ -96,21 +96,24 @@ _CHANGES = tuple(field.name for field in fields(Delta) if field.name != "namespa
 
 
 def without_routes(state: Namespace, protocol: str) -> Namespace:
-    """A state without the routes of a protocol, which another program writes."""
-    return replace(state, routes=tuple(r for r in state.routes if r.protocol != protocol))
+    """A state without the routes of a protocol, which another program writes; "" is none."""
+    return replace(state, routes=tuple(
+        r for r in state.routes if r.protocol != protocol)) if protocol else state
 
 
-def creation(wanted: Namespace) -> Delta:
+def creation(wanted: Namespace, foreign_protocol: str = "") -> Delta:
     """The delta against an empty namespace."""
-    return delta(Namespace(wanted.name), wanted)
+    return delta(Namespace(wanted.name), wanted, foreign_protocol)
 
 
-def delta(present: Namespace, wanted: Namespace) -> Delta:
+def delta(present: Namespace, wanted: Namespace, foreign_protocol: str = "") -> Delta:
     """What brings a namespace from ``present`` to ``wanted``.
 
-    A tunnel keeps its identity when its MTU or its administrative state changes. Every other
-    device that differs is removed and made again, and so are the addresses and routes on it.
+    Another program writes the routes of ``foreign_protocol``. A tunnel keeps its identity when its
+    MTU or its administrative state changes. Every other device that differs is removed and made
+    again, and so are the addresses and routes on it.
     """
+    present, wanted = (without_routes(state, foreign_protocol) for state in (present, wanted))
     old_devices = {device.name: device for device in present.devices}
     new_devices = {device.name: device for device in wanted.devices}
     tunnels = tuple(

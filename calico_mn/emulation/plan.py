@@ -16,7 +16,7 @@ from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.bgp.peerings import Graph, Peering, asn, peerings
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
-from calico_mn.delta import creation, without_routes
+from calico_mn.delta import creation
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -179,6 +179,6 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
     texts = {name: configuration(speaker) for name, speaker in speakers(cluster).items()
              } if engine == BIRD else {}
     return tuple(Step(kinds[state.name], state.name, tuple(iptext.commands(creation(
-        without_routes(state, PROTO_BIRD) if engine == BIRD else state))),
+        state, PROTO_BIRD if engine == BIRD else ""))),
         texts.get(state.name, ""))
         for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())))

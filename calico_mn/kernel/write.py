@@ -112,13 +112,14 @@ class KernelWriter:
         with self.changing:
             self._owner.settle()
             changes = tuple(change for state in wanted
-                            if (change := self._delta(self.states[state.name], state)))
+                            if (change := delta(self.states[state.name], state,
+                                                self.foreign_protocol)))
             try:
                 self.write(changes)
             except BaseException:
                 for state in wanted:
                     with suppress(KernelError):
-                        self.write([self._delta(state, self.states[state.name])])
+                        self.write([delta(state, self.states[state.name], self.foreign_protocol)])
                 raise
             finally:
                 self.journal.flush()
@@ -127,6 +128,8 @@ class KernelWriter:
 
     def apply(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
         """As :meth:`change`, but one that fails does not stop the others: it is out of sync then.
+
+        What comes back has the routes of :attr:`foreign_protocol`, too.
 
         The states count as wanted everywhere. A namespace that is out of sync is written as a
         whole at its next change here. Raises KernelError at the end, for all that failed.
@@ -137,15 +140,19 @@ class KernelWriter:
             self._owner.settle()
             out_of_sync = self.unapplied.keys() & wanted.keys()
             changes = {name: change for name, state in wanted.items()
-                       if (change := self._delta(self.states[name], state))
+                       if (change := delta(self.states[name], state, self.foreign_protocol))
                        or name in out_of_sync}
             due = {name: change if name not in out_of_sync
-                   else full_delta(change, self._own(wanted[name]), self.unapplied[name])
+                   else full_delta(change, without_routes(wanted[name], self.foreign_protocol),
+                                   self.unapplied[name])
                    for name, change in changes.items()}
             try:
                 failures = self._write_each(list(due.values()), out_of_sync)
             finally:
                 self.journal.flush()
+            others = {name: change for name, state in wanted.items()
+                      if (change := delta(self.states[name], state))
+                      } if self.foreign_protocol else {}
             self.states.update(wanted)
             for name in due:
                 unapplied = self.unapplied.pop(name, ())
@@ -153,7 +160,7 @@ class KernelWriter:
                     self.unapplied[name] = (*unapplied, changes[name])
         if failures:
             raise KernelError(self._explain(failures))
-        return tuple(due.values())
+        return tuple({**due, **others}.values())
 
     def write(self, deltas: Iterable[Delta]) -> None:
         """Carry out changes in namespaces that exist. Raises KernelError at the first failure."""
@@ -202,13 +209,7 @@ class KernelWriter:
         for state in states:
             self._owner.settle(state.name, *(
                 device.peer.namespace for device in state.devices if isinstance(device, Veth)))
-            yield planner.plan(creation(self._own(state)), fresh=True)
-
-    def _own(self, state: Namespace) -> Namespace:
-        return without_routes(state, self.foreign_protocol) if self.foreign_protocol else state
-
-    def _delta(self, before: Namespace, wanted: Namespace) -> Delta:
-        return delta(self._own(before), self._own(wanted))
+            yield planner.plan(creation(state, self.foreign_protocol), fresh=True)
 
     def _write_each(self, changes: Sequence[Delta], out_of_sync: Collection[str]
                     ) -> dict[str, KernelError]:

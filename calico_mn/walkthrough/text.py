@@ -53,10 +53,12 @@ class Renderer:
         self._language = language
         self._width = width
 
-    def heading(self, source: str, tunnel: str) -> Iterator[Styled]:
-        """What this is, on what it runs, and what the marks mean."""
+    def heading(self, source: str, tunnel: str, bird: str = "") -> Iterator[Styled]:
+        """What this is, on what it runs, with what BIRD if any, and what the marks mean."""
         yield Styled(self._say("title", source=source), TITLE)
         yield Styled(_IN + self._say("tunnel", tunnel=tunnel), FAINT)
+        if bird:
+            yield Styled(_IN + self._say("bird", bird=bird), FAINT)
         for line in self._say("legend").splitlines():
             yield Styled(_IN + line, FAINT)
 

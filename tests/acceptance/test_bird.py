@@ -20,7 +20,7 @@ from dataclasses import replace
 import pytest
 from support.connectivity import expect_connectivity, full_mesh
 from support.patience import eventually
-from support.topologies import two_subnets
+from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
@@ -92,15 +92,15 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_both_engines_bring_the_same_routes(both, step):
-    for net in both.values():
-        STEPS[step](net)
-    assert both["bird"].birds.late == ()
-    wanted = of_bird(both["builtin"])
-    assert of_bird(both["bird"]) == wanted
-    assert (step == "VXLAN") is not any(wanted.values())
-    assert [net.verify() for net in both.values()] == [(), ()]
+def test_both_engines_bring_the_same_routes(both):
+    for step, change in STEPS.items():
+        for net in both.values():
+            change(net)
+        assert both["bird"].birds.late == (), step
+        wanted = of_bird(both["builtin"])
+        assert of_bird(both["bird"]) == wanted, step
+        assert (step == "VXLAN") is not any(wanted.values()), step
+        assert [net.verify() for net in both.values()] == [(), ()], step
 
 
 def test_pods_reach_each_other_over_what_bird_wrote(birds):
@@ -109,8 +109,8 @@ def test_pods_reach_each_other_over_what_bird_wrote(birds):
 
 def test_sessions_states_are_birds(birds):
     birds.refresh_sessions()
-    assert birds.cluster.probed == {frozenset(("node31", "node32")): "",
-                                    frozenset(("node31", "node33")): ""}
+    assert set(birds.cluster.probed.values()) == {""} and birds.cluster.probed.keys() >= {
+        frozenset(("node31", "node32")), frozenset(("node31", "node33"))}
     assert birds.distributor.name == f"{bird.version(bird.program())}, one in each node"
 
 
@@ -145,6 +145,7 @@ def test_a_bird_that_ended_by_itself_is_started_again(birds):
 
 
 def test_a_damaged_node_does_not_keep_the_others_birds_from_following(birds, monkeypatch):
+    birds.set_ipip_mode("Never")
     monkeypatch.setattr("calico_mn.emulation.bird._PATIENCE_LATER_S", 1.0)
     birds["node33"].pexec(["ip", "link", "set", "eth0", "down"])
     birds.set_ipip_mode("Always")
@@ -154,22 +155,15 @@ def test_a_damaged_node_does_not_keep_the_others_birds_from_following(birds, mon
     assert birds.repair().remaining == () and birds.verify() == () and birds.warnings == ()
 
 
-def test_a_configuration_that_bird_refuses_is_named_and_the_old_one_stays(birds, monkeypatch):
-    before = of_bird(birds)
-    monkeypatch.setattr("calico_mn.emulation.bird.configuration", lambda speaker: "nonsense;")
-    another = resource("BGPConfiguration", "default", {
-        "nodeToNodeMeshEnabled": False, "asNumber": 65000})
-    with pytest.raises(KernelError, match=r"node31: BIRD refuses its .*: .*syntax error"):
-        birds.apply([another])
-    assert of_bird(birds) == before
-
-
-def test_nothing_is_left(both):
-    net = both.pop("bird")
-    running = pids(net, *net.cluster.nodes)
-    assert len(running) == 3
-    net.stop()
-    assert all(map(processes.has_ended, running))
+def test_a_refused_configuration_is_named_the_old_one_stays_and_a_stop_leaves_nothing(
+        tunnel, monkeypatch):
+    with CalicoNet(one_subnet("Always"), tunnel=tunnel, engine="bird") as net:
+        before, running = of_bird(net), pids(net, *net.cluster.nodes)
+        monkeypatch.setattr("calico_mn.emulation.bird.configuration", lambda speaker: "nonsense;")
+        with pytest.raises(KernelError, match=r"node31: BIRD refuses its .*: .*syntax error"):
+            net.apply([resource("BGPConfiguration", "default", {"asNumber": 65000})])
+        assert of_bird(net) == before and any(before.values())
+    assert len(running) == 2 and all(map(processes.has_ended, running))
 
 
 def test_an_unknown_engine_and_a_missing_program(monkeypatch):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -54,6 +55,14 @@ def walkthrough(*words):
         [sys.executable, "-m", "calico_mn", "walkthrough", "--tunnel", TUNNEL, *words],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         timeout=280, encoding="utf-8")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("bird") is None, reason="no BIRD is installed")
+def test_the_article_holds_with_a_real_bird(machine_can):
+    done = walkthrough("--engine", "bird")
+    assert done.returncode == 0, done.stdout
+    assert "routes between nodes by BIRD 2." in done.stdout
 
 
 @pytest.mark.root

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from calico_mn.cli.complete import FILES, completes
 from calico_mn.cli.output import paint, print_json, say
 from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
-from calico_mn.command_line import add_tunnel
+from calico_mn.command_line import add_engine, add_tunnel
 from calico_mn.errors import FAILED
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the chapters and run nothing")
     parser.add_argument("--pause", action="store_true", help="wait for Enter between steps")
     add_tunnel(parser)
+    add_engine(parser)
 
 
 def _walkthrough(options: argparse.Namespace) -> int:
@@ -60,7 +61,8 @@ def _walkthrough(options: argparse.Namespace) -> int:
         raise UsageError("calico-mn walkthrough: --pause needs a terminal, and no --json")
     topology = load_topology(options.file or _article())
     show = _Show(options, topology.source)
-    with closing(replay(topology, chapters, tunnel=options.tunnel, booted=show.booted)) as steps:
+    with closing(replay(topology, chapters, tunnel=options.tunnel, engine=options.engine,
+                        booted=show.booted)) as steps:
         for result in steps:
             show.step(result)
     summary = summarise(show.results)
@@ -97,7 +99,8 @@ class _Show:
         """A cluster runs; before the first step of the first one comes the heading."""
         if not self.tunnel:
             self.tunnel = net.tunnel
-            self.lines(self.renderer.heading(self._source, net.tunnel))
+            bird = net.distributor.name if net.birds else ""
+            self.lines(self.renderer.heading(self._source, net.tunnel, bird))
 
     def step(self, result: Result) -> None:
         """Print a step, and a chapter's title before its first one."""
