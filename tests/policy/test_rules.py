@@ -60,9 +60,10 @@ def ports(*numbers: int) -> tuple[Ports, ...]:
     (Rule(protocol="tcp", destination=EntityRule(not_ports=ports(*range(1, 17)))),
      [f"-p tcp -m multiport ! --destination-ports {FIFTEEN}"
       f" -m multiport ! --destination-ports 16 {ALLOW}", RETURN]),
+    (Rule(source=EntityRule((A,), (IPv4Network("0.0.0.0/0"),))), []),
 ], ids=["all", "deny", "pass", "log", "protocols", "icmp type", "icmp code", "one of each",
         "not one", "two networks", "two and two networks", "a network without another",
-        "two networks without one", "without two", "16 ports", "not 16 ports"])
+        "two networks without one", "without two", "16 ports", "not 16 ports", "no network at all"])
 def test_a_rule_as_iptables_takes_it(rule: Rule, expected: list[str]) -> None:
     assert [line.text for line in rule_lines(resolve(rule, ""))] == expected
 

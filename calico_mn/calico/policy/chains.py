@@ -122,8 +122,12 @@ def rule_lines(rule: ResolvedRule) -> list[Rule]:
     """What iptables needs for one rule.
 
     A rule of iptables takes one network and one list of up to 15 ports of each end. What does not
-    fit is matched before, in blocks of rules that leave their result in a bit of the mark.
+    fit is matched before, in blocks of rules that leave their result in a bit of the mark. One for
+    no network at all is left out: it matches nothing, and iptables-nft refuses it. Felix does so,
+    too, in later versions (filterNets in felix/rules/policy.go).
     """
+    if any(not net.prefixlen for end in (rule.source, rule.destination) for net in end.not_nets):
+        return []
     blocks = _Blocks()
     source = blocks.ports(rule.protocol, rule.source, _SOURCE)
     destination = blocks.ports(rule.protocol, rule.destination, _DESTINATION)
