@@ -282,6 +282,19 @@ def named(name: str) -> Encapsulation:
         raise ClusterError(f"there is no encapsulation {name!r}; encapsulations: {known}") from None
 
 
+def wish(mode: EncapsulationMode | str | None, encapsulation: Encapsulation | str | None
+         ) -> tuple[EncapsulationMode | None, Encapsulation | None]:
+    """A mode and an encapsulation by their names, None for what stays. Raises ClusterError."""
+    if isinstance(encapsulation, str):
+        encapsulation = named(encapsulation)
+    try:
+        return None if mode is None else EncapsulationMode(mode), encapsulation
+    except ValueError:
+        known = ", ".join(EncapsulationMode)
+        kind = f"{encapsulation} mode" if encapsulation else "mode"
+        raise ClusterError(f"there is no {kind} {mode!r}; modes: {known}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class PoolMode:
     """How a pool's traffic is encapsulated, and when."""

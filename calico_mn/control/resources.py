@@ -10,8 +10,8 @@ from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation import apply as change
 from calico_mn.emulation.apply import Applied
 from calico_mn.errors import ClusterError
-from calico_mn.topology.emit import Document
 from calico_mn.topology.names import kind_of, kinds_named, name_of, named, namespace_of
+from calico_mn.topology.plain_data import Document
 
 
 @operation("get")

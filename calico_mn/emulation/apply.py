@@ -24,7 +24,7 @@ from calico_mn.text import join_some, one_line
 from calico_mn.topology import workload_kinds
 from calico_mn.topology.change import identity
 from calico_mn.topology.documents import Document
-from calico_mn.topology.emit import documents, laid_over
+from calico_mn.topology.emit import documents
 from calico_mn.topology.load import Path, read_files
 from calico_mn.topology.names import (
     kind_of,
@@ -35,6 +35,7 @@ from calico_mn.topology.names import (
     reference,
 )
 from calico_mn.topology.parse import Sources, parse_change, parse_documents
+from calico_mn.topology.plain_data import laid_over
 
 #: a path, several of them, text, or resources as plain data
 Source = Path | Document | Iterable[Path | Document]

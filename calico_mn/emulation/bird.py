@@ -25,6 +25,7 @@ from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.emulation.plan import peerings_of, speakers
 from calico_mn.errors import ClusterError, KernelError
 from calico_mn.kernel import bird as kernel
+from calico_mn.kernel.write import KernelWriter
 from calico_mn.state import PROTO_BIRD, Namespace, Route
 
 #: seconds until BIRD's routes must be there; connect delay and retry are 2 s and 5 s
@@ -101,6 +102,10 @@ class Birds:
         for name in ended:
             self._dead.add(name)
             self.restart(name)
+
+    def attach(self, writer: KernelWriter) -> None:
+        """Have the writer leave BIRD's routes to BIRD."""
+        writer.foreign_protocol, writer.make_way = PROTO_BIRD, self.make_way
 
     def make_way(self, states: Sequence[Namespace]) -> None:
         """Let BIRD remove its routes to what others write routes to from now on, as Felix does.

@@ -8,8 +8,7 @@ In go a topology and what is asked of the cluster; out come Mininet's nodes, and
                                                    |
                                      runtime.writer.apply() --> kernel
 
-Related operations are in components: ``membership`` (pods and nodes that come and go),
-``filters``, ``multipath`` and ``verifier``.
+Components have related operations: ``membership``, ``filters``, ``multipath``, ``verifier``.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 from calico_mn.bgp.engine import BUILTIN, RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.calico import PROFILE
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, named
+from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, wish
 from calico_mn.calico.evolution import fork
 from calico_mn.calico.policy.outer_way import outer_way
 from calico_mn.calico.underlay import neighbour_entries
@@ -41,14 +39,14 @@ from calico_mn.emulation.node import K8sNode, Pod
 from calico_mn.emulation.runtime import Runtime, no_garbage_collection
 from calico_mn.emulation.sessions import Sessions
 from calico_mn.emulation.verification import Verifier, Watch
-from calico_mn.errors import ClusterError, UnsupportedError
+from calico_mn.errors import ClusterError
 from calico_mn.kernel import neighbour_quota
-from calico_mn.kernel.iptables import AUTO, NO_RULES, Iptables, choose
+from calico_mn.kernel.iptables import AUTO, NO_RULES, choose
 from calico_mn.kernel.tunnel import NoTunnel
 from calico_mn.model import OUTER_FIELDS, EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop, Hook
 from calico_mn.repair import Repair
-from calico_mn.state import PROTO_BIRD, Namespace
+from calico_mn.state import Namespace
 from calico_mn.version import VERSION
 
 
@@ -63,10 +61,9 @@ class CalicoNet(ResourceMininet):
     run restores it at its stop, or the clean-up after a kill. Otherwise :attr:`warnings` has
     the command. ``engine`` is ``builtin`` or ``bird``, a stock BIRD in each node, which writes the
     routes between nodes (:mod:`calico_mn.emulation.bird`); ``route_engine`` takes the place of the
-    built-in :class:`~calico_mn.bgp.full_mesh.FullMesh`. ``policies`` False boots
-    nodes without Felix's iptables rules: no network policies, no guards, no natOutgoing.
-    ``iptables`` is what writes Felix's rules: ``auto`` (see :mod:`calico_mn.kernel.iptables`),
-    ``legacy`` or ``nft``.
+    built-in :class:`~calico_mn.bgp.full_mesh.FullMesh`. ``policies`` False boots nodes without
+    Felix's iptables rules: no network policies, no guards, no natOutgoing. ``iptables`` writes
+    them: ``auto`` (see :mod:`calico_mn.kernel.iptables`), ``legacy`` or ``nft``.
 
     What gets no address does not run, and :attr:`warnings` says so. Raises UnsupportedError when
     the machine cannot run it. Nothing is made before :meth:`start`.
@@ -101,8 +98,7 @@ class CalicoNet(ResourceMininet):
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     # --- life
@@ -128,15 +124,11 @@ class CalicoNet(ResourceMininet):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings about this cluster on this machine, a sentence each.
-
-        After :meth:`start` also that it has no tunnels, where that is so.
-        """
+        """Sentences about this cluster on this machine; in a run also about its tunnels."""
         limit = None if self._raise_neighbour_limit else neighbour_quota.warning(
             neighbour_entries(self.topology))
         tunnel = self._runtime and self._runtime.tunnel
-        lacking = (f"IPIP mode Never only, since {tunnel.reason}"
-                   if isinstance(tunnel, NoTunnel) else None)
+        lacking = isinstance(tunnel, NoTunnel) and f"IPIP mode Never only, since {tunnel.reason}"
         late = self.birds.warning() if self.birds else None
         return (*(text for text in (limit, lacking, late) if text),
                 *self.cluster.admission.warnings())
@@ -149,10 +141,13 @@ class CalicoNet(ResourceMininet):
         """Boot the cluster. On any failure nothing is left behind. A stopped one stays stopped."""
         if self._runtime and self.runtime.is_open:
             return
+        # Without root nothing can be tried, and the run does not begin.
+        iptables = choose(self._iptables_wanted, self.topology.felix.iptables_backend
+                          ) if self.cluster.has_firewall and not os.geteuid() else NO_RULES
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled,
             "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP),
-            iptables=self._rules_backend(), way=outer_way())
+            iptables=iptables, way=outer_way())
         self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
         self.cluster.has_allow_list = self.tunnel == "ebpf"
         try:
@@ -166,18 +161,12 @@ class CalicoNet(ResourceMininet):
             raise
         self.built = True
 
-    def _rules_backend(self) -> Iptables:
-        # Without root nothing can be tried, and the run does not begin.
-        return choose(self._iptables_wanted, self.topology.felix.iptables_backend
-                      ) if self.cluster.has_firewall and not os.geteuid() else NO_RULES
-
     def _boot(self, runtime: Runtime) -> None:
         # Most of the time is the kernel's, making namespaces and filling them: the rest is done
         # meanwhile. A node can be filled, with its ends of veths, when its pods are there.
         hosts = plan.host_states(self.cluster, self.distributor)
         if self.birds:
-            runtime.writer.foreign_protocol = PROTO_BIRD
-            runtime.writer.make_way = self.birds.make_way
+            self.birds.attach(runtime.writer)
         runtime.create(hosts)
         pods = plan.pod_states(self.cluster)
         runtime.create([pod for on_node in pods.values() for pod in on_node],
@@ -204,7 +193,7 @@ class CalicoNet(ResourceMininet):
     def reconcile(self, names: Iterable[str]) -> tuple[Delta, ...]:
         """Announce what these nodes have now, and bring every node concerned up to date.
 
-        A damaged place does not stop the others: KernelError is raised when all is done.
+        A damaged place stops no other: KernelError is raised when all is done.
         """
         try:
             with no_garbage_collection():
@@ -255,21 +244,10 @@ class CalicoNet(ResourceMininet):
         mode, encapsulation, node or pool, UnsupportedError for IPIP in a cluster that booted
         without, where no tunl0 can be had; then nothing changes.
         """
-        if isinstance(encapsulation, str):
-            encapsulation = named(encapsulation)
-        try:
-            wanted = None if mode is None else EncapsulationMode(mode)
-        except ValueError:
-            known = ", ".join(EncapsulationMode)
-            kind = f"{encapsulation} mode" if encapsulation else "mode"
-            raise ClusterError(f"there is no {kind} {mode!r}; modes: {known}") from None
+        wanted, encapsulation = wish(mode, encapsulation)
         tunnel = self._runtime and self._runtime.tunnel
         if isinstance(tunnel, NoTunnel):
-            for item in self.topology.pools:
-                changed = self.cluster.mode_of_pool(item).changed(wanted, encapsulation)
-                if pool in (None, item.name) and changed.in_force is IPIP:
-                    raise UnsupportedError(
-                        f"no IPIP mode {changed.mode} here, since {tunnel.reason}")
+            plan.refuse_ipip(self.cluster, wanted, encapsulation, pool, tunnel.reason)
         after = fork(self.cluster)
         after.set_mode(wanted, node, encapsulation, pool, at_boot=self._runtime is None)
         self.cluster = after

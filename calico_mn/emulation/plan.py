@@ -15,8 +15,9 @@ from calico_mn.bgp.engine import BIRD, BUILTIN, RouteEngine
 from calico_mn.bgp.full_mesh import FullMesh
 from calico_mn.bgp.peerings import Graph, Peering, asn, peerings
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, Encapsulation
 from calico_mn.delta import creation
+from calico_mn.errors import UnsupportedError
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -182,3 +183,15 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
         state, PROTO_BIRD if engine == BIRD else ""))),
         texts.get(state.name, ""))
         for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())))
+
+
+def refuse_ipip(cluster: Cluster, mode: EncapsulationMode | None,
+                encapsulation: Encapsulation | None, pool: str | None, reason: str) -> None:
+    """Raise UnsupportedError where a change of modes needs IPIP, in a cluster without tunl0.
+
+    ``pool`` names the one pool that changes, None means all of them.
+    """
+    for item in cluster.topology.pools:
+        changed = cluster.mode_of_pool(item).changed(mode, encapsulation)
+        if pool in (None, item.name) and changed.in_force is IPIP:
+            raise UnsupportedError(f"no IPIP mode {changed.mode} here, since {reason}")

@@ -25,8 +25,6 @@ from calico_mn.model import (
     IPPool,
     Node,
     Pod,
-    Router,
-    Subnet,
     Topology,
     Underlay,
 )
@@ -34,8 +32,8 @@ from calico_mn.text import is_subdomain
 from calico_mn.topology import calico_kinds, calico_node, kubernetes_kinds, underlay, workload_kinds
 from calico_mn.topology.kinds import CRD_API
 from calico_mn.topology.names import kind_of, name_of, namespace_of
+from calico_mn.topology.plain_data import Document, laid_over
 
-Document = dict[str, Any]
 #: kind, namespace and name; those of a block's affinity, which may have any name, are others
 Key = tuple[str, str, str]
 
@@ -76,18 +74,6 @@ def documents(topology: Topology) -> list[Document]:
     place = {key: number for number, key in enumerate(models)}
     return sorted(made, key=lambda document: (
         _ORDER.get(kind_of(document), _ORDER[""]), place.get(key_of(document), len(place))))
-
-
-def laid_over(document: Any, facts: Document) -> Document:
-    """A document with ``facts`` laid over it, mapping by mapping; None takes a field out."""
-    merged = dict(document) if isinstance(document, dict) else {}
-    for name, fact in facts.items():
-        value = laid_over(merged.get(name), fact) if isinstance(fact, dict) else fact
-        if value is None or (value == {} and name not in merged):
-            merged.pop(name, None)
-        else:
-            merged[name] = value
-    return merged
 
 
 def _at(document: Any, *path: str) -> Any:
@@ -168,14 +154,7 @@ def _facts(model: Any, document: Document) -> Document:
     """What the model says of the object of a document, in the fields of its apiVersion."""
     match model:
         case Underlay():
-            # Once it is written down it is no assumption.
-            name = model.name if model.name != underlay.ASSUMED else "underlay"
-            return {"metadata": {"name": name}, "spec": {
-                "link": None, "subnets": list(map(_subnet, model.subnets)),
-                "routers": list(map(_router, model.routers)),
-                "hosts": [laid_over({"name": host.name, "address": str(host.address)}, {
-                    "gateway": str(host.gateway) if host.gateway else None})
-                    for host in model.hosts] or None}}
+            return underlay.fields_of(model)
         case Node():
             return _node(model, document)
         case IPPool():
@@ -222,34 +201,6 @@ def _facts(model: Any, document: Document) -> Document:
             return {"metadata": {"namespace": "kube-system", "name": "calico-config"},
                     "data": {"veth_mtu": str(model)}}
     return {"metadata": {"name": "reserved"}, "spec": {"reservedCIDRs": list(map(str, model))}}
-
-
-# --- the underlay
-
-def _subnet(subnet: Subnet) -> Document:
-    link = {"rate": _quantity(subnet.link.rate, "Mbit", "Kbit"),
-            "delay": _quantity(subnet.link.delay, "ms", "us"),
-            "loss": _quantity(subnet.link.loss, "%", "%")}
-    return laid_over({"name": subnet.name, "cidr": str(subnet.cidr), "mtu": subnet.mtu},
-                     {"link": link, "nodePrefix": subnet.node_prefix or None})
-
-
-def _quantity(value: float | None, unit: str, smaller: str) -> str | None:
-    """A value in the unit, or in one a thousand times smaller where its digits do not suffice."""
-    if value is None:
-        return None
-    if round(value, 6) != value:
-        value, unit = value * 1000, smaller
-    return f"{value:.6f}".rstrip("0").rstrip(".") + unit
-
-
-def _router(router: Router) -> Document:
-    chosen = router.multipath_hash
-    return laid_over({"name": router.name}, {
-        "podRoutes": router.pod_routes or None, "multipathHash": chosen.policy or None,
-        "multipathHashFields": chosen.fields if chosen.policy == 3 else None,
-        "interfaces": [{"subnet": interface.subnet, "address": str(interface.address)}
-                       for interface in router.interfaces]})
 
 
 # --- nodes, pools and blocks

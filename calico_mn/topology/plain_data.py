@@ -20,6 +20,9 @@ from calico_mn.topology.yaml_tree import (
     Tree,
 )
 
+#: a resource
+Document = dict[str, Any]
+
 _BOOLEANS = frozenset(["true", "True", "TRUE", "false", "False", "FALSE"])
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 
@@ -67,3 +70,15 @@ def tree_of(value: Any, depth: int = 0) -> Tree:
     if value is None or isinstance(value, bool):
         return Scalar("null" if value is None else str(value).lower(), True, NO_MARK)
     return Scalar(str(value), not isinstance(value, str), NO_MARK)
+
+
+def laid_over(document: Any, facts: Document) -> Document:
+    """A document with ``facts`` laid over it, mapping by mapping; None takes a field out."""
+    merged = dict(document) if isinstance(document, dict) else {}
+    for name, fact in facts.items():
+        value = laid_over(merged.get(name), fact) if isinstance(fact, dict) else fact
+        if value is None or (value == {} and name not in merged):
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    return merged

@@ -21,6 +21,7 @@ from calico_mn.text import join_some
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
+from calico_mn.topology.plain_data import Document, laid_over
 from calico_mn.topology.problems import NO_MARK, Mark, Report
 
 API = "calico-mn/v1"
@@ -181,3 +182,40 @@ def _free_name(name: str, taken: set[str]) -> str:
     while candidate in taken:
         candidate, number = f"{name}-{number}", number + 1
     return candidate
+
+
+def fields_of(underlay: Underlay) -> Document:
+    """The resource of an underlay again. Once it is written down it is no assumption."""
+    name = underlay.name if underlay.name != ASSUMED else "underlay"
+    return {"metadata": {"name": name}, "spec": {
+        "link": None, "subnets": list(map(_subnet_fields, underlay.subnets)),
+        "routers": list(map(_router_fields, underlay.routers)),
+        "hosts": [laid_over({"name": host.name, "address": str(host.address)}, {
+            "gateway": str(host.gateway) if host.gateway else None})
+            for host in underlay.hosts] or None}}
+
+
+def _subnet_fields(subnet: Subnet) -> Document:
+    link = {"rate": _quantity(subnet.link.rate, "Mbit", "Kbit"),
+            "delay": _quantity(subnet.link.delay, "ms", "us"),
+            "loss": _quantity(subnet.link.loss, "%", "%")}
+    return laid_over({"name": subnet.name, "cidr": str(subnet.cidr), "mtu": subnet.mtu},
+                     {"link": link, "nodePrefix": subnet.node_prefix or None})
+
+
+def _quantity(value: float | None, unit: str, smaller: str) -> str | None:
+    """A value in the unit, or in one a thousand times smaller where its digits do not suffice."""
+    if value is None:
+        return None
+    if round(value, 6) != value:
+        value, unit = value * 1000, smaller
+    return f"{value:.6f}".rstrip("0").rstrip(".") + unit
+
+
+def _router_fields(router: Router) -> Document:
+    chosen = router.multipath_hash
+    return laid_over({"name": router.name}, {
+        "podRoutes": router.pod_routes or None, "multipathHash": chosen.policy or None,
+        "multipathHashFields": chosen.fields if chosen.policy == 3 else None,
+        "interfaces": [{"subnet": interface.subnet, "address": str(interface.address)}
+                       for interface in router.interfaces]})
