@@ -7,10 +7,11 @@ effect: Calico v3.25 enforces neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from calico_mn.policy import HostEndpoint, Profile
+from calico_mn.text import join
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import policy_kinds as k
 from calico_mn.topology import policy_readers as p
@@ -46,6 +47,23 @@ HOST_ENDPOINT = s.Kind(s.resource_table(
         "profiles": s.Field(p.names, "profiles"),
         "ports": _PORTS,
     }), HostEndpoint, _check_host, api=API, name="HostEndpoint", topology="host_endpoints")
+
+#: the interfaces of nodes that a HostEndpoint can be on
+_INTERFACES = ("*", "", "eth0", "lo", "tunl0", "vxlan.calico")
+
+
+def warn_of_hosts(report: Report, resources: s.Resources, nodes: Collection[str]) -> None:
+    """Say which HostEndpoints are on a node or an interface that is not there: Calico takes them.
+    """
+    for host in resources.of(HOST_ENDPOINT):
+        node, interface = host.get("node", ""), host.get("interface", "")
+        if node and node not in nodes:
+            report.warn(f"HostEndpoint {host.get('name', '')} has no effect: there is no node "
+                        f"{node}.")
+        elif interface not in _INTERFACES:
+            report.warn(f"HostEndpoint {host.get('name', '')} has no effect: nodes have no "
+                        f"interface {interface}, but {join(_INTERFACES[2:], 'and')}.")
+
 
 # Those of namespaces and service accounts follow from these, whatever the file says.
 PROFILE = s.Kind(s.resource_table(s.NAMED, spec={

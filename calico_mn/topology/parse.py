@@ -18,6 +18,7 @@ from calico_mn.topology.calico_node import felix_overrides, read_variables
 from calico_mn.topology.change import Change
 from calico_mn.topology.default_pool import add_default_pools
 from calico_mn.topology.documents import Document, Item, add_resource, open_documents
+from calico_mn.topology.host_kinds import warn_of_hosts
 from calico_mn.topology.kinds import KINDS
 from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
 from calico_mn.topology.nodes import settle_nodes
@@ -156,6 +157,7 @@ def _build(report: Report, resources: Resources, environ: Mapping[str, str],
         change.refuse(report, resources, underlay)
         workloads, placed = change.place(report, resources, nodes)
     policies = read_policies(report, resources)
+    warn_of_hosts(report, resources, {node.get("name", "") for node in nodes})
     services = read_services(report, resources, policies["policies"])
     check_all(report, resources, underlay)
     check_addresses(report, resources, workloads)

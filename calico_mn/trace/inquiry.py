@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _MAX_DIFFERENCES = 5
 #: how long nftables may take to tell of a packet
 _TELLING_S = 0.1
-_POLICY_CHAINS = ("cali-tw-", "cali-fw-", "cali-pi-", "cali-po-")
+_POLICY_CHAINS = ("cali-tw-", "cali-fw-", "cali-th", "cali-fh", "cali-pi-", "cali-po-", "cali-pri-",
+                  "cali-pro-")
 
 
 def looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Recording:
@@ -146,7 +147,7 @@ def _saved(net: CalicoNet, name: str) -> dict[str, str]:
 
 def _policy(net: CalicoNet, recording: Recording, chains: Sequence[str], ends: tuple[str, str]
             ) -> str:
-    """The network policy that decides, where one of Felix's chains for a pod drops the probe.
+    """The network policy that decides, where one of Felix's chains for endpoints drops the probe.
 
     Of an end whose address NAT has changed, policies see only that address.
     """

@@ -20,6 +20,8 @@ from policy.connections import assert_as_said, connected
 
 from calico_mn import CalicoNet
 from calico_mn.topology import parse_topology
+from calico_mn.trace.probe import trace
+from calico_mn.trace.recording import Probe
 
 pytestmark = [pytest.mark.root]
 
@@ -59,7 +61,7 @@ PODS, NODES = ("default/a", "default/b", "default/c"), ("node31", "node32")
 # The outsider's packets to pods would need routes that r1 does not have.
 PAIRS = [*permutations((*PODS, *NODES), 2), *((pod, "outside") for pod in (*PODS, *NODES)),
          *(("outside", node) for node in NODES), *((node, node) for node in NODES)]
-FLOWS = (("tcp", 22), ("udp", 53), ("tcp", 80))
+FLOWS = (("tcp", 22), ("tcp", 80))
 EVERYONE = {name: {b for a, b in PAIRS if a == name} for name in (*PODS, *NODES, "outside")}
 ALLOW, DENY = {"action": "Allow"}, {"action": "Deny"}
 
@@ -133,6 +135,13 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, set[str]]]] = {
         calico("nat", **HOSTS, preDNAT=True, applyOnForward=True, ingress=[
             web(source={"nets": ["192.168.57.99/32"]})])],
         {"outside": {*NODES}, "node31": {*PODS, "node31"}}),
+    # Tunnel packets then pass INPUT, and lo on their way into the eBPF tunl0.
+    "before NAT on all interfaces": ([
+        *both(),
+        calico("nat", **HOSTS, preDNAT=True, applyOnForward=True, ingress=[
+            {**DENY, "protocol": "TCP", "source": {"nets": ["192.168.57.99/32"]}}])],
+        {"default/a": {"default/b", "default/c", "node31", "outside"},
+         "node31": {"default/a", "default/c"}, "outside": set()}),
     "services in rules": ([
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"},
          "spec": {"selector": {"app": "b"}, "ports": [{"port": 8080, "targetPort": 80}]}},
@@ -173,12 +182,25 @@ def test_the_kernel_does_what_the_verdict_says(
         lab.apply(resources)
     try:
         is_untracked = any("doNotTrack" in item["spec"] for item in resources)
-        said = assert_as_said(lab, FLOWS, UNTRACKED if is_untracked else PAIRS)
+        udp = [("udp", 53)] if resources == both() else []
+        said = assert_as_said(lab, (*udp, *FLOWS), UNTRACKED if is_untracked else PAIRS)
         assert {name: said[name] for name in reached} == reached
         assert lab.verify() == ()
     finally:
         if resources:
             lab.delete_resources(resources)
+
+
+def test_trace_names_the_host_endpoint_that_drops_a_packet(lab: CalicoNet) -> None:
+    resources = both("eth0")
+    lab.apply(resources)
+    try:
+        traced = trace(lab, "outside", "node32", Probe("tcp", port=80))
+    finally:
+        lab.delete_resources(resources)
+    assert traced.drop is not None
+    assert ("ingress of HostEndpoint node32-hep, no policy and no profile allows it"
+            in traced.drop.reason)
 
 
 def test_a_service_that_is_translated_on_a_node_with_a_policy_for_its_port(lab: CalicoNet) -> None:

@@ -217,6 +217,18 @@ def test_what_calico_refuses_is_refused(resource: dict[str, Any], message: str) 
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(("resource", "warning"), [
+    (host(), ""), (host(interface="tunl0"), ""),
+    (host(node="k99"), "HostEndpoint hep has no effect: there is no node k99."),
+    (host(interface="ens5"), "HostEndpoint hep has no effect: nodes have no interface ens5, but"
+                             " eth0, lo, tunl0 and vxlan.calico."),
+], ids=["all", "tunl0", "another node", "another interface"])
+def test_one_that_is_nowhere_is_named(resource: dict[str, Any], warning: str) -> None:
+    before = set(explainer().cluster.topology.warnings)
+    assert set(explainer(resource).cluster.topology.warnings) - before == (
+        {warning} if warning else set())
+
+
 def without_effect(api: str, kind: str, **spec: Any) -> dict[str, Any]:
     metadata = {"name": "s", **({"namespace": "x"} if kind in (
         "StagedNetworkPolicy", "StagedKubernetesNetworkPolicy") else {})}
