@@ -96,6 +96,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("root") and os.geteuid():
         pytest.skip("needs root, to make network namespaces: sudo pytest")
+    if "IN_UML" in os.environ:
+        from calico_mn import CalicoNet
+
+        # A process takes a tenth of a second there, and rules need one a node.
+        CalicoNet.__init__.__kwdefaults__["policies"] = bool(item.get_closest_marker("rules"))
 
 
 @pytest.fixture(scope="session", autouse=True)

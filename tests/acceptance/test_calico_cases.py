@@ -30,7 +30,7 @@ from calico_mn.calico.policy.node_chains import ALL_HOSTS
 from calico_mn.errors import UnsupportedError
 from calico_mn.topology import parse_topology
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.rules]
 
 TOPOLOGY = """
 apiVersion: calico-mn/v1

@@ -32,7 +32,7 @@ from calico_mn.kernel.iptables import LEGACY, NFT, Iptables, choose, why_not
 from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.rules]
 
 SHOP = Path(__file__).parents[2] / "topologies" / "policies.yaml"
 BACKENDS = tuple(name for name in (NFT, LEGACY) if os.geteuid() or why_not(name) is None)

@@ -27,7 +27,7 @@ from calico_mn.trace import analysis
 from calico_mn.trace.probe import record, trace
 from calico_mn.trace.recording import Probe
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.rules]
 
 PATIENCE = 0.15 * SLOWNESS
 

@@ -34,7 +34,7 @@ from calico_mn.model import ExternalHost
 from calico_mn.trace.probe import trace
 from calico_mn.trace.recording import Probe
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.rules]
 
 PATIENCE = 0.15 * SLOWNESS
 # linux/if_link.h: generic XDP, before the kernel shows a packet to captures

@@ -103,7 +103,7 @@ printf 'install xt_set /bin/false\\ninstall ipt_rpfilter /bin/false\\n' > /etc/m
     assert ("By iptables-legacy: this kernel lacks the match rpfilter (module ipt_rpfilter) and the"
             " match set (module xt_set), which Felix's rules use; or boot without Felix's rules:"
             " --no-policy") in said, said
-    assert "By iptables-nft: line 1: TABLE_ADD failed" in said, said
+    assert "By iptables-nft: line 2: TABLE_ADD failed" in said, said
     assert "tunl0 by kernel, no rules" in said and "12 of 12 pairs" in said, said
 
 
