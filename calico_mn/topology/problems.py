@@ -143,7 +143,8 @@ class Report:
             sentences.append(f"Not modelled yet, so left out: {'; '.join(parts)}.")
         if self._pods:
             sentences.append(f"Pods left out: {join_some(self._pods, 10)}.")
-        sentences += [f"{join_some(kinds, _MAX_NAMED)} of the file have no effect: {says}."
+        sentences += [f"The file's {join_some(kinds, _MAX_NAMED)}"
+                      f" {'has' if len(kinds) == 1 else 'have'} no effect: {says}."
                       for says, kinds in self._replaced.items()]
         return (*sentences, *self._sentences)
 

@@ -125,7 +125,8 @@ class Draw(random.Random):
             rule = {**rule, "source": {**rule["source"], **(
                 self.ports() if self.random() < 0.2 else {})},
                 "destination": {**rule["destination"], **self.ports()}}
-        return {**rule, **({"protocol": protocol} if protocol else {})}
+        return {**rule, **({"protocol": protocol, **self.choice([{}, {"notProtocol": "SCTP"}])}
+                           if protocol else {})}
 
     def policy(self, name: str) -> dict[str, Any]:
         """A policy of Calico, or now and then one of Kubernetes."""

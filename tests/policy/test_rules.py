@@ -32,7 +32,9 @@ def ports(*numbers: int) -> tuple[Ports, ...]:
                          "-m mark --mark 0x20000/0x20000 --jump RETURN"]),
     (Rule(Action.LOG, "udp"),
      ['-p udp --jump LOG --log-prefix "calico-packet: " --log-level 5']),
-    (Rule(protocol="47", not_protocol="tcp"), [f"-p 47 ! -p tcp {ALLOW}", RETURN]),
+    (Rule(protocol="47", not_protocol="tcp"), [f"-p 47 {ALLOW}", RETURN]),
+    (Rule(not_protocol="tcp"), [f"! -p tcp {ALLOW}", RETURN]),
+    (Rule(protocol="6", not_protocol="tcp"), []),
     (Rule(protocol="icmp", icmp=Icmp(8)), [f"-p icmp -m icmp --icmp-type 8 {ALLOW}", RETURN]),
     (Rule(protocol="icmp", icmp=Icmp(3, 4), not_icmp=Icmp(8)),
      [f"-p icmp -m icmp --icmp-type 3/4 -m icmp ! --icmp-type 8 {ALLOW}", RETURN]),
@@ -61,9 +63,10 @@ def ports(*numbers: int) -> tuple[Ports, ...]:
      [f"-p tcp -m multiport ! --destination-ports {FIFTEEN}"
       f" -m multiport ! --destination-ports 16 {ALLOW}", RETURN]),
     (Rule(source=EntityRule((A,), (IPv4Network("0.0.0.0/0"),))), []),
-], ids=["all", "deny", "pass", "log", "protocols", "icmp type", "icmp code", "one of each",
-        "not one", "two networks", "two and two networks", "a network without another",
-        "two networks without one", "without two", "16 ports", "not 16 ports", "no network at all"])
+], ids=["all", "deny", "pass", "log", "protocols", "not a protocol", "no protocol", "icmp type",
+        "icmp code", "one of each", "not one", "two networks", "two and two networks",
+        "a network without another", "two networks without one", "without two", "16 ports",
+        "not 16 ports", "no network at all"])
 def test_a_rule_as_iptables_takes_it(rule: Rule, expected: list[str]) -> None:
     assert [line.text for line in rule_lines(resolve(rule, ""))] == expected
 

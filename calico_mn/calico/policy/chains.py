@@ -122,11 +122,13 @@ def rule_lines(rule: ResolvedRule) -> list[Rule]:
     """What iptables needs for one rule.
 
     A rule of iptables takes one network and one list of up to 15 ports of each end. What does not
-    fit is matched before, in blocks of rules that leave their result in a bit of the mark. One for
-    no network at all is left out: it matches nothing, and iptables-nft refuses it. Felix does so,
-    too, in later versions (filterNets in felix/rules/policy.go).
+    fit is matched before, in blocks of rules that leave their result in a bit of the mark. What
+    matches nothing is left out: a rule for no network at all, which iptables-nft refuses, as later
+    versions of Felix know (filterNets in felix/rules/policy.go), or for no protocol. Of a protocol
+    and another that it is not, the first is enough: iptables takes one.
     """
-    if any(not net.prefixlen for end in (rule.source, rule.destination) for net in end.not_nets):
+    if (rule.protocol and rule.protocol == rule.not_protocol) or any(
+            not net.prefixlen for end in (rule.source, rule.destination) for net in end.not_nets):
         return []
     blocks = _Blocks()
     source = blocks.ports(rule.protocol, rule.source, _SOURCE)
@@ -137,7 +139,7 @@ def rule_lines(rule: ResolvedRule) -> list[Rule]:
     destination = blocks.not_nets(destination, _DESTINATION)
     parts = [_protocol(rule.protocol), *_positive(source, _SOURCE),
              *_positive(destination, _DESTINATION), _icmp(rule.icmp, ""),
-             rule.not_protocol and f"! -p {rule.not_protocol}",
+             rule.not_protocol and not rule.protocol and f"! -p {rule.not_protocol}",
              *_negative(source, _SOURCE), *_negative(destination, _DESTINATION),
              _icmp(rule.not_icmp, "! "), blocks.lines and is_marked(SCRATCH_0)]
     return [*blocks.lines, *_actions(rule.action, " ".join(part for part in parts if part))]
