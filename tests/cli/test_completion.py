@@ -95,7 +95,7 @@ def test_tab_in_a_real_bash(lab, on_path):
         assert there.shows("inside7") and there.shows("ready> ")
         there.type("calico-mn plan topologies/art\t")
         assert there.shows("article.yaml ")
-        there.type("--no\t")
+        there.type("--nod\t")
         assert there.shows("--node ")
         there.type("node31 | grep -c blackhole | sed s,^,count=,\n")
         assert there.shows("count=1")
