@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from .conftest import LAB, OWN, PROGRAM, TUNNEL, calico_mn
@@ -75,7 +77,7 @@ def test_a_vxlan_cluster_says_so(tmp_path, machine_can):
     try:
         assert f"{name} is up: 3 nodes, 3 pods, VXLAN CrossSubnet, rules by " in done.stdout
         told = calico_mn("mode", "Never", "--run", name).stdout
-        assert told.endswith("all pools: VXLAN Never, 12 changes\n"), told
+        assert re.search(r"\nall pools: VXLAN Never, \d+ changes\n$", told), told
     finally:
         calico_mn("down", name)
 
@@ -83,7 +85,7 @@ def test_a_vxlan_cluster_says_so(tmp_path, machine_can):
 def test_from_ipip_to_vxlan_and_back(own):
     run = own("vxlan")
     told = run.ok("mode", "Always", "--encapsulation", "vxlan")
-    assert told.endswith("all pools: VXLAN Always, 33 changes\n")
+    assert re.search(r"\nall pools: VXLAN Always, \d+ changes\n$", told), told
     assert "pool 10.22.0.0/16: Always (VXLAN)" in run.ok("status")
     assert run.json("get", "node/node31")["spec"] == {
         "bgp": {"ipv4Address": "192.168.57.31/24"}, "ipv4VXLANTunnelAddr": "10.22.31.2"}
