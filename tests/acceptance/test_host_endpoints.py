@@ -1,5 +1,7 @@
 """Host endpoints in the kernel: what the verdict says of pods, nodes and a stranger happens.
 
+The first four cases and the service are A19 of what Calico's own tests ask (felix/fv/ipip_test.go).
+
                        outside .99
                           |
      ---------------------+---- net-a 192.168.57.0/24 ----+---- r1
@@ -83,7 +85,6 @@ def web(**fields: Any) -> dict[str, Any]:
 HOSTS = {"selector": "has(host)"}
 # Who of these reaches whom with tcp/80.
 CASES: dict[str, tuple[list[dict[str, Any]], dict[str, set[str]]]] = {
-    # The matrices of felix/fv/ipip_test.go.
     "no host endpoint": ([], EVERYONE),
     "on eth0": (both("eth0"), {
         "default/a": {"default/b", "default/c", "node31", "outside"},
@@ -135,6 +136,12 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, set[str]]]] = {
         calico("nat", **HOSTS, preDNAT=True, applyOnForward=True, ingress=[
             web(source={"nets": ["192.168.57.99/32"]})])],
         {"outside": {*NODES}, "node31": {*PODS, "node31"}}),
+    "before NAT, the tunnel's packets too": ([
+        *both("eth0", profiles=["projectcalico-default-allow"]),
+        calico("nat", **HOSTS, preDNAT=True, applyOnForward=True, ingress=[
+            {**ALLOW, "protocol": "TCP"}, DENY])],
+        {"default/a": {"default/c", *NODES, "outside"}, "node31": {"default/a", "default/c",
+                                                                 *NODES, "outside"}}),
     # Tunnel packets then pass INPUT, and lo on their way into the eBPF tunl0.
     "before NAT on all interfaces": ([
         *both(),

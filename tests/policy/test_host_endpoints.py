@@ -152,6 +152,27 @@ def test_the_way_through_host_endpoints(source: str, destination: str, port: int
     assert [f"{item.title}: {item.reason}" for item in verdict.decisions] == lines
 
 
+@pytest.mark.parametrize(("fields", "rule", "lines"), [
+    ({"preDNAT": True}, {**DENY, "source": {"nets": ["192.168.57.0/24"]}}, [
+        "ingress of HostEndpoint two (preDNAT of the tunnel packet): GlobalNetworkPolicy g,"
+        " ingress rule 1, denies it"]),
+    ({"doNotTrack": True}, {**DENY, "protocol": 4}, [
+        "ingress of HostEndpoint two (doNotTrack of the tunnel packet): GlobalNetworkPolicy g,"
+        " ingress rule 1, denies it"]),
+    ({"preDNAT": True}, {**DENY, "protocol": "TCP", "source": {"nets": ["192.168.57.0/24"]}},
+     ["ingress of {}: profile kns.{} allows it"]),
+], ids=["before NAT", "untracked", "not of this protocol"])
+def test_the_packet_around_it_is_asked_about_too(fields: dict[str, Any], rule: dict[str, Any],
+                                                 lines: list[str]) -> None:
+    asked = explainer(host("two", "k32", "eth0"), calico(
+        "g", selector="host == 'two'", applyOnForward=True, ingress=[rule], **fields))
+    near, far = (next(name for name in asked.index.endpoints if asked.place(name).node == node)
+                 for node in ("k31", "k32"))
+    verdict = asked.explain(asked.place(near), asked.place(far), 6, 80)
+    assert [f"{item.title}: {item.reason}" for item in verdict.decisions][1:] == [
+        line.format(far, far.partition("/")[0]) for line in lines]
+
+
 def test_a_selector_of_a_rule_finds_host_endpoints_and_their_profiles_labels() -> None:
     asked = explainer(
         host("one", "k31", "eth0", expectedIPs=["192.168.57.31", "fd00::1"], profiles=["team"],

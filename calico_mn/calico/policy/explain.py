@@ -4,7 +4,8 @@ In go a :class:`~calico_mn.calico.cluster.Cluster` and the names of two ends; ou
 on the first packet between them, with the addresses that it has where policies look at it: a node
 sends to a pod of another node from its tunnel's address, where there is a tunnel. The packet's way
 is through Felix's chains of the sender's node and of the receiver's, as felix/rules/static.go has
-them; of a packet in a tunnel, host endpoints are asked about what is inside.
+them; of a packet in a tunnel, host endpoints are asked about what is inside, and before tracking
+and NAT about the packet around it, as it comes in.
 """
 
 from __future__ import annotations
@@ -106,7 +107,22 @@ class Explainer:
         if destination.node and destination.node != source.node:
             if source.endpoint and self._is_masqueraded(source, destination):
                 packet = replace(packet, source=self.cluster.nodes[source.node].address.ip)
+            yield from self._of_tunnel(source, destination)
             yield from self._arrive(destination, packet, device)
+
+    def _of_tunnel(self, source: Place, destination: Place) -> Iterator[Decision]:
+        """What drops the packet around it where it comes in; filter accepts that unasked."""
+        mode = self._tunnel_between(source, destination)
+        if mode is None:
+            return
+        match = mode.in_force.match
+        near, far = (self.cluster.nodes[place.node].address.ip for place in (source, destination))
+        outer = Packet(near, far, match.protocol, port=match.port or 0)
+        for stage in (Stage.UNTRACKED, Stage.PRE_DNAT):
+            for decision in self._ask(destination.node, UPLINK, INGRESS, stage, outer):
+                if decision.allowed:
+                    return
+                yield replace(decision, of_tunnel=True)
 
     def _leave(self, source: Place, destination: Place, packet: Packet, device: str
                ) -> Iterator[Decision]:

@@ -46,7 +46,8 @@ class Decision:
 
     ``policy`` and ``rule`` (from 0) are those that decide. Without them a profile does, or none
     of the policies ``asked``, which apply in this order, allows. ``setting`` names Felix's
-    configuration where that decides. ``stage`` is where a host endpoint asks.
+    configuration where that decides. ``stage`` is where a host endpoint asks, ``of_tunnel`` whether
+    about the packet around it.
     """
 
     endpoint: str
@@ -58,11 +59,13 @@ class Decision:
     asked: tuple[Policy, ...] = ()
     setting: str = ""
     stage: Stage = Stage.NORMAL
+    of_tunnel: bool = False
 
     @property
     def title(self) -> str:
         """What is asked: ``ingress of shop/web``, ``egress of HostEndpoint n (applyOnForward)``."""
-        stage = f" ({self.stage.value})" if self.stage.value else ""
+        around = " of the tunnel packet" if self.of_tunnel else ""
+        stage = f" ({self.stage.value}{around})" if self.stage.value else ""
         return f"{self.direction.lower()} of {self.endpoint}{stage}"
 
     @property
