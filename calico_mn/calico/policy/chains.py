@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from calico_mn.calico.policy.resolve import End, IPSet, ResolvedRule, resolve
-from calico_mn.policy import Action, Icmp, Policy, Ports, Profile
+from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports, Profile
 from calico_mn.policy import Rule as PolicyRule
 
 #: marks of v3.25: the lowest bits of IptablesMarkMask 0xffff0000 (felix/rules/rule_defs.go)
@@ -127,7 +127,9 @@ def rule_lines(rule: ResolvedRule) -> list[Rule]:
     versions of Felix know (filterNets in felix/rules/policy.go), or for no protocol. Of a protocol
     and another that it is not, the first is enough: iptables takes one.
     """
-    if (rule.protocol and rule.protocol == rule.not_protocol) or any(
+    wanted, unwanted = (str(PROTOCOLS.get(name, name))
+                        for name in (rule.protocol, rule.not_protocol))
+    if (wanted and wanted == unwanted) or any(
             not net.prefixlen for end in (rule.source, rule.destination) for net in end.not_nets):
         return []
     blocks = _Blocks()
