@@ -139,9 +139,8 @@ class KernelWriter:
         with self.changing:
             self._owner.settle()
             out_of_sync = self.unapplied.keys() & wanted.keys()
-            changes = {name: change for name, state in wanted.items()
-                       if (change := delta(self.states[name], state, self.foreign_protocol))
-                       or name in out_of_sync}
+            changes = {name: change for name, state in wanted.items() if (change := delta(
+                self.states[name], state, self.foreign_protocol)) or name in out_of_sync}
             due = {name: change if name not in out_of_sync
                    else full_delta(change, without_routes(wanted[name], self.foreign_protocol),
                                    self.unapplied[name])
