@@ -7,7 +7,7 @@
 Three ways of making the same cluster of N nodes with M pods each, interleaved in one run:
 
 ours    CalicoNet, from the Topology object to attached Mininet nodes, with tunl0, and without
-        Felix's rules, which the others do not have either (policy.py is about them);
+        Felix's rules, which the others do not have either (policies.py is about them);
 plain   plain Mininet, a bash per node and a cmd() per setting, without tunl0 (plain_mininet.py);
 bound   the least that the kernel needs: a C program on raw rtnetlink, without tunl0 (bound.c).
 

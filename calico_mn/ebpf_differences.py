@@ -64,6 +64,9 @@ DIFFERENCES: tuple[EbpfDifference, ...] = (
         " that they accept goes to tunl0 through lo, as protocol 255: an OUTPUT chain that drops by"
         " default must accept what leaves by lo.", lambda seen: seen.drops_output),
     EbpfDifference(
+        "host-endpoints", "`cali-failsafe-out` of a node with host endpoints has one rule more than"
+        " Felix's, for that protocol 255 on lo."),
+    EbpfDifference(
         "down", "While tunl0 is down, packets for it are dropped; the kernel's ipip answers \"port"
         " unreachable\" as well.", lambda seen: seen.tunnel_is_down),
 )

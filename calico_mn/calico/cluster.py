@@ -50,9 +50,9 @@ class Cluster(DatastoreReader):
 
     ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
     ``pod_routers`` names the routers that know the pods' blocks; ``has_tunnels`` False means that
-    no node has a tunl0, so that no mode but Never can be had; ``has_allow_list`` that the tunnel
-    reads from routes whose packets the firewall accepts; ``has_firewall`` False that nodes run
-    without Felix's iptables rules. What gets no address does not run, as :attr:`admission` tells.
+    no node has a tunl0, so that no mode but Never can be had; ``has_ebpf_tunnel`` that eBPF makes
+    it, which reads from routes whom the firewall accepts; ``has_firewall`` False that nodes have
+    none of Felix's rules. What gets no address does not run, as :attr:`admission` tells.
     Raises TopologyError when two objects would have one name or device.
     """
 
@@ -326,7 +326,7 @@ class Cluster(DatastoreReader):
                                        *self._felix_routes.of(datastore.table, modes, network))
                    if route.destination not in local]
         firewall = self._firewalls_before[name] = self._firewall(name)
-        routes += allowed_sources(firewall) if self.has_allow_list else ()
+        routes += allowed_sources(firewall) if self.has_ebpf_tunnel else ()
         return Namespace(
             name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
             tuple(entry for peer, entry in datastore.neighbours.items() if peer != name),

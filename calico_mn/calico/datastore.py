@@ -38,15 +38,15 @@ class DatastoreReader:
     _on_node: dict[str, dict[str, WorkloadEndpoint]]
     _tunnels: TunnelAddresses
     has_firewall: bool
-    has_allow_list: bool = False
+    has_ebpf_tunnel: bool = False
 
     def __init__(self) -> None:
         self._datastore = self._datastore_before = NO_DATASTORE
         self._datastore_is_current = False
         self._firewalls: Firewalls | None = None
         self._firewalls_are_current = False
-        self._node_firewalls: dict[tuple[str, ...], NodeFirewall] = {}
-        self._node_firewalls_before: dict[tuple[str, ...], NodeFirewall] = {}
+        self._node_firewalls: dict[tuple[tuple[str, ...], bool], NodeFirewall] = {}
+        self._node_firewalls_before: dict[tuple[tuple[str, ...], bool], NodeFirewall] = {}
         self._firewalls_before: dict[str, Firewall | None] = {}
 
     def uses(self, encapsulation: Encapsulation) -> bool:
@@ -130,7 +130,8 @@ class DatastoreReader:
     def _node_firewall(self, name: str) -> NodeFirewall:
         """What a node's rules follow from apart from its pods; nodes that are alike share it."""
         tunnels = tuple(encapsulation.device for encapsulation in self.tunnel_addresses(name))
-        node = self._node_firewalls.get(tunnels)
+        key = tunnels, self.has_ebpf_tunnel
+        node = self._node_firewalls.get(key)
         if node is None:
             pools, felix = self.topology.pools, self.topology.felix
             enabled = {
@@ -139,6 +140,7 @@ class DatastoreReader:
                                               (VXLAN, felix.vxlan_enabled))}
             node = NodeFirewall(
                 ipip=enabled[IPIP.device], vxlan=enabled[VXLAN.device],
+                has_ebpf_tunnel=self.has_ebpf_tunnel,
                 tunnels=tuple(device for device in tunnels if enabled[device]),
                 failsafe_inbound=felix.failsafe_inbound,
                 failsafe_outbound=felix.failsafe_outbound,
@@ -152,8 +154,8 @@ class DatastoreReader:
                 pools=tuple(pool.cidr for pool in pools),
                 masqueraded=tuple(pool.cidr for pool in pools if pool.nat_outgoing))
             # One that is equal is the same, as it is compared for each node.
-            before = self._node_firewalls_before.get(tunnels)
-            node = self._node_firewalls[tunnels] = before if before == node else node
+            before = self._node_firewalls_before.get(key)
+            node = self._node_firewalls[key] = before if before == node else node
         return node
 
     def devices(self, name: str) -> dict[str, tuple[IPv4Address, ...]]:

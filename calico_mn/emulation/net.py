@@ -149,7 +149,7 @@ class CalicoNet(ResourceMininet):
             "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP),
             iptables=iptables, way=outer_way())
         self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
-        self.cluster.has_allow_list = self.tunnel == "ebpf"
+        self.cluster.has_ebpf_tunnel = self.tunnel == "ebpf"
         try:
             if self._raise_neighbour_limit:
                 neighbour_quota.raise_limit(neighbour_entries(self.topology),

@@ -17,7 +17,7 @@ import pytest
 from calico_mn import CalicoNet
 from calico_mn.topology import parse_topology
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.rules]
 
 TOPOLOGY = """
 apiVersion: calico-mn/v1
@@ -83,6 +83,7 @@ def names_of(net: CalicoNet) -> dict[str, str]:
         **{str(cluster.tunnel_address(name)): f"tunl0 of {name}" for name in cluster.nodes}}
 
 
+@pytest.mark.ipip
 def test_who_is_seen(net: CalicoNet) -> None:
     names = names_of(net)
     address = {name: number for number, name in names.items()}

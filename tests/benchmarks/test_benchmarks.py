@@ -133,7 +133,7 @@ def test_mode_change_times_all_six_transitions(run: Run) -> None:
 @pytest.mark.root
 def test_policy_compares_boots_and_changes_with_and_without_rules(run: Run) -> None:
     need("iptables-nft-restore", "ipset")
-    printed, report = run("policy.py", "--quick", "--iptables", "nft")
+    printed, report = run("policies.py", "--quick", "--iptables", "nft")
     assert {(s["what"], s["rules"], s["policies"]) for s in report["samples"]} == {
         ("matrix", "none", 20), ("member", "nft", 10),
         *((what, rules, count) for what in ("boot 4x10", "pod")

@@ -59,7 +59,7 @@ BENCHMARKS = {
              "--repeats": [*NUMBERS, "0"], "--plain-up-to": NUMBERS},
     "tunnel": {"--rounds": [*NUMBERS, "0"], "--duration": [*NUMBERS, "0", "3601"],
                "--pings": [*NUMBERS, "0"], "--tunnel": WORDS},
-    "policy": {"--sizes": [*WORDS, "0x1", "x", "1001x1"], "--rounds": [*NUMBERS, "0"],
+    "policies": {"--sizes": [*WORDS, "0x1", "x", "1001x1"], "--rounds": [*NUMBERS, "0"],
                "--iptables": [word for word in WORDS if word != "auto,"]},
     "mode_change": {"--nodes": [*NUMBERS, "0", "1001"], "--rounds": [*NUMBERS, "0"]},
     "soak": {"--kills": [*NUMBERS, "0"], "--clusters": [*NUMBERS, "0"], "--boots": [*NUMBERS, "0"],

@@ -119,7 +119,7 @@ class NodeFirewall:
     ``tunnels`` are the devices with an address of this node, ``to_host`` the
     DefaultEndpointToHostAction in capitals, ``may_send`` the encapsulations (IPIP, VXLAN) of which
     pods may send packets of their own, ``external`` the senders that are accepted besides nodes.
-    ``inserts`` False puts Felix's rules behind all others.
+    ``inserts`` False puts Felix's rules behind all others. ``has_ebpf_tunnel``: eBPF makes tunl0.
     """
 
     host_endpoints: tuple[HostRules, ...] = ()
@@ -127,6 +127,7 @@ class NodeFirewall:
     failsafe_outbound: tuple[ProtoPort, ...] = FAILSAFE_OUTBOUND
     ipip: bool = False
     vxlan: bool = False
+    has_ebpf_tunnel: bool = False
     tunnels: tuple[str, ...] = ()
     to_host: str = "ACCEPT"
     nat_outgoing: bool = False
@@ -191,7 +192,7 @@ def _static(node: NodeFirewall) -> dict[str, Chains]:
     if node.host_endpoints:
         for table, chains in static.items():
             chains |= failsafe_chains(table, node.failsafe_inbound, node.failsafe_outbound)
-            if node.ipip:
+            if node.ipip and node.has_ebpf_tunnel:
                 chains[FAILSAFE_OUT] = [*chains[FAILSAFE_OUT], _INTO_TUNNEL]
     return static
 

@@ -76,9 +76,12 @@ def _policy(options: argparse.Namespace) -> int:
     else:
         from calico_mn.control.session import remote
 
+        session = remote(options.run)
         topology = parse_topology(json.dumps({
             "apiVersion": "v1", "kind": "List", "items": [
-                item["document"] for item in remote(options.run).ask("get")]}))
+                item["document"] for item in session.ask("get")]}))
+        if not options.json and session.ask("status")["iptables"] == "none":
+            say("The run has none of Felix's rules (--no-policy): this is what they would do.")
     explainer = Explainer(Cluster(topology, 2))
     return (_explain if options.action == "explain" else _matrix)(options, explainer)
 

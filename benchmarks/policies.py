@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What Felix's rules and policies take: at boot, for a pod, a set's member, a matrix.
 
-    sudo .venv/bin/python benchmarks/policy.py [--sizes 20x50,100x2] [--rounds 5] [--quick]
+    sudo .venv/bin/python benchmarks/policies.py [--sizes 20x50,100x2] [--rounds 5] [--quick]
         [--iptables auto|nft|legacy] [--json FILE]
 
 Each round does all of this once, in an order that rotates, and ratios are formed within a round:
@@ -47,7 +47,7 @@ try:
     from calico_mn.policy import EntityRule, Policy, Rule
     from calico_mn.topology.scaled import policies
 except ImportError as error:
-    sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/policy.py")
+    sys.exit(f"{error}; run ./install.sh, then: sudo .venv/bin/python benchmarks/policies.py")
 
 #: policies, members of each rule's set; nodes with pods for what changes; applications of a matrix
 COUNT, MEMBERS, CROWD, APPLICATIONS = 10, 100, Size(2, 50), 20
@@ -70,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     options = _options(argv)
     if os.geteuid() != 0:
-        sys.exit("policy.py: making network namespaces needs root: run this with sudo")
+        sys.exit("policies.py: making network namespaces needs root: run this with sudo")
     machine.interrupt_by(signal.SIGTERM)
     out, about = figures.console(), figures.environment()
-    out.print(figures.heading("policy", about))
+    out.print(figures.heading("policies", about))
     samples: list[Sample] = []
     status = 0
     try:
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.print("interrupted: what follows was measured until then")
         status = 130
     except CalicoMnError as error:
-        out.print(f"policy.py: {error}", style="red", markup=False)
+        out.print(f"policies.py: {error}", style="red", markup=False)
         return 1
     show(out, samples, options.sizes)
     if options.json:
