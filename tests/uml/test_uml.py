@@ -20,7 +20,7 @@ ROOT = HERE.parent.parent
 UMLRUN = HERE / "umlrun"
 LINUX_UML = Path("/usr/bin/linux.uml")
 
-GUEST_SECONDS = 480
+GUEST_SECONDS = 900
 # Fewer would mean that the marked tests were not found, or that all of them were skipped.
 LEAST_PASSED = 5
 
