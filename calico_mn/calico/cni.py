@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from calico_mn.state import Address, Namespace, Route, Sysctl, Veth, VethEnd, VethPeer
@@ -61,6 +62,7 @@ class HostSide:
     sysctls: tuple[Sysctl, ...]
 
 
+@lru_cache(maxsize=10_000)
 def host_side(endpoint: WorkloadEndpoint, rp_filter: int) -> HostSide:
     """The node's half: veth, sysctls (``configureSysctls``) and the pod's route.
 
