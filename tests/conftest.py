@@ -30,7 +30,7 @@ _LONG = ("tests/uml/", "tests/benchmarks/", "tests/experiment/", "tests/acceptan
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--record", action="store_true", help="write golden files anew instead of comparing"
+        "--record", action="store_true", help="write golden files again instead of comparing"
     )
     parser.addoption(
         "--order", metavar="reversed|random[:SEED]", help="run tests in another order than usual:"

@@ -65,7 +65,7 @@ def warn_of_hosts(report: Report, resources: s.Resources, nodes: Collection[str]
                         f"interface {interface}, but {join(_INTERFACES[2:], 'and')}.")
 
 
-# Those of namespaces and service accounts follow from these, whatever the file says.
+# Profiles of namespaces and service accounts follow from those; the file does not change them.
 PROFILE = s.Kind(s.resource_table(s.NAMED, spec={
     "ingress": k.rules("ingress"), "egress": k.rules("egress"),
     "labelsToApply": s.Field(r.string_map, "labels"),

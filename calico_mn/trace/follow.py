@@ -88,7 +88,7 @@ def _role(packet: Packet, recording: Recording, identifiers: Collection[int]) ->
     """``forward`` for the probe, ``reply`` for its answer, "" for any other packet.
 
     ``identifiers`` are the mark's and those that NAT gave to the probe. What has the whole token,
-    or TCP's sequence, is the probe whatever its identifier.
+    or TCP's sequence, is the probe under any identifier.
     """
     transport, probe, mark = packet.transport, recording.probe, recording.mark
     if transport is None or transport.protocol != PROTOCOLS[probe.protocol]:

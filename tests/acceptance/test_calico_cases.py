@@ -24,6 +24,7 @@ from itertools import permutations
 import pytest
 from policy.connections import connected
 from support.patience import PATIENCE_S, SLOWNESS, eventually
+from support.topologies import net_a
 
 from calico_mn import CalicoNet
 from calico_mn.calico.policy.node_chains import ALL_HOSTS
@@ -32,35 +33,7 @@ from calico_mn.topology import parse_topology
 
 pytestmark = [pytest.mark.root, pytest.mark.rules]
 
-TOPOLOGY = """
-apiVersion: calico-mn/v1
-kind: Underlay
-metadata: {name: lab}
-spec:
-  subnets: [{name: net-a, cidr: 192.168.57.0/24}]
-  routers: [{name: r1, interfaces: [{subnet: net-a, address: 192.168.57.1}]}]
-  hosts: [{name: outside, address: 192.168.57.99}]
----
-apiVersion: projectcalico.org/v3
-kind: NodeList
-items:
-  - {metadata: {name: node31}, spec: {bgp: {ipv4Address: 192.168.57.31/24}}}
-  - {metadata: {name: node32}, spec: {bgp: {ipv4Address: 192.168.57.32/24}}}
-  - {metadata: {name: node33}, spec: {bgp: {ipv4Address: 192.168.57.33/24}}}
----
-apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata: {name: pool}
-spec: {cidr: 10.22.0.0/16, ipipMode: Always, natOutgoing: true}
----
-apiVersion: v1
-kind: PodList
-items:
-  - {metadata: {name: w0, labels: {name: w0}}, spec: {nodeName: node31}}
-  - {metadata: {name: w1, labels: {name: w1}}, spec: {nodeName: node31}}
-  - {metadata: {name: w2, labels: {name: w2}}, spec: {nodeName: node32}}
-  - {metadata: {name: w3, labels: {name: w3}}, spec: {nodeName: node33}}
-"""
+TOPOLOGY = net_a("w0@node31", "w1@node31", "w2@node32", "w3@node33", nodes=3)
 FELIX = ("apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\n"
          "metadata: {name: default}\nspec: ")
 OUTSIDE, PORT, IPIP, UDP = "192.168.57.99", 5000, 4, 17

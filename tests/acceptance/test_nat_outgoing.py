@@ -13,39 +13,14 @@ import socket
 from typing import Any
 
 import pytest
+from support.topologies import net_a
 
 from calico_mn import CalicoNet
 from calico_mn.topology import parse_topology
 
 pytestmark = [pytest.mark.root, pytest.mark.rules]
 
-TOPOLOGY = """
-apiVersion: calico-mn/v1
-kind: Underlay
-metadata: {name: lab}
-spec:
-  subnets: [{name: net-a, cidr: 192.168.57.0/24}]
-  routers: [{name: r1, interfaces: [{subnet: net-a, address: 192.168.57.1}]}]
-  hosts: [{name: outside, address: 192.168.57.99}]
----
-apiVersion: projectcalico.org/v3
-kind: NodeList
-items:
-  - {metadata: {name: node31}, spec: {bgp: {ipv4Address: 192.168.57.31/24}}}
-  - {metadata: {name: node32}, spec: {bgp: {ipv4Address: 192.168.57.32/24}}}
----
-apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata: {name: pool}
-spec: {cidr: 10.22.0.0/16, ipipMode: Always, natOutgoing: true}
----
-apiVersion: v1
-kind: PodList
-items:
-  - {metadata: {name: a}, spec: {nodeName: node31}}
-  - {metadata: {name: c}, spec: {nodeName: node31}}
-  - {metadata: {name: b}, spec: {nodeName: node32}}
-"""
+TOPOLOGY = net_a("a@node31", "c@node31", "b@node32")
 PORT = 7000
 
 

@@ -91,3 +91,39 @@ def two_subnets(mode: str, *pods: str, **options: object) -> Topology:
     options.setdefault("nodes", TWO_SUBNETS)
     return cluster(mode, *(pods or ("a@node31", "b@node32", "c@node33")),
                    **options)  # type: ignore[arg-type]
+
+
+def net_a(*pods: str, nodes: int = 2) -> str:
+    """A file: node31 and so on in one subnet with r1 and the machine ``outside``, mode Always.
+
+    ``pods`` are ``NAME@NODE``; each has its name as labels ``app`` and ``name``.
+    """
+    items = [f"  - {{metadata: {{name: {name}, labels: {{app: {name}, name: {name}}}}},"
+             f" spec: {{nodeName: {node}}}}}"
+             for name, _, node in (text.partition("@") for text in pods)]
+    addresses = [f"  - {{metadata: {{name: node{number}}},"
+                 f" spec: {{bgp: {{ipv4Address: 192.168.57.{number}/24}}}}}}"
+                 for number in range(31, 31 + nodes)]
+    return """
+apiVersion: calico-mn/v1
+kind: Underlay
+metadata: {name: lab}
+spec:
+  subnets: [{name: net-a, cidr: 192.168.57.0/24}]
+  routers: [{name: r1, interfaces: [{subnet: net-a, address: 192.168.57.1}]}]
+  hosts: [{name: outside, address: 192.168.57.99}]
+---
+apiVersion: projectcalico.org/v3
+kind: NodeList
+items:
+""" + "\n".join(addresses) + """
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool}
+spec: {cidr: 10.22.0.0/16, ipipMode: Always, natOutgoing: true}
+---
+apiVersion: v1
+kind: PodList
+items:
+""" + "\n".join(items) + "\n"
