@@ -312,12 +312,12 @@ give_back() {
         -newermt "@$touched_since" -exec chown -h "$owner" {} + || true
 }
 
-# How many processes run the tests, which often wait for packets: one more than there are
-# processors. More than four would only be in each other's way.
+# How many processes run the tests. They wait for the kernel and for packets more than half of the
+# time, so two processors keep four of them busy. More would only be in each other's way.
 test_processes() {
     local processors
     processors=$(nproc)
-    echo $((processors < 3 ? processors + 1 : 4))
+    echo $((processors < 2 ? 2 : 4))
 }
 
 # ---------------------------------------------------------------- main
@@ -354,6 +354,8 @@ main() {
         ;;
     test)
         cd "$here"
+        # Hundreds of processes start; without bytecode each would compile all that it imports.
+        unset PYTHONDONTWRITEBYTECODE
         # All of them on several processors; what is chosen by hand in one process, as usual.
         [ $# -gt 0 ] || set -- -n "$(test_processes)" --dist loadfile --no-loadscope-reorder
         run_as_root "$venv/bin/python" -m pytest "$@"

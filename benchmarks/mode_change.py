@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How long a running cluster takes to change its IPIP mode.
 
-    sudo .venv/bin/python benchmarks/mode_change.py [--nodes 100] [--rounds 5] [--json FILE]
+    sudo .venv/bin/python benchmarks/mode_change.py [--nodes 100] [--rounds 5] [--no-policy]
+        [--json FILE]
 
 One cluster, a pod on each node and so one block each: every node holds a route to the block of
 every other, 9,900 in all with 100 nodes in two racks. A round goes once through each of the six
@@ -9,6 +10,9 @@ transitions between Always, CrossSubnet and Never. Timed is the whole of set_ipi
 the new wanted state to the kernel's last answer. *kernel ms* is the kernel's own part: the
 processor time that this process spends in the kernel meanwhile, nearly all of it for the routes.
 Figures are medians, with the smallest and largest value behind them.
+
+Felix's rules change with a mode to or from Never: an iptables-restore in each node, whose processor
+time is *programs' ms*. With --no-policy there are no rules.
 
 CrossSubnet touches only the routes to the other rack (from Never) or to the own one (from
 Always); so the time a route is over the routes that a transition really replaced.
@@ -49,7 +53,8 @@ TOUR = (ALWAYS, CROSS_SUBNET, NEVER, ALWAYS, NEVER, CROSS_SUBNET, ALWAYS)
 class Change:
     """One change of the mode of all nodes; ``routes`` that it replaced.
 
-    ``kernel_ms`` and ``cpu_ms`` are processor time of this process: in the kernel, and all of it.
+    ``kernel_ms`` and ``cpu_ms`` are processor time of this process: in the kernel, and all of it;
+    ``programs_ms`` is that of the programs that it ran.
     """
 
     round: int
@@ -59,6 +64,7 @@ class Change:
     routes: int
     cpu_ms: float
     kernel_ms: float
+    programs_ms: float
 
     @property
     def transition(self) -> str:
@@ -77,12 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     changes: list[Change] = []
     status = 0
     try:
-        with CalicoNet(topology(Size.parse(f"{options.nodes}x1"))) as net:
-            about["tunnel"] = net.tunnel
+        with CalicoNet(topology(Size.parse(f"{options.nodes}x1")),
+                       policies=not options.no_policy) as net:
+            about["tunnel"], about["iptables"] = net.tunnel, net.iptables
             total = sum(route.protocol == "bird" and route.kind == "unicast"
                         for node in net.nodes for route in net.states[node.name].routes)
             out.print(f"{options.nodes} nodes, {total} routes to blocks of others,"
-                      f" tunnel back end {net.tunnel}")
+                      f" tunnel back end {net.tunnel}, Felix's rules by {net.iptables}")
             for number in range(options.rounds):
                 tour(net, number, changes)
     except KeyboardInterrupt:
@@ -107,6 +114,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="a pod on each (100)")
     parser.add_argument("--rounds", type=positive_int, default=5,
                         help="six transitions in each (5)")
+    parser.add_argument("--no-policy", action="store_true", help="without Felix's rules")
     return parser.parse_args(argv)
 
 
@@ -114,13 +122,19 @@ def tour(net: CalicoNet, number: int, changes: list[Change]) -> None:
     """Each transition once; each sample is in ``changes`` at once."""
     for before, after in pairwise(TOUR):
         gc.collect()
-        used, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        used, start = _processor_ms(), time.perf_counter()
         deltas = net.set_ipip_mode(after)
-        ms, now = (time.perf_counter() - start) * 1e3, resource.getrusage(resource.RUSAGE_SELF)
-        kernel_ms = (now.ru_stime - used.ru_stime) * 1e3
+        ms, now = (time.perf_counter() - start) * 1e3, _processor_ms()
         routes = sum(len(delta.main_routes_replaced) for delta in deltas)
         changes.append(Change(number, str(before), str(after), ms, routes,
-                              kernel_ms + (now.ru_utime - used.ru_utime) * 1e3, kernel_ms))
+                              *(later - earlier for earlier, later in zip(used, now, strict=True))))
+
+
+def _processor_ms() -> tuple[float, float, float]:
+    """Processor time so far: of this process, of it in the kernel, and of programs that ended."""
+    own, programs = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return ((own.ru_utime + own.ru_stime) * 1e3, own.ru_stime * 1e3,
+            (programs.ru_utime + programs.ru_stime) * 1e3)
 
 
 def by_transition(changes: Sequence[Change]) -> dict[str, list[Change]]:
@@ -135,12 +149,13 @@ def show(out: Console, changes: Sequence[Change]) -> None:
     """The table."""
     rows = [(transition, figures.spread([c.ms for c in found], 1),
              figures.spread([c.cpu_ms for c in found], 0),
-             figures.spread([c.kernel_ms for c in found], 0), str(found[0].routes),
-             figures.spread([c.ms / c.routes for c in found if c.routes], 4))
+             figures.spread([c.kernel_ms for c in found], 0),
+             figures.spread([c.programs_ms for c in found], 0), str(found[0].routes),
+             figures.spread([c.ms / c.routes * 1e3 for c in found if c.routes], 1))
             for transition, found in by_transition(changes).items()]
     out.print(figures.table("Median (smallest-largest)",
-                            ("transition", "ms", "cpu ms", "kernel ms", "routes replaced",
-                             "ms a route"), rows))
+                            ("transition", "ms", "cpu ms", "kernel ms", "programs' ms",
+                             "routes replaced", "us a route"), rows))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ import resource
 from collections.abc import Sequence
 from typing import Any
 
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.calico.cluster import Cluster
 from calico_mn.emulation.mininet import Host, Link, Mininet
+from calico_mn.emulation.plan import host_states
 from calico_mn.model import Topology
 from calico_mn.state import PROTO_KERNEL, Bridge, Namespace, Sysctl, Tunnel, Veth
 
@@ -28,14 +29,8 @@ _LOOSE = 2
 
 def plan(topology: Topology) -> tuple[list[Namespace], list[Namespace]]:
     """What the namespaces should hold: those of the fabric and nodes, and those of the pods."""
-    cluster, engine = Cluster(topology, rp_filter=_LOOSE), FullMesh()
-    for node in cluster.nodes.values():
-        engine.add_node(node.name, node.address.ip)
-    engine.announce({name: cluster.originated(name) for name in cluster.nodes})
-    underlay = topology.underlay
-    hosts = [*(cluster.subnet_state(subnet) for subnet in underlay.subnets),
-             *(cluster.router_state(router) for router in underlay.routers),
-             *(cluster.node_state(name, engine.table(name)) for name in cluster.nodes)]
+    cluster = Cluster(topology, rp_filter=_LOOSE)
+    hosts = host_states(cluster, BuiltInEngine())
     return hosts, [cluster.pod_state(key) for key in cluster.endpoints]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from calico_mn.version import VERSION
 
 if TYPE_CHECKING:
-    from calico_mn.emulation.net import CalicoNet
+    from calico_mn.net import CalicoNet
     from calico_mn.packetmatch import Drop
     from calico_mn.topology import load_topology
 
@@ -23,7 +23,7 @@ __version__ = VERSION
 __all__ = ["CalicoNet", "Drop", "__version__", "load_topology"]
 
 # Loaded when first used: reading a topology needs no Mininet, and the model needs neither.
-_HOMES = {"CalicoNet": "calico_mn.emulation.net", "Drop": "calico_mn.packetmatch",
+_HOMES = {"CalicoNet": "calico_mn.net", "Drop": "calico_mn.packetmatch",
           "load_topology": "calico_mn.topology"}
 
 

@@ -11,9 +11,13 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from calico_mn.profile import NAMES
 from calico_mn.text import message, one_line
+
+if TYPE_CHECKING:
+    from calico_mn.bgp.timers import Timers
 
 _RUN, _POOL = "CALICO_MN_RUN", "CALICO_IPV4POOL_"
 #: the encapsulations' names, lower case; calico_mn.calico.encapsulation is loaded late
@@ -60,11 +64,38 @@ def add_iptables(parser: argparse.ArgumentParser) -> None:
                              " has it)")
 
 
+def add_neighbour_limit(parser: argparse.ArgumentParser) -> None:
+    """``--raise-neighbour-limit``."""
+    parser.add_argument("--raise-neighbour-limit", action="store_true",
+                        help="raise the machine's neighbour-table limit (net.ipv4.neigh.default."
+                             "gc_thresh3) to what the cluster may need, until the run ends")
+
+
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """``--engine``."""
+    """``--engine`` and ``--bird-timers``."""
     parser.add_argument("--engine", choices=("builtin", "bird"), default="builtin",
                         help="what hands routes on between nodes: the built-in engine (default), "
                              "or a BIRD in each node")
+    parser.add_argument("--bird-timers", type=_timers, metavar="TIMERS",
+                        help="with --engine bird: calico (default), short, or some by name, in "
+                             "seconds, such as short,hold=30; bfd=300 has BFD, in milliseconds")
+
+
+def _timers(text: str) -> Timers:
+    from calico_mn.bgp.timers import read_timers
+    from calico_mn.errors import ClusterError
+
+    try:
+        return read_timers(text)
+    except ClusterError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """``--profile``."""
+    parser.add_argument("--profile", choices=NAMES, default="",
+                        help="routes and devices as this release of Calico and those like it have"
+                             " them (default: ClusterInformation's calicoVersion, else v3.25)")
 
 
 class Parser(argparse.ArgumentParser):

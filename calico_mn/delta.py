@@ -17,10 +17,11 @@ from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Interface
 from typing import TypeVar
 
-from calico_mn.present import Link, Program
+from calico_mn.present import Link, Program, expected_link
 from calico_mn.rules import FirewallChange
 from calico_mn.state import (
     Address,
+    Bridge,
     Device,
     Namespace,
     Neighbour,
@@ -44,9 +45,9 @@ class Delta:
     first (``devices_outdated``). ``routes_replaced`` holds new routes and routes whose destination
     exists with other attributes: the kernel swaps those in one step.
 
-    Repairs alone have the following. ``devices_renamed``: each device as it is called now, with
-    its name. ``links_changed``: each device as it should be, and as it is. ``devices_reshaped``
-    get their queueing disciplines again, and ``programs`` are attached again.
+    ``links_changed``: each device as it should be, and as it is. ``devices_reshaped`` get their
+    queueing disciplines again. Repairs alone have ``devices_renamed``, each device as it is called
+    now, with its name, and ``programs``, which are attached again.
 
     ``firewall`` comes last: iptables has a look of its own at what is there.
     """
@@ -109,18 +110,21 @@ def creation(wanted: Namespace, foreign_protocol: str = "") -> Delta:
 def delta(present: Namespace, wanted: Namespace, foreign_protocol: str = "") -> Delta:
     """What brings a namespace from ``present`` to ``wanted``.
 
-    Another program writes the routes of ``foreign_protocol``. A tunnel keeps its identity when its
-    MTU or its administrative state changes. Every other device that differs is removed and made
-    again, and so are the addresses and routes on it.
+    Another program writes the routes of ``foreign_protocol``. A tunnel is the same device with
+    another MTU or administrative state, a veth with another shaping or administrative state. Every
+    other device that differs is removed and made again, and so are the addresses and routes on it.
     """
+    firewall = None if present.firewall == wanted.firewall else FirewallChange(
+        present.firewall, wanted.firewall)
+    if present == replace(wanted, firewall=present.firewall):
+        return Delta(wanted.name, firewall=firewall)
     present, wanted = (without_routes(state, foreign_protocol) for state in (present, wanted))
     old_devices = {device.name: device for device in present.devices}
     new_devices = {device.name: device for device in wanted.devices}
-    tunnels = tuple(
-        device for name, device in new_devices.items()
-        if isinstance(device, Tunnel) and isinstance(old := old_devices.get(name), Tunnel)
-        and device != old and device.identity == old.identity)
-    lasting = {tunnel.name for tunnel in tunnels}
+    changed = {name: (device, old) for name, device in new_devices.items()
+               if not isinstance(device, Bridge) and type(old := old_devices.get(name))
+               is type(device) and device != old and device.identity == old.identity}
+    lasting = changed.keys()
     added = tuple(device for name, device in new_devices.items()
                   if name not in lasting and device != old_devices.get(name))
     removed = tuple(device for name, device in old_devices.items()
@@ -135,8 +139,17 @@ def delta(present: Namespace, wanted: Namespace, foreign_protocol: str = "") -> 
         wanted.name,
         devices_outdated=tuple(device for device in removed if device.name in new_devices),
         devices_added=added,
-        tunnels_changed=tunnels,
-        sysctls=(*_missing(wanted.sysctls, (s for s in present.sysctls if s.device not in gone)),
+        links_changed=tuple((expected_link(device, ""), expected_link(old, ""))
+                            for device, old in changed.values()
+                            if isinstance(device, Veth) and isinstance(old, Veth)
+                            and device.up != old.up),
+        devices_reshaped=tuple(device for device, old in changed.values()
+                               if not isinstance(device, Tunnel) and not isinstance(old, Tunnel)
+                               and device.shaping != old.shaping),
+        tunnels_changed=tuple(device for device, _ in changed.values()
+                              if isinstance(device, Tunnel)),
+        sysctls=(*_missing(wanted.sysctls, [s for s in present.sysctls if s.device not in gone]
+                           if gone else present.sysctls),
                  *_promotions(addresses_removed, wanted)),
         addresses_added=_missing(
             wanted.addresses, (a for a in present.addresses if a.device not in gone)),
@@ -150,8 +163,7 @@ def delta(present: Namespace, wanted: Namespace, foreign_protocol: str = "") -> 
             if n.device not in gone),
         addresses_removed=addresses_removed,
         devices_removed=tuple(device for device in removed if device.name not in new_devices),
-        firewall=None if present.firewall == wanted.firewall else FirewallChange(
-            present.firewall, wanted.firewall),
+        firewall=firewall,
     )
 
 
@@ -178,6 +190,9 @@ def full_delta(change: Delta, wanted: Namespace, unapplied: Iterable[Delta]) -> 
         wanted.name,
         devices_outdated=change.devices_outdated,
         devices_added=change.devices_added,
+        links_changed=change.links_changed,
+        devices_reshaped=tuple(d for d in wanted.devices if isinstance(d, (Veth, VethEnd))
+                               and d in change.devices_reshaped),
         tunnels_changed=tuple(d for d in wanted.devices if isinstance(d, Tunnel)),
         sysctls=wanted.sysctls,
         addresses_added=wanted.addresses,
@@ -215,6 +230,8 @@ def _routes(present: Iterable[Route], wanted: Iterable[Route]
             ) -> tuple[tuple[Route, ...], tuple[Route, ...]]:
     """The routes to write and those to remove. Most are the same object in both states."""
     old = {route.place: route for route in present}
+    if not old:
+        return tuple(wanted), ()
     replaced = []
     for route in wanted:
         before = old.pop(route.place, None)
@@ -227,6 +244,8 @@ def _routes(present: Iterable[Route], wanted: Iterable[Route]
 
 def _missing(items: Iterable[Item], others: Iterable[Item]) -> tuple[Item, ...]:
     """Those of ``items`` that are not among ``others``, in their order."""
+    if items == others:  # Many items are the same objects, compared at once.
+        return ()
     have = frozenset(others)
     # At a boot there is nothing yet, and hashing thousands of items would be in vain.
     return tuple(item for item in items if item not in have) if have else tuple(items)

@@ -226,15 +226,15 @@ def _on_devices(name: str, wanted: Sequence[_OnDevice], present: Sequence[_OnDev
 
 def _routes(state: Namespace, present: Present, owned: Owned) -> Iterator[Difference]:
     have = set(present.routes)
-    instead: dict[tuple[str | tuple[str, str], int], Route] = {}
+    instead: dict[str | tuple[str, str, int], Route] = {}
     wanted = set(state.routes)
     for actual in present.routes:
         if actual not in wanted:
-            instead.setdefault((actual.place, actual.metric), actual)
+            instead.setdefault(actual.place, actual)
     taken: set[Route] = set()
     for route in (*state.routes, *_connected(state, present)):
         if route not in have:
-            other = instead.get((route.place, route.metric))
+            other = instead.get(route.place)
             if other is not None:
                 taken.add(other)
             yield Difference(state.name, route, other)

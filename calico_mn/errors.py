@@ -56,6 +56,10 @@ class TopologyError(CalicoMnError):
         summary = plural(len(self.problems), "problem")
         super().__init__("\n".join([*(str(p) for p in self.problems), f"{summary} found"]))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle, which would otherwise make it of its text."""
+        return type(self), (self.problems, self.warnings)
+
 
 class IPAMError(CalicoMnError):
     """No address can be given: the pools are exhausted, or the one asked for is taken.

@@ -12,6 +12,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
+from calico_mn.bgp_resources import BGPConfiguration, BGPFilter, BGPPeer
 from calico_mn.policy import (
     FAILSAFE_INBOUND,
     FAILSAFE_OUTBOUND,
@@ -23,6 +24,8 @@ from calico_mn.policy import (
     ProtoPort,
     Service,
 )
+from calico_mn.profile import Profile as VersionProfile
+from calico_mn.profile import of_version
 
 
 class EncapsulationMode(str, Enum):
@@ -41,12 +44,17 @@ class Link:
     """The cable between a host and its subnet's switch, the same in both directions.
 
     ``rate`` is in Mbit/s, ``delay`` in ms and ``loss`` in percent of the packets, one way through
-    one cable; None means unlimited, or none.
+    one cable; None means unlimited, or none. A topology has no more. What changes while the cluster
+    runs may also have ``jitter`` in ms (more or less than the delay), ``reorder``, the percentage
+    of the packets that overtake those that wait for their delay, and ``up``.
     """
 
     rate: float | None = None
     delay: float | None = None
     loss: float | None = None
+    jitter: float | None = None
+    reorder: float | None = None
+    up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +102,17 @@ class MultipathHash:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """A router of the underlay; ``pod_routes`` tells whether it knows the pods' blocks."""
+    """A router of the underlay.
+
+    ``pod_routes`` tells whether it has static routes to the pods' blocks. With an ``as_number`` it
+    speaks BGP, and learns them; 0 is a router without BGP.
+    """
 
     name: str
     interfaces: tuple[RouterInterface, ...]
     pod_routes: bool = False
     multipath_hash: MultipathHash = field(default_factory=MultipathHash)
+    as_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +169,7 @@ class IPPool:
     """``projectcalico.org/v3`` IPPool, IPv4.
 
     ``is_automatic`` is False for ``assignmentMode: Manual``: only pods that name the pool get its
-    addresses.
+    addresses. ``is_exported`` is False for ``disableBGPExport``: BGP announces none of them.
     """
 
     name: str
@@ -169,6 +182,7 @@ class IPPool:
     node_selector: str = "all()"
     allowed_uses: tuple[str, ...] = (WORKLOAD, TUNNEL)
     is_automatic: bool = True
+    is_exported: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +216,8 @@ class FelixConfiguration:
     say whether Felix's rules know the tunnel; None follows the pools. ``iptables_backend`` is
     ``Auto``, ``Legacy`` or ``NFT``. ``external_nodes`` may send tunnel packets though they are no
     nodes. The failsafe ports are those on which no policy of a host endpoint is asked.
+    ``program_cluster_routes`` says of which pools Felix writes the routes between nodes, empty for
+    the release's default.
     """
 
     ipip_mtu: int = 0
@@ -215,34 +231,16 @@ class FelixConfiguration:
     allow_vxlan_from_workloads: bool = False
     iptables_backend: str = "Auto"
     external_nodes: tuple[IPv4Network, ...] = ()
+    program_cluster_routes: str = ""
     failsafe_inbound: tuple[ProtoPort, ...] = FAILSAFE_INBOUND
     failsafe_outbound: tuple[ProtoPort, ...] = FAILSAFE_OUTBOUND
 
 
 @dataclass(frozen=True, slots=True)
-class BGPConfiguration:
-    """``projectcalico.org/v3`` BGPConfiguration ``default``: AS and TCP port of all nodes' BIRD."""
+class ClusterInformation:
+    """``projectcalico.org/v3`` ClusterInformation ``default``: the release, such as ``v3.29.1``."""
 
-    as_number: int = 64512
-    listen_port: int = 179
-
-
-@dataclass(frozen=True, slots=True)
-class BGPPeer:
-    """``projectcalico.org/v3`` BGPPeer: sessions of some nodes with an address, or with nodes.
-
-    ``node`` or ``node_selector`` say whose sessions they are, neither means every node's. The peer
-    is ``peer_ip``, or the nodes that ``peer_selector`` selects. ``peer_port`` 0 is the listen port
-    of a node and else 179, ``as_number`` 0 that of the BGPConfiguration.
-    """
-
-    name: str
-    node: str = ""
-    node_selector: str = ""
-    peer_ip: IPv4Address | None = None
-    peer_port: int = 0
-    peer_selector: str = ""
-    as_number: int = 0
+    calico_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,13 +307,15 @@ class Topology:
     mesh: bool = True
     bgp: BGPConfiguration = field(default_factory=BGPConfiguration)
     bgp_peers: tuple[BGPPeer, ...] = ()
+    bgp_filters: tuple[BGPFilter, ...] = ()
+    information: ClusterInformation = field(default_factory=ClusterInformation)
     documents: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
     lines: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def ipip_mtu(self) -> int:
-        """The MTU of tunl0 in bytes, 0 for Calico's automatic choice."""
-        return self.felix.ipip_mtu
+    def profile(self) -> VersionProfile:
+        """What the release of Calico does its own way."""
+        return of_version(self.information.calico_version)
 
     def subnet_of(self, address: IPv4Address) -> Subnet | None:
         """The underlay subnet that holds ``address``, or None."""

@@ -5,6 +5,7 @@ Values only. A filter loses the packets that match, a capture takes them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -80,6 +81,36 @@ class PacketMatch:
 PacketMatch.IPIP = PacketMatch(PROTOCOL_IPIP)
 PacketMatch.VXLAN = PacketMatch(PROTOCOL_UDP, port=4789)
 PacketMatch.FRAGMENTATION_NEEDED = PacketMatch(PROTOCOL_ICMP, 3, 4)
+
+
+#: kinds of packets that have a name
+NAMED = {"ipip": PacketMatch.IPIP, "vxlan": PacketMatch.VXLAN,
+         "frag-needed": PacketMatch.FRAGMENTATION_NEEDED,
+         "fragmentation-needed": PacketMatch.FRAGMENTATION_NEEDED,
+         "icmp": PacketMatch(PROTOCOL_ICMP), "bgp": PacketMatch(PROTOCOL_TCP, port=179)}
+
+
+def parse(text: str) -> PacketMatch:
+    """A kind of packets as people write it: ``ipip``, ``protocol/4``, ``tcp/179``, ``icmp/3/4``.
+
+    Blanks do as well as slashes, and so does what ``str()`` prints. Raises ClusterError.
+    """
+    words = [word for word in re.split(r"[\s/]+", text.lower())
+             if word not in ("", "ip", "port", "type", "code")]
+    kind, *rest = words if words[1:] and words[1] not in NAMED else words[-1:] or [""]
+    numbers = [int(word) for word in rest if re.fullmatch("[0-9]{1,5}", word)]
+    if kind in NAMED and not rest:
+        return NAMED[kind]
+    if len(numbers) == len(rest) and max(numbers, default=0) <= (
+            65535 if kind in ("tcp", "udp") else 255):
+        if kind in ("tcp", "udp") and len(numbers) == 1:
+            return PacketMatch(PROTOCOL_TCP if kind == "tcp" else PROTOCOL_UDP, port=numbers[0])
+        if kind == "protocol" and len(numbers) == 1:
+            return PacketMatch(numbers[0])
+        if kind == "icmp" and len(numbers) in (1, 2):
+            return PacketMatch(PROTOCOL_ICMP, *numbers)
+    raise ClusterError(f"no kind of packets is called {text!r}: say {', '.join(NAMED)}, tcp/PORT,"
+                       " udp/PORT, protocol/NUMBER or icmp/TYPE/CODE")
 
 
 @dataclass(frozen=True, slots=True)

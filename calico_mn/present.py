@@ -148,7 +148,7 @@ def expected_link(device: Device, tunnel_kind: str) -> Link:
     """The device as it is read when all is well; ``tunnel_kind`` is what kind of device tunl0 is.
     """
     if isinstance(device, Veth):
-        return Link(device.name, "veth", device.mtu, True, device.txqueuelen, device.mac,
+        return Link(device.name, "veth", device.mtu, device.up, device.txqueuelen, device.mac,
                     device.master)
     if isinstance(device, Bridge):
         return Link(device.name, "bridge", device.mtu)

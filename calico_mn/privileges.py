@@ -49,6 +49,12 @@ def as_invoking_user(path: Path) -> Iterator[None]:
         _set_groups(before)
 
 
+def only_root_can_change(file: Path) -> bool:
+    """Whether a file, and what leads to it, is only root's to change."""
+    status = file.lstat()
+    return stat.S_ISREG(status.st_mode) and _is_roots_file(status) and _is_roots(file.parent)
+
+
 def _groups(user: int, group: int) -> list[int]:
     try:
         return os.getgrouplist(pwd.getpwuid(user).pw_name, group)
@@ -76,7 +82,11 @@ def _is_roots(path: Path) -> bool:
 
 
 def _is_roots_directory(status: os.stat_result, is_on_the_way: bool) -> bool:
-    others = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid else 0)
     # In a sticky directory such as /tmp others cannot put anything in the place of root's.
     return stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and (
-        not status.st_mode & others or (is_on_the_way and bool(status.st_mode & stat.S_ISVTX)))
+        _is_roots_file(status) or (is_on_the_way and bool(status.st_mode & stat.S_ISVTX)))
+
+
+def _is_roots_file(status: os.stat_result) -> bool:
+    others = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid else 0)
+    return status.st_uid == 0 and not status.st_mode & others

@@ -40,24 +40,28 @@ class VethPeer:
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """Egress shaping of a device: ``rate`` in Mbit/s (tbf), ``delay`` in ms, ``loss`` in percent.
-
-    Delay and loss are netem's.
+    """Egress shaping of a device: ``rate`` in Mbit/s (tbf), ``delay`` and ``jitter`` in ms,
+    ``loss`` and ``reorder`` in percent of the packets. All but the rate are netem's.
     """
 
     rate: float | None = None
     delay: float | None = None
     loss: float | None = None
+    jitter: float | None = None
+    reorder: float | None = None
 
     @property
     def has_netem(self) -> bool:
         """Whether it takes a netem."""
-        return bool(self.delay or self.loss)
+        return bool(self.delay or self.loss or self.jitter or self.reorder)
 
 
 @dataclass(frozen=True, slots=True)
 class Veth:
-    """A veth, from the side of the namespace that creates both ends. Up when created."""
+    """A veth, from the side of the namespace that creates both ends.
+
+    With ``up`` False the other end, which is up, has no carrier, as with its cable pulled.
+    """
 
     name: str
     mtu: int
@@ -66,6 +70,12 @@ class Veth:
     master: str = ""
     txqueuelen: int = 1000
     shaping: Shaping | None = None
+    up: bool = True
+
+    @property
+    def identity(self) -> tuple[str, int, VethPeer, str, str, int]:
+        """What a change makes the device again for; the rest is set on the one that is there."""
+        return self.name, self.mtu, self.peer, self.mac, self.master, self.txqueuelen
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,11 @@ class VethEnd:
     name: str
     mtu: int
     shaping: Shaping | None = None
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """As that of :class:`Veth`."""
+        return self.name, self.mtu
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +185,12 @@ class NextHop:
     via: str
     device: str
     weight: int = 1
+    onlink: bool = False
 
     def __str__(self) -> str:
         """As iproute2 prints it, without tab and trailing blank."""
         via = f" via {self.via}" if self.via else ""
-        return f"nexthop{via} dev {self.device} weight {self.weight}"
+        return f"nexthop{via} dev {self.device} weight {self.weight}" + " onlink" * self.onlink
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +199,13 @@ class Route:
 
     ``destination`` is ``default``, a prefix, or a host address without ``/32``.
     ``kind`` is ``unicast``, ``blackhole`` or ``unreachable``; ``scope`` ``global`` or ``link``.
-    ``next_hops`` are two or more equal ways, and then ``via`` and ``device`` are empty.
-    ``mtu`` 0 means none set. Identity in the kernel: ``table``, ``destination`` and ``metric``.
+    ``next_hops`` are two or more equal ways, which then have what is empty in the route: ``via``,
+    ``device`` and ``onlink``.
+    ``mtu`` 0 means none set. ``place`` is what the kernel knows it by: destination, with table and
+    metric unless main and 0.
     ``source`` is the address that the kernel notes with a device's own network. ``extra`` holds
     what else ``ip route`` would print of a route that was read: nothing wanted ever has it.
+    ``line`` is what ``str()`` has given, empty before.
     """
 
     destination: str
@@ -202,12 +221,13 @@ class Route:
     source: str = ""
     extra: str = ""
     table: str = "main"
-    _line: str = field(default="", init=False, repr=False, compare=False)
+    line: str = field(default="", init=False, repr=False, compare=False)
+    place: str | tuple[str, str, int] = field(init=False, repr=False, compare=False)
 
-    @property
-    def place(self) -> str | tuple[str, str]:
-        """Its destination, with the table where that is not main: our routes have one each."""
-        return self.destination if self.table == "main" else (self.table, self.destination)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", self.destination if (
+            self.table == "main" and not self.metric) else (
+                self.table, self.destination, self.metric))
 
     @property
     def devices(self) -> frozenset[str]:
@@ -220,9 +240,9 @@ class Route:
         Of several next hops each is a line of its own there; here they follow, as ``ip route
         replace`` takes them. Many nodes share a route, and so its line is made once.
         """
-        if not self._line:
-            object.__setattr__(self, "_line", self._format())
-        return self._line
+        if not self.line:
+            object.__setattr__(self, "line", self._format())
+        return self.line
 
     def _format(self) -> str:
         words = [self.destination] if self.kind == "unicast" else [self.kind, self.destination]

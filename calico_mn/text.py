@@ -83,6 +83,12 @@ def number(value: float, digits: int = 3, *, zeros: bool = True) -> str:
     return shown if zeros or "." not in shown else shown.rstrip("0").rstrip(".")
 
 
+def duration(milliseconds: float) -> str:
+    """``12.3 ms``, or ``1.23 s`` from a second on."""
+    return (f"{number(milliseconds)} ms" if milliseconds < 1000
+            else f"{number(milliseconds / 1000)} s")
+
+
 def percent(share: float, decimals: int = 0, *, sign: bool = False) -> str:
     """``12 %`` of 0.12; with ``sign`` ``+12 %``, and zero without a sign."""
     shown = f"{100 * share:{'+' if sign else ''}.{decimals}f}"
@@ -90,6 +96,9 @@ def percent(share: float, decimals: int = 0, *, sign: bool = False) -> str:
 
 
 # --- lines
+
+#: blanks between columns
+COLUMN_GAP = 3
 
 # A wide character may be followed by what must not begin a line; other words are parted by blanks.
 _WIDE = "\u2e80-\u9fff\uff00-\uffef"
@@ -128,11 +137,35 @@ def wrap(text: str, width: float, indent: str = "", *, first: str | None = None,
     return [*lines, line.rstrip()]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines of columns with three blanks between, as kubectl prints them."""
+def column_parts(rows: Sequence[Sequence[str]], widths: Sequence[int], room: float, gap: int
+                 ) -> list[list[int]]:
+    """The columns of each table into which a table must be split to fit: one where it does.
+
+    The first row is the head. Each part begins with the columns that tell the rows apart, as few
+    of the first ones as do. ``gap`` is between columns; ``room`` and ``widths`` are in characters.
+    """
+    def is_too_wide(places: Sequence[int]) -> bool:
+        return sum(widths[place] for place in places) + gap * (len(places) - 1) > room
+
+    everything = list(range(len(widths)))
+    if not is_too_wide(everything):
+        return [everything]
+    keys = next((count for count in everything if count and len(
+        {tuple(row[:count]) for row in rows[1:]}) == len(rows) - 1), 1)
+    parts = [everything[:keys]]
+    for place in everything[keys:]:
+        if len(parts[-1]) > keys and is_too_wide([*parts[-1], place]):
+            parts.append(everything[:keys])
+        parts[-1].append(place)
+    return parts
+
+
+def aligned(rows: Sequence[Sequence[str]], gap: int = COLUMN_GAP) -> list[str]:
+    """Rows of cells as lines of columns, with three blanks between as kubectl prints them."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows]
+    return [(" " * gap).join(
+        cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows]
 
 
 # --- names of Kubernetes; those that pass are safe as names of files, too

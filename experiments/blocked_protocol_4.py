@@ -34,6 +34,7 @@ except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
+                        why_emulated="it drops packets in the network between nodes",
                         full=Repetitions(3, duration=0.2), quick=Repetitions(1, duration=0.05))
 experiment.encapsulation()
 MODES = experiment.factor("--modes", options.mode_list, options.MODES, "MODE[,MODE...]",
@@ -43,33 +44,28 @@ if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from calico_mn.calico.encapsulation import Encapsulation
-from calico_mn.emulation.net import CalicoNet
-from calico_mn.errors import ToolError
 from calico_mn.experiment.report import document, heading
-from calico_mn.experiment.run import Named, Run
+from calico_mn.experiment.run import Run
 from calico_mn.measure import cluster, paths, reachability
-from calico_mn.measure.metrics import Measurement
-from calico_mn.measure.paths import PATHS, Endpoint, Pair
+from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.paths import PATHS, Endpoint
 from calico_mn.measure.reachability import REACHABLE
-from calico_mn.measure.readings import Reading, samples, values
-from calico_mn.measure.tcp import CONNECTIONS, connections
+from calico_mn.measure.readings import Reading, by_factors, samples, under, values
 from calico_mn.measure.trials import Trial
 from calico_mn.report import matrix
-from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Table
+from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Numbers, Table
 from calico_mn.report.plots.grid import grid
 from calico_mn.text import join, plural
 
 BEFORE, EVERYWHERE, ROUTERS, AFTER = "before", "everywhere", "routers", "after"
 #: what drops the packets, in order: nothing; switches and routers; routers; nothing again
 PHASES = (BEFORE, EVERYWHERE, ROUTERS, AFTER)
-IN_WORDS = {BEFORE: "before", EVERYWHERE: "dropped everywhere", ROUTERS: "dropped by routers",
-            AFTER: "after"}
+DROPPED = {EVERYWHERE: "dropped everywhere", ROUTERS: "dropped by routers"}
 #: instruments
 PODS, NODES, TCP, SPEAKER, FILTER = "ping", "node ping", "node tcp", "speaker", "filter"
 #: where BGP listens (RFC 4271, section 4)
@@ -81,76 +77,62 @@ _PAIR_S, _TCP_S, _UNREACHABLE_S = 0.008, 0.15, 1.2
 # --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken."""
     net, encapsulation = run.net(), run.encapsulation
     endpoints = paths.endpoints(net)
-    subnet_of = {pod.node: pod.subnet for pod in endpoints}
-    hosts = [Endpoint(node.name, node.ip, node.name, subnet_of[node.name])
-             for node in net.nodes if node.name in subnet_of]
+    hosts = [Endpoint(node.name, node.ip, node.name, subnet) for node in net.nodes
+             for subnet in {pod.subnet for pod in endpoints if pod.node == node.name}]
     pods, nodes = paths.ordered_pairs(endpoints), paths.ordered_pairs(hosts)
     # Each two nodes once: a connection has both directions.
     tcp = [pair for pair in nodes if pair.source.name < pair.destination.name]
     run.plan = {
-        "modes": list(run[MODES]), "phases": list(PHASES), "repeats": run.repeats,
-        "duration_s": run.duration, "quick": run.options.quick, "tunnel": run.tunnel(net),
-        **run.encapsulation_factor,
+        **run.levels(MODES), "phases": list(PHASES), "tunnel": run.tunnel(net),
         "fabric": [device.name for device in net.fabric],
         "pods": [[pod.name, pod.ip, pod.node, pod.subnet] for pod in endpoints],
-        "nodes": [[node.name, node.ip, node.node, node.subnet] for node in hosts]}
+        "nodes": [[node.name, node.ip, node.node, node.subnet] for node in hosts], **run.design}
     phase_seconds = {
         phase: (len(pods) + len(nodes)) * _PAIR_S + len(tcp) * (run.duration + _TCP_S)
-        + (_UNREACHABLE_S if phase in (EVERYWHERE, ROUTERS) else 0) for phase in PHASES}
+        + (_UNREACHABLE_S if phase in DROPPED else 0) for phase in PHASES}
     seconds = run.repeats * len(run[MODES]) * sum(phase_seconds.values())
     run.heading(f"A fabric that drops {what(encapsulation)} ({encapsulation})", [
         *heading(run, net),
         ("fabric", f"{', '.join(run.plan['fabric'])}; the routers know the pods"),
         ("phases", f"{plural(len(run[MODES]), 'mode')} x {', '.join(PHASES)} x"
          f" {plural(run.repeats, 'repeat')}; about {seconds:.0f} s")], seconds)
-    readings: tuple[Named, ...] = (
+    readings = [
         *((PODS, pair.factors) for pair in pods),
         *((FILTER, {"place": device.name}) for device in net.fabric),
         *((NODES, pair.factors) for pair in nodes), *((TCP, pair.factors) for pair in tcp),
-        *((SPEAKER, {"node": node.name}) for node in net.nodes))
+        *((SPEAKER, {"node": node.name}) for node in net.nodes)]
 
-    def look(trial: Trial) -> None:
+    def look() -> Iterator[tuple[str, dict[str, Value], Measurement]]:
         """All that a phase reads, the pods first: the counters are theirs alone."""
         for reached in reachability.matrix(net, pods):
-            run.record(PODS, trial, reached.measurement, factors=reached.pair.factors)
+            yield PODS, reached.pair.factors, reached.measurement
         for device in net.fabric:
-            run.record(FILTER, trial, cluster.dropped(net, device, encapsulation.match),
-                       factors={"place": device.name})
+            yield FILTER, {"place": device.name}, cluster.dropped(net, device, encapsulation.match)
         for reached in reachability.matrix(net, nodes):
-            run.record(NODES, trial, reached.measurement, factors=reached.pair.factors)
+            yield NODES, reached.pair.factors, reached.measurement
         for pair in tcp:
-            run.record(TCP, trial, connect(net, pair, run.duration), factors=pair.factors)
+            client, server = (net.nameToNode[name] for name in pair.names)
+            yield TCP, pair.factors, reachability.by_tcp(client, server, port=BGP_PORT,
+                                                         duration=run.duration)
         net.refresh_sessions()
         for node in net.nodes:
-            run.record(SPEAKER, trial, cluster.route_exchange(net, node),
-                       factors={"node": node.name})
+            yield SPEAKER, {"node": node.name}, cluster.route_exchange(net, node)
 
     net.set_pod_routes(True)
     for repeat in range(1, run.repeats + 1):
         for mode in run[MODES]:
             net.set_mode(mode, encapsulation=encapsulation)
             for phase in PHASES:
-                trial = Trial({"mode": mode, "phase": phase, **run.encapsulation_factor},
-                              repeat)
+                trial = Trial({"mode": mode, "phase": phase, **run.encapsulation_factor}, repeat)
                 droppers = {EVERYWHERE: net.fabric, ROUTERS: net.routers}.get(phase, [])
                 if not run.has(trial, readings):
                     # The counters begin at 0 with the filters.
                     with net.dropping(droppers, encapsulation.match), run.trial(trial):
-                        look(trial)
+                        for instrument, factors, measurement in look():
+                            run.record(instrument, trial, measurement, factors=factors)
                 run.step(f"{mode}: {phase}", phase_seconds[phase])
-
-
-def connect(net: CalicoNet, pair: Pair, duration: float) -> Measurement:
-    """Whether TCP connections to BGP's port carry a byte each way, and how many did a second."""
-    client, server = (net.nameToNode[end.name] for end in (pair.source, pair.destination))
-    try:
-        made = connections(client, server, duration=duration, port=BGP_PORT)
-    except ToolError as error:
-        return Measurement({REACHABLE: 0}, seen={"reason": str(error)})
-    return Measurement({REACHABLE: int(made.count > 0), CONNECTIONS: made.per_s})
 
 
 # --- report
@@ -165,42 +147,47 @@ class Count(NamedTuple):
         return f"{self.reached} of {self.tried}" if self.tried else ""
 
     @property
+    def lost(self) -> int:
+        """Pairs that did not reach."""
+        return self.tried - self.reached
+
+    @property
+    def cell(self) -> Numbers | None:
+        """For a table; None if no pair tried."""
+        return Numbers(str(self), {"": self.reached, " of": self.tried}) if self.tried else None
+
+    @property
     def tone(self) -> str:
         """Good if all reached."""
         return GOOD if self.reached == self.tried else MIXED if self.reached else BAD
 
 
 class Outcomes:
-    """The readings of a run, by instrument, mode and phase."""
+    """The readings of a run, by mode and phase; over all repeats."""
 
     def __init__(self, readings: Sequence[Reading]) -> None:
-        self._of: dict[tuple[str, str, str], list[Reading]] = defaultdict(list)
-        for reading in readings:
-            mode, phase = str(reading.setting["mode"]), str(reading.setting["phase"])
-            self._of[reading.instrument, mode, phase].append(reading)
-        self.modes = list(dict.fromkeys(mode for _, mode, _ in self._of))
+        self._of = by_factors(readings, "mode", "phase")
+        self.modes = list(dict.fromkeys(mode for mode, _ in self._of))
         self.settings = [(mode, phase) for mode in self.modes for phase in PHASES
-                         if (PODS, mode, phase) in self._of]
-        self.dropping = [key for key in self.settings if key[1] in (EVERYWHERE, ROUTERS)]
+                         if (mode, phase) in self._of]
+        self.dropping = [key for key in self.settings if key[1] in DROPPED]
 
     def readings(self, instrument: str, mode: str, phase: str) -> list[Reading]:
-        """Those of one instrument, all repeats."""
-        return self._of.get((instrument, mode, phase), [])
+        """Those of one instrument."""
+        return under(self._of.get((mode, phase), ()), instrument)
 
-    def reached(self, instrument: str, mode: str, phase: str, path: str = "") -> Count:
-        """Over all repeats, on one path class or on all."""
-        on = {"path": path} if path else {}
-        reached = values(self.readings(instrument, mode, phase), REACHABLE, **on)
+    def reached(self, instrument: str, mode: str, phase: str, **levels: Value) -> Count:
+        """How many of an instrument's pairs reached."""
+        reached = values(self.readings(instrument, mode, phase), REACHABLE, **levels)
         return Count(reached.count(1), len(reached))
 
     def pods(self, mode: str, phase: str) -> dict[str, Count]:
         """The pods' pings by path class."""
-        return {path: self.reached(PODS, mode, phase, path) for path in PATHS}
+        return {path: self.reached(PODS, mode, phase, path=path) for path in PATHS}
 
-    def total(self, instrument: str, metric: str, mode: str, phase: str, device: str = "") -> int:
-        """The sum of a metric over all repeats, at one device or at all."""
-        at = {"place": device} if device else {}
-        return int(sum(values(self.readings(instrument, mode, phase), metric, **at)))
+    def total(self, metric: str, mode: str, phase: str, **levels: Value) -> int:
+        """The sum of a metric."""
+        return int(sum(values(self._of.get((mode, phase), ()), metric, **levels)))
 
 
 def what(encapsulation: Encapsulation) -> str:
@@ -210,32 +197,27 @@ def what(encapsulation: Encapsulation) -> str:
 
 
 def report(run: Run) -> Document:
-    """What people read."""
     outcomes, dropped = Outcomes(run.log.readings), what(run.encapsulation)
-    pods = [Endpoint(*pod) for pod in run.plan["pods"]]
     short = dropped.removeprefix("IP ")
-    grids = tuple(
-        replace(grid, mode=f"{mode}, {phase}") for mode in run.plan["modes"] for phase in PHASES
-        for grid in matrix.matrices(samples(outcomes.readings(PODS, mode, phase)), pods,
-                                    [mode]).grids)
+    marks = {", ".join(key): {(sample.source, sample.destination): matrix.mark(
+        sample.value == 1, bool(sample.encapsulated)) for sample in samples(
+            outcomes.readings(PODS, *key))} for key in outcomes.settings}
     return document(
-        run, experiment, title=f"A fabric that drops {dropped}",
-        findings=findings(outcomes, short),
+        run, experiment, title=f"A fabric that drops {dropped}", findings=findings(outcomes, short),
         tables=[state(outcomes), where(outcomes, run.plan["fabric"])],
         figures=pictures(outcomes, run.encapsulation), caveats=CAVEATS, matrices=replace(
-            matrix.matrices((), pods, ()), grids=grids,
-            title=f"Who reaches whom: before, with {short} dropped everywhere, dropped by routers,"
-                  " after"))
+            matrix.drawn(marks, [Endpoint(*pod) for pod in run.plan["pods"]]),
+            title=f"Who reaches whom: before, with {short} {', '.join(DROPPED.values())}, after"))
 
 
 def state(outcomes: Outcomes) -> Table:
     return Table(
         "state", "What works: pairs that reach each other, sessions, routes",
         ("mode", "dropped", *PATHS, "nodes", f"TCP {BGP_PORT}", "sessions", "routes"),
-        tuple((*key, *map(str, outcomes.pods(*key).values()),
-               str(outcomes.reached(NODES, *key)), str(outcomes.reached(TCP, *key)),
-               outcomes.total(SPEAKER, cluster.SESSIONS, *key),
-               outcomes.total(SPEAKER, cluster.ROUTES, *key)) for key in outcomes.settings),
+        tuple((*key, *(count.cell for count in outcomes.pods(*key).values()),
+               outcomes.reached(NODES, *key).cell, outcomes.reached(TCP, *key).cell,
+               outcomes.total(cluster.SESSIONS, *key), outcomes.total(cluster.ROUTES, *key))
+              for key in outcomes.settings),
         tones=tuple(outcomes.reached(PODS, *key).tone for key in outcomes.settings),
         note="Over all repeats. same-node to cross-subnet: pods that ping pods; nodes: nodes that"
              f" ping nodes; TCP {BGP_PORT}: pairs of nodes that connect. sessions and routes: sums"
@@ -246,11 +228,10 @@ def state(outcomes: Outcomes) -> Table:
 def where(outcomes: Outcomes, fabric: Sequence[str]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for key in outcomes.dropping:
-        filters = {str(r.setting["place"]) for r in outcomes.readings(FILTER, *key)
-                   if r.seen.get("filters")}
-        pods = outcomes.reached(PODS, *key)
-        rows.append((*key, pods.tried - pods.reached, *(
-            outcomes.total(FILTER, cluster.DROPPED, *key, device) if device in filters else None
+        filters = {reading.text("place") for reading in outcomes.readings(FILTER, *key)
+                   if reading.seen.get("filters")}
+        rows.append((*key, outcomes.reached(PODS, *key).lost, *(
+            outcomes.total(cluster.DROPPED, *key, place=device) if device in filters else None
             for device in fabric)))
     return Table(
         "where", "Where the pods' pings died: packets that each device dropped",
@@ -262,7 +243,7 @@ def where(outcomes: Outcomes, fabric: Sequence[str]) -> Table:
 def pictures(outcomes: Outcomes, encapsulation: Encapsulation) -> Iterator[Figure]:
     """For each drop a picture: what works, by mode."""
     dropped = what(encapsulation)
-    for phase in (EVERYWHERE, ROUTERS):
+    for phase, in_words in DROPPED.items():
         cells = {
             (row, mode): (str(count), count.tone) for mode in outcomes.modes
             for row, count in {
@@ -272,7 +253,7 @@ def pictures(outcomes: Outcomes, encapsulation: Encapsulation) -> Iterator[Figur
             if count.tried}
         if cells:
             yield grid(
-                phase, f"{dropped} {IN_WORDS[phase]}: who still reaches whom",
+                phase, f"{dropped} {in_words}: who still reaches whom",
                 list(dict.fromkeys(row for row, _ in cells)), outcomes.modes, cells,
                 column_heading="pairs that got an answer, by mode",
                 caption=f"Pods lose each other where their packets are inside {encapsulation} on a"
@@ -286,23 +267,20 @@ def findings(outcomes: Outcomes, dropped: str) -> Iterator[str]:
     for mode in outcomes.modes:
         by_fate: dict[str, list[str]] = {}
         for phase in [phase for other, phase in outcomes.dropping if other == mode]:
-            by_fate.setdefault(fate(outcomes.pods(mode, phase)), []).append(IN_WORDS[phase])
-        if not by_fate:
-            continue
+            by_fate.setdefault(fate(outcomes.pods(mode, phase)), []).append(DROPPED[phase])
         before, after = (outcomes.reached(PODS, mode, phase) for phase in (BEFORE, AFTER))
-        yield (f"{mode}: " + "; ".join(f"with {dropped} {' or '.join(drops)}, {words}"
-                                       for words, drops in by_fate.items()) + "."
-               + ("" if (mode, AFTER) not in outcomes.settings else
-                  f" Before and after, {before} pairs reach." if before == after else
-                  f" Before, {before} pairs reach; after, {after}."))
+        if by_fate:
+            yield (f"{mode}: " + "; ".join(f"with {dropped} {' or '.join(drops)}, {words}"
+                                           for words, drops in by_fate.items()) + "."
+                   + ("" if not after.tried else
+                      f" Before and after, {before} pairs reach." if before == after else
+                      f" Before, {before} pairs reach; after, {after}."))
     # What keeps working while pods cannot reach each other.
     bad = [key for key in outcomes.dropping if len(set(outcomes.reached(PODS, *key))) == 2]
-    pings, tcp = (Count(*(sum(counts) for counts in zip(
-        (0, 0), *(outcomes.reached(instrument, *key) for key in bad), strict=True)))
-        for instrument in (NODES, TCP))
-    changed = sorted({metric for metric in (cluster.SESSIONS, cluster.ROUTES) for mode, phase in bad
-                      if outcomes.total(SPEAKER, metric, mode, phase)
-                      != outcomes.total(SPEAKER, metric, mode, BEFORE)})
+    pings, tcp = (together(outcomes.reached(instrument, *key) for key in bad)
+                  for instrument in (NODES, TCP))
+    changed = [metric for metric in (cluster.ROUTES, cluster.SESSIONS) if any(
+        outcomes.total(metric, *key) != outcomes.total(metric, key[0], BEFORE) for key in bad)]
     if bad:
         yield (f"Meanwhile, where pods had lost each other, {pings} pings between nodes were"
                f" answered and {tcp} pairs of nodes connected by TCP to port {BGP_PORT}; "
@@ -310,21 +288,24 @@ def findings(outcomes: Outcomes, dropped: str) -> Iterator[str]:
                   "no session went down and no route changed.")
                + (" Monitoring of nodes, BGP or routing tables shows nothing wrong."
                   if pings.tone == tcp.tone == GOOD and not changed else ""))
-    lost = sum(pods.tried - pods.reached
-               for pods in (outcomes.reached(PODS, *key) for key in outcomes.dropping))
-    count = sum(outcomes.total(FILTER, cluster.DROPPED, *key) for key in outcomes.dropping)
+    lost = sum(outcomes.reached(PODS, *key).lost for key in outcomes.dropping)
+    count = sum(outcomes.total(cluster.DROPPED, *key) for key in outcomes.dropping)
     if lost:
         yield (f"The filters counted {count} dropped packets for {lost} lost pairs, which pinged"
                f" {2 * lost} times: " + ("each lost ping died in a filter." if count == 2 * lost
                                          else "not the same number."))
 
 
+def together(counts: Iterable[Count]) -> Count:
+    return Count(*map(sum, zip(Count(0, 0), *counts, strict=True)))
+
+
 def fate(pods: Mapping[str, Count]) -> str:
     dead = [path for path, count in pods.items() if count.tried and not count.reached]
     partly = [path for path, count in pods.items() if 0 < count.reached < count.tried]
-    return " and ".join([*([f"all {join(dead)} pairs are lost"] if dead else []),
-                         *([f"some {join(partly)} pairs are lost"] if partly else [])]
-                        ) or "all pods reach each other"
+    lost = [f"{how_many} {join(some)} pairs are lost"
+            for how_many, some in (("all", dead), ("some", partly)) if some]
+    return " and ".join(lost) or "all pods reach each other"
 
 
 CAVEATS = (

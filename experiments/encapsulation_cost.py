@@ -33,6 +33,7 @@ except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
+                        why_emulated="it reads the CPU time of one machine that is every node",
                         full=Repetitions(6, duration=1), quick=Repetitions(3, duration=0.3))
 
 # Sizes are bytes of UDP payload; 28 more are the packet, which pods with an MTU of 1480 can still
@@ -47,96 +48,83 @@ if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from statistics import median
 
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.emulation.net import CalicoNet
-from calico_mn.errors import ClusterError, UnsupportedError
-from calico_mn.experiment.report import document, heading
+from calico_mn.errors import UnsupportedError
+from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run
-from calico_mn.measure import fits, iperf, paths, tcp, udp
-from calico_mn.measure.metrics import Measurement, Value
-from calico_mn.measure.offloads import pair_offloads
-from calico_mn.measure.readings import Reading, by_factors
+from calico_mn.measure import fits, iperf, offloads, paths, tcp, udp
+from calico_mn.measure.metrics import Value
+from calico_mn.measure.readings import Reading, by_factors, by_repeat, under
 from calico_mn.measure.resources import MACHINE_PACKET, PROGRAMS_PACKET
-from calico_mn.measure.statistics import MORE, Comparison, judge, worded
+from calico_mn.measure.statistics import MORE, Comparison, confidence_of, judge, worded
 from calico_mn.measure.trials import Trial, conditions, factorial
-from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table
+from calico_mn.report.cells import median_of
+from calico_mn.report.document import BAD, Cell, Document, Figure, Numbers, Table
+from calico_mn.report.findings import NOISY_STEAL
 from calico_mn.report.plots.lines import Line, lines
+from calico_mn.report.summary_tables import bounds
 
 MODES = ALWAYS, NEVER = ("Always", "Never")
 #: offloads as the devices have them, or off
 AS_THEY_ARE, OFF = "as they are", "off"
-#: instruments
-DATAGRAMS, BULK = "udp cost", "tcp cost"
 #: seconds of a trial besides its measurements
 _UDP_S, _TCP_S = 0.6, 0.9
-#: what is measured; its name and device in all that follows
-ENCAPSULATION = IPIP
-TUNNEL = ENCAPSULATION.device
+TUNNEL = IPIP.device
 
 
 # --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken."""
     nets = clusters(run)
-    net = next(iter(nets.values()))
-    pair = paths.representative_pairs(paths.endpoints(net)).get(paths.SAME_SUBNET)
-    if pair is None:
-        raise ClusterError(f"{run.source}: no two pods are on two nodes of one subnet, where Always"
-                           " and Never can be compared on the same path")
-    source, destination = pair.source, pair.destination
+    first = next(iter(nets.values()))
+    pair = paths.one_pair(first, paths.SAME_SUBNET, needed=(
+        "no two pods are on two nodes of one subnet, where Always and Never can be compared on the"
+        " same path"))
     settings = [{**setting, **pair.factors} for setting in (
         *factorial(tunnel=tuple(nets), mode=MODES, size=run[SIZES], offloads=(AS_THEY_ARE,)),
         # Size 0 stands for TCP, which chooses its segments' size.
         *factorial(tunnel=tuple(nets), mode=MODES, size=(0,), offloads=(AS_THEY_ARE, OFF)))]
-    run.plan = {"pair": [source.name, destination.name], "sizes": list(run[SIZES]),
-                "tunnels": list(nets), "repeats": run.repeats, "duration_s": run.duration,
-                "seed": run.options.seed, "quick": run.options.quick}
     # How long the installed iperf3 makes a measurement.
-    duration = iperf.timed(net[source.name], run.duration)
-    seconds = run.repeats * sum(duration + (_UDP_S if setting["size"] else _TCP_S)
-                                for setting in settings)
-    run.heading("What the outer header costs", [
-        *heading(run, net),
-        ("pods", f"{source.name} on {source.node} to {destination.name} on {destination.node}"),
-        ("trials", f"{len(settings)} combinations x {run.repeats} repeats of {duration:g} s, in"
-         f" random order (seed {run.options.seed}); about {seconds:.0f} s")], seconds)
+    duration = iperf.timed(first[pair.source.name], run.duration)
+
+    def trial_seconds(trial: Trial) -> float:
+        return duration + (_UDP_S if trial["size"] else _TCP_S)
+
+    begin(run, first, "What the outer header costs", settings, trial_seconds, noun="combination",
+          facts={"pods": str(pair), "transfers": f"{duration:g} s each"},
+          pair=pair.names, **run.levels(SIZES), tunnels=list(nets))
 
     # Short transfers that are no measurements; their rate is the amount that TCP sends.
     rates: dict[tuple[str, str], float] = {}
     for tunnel, net in nets.items():
-        net.set_mode(ALWAYS, encapsulation=ENCAPSULATION)
+        net.set_mode(ALWAYS, encapsulation=IPIP)
         for level in (AS_THEY_ARE, OFF):
-            with pair_offloads(net, pair, off=level == OFF):
-                rates[tunnel, level] = iperf.warm_up(net[source.name], net[destination.name])
+            with offloads.pair_offloads(net, pair, off=level == OFF):
+                rates[tunnel, level] = iperf.warm_up(*(net[name] for name in pair.names))
 
     def read(trial: Trial) -> None:
-        tunnel, level, size = trial.text("tunnel"), trial.text("offloads"), int(trial.text("size"))
+        tunnel, level, size = trial.text("tunnel"), trial.text("offloads"), trial.number("size")
         net = nets[tunnel]
-        client, server = net[source.name], net[destination.name]
+        client, server = (net[name] for name in pair.names)
+        with (conditions(net, trial.text("mode"), pair, pod_routes=False, encapsulation=IPIP)
+              as observed, offloads.pair_offloads(net, pair, off=level == OFF) as switched):
+            run.measure(instrument(trial), trial, lambda: udp.cost(
+                client, server, size=size, duration=run.duration) if size else tcp.cost(
+                client, server, duration=run.duration, rate=rates[tunnel, level]), observed={
+                    "encapsulated": observed.encapsulated, **offloads.noted(switched)})
 
-        def take() -> Measurement:
-            if size:
-                return udp.cost(client, server, size=size, duration=run.duration)
-            return tcp.cost(client, server, duration=run.duration,
-                            rate=rates[tunnel, level])
+    run.trials(settings, read, readings=lambda trial: [(instrument(trial), {})],
+               doing=lambda trial: f"{trial['mode']}, {what(trial['size'], trial['offloads'])}")
 
-        with conditions(net, trial.text("mode"), pair, pod_routes=False,
-                        encapsulation=ENCAPSULATION) as observed, \
-                pair_offloads(net, pair, off=level == OFF) as switched:
-            run.measure(DATAGRAMS if size else BULK, trial, take, observed={
-                "encapsulated": observed.encapsulated,
-                "offloads_off": ", ".join(map(str, switched))})
 
-    run.trials(
-        settings, read,
-        readings=lambda trial: [(DATAGRAMS if trial["size"] else BULK, {})],
-        seconds=lambda trial: duration + (_UDP_S if trial["size"] else _TCP_S),
-        doing=lambda trial: f"{trial['mode']}, {what(int(trial.text('size')), trial['offloads'])}")
+def instrument(trial: Trial) -> str:
+    return "udp cost" if trial["size"] else "tcp cost"
 
 
 def clusters(run: Run) -> dict[str, CalicoNet]:
@@ -147,14 +135,12 @@ def clusters(run: Run) -> dict[str, CalicoNet]:
     first = run.net()
     nets = {first.tunnel: first}
     for name in {"kernel", "ebpf"} - set(nets):
-        try:
+        with suppress(UnsupportedError):
             nets[name] = run.net(tunnel=name)
-        except UnsupportedError:
-            continue
     return nets
 
 
-def what(size: int, offloads: Value) -> str:
+def what(size: Value, offloads: Value) -> str:
     """What is sent, in words."""
     return f"UDP {size} B" if size else f"TCP, offloads {offloads}"
 
@@ -165,10 +151,10 @@ def what(size: int, offloads: Value) -> str:
 class Case:
     """Always and Never on one back end, for one size (0: TCP) and one level of offloads."""
 
+    readings: tuple[Reading, ...]
     tunnel: str
     size: int
     offloads: str
-    readings: tuple[Reading, ...]
 
     @property
     def name(self) -> str:
@@ -177,14 +163,12 @@ class Case:
 
     def values(self, mode: str, metric: str = PROGRAMS_PACKET) -> dict[int, float]:
         """Repeat -> value."""
-        return {reading.repeat: value for reading in self.readings
-                if reading.setting["mode"] == mode for value in [reading.number(metric)]
-                if value is not None}
+        return by_repeat(self.readings, metric, mode=mode)
 
-    def median(self, mode: str, metric: str = PROGRAMS_PACKET) -> float | None:
-        """The median over repeats; None without a value."""
-        values = self.values(mode, metric).values()
-        return statistics.median(values) if values else None
+    def medians(self, metric: str, digits: int, scale: float = 1) -> list[Cell]:
+        """Over the repeats, of Never and of Always; None without a value."""
+        return [median_of(self.values(mode, metric).values(), digits, scale)
+                for mode in (NEVER, ALWAYS)]
 
     def difference(self) -> Comparison | None:
         """Of the programs' CPU time: Always less Never, repeat by repeat."""
@@ -194,7 +178,7 @@ class Case:
 def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
     """Every case that was measured: by back end, UDP by size, then TCP."""
     return tuple(sorted(
-        (Case(tunnel, int(size), offloads, some) for (tunnel, size, offloads), some
+        (Case(some, *levels) for levels, some
          in by_factors(readings, "tunnel", "size", "offloads").items()),
         key=lambda case: (case.tunnel, case.size or 1 << 20, case.offloads == OFF)))
 
@@ -202,7 +186,6 @@ def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
 # --- report
 
 def report(run: Run) -> Document:
-    """What people read."""
     measured = cases(run.log.readings)
     by_tunnel = {tunnel: [case for case in measured if case.tunnel == tunnel]
                  for tunnel in dict.fromkeys(case.tunnel for case in measured)}
@@ -221,18 +204,22 @@ def costs(measured: Sequence[Case]) -> Table:
         if difference is None:
             return None, None, "not measured"
         span = difference.interval
-        return (f"{difference.median:+.2f}",
-                f"{span.low:+.2f} to {span.high:+.2f}" if span else "-", difference.verdict)
+        return (Numbers(f"{difference.median:+.2f}", {"": difference.median}),
+                Numbers(f"{span.low:+.2f} to {span.high:+.2f}", bounds(span, " "))
+                if span else None, difference.verdict)
 
     differences = [case.difference() for case in measured]
+    percents = confidence_of(difference.interval for difference in differences if difference)
     return Table(
         "costs", "CPU time of both programs, us a packet (medians)",
         (TUNNEL, "what", NEVER, ALWAYS, "difference", "interval", "verdict"),
-        tuple((case.tunnel, case.name, *(rounded(case.median(mode)) for mode in (NEVER, ALWAYS)),
-               *judged(difference))
+        tuple((case.tunnel, case.name, *case.medians(PROGRAMS_PACKET, 2), *judged(difference))
               for case, difference in zip(measured, differences, strict=True)),
-        note="The difference is the median of the paired differences, Always less Never.",
-        tones=tuple(BAD if difference and difference.verdict == MORE else PLAIN_TONE
+        note="The difference is the median of the paired differences, Always less Never."
+             + (f" Its interval: {percents}." if percents else "")
+             + (" Below six repeats that is their range, and a difference is called one only if"
+                " Student's t says so too (5 %)." if percents not in ("", "95 %") else ""),
+        tones=tuple(BAD if difference and difference.verdict == MORE else ""
                     for difference in differences))
 
 
@@ -241,37 +228,29 @@ def speeds(measured: Sequence[Case]) -> Table:
     return Table(
         "speeds", "Packets a second received (medians)",
         (TUNNEL, "what", NEVER, ALWAYS, "lost, Never %", "lost, Always %"),
-        tuple((case.tunnel, case.name,
-               *(rounded(case.median(mode, udp.PACKETS), 0) for mode in (NEVER, ALWAYS)),
-               *(rounded(case.median(mode, udp.LOSS), 1, 100) for mode in (NEVER, ALWAYS)))
-              for case in measured),
+        tuple((case.tunnel, case.name, *case.medians(udp.PACKETS, 0),
+               *case.medians(udp.LOSS, 1, 100)) for case in measured),
         note="For TCP, full segments. Nothing holds a UDP sender back: what is lost is lost in the"
              " receiver's socket buffer, at the end of its way.")
 
 
 def machine(measured: Sequence[Case]) -> Table:
     """All there is of the machine's CPU time, for a file only."""
-    return Table(
-        "machine", "CPU time of the whole machine, us a packet (medians)",
-        (TUNNEL, "what", "mode", *MACHINE_PACKET),
-        tuple((case.tunnel, case.name, mode, *(rounded(case.median(mode, part))
-                                               for part in MACHINE_PACKET))
-              for case in measured for mode in MODES))
-
-
-def rounded(value: float | None, digits: int = 2, scale: float = 1) -> Cell:
-    """For a cell; a whole number for 0 digits."""
-    return None if value is None else round(scale * value, digits) if digits else round(value)
+    rows: list[tuple[Cell, ...]] = [
+        (case.tunnel, case.name, mode, *(median_of(case.values(mode, part).values())
+                                         for part in MACHINE_PACKET))
+        for case in measured for mode in MODES]
+    return Table("machine", "CPU time of the whole machine, us a packet (medians)",
+                 (TUNNEL, "what", "mode", *MACHINE_PACKET), tuple(rows))
 
 
 def picture(measured: Sequence[Case]) -> Figure:
     """CPU time by size, on one back end."""
-    series = [Line(mode, tuple((float(case.size), tuple(case.values(mode).values()))
-                               for case in measured if case.size and case.values(mode)))
-              for mode in MODES]
-    return lines(f"cost-{measured[0].tunnel}",
-                 f"CPU time of a UDP packet, {measured[0].tunnel} {TUNNEL}",
-                 "CPU time", "\u00b5s", "UDP payload, bytes", series)
+    tunnel = measured[0].tunnel
+    return lines(f"cost-{tunnel}", f"CPU time of a UDP packet, {tunnel} {TUNNEL}", "CPU time",
+                 "\u00b5s", "UDP payload, bytes", [Line(mode, tuple(
+                     (float(case.size), tuple(case.values(mode).values()))
+                     for case in measured if case.size)) for mode in MODES])
 
 
 def findings(measured: Sequence[Case]) -> Iterator[str]:
@@ -295,8 +274,14 @@ def fitted(tunnel: str, measured: Sequence[Case]) -> Iterator[str]:
     by_mode = {mode: lines_of(measured, mode) for mode in MODES}
     if not all(by_mode.values()):
         return
-    shown = [f"{mode} {statistics.median(line.intercept for line in repeats.values()):.2f}"
-             f" {statistics.median(line.slope for line in repeats.values()):+.2f} * kB"
+    together = [fits.through((case.size / 1000, case.values(mode).values()) for case in measured)
+                for mode in MODES]
+    if not all(line and line.describes for line in together):
+        yield (f"{tunnel}, UDP: cost by packet size is not measurable in this run, because the"
+               f" samples lie on no straight line (R2 below {fits.STRAIGHT}).")
+        return
+    shown = [f"{mode} {median(line.intercept for line in repeats.values()):.2f}"
+             f" {median(line.slope for line in repeats.values()):+.2f} * kB"
              for mode, repeats in by_mode.items()]
     text = (f"{tunnel}, UDP as a + b * kilobytes, in us (medians of the repeats' lines):"
             f" {', '.join(shown)}.")
@@ -318,18 +303,16 @@ def lines_of(measured: Sequence[Case], mode: str) -> Mapping[int, fits.Fit]:
 
 def caveats(run: Run) -> Iterator[str]:
     """What the numbers cannot say."""
-    devices = {str(reading.seen.get("offloads_off") or "") for reading in run.log.readings} - {""}
-    for switched in sorted(devices):
+    for switched in offloads.switched_off(run.log.readings):
         yield f"Offloads off means tso, gso and gro, switched off on {switched} for the trial."
-    tunnels = {reading.setting["tunnel"] for reading in run.log.readings}
-    if ENCAPSULATION is IPIP and "ebpf" in tunnels:
+    if under(run.log.readings, tunnel="ebpf"):
         yield (f"Before Linux 6.16 the eBPF {TUNNEL} makes a copy of each packet's descriptor, so"
                f" that captures on {TUNNEL} see it; the kernel's module does without.")
     yield ("The time is that of iperf3's two ends, with softirqs that run in their name. What"
            " ksoftirqd does is not in it, nor what other programs do; machine.csv has the whole"
            " machine's time, by user, system and softirq, with all else that ran.")
     steal = run.steal_share
-    if steal is not None and steal > 0.05:
+    if steal is not None and steal > NOISY_STEAL:
         yield f"{100 * steal:.0f} % of the CPU time wanted went to other machines (steal)."
 
 

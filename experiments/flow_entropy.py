@@ -40,13 +40,12 @@ except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
 experiment = Experiment(__file__, __doc__, topology="two-paths.yaml",
+                        why_emulated="it counts packets on a router's devices",
                         full=Repetitions(5, duration=1), quick=Repetitions(1, duration=1))
 
-#: what hides the flows' ports
-ENCAPSULATION = IPIP
 NEVER = "Never"
 MODES = experiment.factor("--modes", options.mode_list, ("Always", NEVER), "MODE[,MODE...]",
-                          f"{ENCAPSULATION} modes to compare (default: Always,Never)")
+                          f"{IPIP} modes to compare (default: Always,Never)")
 FLOWS = experiment.factor("--flows", int_between(20, 5000), 200, "N",
                           "flows of a trial (default: 200)")
 
@@ -57,28 +56,26 @@ if __name__ == "__main__":
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import chain, product
-from statistics import fmean, median
+from itertools import product
+from statistics import fmean
 
 from calico_mn.emulation.node import Pod
 from calico_mn.errors import ClusterError
-from calico_mn.experiment.report import document, heading, trials_line
+from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run
-from calico_mn.measure import paths, statistics
-from calico_mn.measure.flows import FLOWS_ARRIVED, PATH_SHARE, PROTOCOLS, flows, fork
+from calico_mn.measure import equal_paths, paths
+from calico_mn.measure.equal_paths import FLOWS_ARRIVED, ONE_PATH, PATH_SHARE, PROTOCOLS, SPREAD
 from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import CROSS_SUBNET
 from calico_mn.measure.readings import Reading, by_factors, values
-from calico_mn.measure.statistics import ONE_PATH, SPREAD, fair_limit, larger_share
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial
 from calico_mn.model import INNER_FLOW, OUTER_FIELDS, MultipathHash
-from calico_mn.report.document import BAD, GOOD, MIXED, PLAIN_TONE, Document, Figure, Table
+from calico_mn.report.cells import median_of
+from calico_mn.report.document import BAD, GOOD, MIXED, Document, Figure, Numbers, Table
 from calico_mn.report.plots.grid import grid
 from calico_mn.report.plots.stacks import Stack, stacks
-from calico_mn.text import join
+from calico_mn.text import join, percent
 
-INSTRUMENT = "flows"
 KEPT, FORGOTTEN = "kept", "forgotten"
 
 #: name -> what routers choose by, and in words
@@ -92,44 +89,33 @@ POLICIES: dict[str, tuple[MultipathHash, str]] = {
 
 #: seconds of a trial, and of each of its flows
 _TRIAL_S, _FLOW_S = 0.12, 0.0004
-#: the percentage of random spreads that lie within the printed range
-_TOLD = 0.95
 
 
 # --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken."""
     net = run.net()
-    pair = paths.representative_pairs(paths.endpoints(net)).get(CROSS_SUBNET)
-    if pair is None:
-        raise ClusterError(f"{net.topology.source}: all pods are in one subnet, and no router has"
-                           " a choice; see topologies/two-paths.yaml for a topology in which"
-                           " one has")
-    router = fork(net, pair)
+    pair = paths.one_pair(net, CROSS_SUBNET, needed=(
+        "all pods are in one subnet, and no router has a choice; see topologies/two-paths.yaml for"
+        " a topology in which one has"))
+    router = equal_paths.fork(net, pair)
     if len(router.devices) != 2:
         raise ClusterError(f"{net.topology.source}: {router.router} has {len(router.devices)}"
                            " equal ways, and this experiment is about two")
-    source, destination = pair.source, pair.destination
     settings = [{**setting, **pair.factors, "tunnel": net.tunnel,
                  "fabric": POD_ROUTES if setting["mode"] == NEVER else PLAIN, "flows": run[FLOWS]}
                 for setting in factorial(mode=run[MODES], policy=tuple(POLICIES),
                                          hashes=(KEPT, FORGOTTEN), protocol=PROTOCOLS)]
-    run.plan = {
-        "modes": list(run[MODES]), "policies": {
+    each = _TRIAL_S + _FLOW_S * run[FLOWS]
+    begin(run, net, "Which of two equal cables do flows take?", settings, lambda _: each, facts={
+        "flows": f"{run[FLOWS]} a trial, from {pair}, counted at {router.router}'s"
+                 f" {join(router.devices)}"},
+        **run.levels(MODES), policies={
             name: {"policy": chosen.policy, "fields": chosen.fields}
             for name, (chosen, _) in POLICIES.items()},
-        "flows": run[FLOWS], "repeats": run.repeats, "seed": run.options.seed,
-        "pair": [source.name, destination.name], "router": router.router,
-        "devices": list(router.devices)}
-    each = _TRIAL_S + _FLOW_S * run[FLOWS]
-    seconds = len(settings) * run.repeats * each
-    run.heading("Which of two equal cables do flows take?", [
-        *heading(run, net),
-        ("flows", f"{run[FLOWS]} a trial, from {source.name} on {source.node} to"
-         f" {destination.name} on {destination.node}, counted at {router.router}'s"
-         f" {join(router.devices)}"),
-        trials_line(run, f"{len(settings)} settings", seconds)], seconds)
+        flows=run[FLOWS], pair=pair.names, router=router.router, devices=list(router.devices))
+    client, server = (net[name] for name in pair.names)
+    assert isinstance(server, Pod)
 
     def send(trial: Trial) -> Measurement:
         """Set what the trial asks for, send its flows, count them where the cables begin."""
@@ -140,15 +126,13 @@ def measure(run: Run) -> None:
                 stack.enter_context(net.forgetting_flow_hashes())
             observed = stack.enter_context(conditions(
                 net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES,
-                encapsulation=ENCAPSULATION))
-            server = net[destination.name]
-            assert isinstance(server, Pod)
-            counted = flows(net[source.name], server, net[router.router], router.devices,
-                            trial.text("protocol"), run[FLOWS], patience=run.duration)
+                encapsulation=IPIP))
+            counted = equal_paths.flows(
+                client, server, net[router.router], router.devices, trial.text("protocol"),
+                run[FLOWS], patience=run.duration)
         return replace(counted, seen={"encapsulated": observed.encapsulated})
 
-    run.trials(settings, lambda trial: run.measure(INSTRUMENT, trial, partial(send, trial)),
-               seconds=lambda _: each,
+    run.trials(settings, lambda trial: run.measure("flows", trial, lambda: send(trial)),
                doing=lambda trial: f"{trial['mode']}, policy {trial['policy']},"
                                    f" {trial['protocol']}")
 
@@ -168,19 +152,23 @@ def expected(mode: str, policy: str, hashes: str) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """All readings of a mode, policy and treatment of hashes, by protocol."""
+    """All readings of a mode, policy and treatment of hashes."""
 
+    readings: tuple[Reading, ...]
     mode: str
     policy: str
     hashes: str
-    by_protocol: dict[str, tuple[Reading, ...]]
+
+    def shares(self, protocol: str) -> list[float]:
+        """Of the packets on the first cable, one for each repeat."""
+        return values(self.readings, PATH_SHARE, protocol=protocol)
 
     @property
     def words(self) -> dict[str, str]:
         """protocol -> verdict."""
-        return {protocol: statistics.spread_verdict(values(readings, PATH_SHARE),
-                                                    int(readings[0].text("flows")))
-                for protocol, readings in self.by_protocol.items()}
+        count = int(self.readings[0].text("flows"))
+        return {protocol: equal_paths.spread_verdict(shares, count) for protocol in PROTOCOLS
+                if (shares := self.shares(protocol))}
 
     @property
     def word(self) -> str:
@@ -208,12 +196,11 @@ class Cell:
             return BAD
         if self.artefact:
             return MIXED
-        return GOOD if self.word == SPREAD else PLAIN_TONE
+        return GOOD if self.word == SPREAD else ""
 
-    def percent(self, protocol: str) -> float | None:
+    def percent(self, protocol: str) -> Numbers | None:
         """The fuller cable's share of the packets, the repeats' median."""
-        shares = values(self.by_protocol.get(protocol, ()), PATH_SHARE)
-        return round(100 * median(map(larger_share, shares)), 1) if shares else None
+        return median_of([*map(equal_paths.larger_share, self.shares(protocol))], 1, 100)
 
     def __str__(self) -> str:
         return f"{self.mode}, policy {self.policy}, hashes {self.hashes}"
@@ -221,11 +208,9 @@ class Cell:
 
 def cells_of(readings: Sequence[Reading], modes: Sequence[str]) -> tuple[Cell, ...]:
     """The readings by mode, policy and hashes, in that order; what has none is left out."""
-    groups = by_factors(readings, "mode", "policy", "hashes", "protocol")
-    cells = (Cell(*key, {protocol: groups[(*key, protocol)] for protocol in PROTOCOLS
-                         if (*key, protocol) in groups})
-             for key in product(modes, POLICIES, (KEPT, FORGOTTEN)))
-    return tuple(cell for cell in cells if cell.by_protocol)
+    groups = by_factors(readings, "mode", "policy", "hashes")
+    return tuple(Cell(groups[key], *key) for key in product(modes, POLICIES, (KEPT, FORGOTTEN))
+                 if key in groups)
 
 
 # --- report
@@ -235,13 +220,13 @@ def report(run: Run) -> Document:
     modes, count = run.plan["modes"], run.plan["flows"]
     cells = cells_of(run.log.readings, modes)
     chance = (f"Of {count} flows that take either cable by chance, the fuller one carries 50 to"
-              f" {100 * fair_limit(count, _TOLD):.0f} % in {100 * _TOLD:.0f} of 100 cases.")
+              f" {percent(equal_paths.fair_limit(count, 0.95))} in 95 of 100 cases.")
     run.notes["cells"] = [{"mode": cell.mode, "policy": cell.policy, "hashes": cell.hashes,
                            "verdict": cell.words, "expected": cell.wanted} for cell in cells]
     return document(
         run, experiment, title="Which of two equal cables do flows take?",
         findings=findings(cells), tables=(table(cells, chance),),
-        figures=(verdicts(cells, modes), *bars(cells, modes)), caveats=caveats(run, cells))
+        figures=(verdicts(cells, modes), *bars(cells, modes)), caveats=caveats(run))
 
 
 def findings(cells: Sequence[Cell]) -> Iterator[str]:
@@ -310,7 +295,7 @@ def bars(cells: Sequence[Cell], modes: Sequence[str]) -> Iterator[Figure]:
 
 
 def parts(cell: Cell) -> tuple[tuple[str, float], ...]:
-    more = fmean(map(larger_share, values(chain(*cell.by_protocol.values()), PATH_SHARE)))
+    more = fmean(map(equal_paths.larger_share, values(cell.readings, PATH_SHARE)))
     return ("fuller cable", more), ("other cable", 1 - more)
 
 
@@ -319,10 +304,9 @@ def label(policy: str, between: str = ":") -> str:
     return f"{policy.partition(' ')[0]}{between} {POLICIES[policy][1]}"
 
 
-def caveats(run: Run, cells: Sequence[Cell]) -> Iterator[str]:
-    readings = [*chain(*(each for cell in cells for each in cell.by_protocol.values()))]
-    sent = sum(int(reading.text("flows")) for reading in readings)
-    lost = sent - sum(map(int, values(readings, FLOWS_ARRIVED)))
+def caveats(run: Run) -> Iterator[str]:
+    sent = sum(int(reading.text("flows")) for reading in run.log.readings)
+    lost = sent - sum(map(int, values(run.log.readings, FLOWS_ARRIVED)))
     if lost:
         yield f"{lost} of {sent} flows did not arrive in time; their packets are counted."
     yield ("Which cable gets all of it depends on addresses and on a secret of the kernel that"

@@ -36,6 +36,7 @@ except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
+                        why_emulated="it sets the MTUs of pods, tunnels and links",
                         full=Repetitions(1, duration=1), quick=Repetitions(1, duration=0.4))
 experiment.encapsulation()
 _BYTES = int_list(576, 9216)
@@ -55,116 +56,77 @@ if __name__ == "__main__":
 # What follows takes long to import.
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from calico_mn.calico.encapsulation import IPIP, Encapsulation, named
-from calico_mn.emulation.net import CalicoNet
-from calico_mn.errors import ClusterError
-from calico_mn.experiment.report import document, heading
+from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run, changed
-from calico_mn.measure import cluster, path_mtu, paths
-from calico_mn.measure.metrics import Measurement
-from calico_mn.measure.offloads import Switched, pair_offloads
-from calico_mn.measure.path_mtu import OUTCOME, PROBES, SMALL_PING, Probe
+from calico_mn.measure import cluster, offloads, path_mtu, paths
+from calico_mn.measure.path_mtu import LARGEST_PACKET, LEARNS, LEGEND, PATH_MTU, PROBES, WORKS
 from calico_mn.measure.readings import Reading, by_factors, values
-from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.trials import Trial, factorial
+from calico_mn.model import EncapsulationMode
 from calico_mn.packetmatch import Drop
 from calico_mn.report.document import BAD, GOOD, MIXED, Document, Figure, Table
 from calico_mn.report.plots.grid import grid
 from calico_mn.text import join, plural
 
-#: ICMP "fragmentation needed": as it is, or lost on both nodes
-PASSES, FILTERED = "passes", "filtered"
-FILTERS = {PASSES: (), FILTERED: (Drop.FRAGMENTATION_NEEDED,)}
-#: seconds that booting and switching take, and a probe that gets through; of a trial's probes, so
-#: many hang on average
+ALWAYS = EncapsulationMode.ALWAYS
+#: ICMP "fragmentation needed", as it is or lost on both nodes: what the nodes drop of it
+PASSES = "passes"
+ICMP = {PASSES: (), "filtered": (Drop.FRAGMENTATION_NEEDED,)}
+#: seconds of a boot, and of a probe that gets through; of a trial's probes, so many hang
 _BOOT_S, _PROBE_S, _HANGING = 0.3, 0.2, 1.5
 
 MTUS = ("pod_mtu", "tunnel_mtu", "link_mtu")
-FACTORS = (*MTUS, "icmp", "probe")
-EVIDENCE = (OUTCOME, path_mtu.ANSWERED, path_mtu.DELIVERED, path_mtu.PATH_MTU,
-            path_mtu.FRAG_NEEDED, cluster.DROPPED, path_mtu.SENT_FRAGMENTS,
-            path_mtu.LARGEST_PACKET, RETRANSMITS)
-WORKS, LEARNS = path_mtu.WORKS, path_mtu.LEARNS
-TONES = {WORKS: GOOD, LEARNS: MIXED, path_mtu.FRAGMENTS: MIXED, path_mtu.REFUSED: MIXED,
-         path_mtu.HANGS: BAD}
+TONES = dict(zip(path_mtu.OUTCOMES, (GOOD, MIXED, MIXED, MIXED, BAD), strict=True))
 SMALL = ("ping 84", "TCP 64")
 BULK, UNCUT = "TCP", "TCP GSO"
 PICTURED = ("ping DF", "ping no DF", "TCP", "TCP no DF")
 #: large packets as the findings name them
 LARGE = {BULK: "TCP (DF)", "TCP no DF": "TCP without DF", "ping DF": "a ping that insists on DF",
          "ping as UDP": "datagrams as UDP sends them", "ping no DF": "datagrams without DF"}
-LEGEND = (f"{WORKS}: as it was sent. {LEARNS}: after ICMP taught the source pod the path MTU."
-          f" {path_mtu.FRAGMENTS}: seen on the uplink in fragments. {path_mtu.REFUSED}: the"
-          " sender's kernel says \"message too long\", which it knows from ICMP."
-          f" {path_mtu.HANGS}: nothing or not all gets through, and no message says so.")
 
 
 # --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken.
-
-    The first cluster is as the topology says: the environment describes it.
-    """
+    """The first cluster is as the topology says: the environment describes it."""
     net, encapsulation = run.net(), run.encapsulation
-    pairs = paths.representative_pairs(paths.endpoints(net))
-    pair = pairs.get(paths.SAME_SUBNET) or pairs.get(paths.CROSS_SUBNET)
-    if pair is None:
-        raise ClusterError(f"{run.source}: all pods are on one node, and {encapsulation.device} is"
-                           " between two")
-    source, destination = pair.source, pair.destination
+    pair = paths.one_pair(net, paths.SAME_SUBNET, paths.CROSS_SUBNET, needed=(
+        f"all pods are on one node, and {encapsulation.device} is between two"))
     usual = (*(() if run.options.quick else (1400,)), 1500 - encapsulation.overhead, 1500)
     levels = {"pod_mtu": run[POD_MTUS] or usual, "tunnel_mtu": run[TUNNEL_MTUS] or usual,
               "link_mtu": run[LINK_MTUS]}
-    settings = [{**setting, "mode": "Always", **pair.factors, "tunnel": run.tunnel(net),
+    settings = [{**setting, "mode": ALWAYS.value, **pair.factors, "tunnel": run.tunnel(net),
                  **run.encapsulation_factor}
-                for setting in factorial(**levels, icmp=(PASSES, FILTERED))]
-    run.plan = {
-        "pair": [source.name, destination.name],
-        **{f"{name}s": list(mtus) for name, mtus in levels.items()},
-        "probes": [probe.name for probe in PROBES], "repeats": run.repeats,
-        "patience_s": run.duration, "seed": run.options.seed, "quick": run.options.quick,
-        **run.encapsulation_factor}
+                for setting in factorial(**levels, icmp=tuple(ICMP))]
     each = _BOOT_S + len(PROBES) * _PROBE_S + _HANGING * run.duration
-    seconds = len(settings) * run.repeats * each
-    run.heading("MTUs that do not fit", [
-        *heading(run, net),
-        ("pods", f"{source.name} on {source.node} to {destination.name} on {destination.node}, in"
-         " mode Always"),
-        ("trials", f"{len(settings)} combinations, {len(PROBES)} probes each"
-         + (f", {run.repeats} times" if run.repeats > 1 else "")
-         + f"; a probe hangs after {run.duration:g} s without progress; about {seconds:.0f} s")],
-        seconds)
+    begin(run, net, "MTUs that do not fit", settings, lambda _: each, noun="combination", facts={
+        "pods": f"{pair}, in mode Always",
+        "probes": f"{len(PROBES)} for each combination; one hangs after {run.duration:g} s without"
+                  " progress"},
+        pair=pair.names, **{f"{name}s": list(mtus) for name, mtus in levels.items()},
+        probes=[probe.name for probe in PROBES], patience_s=run.duration)
 
     def send_all(trial: Trial) -> None:
         """One combination of MTUs, with ICMP as it is or filtered: a cluster, and all probes."""
-        mtus = {name: int(trial.text(name)) for name in MTUS}
+        mtus = {name: trial.number(name) for name in MTUS}
         with run.temporary_cluster(changed(
-                run.topology, **mtus, encapsulation=encapsulation)) as net:
-            net.set_mode("Always", encapsulation=encapsulation)
-            net.set_filter((source.node, destination.node), FILTERS[trial.text("icmp")])
+                run.topology, **mtus, encapsulation=encapsulation, mode=ALWAYS)) as net:
+            net.set_filter((pair.source.node, pair.destination.node), ICMP[trial.text("icmp")])
             for uncut in (False, True):
-                with pair_offloads(net, pair, off=not uncut, nodes=False) as switched:
+                with offloads.pair_offloads(net, pair, off=not uncut, nodes=False) as switched:
                     for probe in (probe for probe in PROBES if probe.uncut is uncut):
-                        run.measure("probe", trial, lambda: send(net, probe, trial, switched),  # noqa: B023
-                                    factors={"probe": probe.name})
-
-    def send(net: CalicoNet, probe: Probe, trial: Trial,
-             switched: tuple[Switched, ...]) -> Measurement:
-        seen = path_mtu.look(net, pair, probe, pod_mtu=int(trial.text("pod_mtu")),
-                             patience=run.duration)
-        return replace(seen.measurement, seen={
-            "offloads_off": ", ".join(map(str, switched))})
+                        run.measure("probe", trial, lambda: path_mtu.look(
+                            net, pair, probe, pod_mtu=mtus["pod_mtu"],  # noqa: B023
+                            patience=run.duration).measurement,
+                            factors={"probe": probe.name}, observed=offloads.noted(switched))
 
     run.trials(settings, send_all,
                readings=lambda _: [("probe", {"probe": probe.name}) for probe in PROBES],
-               seconds=lambda _: each,
-               doing=lambda trial: f"pods {trial['pod_mtu']}, {encapsulation.device}"
-                                   f" {trial['tunnel_mtu']}, links {trial['link_mtu']}, ICMP"
-                                   f" {trial['icmp']}")
+               doing=lambda trial: f"MTUs {'/'.join(map(trial.text, MTUS))}, ICMP {trial['icmp']}")
 
 
 # --- cases
@@ -173,19 +135,20 @@ def measure(run: Run) -> None:
 class Case:
     """One combination: its three MTUs, and ICMP."""
 
+    readings: tuple[Reading, ...]
     pod: int
     tunnel: int
     link: int
     icmp: str
-    readings: tuple[Reading, ...]
 
     @cached_property
     def outcomes(self) -> dict[str, str]:
         """Probe -> what became of it; with a question mark what most repeats say, not all."""
-        by_probe = {probe.name: [str(reading.values[OUTCOME]) for reading in self.readings
-                                 if reading.setting["probe"] == probe.name] for probe in PROBES}
-        return {name: max(outcomes, key=outcomes.count) + ("?" if len(set(outcomes)) > 1 else "")
-                for name, outcomes in by_probe.items() if outcomes}
+        by_probe = by_factors(self.readings, "probe")
+        words = {probe.name: [str(reading.values[path_mtu.OUTCOME]) for reading in by_probe[key]]
+                 for probe in PROBES for key in [(probe.name,)] if key in by_probe}
+        return {name: max(some, key=some.count) + ("?" if len(set(some)) > 1 else "")
+                for name, some in words.items()}
 
     @property
     def room(self) -> int:
@@ -193,18 +156,15 @@ class Case:
         return self.link - named(str(self.readings[0].setting.get("encapsulation", IPIP))).overhead
 
     @property
-    def fits(self) -> bool:
-        """Whether header sizes say that every packet of the pods fits all the way."""
-        return self.pod <= self.tunnel <= self.room
+    def tone(self) -> str:
+        """That of its worst outcome."""
+        tones = {TONES.get(outcome, BAD) for outcome in self.outcomes.values()}
+        return next(tone for tone in (BAD, MIXED, GOOD) if tone in tones)
 
     @property
     def mtus(self) -> str:
         """The combination's MTUs, as a picture's row is called."""
         return f"{self.pod}/{self.tunnel}/{self.link}"
-
-    def all_of(self, *outcomes: str) -> bool:
-        """Whether every probe had one of these outcomes."""
-        return set(self.outcomes.values()) <= set(outcomes)
 
     def of(self, probe: str, metric: str) -> list[int]:
         """The values that the repeats gave."""
@@ -215,8 +175,7 @@ def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
     """Every combination that was probed, smallest MTUs first."""
     # Larger links first: the usual before the special. "passes" before "filtered".
     return tuple(sorted(
-        (Case(int(pod), int(tunnel), int(link), icmp, some) for (pod, tunnel, link, icmp), some
-         in by_factors(readings, *MTUS, "icmp").items()),
+        (Case(some, *levels) for levels, some in by_factors(readings, *MTUS, "icmp").items()),
         key=lambda case: (-case.link, case.pod, case.tunnel, case.icmp != PASSES)))
 
 
@@ -224,62 +183,69 @@ def cases(readings: Sequence[Reading]) -> tuple[Case, ...]:
 
 def report(run: Run) -> Document:
     """What people read."""
-    probed, device = cases(run.log.readings), run.encapsulation.device
-    probes = tuple(probe.name for probe in PROBES)
+    probed, encapsulation = cases(run.log.readings), run.encapsulation
     return document(
-        run, experiment, title="MTUs that do not fit", findings=findings(probed, run.encapsulation),
-        tables=(Table(
-            "outcomes", "What became of each probe", ("pods", device, "links", "ICMP", *probes),
-            tuple((case.pod, case.tunnel, case.link, case.icmp, *map(case.outcomes.get, probes))
-                  for case in probed),
-            note=f"pods, {device}, links: MTUs in bytes. {LEGEND}",
-            tones=tuple(BAD if BAD in tones else MIXED if MIXED in tones else GOOD
-                        for tones in ([TONES.get(outcome, BAD) for outcome in
-                                       case.outcomes.values()] for case in probed))),),
-        data=(Table(
-            "evidence", "What was seen of each probe", (*FACTORS, "repeat", *EVIDENCE),
-            tuple((*(reading.setting[name] for name in FACTORS), reading.repeat,
-                   *map(reading.values.get, EVIDENCE)) for reading in run.log.readings),
-            note="delivered: bytes acknowledged; answered: of 3 pings. path_mtu: the route"
-                 " exception in the source pod. dropped: ICMP messages that the filter lost."
-                 " fragments and largest_packet (bytes, outer header included): on the source"
-                 " node's uplink."),),
-        figures=[picture(some, icmp, device) for icmp in (PASSES, FILTERED)
-                 for some in [[case for case in probed if case.icmp == icmp]] if some],
-        caveats=caveats(run, probed))
+        run, experiment, title="MTUs that do not fit", findings=findings(probed, encapsulation),
+        tables=[outcomes(probed, encapsulation.device)], data=[evidence(run.log.readings)],
+        figures=pictures(probed, encapsulation.device), caveats=caveats(run, probed))
 
 
-def picture(probed: Sequence[Case], icmp: str, device: str) -> Figure:
+def outcomes(probed: Sequence[Case], device: str) -> Table:
+    names = [probe.name for probe in PROBES]
+    return Table(
+        "outcomes", "What became of each probe", ("pods", device, "links", "ICMP", *names),
+        tuple((case.pod, case.tunnel, case.link, case.icmp, *map(case.outcomes.get, names))
+              for case in probed),
+        note=f"pods, {device}, links: MTUs in bytes. {LEGEND}",
+        tones=tuple(case.tone for case in probed))
+
+
+def evidence(readings: Sequence[Reading]) -> Table:
+    factors = (*MTUS, "icmp", "probe")
+    return Table(
+        "evidence", "What was seen of each probe", (*factors, "repeat", *path_mtu.METRICS),
+        tuple((*map(reading.setting.get, factors), reading.repeat,
+               *map(reading.values.get, path_mtu.METRICS)) for reading in readings),
+        note="delivered: bytes acknowledged; answered: of 3 pings. path_mtu: the route exception in"
+             " the source pod. dropped: ICMP messages that the filter lost. fragments and"
+             " largest_packet (bytes, outer header included): on the source node's uplink.")
+
+
+def pictures(probed: Sequence[Case], device: str) -> Iterator[Figure]:
     """The outcomes of large packets."""
-    return grid(
-        f"outcomes-{icmp}", f'What became of each probe: ICMP "fragmentation needed" {icmp}',
-        [case.mtus for case in probed], PICTURED,
-        {(case.mtus, probe): (outcome, TONES.get(outcome, MIXED)) for case in probed
-         for probe, outcome in case.outcomes.items() if probe in PICTURED},
-        row_heading=f"pods/{device}/links", column_heading="what was sent",
-        note=f"Rows: the MTUs of pods, {device} and links, in bytes.", caption=LEGEND)
+    for icmp in dict.fromkeys(case.icmp for case in probed):
+        some = [case for case in probed if case.icmp == icmp]
+        yield grid(
+            f"outcomes-{icmp}", f'What became of each probe: ICMP "fragmentation needed" {icmp}',
+            [case.mtus for case in some], PICTURED,
+            {(case.mtus, probe): (outcome, TONES.get(outcome, MIXED)) for case in some
+             for probe, outcome in case.outcomes.items() if probe in PICTURED},
+            row_heading=f"pods/{device}/links", column_heading="what was sent",
+            note=f"Rows: the MTUs of pods, {device} and links, in bytes.", caption=LEGEND)
 
+
+# --- findings
 
 def findings(probed: Sequence[Case], encapsulation: Encapsulation) -> Iterator[str]:
     device, room = encapsulation.device, f"link MTU - {encapsulation.overhead}"
-    fitting = [case for case in probed if case.fits]
-    odd = [case for case in fitting if not case.all_of(WORKS)]
+    fitting = [case for case in probed if case.pod <= case.tunnel <= case.room]
+    odd = [case for case in fitting if case.tone != GOOD]
     if fitting:
         yield (f"Where pod MTU <= {device} MTU <= {room}, {len(fitting) - len(odd)} of"
                f" {len(fitting)} combinations carry every probe as it was sent, whether ICMP is"
                " filtered or not."
                + "".join(f" Not so: {case.mtus}, ICMP {case.icmp}." for case in odd))
-    others = [case for case in probed if not case.fits]
+    others = [case for case in probed if case not in fitting]
     small = [case for case in others if all(case.outcomes.get(probe) == WORKS for probe in SMALL)]
     if others:
         yield (f"In {'all' if small == others else len(small)} of the other {len(others)}, a ping"
-               f" of {SMALL_PING} bytes and a short TCP exchange work all the same: they prove"
-               " nothing about an MTU.")
-    # Pods above a tunnel that itself is right: the case of many a report.
-    for icmp in (PASSES, FILTERED):
-        above = [case for case in probed
-                 if case.pod > case.tunnel and case.tunnel <= case.room and case.icmp == icmp]
-        learned = sorted({mtu for case in above for mtu in case.of(BULK, path_mtu.PATH_MTU)})
+               f" of {path_mtu.SMALL_PING} bytes and a short TCP exchange work all the same: they"
+               " prove nothing about an MTU.")
+    for icmp in ICMP:
+        # A tunnel that itself is right: the case of many a report.
+        above = [case for case in probed if case.pod > case.tunnel <= case.room
+                 and case.icmp == icmp]
+        learned = sorted({mtu for case in above for mtu in case.of(BULK, PATH_MTU)})
         lost = sum(sum(case.of(probe.name, cluster.DROPPED)) for case in above for probe in PROBES)
         if above:
             yield (f"Pods above {device}, ICMP {icmp} ({plural(len(above), 'combination')}):"
@@ -289,35 +255,42 @@ def findings(probed: Sequence[Case], encapsulation: Encapsulation) -> Iterator[s
                    + (f" The filter lost {lost} messages that name the MTU." if lost else ""))
     over = [case for case in probed if case.tunnel > case.room]
     large = [case for case in over if case.pod > case.room]
-    hidden = [case for case in over if case not in large]
     if large:
-        sizes = [size for case in large for size in case.of("ping DF", path_mtu.LARGEST_PACKET)]
-        taught = [case for case in large if any(case.of(BULK, path_mtu.PATH_MTU))]
-        limited = taught and all(mtu <= case.room for case in taught
-                                 for mtu in case.of(BULK, path_mtu.PATH_MTU))
         yield (f"{device} above {room}, and pods that use it ({plural(len(large), 'combination')}):"
-               f" {each_probe(large)}. "
-               + ((f"{device} tells the pods what its link leaves" if device == IPIP.device else
-                   f"The kernel gave {device} no larger MTU than its link allows")
-                  + ": that is what ICMP"
-                  f" taught in {len(taught)} of them." if limited else
-                  f"{device} takes what its link cannot carry"
-                  + (f" (packets of up to {max(sizes)} bytes were handed to the uplink)"
-                     if any(sizes) else "")
-                  + (f", and in {len(taught)} of them ICMP taught {device}'s MTU, which is too"
-                     " large." if taught else ", and no message reaches the pod.")))
+               f" {each_probe(large)}. {what_icmp_taught(large, device)}")
     uncut = [case for case in large if case.outcomes.get(UNCUT) != case.outcomes.get(BULK)]
     if uncut:
-        most = max(size for case in uncut for size in case.of(UNCUT, path_mtu.LARGEST_PACKET))
         yield (f"Not to be trusted: in {len(uncut)} of these {len(large)}, TCP with segmentation"
                f" offloads {outcome_words(uncut, UNCUT)} where it {outcome_words(uncut, BULK)}"
-               f" without. A veth passes on packets of up to {most:,} bytes uncut, and checks no"
-               " segment's size; a network card would cut them to segments that the link refuses.")
+               f" without. A veth passes on packets of up to {largest(uncut, UNCUT):,} bytes uncut,"
+               " and checks no segment's size; a network card would cut them to segments that the"
+               " link refuses.")
+    hidden = [case for case in over if case not in large]
     if hidden:
-        yield (f"{device} above {room}, but pods below it:"
-               f" {sum(case.all_of(WORKS, LEARNS) for case in hidden)} of"
+        whole = sum(set(case.outcomes.values()) <= {WORKS, LEARNS} for case in hidden)
+        yield (f"{device} above {room}, but pods below it: {whole} of"
                f" {plural(len(hidden), 'combination')} carry everything. The pods' MTU hides the"
                " wrong one.")
+
+
+def what_icmp_taught(large: Sequence[Case], device: str) -> str:
+    """Of pods that use a tunnel which promises more than its link carries."""
+    taught = [case for case in large if any(case.of(BULK, PATH_MTU))]
+    if taught and all(mtu <= case.room for case in taught
+                      for mtu in case.of(BULK, PATH_MTU)):
+        return ((f"{device} tells the pods what its link leaves" if device == IPIP.device else
+                 f"The kernel gave {device} no larger MTU than its link allows")
+                + f": that is what ICMP taught in {len(taught)} of them.")
+    most = largest(large, "ping DF")
+    return (f"{device} takes what its link cannot carry"
+            + (f" (packets of up to {most} bytes were handed to the uplink)" if most else "")
+            + (f", and in {len(taught)} of them ICMP taught {device}'s MTU, which is too large."
+               if taught else ", and no message reaches the pod."))
+
+
+def largest(mine: Sequence[Case], probe: str) -> int:
+    """The largest packet that was seen, in bytes; 0 for none."""
+    return max((size for case in mine for size in case.of(probe, LARGEST_PACKET)), default=0)
 
 
 def each_probe(mine: Sequence[Case]) -> str:
@@ -333,8 +306,7 @@ def outcome_words(mine: Sequence[Case], probe: str) -> str:
 
 
 def caveats(run: Run, probed: Sequence[Case]) -> Iterator[str]:
-    devices = {str(r.seen.get("offloads_off") or "") for r in run.log.readings} - {""}
-    for switched in sorted(devices):
+    for switched in offloads.switched_off(run.log.readings):
         yield (f"Segmentation offloads (tso, gso, gro) were switched off on {switched}, except"
                f" for {UNCUT}: with them, TCP sends packets of up to 64 kB, and no packet that is"
                " seen shows what a wire would carry.")

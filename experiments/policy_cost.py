@@ -35,6 +35,7 @@ except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
 experiment = Experiment(__file__, __doc__, topology="two-subnets.yaml",
+                        why_emulated="it puts other policies in place of the cluster's",
                         full=Repetitions(6, duration=0.5), quick=Repetitions(2, duration=0.2))
 
 POLICIES = experiment.factor("--policies", int_list(1, 1000), (1, 10, 30, 100), "N[,N...]",
@@ -49,28 +50,27 @@ if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from statistics import median
 
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import UnsupportedError
-from calico_mn.experiment.report import document, heading, trials_line
+from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run
 from calico_mn.kernel.iptables import AUTO, LEGACY, NFT, NONE
-from calico_mn.measure import cluster, fits, iperf, paths, ping, statistics, tcp, udp
-from calico_mn.measure.cluster import POLICY_CHANGE
-from calico_mn.measure.metrics import Value, known_metrics
+from calico_mn.measure import cluster, fits, iperf, paths, ping, tcp, udp
+from calico_mn.measure.metrics import Measurement, Value, known_metrics
 from calico_mn.measure.ping import LATENCY
-from calico_mn.measure.readings import Reading
-from calico_mn.measure.statistics import Comparison, worded
+from calico_mn.measure.readings import Reading, by_factors, by_repeat
+from calico_mn.measure.statistics import Comparison, compare_repeats, judge, worded, worded_ratio
 from calico_mn.measure.tcp import CONNECTIONS, THROUGHPUT
 from calico_mn.measure.trials import Trial
 from calico_mn.measure.udp import NEW_PACKET
-from calico_mn.policy import NetworkSet, Policy
-from calico_mn.report.document import Cell, Document, Figure, Table
+from calico_mn.report.cells import median_of
+from calico_mn.report.document import Cell, Document, Figure, Table, rounded
+from calico_mn.report.plots.forest import Ratio, forest
 from calico_mn.report.plots.lines import Line, lines
 from calico_mn.text import number, plural
 from calico_mn.topology.scaled import policies
@@ -79,87 +79,79 @@ from calico_mn.topology.scaled import policies
 SERIES = {"policies": "policy", "rules": "rule", "members": "member"}
 AXES = {"policies": "policies of one rule", "rules": "rules of one policy",
         "members": "members of one set"}
-#: instruments
-CHANGE, NEW, BULK, IDLE, CONNECTING = (
-    "policy change", "new packets", "tcp", "round trips", "tcp connections")
-#: from this R2 on a line is printed as one
-_STRAIGHT = 0.9
 #: seconds of a trial besides its measurements: of new packets, and of what is established
 _NEW_S, _FLOWS_S = 0.6, 1.0
+FACTORS = ("path", "filter", "series", "count")
 
 
-# --- what is enforced
+@dataclass(frozen=True)
+class Key:
+    """What is measured under: a path, who filters, and how much of what is enforced."""
 
-def resources(series: str, count: int) -> tuple[list[Policy], list[NetworkSet]]:
-    """The policies and sets of a setting."""
-    numbers = {"policies": 1, "rules": 1, "members": 10, series: count}
-    return policies(numbers["policies"], rules=numbers["rules"], members=numbers["members"])
+    path: str
+    filter: str = NONE
+    series: str = "policies"
+    count: int = 0
 
+    @property
+    def load(self) -> str:
+        """What is enforced, in words."""
+        if self.filter == NONE:
+            return "no filter"
+        return plural(self.count, SERIES[self.series], self.series) if self.count else "no policy"
 
-def words(filter: str, series: str, count: int) -> str:
-    """A setting, in words."""
-    if filter == NONE:
-        return "no filter"
-    return plural(count, SERIES[series], series) if count else "no policy"
+    def enforce(self, net: CalicoNet, less: int = 0) -> Measurement:
+        """Put policies and sets into force, or so many less."""
+        count = {"policies": 1, "rules": 1, "members": 10, self.series: self.count - less}
+        return cluster.enforce(net, *policies(
+            count["policies"], rules=count["rules"], members=count["members"]))
 
 
 # --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken."""
     run.topology = replace(run.topology, policies=(), network_sets=())
     nets = clusters(run)
     net = nets[next(iter(nets))]
     pairs = paths.representative_pairs(paths.endpoints(net))
     pairs.pop(paths.CROSS_SUBNET if paths.SAME_SUBNET in pairs else "", None)
-    levels = [(NONE, "policies", 0), *((name, *level) for name in nets if name != NONE
-              for level in [("policies", 0), *product(["policies"], run[POLICIES]),
-                            *product(["rules"], run[RULES]), *product(["members"], run[MEMBERS])])]
+    levels = [("policies", 0), *product(["policies"], run[POLICIES]),
+              *product(["rules"], run[RULES]), *product(["members"], run[MEMBERS])]
     settings: list[dict[str, Value]] = [
         {"filter": name, "series": series, "count": count, **pair.factors, "tunnel": net.tunnel}
-        for pair in pairs.values() for name, series, count in levels]
-    run.plan = {"policies": list(run[POLICIES]), "rules": list(run[RULES]),
-                "members": list(run[MEMBERS]), "filters": list(nets), "repeats": run.repeats,
-                "pairs": {path: [pair.source.name, pair.destination.name]
-                          for path, pair in pairs.items()},
-                "duration_s": run.duration, "seed": run.options.seed, "quick": run.options.quick}
-    # How long the installed iperf3 makes a measurement.
-    duration = iperf.timed(net[next(iter(pairs.values())).source.name], run.duration)
-
-    def trial_seconds(trial: Trial) -> float:
-        return _NEW_S + run.duration + (trial["series"] == "policies") * (
-            _FLOWS_S + run.duration + duration)
-
-    seconds = run.repeats * sum(trial_seconds(Trial(setting, 1)) for setting in settings)
-    run.heading("What network policies cost", [
-        *heading(run, net), ("filters", ", ".join(nets)),
-        *((path, f"{pair.source.name} on {pair.source.node} to {pair.destination.name} on"
-           f" {pair.destination.node}") for path, pair in pairs.items()),
-        trials_line(run, plural(len(settings), "setting"), seconds)], seconds)
+        for pair in pairs.values() for name in dict.fromkeys((NONE, *nets))
+        for series, count in (levels if name != NONE else levels[:1])]
+    transfer_s = iperf.timed(net[next(iter(pairs.values())).source.name], run.duration)
+    new_s, flows_s = _NEW_S + run.duration, _FLOWS_S + run.duration + transfer_s
+    begin(run, net, "What network policies cost", settings,
+          lambda trial: new_s + flows_s * (trial["series"] == "policies"),
+          facts={"filters": ", ".join(nets), **{path: str(pair) for path, pair in pairs.items()}},
+          **run.levels(POLICIES, RULES, MEMBERS), filters=list(nets),
+          pairs={path: pair.names for path, pair in pairs.items()})
 
     # Short transfers that are no measurements; their rate is the amount that TCP sends.
-    rates = {(name, path): iperf.warm_up(each[pair.source.name], each[pair.destination.name])
+    rates = {(name, path): iperf.warm_up(*(each[pod] for pod in pair.names))
              for name, each in nets.items() for path, pair in pairs.items()}
 
     def read(trial: Trial) -> None:
-        name, series, count = setting_of(trial.setting)
-        each, pair = nets[name], pairs[trial.text("path")]
-        client, server = each[pair.source.name], each[pair.destination.name]
-        if count:
-            cluster.enforce(each, *resources(series, count - 1))
-            run.measure(CHANGE, trial, lambda: cluster.enforce(each, *resources(series, count)))
-        if name != NONE:
-            cluster.enforce(each, *resources(series, count))
-        run.measure(NEW, trial, lambda: udp.one_way(client, server, duration=run.duration))
-        if series == "policies":
-            run.measure(BULK, trial, lambda: tcp.bulk(
-                client, server, duration=run.duration, rate=rates[name, pair.path], limited=False))
-            run.measure(IDLE, trial, lambda: ping.latency(client, server))
-            run.measure(CONNECTING, trial, lambda: tcp.connection_rate(
-                client, server, duration=run.duration))
+        key = Key(*trial.levels(*FACTORS))
+        net, pair = nets[key.filter], pairs[key.path]
+        client, server = (net[pod] for pod in pair.names)
+        seconds, rate = run.duration, rates[key.filter, key.path]
+        if key.count:
+            key.enforce(net, less=1)
+            run.measure("policy change", trial, lambda: key.enforce(net))
+        if key.filter != NONE:
+            key.enforce(net)
+        run.measure("new packets", trial, lambda: udp.one_way(client, server, duration=seconds))
+        if key.series == "policies":
+            run.measure("tcp", trial, lambda: tcp.bulk(
+                client, server, duration=seconds, rate=rate, limited=False))
+            run.measure("round trips", trial, lambda: ping.latency(client, server))
+            run.measure("tcp connections", trial, lambda: tcp.connection_rate(
+                client, server, duration=seconds))
 
-    run.trials(settings, read, seconds=trial_seconds,
-               doing=lambda trial: words(*setting_of(trial.setting)))
+    run.trials(settings, read, doing=lambda trial: Key(*trial.levels(*FACTORS)).load)
 
 
 def clusters(run: Run) -> dict[str, CalicoNet]:
@@ -169,84 +161,47 @@ def clusters(run: Run) -> dict[str, CalicoNet]:
         raise UnsupportedError(f"Felix's rules cannot be written: {first.runtime.iptables.reason}")
     nets = {first.iptables: first}
     if run.options.iptables == AUTO and not run.options.quick:
-        for name in {NFT, LEGACY} - set(nets):
-            with suppress(UnsupportedError):
-                nets[name] = run.net(iptables=name)
+        with suppress(UnsupportedError):
+            other = LEGACY if first.iptables == NFT else NFT
+            nets[other] = run.net(iptables=other)
     return {**nets, NONE: run.net(policies=False)}
 
 
-def setting_of(setting: Mapping[str, Value]) -> tuple[str, str, int]:
-    """Filter, series and count."""
-    return str(setting["filter"]), str(setting["series"]), int(str(setting["count"]))
-
-
 # --- what was measured
-
-#: path, filter, series, count
-Key = tuple[str, str, str, int]
-
 
 class Measured:
     """The readings, by metric and setting."""
 
     def __init__(self, readings: Sequence[Reading]) -> None:
-        self._values: dict[tuple[str, Key], dict[int, float]] = {}
-        for reading in readings:
-            key = (reading.text("path"), *setting_of(reading.setting))
-            for metric in (NEW_PACKET, THROUGHPUT, LATENCY, CONNECTIONS, POLICY_CHANGE):
-                value = reading.number(metric)
-                if value is not None:
-                    self._values.setdefault((metric, key), {})[reading.repeat] = value
-        keys = dict.fromkeys(key for _, key in self._values)
-        self.paths = [path for path in paths.PATHS if any(key[0] == path for key in keys)]
-        self.filters = sorted({key[1] for key in keys} - {NONE})
+        self._of = {Key(*levels): some for levels, some in by_factors(readings, *FACTORS).items()}
+        self.paths = [path for path in paths.PATHS if any(key.path == path for key in self._of)]
+        self.filters = sorted({key.filter for key in self._of} - {NONE})
         # In the order of the series, and in each from little to much.
-        self.levels = sorted({key[2:] for key in keys}, key=lambda level: (
-            list(SERIES).index(level[0]), level[1]))
+        self.levels = sorted({(key.series, key.count) for key in self._of},
+                             key=lambda level: (list(SERIES).index(level[0]), level[1]))
+        self.keys = [key for path, name, level in product(
+            self.paths, (NONE, *self.filters), self.levels)
+            if (key := Key(path, name, *level)) in self._of]
 
     def values(self, metric: str, key: Key) -> dict[int, float]:
         """Repeat -> value."""
-        return self._values.get((metric, key), {})
+        return by_repeat(self._of.get(key, ()), metric)
 
-    def median(self, metric: str, key: Key, digits: int = 2) -> float | None:
+    def median(self, metric: str, key: Key, digits: int = 2) -> Cell:
         """The median over repeats; None without a value."""
-        values = self.values(metric, key).values()
-        return round(median(values), digits) if values else None
+        return median_of(self.values(metric, key).values(), digits)
 
     def ratio(self, metric: str, key: Key, reference: Key) -> Comparison | None:
-        """Repeat by repeat."""
-        ratios = statistics.paired_ratios(self.values(metric, key),
-                                          self.values(metric, reference))
-        return (ratios and statistics.compare(
-            ratios, bool(known_metrics()[metric].more_is_better))) or None
+        """Repeat by repeat; None to itself."""
+        return None if key == reference else compare_repeats(
+            self.values(metric, key), self.values(metric, reference),
+            bool(known_metrics()[metric].more_is_better))
 
-    def growth(self, path: str, name: str, series: str) -> Growth | None:
+    def growth(self, path: str, name: str, series: str) -> fits.Growth | None:
         """How the time of a new packet grows in a series."""
-        points = [(count, self.values(NEW_PACKET, (path, name, series, count)))
-                  for of, count in self.levels if of == series]
-        points = [(count, values) for count, values in points if values]
-        if len(points) < 2:
-            return None
-        return Growth(
-            points[0][0], points[-1][0], statistics.judge(points[-1][1], points[0][1]),
-            fits.line([(count, value) for count, values in points for value in values.values()]))
-
-
-@dataclass(frozen=True)
-class Growth:
-    """From the ``least`` to the ``most`` of a series: the difference, and a line through all."""
-
-    least: int
-    most: int
-    difference: Comparison | None
-    line: fits.Fit | None
-
-    @property
-    def straight(self) -> fits.Fit | None:
-        """The line, where there is a growth that is one."""
-        grows = self.difference and self.difference.verdict in (
-            statistics.MORE, statistics.TOO_FEW)
-        return self.line if grows and self.line and (self.line.r2 or 0) >= _STRAIGHT else None
+        points = {count: values for of, count in self.levels if of == series
+                  if (values := self.values(NEW_PACKET, Key(path, name, series, count)))}
+        return fits.Growth(points) if len(points) > 1 else None
 
 
 # --- report
@@ -262,7 +217,6 @@ CAVEATS = (
 
 
 def report(run: Run) -> Document:
-    """What people read."""
     measured = Measured(run.log.readings)
     return document(
         run, experiment, title="What network policies cost", findings=findings(measured),
@@ -273,108 +227,93 @@ def report(run: Run) -> Document:
 def new_packets(measured: Measured) -> Table:
     """A row for each load, a column for each path and filter."""
     columns = [*product(measured.paths, measured.filters)]
-    none = ("no filter", *(measured.median(NEW_PACKET, (path, NONE, "policies", 0))
-                           for path, _ in columns))
+    none = ("no filter", *(measured.median(NEW_PACKET, Key(path)) for path, _ in columns))
     return Table(
         "new-packets", "Processor time per packet of a new flow, us (medians)",
-        ("", *(f"{path}, {name}" for path, name in columns)), (none, *(
-            (words(NFT, *level), *(measured.median(NEW_PACKET, (path, name, *level))
-                                   for path, name in columns)) for level in measured.levels)),
+        ("load", *map(", ".join, columns)), (none, *(
+            (Key("", NFT, *level).load, *(measured.median(NEW_PACKET, Key(*column, *level))
+                                          for column in columns)) for level in measured.levels)),
         note="Policies have one rule, whose set has 10 members; rules and members are"
              " those of one policy. After them comes the rule that allows the packet.")
 
 
 def flows(measured: Measured) -> Table:
-    """Established flows and connections, and their ratios to no filter."""
-    rows: list[tuple[Cell, ...]] = []
-    for path, name in product(measured.paths, (NONE, *measured.filters)):
-        for series, count in measured.levels:
-            key = (path, name, series, count)
-            if measured.values(THROUGHPUT, key):
-                cells: list[Cell] = []
-                for metric, digits in ((THROUGHPUT, 0), (LATENCY, 1), (CONNECTIONS, 0)):
-                    ratio = name != NONE and measured.ratio(
-                        metric, key, (path, NONE, "policies", 0))
-                    cells += [measured.median(metric, key, digits),
-                              round(ratio.median, 2) if ratio else None]
-                rows.append((path, name, words(*key[1:]), *cells))
+    def cells(metric: str, key: Key, digits: int = 0) -> tuple[Cell, Cell]:
+        ratio = measured.ratio(metric, key, Key(key.path))
+        return measured.median(metric, key, digits), rounded(ratio.median if ratio else None, 2)
+
     return Table(
         "flows", "Established flows, and connections (medians)",
-        ("path", "filter", "", "Mbit/s", "ratio", "RTT, us", "ratio", "conn/s", "ratio"),
-        tuple(rows), note="ratio: to no filter, the median of the repeats' ratios.")
+        ("path", "filter", "load", "Mbit/s", "TCP ratio", "RTT us", "RTT ratio", "conn/s",
+         "conn ratio"),
+        tuple((key.path, key.filter, key.load, *cells(THROUGHPUT, key), *cells(LATENCY, key, 1),
+               *cells(CONNECTIONS, key)) for key in measured.keys if measured.values(LATENCY, key)),
+        note="ratio: to no filter, the median of the repeats' ratios.")
 
 
 def changes(measured: Measured) -> Table:
-    """What a change takes."""
     return Table(
         "changes", "Time of a change, ms (medians)", ("to", *measured.filters), tuple(
-            (words(NFT, *level), *(
-                round(median(values), 1) if values else None for name in measured.filters
-                for values in [[value for path in measured.paths for value in measured.values(
-                    POLICY_CHANGE, (path, name, *level)).values()]]))
-            for level in measured.levels if level[1]),
+            (Key("", NFT, *level).load, *(median_of([
+                value for path in measured.paths for value in measured.values(
+                    cluster.POLICY_CHANGE, Key(path, name, *level)).values()], 1)
+                for name in measured.filters)) for level in measured.levels if level[1]),
         note="From one policy, rule or member less. It is that of all nodes, and of the emulation:"
              " new states are worked out, compared and written by iptables-restore and ipset.")
 
 
 def pictures(measured: Measured) -> Iterator[Figure]:
-    """The time of a new packet in each series."""
+    """What rules cost established flows, and the time of a new packet in each series."""
+    ratios = [Ratio(title[0].upper() + title[1:], key.path, f"{key.filter}, {key.load}", ratio)
+              for metric, title in TITLES.items() for key in measured.keys
+              if (ratio := measured.ratio(metric, key, Key(key.path)))]
+    if ratios:
+        yield forest("ratios", "Compared with no filter", "no filter", ratios)
     for series, each in SERIES.items():
-        drawn = {f"{path}, {name}": (path, name)
-                 for path, name in product(measured.paths, measured.filters)
-                 if measured.growth(path, name, series)}
-        straight = all(growth and growth.straight for path, name in drawn.values()
-                       for growth in [measured.growth(path, name, series)])
-        if drawn:
+        growths = {f"{path}, {name}": growth
+                   for path, name in product(measured.paths, measured.filters)
+                   if (growth := measured.growth(path, name, series))}
+        if growths:
             yield lines(
                 f"new-{series}", f"A packet of a new flow, by {series}", "processor time", "us",
                 AXES[series], [
-                    Line(label, tuple((count, tuple(measured.values(
-                        NEW_PACKET, (path, name, series, count)).values()))
-                        for of, count in measured.levels if of == series))
-                    for label, (path, name) in drawn.items()], each=each if straight else "")
+                    Line(name, tuple((count, tuple(values.values()))
+                                     for count, values in growth.points.items()))
+                    for name, growth in growths.items()],
+                each=each if all(growth.straight for growth in growths.values()) else "")
 
 
 def findings(measured: Measured) -> Iterator[str]:
     """The step, what established flows pay for policies, and what new ones do."""
+    most = max((count for series, count in measured.levels if series == "policies"), default=0)
     for path, name in product(measured.paths, measured.filters):
-        none, guards = (path, NONE, "policies", 0), (path, name, "policies", 0)
-        most = (path, name, "policies", max(
-            (count for series, count in measured.levels if series == "policies"), default=0))
-        step = statistics.judge(measured.values(NEW_PACKET, guards),
-                                measured.values(NEW_PACKET, none))
+        place, guards = f"{path}, {name}", Key(path, name, "policies", 0)
+        step = judge(measured.values(NEW_PACKET, guards),
+                                measured.values(NEW_PACKET, Key(path)))
         if step:
             parts = [f"a packet of a new flow {worded(step)}"] + [
-                f"{title} x {span(ratio)}" for metric, title in TITLES.items()
-                for ratio in [measured.ratio(metric, guards, none)] if ratio]
-            yield (f"{path}, {name}: Felix's rules without a policy, against none:"
-                   f" {'; '.join(parts)}.")
-        flat = [f"{TITLES[metric]} x {span(ratio)}, {ratio.verdict}"
+                f"{title} x {worded_ratio(ratio)}" for metric, title in TITLES.items()
+                if (ratio := measured.ratio(metric, guards, Key(path)))]
+            yield f"{place}: Felix's rules without a policy, against none: {'; '.join(parts)}."
+        loaded = Key(path, name, "policies", most)
+        flat = [f"{TITLES[metric]} x {worded_ratio(ratio)}, {ratio.verdict}"
                 for metric in (THROUGHPUT, LATENCY)
-                for ratio in [measured.ratio(metric, most, guards)] if ratio]
+                if (ratio := measured.ratio(metric, loaded, guards))]
         if flat:
-            yield (f"{path}, {name}: {words(*most[1:])} against none, what is established:"
-                   f" {'; '.join(flat)}.")
+            yield f"{place}: {loaded.load} against none, what is established: {'; '.join(flat)}."
         grown = [grows(series, growth) for series in SERIES
-                 for growth in [measured.growth(path, name, series)] if growth]
+                 if (growth := measured.growth(path, name, series))]
         if grown:
-            yield f"{path}, {name}: a packet of a new flow pays {'; '.join(grown)}."
+            yield f"{place}: a packet of a new flow pays {'; '.join(grown)}."
 
 
-def grows(series: str, growth: Growth) -> str:
+def grows(series: str, growth: fits.Growth) -> str:
     """``0.31 us a policy (R2 = 0.99)``, or the difference from the least to the most."""
-    if growth.straight:
-        return (f"{number(growth.straight.slope)} us a {SERIES[series]}"
-                f" (R2 = {growth.straight.r2:.3f})")
-    return (f"for {growth.most:,} {series} in place of {growth.least:,}"
+    if line := growth.straight:
+        return f"{number(line.slope)} us a {SERIES[series]} (R2 = {line.r2:.3f})"
+    least, *_, most = growth.points
+    return (f"for {most:,} {series} in place of {least:,}"
             f" {worded(growth.difference) if growth.difference else 'an unknown difference'}")
-
-
-def span(ratio: Comparison) -> str:
-    """``0.93 [0.88-0.99]``."""
-    text = f"{ratio.median:.2f}"
-    return text if ratio.interval is None else (
-        f"{text} [{ratio.interval.low:.2f}-{ratio.interval.high:.2f}]")
 
 
 if __name__ == "__main__":

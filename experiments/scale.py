@@ -35,6 +35,7 @@ except ImportError as missing:
     sys.exit(f"{__file__}: {missing}; run it where it lies, after ./install.sh")
 
 experiment = Experiment(__file__, __doc__, topology="scale.yaml",
+                        why_emulated="it makes clusters of many sizes",
                         full=Repetitions(3, duration=1), quick=Repetitions(1, duration=1))
 
 NODES = experiment.factor("--nodes", int_list(2, 400), (2, 5, 10, 20, 40), "N[,N...]",
@@ -46,33 +47,28 @@ if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.errors import CalicoMnError, ToolError
-from calico_mn.experiment.report import document, heading, trials_line
-from calico_mn.experiment.run import Run
+from calico_mn.experiment.report import begin, document
+from calico_mn.experiment.run import Run, changed
+from calico_mn.kernel import neighbour_quota
 from calico_mn.measure import cluster, fits, ping, resources
 from calico_mn.measure.cluster import BOOT, CHANGE, CONVERGENCE, ROUTES, ROUTES_CHANGED, STOP
-from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.metrics import Measurement, known_metrics
 from calico_mn.measure.readings import Reading, by_factors, values
 from calico_mn.measure.resources import MEMORY, MEMORY_SLAB
 from calico_mn.measure.trials import Trial, factorial
-from calico_mn.model import EncapsulationMode, Topology
-from calico_mn.report.document import BAD, PLAIN_TONE, Document, Figure, Table
+from calico_mn.model import EncapsulationMode
+from calico_mn.report.document import BAD, PLAIN_TONE, Cell, Document, Figure, Table, rounded
 from calico_mn.report.plots.lines import Line, lines
-from calico_mn.text import number, plural
-from calico_mn.topology.scaled import free_addresses, scaled
+from calico_mn.text import number
+from calico_mn.topology.scaled import check_room, free_addresses, scaled
 
-INSTRUMENT = "life"
-ENCAPSULATION = IPIP
-_LIMIT = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
-#: seconds that a machine has to come to rest
-_REST_S, _REST_QUICK_S = 10.0, 2.0
 #: rough costs in ms and kB, to estimate the time and to refuse what cannot fit
 _POD_MS, _NODE_MS, _TRIAL_MS, _POD_KB = 2.2, 12.0, 900.0, 350
 
@@ -80,36 +76,32 @@ _POD_MS, _NODE_MS, _TRIAL_MS, _POD_KB = 2.2, 12.0, 900.0, 350
 # --- method
 
 def measure(run: Run) -> None:
-    """The method; readings go to the run's log as they are taken.
-
-    The topology's own cluster boots first, and stays: the environment describes it.
-    """
-    run.topology = replace(run.topology, pools=tuple(
-        ENCAPSULATION.of_pool(pool, EncapsulationMode.ALWAYS) for pool in run.topology.pools))
+    """The topology's own cluster boots first, and stays: the environment describes it."""
+    run.topology = changed(run.topology, encapsulation=IPIP, mode=EncapsulationMode.ALWAYS)
     nodes, pods = run[NODES], run[PODS]
-    check(run.topology, max(nodes), max(pods))
-    rest = resources.Rest(_REST_QUICK_S if run.options.quick else _REST_S)
+    check_room(run.topology, max(nodes), max(pods))
+    wanted, free = max(nodes) * max(pods) * _POD_KB, resources.available_kb()
+    if wanted > free:
+        raise CalicoMnError(f"{max(nodes)} nodes with {max(pods)} pods need about"
+                            f" {wanted / 1e6:.1f} GB, and this machine has {free / 1e6:.1f} GB"
+                            " available: ask for fewer")
+    rest = resources.Rest(2.0 if run.options.quick else 10.0)
     net = run.net()
-    settings: list[dict[str, Value]] = [
-        {**size, "tunnel": net.tunnel} for size in factorial(nodes=nodes, pods=pods)]
-    seconds = run.repeats * sum(trial_seconds(Trial(setting, 1)) for setting in settings)
-    run.plan = {"nodes": list(nodes), "pods": list(pods), "repeats": run.repeats,
-                "seed": run.options.seed, "neighbour_limit": int(_LIMIT.read_text(encoding="ascii"))
-                if _LIMIT.exists() else None}
-    run.heading("How an emulated cluster grows", [
-        *heading(run, net),
-        ("sizes", f"{', '.join(map(str, nodes))} nodes with {', '.join(map(str, pods))} pods on"
-         f" each: up to {max(nodes) * max(pods):,} pods"),
-        trials_line(run, plural(len(settings), "size"), seconds)], seconds)
+    settings = factorial(nodes=nodes, pods=pods, tunnel=[net.tunnel])
+    begin(run, net, "How an emulated cluster grows", settings, trial_seconds, noun="size", facts={
+        "sizes": f"{', '.join(map(str, nodes))} nodes with {', '.join(map(str, pods))} pods on"
+                 f" each: up to {max(nodes) * max(pods):,} pods"},
+        **run.levels(NODES, PODS), neighbour_limit=neighbour_quota.limit())
 
     def life(trial: Trial) -> Measurement:
         """One cluster from boot to stop."""
-        topology, at_rest = scaled(run.topology, *size_of(trial)), rest.wait()
+        topology = scaled(run.topology, trial.number("nodes"), trial.number("pods"))
+        at_rest = rest.wait()
         footprint, start = resources.Footprint(), time.perf_counter()
         with run.temporary_cluster(topology) as net:
             values = {BOOT: cluster.milliseconds_since(start), **footprint.since()}
             values |= cluster.routes(net)
-            values |= cluster.change_there_and_back(net, ENCAPSULATION)
+            values |= cluster.change_there_and_back(net, IPIP)
             count = len(net.nodes) + 1
             values |= cluster.join(net, f"node{count}",
                                    str(free_addresses(net.topology, count)[-1]))
@@ -120,47 +112,25 @@ def measure(run: Run) -> None:
         return Measurement({**values, STOP: cluster.milliseconds_since(stopping)},
                            seen={"at_rest": at_rest})
 
-    run.trials(settings, lambda trial: run.measure(INSTRUMENT, trial, lambda: life(trial)),
-               seconds=trial_seconds,
+    run.trials(settings, lambda trial: run.measure("life", trial, lambda: life(trial)),
                doing=lambda trial: f"{trial['nodes']} nodes with {trial['pods']} pods")
-
-
-def size_of(trial: Trial) -> tuple[int, int]:
-    """Nodes, and pods on each."""
-    return int(trial.text("nodes")), int(trial.text("pods"))
 
 
 def trial_seconds(trial: Trial) -> float:
     """How long a trial is expected to take."""
-    nodes, pods = size_of(trial)
+    nodes, pods = trial.number("nodes"), trial.number("pods")
     return (_TRIAL_MS + _NODE_MS * nodes + _POD_MS * nodes * pods) / 1e3
 
 
-def check(topology: Topology, nodes: int, pods: int) -> None:
-    """Refuse what cannot fit before the first cluster boots."""
-    free_addresses(topology, nodes + 1)
-    block = topology.pools[0].block_size
-    blocks = math.ceil((pods + 1) / 2 ** (32 - block)) * nodes + 1
-    room = 2 ** (block - topology.pools[0].cidr.prefixlen)
-    if blocks > room:
-        raise CalicoMnError(f"{nodes} nodes with {pods} pods need {blocks:,} blocks, and"
-                            f" {topology.pools[0].cidr} has {room:,}: ask for fewer, or give the"
-                            " pool a shorter prefix")
-    wanted, free = nodes * pods * _POD_KB, resources.available_kb()
-    if wanted > free:
-        raise CalicoMnError(f"{nodes} nodes with {pods} pods need about {wanted / 1e6:.1f} GB, and"
-                            f" this machine has {free / 1e6:.1f} GB available: ask for fewer")
-
-
-# --- what arithmetic says, and what was measured
+# --- what was measured
 
 @dataclass(frozen=True, eq=False)
 class Size:
     """The readings of one number of nodes with one number of pods on each."""
 
+    readings: tuple[Reading, ...]
     nodes: int
     each: int
-    readings: tuple[Reading, ...]
 
     @property
     def pods(self) -> int:
@@ -175,58 +145,53 @@ class Size:
         """The repeats' median."""
         return median(self.values(metric))
 
-
-@dataclass(frozen=True)
-class Growth:
-    """What is fitted: a metric over counts of ``term`` and of pods."""
-
-    title: str
-    metric: str
-    unit: str
-    term: str = "node"
-
-    def counts(self, size: Size) -> tuple[float, float]:
-        """Of nodes or replaced routes, and of pods."""
-        return (size.nodes if self.term == "node" else size.median(ROUTES_CHANGED)), size.pods
-
-
-GROWTHS = (
-    Growth("boot", BOOT, "ms"), Growth("slabs", MEMORY_SLAB, "MB"),
-    Growth("MemAvailable", MEMORY, "MB"), Growth("a node joins", CONVERGENCE, "ms"),
-    Growth("all to Never", CHANGE, "ms", "route replaced"),
-    Growth("back to Always", cluster.CHANGE_BACK, "ms", "route replaced"))
+    def medians(self, digits: int, *metrics: str) -> list[Cell]:
+        """Rounded, for a table."""
+        return [rounded(self.median(metric), digits) for metric in metrics]
 
 
 def sizes_of(readings: Sequence[Reading]) -> tuple[Size, ...]:
     """The readings by size, in order of nodes, then pods."""
     return tuple(sorted(
-        (Size(int(nodes), int(pods), some) for (nodes, pods), some in by_factors(
-            (reading for reading in readings if reading.instrument == INSTRUMENT),
-            "nodes", "pods").items()), key=lambda size: (size.nodes, size.each)))
+        (Size(some, *levels) for levels, some in by_factors(readings, "nodes", "pods").items()),
+        key=lambda size: (size.nodes, size.each)))
 
 
 # --- report
 
 def report(run: Run) -> Document:
-    """What people read."""
     sizes = sizes_of(run.log.readings)
-    arithmetic = {size: cluster.computed(run.topology, size.nodes, size.each) for size in sizes}
+    computed = {size: cluster.computed(run.topology, size.nodes, size.each) for size in sizes}
     return document(
-        run, experiment, title="How an emulated cluster grows",
-        findings=findings(sizes, arithmetic),
-        tables=(costs(sizes), routes(sizes, arithmetic), fitted(sizes)),
+        run, experiment, title="How an emulated cluster grows", findings=findings(sizes, computed),
+        tables=(costs(sizes), routes(sizes, computed), fitted(sizes)),
         figures=pictures(sizes), caveats=caveats(run, sizes))
 
 
-def formula(sizes: Sequence[Size], wanted: Growth) -> tuple[str, float | None] | None:
-    """The plane through all samples in words, and its R2; None with too few sizes for it."""
-    rows = [(wanted.counts(size), value) for size in sizes for value in size.values(wanted.metric)]
+UNMEASURABLE = "not measurable in this run (other load: run alone, or with --repeats 3)"
+#: what is fitted: title and metric, over counts of these and of pods
+GROWTHS = (
+    ("boot", BOOT, "node"), ("slabs", MEMORY_SLAB, "node"), ("MemAvailable", MEMORY, "node"),
+    ("a node joins", CONVERGENCE, "node"), ("all to Never", CHANGE, "route replaced"),
+    ("back to Always", cluster.CHANGE_BACK, "route replaced"))
+
+
+def formula(sizes: Sequence[Size], metric: str, term: str) -> tuple[str, float | None] | None:
+    """The plane over counts of ``term`` and of pods in words, and its R2; None with too few sizes.
+
+    Where the samples lie on no plane that grows, it is UNMEASURABLE, without R2.
+    """
+    rows = [((size.nodes if term == "node" else size.median(ROUTES_CHANGED), size.pods), value)
+            for size in sizes for value in size.values(metric)]
     plane = fits.plane([row for row, _ in rows], [value for _, value in rows])
     if plane is None:
         return None
-    return " ".join([f"{number(plane.intercept)} {wanted.unit}", *(
-        f"{'-' if slope < 0 else '+'} {small(abs(slope), wanted.unit)} a {name}"
-        for slope, name in zip(plane.slopes, (wanted.term, "pod"), strict=True))]), plane.r2
+    if not plane.grows:
+        return UNMEASURABLE, None
+    unit = known_metrics()[metric].unit
+    return " ".join([f"{number(plane.intercept)} {unit}", *(
+        f"{'-' if slope < 0 else '+'} {small(abs(slope), unit)} a {name}"
+        for slope, name in zip(plane.slopes, (term, "pod"), strict=True))]), plane.r2
 
 
 def small(value: float, unit: str) -> str:
@@ -242,29 +207,34 @@ def costs(sizes: Sequence[Size]) -> Table:
         "costs", "Boot, stop, memory: medians of the repeats",
         ("nodes", "pods each", "pods", "boot, ms", "ms a pod", "stop, ms", "slabs, MB",
          "kB a pod", "MemAvailable, MB"),
-        tuple((size.nodes, size.each, size.pods, round(size.median(BOOT), 1),
-               round(size.median(BOOT) / size.pods, 2), round(size.median(STOP), 1),
-               round(size.median(MEMORY_SLAB), 1),
-               round(1000 * size.median(MEMORY_SLAB) / size.pods),
-               round(size.median(MEMORY), 1)) for size in sizes),
+        tuple((size.nodes, size.each, size.pods, *size.medians(1, BOOT),
+               rounded(size.median(BOOT) / size.pods, 2), *size.medians(1, STOP),
+               rounded(grown(size, MEMORY_SLAB), 1),
+               rounded(grown(size, MEMORY_SLAB), 0, 1000 / size.pods),
+               rounded(grown(size, MEMORY), 1)) for size in sizes),
         note="slabs: what the kernel's small objects take more after the boot (kB a pod is of"
              " that). MemAvailable: how much less there is of it. Both are the whole machine's:"
              " all else that runs moves them, and the kernel keeps some of what it freed for the"
-             " next cluster.")
+             " next cluster. Empty where memory shrank meanwhile, so that nothing was measured.")
 
 
-def routes(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Table:
+def grown(size: Size, metric: str) -> float | None:
+    """The median in MB; None where other programs freed more than the cluster took."""
+    amount = size.median(metric)
+    return amount if amount > 0 else None
+
+
+def routes(sizes: Sequence[Size], computed: dict[Size, cluster.Routes]) -> Table:
     return Table(
         "routes", "Routes in all nodes' kernel tables, and how fast a change reaches them all",
         ("nodes", "pods each", "remote", "all", "computed", "node joins, ms", "to Never, ms",
          "back, ms"),
         tuple((size.nodes, size.each, int(size.median(cluster.ROUTES_REMOTE)),
-               int(size.median(ROUTES)), arithmetic[size].total, *(
-                   round(size.median(metric), 1)
-                   for metric in (CONVERGENCE, CHANGE, cluster.CHANGE_BACK))) for size in sizes),
+               int(size.median(ROUTES)), computed[size].total,
+               *size.medians(1, CONVERGENCE, CHANGE, cluster.CHANGE_BACK)) for size in sizes),
         note="remote: to blocks of other nodes. computed: nodes x (nodes - 1) x blocks a node,"
              " and what each node has of its own.",
-        tones=tuple(PLAIN_TONE if agrees(size, arithmetic[size]) else BAD for size in sizes))
+        tones=tuple(PLAIN_TONE if agrees(size, computed[size]) else BAD for size in sizes))
 
 
 def agrees(size: Size, wanted: cluster.Routes) -> bool:
@@ -273,9 +243,8 @@ def agrees(size: Size, wanted: cluster.Routes) -> bool:
 
 
 def fitted(sizes: Sequence[Size]) -> Table:
-    """The formulas."""
-    rows = [(wanted.title, plane[0], None if plane[1] is None else round(plane[1], 4))
-            for wanted in GROWTHS for plane in [formula(sizes, wanted)] if plane]
+    rows = [(title, plane[0], rounded(plane[1], 4)) for title, metric, term in GROWTHS
+            for plane in [formula(sizes, metric, term)] if plane]
     note = ("The parts that grow with pods in the last three are the emulation's own: each node's"
             " whole state is worked out and compared with the one before.")
     return Table("fits", "Least squares through all samples", ("quantity", "formula", "R2"),
@@ -287,40 +256,41 @@ def pictures(sizes: Sequence[Size]) -> Iterator[Figure]:
              some: Sequence[Size] = sizes) -> Line:
         return Line(name, tuple((count(size), size.values(metric)) for size in some))
 
-    by_pods = {each: [size for size in sizes if size.each == each]
-               for each in sorted({size.each for size in sizes})}
+    def by_pods(count: Callable[[Size], float], metric: str) -> list[Line]:
+        return [over(count, metric, f"{each} pods each", [
+            size for size in sizes if size.each == each])
+            for each in sorted({size.each for size in sizes})]
+
     yield lines("boot", "Boot time", "time", "ms", "pods in all",
                 [over(lambda size: size.pods, BOOT, "boot")], each="pod")
     yield lines("memory", "Memory of a cluster", "memory", "MB", "pods in all",
                 [over(lambda size: size.pods, MEMORY_SLAB, "slabs"),
                  over(lambda size: size.pods, MEMORY, "MemAvailable")], each="pod")
     yield lines("routes", "Routes of all nodes", "in all kernel tables", "routes", "nodes",
-                [over(lambda size: size.nodes, ROUTES, f"{each} pods each", some)
-                 for each, some in by_pods.items()])
+                by_pods(lambda size: size.nodes, ROUTES))
     yield lines("join", "A node joins", "until all have its block", "ms", "nodes before",
-                [over(lambda size: size.nodes, CONVERGENCE, f"{each} pods each", some)
-                 for each, some in by_pods.items()], each="node")
+                by_pods(lambda size: size.nodes, CONVERGENCE), each="node")
     yield lines("mode-change", "All nodes change from Always to Never", "time", "ms",
-                "routes replaced",
-                [over(lambda size: size.median(ROUTES_CHANGED), CHANGE, f"{each} pods each", some)
-                 for each, some in by_pods.items()], each="route")
+                "routes replaced", by_pods(lambda size: size.median(ROUTES_CHANGED), CHANGE),
+                each="route")
 
 
-def findings(sizes: Sequence[Size], arithmetic: dict[Size, cluster.Routes]) -> Iterator[str]:
+def findings(sizes: Sequence[Size], computed: dict[Size, cluster.Routes]) -> Iterator[str]:
     last = max(sizes, key=lambda size: size.pods)
+    slabs = grown(last, MEMORY_SLAB)
     yield (f"{last.pods:,} pods on {last.nodes} nodes: {number(last.median(BOOT) / 1000)} s to"
-           f" boot, {number(last.median(STOP))} ms to stop,"
-           f" {number(last.median(MEMORY_SLAB))} MB of slabs in the kernel.")
-    for wanted in GROWTHS:
-        plane = formula(sizes, wanted)
-        if plane and wanted.metric in (BOOT, MEMORY_SLAB, CONVERGENCE):
-            yield (f"{wanted.title[0].upper() + wanted.title[1:]}: {plane[0]}"
+           f" boot, {number(last.median(STOP))} ms to stop, slabs in the kernel "
+           f"{f'{number(slabs)} MB' if slabs else UNMEASURABLE}.")
+    for title, metric, term in GROWTHS:
+        plane = formula(sizes, metric, term)
+        if plane and metric in (BOOT, MEMORY_SLAB, CONVERGENCE):
+            yield (f"{title[0].upper() + title[1:]}: {plane[0]}"
                    + (f" (R2 = {plane[1]:.4f})." if plane[1] is not None else "."))
-    wrong = [size for size in sizes if not agrees(size, arithmetic[size])]
+    wrong = [size for size in sizes if not agrees(size, computed[size])]
     if wrong:
         yield "The kernel's routes differ from arithmetic: " + "; ".join(
             f"{size.nodes} nodes with {size.each} pods have {size.median(ROUTES):.0f}, computed"
-            f" {arithmetic[size].total}" for size in wrong) + "."
+            f" {computed[size].total}" for size in wrong) + "."
     else:
         yield (f"All {len(sizes)} sizes have exactly the routes that arithmetic says:"
                " nodes x (nodes - 1) x blocks a node to other nodes, and of its own each node's"
@@ -336,13 +306,11 @@ def caveats(run: Run, sizes: Sequence[Size]) -> Iterator[str]:
                f" {limit:,} entries of all namespaces together (gc_thresh3). Booting needs none of"
                " them, so nothing here depends on it; but if all pods talked at once, some would"
                " not get through (\"neighbour table overflow\" in dmesg). It is the machine's and"
-               f" was not changed: sysctl -w net.ipv4.neigh.default.gc_thresh3={4 * pods} would.")
-    restless = sum(reading.seen["at_rest"] is False
-                   for size in sizes for reading in size.readings)
+               f" was not changed: sysctl -w {neighbour_quota.SYSCTL}={4 * pods} would.")
+    restless = sum(reading.seen["at_rest"] is False for reading in run.log.readings)
     if restless:
-        yield (f"{restless} of {sum(len(size.readings) for size in sizes)} clusters booted although"
-               " the machine had not come to rest in time: something else makes or ends"
-               " namespaces.")
+        yield (f"{restless} of {len(run.log.readings)} clusters booted although the machine had not"
+               " come to rest in time: something else makes or ends namespaces.")
     yield ("Routes are handed on by a built-in distributor without timers. Real nodes add BIRD's:"
            " connections, scans, and Kubernetes' own time to notify them.")
     yield "Stopped is what the caller waits for: the kernel takes the namespaces apart afterwards."

@@ -22,10 +22,15 @@ settings.register_profile("calico_mn", deadline=None,
                           suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("calico_mn")
 
+# readline, which pytest-xdist's controller loads, sets them, and tables would be cut to 80 columns.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
+
 _TURNS = pytest.StashKey[Any]()
 #: what takes longest comes first, so that no worker is left with it at the end
-_LONG = ("tests/uml/", "tests/benchmarks/", "tests/experiment/", "tests/acceptance/",
-         "tests/cli/", "tests/trace/", "tests/measure/")
+_LONG = ("tests/uml/", "tests/docs/", "tests/benchmarks/", "tests/experiment/",
+         "tests/acceptance/", "tests/cli/", "tests/trace/", "tests/measure/", "tests/walkthrough/",
+         "tests/policy/", "tests/ebpf/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,14 +84,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"--order {order}: it is reversed, random or random:SEED")
 
 
+def _heed_signals() -> None:
+    """Take the signals that this process was started to ignore, but for those of Python itself.
+
+    Shells start background jobs with SIGINT and SIGQUIT ignored, nohup(1) any program with SIGHUP,
+    and our children would inherit that: tests of Ctrl-C and of closed terminals would wait in
+    vain. And what ignores one, starts each program by fork(2) instead of vfork(2)
+    (``processes.start``), and a worker that has collected all tests has 400 MB of pages: most
+    acceptance tests took three times the CPU time.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT
+                          else signal.SIG_DFL)
+
+
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    # Shells start background jobs with SIGINT ignored, nohup(1) any program with SIGHUP, and our
-    # children would inherit that: tests of Ctrl-C and of closed terminals would wait in vain.
-    for number, handler in ((signal.SIGINT, signal.default_int_handler),
-                            (signal.SIGHUP, signal.SIG_DFL)):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
+    _heed_signals()
     turns = item.config.stash.get(_TURNS, None)
     alone = item.get_closest_marker("alone") is not None
     with turns.taken(alone) if turns else nullcontext():
@@ -97,7 +112,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("root") and os.geteuid():
         pytest.skip("needs root, to make network namespaces: sudo pytest")
     if "IN_UML" in os.environ:
-        from calico_mn import CalicoNet
+        from calico_mn.emulation.net import CalicoNet
 
         # A process takes a tenth of a second there, and rules need one a node.
         CalicoNet.__init__.__kwdefaults__["policies"] = bool(item.get_closest_marker("rules"))

@@ -9,7 +9,7 @@ whose three parts are Calico's three files::
 
 Calico's BIRD has a patch (``krt_tunnel``) that sends a route through tunl0; stock BIRD does the
 same in the kernel's export filter with ``ifname``, ``onlink`` and ``gw``, in that order. From
-``confd/etc/calico/confd/templates``; the timers are those of Calico's golden files.
+``confd/etc/calico/confd/templates``. Timers that have BIRD's own default are not written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
-from calico_mn.bgp.peerings import Peering
+from calico_mn.bgp import filters
+from calico_mn.bgp.graph import HIGHEST_PREF
+from calico_mn.bgp.peerings import Peering, next_hop_option
+from calico_mn.bgp.router_bird import RouterSpeaker, router_configuration
+from calico_mn.bgp.timers import BFD_MULTIPLIER, CALICO, Timers
+from calico_mn.bgp_resources import BGPFilter, SessionOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +31,24 @@ class BirdPool:
     """An IPPool as a node's BIRD sees it.
 
     ``tunnel`` is the device, empty without encapsulation; with ``is_cross_subnet`` it is used only
-    for next hops outside the node's own subnet. Routes of ``is_felix`` pools are left to Felix.
+    for next hops outside the node's own subnet. BIRD writes no routes of an ``is_felix`` pool;
+    those of pools that are not ``is_exported`` are announced to no peer.
     """
 
     cidr: IPv4Network
     tunnel: str = ""
     is_cross_subnet: bool = False
     is_felix: bool = False
+    is_exported: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A node as its BIRD is configured; ``port`` is the TCP port on which it listens."""
+    """A node as its BIRD is configured; ``port`` is the TCP port on which it listens.
+
+    ``metric`` is that of the kernel's routes, 0 for none. Routes over ``felix_devices``, beside
+    vxlan.calico, are Felix's, and no other node hears of them.
+    """
 
     node: str
     address: IPv4Interface
@@ -47,10 +58,17 @@ class Speaker:
     pools: tuple[BirdPool, ...]
     peerings: tuple[Peering, ...]
     cluster_id: str = ""
+    timers: Timers = CALICO
+    filters: tuple[BGPFilter, ...] = ()
+    ignored_interfaces: tuple[str, ...] = ()
+    metric: int = 0
+    felix_devices: tuple[str, ...] = ()
 
 
-def configuration(speaker: Speaker) -> str:
-    """The text of the node's bird.cfg, with what it includes in Calico."""
+def configuration(speaker: Speaker | RouterSpeaker) -> str:
+    """The text of a node's bird.cfg, with what it includes in Calico, or of a router's."""
+    if isinstance(speaker, RouterSpeaker):
+        return router_configuration(speaker)
     return "\n".join(("# BIRD of " + speaker.node, *_aggregation(speaker), *_pools(speaker),
                       *_bird(speaker), ""))
 
@@ -73,18 +91,37 @@ def _pools(speaker: Speaker) -> Iterator[str]:
     yield """
 # ---- bird_ipam.cfg: what is announced, and what is written to the kernel
 
+function reject_disabled_pools ()
+{"""
+    yield from (f"  if ( net ~ {pool.cidr} ) then {{ reject; }}" for pool in speaker.pools
+                if not pool.is_exported)
+    yield """}
+
 function calico_export_to_bgp_peers (bool internal_peer)
 {
-  # Routes over a tunnel device of Felix's stay here.
-  if (internal_peer) then {
-    if defined(ifname) then { if ifname ~ "*.calico" then reject; }
-  }
-  calico_aggr();"""
-    yield from (f"  if ( net ~ {pool.cidr} ) then {{ accept; }}" for pool in speaker.pools)
+  reject_disabled_pools();
+  # Routes that Felix wrote stay here.
+  if (internal_peer) then {"""
+    devices = " || ".join(f'ifname ~ "{name}"' for name in ("*.calico", *speaker.felix_devices))
+    yield f"    if defined(ifname) then {{ if {devices} then reject; }}"
+    of_felix = [pool for pool in speaker.pools if pool.is_felix]
+    if any(not pool.tunnel.endswith(".calico") for pool in of_felix):
+        yield '    if source = RTS_INHERIT && defined(ifname) && !( ifname ~ "cali*" ) then {'
+        yield from (f"      if ( net ~ {pool.cidr} ) then {{ reject; }}" for pool in of_felix)
+        yield "    }"
+    yield "  }\n  calico_aggr();"
+    yield from (f"  if ( net ~ {pool.cidr} ) then {{ accept; }}" for pool in speaker.pools
+                if pool.is_exported)
     yield """}
 
 filter calico_kernel_programming {
   if ( source = RTS_DEVICE ) then { reject; }  # BIRD 2 would write connected routes again"""
+    if speaker.metric:
+        yield f"""  if ( source = RTS_BGP ) then {{
+    krt_metric = {speaker.metric};
+    if ( bgp_local_pref > 100 ) then {{ krt_metric = {HIGHEST_PREF} - bgp_local_pref; }}
+    if ( krt_metric < {speaker.metric} ) then {{ preference = 200; }}
+  }}"""
     for pool in speaker.pools:
         yield f"  if ( net ~ {pool.cidr} ) then {{"
         yield from (f"    {line}" for line in _kernel(pool, speaker.address.network))
@@ -94,7 +131,7 @@ filter calico_kernel_programming {
 
 def _kernel(pool: BirdPool, own_subnet: IPv4Network) -> Iterator[str]:
     if pool.is_felix:
-        yield "reject;  # Felix writes routes over VXLAN"
+        yield "reject;  # Felix's"
         return
     if pool.tunnel:
         outside = f" && !( bgp_next_hop ~ {own_subnet} )" if pool.is_cross_subnet else ""
@@ -105,19 +142,30 @@ def _kernel(pool: BirdPool, own_subnet: IPv4Network) -> Iterator[str]:
 
 
 def _bird(speaker: Speaker) -> Iterator[str]:
+    timers = speaker.timers
+    wait = "" if timers.restart_wait == CALICO.restart_wait else (
+        f"graceful restart wait {timers.restart_wait};\n")
+    session = ("" if timers.hold == CALICO.hold else f"\n  hold time {timers.hold};") + (
+        "\n  bfd on;" if timers.bfd else "")
+    bfd = f"""
+protocol bfd {{
+  multihop {{ interval {timers.bfd} ms; multiplier {BFD_MULTIPLIER}; }};
+}}
+""" if timers.bfd else ""
+    ignored = "".join(f'-"{device}", ' for device in speaker.ignored_interfaces)
     yield f"""
 # ---- bird.cfg
 
 log stderr all;
 router id {speaker.address.ip};
-
+{wait}
 protocol kernel {{
   learn;             # routes that others wrote, such as the CNI plug-in's to pods
   persist;           # routes outlive BIRD
-  scan time 2;
+  scan time {timers.scan};
   graceful restart;
   merge paths on;
-  metric 0;          # BIRD 2 would print metric 32
+  metric 0;          # BIRD 2 would print metric 32; krt_metric counts
   ipv4 {{
     import all;
     export filter calico_kernel_programming;
@@ -125,35 +173,46 @@ protocol kernel {{
 }}
 
 protocol device {{
-  scan time 2;
+  scan time {timers.scan};
 }}
 
 protocol direct {{
   ipv4;
-  interface -"cali*", -"kube-ipvs*", "*";
+  interface {ignored}-"cali*", -"kube-ipvs*", "*";
 }}
-
+{bfd}
 template bgp bgp_template {{
   debug {{ states }};
   description "Connection to BGP peer";
   local {speaker.address.ip} port {speaker.port} as {speaker.as_number};
   multihop;
   graceful restart;
-  connect delay time 2;
-  connect retry time 5;
-  error wait time 5,30;
+  connect delay time {timers.connect_delay};
+  connect retry time {timers.connect_retry};
+  error wait time {timers.error_wait},{timers.error_wait_most};{session}
 }}"""
+    if speaker.filters:
+        yield "\n# ---- BGPFilters"
+        yield from filters.functions(speaker.filters)
     yield from _peers(speaker, speaker.peerings)
 
 
 def _peers(speaker: Speaker, peerings: Iterable[Peering]) -> Iterator[str]:
     before = None
+    known = {item.name: item for item in speaker.filters}
     for peering in peerings:
         if peering.kind is not before:
             before = peering.kind
             yield f"\n# ---- peers: {peering.kind}"
         port = f" port {peering.port}" if peering.port else ""
-        internal = str(peering.as_number == speaker.as_number).lower()
+        is_external = peering.as_number != speaker.as_number
+        imports, exports = (filters.calls(peering.options.filters, known, direction,
+                                          is_external=is_external)
+                            for direction in (filters.IMPORT, filters.EXPORT))
+        preference = (
+            f"if ( !defined(krt_metric) ) then {{ krt_metric = {speaker.metric}; }}",
+            f"if ( source != RTS_BGP ) then {{ bgp_local_pref = {HIGHEST_PREF} - krt_metric; }}",
+            ) if speaker.metric else ()
         yield f"\n# {peering.peer or 'no node of this cluster'}"
         yield f"protocol bgp {peering.name} from bgp_template {{"
         yield f"  neighbor {peering.address}{port} as {peering.as_number};"
@@ -161,14 +220,27 @@ def _peers(speaker: Speaker, peerings: Iterable[Peering]) -> Iterator[str]:
             yield "  passive on;  # the peer connects"
         if peering.is_client:
             yield f"  rr client;\n  rr cluster id {speaker.cluster_id};"
-        yield f"""  graceful restart time 120;
-  ipv4 {{
-    gateway recursive;
-    add paths on;
-    import all;
-    export filter {{
-      calico_export_to_bgp_peers({internal});
-      reject;
-    }};
-  }};
-}}"""
+        yield from (f"  {line}" for line in _session(peering.options, speaker.timers))
+        yield "  ipv4 {\n    gateway recursive;\n    add paths on;"
+        if next_hop := next_hop_option(peering.options, is_external):
+            yield f"    next hop {next_hop};"
+        yield from _filter("import", imports, "accept;") if imports else ["    import all;"]
+        yield from _filter("export", (*preference, *exports), (
+            f"calico_export_to_bgp_peers({str(not is_external).lower()});"), "reject;")
+        yield "  };\n}"
+
+
+def _session(options: SessionOptions, timers: Timers) -> Iterator[str]:
+    yield f"graceful restart time {options.restart_time or timers.graceful_restart};"
+    if options.keepalive_time:
+        yield f"keepalive time {options.keepalive_time};"
+    if options.ttl_security:
+        yield f"ttl security on;\n  multihop {options.ttl_security};"
+    if options.allowed_local_as:
+        yield f"allow local as {options.allowed_local_as};"
+
+
+def _filter(direction: str, statements: Iterable[str], *last: str) -> Iterator[str]:
+    yield f"    {direction} filter {{"
+    yield from (f"      {statement}" for statement in (*statements, *last))
+    yield "    };"

@@ -5,23 +5,87 @@ makes of a learned prefix (tunnel or not) is :mod:`calico_mn.calico.encapsulatio
 
     announce({node: prefixes}) ---+--> engine --> names of the nodes whose tables changed
     set_sessions(peers, no TCP) --+       |
-                                          +-----> table(node): {prefix: next hop}
+                                          +-----> table(node): {prefix: next hops}
+
+A speaker is a node, or a router of the underlay that speaks BGP: the methods for nodes serve both.
+What it knows are :class:`Session` and :class:`BgpRoute`: the built-in engine fills them in from its
+tables and BIRD from what ``birdc`` prints (:mod:`.birdc`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
-from calico_mn.bgp.peerings import Graph
+from calico_mn.bgp.graph import Graph
+from calico_mn.bgp.peerings import PeerType
 
 #: what hands prefixes on between nodes: computed here, or a BIRD in each node
 BUILTIN, BIRD = ENGINES = ("builtin", "bird")
-#: each prefix with its best next hop
-Table = Mapping[IPv4Network, IPv4Address]
+#: each prefix with its next hops, ordered by address; several are equally good
+Table = Mapping[IPv4Network, tuple[IPv4Address, ...]]
 #: two nodes between which TCP port 179 does not work -> why
 Unreachable = Mapping[frozenset[str], str]
+#: the state of a session over which routes are exchanged (RFC 4271)
+ESTABLISHED = "Established"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One end of a session, as ``calicoctl node status`` has it on ``node``.
+
+    ``peer`` is the name behind ``address``, empty where the cluster knows none. ``state`` is the
+    protocol's: up, start or down. ``bgp_state`` is that of RFC 4271 §8.2.2, or BIRD's Passive.
+    ``since`` is BIRD's time of the last change of ``state``, empty with the built-in engine.
+    ``imported`` and ``exported`` count prefixes. ``error`` is BIRD's last one, such as
+    ``Socket: Connection refused``; ``reason`` says why the session is down, empty if it is up.
+    """
+
+    node: str
+    peer: str
+    address: IPv4Address
+    kind: PeerType
+    state: str
+    bgp_state: str = ""
+    since: str = ""
+    imported: int = 0
+    exported: int = 0
+    error: str = ""
+    reason: str = ""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether routes are exchanged."""
+        return self.bgp_state == ESTABLISHED
+
+
+@dataclass(frozen=True, slots=True)
+class BgpRoute:
+    """A path to a prefix that a speaker knows, with BGP's attributes (RFC 4271 §5, RFC 4456 §8).
+
+    ``sender`` is the neighbour's address, None for what the node announces itself. ``protocol`` is
+    BIRD's name of the protocol that brought it and ``since`` its time, both empty with the built-in
+    engine.
+    """
+
+    prefix: IPv4Network
+    is_best: bool
+    protocol: str = ""
+    sender: IPv4Address | None = None
+    next_hop: IPv4Address | None = None
+    as_path: tuple[int, ...] = ()
+    local_pref: int | None = None
+    originator: IPv4Address | None = None
+    cluster_list: tuple[IPv4Address, ...] = ()
+    communities: tuple[str, ...] = ()
+    since: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the node announces it itself."""
+        return self.sender is None and self.next_hop is None
 
 
 class RouteEngine(Protocol):
@@ -51,7 +115,7 @@ class RouteEngine(Protocol):
         """
 
     def learned(self, node: str) -> Table:
-        """The node's best next hop for each prefix that others announce and it does not."""
+        """The node's best next hops for each prefix that others announce and it does not."""
 
     def is_alive(self, node: str) -> bool:
         """Whether the node's speaker runs; a dead one leaves the kernel's routes in place."""
@@ -65,12 +129,10 @@ class RouteEngine(Protocol):
     def originated(self, node: str) -> tuple[IPv4Network, ...]:
         """What the node announces, or would announce if its speaker were alive."""
 
-    def set_sessions(self, *, mesh: bool, unreachable: Unreachable, graph: Graph | None = None
-                     ) -> frozenset[str]:
-        """Which sessions can be up. Returns the nodes whose learned prefixes changed.
+    def set_sessions(self, graph: Graph, unreachable: Unreachable) -> frozenset[str]:
+        """Who peers with whom, and where TCP cannot work between them.
 
-        ``mesh``: nodes peer with each other (``nodeToNodeMeshEnabled``); ``graph`` says it node by
-        node instead, where there are BGPPeers or route reflectors.
+        Returns the nodes whose learned prefixes changed.
         """
 
     def sessions(self, node: str) -> tuple[str, ...]:
@@ -81,3 +143,7 @@ class RouteEngine(Protocol):
 
     def heard(self, node: str, peer: str) -> tuple[IPv4Network, ...]:
         """The prefixes that ``node`` knows to be announced by ``peer``."""
+
+    def routes(self, node: str) -> Iterator[BgpRoute]:
+        """What the node originates, then each path that it has heard, the best of a prefix first.
+        """

@@ -8,18 +8,23 @@ from, and returned to, IPAM. A node that is stuck sees other modes than the clus
 A node may go without: no address is left for it. A device may have an address that IPAM gave to
 another node, or to a pod, as in clusters whose nodes were cloned: it keeps that until calico-node
 looks at its pools again.
+
+What a cluster has in use already goes into IPAM before any new address is given
+(:func:`take_present`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, PoolMode
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.pools import selects
 from calico_mn.errors import IPAMError
-from calico_mn.model import TUNNEL, EncapsulationMode, IPPool, Node
+from calico_mn.model import TUNNEL, EncapsulationMode, IPPool, Node, Topology
 
 #: pool name -> its mode
 Modes = Mapping[str, PoolMode]
@@ -178,3 +183,34 @@ class TunnelAddresses:
         """Whether any node sees a pool with this encapsulation."""
         return any(mode.in_force is encapsulation
                    for modes in self._nodes.values() for mode in modes.values())
+
+
+def take_present(topology: Topology, ipam: IPAM, tunnels: TunnelAddresses) -> None:
+    """Give IPAM the blocks and addresses of a topology that may be a running cluster's dump.
+
+    A tunnel device's address is in a block of its node; a block without such a witness belongs to
+    the node that has most addresses of it. Pods keep theirs before tunnels do: that of a device may
+    since have been given to a pod. Then come the addresses for which pods ask; what cannot be had
+    is left.
+    """
+    owned = {affinity.cidr for affinity in ipam.affinities()}
+    for node in topology.nodes:
+        for _, address in tunnels.present(node):
+            block = ipam.block_of(address)
+            if block not in owned:
+                owned.add(block)
+                ipam.claim(block, node.name)
+    users: dict[IPv4Network, Counter[str]] = {}
+    for pod in topology.pods:
+        if pod.ip is not None and pod.has_ip:
+            users.setdefault(ipam.block_of(pod.ip), Counter())[pod.node] += 1
+    for block, nodes in users.items():
+        if block not in owned:
+            ipam.claim(block, nodes.most_common(1)[0][0])
+    for is_present in (True, False):
+        for pod in topology.pods:
+            if pod.ip is not None and pod.node and pod.has_ip is is_present:
+                with suppress(IPAMError):  # Its turn comes when the pod is added.
+                    ipam.assign_ip(pod.node, pod.key, pod.ip, is_present=is_present)
+        if is_present:
+            tunnels.take_present(topology.nodes)

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from calico_mn import model
 from calico_mn.calico import cni, felix, sessions
 from calico_mn.calico.admission import Admission
-from calico_mn.calico.allocateip import TunnelAddresses
+from calico_mn.calico.allocateip import TunnelAddresses, take_present
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.datastore import DatastoreReader
 from calico_mn.calico.encapsulation import (
@@ -20,27 +21,14 @@ from calico_mn.calico.encapsulation import (
     UPLINK,
     VXLAN,
     Encapsulation,
-    PoolMode,
     format_prefix,
 )
-from calico_mn.calico.in_use import take_present
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.policy.outer_way import allowed_sources
 from calico_mn.calico.pools import require_pools, usable_pools
-from calico_mn.calico.remote_routes import NO_DATASTORE, RemoteRoutes, Table, mode_in
-from calico_mn.calico.underlay import Fabric, port_name, uplink
+from calico_mn.calico.remote_routes import NO_DATASTORE, ClusterRoutes, RemoteRoutes, Table, mode_in
+from calico_mn.calico.underlay import Fabric, NextHops, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
-from calico_mn.model import (
-    WORKLOAD,
-    EncapsulationMode,
-    IPPool,
-    MultipathHash,
-    Node,
-    Pod,
-    Router,
-    Subnet,
-    Topology,
-)
 from calico_mn.state import Address, Device, Namespace, Route, Sysctl
 from calico_mn.text import is_label, is_subdomain
 
@@ -56,26 +44,26 @@ class Cluster(DatastoreReader):
     Raises TopologyError when two objects would have one name or device.
     """
 
-    def __init__(self, topology: Topology, rp_filter: int) -> None:
+    def __init__(self, topology: model.Topology, rp_filter: int) -> None:
         super().__init__()
         self.topology = topology
+        self.routes = ClusterRoutes.of(topology)
         self.rp_filter = rp_filter
         self.fabric = Fabric(topology)
         self.ipam = IPAM(topology.pools, topology.affinities, topology.ipam, topology.reservations)
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, model.Node] = {}
         self._addresses: set[IPv4Address] = set()
         self.endpoints: dict[str, WorkloadEndpoint] = {}
         self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
         self._tunnels = TunnelAddresses(topology.pools, self.ipam)
         self.admission = Admission(topology, self._tunnels)
-        self._bird_routes = RemoteRoutes()
-        self._felix_routes = RemoteRoutes(is_felix=True)
-        self.has_firewall = True
-        self.has_tunnels = True
+        self._bird_routes, self._felix_routes = RemoteRoutes(), RemoteRoutes(is_felix=True)
+        self.has_firewall = self.has_tunnels = True
         #: what probes of the running underlay found: empty where TCP works
         self.probed: sessions.Unreachable = {}
-        #: what the routers learned after the start
-        self.multipath_hashes: dict[str, MultipathHash] = {}
+        #: what was set after the start: the routers' hashes, links as :func:`.with_links` has them
+        self.multipath_hashes: dict[str, model.MultipathHash] = {}
+        self.links: dict[tuple[str, str], model.Link] = {}
         self.pod_routers = {r.name for r in topology.underlay.routers if r.pod_routes}
         #: (subnet or node, device in it) -> who has it
         self._devices: dict[tuple[str, str], str] = {}
@@ -99,7 +87,7 @@ class Cluster(DatastoreReader):
 
     # --- what changes
 
-    def add_node(self, node: Node) -> None:
+    def add_node(self, node: model.Node) -> None:
         """Take a node in; it gets its tunnel address, if any, before its pods get theirs."""
         if node.name in self.nodes:
             raise ClusterError(f"there is a node {node.name} already")
@@ -114,7 +102,7 @@ class Cluster(DatastoreReader):
         self._on_node[node.name] = {}
         self._forget_what_all_hear()
 
-    def _plugged(self, node: Node) -> Subnet:
+    def _plugged(self, node: model.Node) -> model.Subnet:
         """The subnet that has room for a node's address."""
         if node.address.ip in self._addresses:
             raise ClusterError(f"{node.name}: another node has {node.address.ip}")
@@ -124,15 +112,17 @@ class Cluster(DatastoreReader):
             raise ClusterError(f"{node.name}: {owner} has {node.address.ip}")
         return subnet
 
-    def adopt(self, topology: Topology) -> None:
+    def adopt(self, topology: model.Topology) -> None:
         """Go over to another topology's pools, routers and settings; see :mod:`.evolution`."""
         self.topology, self.fabric = topology, Fabric(topology)
+        routes = ClusterRoutes.of(topology)
+        self.routes = self.routes if routes == self.routes else routes
         self.ipam.adopt(topology.pools, topology.ipam, topology.reservations)
         self._tunnels.adopt(topology.pools)
         self._plug_underlay()
         self._forget_what_all_hear()
 
-    def change_nodes(self, nodes: Iterable[Node]) -> None:
+    def change_nodes(self, nodes: Iterable[model.Node]) -> None:
         """Give nodes other labels, another MAC of the VTEP, or another address in their subnet."""
         changed = [node for node in nodes if node != self.nodes[node.name]]
         self._addresses -= {self.nodes[node.name].address.ip for node in changed}
@@ -145,7 +135,7 @@ class Cluster(DatastoreReader):
             self._tunnels.change_node(node)
         self._forget_what_all_hear()
 
-    def settle_tunnels(self, coming: Iterable[Node]) -> None:
+    def settle_tunnels(self, coming: Iterable[model.Node]) -> None:
         """Give every node the tunnel addresses that the pools ask for, as allocateip does.
 
         ``coming`` are nodes that will be added, some with addresses that they have already.
@@ -170,7 +160,7 @@ class Cluster(DatastoreReader):
         del self.nodes[name], self._on_node[name]
         self._firewalls_before.pop(name, None)
 
-    def admit(self, pods: Iterable[Pod]) -> list[WorkloadEndpoint]:
+    def admit(self, pods: Iterable[model.Pod]) -> list[WorkloadEndpoint]:
         """Add pods; those for which there is no node or no address wait. Returns those that run."""
         return self.admission.admit(pods, self.add_pod)
 
@@ -179,7 +169,7 @@ class Cluster(DatastoreReader):
         self._forget_what_all_hear()
         return self.admission.retry(self.add_pod)
 
-    def add_pod(self, pod: Pod) -> WorkloadEndpoint:
+    def add_pod(self, pod: model.Pod) -> WorkloadEndpoint:
         """Give a pod its address and its MTU, which it keeps for life. Raises IPAMError."""
         node = self.node(pod.node)
         if not (is_label(pod.namespace) and is_subdomain(pod.name)):
@@ -194,7 +184,7 @@ class Cluster(DatastoreReader):
             del self._devices[pod.node, device]
             raise
 
-    def _with_address(self, pod: Pod, node: Node) -> WorkloadEndpoint:
+    def _with_address(self, pod: model.Pod, node: model.Node) -> WorkloadEndpoint:
         allocation = self.ipam.allocation(pod.key)
         if allocation is not None:
             address = allocation.address
@@ -203,13 +193,15 @@ class Cluster(DatastoreReader):
         else:
             require_pools(self.topology.pools, pod)
             address = self.ipam.assign(pod.node, pod.key, usable_pools(
-                self.topology.pools, node, WORKLOAD, pod.pools))
+                self.topology.pools, node, model.WORKLOAD, pod.pools))
         uplink_mtu = self.fabric.subnet_of(node).mtu
         modes = self._tunnels.modes(pod.node).values()
         mtu = felix.pod_mtu(uplink_mtu, (
             mode.in_force.mtu(uplink_mtu, mode.in_force.configured_mtu(self.topology))
             for mode in modes if mode.is_on), self.topology.veth_mtu)
-        endpoint = WorkloadEndpoint(pod.namespace, pod.name, pod.node, address, mtu)
+        profile = self.routes.profile
+        endpoint = WorkloadEndpoint(pod.namespace, pod.name, pod.node, address, mtu,
+                                    profile.veth_queue, profile.pod_index)
         self.endpoints[pod.key] = self._on_node[pod.node][pod.key] = endpoint
         self._forget_what_all_hear()
         return endpoint
@@ -230,7 +222,7 @@ class Cluster(DatastoreReader):
         self._forget_what_all_hear()
         return endpoint
 
-    def set_mode(self, mode: EncapsulationMode | None, node: str | None = None,
+    def set_mode(self, mode: model.EncapsulationMode | None, node: str | None = None,
                  encapsulation: Encapsulation | None = None, pool: str | None = None, *,
                  at_boot: bool = False) -> None:
         """Change every pool, or one, as all nodes see it or as one node alone does.
@@ -251,7 +243,7 @@ class Cluster(DatastoreReader):
 
     # --- what is
 
-    def node(self, name: str) -> Node:
+    def node(self, name: str) -> model.Node:
         """A node by its name. Raises ClusterError if there is none."""
         try:
             return self.nodes[name]
@@ -270,18 +262,11 @@ class Cluster(DatastoreReader):
         """The pods of a node, oldest first."""
         return tuple(self._on_node[node].values())
 
-    def mode(self, node: str, pool: IPPool) -> PoolMode:
-        """A pool's mode as a node sees it."""
-        return self._tunnels.modes(node)[pool.name]
-
-    def mode_of_pool(self, pool: IPPool) -> PoolMode:
-        """A pool's mode as the cluster has it; single nodes may see another."""
-        return self._tunnels.modes()[pool.name]
-
     def unreachable(self) -> sessions.Unreachable:
         """The pairs of nodes without TCP: as the underlay is built, unless probes know better."""
         known = {**sessions.unreachable(self.fabric, self.nodes.values()), **self.probed}
-        return {pair: why for pair, why in known.items() if why and pair <= self.nodes.keys()}
+        speakers = self.nodes.keys() | self.fabric.speaking
+        return {pair: why for pair, why in known.items() if why and pair <= speakers}
 
     # --- wanted states
 
@@ -301,7 +286,8 @@ class Cluster(DatastoreReader):
             was_on=is_started and self._tunnels.has_used(name, e)))]
         devices: list[Device] = [uplink(subnet), *(
             device for device in made if self.has_tunnels or not device.has_back_end)]
-        datastore = self.datastore() if VXLAN in tunnels and is_started else NO_DATASTORE
+        datastore = self.datastore() if is_started else NO_DATASTORE
+        vteps = datastore if VXLAN in tunnels else NO_DATASTORE
         addresses = [Address(UPLINK, str(self.fabric.nic(node))),
                      *(Address(encapsulation.device, f"{address}/32")
                        for encapsulation, address in tunnels.items())]
@@ -313,38 +299,40 @@ class Cluster(DatastoreReader):
                 routes.append(Route(str(network.gateway), device=UPLINK, scope="link"))
             routes.append(Route("default", via=str(network.gateway), device=UPLINK))
         routes += (route for block in self.ipam.blocks(name)
-                   if is_started and (route := mode_in(modes, block).in_force.block_route(block)))
+                   if is_started and (route := self.routes.block_route(
+                       block, mode_in(modes, block))))
         for endpoint in self._on_node[name].values():
-            side = cni.host_side(endpoint, self.rp_filter)
+            side = cni.host_side(endpoint, self.rp_filter, self.routes.profile.metric)
             devices.append(side.device)
             routes.append(side.route)
             sysctls += side.sysctls
         # A dead peer may still announce what has moved to this node: BIRD leaves alien routes.
         local = {route.destination for route in routes}
         local.update(map(str, tunnels.values()), map(format_prefix, self.originated(name)))
-        routes += [route for route in (*self._bird_routes.of(table, modes, network),
-                                       *self._felix_routes.of(datastore.table, modes, network))
-                   if route.destination not in local]
+        of_felix = self._felix_routes.of(datastore.table, modes, network, self.routes,
+                                      has_vtep=VXLAN in tunnels)
+        of_bird = self._bird_routes.of(table, modes, network, self.routes)
+        routes += [route for route in (*of_bird, *of_felix) if route.destination not in local]
         firewall = self._firewalls_before[name] = self._firewall(name)
         routes += allowed_sources(firewall) if self.has_ebpf_tunnel else ()
         return Namespace(
             name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
-            tuple(entry for peer, entry in datastore.neighbours.items() if peer != name),
-            tuple(entry for peer, entry in datastore.fdb.items() if peer != name),
+            tuple(entry for peer, entry in vteps.neighbours.items() if peer != name),
+            tuple(entry for peer, entry in vteps.fdb.items() if peer != name),
             firewall)
 
     def pod_state(self, key: str) -> Namespace:
         """What a pod's namespace should hold."""
         return cni.pod_side(self.endpoints[key])
 
-    def subnet_state(self, subnet: Subnet) -> Namespace:
+    def subnet_state(self, subnet: model.Subnet) -> Namespace:
         """What the namespace of a subnet's switch should hold."""
         return self.fabric.switch(subnet, self.nodes.values())
 
-    def router_state(self, router: Router) -> Namespace:
-        """What a router's namespace should hold."""
-        prefixes = {format_prefix(prefix): node.address.ip for node in self.nodes.values()
-                    for prefix in self.originated(node.name)
-                    } if router.name in self.pod_routers else {}
+    def router_state(self, router: model.Router, table: NextHops | None = None) -> Namespace:
+        """What a router's namespace should hold; ``table`` is what it learned by BGP."""
+        known = self.nodes.values() if router.name in self.pod_routers else ()
+        prefixes = {format_prefix(prefix): node.address.ip for node in known
+                    for prefix in self.originated(node.name)}
         chosen = self.multipath_hashes.get(router.name, router.multipath_hash)
-        return self.fabric.router(replace(router, multipath_hash=chosen), prefixes)
+        return self.fabric.router(replace(router, multipath_hash=chosen), prefixes, table)

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
 
+from calico_mn.profile import DEFAULT
 from calico_mn.state import Address, Namespace, Route, Sysctl, Veth, VethEnd, VethPeer
 
 GATEWAY = "169.254.1.1"
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 POD_DEVICE = "eth0"
-#: Calico up to v3.26 made both ends in the pod: after lo (1) and tunl0 (2) the peer was 3.
-POD_DEVICE_INDEX = 4
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -34,13 +33,19 @@ def host_device(namespace: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadEndpoint:
-    """A pod that has an address. ``mtu`` is that of its veth, in bytes."""
+    """A pod that has an address.
+
+    It keeps for life what the CNI plug-in of that day gave its veth: ``mtu`` in bytes, the
+    ``queue`` length of both ends, and the ``index`` of eth0 in the pod (:mod:`calico_mn.profile`).
+    """
 
     namespace: str
     name: str
     node: str
     address: IPv4Address
     mtu: int
+    queue: int = DEFAULT.veth_queue
+    index: int = DEFAULT.pod_index
 
     @property
     def key(self) -> str:
@@ -63,18 +68,19 @@ class HostSide:
 
 
 @lru_cache(maxsize=10_000)
-def host_side(endpoint: WorkloadEndpoint, rp_filter: int) -> HostSide:
+def host_side(endpoint: WorkloadEndpoint, rp_filter: int, metric: int = 0) -> HostSide:
     """The node's half: veth, sysctls (``configureSysctls``) and the pod's route.
 
     ``rp_filter`` is the node's default, which Felix writes to each workload's device
-    (felix/dataplane/linux/endpoint_mgr.go).
+    (felix/dataplane/linux/endpoint_mgr.go). ``metric`` is that of Felix's route to the pod, which
+    takes the place of the plug-in's own (same file).
     """
     name = endpoint.device
     return HostSide(
         Veth(name, endpoint.mtu, VethPeer(endpoint.key, POD_DEVICE, endpoint.mtu,
-                                          index=POD_DEVICE_INDEX),
-             mac=HOST_MAC, txqueuelen=0),
-        Route(str(endpoint.address), device=name, scope="link"),
+                                          index=endpoint.index),
+             mac=HOST_MAC, txqueuelen=endpoint.queue),
+        Route(str(endpoint.address), device=name, scope="link", metric=metric),
         (Sysctl("route_localnet", 1, "conf", name), Sysctl("proxy_arp", 1, "conf", name),
          Sysctl("forwarding", 1, "conf", name), Sysctl("rp_filter", rp_filter, "conf", name),
          Sysctl("proxy_delay", 0, "neigh", name)),

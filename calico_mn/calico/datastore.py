@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
+from calico_mn.calico.admission import Admission
 from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import (
@@ -19,12 +20,13 @@ from calico_mn.calico.encapsulation import (
     VXLAN,
     Encapsulation,
     Peer,
+    PoolMode,
 )
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.policy.firewall import Firewalls
 from calico_mn.calico.policy.node_chains import NodeFirewall
-from calico_mn.calico.remote_routes import NO_DATASTORE, Datastore
-from calico_mn.model import Node, Topology
+from calico_mn.calico.remote_routes import NO_DATASTORE, ClusterRoutes, Datastore
+from calico_mn.model import IPPool, Node, Topology
 from calico_mn.state import Firewall
 
 
@@ -37,6 +39,8 @@ class DatastoreReader:
     endpoints: dict[str, WorkloadEndpoint]
     _on_node: dict[str, dict[str, WorkloadEndpoint]]
     _tunnels: TunnelAddresses
+    admission: Admission
+    routes: ClusterRoutes
     has_firewall: bool
     has_ebpf_tunnel: bool = False
 
@@ -48,6 +52,23 @@ class DatastoreReader:
         self._node_firewalls: dict[tuple[tuple[str, ...], bool], NodeFirewall] = {}
         self._node_firewalls_before: dict[tuple[tuple[str, ...], bool], NodeFirewall] = {}
         self._firewalls_before: dict[str, Firewall | None] = {}
+
+    def mode(self, node: str, pool: IPPool) -> PoolMode:
+        """A pool's mode as a node sees it."""
+        return self._tunnels.modes(node)[pool.name]
+
+    def mode_of_pool(self, pool: IPPool) -> PoolMode:
+        """A pool's mode as the cluster has it; single nodes may see another."""
+        return self._tunnels.modes()[pool.name]
+
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what does not run, and about routes that nothing or too much writes."""
+        return (*self.admission.warnings(), *self.route_warnings())
+
+    def route_warnings(self) -> tuple[str, ...]:
+        """The second half of :meth:`warnings`."""
+        return self.routes.warnings(
+            (pool, self.mode_of_pool(pool)) for pool in self.topology.pools)
 
     def uses(self, encapsulation: Encapsulation) -> bool:
         """Whether any node sees a pool with this encapsulation."""
@@ -79,12 +100,13 @@ class DatastoreReader:
             endpoint.address == address for endpoint in self._on_node[node].values())
 
     def datastore(self) -> Datastore:
-        """What every Felix hears, empty in a cluster without VXLAN; equal ones are the same."""
+        """What every Felix hears, empty where it writes no routes; equal ones are the same."""
         if not self._datastore_is_current:
             heard = Datastore.of({
                 Peer(node.address.ip, node.name, self.tunnel_address(node.name, VXLAN),
                      VXLAN.tunnel_mac(node)): self.originated(node.name)
-                for node in self.nodes.values()}) if self.uses(VXLAN) else NO_DATASTORE
+                for node in self.nodes.values()}) if any(
+                    map(self.uses, self.routes.felix)) else NO_DATASTORE
             if heard != self._datastore:
                 self._datastore = heard
             self._datastore_is_current = True

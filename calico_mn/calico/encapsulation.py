@@ -1,13 +1,9 @@
 """Encapsulation: what Calico puts around a packet between nodes, and what that asks of Linux.
 
 An :class:`Encapsulation` is the one place that knows an encapsulation's names, device, headers,
-routes and neighbours; captures, filters, arithmetic, traces and reports ask it. In go a pool, a
-node and its peers; out come the tunnel device and the routes through it and beside it. Which of
-the two a prefix gets is decided in :mod:`calico_mn.calico.remote_routes`.
-
-IPIP's routes, and those without encapsulation, are what BIRD's filter
-``calico_kernel_programming`` makes (confd's ``bird_ipam.cfg.template``); that filter rejects what
-lies in a VXLAN pool, where Felix programs the routes (``felix/dataplane/linux/vxlan_mgr.go``).
+and neighbours; captures, filters, arithmetic, traces and reports ask it. In go a pool, a node and
+its peers; out come the tunnel device and what a route through it needs. Which routes there are, and
+who writes them, is :mod:`calico_mn.calico.remote_routes`'s subject.
 """
 
 from __future__ import annotations
@@ -21,7 +17,7 @@ from calico_mn import state
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode, IPPool, Node, Topology
 from calico_mn.packetmatch import PacketMatch
-from calico_mn.state import PROTO_BIRD, PROTO_BOOT, PROTO_FELIX, FdbEntry, Neighbour, Route, Tunnel
+from calico_mn.state import PROTO_BOOT, PROTO_FELIX, FdbEntry, Neighbour, Tunnel
 
 UPLINK = "eth0"
 #: IANA reserves protocol 255, so no packet has it
@@ -46,9 +42,9 @@ class Encapsulation:
     ``name`` is how reports and traces call it; ``mode_field`` is the IPPool's field with its mode.
     ``overhead`` is the size in bytes of what stands before the inner IP header, from the outer IP
     header on. ``match`` selects the outer packets. ``handle`` begins the IPAM handle of a node's
-    tunnel address (node/pkg/allocateip/allocateip.go). ``is_felix`` says that Felix programs the
-    routes and not BIRD, so that they do not depend on BGP; ``has_back_end`` that a tunnel back end
-    makes the device (:mod:`calico_mn.kernel.tunnel`), since not every kernel has it.
+    tunnel address (node/pkg/allocateip/allocateip.go). ``felix_protocol`` is the protocol of
+    Felix's routes over the device; ``has_back_end`` says that a tunnel back end makes the device
+    (:mod:`calico_mn.kernel.tunnel`), since not every kernel has it.
     """
 
     name: str = "none"
@@ -57,7 +53,7 @@ class Encapsulation:
     overhead: int = 0
     match: PacketMatch = _NO_PACKET
     handle: str = ""
-    is_felix: bool = False
+    felix_protocol: str = PROTO_FELIX
     has_back_end: bool = False
 
     def __str__(self) -> str:
@@ -106,30 +102,9 @@ class Encapsulation:
         """
         return None
 
-    def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
-        """The route to a peer's prefix through the tunnel, None as long as there can be none."""
-        raise NotImplementedError(f"{self.name} has no tunnel")
-
-    def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
-        """The route over the uplink.
-
-        A next hop that the node cannot resolve makes the prefix unreachable in every mode
-        (bird's recursive gateway).
-        """
-        if gateway is None:
-            return Route(prefix, protocol=PROTO_BIRD, kind="unreachable")
-        return Route(prefix, via=str(gateway), device=UPLINK, protocol=PROTO_BIRD)
-
-    def block_route(self, block: IPv4Network) -> Route | None:
-        """The blackhole that catches the unused addresses of a node's own block.
-
-        From ``bird_aggr.cfg.template``. A block of a single address gets none: it would hide the
-        pod itself.
-        """
-        if block.prefixlen == 32:
-            return None
-        return Route(str(block), protocol=PROTO_FELIX if self.is_felix else PROTO_BIRD,
-                     kind="blackhole")
+    def gateway(self, peer: Peer) -> IPv4Address | None:
+        """The next hop of routes through the tunnel to a peer, None as long as there is none."""
+        return peer.address
 
     def neighbours(self, peers: Iterable[Peer]) -> tuple[Neighbour, ...]:
         """The permanent neighbours that the tunnel device needs."""
@@ -167,13 +142,6 @@ class _Ipip(Encapsulation):
         """
         return Tunnel(self.device, self.mtu(uplink_mtu, self.configured_mtu(topology)), UPLINK,
                       was_on)
-
-    def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
-        return Route(prefix, via=str(peer.address), device=self.device, protocol=PROTO_BIRD,
-                     onlink=True)
-
-    def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
-        return NONE.direct_route(prefix, peer, gateway)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,17 +193,9 @@ class _Vxlan(Encapsulation):
                       kind=state.VXLAN, vni=topology.felix.vxlan_vni, port=self.port,
                       local=str(node.address.ip), mac=self.tunnel_mac(node))
 
-    def tunnel_route(self, prefix: str, peer: Peer) -> Route | None:
-        """None until the peer has a VTEP: Felix leaves such a route out."""
-        if peer.tunnel_address is None:
-            return None
-        return Route(prefix, via=str(peer.tunnel_address), device=self.device,
-                     protocol=PROTO_BOOT, onlink=True)
-
-    def direct_route(self, prefix: str, peer: Peer, gateway: IPv4Address | None) -> Route | None:
-        """To a node in the own subnet, which Felix assumes to be a neighbour."""
-        return Route(prefix, via=str(peer.address), device=UPLINK, protocol=PROTO_FELIX,
-                     onlink=True)
+    def gateway(self, peer: Peer) -> IPv4Address | None:
+        """The peer's VTEP: Felix leaves a route out until there is one."""
+        return peer.tunnel_address
 
     def neighbours(self, peers: Iterable[Peer]) -> tuple[Neighbour, ...]:
         return tuple(Neighbour(self.device, str(peer.tunnel_address), peer.tunnel_mac)
@@ -252,7 +212,7 @@ IPIP = _Ipip(
     match=PacketMatch.IPIP, handle="ipip-tunnel-addr-", has_back_end=True)
 VXLAN = _Vxlan(
     name="VXLAN", mode_field="vxlanMode", device="vxlan.calico", overhead=50,
-    match=PacketMatch.VXLAN, handle="vxlan-tunnel-addr-", is_felix=True)
+    match=PacketMatch.VXLAN, handle="vxlan-tunnel-addr-", felix_protocol=PROTO_BOOT)
 
 #: those that put a header on, in the order in which tunnel addresses are allocated
 ENCAPSULATIONS: tuple[Encapsulation, ...] = (IPIP, VXLAN)
@@ -284,15 +244,19 @@ def named(name: str) -> Encapsulation:
 
 def wish(mode: EncapsulationMode | str | None, encapsulation: Encapsulation | str | None
          ) -> tuple[EncapsulationMode | None, Encapsulation | None]:
-    """A mode and an encapsulation by their names, None for what stays. Raises ClusterError."""
+    """A mode and an encapsulation by their names, upper or lower case; None for what stays.
+
+    Raises ClusterError.
+    """
     if isinstance(encapsulation, str):
         encapsulation = named(encapsulation)
-    try:
-        return None if mode is None else EncapsulationMode(mode), encapsulation
-    except ValueError:
-        known = ", ".join(EncapsulationMode)
-        kind = f"{encapsulation} mode" if encapsulation else "mode"
-        raise ClusterError(f"there is no {kind} {mode!r}; modes: {known}") from None
+    if mode is None:
+        return None, encapsulation
+    for member in EncapsulationMode:
+        if member.lower() == str(mode).lower():
+            return member, encapsulation
+    kind = f"{encapsulation} mode" if encapsulation else "mode"
+    raise ClusterError(f"there is no {kind} {mode!r}; modes: {', '.join(EncapsulationMode)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +296,10 @@ class PoolMode:
     def in_force(self) -> Encapsulation:
         """The encapsulation, or NONE in mode Never."""
         return self.encapsulation if self.is_on else NONE
+
+
+#: what a prefix outside of all pools counts as: BIRD alone writes its routes
+OUTSIDE_POOLS = PoolMode(DEFAULT, NEVER)
 
 
 def format_prefix(prefix: IPv4Network) -> str:

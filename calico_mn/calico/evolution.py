@@ -26,6 +26,9 @@ from calico_mn.text import join_some
 
 Item = TypeVar("Item")
 
+#: what a fork has of its own; all else is shared
+_COPIED = (dict, list, set, deque, Cluster, IPAM, TunnelAddresses, Admission, Block)
+
 
 def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
     """The cluster as ``wanted`` describes it, completely: :func:`.snapshot.snapshot`, and changes.
@@ -93,6 +96,8 @@ def fork(cluster: Cluster) -> Cluster:
 
 def _forked(value: Item, memo: dict[int, Any]) -> Item:
     """A copy of containers and books, each once; all else is shared."""
+    if not isinstance(value, _COPIED):
+        return value
     known = memo.get(id(value))
     if known is not None:
         return known  # type: ignore[no-any-return]
@@ -103,7 +108,7 @@ def _forked(value: Item, memo: dict[int, Any]) -> Item:
         new = [_forked(item, memo) for item in value]
     elif isinstance(value, (set, deque)):
         new = value.copy()
-    elif isinstance(value, (Cluster, IPAM, TunnelAddresses, Admission, Block)):
+    else:
         new = memo[id(value)] = copy.copy(value)
         for name in Block.__slots__ if isinstance(value, Block) else vars(value):
             setattr(new, name, _forked(getattr(value, name), memo))

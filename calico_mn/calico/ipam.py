@@ -117,7 +117,7 @@ class IPAM:
 
     def borrowed(self, node: str) -> tuple[IPv4Address, ...]:
         """Addresses in use on ``node`` that lie outside its own blocks."""
-        own = set(self.blocks(node))
+        own = self.blocks(node)  # Few, and mostly the same objects: hashes would take longer.
         return tuple(a.address for a in self._on_node.get(node, {}).values() if a.block not in own)
 
     def assign(self, node: str, handle: str, pools: Iterable[IPPool] | None = None

@@ -26,3 +26,7 @@ def of_node(pools: Iterable[IPPool]) -> Owned:
                  frozenset(encapsulation.device for encapsulation in ENCAPSULATIONS),
                  frozenset({PROTO_BIRD, PROTO_FELIX}), tuple(str(pool.cidr) for pool in pools),
                  frozenset({ALLOWED_SOURCES}))
+
+
+#: a router's routes of protocol bird are its BIRD's
+OF_ROUTER = Owned((), frozenset(), frozenset({PROTO_BIRD}), (), frozenset())

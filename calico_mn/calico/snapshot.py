@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.model import IPPool, Node, Pod, Topology
 
@@ -20,21 +21,26 @@ from calico_mn.model import IPPool, Node, Pod, Topology
 def snapshot(cluster: Cluster) -> Topology:
     """The cluster's topology with all that has changed since, and with all that IPAM decided."""
     topology = cluster.topology
-    known = {pod.key: pod for pod in topology.pods}
+    declared = {pod.key: pod for pod in topology.pods}
     routers = tuple(
         replace(router, pod_routes=router.name in cluster.pod_routers,
                 multipath_hash=cluster.multipath_hashes.get(router.name, router.multipath_hash))
         for router in topology.underlay.routers)
-    pods = tuple(
-        replace(known.get(key) or Pod(endpoint.namespace, endpoint.name, endpoint.node),
-                node=endpoint.node, ip=endpoint.address, has_ip=True)
-        for key, endpoint in cluster.endpoints.items())
+    pods = tuple(_pod(declared.get(key), endpoint) for key, endpoint in cluster.endpoints.items())
     return replace(
         topology, underlay=replace(topology.underlay, routers=routers),
         nodes=tuple(_node(cluster, node) for node in cluster.nodes.values()),
         pools=tuple(_pool(cluster, pool) for pool in topology.pools),
         affinities=cluster.ipam.affinities(),
         pods=(*pods, *(item.pod for item in cluster.admission.waiting.values())))
+
+
+def _pod(pod: Pod | None, endpoint: WorkloadEndpoint) -> Pod:
+    """The same object where it says all of the endpoint, so that a comparison is quick."""
+    pod = pod or Pod(endpoint.namespace, endpoint.name, endpoint.node)
+    is_same = (pod.node, pod.ip, pod.has_ip) == (endpoint.node, endpoint.address, True)
+    return pod if is_same else replace(
+        pod, node=endpoint.node, ip=endpoint.address, has_ip=True)
 
 
 def _node(cluster: Cluster, node: Node) -> Node:

@@ -10,16 +10,19 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Interface
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from calico_mn.calico.encapsulation import UPLINK
+from calico_mn.calico.encapsulation import UPLINK, format_prefix
 from calico_mn.calico.remote_routes import NodeNetwork
 from calico_mn.errors import ClusterError
 from calico_mn.model import OUTER_FIELDS, ExternalHost, Link, Node, Router, Subnet, Topology
 from calico_mn.state import (
+    PROTO_BIRD,
     PROTO_STATIC,
     Address,
     Bridge,
+    Device,
     Namespace,
     NextHop,
     Route,
@@ -42,6 +45,8 @@ _TAKEN = re.compile(r"br0|lo|all|default|any|tunl0|sit0|gre0|gretap0|erspan0|ip_
 _END_OF_CABLE = (Sysctl("rp_filter", 0, "conf", "all"), Sysctl("rp_filter", 0, "conf", "default"),
                  Sysctl("accept_dad", 0, "conf", "default", "ipv6"))
 
+#: learned prefixes with their equal next hops
+NextHops = Mapping[IPv4Network, Sequence[IPv4Address]]
 #: a first step towards a subnet: the next router (None: attached) and the device to it
 _Step = tuple[IPv4Address | None, str]
 
@@ -57,7 +62,7 @@ def port_name(owner: str) -> str:
 
 def shaping(link: Link) -> Shaping | None:
     """The settings of the devices at both ends of a link."""
-    wanted = Shaping(link.rate, link.delay, link.loss)
+    wanted = Shaping(link.rate, link.delay, link.loss, link.jitter, link.reorder)
     return wanted if wanted != Shaping() else None
 
 
@@ -72,6 +77,29 @@ def uplink(subnet: Subnet, device: str = UPLINK) -> VethEnd:
     return VethEnd(device, subnet.mtu, shaping(subnet.link))
 
 
+def with_links(state: Namespace, links: Mapping[tuple[str, str], Link]) -> Namespace:
+    """The state with links that were changed while the cluster runs.
+
+    ``links`` are by place and device of the end that the switch, or of a pod's link the node, has
+    not. Of a link that is down, the switch's or node's end is, and its routes are gone.
+    """
+    if not links:
+        return state
+    devices: list[Device] = []
+    for device in state.devices:
+        end = ((device.peer.namespace, device.peer.name) if isinstance(device, Veth)
+               else (state.name, device.name))
+        link = links.get(end)
+        if link is not None and isinstance(device, Veth):
+            device = replace(device, shaping=shaping(link), up=link.up)
+        elif link is not None and isinstance(device, VethEnd):
+            device = replace(device, shaping=shaping(link))
+        devices.append(device)
+    down = {device.name for device in devices if isinstance(device, Veth) and not device.up}
+    return replace(state, devices=tuple(devices), routes=tuple(
+        route for route in state.routes if not route.devices & down) if down else state.routes)
+
+
 class Fabric:
     """The underlay of a topology, with its routing worked out."""
 
@@ -79,6 +107,8 @@ class Fabric:
         self._topology = topology
         self.routers = topology.underlay.routers
         self.hosts = topology.underlay.hosts
+        #: the routers that speak BGP, by name
+        self.speaking = {router.name: router for router in self.routers if router.as_number}
         #: addresses that no node can have -> who has them
         self.taken = {**{interface.address: "a router" for router in self.routers
                          for interface in router.interfaces},
@@ -110,10 +140,14 @@ class Fabric:
                     return interface.address
         return None
 
+    def networks(self, router: Router) -> tuple[IPv4Network, ...]:
+        """Those of the subnets that a router is in."""
+        return tuple(self._subnets[interface.subnet].cidr for interface in router.interfaces)
+
     def node_network(self, node: Node) -> NodeNetwork:
         """The underlay as the node's routing sees it."""
         return NodeNetwork(node.address.network, self.nic(node).network,
-                           self.gateway(self.subnet_of(node)))
+                           self.gateway(self.subnet_of(node)), self.subnet_of(node).mtu)
 
     def nic(self, node: Node) -> IPv4Interface:
         """The address of a node's uplink, with the prefix that it has there.
@@ -184,8 +218,13 @@ class Fabric:
             (Route("default", via=str(gateway), device=UPLINK),) if gateway else (),
             (Sysctl("ip_forward", 0), *_END_OF_CABLE))
 
-    def router(self, router: Router, next_hops: Mapping[str, IPv4Address]) -> Namespace:
-        """A router's namespace. ``next_hops`` maps the pods' prefixes that it knows to nodes."""
+    def router(self, router: Router, next_hops: Mapping[str, IPv4Address],
+               learned: NextHops | None = None) -> Namespace:
+        """A router's namespace.
+
+        ``next_hops`` maps the pods' prefixes to which it has static routes to nodes, ``learned``
+        those that BGP brought to their equal next hops.
+        """
         devices: list[VethEnd] = []
         addresses: list[Address] = []
         for position, interface in enumerate(router.interfaces):
@@ -202,6 +241,13 @@ class Fabric:
             if reached is not None and reached.name in paths:
                 routes.append(_route(prefix, [
                     (via or next_hop, device) for via, device in paths[reached.name]]))
+        for network, hops in (learned or {}).items():
+            prefix = format_prefix(network)
+            steps = {(via or hop, device) for hop in hops
+                     if (reached := self._topology.subnet_of(hop)) is not None
+                     for via, device in paths.get(reached.name, ())}
+            routes.append(_route(prefix, sorted(steps), PROTO_BIRD) if steps else Route(
+                prefix, protocol=PROTO_BIRD, kind="unreachable"))
         return Namespace(router.name, tuple(devices), tuple(addresses), tuple(routes), (
             Sysctl("ip_forward", 1), *_END_OF_CABLE,
             *_multipath_sysctls(router, routes),
@@ -231,12 +277,12 @@ class Fabric:
         return paths
 
 
-def _route(destination: str, steps: Sequence[_Step]) -> Route:
+def _route(destination: str, steps: Sequence[_Step], protocol: str = PROTO_STATIC) -> Route:
     """A router's route; each of ``steps`` has a next router or node."""
     hops = tuple(NextHop(str(via), device) for via, device in steps)
     if len(hops) == 1:
-        return Route(destination, hops[0].via, hops[0].device, PROTO_STATIC)
-    return Route(destination, protocol=PROTO_STATIC, next_hops=hops)
+        return Route(destination, hops[0].via, hops[0].device, protocol)
+    return Route(destination, protocol=protocol, next_hops=hops)
 
 
 def _multipath_sysctls(router: Router, routes: Iterable[Route]) -> Iterator[Sysctl]:

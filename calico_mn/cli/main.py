@@ -45,6 +45,18 @@ exit status: 0 done; 1 it failed; 2 the request is wrong; 3 no such run, node or
 exec and shell: the program's own, 125 if it could not be started."""
 
 
+#: what other tools call a verb, or a similar one
+_ELSEWHERE = {
+    "start": "up", "destroy": "down", "stop": "down", "ps": "list", "ls": "list",
+    "inspect": "status", "create": "apply", "patch": "apply", "edit": "apply", "run": "pod add",
+    "connect": "shell", "attach": "shell", "ssh": "shell", "tcpdump": "capture", "tc": "link",
+    "netem": "link", "new": "init", "generate": "init", "save": "'get -o yaml'", "top": "status",
+    "ipam": "'get ippools,blocks'", "traceroute": "trace",
+    "logs": "'exec NODE -- cat /var/log/calico/cni/cni.log'", "xterm": "shell",
+    "net": "'link show'",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
     streams.reopen_std()
@@ -77,12 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def overview() -> str:
-    """The help of the whole program: every verb in a line, by groups."""
+    """The help of the whole program."""
+    return f"{_HEAD}\n\n{verb_list()}\n\n{_TAIL}"
+
+
+def verb_list() -> str:
+    """Every verb in a line, by groups."""
     groups: dict[str, list[str]] = {}
     for name, verb in verbs.public().items():
         groups.setdefault(verb.group, []).append(f"  {name:13}{verb.summary}")
-    middle = "\n\n".join("\n".join([f"{group}:", *lines]) for group, lines in groups.items())
-    return f"{_HEAD}\n\n{middle}\n\n{_TAIL}"
+    return "\n\n".join("\n".join([f"{group}:", *lines]) for group, lines in groups.items())
 
 
 def _dispatch(given: list[str]) -> int:
@@ -91,29 +107,24 @@ def _dispatch(given: list[str]) -> int:
             return _dispatch([given[1], "--help"])
         say(overview())
         return 0 if given else WRONG_REQUEST
-    if given[0] == "--version":
-        from calico_mn.version import VERSION, digest
-
-        say(f"calico-mn {VERSION} (code {digest()})")
-        return 0
-    verb = verbs.verb(given[0])
+    verb = verbs.verb("version" if given[0] == "--version" else given[0])
     if verb is None:
-        similar = suggest(given[0], verbs.public())
+        similar = _ELSEWHERE.get(given[0]) or suggest(given[0], verbs.public())
         with suppress(CalicoMnError):
             from calico_mn.topology.names import kinds_named
 
             similar = f"'get {given[0]}'" if kinds_named(given[0]) else similar
-        hint = f"did you mean {similar}? " if similar else ""
-        raise UsageError(f"calico-mn: there is no verb {given[0]!r}; {hint}"
-                         "('calico-mn --help' lists them all)")
+        hint = f"; did you mean {similar}?" if similar else ""
+        raise UsageError(f"calico-mn: there is no verb {given[0]!r}{hint}"
+                         " ('calico-mn --help' lists them all)")
     options = read(verb, given[1:])
     if options is None:
         return 0
     if os.geteuid() != 0 and verb.needs_root(options):
         raise NeedsRootError(f"{verb.name} needs root; run: {_as_root(given)}")
-    if verb.ask is None:
-        assert verb.run is not None
+    if verb.run is not None and (verb.ask is None or not verb.needs_root(options)):
         return verb.run(options)
+    assert verb.ask is not None
     from calico_mn.control.session import remote
 
     return verb.ask(options, remote(options.run))
@@ -134,7 +145,8 @@ def read(verb: Verb, given: Sequence[str], *, at_prompt: bool = False
         end = words.index("--")
         words, command = words[:end], words[end + 1:]
     try:
-        options = verb.parser(verb.name if at_prompt else "", at_prompt=at_prompt).parse_args(words)
+        options = verb.parser(verb.name if at_prompt else "", at_prompt=at_prompt,
+                              separated=bool(command)).parse_args(words)
     except SystemExit:
         return None
     if verb.command:
@@ -154,7 +166,10 @@ def _whole_parser() -> argparse.ArgumentParser:
 
 def _as_root(given: Sequence[str]) -> str:
     """This very command as root: sudo finds programs by other rules than a shell."""
-    program = [os.path.abspath(sys.argv[0])]
-    if Path(program[0]).name == "__main__.py":
-        program = [sys.executable, "-m", "calico_mn"]
-    return sudo_command([*program, *given], os.environ)
+    return sudo_command([*this_program(), *given], os.environ)
+
+
+def this_program() -> list[str]:
+    """The words that start this very program."""
+    program = os.path.abspath(sys.argv[0])
+    return [sys.executable, "-m", "calico_mn"] if Path(program).name == "__main__.py" else [program]

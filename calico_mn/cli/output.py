@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from calico_mn.errors import ClusterError
-from calico_mn.text import aligned, escape_control, one_line
+from calico_mn.text import COLUMN_GAP, aligned, column_parts, escape_control, one_line
 
 #: kubectl's placeholder for a missing value
 NONE = "<none>"
@@ -27,15 +29,16 @@ _PAINTED = {_END, *(f"\033[{code}m" for code in _STYLES.values())}
 _COLOURS = re.compile(r"(\033\[[0-9;]*m)")
 
 
-def is_coloured(stream: TextIO) -> bool:
-    """Whether escape sequences are welcome there."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def is_coloured() -> bool:
+    """Whether escape sequences are welcome on standard output."""
+    return (sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb")
 
 
-def paint(text: str, style: str, stream: TextIO | None = None) -> str:
+def paint(text: str, style: str) -> str:
     """The text in a style's colour, where colours are welcome."""
     code = _STYLES[style]
-    return f"\033[{code}m{text}{_END}" if code and is_coloured(stream or sys.stdout) else text
+    return f"\033[{code}m{text}{_END}" if code and is_coloured() else text
 
 
 def say(text: str = "") -> None:
@@ -50,12 +53,17 @@ def print_json(value: Any) -> None:
 
 
 def print_yaml(value: Any) -> None:
+    """Print a value as YAML."""
+    sys.stdout.write(as_yaml(value))
+
+
+def as_yaml(value: Any) -> str:
     """A value as YAML, in ASCII, with no anchors."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     dumper = type("Dumper", (base,), {"ignore_aliases": lambda *_: True})
-    yaml.dump(value, sys.stdout, dumper, sort_keys=False, width=1000)
+    return str(yaml.dump(value, None, dumper, sort_keys=False, width=1000))
 
 
 def cell(value: object) -> str:
@@ -68,8 +76,36 @@ def cell(value: object) -> str:
 
 
 def columns(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Columns as kubectl prints them: three blanks between, headers in capitals."""
-    return aligned([headers, *([cell(value) for value in row] for row in rows)])
+    """Columns as kubectl prints them: three blanks between, headers in capitals.
+
+    What is too wide for a terminal becomes several tables, with an empty line between.
+    """
+    lines = [[*headers], *([cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # One blank less before a table is split.
+    gap = next((gap for gap in (COLUMN_GAP, COLUMN_GAP - 1)
+                if sum(widths) + gap * (len(widths) - 1) <= width()), COLUMN_GAP)
+    parts = column_parts(lines, widths, width(), gap)
+    tables = [aligned([[line[place] for place in part] for line in lines], gap) for part in parts]
+    return [line for table in tables for line in ([""] if table is not tables[0] else []) + table]
+
+
+def fold(line: str, hang: int) -> list[str]:
+    """A line in pieces that fit the terminal; further ones are indented by ``hang`` more."""
+    pieces, indent = [], " " * (len(line) - len(line.lstrip()) + hang)
+    while len(line) > width():
+        cut = line.rfind(" ", len(indent), int(width()) + 1)
+        if cut < 0:
+            break
+        pieces.append(line[:cut].rstrip())
+        line = indent + line[cut:].lstrip()
+    return [*pieces, line]
+
+
+def width() -> float:
+    """The terminal's width in characters, or COLUMNS; without either there is no end of a line."""
+    return shutil.get_terminal_size().columns if (
+        sys.stdout.isatty() or os.environ.get("COLUMNS")) else math.inf
 
 
 def box(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
@@ -93,9 +129,10 @@ def box(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequenc
 
 
 def show(lines: Sequence[str], heads: int = 1) -> None:
-    """Lines of a table; the first ``heads`` of them are its head."""
+    """Lines of a table; the first ``heads`` of them are its head, and so after an empty line."""
     for number, text in enumerate(lines):
-        print(paint(text, "title") if number < heads else text)
+        is_head = number < heads or not lines[number - 1]
+        print(paint(text, "title") if is_head else text)
 
 
 class Progress:
@@ -149,13 +186,13 @@ def _is_of_another_user(directory: Path) -> bool:
     return os.geteuid() == 0 and not os.environ.get("SUDO_UID") and directory.stat().st_uid != 0
 
 
-def write_file(path: str, text: str) -> None:
-    """Write a file for the user who called sudo. Raises ClusterError."""
+def write_file(path: str, content: str | bytes) -> None:
+    """Write a file for the user who called sudo, text in UTF-8. Raises ClusterError."""
     was_there = os.path.lexists(path)
     descriptor = open_file(path)
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(descriptor, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
     except OSError as error:
         if not was_there:
             from calico_mn.privileges import as_invoking_user

@@ -1,4 +1,8 @@
-"""Mininet's prompt in the daemon's terminal, with calico-mn's verbs as further commands."""
+"""Mininet's prompt in the daemon's terminal, with all of calico-mn's verbs as commands.
+
+A verb that only asks the run does so in this process. Any other, such as ``exec``, which becomes
+another program, is a ``calico-mn`` of its own in this terminal.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,83 @@ import contextlib
 import os
 import select
 import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from calico_mn.cli import verbs
-from calico_mn.cli.main import read
+from calico_mn.cli.main import read, this_program, verb_list
 from calico_mn.cli.verb import Verb, modes
 from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.session import LocalSession
 from calico_mn.emulation.mininet import CLI, error, output, quietRun
 from calico_mn.emulation.node import NamespaceNode
 from calico_mn.errors import CalicoMnError
+from calico_mn.kernel import processes
+from calico_mn.text import wrap
 from calico_mn.topology.names import words as kinds
 
 #: how often a silent shell is checked for being alive, in milliseconds
 _CHECK_MS = 200
+_WAIT_S = 60
+
+#: Mininet's commands that need what is not there, and what to use
+_INSTEAD = {
+    "dpctl": "switches are Linux bridges, without OpenFlow: rack-a bridge fdb show",
+    "switch": "a subnet's switch is always there: 'link NODE:DEVICE down' takes a cable down",
+    "xterm": "there is no X display: 'shell NODE' opens a shell here, and so it does in any other"
+             " terminal, as 'calico-mn shell NODE'",
+}
+_HELP = """\
+  NODE CMD...  run a command in a node, pod, router or subnet, such as: web-0 ping web-2
+
+{}
+
+Mininet's own:
+  {}
+
+'help COMMAND' explains one; Ctrl-D ends the run.
+"""
+_MININETS = ("nodes net links dump intfs ports pingpair pingallfull pingpairfull iperfudp px py sh"
+             " x xterm gterm source time noecho exit quit")
 
 
 class Prompt(CLI):
-    """Mininet's command line. Its own commands stay as they are; verbs of ours come on top."""
+    """Mininet's command line. Our verbs come on top, and take the place of those so called."""
 
     def __init__(self, dispatcher: Dispatcher, **options: Any) -> None:
         self._session = LocalSession(dispatcher)
+        self._run = dispatcher.net.runtime.directory.identity
         for name, verb in verbs.public().items():
-            if verb.prompt and not hasattr(CLI, f"do_{name}"):
-                setattr(self, f"do_{name}", self._command(verb))
-                setattr(self, f"help_{name}", self._help(verb))
-                setattr(self, f"complete_{name}", self.completedefault)
+            setattr(self, f"do_{name}", self._command(verb) if verb.prompt else
+                    self._program(name))
+            setattr(self, f"help_{name}", self._help(verb))
+            setattr(self, f"complete_{name}", self.completedefault)
         super().__init__(dispatcher.net, **options)
+
+    def do_help(self, line: str) -> None:
+        """List the commands, or explain one."""
+        if line:
+            super().do_help(line)
+        else:
+            output(_HELP.format(verb_list(), "\n  ".join(wrap(_MININETS, 76))))
+
+    def do_dpctl(self, _line: str) -> None:
+        """Mininet's, for OpenFlow."""
+        error(f"*** dpctl: {_INSTEAD['dpctl']}\n")
+
+    def do_switch(self, _line: str) -> None:
+        """Mininet's, for Open vSwitch."""
+        error(f"*** switch: {_INSTEAD['switch']}\n")
+
+    def do_xterm(self, line: str, term: str = "xterm") -> None:
+        """Open a terminal of nodes, where there is an X display."""
+        if os.environ.get("DISPLAY"):
+            super().do_xterm(line, term)
+        else:
+            error(f"*** {term}: {_INSTEAD['xterm']}\n")
 
     def get_names(self) -> list[str]:
         """Names that Python's cmd lists and completes, with those that only this object has."""
@@ -51,6 +103,32 @@ class Prompt(CLI):
                 error(f"*** {problem}\n")
 
         do.__doc__ = verb.summary
+        return do
+
+    def _program(self, name: str) -> Callable[[str], bool | None]:
+        def do(line: str) -> bool | None:
+            if name == "down" and not line.strip():
+                return True
+            try:
+                words = shlex.split(line)
+            except ValueError as problem:
+                error(f"*** {problem}\n")
+                return None
+            sys.stdout.flush()
+            program = processes.start([*this_program(), name, *words],
+                                      env={**os.environ, "CALICO_MN_RUN": self._run})
+            # Ctrl-C is for the program, as in a shell.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                while program.returncode is None:  # it lasts as long as the person wants
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        program.wait(_WAIT_S)
+            finally:
+                signal.signal(signal.SIGINT, before)
+                processes.end([program])
+            return None
+
+        do.__doc__ = f"calico-mn {name}"
         return do
 
     @staticmethod
@@ -99,7 +177,8 @@ class Prompt(CLI):
     def completedefault(self, *arguments: Any) -> list[str]:
         """Further words: names of nodes and pods, modes, or kinds of resources."""
         text, line = arguments[:2]
-        known = kinds() if line.startswith(("get ", "delete ", "scale ")) else modes()
+        known = kinds() if line.startswith(
+            ("get ", "describe ", "delete ", "scale ")) else modes()
         return [name for name in (*self.mn, *known) if name.startswith(text)]
 
 

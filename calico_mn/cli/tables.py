@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from calico_mn.cli.output import columns
 from calico_mn.topology.names import is_namespaced, kind_of, name_of, namespace_of, reference
+from calico_mn.topology.plain_data import at
 from calico_mn.topology.workload_kinds import left_out
 
 Facts = Mapping[str, Any]
@@ -28,12 +29,7 @@ class Column(NamedTuple):
 
 
 def _at(*path: str) -> Callable[[Any, Facts], object]:
-    def value(document: Any, _facts: Facts) -> object:
-        for name in path:
-            document = document.get(name) if isinstance(document, Mapping) else None
-        return document
-
-    return value
+    return lambda document, _facts: at(document, *path)
 
 
 def _truth(*path: str) -> Callable[[Any, Facts], object]:

@@ -8,16 +8,18 @@ that several verbs take are here, too.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from calico_mn.cli.complete import FILES, RUNS, completes
+from calico_mn.cli.output import print_json, print_yaml
 from calico_mn.command_line import ENCAPSULATIONS, Parser
 from calico_mn.errors import CalicoMnError
-from calico_mn.text import one_line
+from calico_mn.text import join, one_line
 
 if TYPE_CHECKING:
     from calico_mn.calico.encapsulation import Encapsulation
@@ -38,12 +40,14 @@ class UsageError(CalicoMnError):
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb. ``run`` does it, or ``ask`` where a run answers.
+    """One verb. ``run`` does it, or ``ask`` where a run answers; of both, ``run`` what needs no
+    root.
 
     ``examples`` are (command, what it does). ``status`` says what exit statuses mean beyond the
     common ones; ``usage`` replaces argparse's own. ``json``: has ``--json``. ``root``:
-    needs root, always or with these options (every ``ask`` does). ``command``: takes a program's
-    words after ``--``. ``prompt``: is offered at Mininet's prompt.
+    needs root, always or with these options (every ``ask`` does). ``command``: takes words after
+    ``--``; ``program`` is the help of those of a program, which need no ``--``. ``prompt``: at
+    Mininet's prompt it runs in the prompt's own process; others get a process of their own.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Verb:
     json: bool = False
     root: bool | Callable[[argparse.Namespace], bool] = False
     command: bool = False
+    program: str = ""
     prompt: bool = False
 
     def needs_root(self, options: argparse.Namespace) -> bool:
@@ -67,21 +72,32 @@ class Verb:
             return self.root(options)
         return self.root or self.ask is not None
 
-    def parser(self, prog: str = "", *, at_prompt: bool = False) -> argparse.ArgumentParser:
-        """The verb's parser. ``at_prompt``: there is just one run, and root asks."""
+    def parser(self, prog: str = "", *, at_prompt: bool = False, separated: bool = False
+               ) -> argparse.ArgumentParser:
+        """The verb's parser. ``at_prompt``: there is just one run, and root asks. ``separated``: a
+        program's words come apart, after ``--``.
+        """
         prog = prog or f"calico-mn {self.name}"
         parser = _Parser(prog=prog, usage=f"{prog} {self.usage}" if self.usage else None,
                          description=textwrap.fill(self.description, _WIDTH),
                          epilog=self._epilog(at_prompt), allow_abbrev=False,
                          formatter_class=_formatter)
-        self.fill(parser, at_prompt=at_prompt)
+        self.fill(parser, at_prompt=at_prompt, separated=separated)
         return parser
 
-    def fill(self, parser: argparse.ArgumentParser, *, at_prompt: bool = False) -> None:
+    def fill(self, parser: argparse.ArgumentParser, *, at_prompt: bool = False,
+             separated: bool = False) -> None:
         """Add the verb's arguments to a parser."""
         self.add(parser)
+        if self.program and not separated:
+            parser.add_argument("command", metavar="-- CMD", nargs=argparse.REMAINDER,
+                                help=self.program)
         if self.json:
-            parser.add_argument("--json", action="store_true", help="print JSON (docs/cli.md)")
+            parser.add_argument("--json", action="store_const", const=print_json,
+                                help="print JSON (docs/cli.md)")
+            if self.name != "get":
+                parser.add_argument("-o", dest="json", metavar="FORM", type=form,
+                                    help="json, yaml, or wide: the table as it is")
         if self.ask is not None and not at_prompt:
             completes(parser.add_argument(
                 "--run", metavar="RUN", type=named,
@@ -109,6 +125,15 @@ class _Parser(Parser):
         raise UsageError(f"{self.prog}: {one_line(text)} (see '{self.prog} --help')")
 
 
+def form(text: str) -> Callable[[Any], None] | None:
+    """What prints an answer in the form that kubectl calls so; None prints it for people."""
+    forms = {"json": print_json, "yaml": print_yaml, "wide": None}
+    if text not in forms:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text[:40]!r} (choose from"
+                                         f" {', '.join(forms)})")
+    return forms[text]
+
+
 def named(text: str) -> str:
     """The type of an argument that is a name; refuses '', such as an unset variable of a script."""
     if not text:
@@ -126,11 +151,19 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def add_file(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """The topology file's place on the command line, or that of several."""
+def check_ending(verb: str, path: str, endings: tuple[str, ...], instead: str = "") -> None:
+    """Raises UsageError where the name of a file says that it is something else than is written."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending and ending not in endings:
+        raise UsageError(f"calico-mn {verb}: {one_line(path)}: no {one_line(ending)} file can be"
+                         f" written, end the name in {join(endings, 'or')}{instead}")
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """The place of topology files on the command line."""
     completes(parser.add_argument(
-        "file", metavar="FILE", nargs=nargs, help="a topology file (docs/topology-files.md)"
-        + ("; '-' is standard input" if nargs else "")), FILES)
+        "file", metavar="FILE", nargs="+",
+        help="a topology file (docs/topology-files.md); '-' is standard input"), FILES)
 
 
 def modes() -> tuple[str, ...]:
@@ -140,16 +173,21 @@ def modes() -> tuple[str, ...]:
     return tuple(mode.value for mode in EncapsulationMode)
 
 
+def mode(text: str) -> str:
+    """The type of an argument that is a mode: upper and lower case do not matter."""
+    return next((name for name in modes() if name.lower() == text.lower()), text)
+
+
 def add_mode(parser: argparse.ArgumentParser, what: str) -> None:
     """``--mode`` and ``--encapsulation``."""
-    parser.add_argument("--mode", choices=modes(), metavar="MODE",
+    parser.add_argument("--mode", type=mode, choices=modes(), metavar="MODE",
                         help=f"{what} ({', '.join(modes())})")
     add_encapsulation(parser)
 
 
 def add_encapsulation(parser: argparse.ArgumentParser) -> None:
     """``--encapsulation``."""
-    parser.add_argument("--encapsulation", choices=ENCAPSULATIONS,
+    parser.add_argument("--encapsulation", type=str.lower, choices=ENCAPSULATIONS,
                         help="of all pools (default: each keeps its own)")
 
 

@@ -12,9 +12,10 @@ from calico_mn.calico.encapsulation import named
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.control.queries import refresh_sessions
 from calico_mn.delta import Delta
-from calico_mn.difference import Difference, line
-from calico_mn.errors import NotFoundError
+from calico_mn.difference import Difference, Item, line
+from calico_mn.emulation.net import CalicoNet
 from calico_mn.kernel import iptext
+from calico_mn.rules import RuleChain
 
 #: seconds between messages of a watch without changes; sending one shows whether the caller is
 #: still connected
@@ -60,16 +61,10 @@ def pod_add(job: Job, pod: str, node: str, ip: str | None = None) -> dict[str, A
 @operation("pod-delete")
 def pod_delete(job: Job, pod: str) -> dict[str, Any]:
     """End a pod and what runs in it."""
-    full = pod if "/" in pod else f"default/{pod}"
-    if full in job.net.cluster.admission.waiting:
-        job.net.delete_pod(full)
-        return {"pod": full, "ip": None}
-    name = job.node(pod).name
-    if name not in job.net.cluster.endpoints:
-        raise NotFoundError(f"{pod} is not a pod")
-    address = str(job.net.cluster.endpoint(name).address)
+    name = job.pod(pod)
+    endpoint = job.net.cluster.endpoints.get(name)
     job.net.delete_pod(name)
-    return {"pod": name, "ip": address}
+    return {"pod": name, "ip": str(endpoint.address) if endpoint else None}
 
 
 @operation("down")
@@ -79,11 +74,14 @@ def down(job: Job) -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
-def facts(differences: Iterable[Difference]) -> list[dict[str, Any]]:
+def facts(net: CalicoNet, differences: Iterable[Difference]) -> list[dict[str, Any]]:
     """Differences for JSON; ``wanted`` and ``present`` are lines of ``ip``, or None."""
+    def text(item: Item | None) -> str | None:
+        back_end = f" (iptables-{net.iptables})" if isinstance(item, RuleChain) else ""
+        return None if item is None else line(item) + back_end
+
     return [{"namespace": item.namespace, "kind": item.kind, "subject": item.subject,
-             "wanted": line(item.wanted) if item.wanted is not None else None,
-             "present": line(item.present) if item.present is not None else None,
+             "wanted": text(item.wanted), "present": text(item.present),
              "failure": item.failure or None} for item in differences]
 
 
@@ -91,13 +89,18 @@ def facts(differences: Iterable[Difference]) -> list[dict[str, Any]]:
 def verify(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
     """What differs, in these places or in all."""
     refresh_sessions(job.net)
-    return facts(job.net.verify(job.names(places)))
+    return facts(job.net, job.net.verify(job.names(places)))
 
 
 @operation("remarks")
 def remarks(job: Job, places: list[str] | None = None) -> list[str]:
-    """What fares differently because of the tunnel's back end, in these places or in all."""
-    return list(job.net.verifier.remarks(job.names(places)))
+    """What fares differently because of the tunnel's back end, and BGP that is not as it was at
+    the boot, in these places or in all; routes that nothing writes, or two.
+    """
+    names = job.names(places)
+    return [*job.net.verifier.remarks(names), *job.net.cluster.route_warnings(),
+            *(f"{name}: {text}" for name, text in job.net.bgp.remarks().items()
+              if names is None or name in names)]
 
 
 @operation("repair")
@@ -105,10 +108,10 @@ def repair(job: Job, places: list[str] | None = None) -> dict[str, Any]:
     """Repair these places, or all: the differences found, the commands, what is left and why."""
     done = job.net.repair(job.names(places))
     refresh_sessions(job.net)
-    return {"found": facts(done.found),
+    return {"found": facts(job.net, done.found),
             "done": [{"namespace": step.namespace, "commands": list(step.commands)}
                      for step in done.done],
-            "remaining": facts(done.remaining), "failures": list(done.failures)}
+            "remaining": facts(job.net, done.remaining), "failures": list(done.failures)}
 
 
 @operation("watch", exclusive=False)
@@ -125,7 +128,8 @@ def watch(job: Job, places: list[str] | None = None) -> None:
                 with job.lock():
                     change = watching.look()
                 message = {
-                    key: facts(item for item in items if names is None or item.namespace in names)
+                    key: facts(job.net, (item for item in items
+                                         if names is None or item.namespace in names))
                     for key, items in (("appeared", change.appeared),
                                        ("disappeared", change.disappeared))}
             if any(message.values()) or time.monotonic() - last > _HEARTBEAT_S:

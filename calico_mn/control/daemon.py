@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 
 from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.server import ControlServer
-from calico_mn.emulation.net import CalicoNet
+from calico_mn.net import CalicoNet
 
 LOG = "daemon.log"
 TOPOLOGY = "topology.yaml"

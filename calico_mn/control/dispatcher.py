@@ -4,8 +4,7 @@
 
 Requests of other processes and the commands of Mininet's prompt both come here, and run one after
 the other. An operation gets a :class:`Job` and the request's arguments, and returns JSON-compatible
-values. To add one, write a function with :func:`operation` over it in ``queries``, ``resources``,
-``changes`` or ``traffic``.
+values. To add one, write a function with :func:`operation` over it in one of ``_MODULES``.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from calico_mn.errors import CalicoMnError, ClusterError, NotFoundError, ToolErr
 from calico_mn.text import suggest
 
 if TYPE_CHECKING:
-    from calico_mn.emulation.net import CalicoNet
     from calico_mn.emulation.node import NamespaceNode
+    from calico_mn.net import CalicoNet
 
 #: modules with operations; imported with the first request, because they need the whole emulation
-_MODULES = ("queries", "resources", "changes", "traffic")
+_MODULES = ("queries", "describe", "resources", "changes", "traffic", "live", "faults")
 #: how long an operation waits for another one, in seconds
 _PATIENCE_S = 60.0
 #: how long the end of a run waits for the operation in progress
@@ -59,7 +58,8 @@ class Job:
         if name in self.net:
             return self.net[name]
         pods = [key for key in self.net if key.partition("/")[2] == name]
-        similar = suggest(name, self.net)
+        similar = suggest(name, self.net) or suggest(
+            name, [key.partition("/")[2] for key in self.net])
         hint = (f": say which of {', '.join(pods)}" if len(pods) > 1 else
                 f"; did you mean {similar}?" if similar else "")
         raise NotFoundError(f"there is no node, pod, router or subnet {name!r}{hint}")
@@ -67,6 +67,16 @@ class Job:
     def names(self, nodes: list[str] | None) -> list[str] | None:
         """Full names, or None for all. Raises NotFoundError."""
         return [self.node(name).name for name in nodes] if nodes else None
+
+    def pod(self, name: str) -> str:
+        """The full name of a pod, ``[NAMESPACE/]NAME``, that runs or waits. Raises NotFoundError.
+        """
+        cluster, key = self.net.cluster, name if "/" in name else f"default/{name}"
+        if key not in cluster.admission.waiting:
+            key = self.node(name).name
+            if key not in cluster.endpoints:
+                raise NotFoundError(f"{name} is not a pod")
+        return key
 
     def require_node(self, name: str, why: str = "") -> None:
         """Raises NotFoundError unless ``name`` is one of the cluster's nodes."""
@@ -87,6 +97,8 @@ KINDS: Mapping[str, Callable[[object], bool]] = {
     "str | None": lambda value: value is None or isinstance(value, str),
     "int": lambda value: type(value) is int,
     "bool": lambda value: isinstance(value, bool),
+    "int | None": lambda value: value is None or type(value) is int,
+    "bool | None": lambda value: value is None or isinstance(value, bool),
     "list[str] | None": lambda value: value is None or (
         isinstance(value, list) and all(isinstance(item, str) for item in value)),
     "dict[str, str] | None": lambda value: value is None or (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.bgp.engine import RouteEngine
-from calico_mn.bgp.peerings import Peering
+from calico_mn.bgp.engine import Session
+from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import of_device
 from calico_mn.control.dispatcher import Job, operation
-from calico_mn.emulation.net import CalicoNet
-from calico_mn.emulation.plan import peerings_of
+from calico_mn.emulation.impairments import LinkStatus
+from calico_mn.emulation.speakers import peerings_of, speaker_addresses, unreachable
 from calico_mn.errors import KernelError
+from calico_mn.kernel import processes
+from calico_mn.net import CalicoNet
 from calico_mn.state import PROTO_BOOT, Route
 
 
@@ -24,12 +26,6 @@ def status(job: Job) -> dict[str, Any]:
     refresh_sessions(net)
     cluster = net.cluster
     record = net.runtime.directory.record
-    pools = [{"name": pool.name, "cidr": str(pool.cidr), "disabled": pool.disabled,
-              **{field: str(mode) for field, mode in cluster.mode_of_pool(pool).fields.items()},
-              "mode": str(cluster.mode_of_pool(pool)),
-              "nodes": {node: str(mode) for node in cluster.nodes
-                        if (mode := cluster.mode(node, pool)) != cluster.mode_of_pool(pool)}}
-             for pool in cluster.topology.pools]
     return {
         "name": net.runtime.directory.name, "run": net.runtime.directory.identity,
         "pid": record["pid"], "started": record["started"], "version": record["version"],
@@ -38,20 +34,43 @@ def status(job: Job) -> dict[str, Any]:
         "profile": net.profile,
         "routeEngine": net.distributor.name, "nodes": len(net.nodes), "pods": len(net.pods),
         "routers": len(net.routers), "hosts": len(net.external_hosts),
-        "subnets": len(net.switches), "pools": pools,
+        "subnets": len(net.switches), "pools": pool_facts(cluster),
         "podRoutes": sorted(cluster.pod_routers),
         "mesh": net.topology.mesh, "bgpPeers": len(net.topology.bgp_peers),
         "sessionsDown": [{"nodes": sorted(pair), "reason": why}
-                         for pair, why in cluster.unreachable().items()],
+                         for pair, why in unreachable(cluster).items()],
         "deadSpeakers": [node for node in cluster.nodes if not net.distributor.is_alive(node)
                          and node not in cluster.admission.unstarted],
         "unstartedNodes": sorted(cluster.admission.unstarted),
         "waitingPods": {key: f"{item.status}: {item.reason}"
                         for key, item in cluster.admission.waiting.items()},
-        "filters": {name: [str(drop) for drop in drops]
-                    for name, drops in net.filters.present.items() if drops},
+        "endedBirds": net.birds.remarks() if net.birds else {},
+        "birdMemoryKB": {node: processes.memory_kb(pid) for node, pid in net.birds.pids().items()
+                         } if net.birds else {},
+        "filters": {name: list(map(str, drops)) for name, drops in net.filters.present.items()},
+        "links": [link for link in map(link_facts, net.impairments.all()) if link["changed"]],
+        "exercise": asdict(task) if (task := net.exercises.task) else None,
         "directory": str(net.runtime.directory.path),
     }
+
+
+def pool_facts(cluster: Cluster) -> list[dict[str, Any]]:
+    """The pools with their modes; ``nodes`` are those that see another mode."""
+    return [{"name": pool.name, "cidr": str(pool.cidr), "disabled": pool.disabled,
+             **{field: str(mode) for field, mode in cluster.mode_of_pool(pool).fields.items()},
+             "mode": str(cluster.mode_of_pool(pool)),
+             "nodes": {node: str(mode) for node in cluster.nodes
+                       if (mode := cluster.mode(node, pool)) != cluster.mode_of_pool(pool)}}
+            for pool in cluster.topology.pools]
+
+
+def link_facts(status: LinkStatus) -> dict[str, Any]:
+    """A link, with what is set."""
+    link = status.link
+    return {"end": ":".join(status.end), "far": ":".join(status.far), "up": link.up,
+            "rateMbit": link.rate, "delayMs": link.delay, "jitterMs": link.jitter,
+            "lossPercent": link.loss, "reorderPercent": link.reorder,
+            "changed": status.is_changed, "lossByNftables": status.by_nftables}
 
 
 @operation("names")
@@ -66,36 +85,58 @@ def names(job: Job) -> dict[str, list[str]]:
 
 @operation("bgp")
 def bgp(job: Job, node: str | None = None) -> list[dict[str, Any]]:
-    """Each node's speaker: its sessions and what it announces and learned."""
-    net = job.net
+    """Each speaker: its sessions and what it announces and learned."""
+    net, engine = job.net, job.net.distributor
     refresh_sessions(net)
-    if node:
-        job.require_node(node)
-    rows, ends = [], peerings_of(net.cluster)
-    for name in [node] if node else net.cluster.nodes:
-        engine = net.distributor
-        rows.append({
-            "node": name, "address": str(net.cluster.nodes[name].address.ip),
-            "alive": engine.is_alive(name),
-            "started": name not in net.cluster.admission.unstarted, "mesh": net.topology.mesh,
-            "announces": list(map(str, engine.originated(name))),
-            "peers": [_peer(engine, name, end, ends) for end in ends[name]]})
-    return rows
+    addresses = speaker_addresses(net.cluster)
+    chosen = speakers(job, node)
+    sessions: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
+    for session in net.bgp.sessions(node):
+        heard = engine.heard(session.node, session.peer) if session.peer in addresses else ()
+        sessions[session.node].append({**_session(session), "prefixes": list(map(str, heard))})
+    return [{"node": name, "address": str(addresses[name]), "alive": engine.is_alive(name),
+             "started": name not in net.cluster.admission.unstarted, "mesh": net.topology.mesh,
+             "announces": list(map(str, engine.originated(name))), "peers": sessions[name]}
+            for name in chosen]
 
 
-def _peer(engine: RouteEngine, node: str, end: Peering, ends: Mapping[str, Sequence[Peering]]
-          ) -> dict[str, Any]:
+def _session(session: Session) -> dict[str, Any]:
     """A row of ``calicoctl node status``; ``node`` is None where no node has the address."""
-    if not end.peer:
-        reason = f"no node has {end.address}, so that no BGP speaker answers"
-    elif node not in (other.peer for other in ends[end.peer]):
-        reason = f"{end.peer} has no peering with {node}"
-    else:
-        reason = engine.why_down(node, end.peer)
-    return {"address": str(end.address), "node": end.peer or None, "type": str(end.kind),
-            "state": "down" if reason else "up", "reason": reason or None,
-            "prefixes": [] if reason and not end.peer else list(map(
-                str, engine.heard(node, end.peer)))}
+    return {"address": str(session.address), "node": session.peer or None,
+            "type": str(session.kind), "state": "up" if session.is_up else "down",
+            "reason": session.reason or None,
+            "protocolState": session.state, "bgpState": session.bgp_state or None,
+            "since": session.since or None, "error": session.error or None,
+            "imported": session.imported, "exported": session.exported}
+
+
+@operation("bgp-routes")
+def bgp_routes(job: Job, node: str | None = None, prefix: str | None = None
+               ) -> list[dict[str, Any]]:
+    """The routes that speakers know by BGP, with their attributes."""
+    net = job.net
+    names = {str(address): name for name, address in speaker_addresses(net.cluster).items()}
+    names.update((str(end.address), end.peer) for own in peerings_of(net.cluster).values()
+                 for end in own if end.peer)
+    return [{"node": name, "prefix": str(route.prefix), "best": route.is_best,
+             "own": route.is_own, "nextHop": route.next_hop and str(route.next_hop),
+             "from": route.sender and names.get(str(route.sender), str(route.sender)),
+             "protocol": route.protocol or None, "asPath": list(route.as_path),
+             "localPref": route.local_pref,
+             "originator": route.originator and str(route.originator),
+             "clusterList": list(map(str, route.cluster_list)),
+             "communities": list(route.communities), "since": route.since or None}
+            for name in speakers(job, node) for route in net.bgp.routes(name, prefix or "")]
+
+
+def speakers(job: Job, node: str | None) -> list[str]:
+    """The speaker of that name, or all. Raises NotFoundError."""
+    speakers = list(speaker_addresses(job.net.cluster))
+    if node is None:
+        return speakers
+    if node not in speakers:
+        job.require_node(node, " or router with bgp")
+    return [node]
 
 
 def refresh_sessions(net: CalicoNet) -> None:
@@ -139,7 +180,7 @@ def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
                 "gateway": hop.via or None, "device": hop.device or None,
                 "protocol": None if route.protocol == PROTO_BOOT else route.protocol,
                 "scope": None if route.scope == "global" else route.scope,
-                "onlink": route.onlink, "meaning": meaning.of(name, route)} for hop in hops]
+                "onlink": hop.onlink, "meaning": meaning.of(name, route)} for hop in hops]
     return rows
 
 

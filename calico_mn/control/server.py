@@ -14,15 +14,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from calico_mn.control import protocol
 from calico_mn.control.dispatcher import Dispatcher, Job
-from calico_mn.control.protocol import (
-    MAX_REQUEST,
-    Channel,
-    ProtocolError,
-    decode_request,
-    encode,
-    error,
-)
 from calico_mn.errors import CalicoMnError, ClusterError
 
 #: connections at a time; further ones wait in the kernel's queue
@@ -76,7 +69,7 @@ class ControlServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            with Channel(connection) as channel:
+            with protocol.Channel(connection) as channel:
                 self._answer(channel)
         except OSError as gone:
             _log.info("a client is gone: %s", gone)
@@ -87,32 +80,33 @@ class ControlServer:
         finally:
             self._slots.release()
 
-    def _answer(self, channel: Channel) -> None:
+    def _answer(self, channel: protocol.Channel) -> None:
         pid, uid = channel.peer()
         if uid not in (0, os.geteuid()):
-            channel.send(encode(error(ClusterError("this run belongs to another user"))),
-                         _ANSWER_S)
+            refused = protocol.error(ClusterError("this run belongs to another user"))
+            channel.send(protocol.encode(refused), _ANSWER_S)
             return
         try:
-            verb, arguments = decode_request(channel.receive(MAX_REQUEST, _REQUEST_S))
-        except ProtocolError as wrong:
-            channel.send(encode(error(wrong)), _ANSWER_S)
+            verb, arguments = protocol.decode_request(
+                channel.receive(protocol.MAX_REQUEST, _REQUEST_S))
+        except protocol.ProtocolError as wrong:
+            channel.send(protocol.encode(protocol.error(wrong)), _ANSWER_S)
             raise
         _log.info("pid %d asks: %r %s", pid, verb, reprlib.repr(arguments))
 
         def progress(message: object) -> None:
-            channel.send(encode({"progress": message}), _ANSWER_S)
+            channel.send(protocol.encode({"progress": message}), _ANSWER_S)
 
         job = Job(self._dispatcher.net, progress)
         try:
-            answer = encode({"result": self._dispatcher.perform(verb, job, arguments)})
+            answer = protocol.encode({"result": self._dispatcher.perform(verb, job, arguments)})
         except CalicoMnError as problem:
-            answer = encode(error(problem))
+            answer = protocol.encode(protocol.error(problem))
         except OSError:
             raise
         except Exception as bug:
             _log.exception("%s failed", verb)
-            answer = encode(error(CalicoMnError(
+            answer = protocol.encode(protocol.error(CalicoMnError(
                 f"internal error in {verb}: {bug!r}; more in the run's daemon.log")))
         try:
             channel.send(answer, _ANSWER_S, job.descriptors)

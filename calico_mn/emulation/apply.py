@@ -185,12 +185,12 @@ def _change(net: ClusterMininet, sources: Sources,
     gone = set(map(identity, deleted)) | set(map(identity, _dependents(present, deleted)))
     wanted, given = parse_change(
         running, [document for document in present if identity(document) not in gone], sources)
+    known = {*running.warnings, *net.cluster.route_warnings()}
     after = evolved(net.cluster, wanted)
     deltas = net.become(after, dry_run=dry_run)
-    known = set(running.warnings)
     return Applied(
         tuple(_compare(present, documents(snapshot(after)), [*given, *deleted])), deltas,
-        tuple(text for text in wanted.warnings if text not in known))
+        tuple(text for text in (*wanted.warnings, *after.route_warnings()) if text not in known))
 
 
 def _dependents(present: Sequence[Document], deleted: Sequence[Document]) -> Iterable[Document]:

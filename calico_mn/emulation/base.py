@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
-from calico_mn.emulation.mininet import CLI, Mininet, error, numCores
+from calico_mn.emulation.mininet import CLI, Mininet, numCores
 from calico_mn.emulation.node import (
     ExternalHost,
     FabricRouter,
@@ -72,6 +72,17 @@ class LightMininet(Mininet):
         """Refused: the subnets of the topology's Underlay are the switches."""
         raise ClusterError(f"no switch {name} can be added: write a subnet into the topology's "
                            "Underlay")
+
+    def addHost(self, name: str, *_args: Any, **_options: Any) -> None:
+        """Refused: Mininet's would be a host without a cable to the fabric."""
+        raise ClusterError(f"no host {name} can be added: write it into the Underlay, which"
+                           " net.apply also takes while the cluster runs; net.add_pod adds a pod,"
+                           " net.add_node a node")
+
+    def addLink(self, *_args: Any, **_options: Any) -> None:
+        """Refused: the switches would not know its end."""
+        raise ClusterError("no link can be added: cables follow from the Underlay, of which"
+                           " net.apply takes further interfaces of routers, and hosts")
 
     def addController(self, *_args: Any, **_options: Any) -> None:
         """Refused: there is nothing for it to control."""
@@ -193,7 +204,6 @@ class LightMininet(Mininet):
         """Mininet's pingFull, with the same defaults."""
         return super().pingFull(hosts or self.pods, timeout or "1")
 
-    def iperf(self, *_args: Any, **_options: Any) -> None:
+    def iperf(self, *_args: Any, **_options: Any) -> Any:
         """Refused: Mininet's own would kill every iperf on this machine before it starts."""
-        error("*** iperf is not offered here; run iperf3 in the pods,"
-              " or a script in experiments/\n")
+        raise ClusterError("calico_mn.CalicoNet has iperf, this class has none")

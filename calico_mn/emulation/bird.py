@@ -14,17 +14,22 @@ The net has one :class:`Birds` as ``net.birds``, None with the built-in engine.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
+from calico_mn.bgp import birdc
 from calico_mn.bgp.bird import Speaker, configuration
-from calico_mn.bgp.engine import BIRD, ENGINES
-from calico_mn.bgp.full_mesh import FullMesh
-from calico_mn.calico import sessions
+from calico_mn.bgp.builtin import BuiltInEngine
+from calico_mn.bgp.engine import BIRD, ENGINES, BgpRoute
+from calico_mn.bgp.router_bird import RouterSpeaker
+from calico_mn.bgp.timers import CALICO, Timers
+from calico_mn.calico.cluster import Cluster
+from calico_mn.delta import Delta
+from calico_mn.emulation import speakers
 from calico_mn.emulation.membership import ClusterMininet
-from calico_mn.emulation.plan import peerings_of, speakers
-from calico_mn.errors import ClusterError, KernelError
+from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import bird as kernel
+from calico_mn.kernel import neighbour_quota
 from calico_mn.kernel.write import KernelWriter
 from calico_mn.state import PROTO_BIRD, Namespace, Route
 
@@ -38,58 +43,91 @@ _LATE_AGAIN_S = 3.0
 _LOOK_S, _RELOAD_S = 0.02, (0.3, 3.0)
 
 
-def birds_for(net: ClusterMininet, engine: str) -> Birds | None:
+def birds_for(net: ClusterMininet, engine: str, timers: Timers | None = None) -> Birds | None:
     """The BIRDs of a net with this engine, None for the built-in one.
 
-    Raises ClusterError for an unknown engine, UnsupportedError without a BIRD that can be used.
+    Raises ClusterError for an unknown engine and for timers of the built-in one, UnsupportedError
+    without a BIRD that can be used.
     """
     if engine not in ENGINES:
         raise ClusterError(f"there is no route engine {engine!r}; engines: {', '.join(ENGINES)}")
-    return Birds(net, kernel.program()) if engine == BIRD else None
+    if engine == BIRD:
+        return Birds(net, kernel.program(), timers or CALICO)
+    if timers not in (None, CALICO):
+        raise ClusterError("timers are BIRD's, and the built-in engine has none: choose engine"
+                           " bird as well (--engine bird)")
+    return None
 
 
 class Birds:
     """The BIRDs of a net's nodes."""
 
-    def __init__(self, net: ClusterMininet, program: str) -> None:
+    def __init__(self, net: ClusterMininet, program: str, timers: Timers = CALICO) -> None:
         self._net, self._program = net, program
+        #: what every BIRD is configured with
+        self.timers = timers
         #: computes what the BIRDs should learn from each other
-        self.expected = FullMesh()
-        self.expected.name = f"{kernel.version(program)}, one in each node"
+        self.expected = BuiltInEngine()
+        self.expected.name = f"{kernel.version(program)}, one in each node" + (
+            f" ({timers})" if str(timers) else "")
         self._birds: dict[str, kernel.Bird] = {}
-        self._speakers: dict[str, Speaker] = {}
+        self._speakers: dict[str, Speaker | RouterSpeaker] = {}
         self._dead: set[str] = set()
+        #: how BIRDs ended, the last time for each node
+        self.endings: dict[str, kernel.Ending] = {}
         #: the nodes whose routes were not as they should be when waiting ended
         self.late: tuple[str, ...] = ()
 
     def follow(self, *, is_boot: bool = False) -> None:
         """Let the BIRDs follow the cluster, and wait until the kernel's routes do.
 
-        Raises KernelError when BIRD refuses a configuration or does not run.
+        Raises KernelError when BIRD refuses a configuration or does not run, UnsupportedError at
+        a boot whose sessions the machine cannot bear.
         """
+        if is_boot:
+            self.refuse_too_many(self._net.cluster)
         runtime = self._net.runtime
-        directory = runtime.directory.path / "bird"
-        directory.mkdir(exist_ok=True)
-        wanted = speakers(self._net.cluster)
+        directory = runtime.directory.path
+        wanted = self._wanted()
         self.end(self._birds.keys() - wanted.keys())
         self._revive()
         started = []
         for name, speaker in wanted.items():
             if name not in self._birds:
-                bird = self._birds[name] = kernel.Bird(
-                    name, self._program, directory, runtime.directory.logs, runtime.spawn)
-                bird.start(configuration(speaker))
-                self._speakers[name] = speaker
+                bird = kernel.Bird(name, self._program, directory, runtime.directory.logs,
+                                   runtime.spawn)
+                bird.check(configuration(speaker))
                 started.append(bird)
             else:
                 self._configure(speaker)
+        # All start at once: a peer that is not there yet costs a BIRD another connect delay.
+        for bird in started:
+            self._birds[bird.node], self._speakers[bird.node] = bird, wanted[bird.node]
+            bird.start()
         for bird in started:
             bird.await_answer()
         patience = _PATIENCE_S if is_boot else _PATIENCE_LATER_S
         self._await_sessions({bird.node for bird in started}, patience)
         self.late = self.converge(patience)
 
-    def _configure(self, speaker: Speaker) -> None:
+    def refuse_too_many(self, cluster: Cluster, before: Cluster | None = None) -> None:
+        """Refuse sessions whose neighbours do not fit into the kernel's table: some stay down.
+
+        What takes no more than the cluster ``before`` is not refused. Raises UnsupportedError.
+        """
+        allowed = neighbour_quota.limit()
+        needed = speakers.neighbour_entries(cluster)
+        if allowed is not None and needed > allowed and (
+                before is None or needed > speakers.neighbour_entries(before)):
+            raise UnsupportedError(
+                f"BIRD's sessions need {needed:,} neighbour entries, and the machine allows"
+                f" {allowed:,} in all namespaces together: take route reflectors in the place of"
+                f" the mesh, or boot with {neighbour_quota.OPTION}")
+
+    def _wanted(self) -> dict[str, Speaker | RouterSpeaker]:
+        return speakers.speakers(self._net.cluster, self.timers)
+
+    def _configure(self, speaker: Speaker | RouterSpeaker) -> None:
         name = speaker.node
         if name not in self._dead and self._speakers[name] != speaker:
             self._birds[name].configure(configuration(speaker))
@@ -100,42 +138,51 @@ class Birds:
         ended = [name for name, bird in self._birds.items()
                  if name not in self._dead and not bird.is_running]
         for name in ended:
+            ending = self._birds[name].ending()
             self._dead.add(name)
-            self.restart(name)
+            try:
+                self.restart(name)
+            finally:
+                self.endings[name] = ending
 
     def attach(self, writer: KernelWriter) -> None:
-        """Have the writer leave BIRD's routes to BIRD."""
+        """Have the writer leave BIRD's routes to BIRD; before namespaces are made."""
+        kernel.prepare(self._net.runtime.directory.path)
         writer.foreign_protocol, writer.make_way = PROTO_BIRD, self.make_way
 
     def make_way(self, states: Sequence[Namespace]) -> None:
         """Let BIRD remove its routes to what others write routes to from now on, as Felix does.
 
         It would remove theirs otherwise: a route's protocol plays no part when BIRD removes one.
+        Where both are to write, BIRD has nothing to remove.
         """
         before = self._net.states
+        if self._net.cluster.routes.contested:
+            return
         in_the_way = {
             state.name: gone for state in states if state.name in self._birds
             and state.name not in self._dead
-            and (gone := _destinations(before[state.name]) & {
-                route.destination for route in state.routes if route.protocol != PROTO_BIRD})}
+            and (gone := {route.place for route in _of_bird(before[state.name].routes)} & {
+                route.place for route in state.routes if route.protocol != PROTO_BIRD})}
         if not in_the_way:
             return
-        wanted = speakers(self._net.cluster)
+        wanted = self._wanted()
         for name in in_the_way.keys() & wanted.keys():
             self._configure(wanted[name])
         deadline = time.monotonic() + _PATIENCE_LATER_S
         for name, gone in in_the_way.items():
             while time.monotonic() < deadline and any(
-                    route.destination in gone for route in _of_bird(self._net.kernel_routes(name))):
+                    route.place in gone for route in _of_bird(self._net.kernel_routes(name))):
                 time.sleep(_LOOK_S)
 
     def _await_sessions(self, nodes: Collection[str], seconds: float) -> None:
         """Wait until these nodes' sessions are up, but for those that cannot be."""
         cluster, waiting = self._net.cluster, set(nodes)
-        ends = peerings_of(cluster)
+        ends = speakers.peerings_of(cluster)
         peers = {name: {end.peer for end in own} for name, own in ends.items()}
-        cannot = sessions.unreachable(cluster.fabric, cluster.nodes.values())
-        needed = {name: {end.name for end in ends[name] if end.peer in self._birds
+        cannot = speakers.unreachable(cluster)
+        # Of several sessions with one address BIRD brings up the first.
+        needed = {name: {end.address for end in ends[name] if end.peer in self._birds
                          and end.peer not in self._dead and name in peers[end.peer]
                          and frozenset((name, end.peer)) not in cannot} for name in waiting}
         begun = time.monotonic()
@@ -143,8 +190,10 @@ class Birds:
             looked = time.monotonic()
             for name in tuple(waiting):
                 with suppress(KernelError, OSError):
-                    states = self._birds[name].sessions()
-                    if all(states.get(session) == "Established" for session in needed[name]):
+                    protocols = self.protocols(name)
+                    up = {end.address for end in ends[name] if end.name in protocols
+                          and protocols[end.name].is_up}
+                    if needed[name] <= up:
                         waiting.discard(name)
             # BIRD needs the processors, too.
             time.sleep(max(_LOOK_S, time.monotonic() - looked))
@@ -156,12 +205,16 @@ class Birds:
                 self._birds.pop(name).end()
                 del self._speakers[name]
             self._dead.discard(name)
+            self.endings.pop(name, None)
 
     def converge(self, seconds: float) -> tuple[str, ...]:
         """Wait until every node has the routes of protocol bird that it should have.
 
-        Returns the nodes that have not after ``seconds``.
+        Returns the nodes that have not after ``seconds``. Where Felix writes the same routes, too,
+        nothing is waited for.
         """
+        if self._net.cluster.routes.contested:
+            return ()
         begun = time.monotonic()
         reload = begun + _RELOAD_S[0]
         late = list(self._birds)
@@ -176,56 +229,74 @@ class Birds:
                 reload = now + _RELOAD_S[1]
                 for name in late:
                     with suppress(KernelError, OSError):
+                        self._remove_other_metrics(name)
                         self._birds[name].reload()
             time.sleep(max(_LOOK_S, time.monotonic() - looked))
 
-    def _differs(self, name: str) -> bool:
-        """Of several equal next hops, which BIRD merges, the wanted one is enough."""
-        present = {hop for route in _of_bird(self._net.kernel_routes(name))
-                   for hop in _ways(route)}
-        wanted = {way for route in _of_bird(self._net.states[name].routes) for way in _ways(route)}
-        return not wanted <= present or {way[0] for way in present} != {way[0] for way in wanted}
+    def _remove_other_metrics(self, name: str) -> None:
+        """Remove what BIRD wrote with the metric that it had before; it takes no notice of it."""
+        speaker = self._speakers[name]
+        if isinstance(speaker, RouterSpeaker):
+            return
+        outdated = tuple(route for route in _of_bird(self._net.kernel_routes(name))
+                         if route.kind != "blackhole" and route.metric != speaker.metric)
+        self._net.runtime.writer.write([Delta(name, routes_removed=outdated)])
 
-    def down(self) -> Mapping[frozenset[str], str]:
-        """The pairs of live nodes that peer, with why the session is down; empty if it is up."""
+    def _differs(self, name: str) -> bool:
+        present, wanted = self._net.kernel_routes(name), self._net.states[name].routes
+        return _ways(present) != _ways(wanted)
+
+    def protocols(self, node: str, *, counted: bool = False) -> dict[str, birdc.BirdProtocol]:
+        """A node's BGP protocols by name, as its BIRD tells; ``counted``: with numbers of routes.
+
+        Raises KernelError or OSError where it does not answer.
+        """
+        return birdc.protocols(self._bird(node).ask(f"show protocols{' all' * counted}"))
+
+    def routes(self, node: str) -> tuple[BgpRoute, ...]:
+        """All that is in the table of a node's BIRD; raises as :meth:`protocols`."""
+        return birdc.routes(self._bird(node).ask("show route all"))
+
+    def log_lines(self, node: str) -> list[str]:
+        """The end of what a node's BIRDs have said."""
+        return self._bird(node).log_lines()
+
+    def alive(self) -> list[str]:
+        """The nodes whose BIRD runs; one that ended by itself is started again first."""
         self._revive()
-        ends = peerings_of(self._net.cluster)
-        states: dict[str, dict[str, str]] = {}
-        for name, bird in self._birds.items():
-            if name not in self._dead:
-                try:
-                    states[name] = bird.sessions()
-                except (KernelError, OSError) as error:
-                    states[name] = {"": f"BIRD does not answer: {error}"}
-        seen: dict[frozenset[str], list[tuple[bool, bool, str]]] = {}
-        for name, own in ends.items():
-            for end in own:
-                if end.peer in states and name in states:
-                    state = states[name].get(end.name, states[name].get("", "no such protocol"))
-                    seen.setdefault(frozenset((name, end.peer)), []).append(
-                        (state != "Established", end.is_passive, f"BIRD on {name}: {state}"))
-        # One protocol that is up is enough; the side that connects knows more than the other.
-        return {pair: reason if is_down else "" for pair, (is_down, _, reason) in (
-            (pair, min(items)) for pair, items in seen.items())}
+        return [name for name in self._birds if name not in self._dead]
+
+    def remarks(self) -> dict[str, str]:
+        """The nodes whose BIRD has ended, with how, and whether it runs again."""
+        return {name: f"its BIRD ended: {ending}" + (
+            "" if name in self._dead else f"; it runs again, see {self._birds[name].log}")
+            for name, ending in self.endings.items()}
 
     def warning(self) -> str:
         """A sentence about nodes that had to be waited for too long, if there are any."""
         return (f"BIRD has not yet written all routes on {', '.join(self.late)}: see"
                 " 'calico-mn bgp' and 'calico-mn verify'") if self.late else ""
 
+    def pids(self) -> dict[str, int]:
+        """The ids of the BIRDs that should run, by node."""
+        return {name: bird.pid for name, bird in self._birds.items() if name not in self._dead}
+
     def kill(self, node: str) -> None:
         """Let a node's BIRD die without notice."""
         self._bird(node).kill()
         self._dead.add(node)
+        self.endings[node] = self._bird(node).ending()
 
     def restart(self, node: str) -> None:
         """Run a BIRD again that was killed; the kernel's routes stay meanwhile."""
         bird = self._bird(node)
         if node in self._dead:
-            self._speakers[node] = speakers(self._net.cluster)[node]
-            bird.start(configuration(self._speakers[node]), is_restart=True)
+            self._speakers[node] = self._wanted()[node]
+            bird.check(configuration(self._speakers[node]))
+            bird.start(is_restart=True)
             bird.await_answer()
             self._dead.discard(node)
+            self.endings.pop(node, None)
             self._await_sessions({node}, _PATIENCE_LATER_S)
 
     def _bird(self, node: str) -> kernel.Bird:
@@ -235,13 +306,10 @@ class Birds:
             raise ClusterError(f"no BIRD runs on {node}") from None
 
 
-def _destinations(state: Namespace) -> set[str]:
-    return {route.destination for route in _of_bird(state.routes)}
-
-
-def _ways(route: Route) -> Iterator[tuple[str, ...]]:
-    for hop in route.next_hops or (route,):
-        yield route.destination, route.kind, hop.via, hop.device
+def _ways(routes: Iterable[Route]) -> set[tuple[str, ...]]:
+    """Where BIRD's routes lead, without what the kernel adds to a route."""
+    return {(route.destination, str(route.metric), route.kind, hop.via, hop.device)
+            for route in _of_bird(routes) for hop in route.next_hops or (route,)}
 
 
 def _of_bird(routes: Iterable[Route]) -> set[Route]:

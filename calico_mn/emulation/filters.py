@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
 from calico_mn.emulation.base import LightMininet, Place, Places
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
 from calico_mn.kernel import packetfilter
@@ -23,7 +23,7 @@ EVERY_HOOK = frozenset(Hook)
 
 
 class Filters:
-    """The filters of a cluster. ``present`` is what is filtered now, by place.
+    """The filters of a cluster. ``present`` is what is filtered now, by place that filters.
 
     ``on_change`` is told what began or ceased to be dropped anywhere.
     """
@@ -46,6 +46,28 @@ class Filters:
         """
         wanted = _filter(drops, hooks)
         self._apply(dict.fromkeys(self._net.names_of(places), wanted))
+
+    def add(self, place: Place, drop: Drop) -> None:
+        """Also drop packets of this kind in a place, at all hooks that see them.
+
+        Raises as :meth:`set`.
+        """
+        (name,) = self._net.names_of(place)
+        hooks = EVERY_HOOK - {Hook.OUTPUT} if self._unseen(name, drop) else EVERY_HOOK
+        self._apply({name: {**self.present.get(name, {}), drop: hooks}})
+
+    def hooks(self, name: str, drop: Drop) -> list[Hook]:
+        """At which hooks a place drops packets of a kind now."""
+        hooks = self.present.get(name, {}).get(drop, ())
+        return [hook for hook in Hook if hook in hooks and (
+            hook is Hook.FORWARD or not self._is_switch(name))]
+
+    def remove(self, place: Place | None = None, drop: Drop | None = None) -> None:
+        """Let packets of a kind, or of all kinds, pass again in a place, or in all places."""
+        names = self._net.names_of(place) if place else [
+            name for name in self.present if name in self._net.states]
+        self._apply({name: {kind: hooks for kind, hooks in self.present.get(name, {}).items()
+                            if drop not in (None, kind)} for name in names})
 
     @contextmanager
     def dropping(self, places: Places, *drops: Drop, hooks: Iterable[Hook | str] = EVERY_HOOK
@@ -108,29 +130,39 @@ class Filters:
         kernel refuses the rules; then all is as before.
         """
         runtime = self._net.runtime
-        is_switch = any(isinstance(device, Bridge) for device in runtime.states[name].devices)
-        lines = packetfilter.change(self.present.get(name, {}), wanted, is_switch=is_switch)
+        lines = packetfilter.change(self.present.get(name, {}), wanted,
+                                    is_switch=self._is_switch(name))
         if not lines:
             return
         self.nft(name, packetfilter.APPLY, "\n".join(lines) + "\n")
-        self.present[name] = dict(wanted)
+        if wanted:
+            self.present[name] = dict(wanted)
+        else:
+            del self.present[name]
         runtime.logs.note(name, [f"nft '{line}'" for line in lines])
         runtime.logs.flush()
 
     def _refuse_unseen(self, name: str, wanted: Filter) -> None:
         """A filter whose hook never sees its packets would count and drop none."""
+        for drop, hooks in wanted.items():
+            if Hook.OUTPUT in hooks and (unseen := self._unseen(name, drop)):
+                raise UnsupportedError(
+                    f"{name}: with the ebpf tunnel the {unseen} packets that a node sends do not"
+                    " pass its OUTPUT hook; filter what it receives (hooks=[\"input\"]), or on its"
+                    " switch or a router")
+
+    def _unseen(self, name: str, drop: Drop) -> Encapsulation | None:
+        """The encapsulation of which a place sends such packets past its OUTPUT hook."""
         runtime = self._net.runtime
-        if runtime.tunnel.name != "ebpf":
-            return
-        unseen = [encapsulation for encapsulation in ENCAPSULATIONS if encapsulation.has_back_end
-                  and any(drop.protocol == encapsulation.match.protocol and Hook.OUTPUT in hooks
-                          for drop, hooks in wanted.items())]
-        if unseen and any(isinstance(device, Tunnel) and device.has_back_end
-                          for device in runtime.states[name].devices):
-            raise UnsupportedError(
-                f"{name}: with the ebpf tunnel the {unseen[0]} packets that a node sends do not"
-                " pass its OUTPUT hook; filter what it receives (hooks=[\"input\"]), or on its"
-                " switch or a router")
+        if runtime.tunnel.name != "ebpf" or not any(
+                isinstance(device, Tunnel) and device.has_back_end
+                for device in runtime.states[name].devices):
+            return None
+        return next((e for e in ENCAPSULATIONS if e.has_back_end
+                     and drop.protocol == e.match.protocol), None)
+
+    def _is_switch(self, name: str) -> bool:
+        return any(isinstance(device, Bridge) for device in self._net.states[name].devices)
 
 
 def _filter(drops: Drops, hooks: Iterable[Hook | str]) -> Filter:

@@ -6,6 +6,7 @@ from typing import Any
 
 from calico_mn.emulation.mininet import Intf, Link
 from calico_mn.emulation.node import NamespaceNode
+from calico_mn.errors import ClusterError
 
 
 class DeviceIntf(Intf):
@@ -58,7 +59,17 @@ class DeviceIntf(Intf):
 
     def setIP(self, *_args: Any) -> str:
         """Refused: addresses follow from the topology."""
-        return f"{self.node.name}: addresses follow from the topology\n"
+        raise ClusterError(f"{self.node.name}: addresses follow from the topology, and change by"
+                           " net.apply")
+
+    def config(self, up: bool = True, **params: Any) -> dict[str, Any]:
+        """Bring the device up. Raises ClusterError for what Mininet's TCIntf would set."""
+        if params:
+            raise ClusterError(
+                f"{self.node.name}:{self.name}: {', '.join(params)} cannot be set by config();"
+                f" net.impairments.set({f'{self.node.name}:{self.name}'!r}, ...) changes a link's"
+                " rate, delay and loss")
+        return {"up": self.isUp(setUp=up)}
 
     def delete(self) -> None:
         """Devices end with their namespace."""

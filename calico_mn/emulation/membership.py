@@ -18,10 +18,12 @@ from calico_mn.bgp.engine import RouteEngine
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.evolution import fork
+from calico_mn.calico.names import hosts_file
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
 from calico_mn.emulation.base import LightMininet
 from calico_mn.emulation.filters import Filters
+from calico_mn.emulation.impairments import Impairments
 from calico_mn.emulation.link import DeviceIntf
 from calico_mn.emulation.node import ExternalHost, FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
@@ -43,6 +45,18 @@ class ClusterMininet(LightMininet):
     membership: Membership
     birds: Birds | None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.impairments = Impairments(self)
+
+    def set_link(self, end: str, **changes: float | bool | None) -> tuple[Delta, ...]:
+        """See :meth:`.impairments.Impairments.set`: ``net.set_link("node31:eth0", loss=1)``."""
+        return self.impairments.set(end, **changes)
+
+    def configLinkStatus(self, src: str, dst: str, status: str) -> None:
+        """Mininet's way to take the link between two places ``down`` and ``up``."""
+        self.impairments.set(src, dst, up=status == "up")
+
     def follow_routes(self) -> None:
         """Let the BIRDs follow what has changed, if they write the routes between nodes."""
         if self.birds is not None:
@@ -52,6 +66,11 @@ class ClusterMininet(LightMininet):
     def topology(self) -> Topology:
         """The topology that the cluster is made of; pods and nodes may have come since."""
         return self.cluster.topology
+
+    @property
+    def profile(self) -> str:
+        """The releases of Calico that the cluster is like, and who writes routes, in words."""
+        return str(self.cluster.routes)
 
     @abstractmethod
     def concerned(self, names: Iterable[str]) -> list[Namespace]:
@@ -103,6 +122,7 @@ class Membership:
         for key in cluster.endpoints:
             if key not in net.nameToNode:
                 self.attach_pod(key)
+        net.runtime.write_hosts(hosts_file(cluster))
 
     def attach_node(self, name: str) -> K8sNode:
         """The Mininet node of a Kubernetes node, linked to its switch."""
@@ -153,6 +173,7 @@ class Membership:
             self._discard(runtime, [endpoint.key])
             raise
         pod = self.attach_pod(endpoint.key)
+        runtime.write_hosts(hosts_file(net.cluster))
         runtime.writer.apply(others)
         net.follow_routes()
         return pod
@@ -164,6 +185,7 @@ class Membership:
             return
         endpoint = self._net.cluster.delete_pod(key)
         self._net.detach(key)
+        runtime.write_hosts(hosts_file(self._net.cluster))
         try:
             self._net.reconcile([endpoint.node])
         finally:
@@ -176,8 +198,10 @@ class Membership:
         To be called after a change that may free or add addresses.
         """
         net = self._net
+        if not net.cluster.admission.is_waiting:
+            return ()
         after = fork(net.cluster)
-        return net.become(after) if net.cluster.admission.is_waiting and any(after.retry()) else ()
+        return net.become(after) if any(after.retry()) else ()
 
     def add_node(self, name: str, address: str) -> K8sNode:
         """See :meth:`calico_mn.CalicoNet.add_node`."""
@@ -207,3 +231,4 @@ class Membership:
     def _discard(self, runtime: Runtime, names: list[str]) -> None:
         runtime.discard(names)
         self._net.filters.forget(names)
+        self._net.impairments.forget(names)

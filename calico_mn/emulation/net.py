@@ -8,29 +8,31 @@ In go a topology and what is asked of the cluster; out come Mininet's nodes, and
                                                    |
                                      runtime.writer.apply() --> kernel
 
-Components have related operations: ``membership``, ``filters``, ``multipath``, ``verifier``.
+Components: ``membership``, ``filters``, ``impairments``, ``multipath``, ``verifier``, ``bgp``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.bgp.engine import BUILTIN, RouteEngine
-from calico_mn.bgp.full_mesh import FullMesh
-from calico_mn.calico import PROFILE
+from calico_mn.bgp.timers import Timers
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, wish
 from calico_mn.calico.evolution import fork
 from calico_mn.calico.policy.outer_way import outer_way
+from calico_mn.calico.remote_routes import as_of
 from calico_mn.calico.underlay import neighbour_entries
 from calico_mn.delta import Delta
 from calico_mn.difference import Difference
-from calico_mn.emulation import plan, transition
+from calico_mn.emulation import plan, speakers, transition
 from calico_mn.emulation.apply import ResourceMininet
 from calico_mn.emulation.base import Place, Places
+from calico_mn.emulation.bgp import Bgp
 from calico_mn.emulation.bird import birds_for
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
 from calico_mn.emulation.membership import Membership
@@ -53,43 +55,40 @@ from calico_mn.version import VERSION
 class CalicoNet(ResourceMininet):
     """An emulated Calico cluster, and a Mininet with all that Mininet offers.
 
-    ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter
-    (0 off, 1 strict, 2 loose, as current Debian and Ubuntu set it). ``name`` is the run's name on
-    disk, taken from the topology's file unless given; ``controlled`` notes there that requests
-    about the cluster are served (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets
-    the run raise the machine's neighbour-table limit if this cluster may need it; the last such
-    run restores it at its stop, or the clean-up after a kill. Otherwise :attr:`warnings` has
-    the command. ``engine`` is ``builtin`` or ``bird``, a stock BIRD in each node, which writes the
-    routes between nodes (:mod:`calico_mn.emulation.bird`); ``route_engine`` takes the place of the
-    built-in :class:`~calico_mn.bgp.full_mesh.FullMesh`. ``policies`` False boots nodes without
-    Felix's iptables rules: no network policies, no guards, no natOutgoing. ``iptables`` writes
-    them: ``auto`` (see :mod:`calico_mn.kernel.iptables`), ``legacy`` or ``nft``.
+    ``tunnel`` is ``auto``, ``kernel`` or ``ebpf``; ``rp_filter`` the nodes' reverse path filter (0
+    off, 1 strict, 2 loose, Debian's default). ``name`` is the run's name on disk, taken from the
+    topology's file unless given; ``controlled`` notes there that requests about the cluster are
+    served (:mod:`calico_mn.control`). ``raise_neighbour_limit`` lets the run raise the machine's
+    neighbour-table limit if this cluster may need it; its end, or the clean-up after a kill,
+    restores it. Otherwise :attr:`warnings` has the command. ``engine`` is ``builtin`` or ``bird``,
+    a stock BIRD in each node with ``timers`` (:mod:`calico_mn.emulation.bird`); ``route_engine``
+    takes the place of the built-in one. ``policies`` False boots nodes without Felix's iptables
+    rules, and so without policies, guards and natOutgoing. ``iptables`` writes them: ``auto``,
+    ``legacy`` or ``nft``. ``profile`` (:data:`calico_mn.profile.NAMES`) overrides calicoVersion.
 
-    What gets no address does not run, and :attr:`warnings` says so. Raises UnsupportedError when
-    the machine cannot run it. Nothing is made before :meth:`start`.
+    What gets no address does not run, and :attr:`warnings` says so. Nothing is made before
+    :meth:`start`. Raises UnsupportedError when the machine cannot run it.
     """
-
-    profile = PROFILE
 
     def __init__(self, topology: Topology, *, tunnel: str = "auto", rp_filter: int = 2,
                  name: str = "", controlled: bool = False, raise_neighbour_limit: bool = False,
                  policies: bool = True, iptables: str = AUTO, engine: str = BUILTIN,
-                 route_engine: RouteEngine | None = None) -> None:
+                 timers: Timers | None = None, route_engine: RouteEngine | None = None,
+                 profile: str = "") -> None:
         super().__init__()
-        self.cluster = Cluster(topology, rp_filter)
+        self.cluster = Cluster(as_of(topology, profile), rp_filter)
         self.cluster.has_firewall = policies
         #: the BIRDs of engine ``bird``, else None
-        self.birds = birds_for(self, engine)
+        self.birds = birds_for(self, engine, timers)
         self.distributor: RouteEngine = route_engine or (
-            self.birds.expected if self.birds else FullMesh())
-        self._tunnel_wanted = tunnel
-        self._iptables_wanted = iptables
-        self._name_wanted = name
-        self._controlled = controlled
+            self.birds.expected if self.birds else BuiltInEngine())
+        self._tunnel_wanted, self._iptables_wanted = tunnel, iptables
+        self._name_wanted, self._controlled = name, controlled
         self._raise_neighbour_limit = raise_neighbour_limit
         self._runtime: Runtime | None = None
         self.membership = Membership(self)
         self.sessions = Sessions(self)
+        self.bgp = Bgp(self)
         self.filters = Filters(self, self.sessions.filters_changed)
         self.multipath = Multipath(self, self._router_states)
         self.verifier = Verifier(self)
@@ -125,45 +124,49 @@ class CalicoNet(ResourceMininet):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences about this cluster on this machine; in a run also about its tunnels."""
-        limit = None if self._raise_neighbour_limit else neighbour_quota.warning(
-            neighbour_entries(self.topology))
+        entries = neighbour_entries(self.topology)
+        limit = None if self._raise_neighbour_limit else neighbour_quota.warning(entries)
         tunnel = self._runtime and self._runtime.tunnel
         lacking = isinstance(tunnel, NoTunnel) and f"IPIP mode Never only, since {tunnel.reason}"
-        late = self.birds.warning() if self.birds else None
-        return (*(text for text in (limit, lacking, late) if text),
-                *self.cluster.admission.warnings())
+        late = self.birds and self.birds.warning()
+        lost = self._runtime and speakers.tunnels_to_routers(self.cluster, self.distributor)
+        gone = self.birds and speakers.underlay_announced(self.cluster)
+        texts = (limit, lacking, late, lost, gone, *self.cluster.warnings())
+        return tuple(text for text in texts if text)
 
     def build(self) -> None:
         """Mininet's step before start; here start does all."""
         self.built = True
 
-    def start(self) -> None:
-        """Boot the cluster. On any failure nothing is left behind. A stopped one stays stopped."""
+    def start(self, created: Callable[[], object] | None = None) -> None:
+        """Boot the cluster; ``created`` is called when its namespaces are there, still empty.
+
+        On any failure nothing is left behind. A stopped one stays stopped.
+        """
         if self._runtime and self.runtime.is_open:
             return
         # Without root nothing can be tried, and the run does not begin.
-        iptables = choose(self._iptables_wanted, self.topology.felix.iptables_backend
-                          ) if self.cluster.has_firewall and not os.geteuid() else NO_RULES
+        iptables = NO_RULES if os.geteuid() or not self.cluster.has_firewall else choose(
+            self._iptables_wanted, self.topology.felix.iptables_backend)
         self._runtime = Runtime(self._tunnel_wanted, {
-            "topology": self.topology.source, "controlled": self._controlled,
-            "version": VERSION}, self._name_wanted, needs_tunnel=self.cluster.uses(IPIP),
-            iptables=iptables, way=outer_way())
-        self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
-        self.cluster.has_ebpf_tunnel = self.tunnel == "ebpf"
+            "topology": self.topology.source, "controlled": self._controlled, "version": VERSION,
+            "profile": self.cluster.routes.profile.name}, self._name_wanted,
+            needs_tunnel=self.cluster.uses(IPIP), iptables=iptables, way=outer_way())
         try:
+            self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
+            self.cluster.has_ebpf_tunnel = self.tunnel == "ebpf"
             if self._raise_neighbour_limit:
                 neighbour_quota.raise_limit(neighbour_entries(self.topology),
                                             self._runtime.directory.identity)
             with no_garbage_collection():
-                self._boot(self._runtime)
+                self._boot(self._runtime, created)
         except BaseException:
             self.stop()
             raise
         self.built = True
 
-    def _boot(self, runtime: Runtime) -> None:
-        # Most of the time is the kernel's, making namespaces and filling them: the rest is done
-        # meanwhile. A node can be filled, with its ends of veths, when its pods are there.
+    def _boot(self, runtime: Runtime, created: Callable[[], object] | None) -> None:
+        # The kernel is busy with namespaces: the rest is done meanwhile. Nodes need their pods.
         hosts = plan.host_states(self.cluster, self.distributor)
         if self.birds:
             self.birds.attach(runtime.writer)
@@ -172,8 +175,10 @@ class CalicoNet(ResourceMininet):
         runtime.create([pod for on_node in pods.values() for pod in on_node],
                        {key: e.node for key, e in self.cluster.endpoints.items()})
         self.membership.attach_new()
-        runtime.writer.fill([state for host in hosts
-                             for state in (host, *pods.get(host.name, ()))])
+        if created is not None:
+            runtime.writer.write(())  # waits for the namespaces
+            created()
+        runtime.writer.fill([state for host in hosts for state in (host, *pods.get(host.name, ()))])
         if self.birds:
             self.birds.follow(is_boot=True)
 
@@ -208,18 +213,19 @@ class CalicoNet(ResourceMininet):
 
     def become(self, after: Cluster, *, dry_run: bool = False) -> tuple[Delta, ...]:
         """Let the cluster be ``after``; see :func:`.transition.become`."""
-        return transition.become(self, after, dry_run=dry_run)
+        with no_garbage_collection():
+            return transition.become(self, after, dry_run=dry_run)
 
     def _router_states(self) -> list[Namespace]:
-        return [self.cluster.router_state(router) for router in self.topology.underlay.routers]
+        return plan.router_states(self.cluster, self.distributor)
 
     def set_pod_routes(self, enabled: bool) -> tuple[Delta, ...]:
-        """Let every router of the fabric know the pods' blocks; the changes that it took.
+        """Give every router of the fabric static routes to the pods' blocks; the changes.
 
-        With False it is again as the topology says of each router (``podRoutes``).
+        With False it is as the topology says (``podRoutes``). A router with BGP learns them.
         """
         self.cluster.pod_routers = {router.name for router in self.topology.underlay.routers
-                                    if enabled or router.pod_routes}
+                                    if router.pod_routes or (enabled and not router.as_number)}
         return self.runtime.writer.apply(self._router_states())
 
     def set_ipip_mode(self, mode: EncapsulationMode | str, node: str | None = None
@@ -239,15 +245,15 @@ class CalicoNet(ResourceMininet):
 
         ``pool`` names the one pool that changes, None means all of them. ``encapsulation`` is
         ``IPIP`` or ``VXLAN``. With None each pool keeps its mode, or its encapsulation. With
-        ``node`` that node alone follows, as happens where calico-node is stuck on the others.
-        Before :meth:`start` it decides how the cluster boots. Raises ClusterError for an unknown
-        mode, encapsulation, node or pool, UnsupportedError for IPIP in a cluster that booted
-        without, where no tunl0 can be had; then nothing changes.
+        ``node`` that node alone follows, as where calico-node is stuck on the others. Before
+        :meth:`start` it decides how the cluster boots. Raises ClusterError for an unknown mode,
+        encapsulation, node or pool, UnsupportedError for IPIP in a cluster that booted without,
+        where no tunl0 can be had; then nothing changes.
         """
         wanted, encapsulation = wish(mode, encapsulation)
         tunnel = self._runtime and self._runtime.tunnel
         if isinstance(tunnel, NoTunnel):
-            plan.refuse_ipip(self.cluster, wanted, encapsulation, pool, tunnel.reason)
+            transition.refuse_ipip(self.cluster, wanted, encapsulation, pool, tunnel.reason)
         after = fork(self.cluster)
         after.set_mode(wanted, node, encapsulation, pool, at_boot=self._runtime is None)
         self.cluster = after
@@ -287,16 +293,11 @@ class CalicoNet(ResourceMininet):
 
     def kill_speaker(self, node: str) -> None:
         """Let a node's route distributor die: routes stay as they are, there and at its peers."""
-        self.distributor.kill(node)
-        if self.birds:
-            self.birds.kill(node)
+        self.sessions.kill(node)
 
     def restart_speaker(self, node: str) -> tuple[Delta, ...]:
         """Bring a dead distributor back; it catches up with what it missed."""
-        if self.birds:
-            self.birds.restart(node)
-        changed = self.distributor.restart(node)
-        return (*self.reconcile([node, *sorted(changed - {node})]), *self.refresh_sessions())
+        return self.sessions.restart(node)
 
     def refresh_sessions(self) -> tuple[Delta, ...]:
         """Ask which BGP sessions could be up; see :meth:`.sessions.Sessions.refresh`."""

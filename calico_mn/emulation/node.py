@@ -24,6 +24,7 @@ from calico_mn.kernel import processes
 Spawn = Callable[..., "subprocess.Popen[Any]"]
 
 _SHELL_END_TIMEOUT_S = 2
+_BIRDC_TIMEOUT_S = 30
 _SHELL_LOOK_S = 0.2
 
 
@@ -81,6 +82,22 @@ class NamespaceNode(Node):
         kwargs.pop("mncmd", None)
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
         return self._popen([str(word) for word in argv], **options)
+
+    def birdc(self, command: str) -> str:
+        """What birdc prints for a command, such as ``show protocols``, to the BIRD here.
+
+        Raises ToolError where no BIRD runs, or it does not answer within 30 s.
+        """
+        process = self.popen(["birdcl", command], text=True)
+        try:
+            output, errors = process.communicate(timeout=_BIRDC_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            processes.end([process])
+            raise ToolError(f"{self.name}: BIRD does not answer {command!r} within"
+                            f" {_BIRDC_TIMEOUT_S} s") from None
+        if process.returncode:
+            raise ToolError(f"{self.name}: {(errors or output).strip()}")
+        return str(output)
 
     def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[Any]:
         """Every start of a program, Mininet's own start of the shell too, comes through here.

@@ -1,23 +1,26 @@
 """The states that a boot creates and that a change affects, in order of creation. Pure.
 
-In go the cluster and the route engine; out come the states of the namespaces. What
-:class:`calico_mn.CalicoNet` boots from is, as commands, what ``calico-mn plan`` prints.
+In go the cluster and the route engine, whose speakers are in :mod:`.speakers`; out come the states
+of the namespaces. What :class:`calico_mn.CalicoNet` boots from is, as commands, what
+``calico-mn plan`` prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from calico_mn.bgp.bird import BirdPool, Speaker, configuration
+from calico_mn.bgp.bird import configuration
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.bgp.engine import BIRD, BUILTIN, RouteEngine
-from calico_mn.bgp.full_mesh import FullMesh
-from calico_mn.bgp.peerings import Graph, Peering, asn, peerings
+from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, Encapsulation
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
+from calico_mn.calico.remote_routes import as_of
+from calico_mn.calico.underlay import with_links
 from calico_mn.delta import creation
-from calico_mn.errors import UnsupportedError
+from calico_mn.emulation.speakers import exported, follow, set_sessions, speakers
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -47,80 +50,20 @@ def host_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
 def announced_states(cluster: Cluster, engine: RouteEngine, before: Mapping[str, Namespace]
                      ) -> list[Namespace]:
     """Switches, routers and nodes; ``before`` has the states until now."""
-    underlay = cluster.topology.underlay
+    underlay, links = cluster.topology.underlay, cluster.links
     return [
-        *(cluster.subnet_state(subnet) for subnet in underlay.subnets),
-        *(cluster.router_state(router) for router in underlay.routers),
-        *(cluster.fabric.host(host) for host in underlay.hosts),
+        *(with_links(cluster.subnet_state(subnet), links) for subnet in underlay.subnets),
+        *router_states(cluster, engine),
+        *(with_links(cluster.fabric.host(host), links) for host in underlay.hosts),
         *(node_state(cluster, engine, name, before.get(name)) for name in cluster.nodes),
     ]
 
 
-def follow(engine: RouteEngine, cluster: Cluster, before: Cluster | None = None) -> None:
-    """Let the engine speak for a cluster's nodes, after it spoke for those of ``before``.
-
-    Where calico-node does not start, no speaker does.
-    """
-    known, nodes = before.nodes if before else {}, cluster.nodes
-    moved = [name for name in {**known, **nodes} if name not in known or name not in nodes
-             or known[name].address.ip != nodes[name].address.ip]
-    for name in moved:
-        if name in known:
-            engine.remove_node(name)
-    for name in moved:
-        if name in nodes:
-            engine.add_node(name, nodes[name].address.ip)
-    unstarted = cluster.admission.unstarted
-    for name in unstarted:
-        engine.kill(name)
-    for name in before.admission.unstarted - unstarted if before else ():
-        if name in nodes and name not in moved:
-            engine.restart(name)
-    cluster.probed = {pair: why for pair, why in cluster.probed.items()
-                      if not pair.intersection(moved)}
-    set_sessions(cluster, engine)
-    engine.announce({name: cluster.originated(name) for name in nodes})
-
-
-def set_sessions(cluster: Cluster, engine: RouteEngine) -> frozenset[str]:
-    """Let the engine know where sessions cannot be; the nodes whose learned prefixes changed."""
-    return engine.set_sessions(mesh=cluster.topology.mesh, unreachable=cluster.unreachable(),
-                               graph=peer_graph(cluster))
-
-
-def peerings_of(cluster: Cluster) -> dict[str, tuple[Peering, ...]]:
-    """Each node's BGP peerings."""
-    topology = cluster.topology
-    return peerings(cluster.nodes.values(), mesh=topology.mesh, configuration=topology.bgp,
-                    peers=topology.bgp_peers)
-
-
-def peer_graph(cluster: Cluster) -> Graph | None:
-    """Who peers with whom, None where all nodes do or none does."""
-    nodes = cluster.nodes.values()
-    if not cluster.topology.bgp_peers and not (
-            cluster.topology.mesh and any(node.route_reflector for node in nodes)):
-        return None
-    return Graph.of(peerings_of(cluster), nodes)
-
-
-def speakers(cluster: Cluster) -> dict[str, Speaker]:
-    """What BIRD is configured from, on each node on which calico-node runs."""
-    ends = peerings_of(cluster)
-    return {name: _speaker(cluster, name, ends[name]) for name in cluster.nodes
-            if name not in cluster.admission.unstarted}
-
-
-def _speaker(cluster: Cluster, name: str, peerings: tuple[Peering, ...]) -> Speaker:
-    node, bgp = cluster.nodes[name], cluster.topology.bgp
-    pools = []
-    for pool in cluster.topology.pools:
-        mode = cluster.mode(name, pool)
-        tunnel = mode.in_force.device if mode.is_on and cluster.has_tunnels else ""
-        pools.append(BirdPool(pool.cidr, tunnel, mode.mode is EncapsulationMode.CROSS_SUBNET,
-                              mode.in_force.is_felix))
-    return Speaker(name, node.address, asn(node, bgp), bgp.listen_port,
-                   tuple(cluster.ipam.blocks(name)), tuple(pools), peerings, node.route_reflector)
+def router_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
+    """The routers' states; those with BGP have the routes that they learned."""
+    return [with_links(cluster.router_state(
+        router, engine.table(router.name) if router.as_number else {}), cluster.links)
+            for router in cluster.topology.underlay.routers]
 
 
 def pod_states(cluster: Cluster) -> dict[str, list[Namespace]]:
@@ -137,8 +80,9 @@ def announced(cluster: Cluster, engine: RouteEngine, names: Iterable[str],
     """
     announcing = list(names)
     changed = set_sessions(cluster, engine) | engine.announce(
-        {name: cluster.originated(name) for name in announcing})
-    concerned = dict.fromkeys((*announcing, *sorted(changed), *cluster.felix_changed()))
+        {name: exported(cluster, name) for name in announcing})
+    concerned = dict.fromkeys((*announcing, *sorted(changed & cluster.nodes.keys()),
+                               *cluster.felix_changed()))
     return [node_state(cluster, engine, name, before.get(name)) for name in concerned]
 
 
@@ -149,7 +93,7 @@ def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespa
     Those over a tunnel go when Felix takes the tunnel's address: with a device's last address the
     kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
     """
-    state = cluster.node_state(name, engine.table(name))
+    state = with_links(cluster.node_state(name, engine.table(name)), cluster.links)
     if before is None or engine.is_alive(name):
         return state
     addresses = cluster.tunnel_addresses(name)
@@ -160,38 +104,42 @@ def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespa
     return replace(state, routes=routes)
 
 
+def boot_states(cluster: Cluster) -> Iterator[tuple[str, Namespace]]:
+    """Every namespace of a boot with its kind, in order of creation."""
+    underlay = cluster.topology.underlay
+    kinds = {**{subnet.name: SWITCH for subnet in underlay.subnets},
+             **{router.name: ROUTER for router in underlay.routers},
+             **{host.name: HOST for host in underlay.hosts},
+             **dict.fromkeys(cluster.nodes, NODE), **dict.fromkeys(cluster.endpoints, POD)}
+    hosts = host_states(cluster, BuiltInEngine())
+    for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())):
+        yield kinds[state.name], state
+
+
+def booted(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: int = 2,
+           encapsulation: Encapsulation | None = None, policies: bool = True, profile: str = ""
+           ) -> Cluster:
+    """The cluster as a boot makes it, with the arguments of :func:`plan`. Raises ClusterError."""
+    cluster = Cluster(as_of(topology, profile), rp_filter)
+    cluster.has_firewall = policies
+    cluster.set_mode(mode, encapsulation=encapsulation, at_boot=True)
+    return cluster
+
+
 def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: int = 2,
          encapsulation: Encapsulation | None = None, engine: str = BUILTIN,
-         policies: bool = True) -> tuple[Step, ...]:
+         policies: bool = True, timers: Timers = CALICO, profile: str = "") -> tuple[Step, ...]:
     """Every command of a boot, namespace by namespace.
 
     ``mode`` and ``encapsulation`` replace those of all pools; with None each pool keeps its own.
-    With engine ``bird`` the routes of protocol bird are left to BIRD. ``policies`` False leaves
-    Felix's iptables rules out.
+    With engine ``bird`` the routes of protocol bird are left to BIRD, which has ``timers``.
+    ``policies`` False leaves Felix's iptables rules out. ``profile`` names a version profile.
+    Raises ClusterError.
     """
-    cluster = Cluster(topology, rp_filter)
-    cluster.has_firewall = policies
-    cluster.set_mode(mode, encapsulation=encapsulation, at_boot=True)
-    hosts = host_states(cluster, FullMesh())
-    kinds = {**{subnet.name: SWITCH for subnet in topology.underlay.subnets},
-             **{router.name: ROUTER for router in topology.underlay.routers},
-             **{host.name: HOST for host in topology.underlay.hosts},
-             **dict.fromkeys(cluster.nodes, NODE), **dict.fromkeys(cluster.endpoints, POD)}
-    texts = {name: configuration(speaker) for name, speaker in speakers(cluster).items()
-             } if engine == BIRD else {}
-    return tuple(Step(kinds[state.name], state.name, tuple(iptext.commands(creation(
-        state, PROTO_BIRD if engine == BIRD else ""))),
-        texts.get(state.name, ""))
-        for state in (*hosts, *chain.from_iterable(pod_states(cluster).values())))
-
-
-def refuse_ipip(cluster: Cluster, mode: EncapsulationMode | None,
-                encapsulation: Encapsulation | None, pool: str | None, reason: str) -> None:
-    """Raise UnsupportedError where a change of modes needs IPIP, in a cluster without tunl0.
-
-    ``pool`` names the one pool that changes, None means all of them.
-    """
-    for item in cluster.topology.pools:
-        changed = cluster.mode_of_pool(item).changed(mode, encapsulation)
-        if pool in (None, item.name) and changed.in_force is IPIP:
-            raise UnsupportedError(f"no IPIP mode {changed.mode} here, since {reason}")
+    cluster = booted(topology, mode, rp_filter, encapsulation, policies, profile)
+    states = list(boot_states(cluster))
+    texts = {name: configuration(speaker) for name, speaker in speakers(
+                 cluster, timers).items()} if engine == BIRD else {}
+    return tuple(Step(kind, state.name, tuple(iptext.commands(creation(
+        state, PROTO_BIRD if engine == BIRD else ""))), texts.get(state.name, ""))
+        for kind, state in states)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
-from calico_mn.kernel import cleanup, processes, tunnel
+from calico_mn.kernel import bird, cleanup, mounts, processes, tunnel
 from calico_mn.kernel.firewall import FirewallWriter
 from calico_mn.kernel.iptables import NO_RULES, Iptables
 from calico_mn.kernel.netns import PROGRAMS, NamespaceThread, NetworkNamespace, environment
@@ -66,9 +66,11 @@ class NodeLogs:
 
         Much is written at once: at a boot the kernel is busy meanwhile.
         """
+        if not commands:
+            return
         head = f"{utc_now()} [{name}] "
         self._unwritten.setdefault(self._log_of[name], []).append(
-            "".join([f"{head}{command}\n" for command in commands]))
+            head + f"\n{head}".join(commands) + "\n")
         self._commands += len(commands)
         if self._commands > _COMMANDS_AT_A_TIME:
             self.flush()
@@ -103,13 +105,16 @@ class Runtime:
                 "removed": [run.identity for run in self.removed]}, name)
             undo.callback(self.directory.remove)
             iptables.link(self.directory.path / PROGRAMS)
+            bird.link(self.directory.path, self.directory.path / PROGRAMS)
+            mounts.make_etc(self.directory.path / mounts.ETC)
+            self._thread = NamespaceThread()
+            self.logs = NodeLogs(self.directory)
+            self.writer = KernelWriter(self._thread, self.tunnel, self.logs,
+                                       FirewallWriter(iptables, self.directory.path),
+                                       self.directory.path)
+            self.reconciler = Reconciler(self._thread, self.writer, self.tunnel)
+            self.is_open = True
             undo.pop_all()
-        self._thread = NamespaceThread()
-        self.logs = NodeLogs(self.directory)
-        self.writer = KernelWriter(self._thread, self.tunnel, self.logs,
-                                   FirewallWriter(iptables, self.directory.path))
-        self.reconciler = Reconciler(self._thread, self.writer, self.tunnel)
-        self.is_open = True
 
     @property
     def states(self) -> Mapping[str, Namespace]:
@@ -159,6 +164,14 @@ class Runtime:
         Raises ClusterError if the namespace is gone.
         """
         return self._thread.inside(self.namespace(name), job, *args)
+
+    def write_hosts(self, text: str) -> None:
+        """Let programs in all places see this as /etc/hosts. Raises KernelError."""
+        try:
+            mounts.write_hosts(self.directory.path / mounts.ETC, text)
+        except OSError as error:
+            raise KernelError(f"the cluster's /etc/hosts: {processes.explain(error.errno)}"
+                              ) from error
 
     def save_logs(self, directory: Path) -> None:
         """Copy the nodes' logs, which disappear with the run. Raises KernelError if it cannot."""

@@ -1,14 +1,15 @@
 """BGP's TCP over the running underlay: who can connect to whom, and the routes that follow.
 
 The built-in route engine speaks no BGP; whether its sessions could be is asked of the kernel, by
-connections between the nodes' own addresses::
+connections between the speakers' own addresses::
 
     which pairs? --> kernel.tcp: a connection each --> why not? --> cluster.probed --> routes
 
 As in Calico's mesh, the node with the higher address (compared as text) connects to port 179 of
-the other one, from its own address (``passive on`` in bird.cfg.template); a listener is there
-meanwhile, unless the user runs one. A boot asks nothing: what it makes is known to work or not
-(:mod:`calico_mn.calico.sessions`). The net has one :class:`Sessions` as ``net.sessions``.
+the other one, from its own address (``passive on`` in bird.cfg.template), and a node connects to a
+router; a listener is there meanwhile, unless the user runs one. A boot asks nothing: what it makes
+is known to work or not (:mod:`calico_mn.calico.sessions`). The net has one :class:`Sessions` as
+``net.sessions``.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
 from itertools import combinations, pairwise
 
+from calico_mn.bgp.graph import Graph
 from calico_mn.calico.sessions import Unreachable, unreachable
 from calico_mn.delta import Delta
+from calico_mn.emulation import bird_sessions
 from calico_mn.emulation.membership import ClusterMininet
-from calico_mn.emulation.plan import peer_graph
+from calico_mn.emulation.speakers import peer_graph, peerings_of
 from calico_mn.errors import CalicoMnError
 from calico_mn.kernel import nftrace, packetfilter, tcp
 from calico_mn.kernel.ebpf import handover
@@ -42,6 +46,7 @@ _AT_ONCE = 500
 _MOST_TRACES, _TRACE_S = 3, 0.3
 
 _Pair = tuple[str, str]
+#: server and client; a router is a node with the address that it has in the session
 _Nodes = tuple[Node, Node]
 
 
@@ -75,6 +80,20 @@ class Sessions:
         cluster.probed = self._probe(before)
         return () if cluster.unreachable() == before else self._net.reconcile(())
 
+    def kill(self, node: str) -> None:
+        """See :meth:`calico_mn.CalicoNet.kill_speaker`."""
+        self._net.distributor.kill(node)
+        if self._net.birds:
+            self._net.birds.kill(node)
+
+    def restart(self, node: str) -> tuple[Delta, ...]:
+        """See :meth:`calico_mn.CalicoNet.restart_speaker`."""
+        if self._net.birds:
+            self._net.birds.restart(node)
+        changed = self._net.distributor.restart(node) | {node}
+        return (*self._net.reconcile(sorted(changed & self._net.cluster.nodes.keys())),
+                *self.refresh())
+
     def filters_changed(self, drops: Iterable[Drop]) -> None:
         """Ask again when these begin or end to be dropped somewhere, if they can be BGP's."""
         if any(map(self._is_bgp, drops)):
@@ -89,16 +108,19 @@ class Sessions:
 
     def _probe(self, before: Unreachable) -> Unreachable:
         if self._net.birds is not None:
-            return dict(self._net.birds.down())
+            # Nothing is traced: BIRD would take one more connection for its peer's.
+            known = _Known(unreachable(self._net.cluster.fabric, self._net.cluster.nodes.values()),
+                           traces=_MOST_TRACES)
+            return bird_sessions.down(self._net, lambda server, client, code: (
+                self._reason(server, client, code, known)))
         cluster = self._net.cluster
         graph = peer_graph(cluster)
-        nodes = [node for node in cluster.nodes.values()
-                 if (graph or cluster.topology.mesh) and self._net.distributor.is_alive(node.name)]
-        if graph:
-            codes = self._connect([(node, peer) for node, peer in combinations(nodes, 2)
-                                   if peer.name in graph.peers[node.name]], before)
+        nodes = [node for node in cluster.nodes.values() if graph.mesh_of(node.name)
+                 and self._net.distributor.is_alive(node.name)]
+        if graph.sessions or len(graph.meshes) > 1:
+            codes = self._connect(list(self._peers(graph)), before)
         elif len(nodes) <= _ALL_PAIRS:
-            codes = self._connect(list(combinations(nodes, 2)), before)
+            codes = self._connect(list(map(_in_order, combinations(nodes, 2))), before)
         else:
             sample = _Sample(nodes, {
                 node.name: cluster.fabric.subnet_of(node).name for node in nodes})
@@ -108,6 +130,26 @@ class Sessions:
         known = _Known(unreachable(cluster.fabric, cluster.nodes.values()))
         return {frozenset(pair): self._reason(*pair, code, known) if code else ""
                 for pair, code in codes.items()}
+
+    def _peers(self, graph: Graph) -> Iterator[_Nodes]:
+        """The sessions between live speakers."""
+        nodes, alive = self._net.cluster.nodes, list(filter(
+            self._net.distributor.is_alive, graph.speakers))
+        peers = {name: frozenset(graph.peers(name)) for name in alive}
+        for name, peer in combinations(alive, 2):  # nodes come before routers
+            if peer in peers[name]:
+                pair = self._end(peer, name), self._end(name, peer)
+                yield pair if name in nodes and peer not in nodes else _in_order(pair)
+
+    def _end(self, name: str, peer: str) -> Node:
+        """A speaker with the address that it has in its session with a peer."""
+        cluster = self._net.cluster
+        if name in cluster.nodes:
+            return cluster.nodes[name]
+        address = next(end.local for end in peerings_of(cluster, with_mesh=False)[name]
+                       if end.peer == peer)
+        assert address is not None
+        return Node(name, IPv4Interface(address))
 
     # --- the connections
 
@@ -121,11 +163,11 @@ class Sessions:
     def _connect_at_once(self, pairs: Iterable[_Nodes], before: Unreachable) -> dict[_Pair, int]:
         inside, codes = self._net.inside, dict[_Pair, int]()
         of_client: dict[Node, dict[str, str]] = {}
-        for server, client in map(_in_order, pairs):
+        for server, client in pairs:
             of_client.setdefault(client, {})[str(server.address.ip)] = server.name
         with ExitStack() as listeners:
-            for name, address in {name: address for servers in of_client.values()
-                                  for address, name in servers.items()}.items():
+            for address, name in {item for servers in of_client.values()
+                                  for item in servers.items()}:
                 listener = inside(name, tcp.listen, address, self._port)
                 if listener is not None:
                     listeners.enter_context(listener)
@@ -150,13 +192,13 @@ class Sessions:
 
     def _reason(self, server: str, client: str, code: int, known: _Known) -> str:
         """Why it does not work, in a few words."""
-        nodes = self._net.cluster.nodes
-        address = nodes[server].address.ip
+        ends = self._end(server, client), self._end(client, server)
+        address = ends[0].address.ip
         if code == errno.EADDRNOTAVAIL:
-            return f"{client} does not have its address {nodes[client].address.ip}"
+            return f"{client} does not have its address {ends[1].address.ip}"
         if code == errno.ECONNREFUSED:
             return f"{address} refuses TCP port {self._port}"
-        places = list(self._places(nodes[client], nodes[server]))
+        places = list(self._places(*ends))
         if code not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             for place in places:
                 if any(map(self._is_bgp, self._net.filters.present.get(place, ()))):
@@ -174,12 +216,12 @@ class Sessions:
         dropping = next((place for place in places if place in known.dropping), "")
         if not dropping and known.traces < _MOST_TRACES:
             known.traces += 1
-            dropping = self._dropping(nodes[client], nodes[server], places)
+            dropping = self._dropping(*ends, places)
             known.dropping.add(dropping)
         return (f"TCP port {self._port} is dropped at {dropping}" if dropping
                 else f"no answer from {address} to TCP port {self._port}")
 
-    def _dropping(self, client: Node, server: Node, places: Iterable[str]) -> str:
+    def _dropping(self, server: Node, client: Node, places: Iterable[str]) -> str:
         """Where nftables drops it, by the kernel's trace of one more attempt; or empty."""
         inside, nft = self._net.inside, self._net.filters.nft
         source, destination = str(client.address.ip), str(server.address.ip)
@@ -201,7 +243,7 @@ class Sessions:
                 verdict.dropped for verdict in listener.verdicts(0, handover.TABLE))), "")
         return ""
 
-    def _places(self, client: Node, server: Node) -> Iterator[str]:
+    def _places(self, server: Node, client: Node) -> Iterator[str]:
         fabric = self._net.cluster.fabric
         yield from (client.name, server.name)
         crossed: tuple[Subnet, ...] = fabric.crossed(
@@ -230,10 +272,11 @@ class _Sample:
         by_subnet: dict[str, list[Node]] = {}
         for node in nodes:
             by_subnet.setdefault(subnet_of[node.name], []).append(node)
-        self.pairs = [pair for members in by_subnet.values() for pair in pairwise(members)]
+        pairs = [pair for members in by_subnet.values() for pair in pairwise(members)]
         for members, others in combinations(by_subnet.values(), 2):
-            self.pairs += ((members[n % len(members)], others[n % len(others)])
-                           for n in range(max(len(members), len(others))))
+            pairs += ((members[n % len(members)], others[n % len(others)])
+                      for n in range(max(len(members), len(others))))
+        self.pairs = list(map(_in_order, pairs))
 
     def rest(self, codes: Mapping[_Pair, int]) -> tuple[dict[_Pair, int], list[_Nodes]]:
         """The pairs that fail like the sample, with its errno; and those that must be asked.

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import IPIP, Encapsulation
 from calico_mn.delta import Delta, creation, delta
-from calico_mn.emulation import plan
+from calico_mn.emulation import plan, speakers
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import KernelError, UnsupportedError
 from calico_mn.kernel.tunnel import NoTunnel
+from calico_mn.model import EncapsulationMode
 from calico_mn.state import Bridge, Namespace, Veth
 
 
@@ -80,26 +81,30 @@ class Transition:
 
 def _readdressed(before: Namespace, wanted: Namespace) -> Namespace | None:
     """A node with its old addresses and the new ones of the same devices; None without such."""
-    devices = {address.device for address in before.addresses} & {
-        device.name for device in before.devices if device in wanted.devices}
-    new = [address for address in wanted.addresses
-           if address.device in devices and address not in before.addresses]
+    new = [address for address in wanted.addresses if address not in before.addresses]
+    if new:
+        devices = {address.device for address in before.addresses} & {
+            device.name for device in before.devices if device in wanted.devices}
+        new = [address for address in new if address.device in devices]
     return replace(before, addresses=(*before.addresses, *new)) if new else None
 
 
 def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tuple[Delta, ...]:
     """Let the net's cluster be ``after``; the changes that it takes, which a dry run only tells.
 
-    Raises UnsupportedError for IPIP where no tunl0 can be had, and for a dry run with an engine
-    that cannot be copied; KernelError. Where that names a place that newcomers need, nothing has
-    changed; where another one is damaged, everything else is as wanted.
+    Raises UnsupportedError for IPIP where no tunl0 can be had, for more BGP sessions than the
+    machine can bear, and for a dry run with an engine that cannot be copied; KernelError. Where
+    that names a place that newcomers need, nothing has changed; where another one is damaged,
+    everything else is as wanted.
     """
     before, runtime = net.cluster, net.runtime
     if after.uses(IPIP) and isinstance(runtime.tunnel, NoTunnel):
         raise UnsupportedError(f"no IPIP here, since {runtime.tunnel.reason}")
+    if net.birds:
+        net.birds.refuse_too_many(after, before)
     engine = _copied(net.distributor) if dry_run else net.distributor
     present = dict(runtime.states)
-    plan.follow(engine, after, before)
+    speakers.follow(engine, after, before)
     pods = [present.get(key) or after.pod_state(key) for key in after.endpoints]
     hosts = plan.announced_states(after, engine, present)
     transition = Transition.between(present, hosts, pods)
@@ -107,6 +112,7 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
     if dry_run:
         return deltas
     coming = [*transition.nodes, *transition.pods]
+    net.cluster = after  # by which a node's BIRD makes way for what its new pods come with
     try:
         runtime.create(coming, {key: pod.node for key, pod in after.endpoints.items()})
         runtime.writer.change(transition.ports)
@@ -114,28 +120,45 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
         runtime.writer.change(transition.hosts)
         runtime.writer.fill(transition.pods)
     except BaseException:
-        plan.follow(engine, before, after)
+        net.cluster = before
+        speakers.follow(engine, before, after)
         with suppress(KernelError):
             runtime.writer.apply(present[state.name]
                                  for state in (*transition.ports, *transition.hosts))
         runtime.discard([state.name for state in coming])
+        with suppress(KernelError):
+            net.follow_routes()
         raise
-    net.cluster = after
     after.felix_changed()
+    if after.routes.profile != before.routes.profile:
+        runtime.directory.note(profile=after.routes.profile.name)
     for name in transition.going:
         net.detach(name)
     net.membership.attach_new()
+    if net.birds is not None:  # its peers hear of it while it is still connected
+        net.birds.end(transition.going)
     try:
         with suppress(KernelError):  # What a damaged node lacks is told below.
             runtime.writer.change(transition.addresses)
         runtime.writer.apply(transition.others)
     finally:
-        if net.birds is not None:
-            net.birds.end(transition.going)
         runtime.discard(transition.going)
         net.filters.forget(transition.going)
+        net.impairments.forget(transition.going)
         net.follow_routes()
     return deltas
+
+
+def refuse_ipip(cluster: Cluster, mode: EncapsulationMode | None,
+                encapsulation: Encapsulation | None, pool: str | None, reason: str) -> None:
+    """Raise UnsupportedError where a change of modes needs IPIP, in a cluster without tunl0.
+
+    ``pool`` names the one pool that changes, None means all of them.
+    """
+    for item in cluster.topology.pools:
+        changed = cluster.mode_of_pool(item).changed(mode, encapsulation)
+        if pool in (None, item.name) and changed.in_force is IPIP:
+            raise UnsupportedError(f"no IPIP mode {changed.mode} here, since {reason}")
 
 
 def _copied(engine: RouteEngine) -> RouteEngine:

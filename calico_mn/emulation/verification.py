@@ -56,6 +56,8 @@ class Verifier:
         """
         chosen, owned = self._chosen(places), self._owned()
         done = self._net.runtime.reconciler.repair(chosen, owned)
+        if done.done:
+            self._net.impairments.repaired()
         if self._net.birds is None:
             return done
         # BIRD scans the kernel's routes every two seconds, and mends its own.
@@ -93,10 +95,10 @@ class Verifier:
         return tuple(f"{place}: {', '.join((diagnose(place) or clauses)[:_CLAUSES])}"
                      for place, clauses in by_place.items())
 
-    def watch(self) -> Watch:
+    def watch(self, interval: float = 5, portion: int = 0) -> Watch:
         """Begin to follow the kernel's notifications; see :class:`.verification.Watch`."""
         runtime = self._net.runtime
-        return Watch(lambda: list(self._net.states), runtime.inside, self.verify)
+        return Watch(lambda: list(self._net.states), runtime.inside, self.verify, interval, portion)
 
     def _chosen(self, places: Places | None) -> list[str]:
         return (list(self._net.states) if places is None
@@ -104,15 +106,18 @@ class Verifier:
 
     def _owned(self) -> dict[str, Owned]:
         owned = ownership.of_node(self._net.topology.pools)
-        return dict.fromkeys((node.name for node in self._net.nodes), owned)
+        return {**dict.fromkeys((node.name for node in self._net.nodes), owned),
+                **dict.fromkeys((router.name for router in self._net.topology.underlay.routers
+                                 if router.as_number), ownership.OF_ROUTER)}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What differs since the last look, and what no longer does."""
+    """What differs since the last look, and what no longer does; ``places`` are all looked at."""
 
     appeared: tuple[Difference, ...] = ()
     disappeared: tuple[Difference, ...] = ()
+    places: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.appeared or self.disappeared)
@@ -122,15 +127,20 @@ class Watch:
     """Notifications of all namespaces of a cluster.
 
     :meth:`wait` and :meth:`look` are two, so that a caller who locks the cluster against changes
-    needs the lock for the look alone. ``interval``: seconds between looks at all.
+    needs the lock for the look alone. ``interval``: seconds between looks at all. ``portion``: look
+    at so many places instead, the next ones each time, so that a look at a large cluster is short;
+    the first round has no intervals.
     """
 
     def __init__(self, names: Callable[[], list[str]], inside: Callable[..., Any],
-                 verify: Callable[[list[str]], Sequence[Difference]], interval: float = 5) -> None:
+                 verify: Callable[[list[str]], Sequence[Difference]], interval: float = 5,
+                 portion: int = 0) -> None:
         self._names = names
         self._inside = inside
         self._verify = verify
         self._interval = interval
+        self._portion = portion
+        self._turn, self._is_first_round = 0, True
         self._poll = select.epoll()
         self._sockets: dict[str, Notifications] = {}
         self._of: dict[int, str] = {}
@@ -170,8 +180,8 @@ class Watch:
         """Verify where something happened, or everywhere when it is time; what is new."""
         if time.monotonic() >= self._due:
             self._follow()
-            self._dirty = set(self._sockets)
-            self._due = time.monotonic() + self._interval
+            self._dirty.update(self._next_places())
+            self._due = 0 if self._is_first_round else time.monotonic() + self._interval
         dirty, self._dirty = self._dirty & set(self._names()), set()
         differences: dict[str, list[Difference]] = {name: [] for name in dirty}
         for item in self._verify(list(dirty)):
@@ -183,7 +193,7 @@ class Watch:
             appeared += (item for item in items if item not in before)
             disappeared += (item for item in before if item not in items)
             self._known[name] = tuple(items)
-        return Change(tuple(appeared), tuple(disappeared))
+        return Change(tuple(appeared), tuple(disappeared), frozenset(dirty))
 
     def follow(self, on_change: Callable[[Change], None], stop: Callable[[], bool]) -> None:
         """Call ``on_change`` with each change until ``stop`` says so, which is asked every 0.2 s.
@@ -194,6 +204,16 @@ class Watch:
             while not stop():
                 if self.wait(0.2) and (change := self.look()):
                     on_change(change)
+
+    def _next_places(self) -> list[str]:
+        """The places whose turn it is."""
+        names = list(self._sockets)
+        portion = self._portion or len(names)
+        chosen = names[self._turn:self._turn + portion]
+        self._turn += portion
+        if self._turn >= len(names):
+            self._turn, self._is_first_round = 0, False
+        return chosen
 
     def _listen(self, seconds: float) -> bool:
         """Wait for notifications; whether any came. Their namespaces are to be looked at."""

@@ -48,23 +48,25 @@ class Experiment:
 
     It is named after the file ``script``. ``about`` is the script's docstring: its first line is
     what ``--help`` says, and the parts that begin with "Question" and "Method" are the report's.
-    ``topology`` is the usual one, a file in topologies/.
+    ``topology`` is the usual one, a file in topologies/. ``why_emulated`` is why it needs an
+    emulated cluster, as a part of a sentence; empty for one that takes a real cluster, too.
     """
 
     def __init__(self, script: str, about: str | None, *, topology: str, full: Repetitions,
-                 quick: Repetitions) -> None:
+                 quick: Repetitions, why_emulated: str = "it sets up a cluster of its own") -> None:
         path = Path(script).resolve()
         self.name = path.stem.replace("_", "-")
         self.sentence = (about or "").partition("\n")[0]
         self.defaults = Defaults(path.parent.parent / "topologies" / topology, full, quick)
+        self.why_emulated = why_emulated
         self.factors: list[Factor[Any]] = []
         self.question = " ".join(_part(about or "", "Question"))
         self.method = tuple(_part(about or "", "Method"))
 
     def factor(self, flag: str, read: Callable[[str], T], default: Any, metavar: str, help: str,
-               *, quick: Any = None) -> Factor[T]:
+               *, quick: Any = None, emulated: bool = False) -> Factor[T]:
         """Add an option; its value in a run is ``run[factor]``. Arguments as of :class:`Factor`."""
-        factor: Factor[T] = Factor(flag, read, default, metavar, help, quick)
+        factor: Factor[T] = Factor(flag, read, default, metavar, help, quick, emulated)
         self.factors.append(factor)
         return factor
 
@@ -76,7 +78,8 @@ class Experiment:
 
     def parse(self, arguments: Sequence[str] | None = None) -> Options:
         """Read the command line; with a mistake in it, argparse exits with status 2."""
-        return options.parse(self.sentence, self.defaults, self.factors, arguments)
+        return options.parse(self.sentence, self.defaults, self.factors, arguments,
+                             self.why_emulated)
 
     def check_command_line(self) -> None:
         """End the process here if the command line has a mistake or asks for --help.

@@ -36,14 +36,14 @@ class Interruption:
 
     ``status`` is the exit status so far, ``reason`` what cut the measurement short (None:
     nothing did), ``error`` the exception if it was one. After the first signal, further ones
-    change nothing. On exit the handlers from before are back.
+    change nothing but in :meth:`breakable`. On exit the handlers from before are back.
     """
 
     def __init__(self) -> None:
         self.status = 0
         self.reason: str | None = None
         self.error: CalicoMnError | None = None
-        self._armed = False
+        self._armed = self._is_breakable = False
         self._terminals: tuple[TextIO, ...] = ()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -90,12 +90,21 @@ class Interruption:
         if armed and not self._armed:
             raise KeyboardInterrupt
 
+    @contextmanager
+    def breakable(self) -> Iterator[None]:
+        """For cleaning up that may take long: a second signal leaves the block."""
+        self._is_breakable = True
+        try:
+            yield
+        finally:
+            self._is_breakable = False
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.status = INTERRUPTED
+        is_second, self.status = self.status == INTERRUPTED, INTERRUPTED
         if number == signal.SIGHUP:
             # The terminal is gone: writing to it fails, and the report must still be made.
             for out in self._terminals:
                 streams.redirect_to_null(out)
-        if self._armed:
-            self._armed = False
+        if self._armed or (self._is_breakable and is_second):
+            self._armed = self._is_breakable = False
             raise KeyboardInterrupt

@@ -11,12 +11,24 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from calico_mn.bgp.timers import Timers
 from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, named
-from calico_mn.command_line import Parser, add_engine, add_iptables, add_no_policy, add_tunnel
+from calico_mn.command_line import (
+    Parser,
+    add_engine,
+    add_iptables,
+    add_no_policy,
+    add_profile,
+    add_tunnel,
+)
 from calico_mn.errors import ClusterError
+from calico_mn.experiment import real_options
+from calico_mn.experiment.real_options import KUBERNETES
+from calico_mn.kubernetes.settings import Settings
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import suggest
 
@@ -51,7 +63,8 @@ class Defaults:
 class Factor(Generic[T_co]):
     """An option of one experiment, such as ``--modes``; ``read`` is its argparse type.
 
-    ``quick`` is the default with --quick, if that is another one.
+    ``quick`` is the default with --quick, if that is another one. A real cluster cannot be asked
+    for an ``emulated`` one.
     """
 
     flag: str
@@ -60,6 +73,12 @@ class Factor(Generic[T_co]):
     metavar: str
     help: str
     quick: T_co | None = None
+    emulated: bool = False
+
+    @property
+    def name(self) -> str:
+        """As Python and JSON spell the flag: ``packet_sizes``."""
+        return self.flag.strip("-").replace("-", "_")
 
 
 ENCAPSULATION = "--encapsulation"
@@ -74,7 +93,11 @@ class Options:
     without ``--resume`` and ``--output``: with it, the same is asked for again.
     ``raise_neighbour_limit`` lets clusters raise the machine's limit while they run; ``iptables``
     is what Felix's rules are to be written with, ``policies`` False leaves them out, ``engine`` is
-    what hands routes on.
+    what hands routes on, ``bird_timers`` are those of engine ``bird``, None for Calico's, and
+    ``profile`` is the release whose routes nodes have. ``on`` is the address of a Dask scheduler
+    whose workers measure, ``kubernetes``, or empty for this machine; ``real`` is what was
+    asked for of a real cluster, None without one. ``with_report`` False leaves out
+    the report, for a block of a run on several machines, which is reported on as a whole.
     """
 
     topology: Path
@@ -89,7 +112,12 @@ class Options:
     raise_neighbour_limit: bool = False
     iptables: str = "auto"
     engine: str = "builtin"
+    bird_timers: Timers | None = None
     policies: bool = True
+    profile: str = ""
+    on: str = ""
+    with_report: bool = True
+    real: Settings | None = None
 
     def __getitem__(self, factor: Factor[T]) -> T:
         return cast(T, self.levels[factor.flag])
@@ -101,20 +129,28 @@ class Options:
 
 
 def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] = (),
-          arguments: Sequence[str] | None = None) -> Options:
-    """Read the command line; with a mistake in it, argparse says so and exits with status 2."""
+          arguments: Sequence[str] | None = None, why_emulated: str = "") -> Options:
+    """Read the command line; with a mistake in it, argparse says so and exits with status 2.
+
+    ``why_emulated`` is why the experiment takes no real cluster, empty for one that does.
+    """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser(description, defaults)
+    if not why_emulated:
+        real_options.add(parser)
     for factor in factors:
         parser.add_argument(factor.flag, type=factor.read, metavar=factor.metavar,
                             help=factor.help)
     asked = parser.parse_args(argv)
-    if asked.resume is not None and _without(argv, "--resume"):
-        parser.error("--resume goes on with the options that the run began with: give no others")
+    if asked.resume is not None and without(argv, "--resume", "--on", "--on-plain-tcp"):
+        parser.error("--resume goes on with the options that the run began with: give no others"
+                     " but --on")
+    real = real_options.read(parser, argv, asked, [
+        factor.flag for factor in factors if factor.emulated], why_emulated)
     usual = defaults.quick if asked.quick else defaults.full
     levels = {}
     for factor in factors:
-        level = getattr(asked, factor.flag.strip("-").replace("-", "_"))
+        level = getattr(asked, factor.name)
         if level is None:
             level = (factor.quick if asked.quick and factor.quick is not None
                      else factor.default)
@@ -123,8 +159,9 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
         asked.topology, asked.tunnel,
         Repetitions(asked.repeats or usual.repeats, asked.duration or usual.duration),
         asked.seed, asked.quick, asked.output, asked.resume, levels,
-        tuple(_without(argv, "--output")), asked.raise_neighbour_limit, asked.iptables,
-        asked.engine, not asked.no_policy)
+        tuple(without(argv, "--output")), asked.raise_neighbour_limit, asked.iptables,
+        asked.engine, asked.bird_timers, not asked.no_policy, asked.profile, asked.on or "",
+        not asked.no_report, real)
 
 
 def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
@@ -135,6 +172,7 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
     add_tunnel(parser)
     add_iptables(parser)
     add_engine(parser)
+    add_profile(parser)
     add_no_policy(parser)
     add("--repeats", type=positive_int, metavar="N",
         help=f"trials of each setting (default: {defaults.full.repeats})")
@@ -146,6 +184,13 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
         help="a new or empty directory (default: results/NAME-TIME)")
     add("--resume", type=path, metavar="DIR",
         help="go on with a run that was cut short, whose results are in DIR")
+    add("--on", type=place, metavar="PLACE",
+        help="measure on the machines of a Dask scheduler, tls://HOST:PORT (docs/machines.md), or"
+             f" on a real cluster: {KUBERNETES} (docs/kubernetes.md)")
+    add("--on-plain-tcp", dest="on", metavar="ADDRESS",
+        help="the same over tcp://, without encryption or certificates: each process that reaches"
+             " the scheduler's or a worker's port is root on every worker")
+    add("--no-report", action="store_true", help=argparse.SUPPRESS)
     add("--raise-neighbour-limit", action="store_true",
         help="raise the machine's neighbour-table limit (net.ipv4.neigh.default.gc_thresh3) to"
              " what the clusters may need, until they end")
@@ -155,14 +200,14 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
     return parser
 
 
-def _without(words: Sequence[str], option: str) -> list[str]:
-    """The words of a command line less an option and its argument."""
+def without(words: Sequence[str], *options: str) -> list[str]:
+    """The words of a command line less these options and their arguments."""
     others: list[str] = []
     skip = False
     for word in words:
-        if skip or word.startswith(f"{option}="):
+        if skip or word.startswith(tuple(f"{option}=" for option in options)):
             skip = False
-        elif word == option:
+        elif word in options:
             skip = True
         else:
             others.append(word)
@@ -184,6 +229,31 @@ def mode_list(text: str) -> tuple[str, ...]:
     if len(set(modes)) < len(modes):
         raise argparse.ArgumentTypeError(f"a mode is named twice in {text!r}")
     return modes
+
+
+def mode(text: str) -> str:
+    """One encapsulation mode."""
+    modes = mode_list(text)
+    if len(modes) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than one mode")
+    return modes[0]
+
+
+def pair_list(text: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of pods, ``A:B,C:D``."""
+    pairs = tuple(tuple(name.strip() for name in word.split(":")) for word in text.split(","))
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of pairs: write POD:POD,POD:POD")
+    return cast("tuple[tuple[str, str], ...]", pairs)
+
+
+def word_list(text: str) -> tuple[str, ...]:
+    """Names by commas, of lower-case letters, digits, - and _."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        if not re.fullmatch("[a-z0-9_-]+", word):
+            raise argparse.ArgumentTypeError(f"{word!r} is not a name")
+    return words
 
 
 def encapsulation(text: str) -> Encapsulation:
@@ -233,6 +303,31 @@ def _int(text: str, least: int, most: int, zero: str = "") -> int:
 def positive_int(text: str) -> int:
     """A number of repeats."""
     return _int(text, 1, _MOST_REPEATS)
+
+
+def place(text: str) -> str:
+    """Where to measure: a Dask scheduler, or a real cluster."""
+    return text if text == KUBERNETES else scheduler(text)
+
+
+def scheduler(text: str) -> str:
+    """A Dask scheduler's address: over TLS, or on this machine."""
+    match = re.fullmatch(r"(tls|tcp)://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address of a Dask scheduler: write"
+                                         " tls://HOST:PORT")
+    if match[1] == "tcp" and not _is_loopback(match[2].strip("[]")):
+        raise argparse.ArgumentTypeError(
+            f"{text}: over plain TCP, every machine that reaches a worker's port is root on it."
+            " Use tls://, or --on-plain-tcp in a network that you trust")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, which may be that of another machine
 
 
 def path(text: str) -> Path:

@@ -43,16 +43,16 @@ def is_private(path: Path) -> bool:
         return True  # it is gone
 
 
-def begin(directory: Path, experiment: str, options: Options, topology: str, *, private: bool
-          ) -> Record:
+def begin(directory: Path, experiment: str, options: Options, topology: str, *, private: bool,
+          source: str = "") -> Record:
     """Write the record, and a copy of the topology: the text that was read, not the file as it is
-    by now.
+    by now. ``source`` is what reports call it, by default the file's name.
 
     Raises CalicoMnError if another run has begun in the directory since it was found empty: the
     copy of the topology is there once, and whichever run makes it has the directory.
     """
     record = Record(experiment, shlex.join([sys.executable, *sys.argv]), options.arguments,
-                    str(options.topology))
+                    source or str(options.topology))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(directory / TOPOLOGY, flags, 0o600 if private else 0o666)
@@ -113,9 +113,14 @@ def discard(directory: Path) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file at once."""
+    write(path, json.dumps(content, indent=2) + "\n")
+
+
+def write(path: Path, text: str) -> None:
     """Replace the file at once: a run that is killed here must not leave half of it."""
     beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.write_text(text, encoding="utf-8")
     beside.replace(path)
 
 

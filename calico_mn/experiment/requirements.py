@@ -31,7 +31,7 @@ def require_python() -> None:
     if python.exists() and Path(sys.prefix).resolve() != environment.resolve():
         remedy = f"run: {_again(python)}"
     else:
-        remedy = f"run first: {_shown(_ROOT / 'install.sh')}"
+        remedy = _install()
     sys.exit(f"{sys.executable} (Python {version}) {lack}; {remedy}")
 
 
@@ -41,7 +41,7 @@ def require_root_and_programs() -> None:
         sys.exit(f"making network namespaces needs root; run: {_again(Path(sys.executable))}")
     absent = [name for name in _PROGRAMS if shutil.which(name) is None]
     if absent:
-        sys.exit(f"not installed: {', '.join(absent)}; run first: {_shown(_ROOT / 'install.sh')}")
+        sys.exit(f"not installed: {', '.join(absent)}; {_install()}")
 
 
 def _lacking() -> str:
@@ -51,6 +51,13 @@ def _lacking() -> str:
         if importlib.util.find_spec(name) is None:
             return f"lacks the module {name}"
     return ""
+
+
+def _install() -> str:
+    """What to do about it: in a checkout its install.sh, of which a wheel has none."""
+    script = _ROOT / "install.sh"
+    return (f"run first: {_shown(script)}" if script.exists() else
+            "install it: a checkout's install.sh names the Debian packages")
 
 
 def _again(python: Path) -> str:

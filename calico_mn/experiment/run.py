@@ -10,14 +10,18 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
+from calico_mn.bgp.timers import Timers
 from calico_mn.calico.encapsulation import DEFAULT, Encapsulation, PoolMode
+from calico_mn.calico.remote_routes import ClusterRoutes, as_of
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError
-from calico_mn.experiment import record
+from calico_mn.experiment import real, record
 from calico_mn.experiment.interruption import Interruption
 from calico_mn.experiment.options import Factor, Options
+from calico_mn.kubernetes.cluster import RealCluster
 from calico_mn.measure import environment
 from calico_mn.measure.metrics import Measurement, Value
+from calico_mn.measure.net import Net
 from calico_mn.measure.readings import Reading, ReadingLog
 from calico_mn.measure.trials import Trial, interleaved
 from calico_mn.model import EncapsulationMode, Topology
@@ -38,7 +42,9 @@ class Run:
     :meth:`net` boots it. Readings go to ``log``. ``failures`` says of each trial that gave none
     why; a resumed run tries those again. ``plan`` is for run.json: all that a reader needs to know
     of the design; ``notes`` are for summary.json. ``steal_share`` is the share of CPU time that
-    other machines took meanwhile, ``picture`` an SVG of the first cluster that was booted.
+    other machines took meanwhile, ``elapsed_s`` how long it measured, ``picture`` an SVG of the
+    first cluster that was booted. ``trial_seconds`` is how long a trial is expected to take.
+    ``real`` is the real cluster of such a run.
     """
 
     experiment: str
@@ -54,7 +60,10 @@ class Run:
     plan: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     steal_share: float | None = None
+    elapsed_s: float | None = None
     picture: str | None = None
+    trial_seconds: Callable[[Trial], float] = lambda _: 0.0
+    real: RealCluster | None = None
     _nets: dict[tuple[object, ...], CalicoNet] = field(default_factory=dict)
     _running: list[CalicoNet] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -87,7 +96,23 @@ class Run:
         """Seconds of a measurement."""
         return self.options.repetitions.duration
 
+    def levels(self, *factors: Factor[Sequence[Value]]) -> dict[str, Any]:
+        """What was asked for of these factors, as a plan has it: ``{"modes": ["Never"]}``."""
+        return {factor.name: list(self[factor]) for factor in factors}
+
+    @property
+    def design(self) -> dict[str, Value]:
+        """What the plan of every experiment has."""
+        return {"repeats": self.repeats, "duration_s": self.duration, "seed": self.options.seed,
+                "quick": self.options.quick, **self.encapsulation_factor}
+
     # --- clusters
+
+    def cluster(self, *, tunnel: str | None = None, pod_mtu: int = 0, rate: float = 0,
+                encapsulation: Encapsulation | None = None) -> Net:
+        """The real cluster of the run; without one an emulated cluster, as :meth:`net` has it."""
+        return self.real or self.net(tunnel=tunnel, pod_mtu=pod_mtu, rate=rate,
+                                     encapsulation=encapsulation)
 
     def net(self, *, tunnel: str | None = None, pod_mtu: int = 0, rate: float = 0,
             rp_filter: int = 2, encapsulation: Encapsulation | None = None,
@@ -111,6 +136,11 @@ class Run:
             self._nets[key] = self._nets[(net.tunnel, *others)] = net
         return self._nets[key]
 
+    @property
+    def routes(self) -> ClusterRoutes:
+        """Who writes the routes between nodes."""
+        return ClusterRoutes.of(as_of(self.topology, self.options.profile))
+
     def _boot(self, topology: Topology, *factors: Any) -> CalicoNet:
         """A cluster that runs until the run ends. The first one is the environment's."""
         net = self._new(topology, *factors)
@@ -132,12 +162,19 @@ class Run:
         return net
 
     @contextmanager
-    def temporary_cluster(self, topology: Topology) -> Iterator[CalicoNet]:
-        """A cluster for the time of a ``with`` only."""
-        net = self._new(topology)
+    def temporary_cluster(self, topology: Topology, *, engine: str | None = None,
+                          timers: Timers | None = None,
+                          created: Callable[[CalicoNet], object] | None = None
+                          ) -> Iterator[CalicoNet]:
+        """A cluster for the time of a ``with`` only.
+
+        ``engine`` with ``timers`` takes the place of what was asked for; ``created`` is called
+        when its namespaces are there, and still empty.
+        """
+        net = self._new(topology, engine=engine, timers=timers)
         try:
             with self.interruption.deferred():
-                net.start()
+                net.start(None if created is None else lambda: created(net))
             self._running.append(net)
             try:
                 yield net
@@ -152,10 +189,13 @@ class Run:
                 net.stop()
 
     def _new(self, topology: Topology, tunnel: str | None = None, rp_filter: int = 2,
-             policies: bool = True, iptables: str | None = None) -> CalicoNet:
+             policies: bool = True, iptables: str | None = None, engine: str | None = None,
+             timers: Timers | None = None) -> CalicoNet:
         net = CalicoNet(topology, tunnel=tunnel or self.options.tunnel, rp_filter=rp_filter,
                         iptables=iptables or self.options.iptables,
-                        policies=policies and self.options.policies, engine=self.options.engine,
+                        policies=policies and self.options.policies,
+                        engine=engine or self.options.engine, profile=self.options.profile,
+                        timers=timers if engine else self.options.bird_timers,
                         raise_neighbour_limit=self.options.raise_neighbour_limit)
         if self.options.levels.get("--modes") == (EncapsulationMode.NEVER,):
             # Then the boot needs no tunnel device, which not every machine can have.
@@ -180,6 +220,12 @@ class Run:
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 (target / path).write_bytes(content)
 
+    def open(self) -> None:
+        """Make the pods in the real cluster, if the run is on one; :meth:`close` removes them."""
+        if self.real:
+            self._stack.callback(real.end, self.real, self.interruption)
+            real.begin(self, self.real)
+
     def close(self) -> None:
         """Stop every cluster; their logs are kept."""
         self._stack.close()
@@ -187,12 +233,12 @@ class Run:
     # --- readings
 
     def trials(self, settings: Sequence[Mapping[str, Value]], measure: Callable[[Trial], object], *,
-               seconds: Callable[[Trial], float], doing: Callable[[Trial], str],
+               doing: Callable[[Trial], str], seconds: Callable[[Trial], float] | None = None,
                readings: Callable[[Trial], Collection[Named]] | None = None,
                name: Callable[[Trial], object] = str) -> None:
         """Measure every setting in turn, in seeded random order, as often as was asked for.
 
-        ``seconds`` and ``doing`` are for the progress, ``name`` is a trial's in a failure. With
+        ``doing`` and ``seconds`` are for the progress, ``name`` is a trial's in a failure. With
         ``readings``, a trial that has all of these already is not measured again; without, its
         ``measure`` leaves out what it finds.
         """
@@ -200,7 +246,7 @@ class Run:
             if readings is None or not self.has(trial, readings(trial)):
                 with self.trial(name(trial)):
                     measure(trial)
-            self.step(doing(trial), seconds(trial))
+            self.step(doing(trial), (seconds or self.trial_seconds)(trial))
 
     def measure(self, instrument: str, trial: Trial, take: Callable[[], Measurement], *,
                 factors: Mapping[str, Value] | None = None,
@@ -244,10 +290,12 @@ class Run:
             self.failures.append(f"{name}: {error}")
 
     def check(self, noticed: str) -> None:
-        """Raise ClusterError if a running cluster is no longer as it was set up.
+        """Raise ClusterError if a running cluster is no longer as it was set up, or out of reach.
 
         ``noticed`` is a sentence that says when that came to light.
         """
+        if self.real:
+            self.real.check(noticed)
         changed_by_hand = [text for net in self._running for text in _changed_by_hand(net)]
         if changed_by_hand:
             raise ClusterError(
@@ -277,16 +325,18 @@ def _changed_by_hand(net: CalicoNet) -> tuple[str, ...]:
 
 
 def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_mtu: int = 0,
-            rate: float = 0, encapsulation: Encapsulation | None = None) -> Topology:
+            rate: float = 0, encapsulation: Encapsulation | None = None,
+            mode: EncapsulationMode | None = None) -> Topology:
     """The topology with other MTUs of pods, tunnels and links (bytes), or another rate (Mbit/s).
 
-    ``encapsulation`` is that of all pools. What is 0 or None stays as the topology says.
+    ``encapsulation`` is that of all pools, and ``mode`` with it theirs. What is 0 or None stays as
+    the topology says.
     """
     underlay = topology.underlay
     return replace(
         topology, veth_mtu=pod_mtu or topology.veth_mtu,
         pools=topology.pools if encapsulation is None else tuple(
-            encapsulation.of_pool(pool, PoolMode.of(pool).mode) for pool in topology.pools),
+            encapsulation.of_pool(pool, mode or PoolMode.of(pool).mode) for pool in topology.pools),
         felix=replace(topology.felix, ipip_mtu=tunnel_mtu or topology.felix.ipip_mtu,
                       vxlan_mtu=tunnel_mtu or topology.felix.vxlan_mtu),
         underlay=replace(underlay, subnets=tuple(

@@ -9,6 +9,7 @@ is left to be measured, only the report is made, without a cluster and without r
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,9 +23,10 @@ from rich.text import Text
 from calico_mn import results
 from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import CalicoMnError, KernelError, ToolError
-from calico_mn.experiment import record, requirements
+from calico_mn.experiment import real, record, requirements, scripts
 from calico_mn.experiment.interruption import Interruption
 from calico_mn.experiment.options import Options
+from calico_mn.experiment.real_options import KUBERNETES
 from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run
 from calico_mn.measure.metrics import known_metrics
@@ -34,12 +36,12 @@ from calico_mn.model import Topology
 from calico_mn.privileges import as_invoking_user
 from calico_mn.report import drawing, terminal
 from calico_mn.report.document import Document
+from calico_mn.report.machines import with_machines
 from calico_mn.report.page import publish
+from calico_mn.report.summary import NEVER
 from calico_mn.streams import complain
 from calico_mn.text import one_line
 from calico_mn.topology import read_topology
-
-_UNKNOWN = object()
 
 #: what takes the readings, what makes the report of them, what shows it on the terminal
 Measure = Callable[[Run], None]
@@ -65,47 +67,103 @@ def run_experiment(experiment: Experiment, measure: Measure, report: Report,
     without it, all of it is printed.
     """
     options = experiment.parse(arguments)
+    if options.on and not options.real and options.resume is None:
+        return _run_on(experiment.name, options)
     known_metrics()  # imports all instruments, which the invoking user may not be able to read
     resumed = options.resume
     before = None
     if resumed is not None:
         with as_invoking_user(resumed):
             before = record.read(resumed, experiment.name)
-        options = replace(
-            experiment.parse(before.arguments), topology=resumed / TOPOLOGY, resume=resumed)
+            is_merged = "blocks" in record.everything(resumed)
+        asked = experiment.parse(before.arguments)
+        if KUBERNETES in (options.on, asked.on) and options.on not in ("", asked.on):
+            raise CalicoMnError(f"{resumed}: was measured"
+                                f"{' on a real cluster' if asked.real else ' elsewhere'}, and is"
+                                " only gone on with there: leave out --on")
+        options = replace(asked, topology=resumed / TOPOLOGY, resume=resumed,
+                          on=options.on or asked.on)
     # What lies in the user's directory is read with the user's rights, what root is given as root.
     with as_invoking_user(resumed) if resumed is not None else nullcontext():
-        topology, text = read_topology(options.topology)
-        private = record.is_private(options.topology)
-    finished = _finished(resumed) if resumed is not None else None
-    if resumed is not None and before is not None and finished is not None:
+        topology, text = _read(options)
+        private = not options.real and record.is_private(options.topology)
+        known = real.before(resumed) if resumed and options.real else {}
+    if resumed and before and (finished := _finished(resumed)) and not known.get("former_mode"):
         return _report_again(experiment.name, report, show, options, before, topology, finished)
-    requirements.require_root_and_programs()
+    cluster = None
+    if options.real:
+        cluster = real.prepared(options, known)
+        text = real.resources(cluster)
+    elif options.on:
+        return _run_on(experiment.name, options)
+    elif resumed and is_merged:
+        raise CalicoMnError(f"{resumed}: was measured by several workers: go on with sweep, or with"
+                            " --on and a scheduler's address")
+    else:
+        requirements.require_root_and_programs()
     with Interruption() as interruption:
         with as_invoking_user(resumed or options.output or Path()):
             directory = resumed or output_directory(
                 options.output, experiment.name, datetime.now())
         with as_invoking_user(directory):
-            before = before or record.begin(directory, experiment.name, options, text,
-                                            private=private)
+            before = before or record.begin(
+                directory, experiment.name, options, text, private=private,
+                source=real.source(cluster) if cluster else "")
             opened = ReadingLog(directory / READINGS, experiment.name, resume=resumed is not None)
         with opened as log:
             run = Run(experiment.name, options, topology, before.topology, directory, log,
-                      terminal.console(), interruption)
-            steal = StealTime()
+                      terminal.console(), interruption, real=cluster)
+            steal, begun = StealTime(), time.monotonic()
             try:
                 interruption.interruptible(_measured, measure, run)
             finally:
-                stolen = steal.share()
+                stolen = None if cluster else steal.share()
                 run.close()
         run.steal_share = None if stolen is None else round(stolen, 4)
+        run.elapsed_s = round(time.monotonic() - begun, 1)
         if interruption.reason and not run.plan and (resumed or not log.readings):
             return _not_begun(run)
         _conclude(run, before, report, show)
     return interruption.status or (1 if run.failures else 0)
 
 
+def _run_on(name: str, options: Options) -> int:
+    """The same on several machines."""
+    from calico_mn.experiment.workers import run_on
+
+    return run_on(name, options, rebuild)
+
+
+def rebuild(directory: Path) -> int:
+    """Make the report of a run once more, also of one that was cut short; the exit status.
+
+    The report is that of the experiment's script in experiments/. Raises CalicoMnError for a
+    directory that holds no run of one of them, or one from which no report can be made.
+    """
+    with as_invoking_user(directory):
+        about = results.load(directory).about
+        name = str(about.get("experiment"))
+        before = record.read(directory, name)
+        begun = record.everything(directory)
+    if not about.get("plan") or not about.get("environment"):
+        raise CalicoMnError(f"{directory}: was cut short before anything was measured")
+    script = scripts.load(name)
+    known_metrics()
+    options = replace(script.experiment.parse(before.arguments), topology=directory / TOPOLOGY,
+                      resume=directory)
+    with as_invoking_user(directory):
+        topology, _ = _read(options)
+    return _report_again(name, script.report, getattr(script, "show", None), options, before,
+                         topology, {**about, **_course(begun)})
+
+
+def _read(options: Options) -> tuple[Topology, str]:
+    """The topology and its text; of a real cluster there is none to read."""
+    return (real.NO_TOPOLOGY, "") if options.real else read_topology(options.topology)
+
+
 def _measured(measure: Measure, run: Run) -> None:
+    run.open()
     try:
         measure(run)
     except (ToolError, KernelError) as error:
@@ -118,14 +176,20 @@ def _finished(directory: Path) -> Mapping[str, Any] | None:
     """What is known about a run in which nothing is left to be measured; None for another."""
     with as_invoking_user(directory):
         try:
-            summary = results.load(directory).summary
+            summary = results.load(directory).about
         except CalicoMnError:
             return None
-        steal = record.everything(directory).get("steal_share", _UNKNOWN)
+        begun = record.everything(directory)
     is_whole = (summary.get("complete") is True and summary.get("failures") == []
                 and isinstance(summary.get("plan"), dict) and summary["plan"]
-                and isinstance(summary.get("environment"), dict) and steal is not _UNKNOWN)
-    return {**summary, "steal_share": steal} if is_whole else None
+                and isinstance(summary.get("environment"), dict) and "steal_share" in begun)
+    return {**summary, **_course(begun)} if is_whole else None
+
+
+def _course(begun: Mapping[str, Any]) -> dict[str, float | None]:
+    """What run.json knows of the course of a run: numbers, or None."""
+    return {name: value if isinstance(value, (int, float)) else None
+            for name in ("steal_share", "elapsed_s") for value in [begun.get(name)]}
 
 
 def _sanitized(value: Any) -> Any:
@@ -148,9 +212,11 @@ def _report_again(name: str, report: Report, show: Show | None, options: Options
         with opened as log:
             run = Run(name, options, topology, begun.topology, directory, log,
                       terminal.console(), interruption)
-        run.steal_share = known["steal_share"]
-        run.picture = drawing.draw(Cluster(topology, 2))
+        run.steal_share, run.elapsed_s = known["steal_share"], known["elapsed_s"]
+        run.picture = None if options.real else drawing.draw(Cluster(topology, 2))
         try:
+            run.interruption.reason = _sanitized(known.get("cut_short"))
+            run.failures = list(map(one_line, known.get("failures") or ()))
             run.plan, run.environment = _sanitized(known["plan"]), _sanitized(known["environment"])
             _conclude(run, begun, report, show)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -179,31 +245,31 @@ def _conclude(run: Run, begun: record.Record, report: Report, show: Show | None)
     """Write the report and summary.json; show what was found, or that nothing was measured."""
     cut_short = run.interruption.reason
     with as_invoking_user(run.directory):
-        record.add(run.directory, {"plan": run.plan, "steal_share": run.steal_share})
-    files: tuple[str, ...] = ()
-    if run.log.readings and run.plan:
-        document = report(run)
-        files = publish(run.directory, document, (READINGS, SUMMARY, RECORD, TOPOLOGY),
-                        as_invoking_user)
+        record.add(run.directory, {"plan": run.plan, "steal_share": run.steal_share,
+                                   "elapsed_s": run.elapsed_s})
+    written = run.directory
+    if not run.log.readings or not run.plan:
+        run.out.print("Nothing was measured.")
+    elif run.options.with_report:
+        document = with_machines(report(run), run.log.readings,
+                                 str(run.plan.get("baseline", NEVER)))
+        run.notes["findings"] = list(document.findings)
+        written = run.directory / publish(
+            run.directory, document, (READINGS, SUMMARY, RECORD, TOPOLOGY), as_invoking_user)[0]
         if show is None:
             terminal.show_document(run.out, document)
         else:
             show(run.out, run, document)
-    else:
-        run.out.print("Nothing was measured.")
     _summarise(run, begun, cut_short)
     for failure in run.failures:
         complain(f"a trial failed: {failure}")
-    logs = sorted(path.name + "/" for path in run.directory.glob("logs*"))
-    names = [*files, READINGS, SUMMARY, RECORD, TOPOLOGY, *logs]
-    run.out.print()
-    run.out.print(Text(one_line(
-        f"Files in {run.directory}: {', '.join(names)}")), soft_wrap=True)
     if cut_short:
-        complain(
-            f"Not complete: {cut_short.rstrip('.')}. The {len(run.log.readings)} readings taken"
-            f" before that are in the files above; to go on, add --resume {run.directory} to the"
-            " command and leave out its other options.")
+        go_on = (f"; to go on, add --resume {run.directory} to the command and leave out its other"
+                 " options")
+        complain(f"Not complete: {cut_short.rstrip('.')}. The {len(run.log.readings)} readings"
+                 f" taken before that are kept{go_on}.")
+    title = "Report" if written != run.directory else "Directory"
+    run.out.print(Text(one_line(f"{title}: {written}")), soft_wrap=True)
 
 
 def _summarise(run: Run, begun: record.Record, cut_short: str | None) -> None:

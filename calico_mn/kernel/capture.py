@@ -91,6 +91,9 @@ class Capture:
     Raises KernelError where there is no such device, and for ``bulk`` where it is not Ethernet.
     """
 
+    #: seconds from a frame's passing until it can be read
+    lag_s = 0.0
+
     def __init__(self, wanted: CaptureFilter, device: str = "", *, stamped: bool = False,
                  bulk: bool = False) -> None:
         # A socket without protocol hears nothing until it is bound; one for all devices cannot

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from calico_mn.kernel import neighbour_quota, processes, registry, runtime_dir
-from calico_mn.kernel.netns import LOGS_SEEN, MARK
+from calico_mn.kernel.mounts import LOGS_SEEN
+from calico_mn.kernel.netns import MARK
 
 # Programs may start others while they are being ended, and one that ends by itself during a search
 # may have started another that the search missed. So two searches without a result end it.

@@ -140,7 +140,7 @@ def route(body: bytes, known: Mapping[int, str], *, with_state: bool = False) ->
      flags) = rt.ROUTE_HEADER.unpack_from(body)
     inside = attributes(body[rt.ROUTE_HEADER.size:])
     table = _u32(inside.get(rt.RTA_TABLE)) or table
-    hops, all_onlink = _next_hops(inside.get(rt.RTA_MULTIPATH, b""), known)
+    hops = _next_hops(inside.get(rt.RTA_MULTIPATH, b""), known)
     index = _u32(inside.get(rt.RTA_OIF))
     mtu, extra = _metrics(inside.get(rt.RTA_METRICS, b""))
     if tos:
@@ -158,7 +158,7 @@ def route(body: bytes, known: Mapping[int, str], *, with_state: bool = False) ->
         _name(known, index) if index and not hops else "",
         _PROTOCOL_NAMES.get(protocol, str(protocol)), _KIND_NAMES.get(kind, str(kind)),
         _SCOPE_NAMES.get(scope, str(scope)),
-        all_onlink if hops else bool(flags & rt.RTNH_F_ONLINK), mtu, hops,
+        bool(flags & rt.RTNH_F_ONLINK), mtu, hops,
         _u32(inside.get(rt.RTA_PRIORITY)), _inet(inside.get(rt.RTA_PREFSRC)), " ".join(extra),
         table_name(table))
 
@@ -178,10 +178,9 @@ def _metrics(data: bytes) -> tuple[int, list[str]]:
     return _u32(inside.get(rt.RTAX_MTU)), others
 
 
-def _next_hops(data: bytes, known: Mapping[int, str]) -> tuple[tuple[NextHop, ...], bool]:
-    """The hops of a multipath route, and whether all of them are onlink."""
+def _next_hops(data: bytes, known: Mapping[int, str]) -> tuple[NextHop, ...]:
+    """The hops of a multipath route."""
     hops = []
-    onlink = True
     offset = 0
     header = rt.NEXT_HOP_HEADER.size
     while offset + header <= len(data):
@@ -189,10 +188,10 @@ def _next_hops(data: bytes, known: Mapping[int, str]) -> tuple[tuple[NextHop, ..
         if length < header:
             break
         inside = attributes(data[offset + header:offset + length])
-        hops.append(NextHop(_inet(inside.get(rt.RTA_GATEWAY)), _name(known, index), weight + 1))
-        onlink = onlink and bool(flags & rt.RTNH_F_ONLINK)
+        hops.append(NextHop(_inet(inside.get(rt.RTA_GATEWAY)), _name(known, index), weight + 1,
+                            bool(flags & rt.RTNH_F_ONLINK)))
         offset += (length + 3) & ~3
-    return tuple(hops), onlink
+    return tuple(hops)
 
 
 def qdisc(body: bytes, known: Mapping[int, str]) -> Qdisc | None:

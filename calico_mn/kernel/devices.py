@@ -180,10 +180,16 @@ def shaping(item: Shaping, index: int) -> list[Message]:
         parent, handle = 0x00010001, 0x00020000
     if item.has_netem:
         delay = int((item.delay or 0) * 1e6)
-        lost = int((item.loss or 0) / 100 * 0xFFFFFFFF)  # of 2^32 - 1
-        options = struct.pack(
-            "=IIIIII", min(delay >> 6, 0xFFFFFFFF), rt.NETEM_LIMIT, lost, 0, 0, 0) + attribute(
-            10, struct.pack("=q", delay))  # TCA_NETEM_LATENCY64
+        jitter = int((item.jitter or 0) * 1e6)
+        lost, overtaking = (int((percent or 0) / 100 * 0xFFFFFFFF)  # of 2^32 - 1
+                            for percent in (item.loss, item.reorder))
+        gap = 1 if overtaking else 0  # without a gap nothing is reordered (netem_enqueue)
+        options = (struct.pack("=IIIIII", min(delay >> 6, 0xFFFFFFFF), rt.NETEM_LIMIT, lost, gap,
+                               0, min(jitter >> 6, 0xFFFFFFFF))
+                   + attribute(10, struct.pack("=q", delay))  # TCA_NETEM_LATENCY64
+                   + (attribute(11, struct.pack("=q", jitter)) if jitter else b"")  # JITTER64
+                   + (attribute(3, struct.pack("=II", overtaking, 0))  # TCA_NETEM_REORDER
+                      if overtaking else b""))
         messages.append(_qdisc(index, parent, handle, "netem", options))
     return messages
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Semaphore
 
 from calico_mn import rules
 from calico_mn.errors import KernelError, ToolError
@@ -21,13 +23,17 @@ from calico_mn.state import Firewall
 from calico_mn.text import join
 
 _NOTHING = Firewall({}, {}, {})
-_AT_A_TIME = 2
+# Programs at a time: what empties a chain mostly waits for RCU grace periods (nft_rcv_nl_event in
+# net/netfilter/nf_tables_api.c), but new rules keep the processors busy.
+_AT_A_TIME, _NEW_AT_A_TIME = 16, 2
 _MAX_MEMBERS = 1048576  # FelixConfiguration's MaxIpsetSize
 
 
 def restore_lines(change: FirewallChange) -> list[str]:
     """The lines for ``iptables-restore --noflush``, none where no chain changes."""
     before, wanted = change.before or _NOTHING, change.wanted or _NOTHING
+    if (before.chains, before.hooks) == (wanted.chains, wanted.hooks):
+        return []
     lines: list[str] = []
     for table in dict.fromkeys((*wanted.hooks, *before.hooks)):
         changed = {chain: rules for (of, chain), rules in wanted.chains.items()
@@ -122,20 +128,19 @@ class FirewallWriter:
         self._most_lines = 200 if (backend.name == iptables.NFT
                                    and runtime_dir.is_user_namespace()) else 0
         self._threads = NamespaceThread(_AT_A_TIME)
+        self._new = Semaphore(_NEW_AT_A_TIME)
 
     def begin(self, made: Callable[[], NetworkNamespace], change: FirewallChange) -> Future[None]:
         """Write, in the background, into the namespace that ``made`` waits for.
 
         The future raises KernelError.
         """
-        return self._threads.submit(lambda: self._write(made(), change))
+        def write() -> None:
+            namespace = made()
+            with self._new if change.before is None else nullcontext():
+                self._write(namespace, change)
 
-    def write(self, changes: Sequence[tuple[NetworkNamespace, FirewallChange]]
-              ) -> list[KernelError | None]:
-        """Carry out changes; what each of them failed with."""
-        writing = [self._threads.submit(self._write, *change) for change in changes]
-        return [error if isinstance(error := item.exception(), KernelError) else item.result()
-                for item in writing]
+        return self._threads.submit(write)
 
     def read(self, namespace: NetworkNamespace) -> tuple[RuleItem, ...]:
         """What is there of ours. Raises KernelError where it cannot be read."""

@@ -8,6 +8,7 @@ or is gone already, is no error, as with ``ipset -exist``.
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -67,8 +68,9 @@ def _messages(lines: Sequence[str], revisions: dict[str, bytes]) -> Iterator[Mes
             raise ValueError(f"no verb {verb}")
 
 
+@functools.lru_cache(maxsize=65536)
 def _member(text: str) -> bytes:
-    """``10.0.0.1``, ``10.0.0.0/26`` or ``10.0.0.1,tcp:80``."""
+    """``10.0.0.1``, ``10.0.0.0/26`` or ``10.0.0.1,tcp:80``; many nodes have the same ones."""
     network, _, port = text.partition(",")
     address, _, prefix = network.partition("/")
     data = attribute(_IP | _NESTED, attribute(1 | _NET_BYTE_ORDER, socket.inet_aton(address)))

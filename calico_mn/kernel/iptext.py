@@ -33,11 +33,12 @@ def device_added(device: Device) -> list[str]:
         peer = device.peer
         command = (f"ip link add {device.name}{_mac(device.mac)} mtu {device.mtu}"
                    f" txqueuelen {device.txqueuelen} type veth peer name {peer.name}"
-                   f"{_mac(peer.mac)} mtu {peer.mtu} netns {peer.namespace}")
+                   f"{_mac(peer.mac)} mtu {peer.mtu} txqueuelen {device.txqueuelen}"
+                   f" netns {peer.namespace}")
         commands = [command]
         if device.master:
             commands.append(f"ip link set {device.name} master {device.master}")
-        return [*commands, f"ip link set {device.name} up",
+        return [*commands, f"ip link set {device.name} {'up' if device.up else 'down'}",
                 *shaping(device.name, device.shaping)]
     if isinstance(device, VethEnd):
         return [f"ip link set {device.name} up", *shaping(device.name, device.shaping)]
@@ -67,8 +68,19 @@ def shaping(device: str, item: Shaping | None) -> Iterator[str]:
         parent = "parent 1:1"
     if item and item.has_netem:
         yield (f"tc qdisc add dev {device} {parent} netem limit {rtnetlink.NETEM_LIMIT}"
-               + (f" delay {round(item.delay * 1000)}us" if item.delay else "")
-               + (f" loss {item.loss:g}%" if item.loss else ""))
+               + (f" delay {round((item.delay or 0) * 1000)}us" if item.delay or item.jitter
+                  else "")
+               + (f" {round(item.jitter * 1000)}us" if item.jitter else "")
+               + (f" loss {item.loss:g}%" if item.loss else "")
+               + (f" reorder {item.reorder:g}%" if item.reorder else ""))
+
+
+def reshaped(end: Veth | VethEnd) -> list[str]:
+    """The commands that give a device another shaping, or none."""
+    lines = [f"tc qdisc del dev {end.name} root", *shaping(end.name, end.shaping)]
+    if end.shaping and isinstance(end, Veth) and not end.txqueuelen:
+        lines.append(f"ip link set {end.name} txqueuelen 0")
+    return lines
 
 
 def tunnel_changed(device: Tunnel) -> list[str]:
@@ -100,7 +112,7 @@ def neighbour(item: NeighbourEntry, *, remove: bool = False) -> str:
 
 def route(item: Route, *, remove: bool = False) -> str:
     """``ip route replace`` or ``del``."""
-    return f"ip route {'del' if remove else 'replace'} {item}"
+    return f"ip route {'del' if remove else 'replace'} {item.line or item}"
 
 
 def link_removal(device: Device | Link) -> str:
@@ -122,7 +134,7 @@ def commands(change: Delta) -> list[str]:
         lines += [sysctl(item) for item in of_device.pop(device.name, ())]
     lines += [link_changed(wanted, present) for wanted, present in change.links_changed]
     for end in change.devices_reshaped:
-        lines += [f"tc qdisc del dev {end.name} root", *shaping(end.name, end.shaping)]
+        lines += reshaped(end)
     for program in change.programs:
         lines += program_attached(program)
     for items in of_device.values():
@@ -131,8 +143,8 @@ def commands(change: Delta) -> list[str]:
         lines += tunnel_changed(tunnel)
     lines += [address(item) for item in change.addresses_added]
     lines += [neighbour(item) for item in change.neighbours_replaced]
-    lines += [route(item) for item in change.routes_replaced]
-    lines += [route(item, remove=True) for item in change.routes_removed]
+    lines += [f"ip route replace {item.line or item}" for item in change.routes_replaced]
+    lines += [f"ip route del {item.line or item}" for item in change.routes_removed]
     lines += [neighbour(item, remove=True) for item in change.neighbours_removed]
     lines += [address(item, remove=True) for item in change.addresses_removed]
     lines += [link_removal(device) for device in change.devices_removed]

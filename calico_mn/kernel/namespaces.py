@@ -29,12 +29,14 @@ _CHUNK = 16
 class Namespaces:
     """Makes namespaces in the background, and lets go of them. ``by_name`` has those there are.
 
+    ``run`` is the run's directory, of which programs in them see some files elsewhere.
+
     They are made in a thread of their own, because the kernel does half of that without the lock
     that devices, addresses and routes need (RTNL): meanwhile those made first are filled.
     """
 
-    def __init__(self, thread: NamespaceThread) -> None:
-        self._thread = thread
+    def __init__(self, thread: NamespaceThread, run: Path | None = None) -> None:
+        self._thread, self._run = thread, run
         self._maker = NamespaceThread()
         self._inherited: dict[str, int | None] = {}
         self._fresh: NetworkNamespace | None = None
@@ -80,8 +82,8 @@ class Namespaces:
     def discard(self, names: Iterable[str]) -> None:
         """Let go of namespaces; what is in them ends with them."""
         self.abandon()
-        namespaces = [self.by_name.pop(name) for name in names if name in self.by_name]
-        self._thread.call(self._discard, namespaces)
+        if namespaces := [self.by_name.pop(name) for name in names if name in self.by_name]:
+            self._thread.call(self._discard, namespaces)
 
     def close(self) -> None:
         """Let go of all namespaces."""
@@ -122,6 +124,10 @@ class Namespaces:
                 _write_sysctl(item, namespace)
 
     def _discard(self, namespaces: Sequence[NetworkNamespace]) -> None:
+        # What ends tunl0 takes RTNL, which the kernel holds long while it ends namespaces: so that
+        # comes first everywhere.
+        for namespace in namespaces:
+            self._thread.release(namespace)
         for namespace in namespaces:
             self._thread.discard(namespace)
 
@@ -134,7 +140,7 @@ class Namespaces:
         for state in states:
             namespace = self._maker.create(state.name)
             namespace.indexes.update(self._fresh.indexes)
-            namespace.logs = logs[state.name]
+            namespace.logs, namespace.run = logs[state.name], self._run
             self.by_name[state.name] = namespace
             # Before any device arrives: devices copy their settings from "default".
             self.write_sysctls(state.sysctls, namespace, fresh=True)
@@ -150,16 +156,11 @@ class Namespaces:
         if next(delays, None) is None:
             return
         self._maker.enter(self._fresh)
-        try:
-            with NetlinkSocket() as netlink:
-                netlink.request(devices.shaping(Shaping(delay=1), 1))
-        except NetlinkError as error:
-            if error.errno == errno.EEXIST:
-                return
+        if reason := lacks_netem():
             raise UnsupportedError(
                 "this kernel has no netem, which delay and loss of links need (module"
-                f" sch_netem): {error.reason}; take them out of the topology, or use a kernel"
-                " that has it") from error
+                f" sch_netem): {reason}; take them out of the topology, or use a kernel that"
+                " has it")
 
     def _inherited_value(self, item: Sysctl, namespace: NetworkNamespace) -> int | None:
         """What a new namespace has: IPv4 settings are copied from the machine's own one.
@@ -175,6 +176,17 @@ class Namespaces:
                 self._inherited[item.path] = int(file.read())
             self._maker.enter(namespace)
         return self._inherited[item.path]
+
+
+def lacks_netem() -> str:
+    """Why a device of the thread's namespace can have no netem, tried on lo; empty if it can."""
+    with NetlinkSocket() as netlink:
+        try:
+            netlink.request(devices.shaping(Shaping(delay=1), 1))
+        except NetlinkError as error:
+            return "" if error.errno == errno.EEXIST else error.reason
+        netlink.request([devices.qdisc_removal(1)])
+    return ""
 
 
 def _write_sysctl(item: Sysctl, namespace: NetworkNamespace) -> None:

@@ -24,10 +24,13 @@ NLM_F_REQUEST, NLM_F_ACK = 0x001, 0x004
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLM_F_DUMP = 0x300
 
+#: level and name of the option with which one socket hears of many namespaces
+SOL_NETLINK, LISTEN_ALL_NSID = 270, 8
+
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
-_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
+_NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 1, 10, 11
 # RTNLGRP_LINK, _TC, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF of linux/rtnetlink.h.
 _CHANGES = (1, 4, 5, 7, 24)
 
@@ -72,6 +75,17 @@ def attributes(data: bytes) -> dict[int, bytes]:
     return payloads
 
 
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The messages of a datagram: type, flags, sequence number, body."""
+    offset = 0
+    while offset + 16 <= len(data):
+        length, kind, flags, sequence, _port = _message_header.unpack_from(data, offset)
+        if length < 16:
+            break
+        yield kind, flags, sequence, data[offset + 16:offset + length]
+        offset += (length + 3) & ~3
+
+
 class Step:
     """A message, the commands that it amounts to, and the errors that are none.
 
@@ -107,6 +121,10 @@ class NetlinkError(KernelError):
         self.reason = reason or os.strerror(number)
         super().__init__(f"the kernel refused message {index + 1}: {self.reason}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle, which would otherwise make it of its text."""
+        return type(self), (self.errno, self.index, self.reason)
+
 
 class NetlinkSocket:
     """A socket of the network namespace in which the opening thread is; rtnetlink's by default.
@@ -119,8 +137,8 @@ class NetlinkSocket:
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        self._socket.setsockopt(SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _REPLY_TIMEOUT_S, 0))
         self._sequence = 0
@@ -222,11 +240,7 @@ class NetlinkSocket:
                 raise KernelError(
                     f"rtnetlink gave no answer within {_REPLY_TIMEOUT_S} s") from error
             raise KernelError(f"rtnetlink: {error.strerror}") from error
-        offset = 0
-        while offset + 16 <= len(data):
-            length, kind, flags, sequence, _port = _message_header.unpack_from(data, offset)
-            yield kind, flags, sequence, data[offset + 16:offset + length]
-            offset += (length + 3) & ~3
+        return messages(data)
 
 
 class Notifications:
@@ -248,7 +262,7 @@ class Notifications:
             # Without an address of its own it would count as the kernel, and hear nothing.
             self._socket.bind((0, 0))
             for group in _CHANGES:
-                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+                self._socket.setsockopt(SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         except OSError as error:
             self._socket.close()
             raise KernelError(f"no notifications by rtnetlink: {error.strerror}") from error

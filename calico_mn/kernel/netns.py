@@ -24,14 +24,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calico_mn.errors import KernelError, ToolError
-from calico_mn.kernel import processes, runtime_dir
+from calico_mn.kernel import bird, mounts, processes, runtime_dir
 
 Result = TypeVar("Result")
 
-_CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x200, 0x20000, 0x40000000
-_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
-_MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
-_MNT_DETACH = 2
+_CLONE_FS, _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWNET = 0x200, 0x20000, 0x4000000, 0x40000000
 _SIOCGSKNS = 0x894C  # linux/sockios.h: a descriptor of the socket's namespace
 
 #: the variable that names the run in the environment of its programs
@@ -39,10 +36,10 @@ MARK = "CALICO_MN_RUN"
 #: the variable that names the file which iptables-legacy locks (xtables_lock() in iptables): by
 #: default one for all namespaces of the machine
 LOCK = "XTABLES_LOCKFILE"
-#: the directory of a run with the iptables that its nodes use
-PROGRAMS = "iptables"
-#: where programs see their node's log
-LOGS_SEEN = "/var/log/calico/cni"
+#: the directory of a run with programs that its nodes use: iptables, birdc
+PROGRAMS = "bin"
+# kubelet's longest host name (truncatePodHostnameIfNeeded in kubelet_pods.go)
+_LONGEST_HOST_NAME = 63
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -90,24 +87,20 @@ def _back_again() -> Iterator[None]:
             _setns(before.fileno(), _CLONE_NEWNET)
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
-    _check(_libc.mount(source.encode(), target.encode(), kind.encode() if kind else None,
-                       ctypes.c_ulong(flags), None), f"mount {target}")
-
-
 @dataclass(slots=True)
 class NetworkNamespace:
     """A handle on one network namespace.
 
-    ``indexes`` maps the names of the devices that we made to their indexes. ``logs`` is shown
-    to programs in the namespace as /var/log/calico/cni. ``held`` keeps descriptors that must
-    stay open as long as the namespace lives.
+    ``indexes`` maps the names of the devices that we made to their indexes. What programs in the
+    namespace see of ``logs`` and of ``run``, the run's directory, is in :mod:`.mounts`. ``held``
+    keeps descriptors that must stay open as long as the namespace lives.
     """
 
     name: str
     descriptor: int
     inode: int
     logs: Path | None = None
+    run: Path | None = None
     indexes: dict[str, int] = field(default_factory=dict)
     held: list[int] = field(default_factory=list)
     mounts: int = -1
@@ -195,15 +188,21 @@ class NamespaceThread:
 
     def discard(self, namespace: NetworkNamespace) -> None:
         """Let go of a namespace: the kernel ends it when its last process has ended."""
-        for descriptor in (*namespace.held, namespace.mounts, namespace.descriptor):
+        self.release(namespace)
+        for descriptor in (namespace.mounts, namespace.descriptor):
             if descriptor >= 0:
                 os.close(descriptor)
-        namespace.held.clear()
         namespace.mounts = namespace.descriptor = -1
+
+    def release(self, namespace: NetworkNamespace) -> None:
+        """Close what is held with a namespace, and so end its tunl0."""
+        for descriptor in namespace.held:
+            os.close(descriptor)
+        namespace.held.clear()
 
     def spawn(self, namespace: NetworkNamespace, command: Sequence[str], directory: str,
               **options: Any) -> subprocess.Popen[Any]:
-        """Start a program in ``namespace``, with its own /sys and /var/log/calico/cni.
+        """Start a program in ``namespace``, with its own host name, /sys, hosts file and logs.
 
         ``directory`` is its current directory. Raises ToolError when it cannot be started.
 
@@ -217,6 +216,7 @@ class NamespaceThread:
         self.enter(namespace)
         self._enter_mounts(namespace)
         try:
+            _be_called(namespace.name)
             process = processes.start(command, cwd=directory, **options)
         except OSError as error:
             raise ToolError(
@@ -252,19 +252,7 @@ class NamespaceThread:
             _setns(namespace.mounts, _CLONE_NEWNS)
             return
         _unshare(_CLONE_NEWNS)
-        try:
-            _mount("none", "/", None, _MS_REC | _MS_SLAVE)
-        except KernelError as error:
-            # Going on would let the mounts below reach the machine's own mount namespace.
-            raise KernelError(
-                f"{namespace.name}: programs need mounts of their own, and {error}; in a chroot"
-                " that cannot be had: use a container or a virtual machine") from error
-        _libc.umount2(b"/sys", _MNT_DETACH)
-        _mount_sys()
-        if namespace.logs is not None:
-            _mount("tmpfs", "/var/log", "tmpfs", _MS_NOSUID_NODEV_NOEXEC)
-            os.makedirs(LOGS_SEEN)
-            _mount(str(namespace.logs), LOGS_SEEN, None, _MS_BIND)
+        mounts.arrange(namespace.name, namespace.run, namespace.logs)
         namespace.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -282,20 +270,11 @@ def _own_mounts() -> None:
         os.close(descriptor)
 
 
-def _mount_sys() -> None:
-    """A /sys of the network namespace that the thread is in.
-
-    A user namespace gets none where parts of the one before are hidden, as in many containers
-    (mount_too_revealing() in fs/namespace.c): then it is empty, rather than the machine's.
-    """
-    try:
-        _mount("sysfs", "/sys", "sysfs", _MS_NOSUID_NODEV_NOEXEC)
-    except KernelError as error:
-        if not runtime_dir.is_user_namespace():
-            raise
-        _mount("tmpfs", "/sys", "tmpfs", _MS_NOSUID_NODEV_NOEXEC)
-        Path("/sys/WHY-EMPTY").write_text(f"calico-mn: {error}: in this user namespace\n",
-                                          encoding="ascii")
+def _be_called(place: str) -> None:
+    """Have a host name of one's own: a pod is called as in Kubernetes, without its namespace."""
+    name = place.rpartition("/")[2][:_LONGEST_HOST_NAME].rstrip("-.").encode()
+    _unshare(_CLONE_NEWUTS)
+    _check(_libc.sethostname(name, ctypes.c_size_t(len(name))), f"sethostname {name.decode()}")
 
 
 def _within_limits(job: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -303,8 +282,9 @@ def _within_limits(job: Callable[..., Result], *args: Any, **kwargs: Any) -> Res
         return job(*args, **kwargs)
 
 
-def become(network: int, mounts: int, command: Sequence[str], env: Mapping[str, str]) -> None:
-    """Turn this process into a program inside the namespaces that the descriptors stand for.
+def become(place: str, network: int, mounts: int, command: Sequence[str],
+           env: Mapping[str, str]) -> None:
+    """Turn this process into a program in a place, whose namespaces the descriptors stand for.
 
     Only for a process with a single thread: setns(2) refuses mounts otherwise. Returns never.
     Raises KernelError, or OSError when the program cannot be run.
@@ -312,6 +292,7 @@ def become(network: int, mounts: int, command: Sequence[str], env: Mapping[str, 
     directory = os.getcwd()
     _setns(network, _CLONE_NEWNET)
     _setns(mounts, _CLONE_NEWNS)
+    _be_called(place)
     os.chdir(directory)
     processes.restore_signals()
     os.execvpe(command[0], list(command), dict(env))
@@ -320,14 +301,13 @@ def become(network: int, mounts: int, command: Sequence[str], env: Mapping[str, 
 def environment(run: Path, place: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of programs in a place of a run, whose directory is ``run``.
 
-    The caller's, with a mark that tells whose they are, the run's iptables first in PATH, and a
-    lock file for iptables of their own.
+    The caller's, with a mark that tells whose they are, the run's iptables and birdc first in PATH,
+    a lock file for iptables and the socket of BIRD of their own.
     """
-    environ = {**os.environ, **(extra or {}), MARK: run.name, LOCK: str(lock_file(run, place))}
-    programs = run / PROGRAMS
-    if programs.is_dir():
-        environ["PATH"] = f"{programs}{os.pathsep}{environ.get('PATH', os.defpath)}"
-    return environ
+    environ = {**os.environ, **(extra or {})}
+    path = f"{run / PROGRAMS}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    return {**environ, "PATH": path, MARK: run.name, LOCK: str(lock_file(run, place)),
+            bird.SOCKET: str(bird.control_socket(run, place))}
 
 
 def lock_file(run: Path, place: str) -> Path:

@@ -92,11 +92,13 @@ class Listener:
     def verdicts(self, seconds: float, ignored: str) -> list[Verdict]:
         """What comes during ``seconds``, of tables other than ``ignored``; a drop ends the wait."""
         data = bytearray()
+        waiting = select.poll()  # select() refuses descriptors above 1023
+        waiting.register(self._socket, select.POLLIN)
         end = time.monotonic() + seconds
         while True:
             found = [verdict for verdict in verdicts(data) if verdict.table != ignored]
-            if any(verdict.dropped for verdict in found) or not select.select(
-                    [self._socket], [], [], max(0.0, end - time.monotonic()))[0]:
+            if any(verdict.dropped for verdict in found) or not waiting.poll(
+                    max(0.0, end - time.monotonic()) * 1000):
                 return found
             # ENOBUFS: more came than the socket holds, and what it has is there.
             with suppress(OSError):

@@ -62,6 +62,26 @@ def change(present: Filter, wanted: Filter, *, is_switch: bool) -> list[str]:
     return lines
 
 
+def random_drop(device: str, percent: float) -> list[str]:
+    """The lines for nft that lose so many percent of what a device takes and sends, 0 for none.
+
+    For links where the kernel has no netem. ``device`` is a switch's port or a node's end of a
+    pod's veth, whose names we make: no tc program redirects packets past the hooks there, as the
+    eBPF tunnel's does on uplinks (nf_hook_egress with skb->nf_skip_egress).
+    """
+    name = f"netdev calico_mn_loss_{device}"
+    lines = [f"add table {name}", f"delete table {name}"]
+    if percent:
+        lines += [f"add table {name}", f"add counter {name} {_COUNTER}"]
+        for hook in ("ingress", "egress"):
+            lines += [f'add chain {name} {hook} {{ type filter hook {hook} device "{device}"'
+                      " priority 0; }",
+                      f"add rule {name} {hook} numgen random mod 1000000"
+                      f" <= {max(1, round(percent * 1e4)) - 1}"
+                      f" counter name {_COUNTER} drop"]
+    return lines
+
+
 def _match(drop: Drop) -> str:
     if drop.port is not None:
         return f"{_protocol(drop)} dport {drop.port}"

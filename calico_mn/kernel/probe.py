@@ -61,8 +61,8 @@ def findings() -> tuple[Finding, ...]:
     return (
         Finding("Linux", True, f"{platform.release()} on {platform.machine()}"),
         _root(), _tunnel(kernel, ebpf), kernel, ebpf,
-        _option("netem", "NET_SCH_NETEM", "sch_netem", "delay and loss of links in topologies"),
-        _option("tbf", "NET_SCH_TBF", "sch_tbf", "rate of links in topologies"),
+        _option("netem", "NET_SCH_NETEM", "sch_netem", "delay and loss of links"),
+        _option("tbf", "NET_SCH_TBF", "sch_tbf", "rate of links"),
         _option("nf_tables", "NF_TABLES", "nf_tables", "packet filters"),
         _option("vxlan", "VXLAN", "vxlan", "VXLAN modes"),
         *(_iptables(name) for name in (iptables.NFT, iptables.LEGACY)),

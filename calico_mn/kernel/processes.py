@@ -85,6 +85,15 @@ def proc_file(pid: int, name: str) -> str:
         return ""
 
 
+def memory_kb(pid: int) -> int:
+    """A process's memory in kB, shared pages by their share (Pss in smaps_rollup, proc(5)).
+
+    0 for a process that has ended.
+    """
+    reading = re.search(r"^Pss: +(\d+) kB$", proc_file(pid, "smaps_rollup"), re.M)
+    return int(reading[1]) if reading else 0
+
+
 def name_of(pid: int) -> str:
     """A process's command name."""
     return proc_file(pid, "comm").strip()

@@ -31,7 +31,8 @@ _LINKS = rt.DUMP_LINKS[1] + u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
 #: how often a new entry was refused, all namespaces together (/proc/net/stat/arp_cache)
 NEIGHBOURS_FULL = "arp_cache.table_fulls"
 #: what Facts has of net/ipv4
-SETTINGS = ("conf/all/rp_filter", "conf/all/arp_ignore", "icmp_echo_ignore_all")
+SETTINGS = ("conf/all/rp_filter", "conf/all/arp_ignore", "conf/all/forwarding",
+            "icmp_echo_ignore_all")
 
 
 def device_indexes(netlink: NetlinkSocket) -> dict[str, int]:
@@ -45,6 +46,14 @@ def main_table() -> tuple[Route, ...]:
     with NetlinkSocket() as netlink:
         names = decode.names(netlink.dump(rt.RTM_GETLINK, _LINKS))
         return decode.routes(netlink.dump(*rt.DUMP_ROUTES), names)
+
+
+def devices_down() -> frozenset[str]:
+    """The devices of the namespace in which this thread is that are down or have no carrier."""
+    with NetlinkSocket() as netlink:
+        return frozenset(device.link.name
+                         for device in decode.devices(netlink.dump(*rt.DUMP_LINKS))
+                         if not (device.link.up and device.carrier))
 
 
 def present(thread: NamespaceThread, namespace: NetworkNamespace, wanted: Namespace,
@@ -170,6 +179,21 @@ class Facts:
         """A device by its name."""
         return next((device for device in self.devices if device.name == name), None)
 
+    def broken(self, wanted: Namespace) -> list[str]:
+        """The wanted devices that are gone or down and addresses that are gone, in clauses."""
+        clauses, gone = [], set()
+        for device in wanted.devices:
+            present = self.device(device.name)
+            if present is None:
+                gone.add(device.name)
+                clauses.append(f"there is no device {device.name} any more")
+            elif not present.up and getattr(device, "up", True):
+                clauses.append(f"{device.name} is down")
+        clauses += [f"{address.device} has lost its address {address.address}"
+                    for address in wanted.addresses if address.device not in gone
+                    and (address.device, address.address) not in self.addresses]
+        return clauses
+
     def neighbour(self, device: str, address: str) -> NeighbourFacts | None:
         """The entry for an address on a device."""
         return next((n for n in self.neighbours
@@ -179,6 +203,12 @@ class Facts:
         """What counts of a sysctl: the larger one of the device's and that of all."""
         return max(self.settings.get(f"conf/all/{setting}", 0),
                    getattr(self.device(device), setting, 0))
+
+    def no_forwarding(self, device: str) -> str:
+        """The sysctl that stops what comes in by a device: its own, or ip_forward for all."""
+        name = f"conf.{device}.forwarding" if self.settings.get("conf/all/forwarding", 1) else (
+            "ip_forward")  # the same as conf.all.forwarding (devinet_sysctl_forward)
+        return f"net.ipv4.{name}=0"
 
     def tunnel_destination(self, device: str, mac: str) -> str:
         """The outer address of frames that a VXLAN device sends to ``mac``; "" without an entry."""

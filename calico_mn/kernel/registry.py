@@ -26,7 +26,7 @@ from typing import Any
 
 from calico_mn.errors import ClusterError, NotFoundError, UnsupportedError
 from calico_mn.kernel import processes, runtime_dir
-from calico_mn.text import is_label
+from calico_mn.text import is_label, suggest
 
 RECORD = "run.json"
 SOCKET = "control"
@@ -178,7 +178,9 @@ def find(wanted: str = "") -> FoundRun:
     matching = [run for run in existing if wanted == run.identity] or [
         run for run in existing if wanted == run.name]
     if not matching:
-        raise NotFoundError(f"no run is called {wanted!r}; running: {names or 'none'}")
+        similar = suggest(wanted, [run.name for run in ready])
+        hint = f"did you mean {similar}? " if similar else ""
+        raise NotFoundError(f"no run is called {wanted!r}; {hint}running: {names or 'none'}")
     run = next((run for run in matching if run.status != DEAD), matching[0])
     if run.status != RUNNING:
         raise NotFoundError(f"run {run.name} ({run.identity}) " + {
@@ -245,12 +247,13 @@ class RunDirectory:
                 self.path = path
                 self._lock = runtime_dir.open_directory(path)
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
-                (self.path / RECORD).write_text(
-                    json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
+                self.note()
                 for name in ("logs", "locks"):
                     (self.path / name).mkdir()
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C, too
             self.remove()
+            if not isinstance(error, OSError):
+                raise
             where = runtime_dir.find() or "/tmp"
             raise UnsupportedError(f"cannot make the run's directory below {where}:"
                                    f" {processes.explain(error.errno)}") from error
@@ -269,6 +272,13 @@ class RunDirectory:
     def logs(self) -> Path:
         """The directory with a directory per node, router and subnet."""
         return self.path / "logs"
+
+    def note(self, **facts: object) -> None:
+        """Let the record say these as well, or otherwise than before. Raises OSError."""
+        self.record.update(facts)
+        new = self.path / f"{RECORD}.new"
+        new.write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
+        new.replace(self.path / RECORD)
 
     def write_log(self, name: str, lines: str) -> None:
         """Append lines to the log of ``name``."""

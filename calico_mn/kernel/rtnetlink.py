@@ -1,7 +1,7 @@
 """rtnetlink's numbers, names and headers, each once: what is written and what decode reads.
 
-From ``include/uapi/linux/{rtnetlink,if_link,if_addr,neighbour,ip,pkt_sched,pkt_cls}.h``; names are
-iproute2's.
+From ``include/uapi/linux/{rtnetlink,if_link,if_addr,neighbour,ip,pkt_sched,pkt_cls}.h`` and
+``net_namespace.h``; names are iproute2's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ RTM_GETRULE = 34
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER, RTM_GETTFILTER = 44, 46
 RTM_SETNEIGHTBL = 67
+RTM_NEWNSID = 88
 
 LINK_HEADER = struct.Struct("=BxHiII")  # family, type, index, flags, change
 ADDRESS_HEADER = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
@@ -41,6 +42,7 @@ TCA_KIND, TCA_OPTIONS, TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS = 1, 2, 6, 7, 8
 ROOT, CLSACT, CLSACT_HANDLE = 0xFFFFFFFF, 0xFFFFFFF1, 0xFFFF0000
 DIRECTIONS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 NDA_DST, NDA_LLADDR = 1, 2
+NETNSA_NSID, NETNSA_FD = 1, 3
 AF_BRIDGE, NTF_SELF, NUD_PERMANENT = 7, 0x02, 0x80
 NEIGHBOUR_STATES = {0x01: "INCOMPLETE", 0x02: "REACHABLE", 0x04: "STALE", 0x08: "DELAY",
                     0x10: "PROBE", 0x20: "FAILED", NUD_PERMANENT: "PERMANENT"}

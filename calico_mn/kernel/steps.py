@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import functools
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,6 +33,7 @@ from calico_mn.kernel.netlink import (
 )
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.tunnel import TunnelBackend
+from calico_mn.present import Program
 from calico_mn.state import (
     Address,
     Bridge,
@@ -89,12 +90,14 @@ class Planner:
     def __init__(self, namespaces: Mapping[str, NetworkNamespace], tunnel: TunnelBackend) -> None:
         self._namespaces = namespaces
         self._tunnel = tunnel
-        self._routes: dict[tuple[int, int], Step] = {}
+        #: index of the device and whether to remove -> id of the route -> its step
+        self._routes: dict[tuple[int, bool], dict[int, Step]] = {}
 
     def plan(self, change: Delta, *, fresh: bool = False) -> Plan:
         """The plan for ``change``, less the sysctls of the namespace as a whole.
 
-        ``fresh``: the namespace was just made, and its loopback device is down.
+        ``fresh``: the namespace was just made, and its devices are down; the programs of its
+        tunnel come later (:meth:`attachments`).
         """
         namespace = self._namespaces[change.namespace]
         index = namespace.index
@@ -104,9 +107,14 @@ class Planner:
             steps += devices.renaming(link, name)
         if fresh:
             steps.append(_LOOPBACK_UP)
+        programs = self._tunnel_programs(change)
         of_device = change.device_sysctls()
         for device in change.devices_added:
             steps += self._creation(device, namespace, of_device.pop(device.name, ()))
+        if fresh:
+            steps = [*_clsact(programs, namespace), *steps]
+        else:
+            steps += self._attaching(programs, namespace)
         steps += [devices.change(wanted, present, namespace)
                   for wanted, present in change.links_changed]
         for end in change.devices_reshaped:
@@ -115,9 +123,11 @@ class Planner:
             if end.shaping:
                 steps += [Step(message, partial(iptext.shaping, end.name, end.shaping))
                           for message in devices.shaping(end.shaping, index(end.name))]
-        for program in change.programs:
-            steps += [Step(message, partial(iptext.program_attached, program))
-                      for message in self._tunnel.attach(namespace, program)]
+                if isinstance(end, Veth) and not end.txqueuelen:
+                    # With its first queueing discipline a device gets 1000 (qdisc_create).
+                    steps.append(Step(devices.link(index(end.name), txqueuelen=0),
+                                      partial(iptext.reshaped, end)))
+        steps += self._attaching(change.programs, namespace)
         for name, items in of_device.items():
             steps += devices.sysctls(index(name), items)
         for tunnel in change.tunnels_changed:
@@ -127,24 +137,48 @@ class Planner:
         steps += [Step(neighbour(n, index(n.device)), partial(iptext.neighbour, n))
                   for n in change.neighbours_replaced]
         steps += self._route_steps(change.routes_replaced, namespace)
+        steps += self._route_steps(change.routes_removed, namespace, remove=True)
         steps += _removals(change, namespace)
         return Plan(namespace, change, steps)
 
-    def _route_steps(self, routes: Sequence[Route], namespace: NetworkNamespace
-                     ) -> Iterator[Step]:
-        indexes = {"": 0, **namespace.indexes}
-        known = self._routes
+    def attachments(self, creations: Iterable[Delta]) -> Iterator[Plan]:
+        """Plans that attach the programs of the tunnels that fresh namespaces got.
+
+        They are for the end of a boot: between clsact and the first program on it the kernel waits
+        for an RCU grace period, if none has gone by since (mini_qdisc_pair_swap).
+        """
+        for change in creations:
+            if programs := self._tunnel_programs(change):
+                namespace = self._namespaces[change.namespace]
+                yield Plan(namespace, Delta(change.namespace),
+                           self._attaching(programs, namespace))
+
+    def _tunnel_programs(self, change: Delta) -> list[Program]:
+        return [program for device in change.devices_added
+                if isinstance(device, Tunnel) and device.has_back_end
+                for program in self._tunnel.programs(device)]
+
+    def _attaching(self, programs: Iterable[Program], namespace: NetworkNamespace) -> list[Step]:
+        return [Step(message, partial(iptext.program_attached, program)) for program in programs
+                for message in self._tunnel.attach(namespace, program)]
+
+    def _route_steps(self, routes: Iterable[Route], namespace: NetworkNamespace, *,
+                     remove: bool = False) -> Iterator[Step]:
+        """Routes made or, with ``remove``, removed: less those that went with their device."""
+        known = {name: self._routes.setdefault((number, remove), {})
+                 for name, number in (("", 0), *namespace.indexes.items())}
         for item in routes:
-            number = indexes.get(item.device)
-            if number is None:
-                number = namespace.index(item.device)
-            step = known.get((id(item), number))
+            steps = known.get(item.device)
+            step = None if steps is None else steps.get(id(item))
             if step is None:
+                if remove and not item.devices <= known.keys():
+                    continue
                 hops = [namespace.index(hop.device) for hop in item.next_hops]
-                step = Step(route(item, number, hop_indexes=hops),
-                            partial(iptext.route, item))
-                if not hops:
-                    known[id(item), number] = step
+                step = Step(route(item, namespace.index(item.device), hop_indexes=hops,
+                                  remove=remove), partial(iptext.route, item, remove=remove),
+                            devices.GONE if remove else ())
+                if steps is not None and not hops:
+                    steps[id(item)] = step
             yield step
 
     def _creation(self, device: Device, namespace: NetworkNamespace, settings: Sequence[Sysctl]
@@ -169,7 +203,7 @@ class Planner:
                                           namespace.index(device.master)), say))
         else:
             number = namespace.index(device.name)
-        steps += devices.sysctls(number, settings, up=True)
+        steps += devices.sysctls(number, settings, up=not isinstance(device, Veth) or device.up)
         if device.shaping:
             steps += [Step(message, say) for message in devices.shaping(device.shaping, number)]
         return steps
@@ -184,13 +218,18 @@ class Planner:
         return [*(Step(message, say) for message in messages), *devices.sysctls(number, settings)]
 
 
+def _clsact(programs: Iterable[Program], namespace: NetworkNamespace) -> list[Step]:
+    """The queueing discipline of programs, for devices that are down.
+
+    On one that is up the kernel waits for an RCU grace period (dev_deactivate_many).
+    """
+    return [Step(devices.clsact(namespace.index(program.device)),
+                 partial(iptext.program_attached, program)) for program in programs]
+
+
 def _removals(change: Delta, namespace: NetworkNamespace) -> Iterator[Step]:
     """What is on a device that was removed by hand went with it."""
-    known = {"": 0, **namespace.indexes}
-    for r in change.routes_removed:
-        if r.devices <= known.keys():
-            yield Step(route(r, known[r.device], remove=True),
-                       partial(iptext.route, r, remove=True), devices.GONE)
+    known = namespace.indexes
     for n in change.neighbours_removed:
         if n.device in known:
             yield Step(neighbour(n, known[n.device], remove=True),
@@ -250,7 +289,7 @@ def route(item: Route, index: int, *, hop_indexes: Sequence[int] = (), remove: b
         body += u32(rt.RTA_OIF, index)
     if item.next_hops and not remove:
         body += attribute(rt.RTA_MULTIPATH, b"".join(
-            _next_hop(hop, number, item.onlink)
+            _next_hop(hop, number)
             for hop, number in zip(item.next_hops, hop_indexes, strict=True)))
     if item.metric:
         body += u32(rt.RTA_PRIORITY, item.metric)
@@ -274,8 +313,8 @@ def _number(names: Mapping[str, int], name: str) -> int:
     return names[name] if name in names else int(name)
 
 
-def _next_hop(hop: NextHop, index: int, onlink: bool) -> bytes:
+def _next_hop(hop: NextHop, index: int) -> bytes:
     """``struct rtnexthop`` with its gateway; its third number is the weight less one."""
     gateway = attribute(rt.RTA_GATEWAY, socket.inet_aton(hop.via)) if hop.via else b""
-    flags = rt.RTNH_F_ONLINK if onlink else 0
+    flags = rt.RTNH_F_ONLINK if hop.onlink else 0
     return rt.NEXT_HOP_HEADER.pack(8 + len(gateway), flags, hop.weight - 1, index) + gateway

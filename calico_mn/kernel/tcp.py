@@ -7,6 +7,7 @@ the namespace in which the calling thread made it; waiting for them needs no nam
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import struct
@@ -15,9 +16,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
+from calico_mn.kernel import processes
+
 Key = TypeVar("Key")
 
 _BACKLOG = 4096
+#: TCP_LISTEN of linux/tcp_states.h, as /proc/net/tcp has it
+_LISTEN = "0A"
 #: closing resets the connection, so that none is left in TIME_WAIT
 _RESET = struct.pack("ii", 1, 0)
 
@@ -33,6 +38,26 @@ def listen(address: str, port: int) -> socket.socket | None:
         listener.close()
         return None
     return listener
+
+
+def listening(port: int) -> str | None:
+    """What listens on a port in this thread's namespace: ``nc (pid 17)``; None if nothing does.
+
+    Empty where the process cannot be seen from here.
+    """
+    with open("/proc/thread-self/net/tcp", encoding="ascii") as file:
+        rows = [line.split() for line in file][1:]
+    inodes = {f"socket:[{row[9]}]" for row in rows
+              if row[3] == _LISTEN and int(row[1].rpartition(":")[2], 16) == port}
+    if not inodes:
+        return None
+    own = os.stat("/proc/thread-self/ns/net").st_ino
+    for pid in processes.all_pids():
+        if processes.namespace("net", pid) == own:
+            with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+                if any(os.readlink(entry.path) in inodes for entry in entries):
+                    return f"{processes.name_of(pid)} (pid {pid})"
+    return ""
 
 
 def connect(source: str, destinations: Iterable[str], port: int

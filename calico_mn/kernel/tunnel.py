@@ -131,15 +131,13 @@ class EbpfTunnel(TunnelBackend):
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
                   ) -> list[Message]:
-        """MTU and state; of a new device also the programs, on it and on the uplink."""
+        """MTU and state; a new device becomes what the kernel's tunl0 is, while it is down."""
         change = super().configure(namespace, device, is_new=is_new)
         if not is_new:
             return change
         index = namespace.index(device.name)
-        hooks = [message for item in self.programs(device)
-                 for message in self.attach(namespace, item)]
         return [devices.without_multicast(index, TUNNEL_TXQUEUELEN), devices.noqueue(index),
-                *hooks, *change]
+                *change]
 
     def close(self) -> None:
         """As of every back end; and end the attendant's thread."""
@@ -260,7 +258,9 @@ def _try_ebpf() -> str | None:
             return reason
         with closing(EbpfTunnel()) as backend, NetlinkSocket() as netlink:
             backend.create(namespace, device)
-            netlink.request(backend.configure(namespace, device, is_new=True))
+            netlink.request([*backend.configure(namespace, device, is_new=True), *(
+                message for item in backend.programs(device)
+                for message in backend.attach(namespace, item))])
     except NetlinkError as error:
         return (f"the kernel cannot attach eBPF programs to a device ({error.reason}): it needs"
                 " CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, built in or as modules that"

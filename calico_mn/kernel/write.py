@@ -33,8 +33,10 @@ from calico_mn.rules import FirewallChange
 from calico_mn.state import Namespace, Tunnel, Veth
 
 # Namespaces that are planned and handed over at a time while the kernel works on those before.
-_CHUNK = 32
-_CHUNKS_AHEAD = 2
+_CHUNK, _CHUNKS_AHEAD = 32, 2
+
+#: what became of a plan: sent, refused, or sent with its firewall still being written
+Outcome = KernelError | Future[None] | None
 
 
 class Journal(Protocol):
@@ -55,12 +57,11 @@ class KernelWriter:
     """
 
     def __init__(self, thread: NamespaceThread, tunnel: TunnelBackend, journal: Journal,
-                 firewalls: FirewallWriter) -> None:
-        self._thread = thread
-        self._tunnel = tunnel
+                 firewalls: FirewallWriter, run: Path | None = None) -> None:
+        self._thread, self._tunnel = thread, tunnel
         self.journal = journal
         self.firewalls = firewalls
-        self._owner = Namespaces(thread)
+        self._owner = Namespaces(thread, run)
         self._filtering: dict[str, Future[None]] = {}
         self.namespaces: Mapping[str, NetworkNamespace] = self._owner.by_name
         self.changing = threading.RLock()
@@ -91,7 +92,7 @@ class KernelWriter:
         """
         with self.changing:
             try:
-                for _plan, error in self._pipeline(self._creations(states)):
+                for _change, error in self._pipeline(self._creations(states)):
                     if error is not None:
                         raise error
                 for state in states:
@@ -107,7 +108,8 @@ class KernelWriter:
 
         Raises KernelError, and then all is as before as far as the kernel lets us.
         """
-        wanted = list(states)
+        if not (wanted := list(states)):
+            return ()
         self.make_way(wanted)
         with self.changing:
             self._owner.settle()
@@ -129,10 +131,9 @@ class KernelWriter:
     def apply(self, states: Iterable[Namespace]) -> tuple[Delta, ...]:
         """As :meth:`change`, but one that fails does not stop the others: it is out of sync then.
 
-        What comes back has the routes of :attr:`foreign_protocol`, too.
-
-        The states count as wanted everywhere. A namespace that is out of sync is written as a
-        whole at its next change here. Raises KernelError at the end, for all that failed.
+        What comes back has the routes of :attr:`foreign_protocol`, too. The states count as wanted
+        everywhere. A namespace that is out of sync is written as a whole at its next change here.
+        Raises KernelError at the end, for all that failed.
         """
         wanted = {state.name: state for state in states}
         self.make_way(list(wanted.values()))
@@ -164,7 +165,8 @@ class KernelWriter:
     def write(self, deltas: Iterable[Delta]) -> None:
         """Carry out changes in namespaces that exist. Raises KernelError at the first failure."""
         self._owner.settle()
-        self._thread.call(self._write_in_turn, [change for change in deltas if change])
+        for error in self._write_in_turn([change for change in deltas if change]).values():
+            raise error
 
     def abandon(self) -> None:
         """Make no more of the namespaces that :meth:`create` was asked for."""
@@ -175,11 +177,9 @@ class KernelWriter:
     def diagnose(self, name: str) -> list[str]:
         """What was broken in a namespace by hand, each in a clause such as "eth0 is down".
 
-        Only what commonly lies behind a refused change: devices that are gone or down, addresses
-        that are gone.
+        Only what commonly lies behind a refused change: devices gone or down, addresses gone.
         """
-        snapshot = self._thread.inside(self.namespaces[name], read.facts)
-        return _broken(snapshot, self.states[name])
+        return self._thread.inside(self.namespaces[name], read.facts).broken(self.states[name])
 
     def discard(self, names: Sequence[str]) -> None:
         """Let go of namespaces; what is in them ends with them."""
@@ -204,11 +204,13 @@ class KernelWriter:
 
     def _creations(self, states: Iterable[Namespace]) -> Iterator[Plan]:
         """Plans as soon as the namespace is made, and those that its veths lead to."""
-        planner = Planner(self.namespaces, self._tunnel)
+        planner, changes = Planner(self.namespaces, self._tunnel), []
         for state in states:
             self._owner.settle(state.name, *(
                 device.peer.namespace for device in state.devices if isinstance(device, Veth)))
-            yield planner.plan(creation(state, self.foreign_protocol), fresh=True)
+            changes.append(creation(state, self.foreign_protocol))
+            yield planner.plan(changes[-1], fresh=True)
+        yield from planner.attachments(changes)
 
     def _write_each(self, changes: Sequence[Delta], out_of_sync: Collection[str]
                     ) -> dict[str, KernelError]:
@@ -221,11 +223,9 @@ class KernelWriter:
             later = [Delta(change.namespace, devices_removed=change.devices_removed)
                      for change in changes if change.devices_removed]
             now = [replace(change, devices_removed=()) for change in changes]
-            self._thread.call(self._write_in_turn, now, out_of_sync, failures)
-            self._thread.call(self._write_in_turn, [change for change in later if
-                                                    change.namespace not in failures],
-                              (), failures)
-            return failures
+            failures = self._write_in_turn(now, out_of_sync, goes_on=True)
+            later = [change for change in later if change.namespace not in failures]
+            return failures | self._write_in_turn(later, goes_on=True)
         planner = Planner(self.namespaces, self._tunnel)
 
         def plans() -> Iterator[Plan]:
@@ -235,26 +235,47 @@ class KernelWriter:
                 except KernelError as error:
                     failures[change.namespace] = error
 
-        failures.update((plan.namespace.name, error) for plan, error in self._pipeline(plans())
+        failures.update((change.namespace, error) for change, error in self._pipeline(plans())
                         if error is not None)
         return failures
 
-    def _pipeline(self, plans: Iterator[Plan]) -> Iterator[tuple[Plan, KernelError | None]]:
+    def _write_in_turn(self, changes: Sequence[Delta], out_of_sync: Collection[str] = (), *,
+                       goes_on: bool = False) -> dict[str, KernelError]:
+        """Plan each change when its turn comes, and stop at a failure or not; what failed."""
+        sending = self._thread.submit(self._plan_and_send, changes, out_of_sync, goes_on)
+        return {change.namespace: error for change, error in self._finish(changes, sending)
+                if error is not None}
+
+    def _pipeline(self, plans: Iterator[Plan]) -> Iterator[tuple[Delta, KernelError | None]]:
         """Have plans sent while the next ones are made; each with what went wrong, if anything."""
-        sent: deque[tuple[list[Plan], Future[list[KernelError | None]]]] = deque()
+        sent: deque[tuple[list[Delta], Future[list[Outcome]]]] = deque()
         while chunk := list(islice(plans, _CHUNK)):
-            sent.append((chunk, self._thread.submit(self._send, chunk)))
+            sent.append(([plan.change for plan in chunk], self._thread.submit(self._send, chunk)))
             if len(sent) > _CHUNKS_AHEAD:
                 yield from self._finish(*sent.popleft())
         while sent:
             yield from self._finish(*sent.popleft())
 
-    def _finish(self, plans: Sequence[Plan], sending: Future[list[KernelError | None]]
-                ) -> Iterator[tuple[Plan, KernelError | None]]:
-        for plan, error in zip(plans, sending.result(), strict=True):
+    def _finish(self, changes: Sequence[Delta], sending: Future[list[Outcome]]
+                ) -> Iterator[tuple[Delta, KernelError | None]]:
+        """Wait, also for the firewalls, and log what was done; none for what was not tried."""
+        for change, outcome in zip(changes, sending.result(), strict=False):
+            error = outcome.exception() if isinstance(outcome, Future) else outcome
             if error is None:
-                self.journal.note(plan.namespace.name, iptext.commands(plan.change))
-            yield plan, error
+                self._note(change)
+            elif not isinstance(error, KernelError):
+                raise error
+            yield change, error
+
+    def _note(self, change: Delta) -> None:
+        """Log a change as commands, with what makes a tunnel in place of the ipip module."""
+        lines = iptext.commands(change)
+        for device in change.devices_added:
+            if isinstance(device, Tunnel) and device.has_back_end and (
+                    self._tunnel.kind != device.kind):
+                command, *_ = iptext.device_added(device)
+                lines[lines.index(command)] += f"  # {self._tunnel.description}"
+        self.journal.note(change.namespace, lines)
 
     def _explain(self, failures: Mapping[str, KernelError]) -> str:
         """What happened where, what is broken there, and what to do."""
@@ -267,27 +288,24 @@ class KernelWriter:
                      " same again.")
         return "\n".join(lines)
 
-    def _send(self, plans: Sequence[Plan]) -> list[KernelError | None]:
+    def _send(self, plans: Sequence[Plan]) -> list[Outcome]:
         """As all that follows, in the namespace thread."""
-        outcomes: list[KernelError | None] = []
+        outcomes: list[Outcome] = []
         for plan in plans:
             try:
                 self._thread.enter(plan.namespace)
                 with NetlinkSocket() as netlink:
                     self._deliver(plan, netlink)
-                outcomes.append(None)
+                outcomes.append(self._begin_firewall(plan))
             except KernelError as error:
                 outcomes.append(error)
-        filtered = [number for number, plan in enumerate(plans) if plan.change.firewall
-                    and outcomes[number] is None and plan.namespace.name not in self._filtering]
-        for number, outcome in zip(filtered, self._filter([plans[n] for n in filtered]),
-                                   strict=True):
-            outcomes[number] = outcome
         return outcomes
 
-    def _filter(self, plans: Sequence[Plan]) -> list[KernelError | None]:
-        return self.firewalls.write([
-            (plan.namespace, plan.change.firewall) for plan in plans if plan.change.firewall])
+    def _begin_firewall(self, plan: Plan) -> Future[None] | None:
+        """The rules come last, and several namespaces get theirs at a time."""
+        change = plan.change.firewall
+        return None if change is None or plan.namespace.name in self._filtering else (
+            self.firewalls.begin(lambda: plan.namespace, change))
 
     def _deliver(self, plan: Plan, netlink: NetlinkSocket) -> None:
         """With the uplink here already: source addresses are looked for in order of registration.
@@ -300,19 +318,20 @@ class KernelWriter:
                 self._tunnel.create(plan.namespace, device)
         plan.send(netlink)
 
-    def _write_in_turn(self, changes: Iterable[Delta], out_of_sync: Collection[str] = (),
-                       failures: dict[str, KernelError] | None = None) -> None:
-        """Look up what a plan needs, then write; ``failures`` takes what else would be raised."""
+    def _plan_and_send(self, changes: Sequence[Delta], out_of_sync: Collection[str],
+                       goes_on: bool) -> list[Outcome]:
         planner = Planner(self.namespaces, self._tunnel)
+        outcomes: list[Outcome] = []
         for change in changes:
             try:
-                self._write(change, planner, change.namespace in out_of_sync)
+                outcomes.append(self._write(change, planner, change.namespace in out_of_sync))
             except KernelError as error:
-                if failures is None:
-                    raise
-                failures[change.namespace] = error
+                outcomes.append(error)
+                if not goes_on:
+                    break
+        return outcomes
 
-    def _write(self, change: Delta, planner: Planner, is_out_of_sync: bool) -> None:
+    def _write(self, change: Delta, planner: Planner, is_out_of_sync: bool) -> Outcome:
         """Where a namespace is out of sync, its devices may be others than we made."""
         namespace = self.namespaces[change.namespace]
         self._thread.enter(namespace)
@@ -321,30 +340,11 @@ class KernelWriter:
                 namespace.indexes = read.device_indexes(netlink)
             self._owner.write_sysctls(change.sysctls, namespace)
             if change.devices_outdated or change.devices_added or change.devices_removed:
-                # Devices may have been made or removed by hand in the meantime.
-                # One that was renamed is still known by our name for it, too.
+                # By hand, devices were made or removed, or renamed: then our name is known, too.
                 present = read.device_indexes(netlink)
                 namespace.indexes = {
                     **{name: index for name, index in namespace.indexes.items()
                        if index in present.values()}, **present}
             plan = planner.plan(change)
             self._deliver(plan, netlink)
-        for error in self._filter([plan]):
-            if error is not None:
-                raise error
-        self.journal.note(change.namespace, iptext.commands(change))
-
-
-def _broken(snapshot: read.Facts, wanted: Namespace) -> list[str]:
-    clauses, gone = [], set()
-    for device in wanted.devices:
-        present = snapshot.device(device.name)
-        if present is None:
-            gone.add(device.name)
-            clauses.append(f"there is no device {device.name} any more")
-        elif not present.up and (not isinstance(device, Tunnel) or device.up):
-            clauses.append(f"{device.name} is down")
-    clauses += [f"{address.device} has lost its address {address.address}"
-                for address in wanted.addresses if address.device not in gone
-                and (address.device, address.address) not in snapshot.addresses]
-    return clauses
+        return self._begin_firewall(plan)

@@ -6,7 +6,6 @@ counts of routes, sessions and dropped packets, read from the kernel or from the
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop
 from calico_mn.policy import NetworkSet, Policy
 from calico_mn.state import Route
-from calico_mn.topology.scaled import free_addresses
+from calico_mn.topology.scaled import blocks_of_node, free_addresses
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -85,7 +84,7 @@ def computed(topology: Topology, nodes: int, pods: int) -> Routes:
     block of every other node; of its own, one to its subnet, a default route where there is a
     router, a blackhole for each of its blocks, and one to each of its pods.
     """
-    blocks = math.ceil((pods + 1) / 2 ** (32 - topology.pools[0].block_size))
+    blocks = blocks_of_node(topology, pods)
     routed = {interface.subnet for router in topology.underlay.routers
               for interface in router.interfaces}
     local = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel import probe, read
 from calico_mn.measure import iperf, offloads
-from calico_mn.measure.programs import Host
+from calico_mn.measure.programs import Host, run
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 OFFLOADS = {**{name: short for short, name in offloads.SWITCHES.items()},
             "tx-checksumming": "tx-checksumming"}
 _CPU = Path("/sys/devices/system/cpu")
+_TIMEOUT_S = 20.0
 
 
 def collect(net: CalicoNet) -> dict[str, Any]:
@@ -67,6 +69,17 @@ def collect(net: CalicoNet) -> dict[str, Any]:
     }
 
 
+def mtu(host: Host, device: str = "eth0") -> int | None:
+    """That of a device, in bytes. Raises ToolError."""
+    line = line_of(host, f"/sys/class/net/{device}/mtu")
+    return int(line) if line and line.isdigit() else None
+
+
+def line_of(host: Host, file: str) -> str | None:
+    """The only line of a file as a host sees it, None where it cannot be read. Raises ToolError."""
+    return run(host, ["cat", file], _TIMEOUT_S).out.strip() or None
+
+
 def parse_cpu_model(cpuinfo: str) -> str | None:
     """The model from /proc/cpuinfo, None where the architecture does not report one."""
     for line in cpuinfo.splitlines():
@@ -94,17 +107,31 @@ def _machine() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str | bool | None]:
-    iperf3 = probe.program_version("iperf3")
+    iperf3, bird = map(probe.program_version, ("iperf3", "bird"))
     return {
-        "calico_mn": version.VERSION,
-        "calico_mn_source": version.digest(),
+        **own_version(),
         "python": platform.python_version(),
         "mininet": probe.package_version("mininet"),
         "iperf3": iperf3,
         "iperf3_threads": iperf.threads(iperf3),
         "iproute2": probe.program_version("ip"),
         "ping": probe.program_version("ping"),
+        **({"bird": bird} if bird else {}),
     }
+
+
+def own_version() -> dict[str, str]:
+    """Which code of ours measures."""
+    return {"calico_mn": version.VERSION, "calico_mn_source": version.digest(),
+            **({"calico_mn_commit": commit} if (commit := _commit()) else {})}
+
+
+def _commit() -> str | None:
+    """That of the checkout; None where the package is not in one, or git does not say."""
+    root = Path(version.__file__).parents[1]
+    line = probe.first_line(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+                            ) if (root / ".git").exists() else None
+    return line if re.fullmatch("[0-9a-f]{7,64}", line or "") else None
 
 
 def _line(path: Path) -> str | None:

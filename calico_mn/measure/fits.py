@@ -1,4 +1,4 @@
-"""Least squares: a line through samples, or a plane over several counts. Pure.
+"""Least squares: a line through samples, or a plane over several counts; what grows. Pure.
 
 In go samples with the counts that they were taken at; out come a fixed part, what each count
 adds, and the share of the variance that this explains.
@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import operator
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from calico_mn.measure.statistics import MORE, TOO_FEW, Comparison, judge
+
+#: with a smaller share of the variance explained, there is no line to speak of
+STRAIGHT = 0.9
 #: relative size of a singular value that counts as 0 (numpy.linalg.lstsq)
 _SINGULAR = 1e-9
 
@@ -31,10 +35,40 @@ class Fit:
         """That of a line."""
         return self.slopes[0]
 
+    @property
+    def describes(self) -> bool:
+        """Whether the samples lie on it, as far as can be said."""
+        return self.r2 is None or self.r2 >= STRAIGHT
+
+    @property
+    def grows(self) -> bool:
+        """Whether it describes the samples, and what is measured grows with each count."""
+        return self.describes and min(self.slopes) >= 0
+
     def at(self, *counts: float) -> float:
         """The line's or plane's value."""
         return self.intercept + sum(
             slope * count for slope, count in zip(self.slopes, counts, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A quantity at two counts or more, smallest first: count -> repeat -> value."""
+
+    points: Mapping[int, Mapping[int, float]]
+
+    @property
+    def difference(self) -> Comparison | None:
+        """From the smallest to the largest count, repeat by repeat."""
+        least, *_, most = self.points.values()
+        return judge(most, least)
+
+    @property
+    def straight(self) -> Fit | None:
+        """The line through all samples, if they lie on one and nothing says that none grows."""
+        fit = through((count, values.values()) for count, values in self.points.items())
+        grows = self.difference and self.difference.verdict in (MORE, TOO_FEW)
+        return fit if grows and fit and fit.r2 and fit.grows else None
 
 
 def line(points: Sequence[tuple[float, float]]) -> Fit | None:
@@ -46,6 +80,11 @@ def line(points: Sequence[tuple[float, float]]) -> Fit | None:
     fit = Fit(intercept, (slope,))
     return fit if different == 2 else _explained(fit, [(x,) for x, _ in points],
                                                  [y for _, y in points])
+
+
+def through(samples: Iterable[tuple[float, Iterable[float]]]) -> Fit | None:
+    """The :func:`line` through all samples: (x, the values at it)."""
+    return line([(x, value) for x, values in samples for value in values])
 
 
 def plane(counts: Sequence[Sequence[float]], values: Sequence[float]) -> Fit | None:

@@ -1,10 +1,8 @@
-"""Traffic of our own program, :mod:`.endpoint`: steady streams, and many short flows.
+"""Steady streams of our own program, :mod:`.endpoint`: which packets were lost, and when.
 
-Streams of numbered packets run between pods, both ways at once: which were lost, and when. All
-namespaces of a machine share CLOCK_MONOTONIC, so each direction's losses are known by themselves
-and by the time at which the lost packet was sent. Of short flows it is counted by which of a
-router's devices they left: by the kernel, device by device (tx_packets), at the router that has the
-choice.
+Streams of numbered packets run between pods, both ways at once. All namespaces of a machine share
+CLOCK_MONOTONIC, so each direction's losses are known by themselves and by the time at which the
+lost packet was sent.
 """
 
 from __future__ import annotations
@@ -13,26 +11,17 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.errors import ClusterError, ToolError
-from calico_mn.measure.iperf import Server
+from calico_mn.errors import ToolError
 from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import (
-    ENDPOINT,
-    Host,
-    end,
-    ending,
-    endpoint,
-    first_line,
-    run,
-    serving,
-    start,
-)
+from calico_mn.measure.programs import Host, end, ending, endpoint, first_line, start
+from calico_mn.measure.readings import Reading, values
+from calico_mn.text import join
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -193,6 +182,45 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
                 end(each.process)
 
 
+@contextmanager
+def losses_around(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, before_s: float,
+                  longest: float) -> Iterator[dict[Pair, Measurement]]:
+    """Streams around a change, which the block makes and whose effect it waits for.
+
+    They run ``before_s`` seconds before the block, and to its end. Then there is what each pair and
+    its reverse lost (:func:`losses`). Raises ToolError; other arguments as of :func:`streams`.
+    """
+    lost: dict[Pair, Measurement] = {}
+    with streams(net, pairs, rate=rate, longest=longest) as running:
+        time.sleep(before_s)
+        change = time.monotonic_ns()
+        yield lost
+        until = time.monotonic_ns()
+        for pair, flow in running.finish().items():
+            lost[pair] = losses(flow, running.began, change, until)
+
+
+def order(readings: Iterable[Reading], rate: float) -> str:
+    """Whether streams of ``rate`` packets a second lost some before their change, and whether any
+    came out of order or twice, in words.
+    """
+    readings = list(readings)
+    sent = sum(values(readings, SENT))
+    odd = [f"{count:g} {what}" for metric, what in (
+        (LOST_BEFORE, "lost before its change"), (REORDERED, "reordered"),
+        (DUPLICATED, "duplicated")) for count in [sum(values(readings, metric))]]
+    if any(not text.startswith("0 ") for text in odd):
+        return f"Of {sent:,.0f} packets, {join(odd)}."
+    return (f"No packet was lost before its change, none came out of order or twice ({sent:,.0f}"
+            f" packets, {rate:g} a second in each direction).")
+
+
+def resolution(rate: float) -> str:
+    """How finely streams of ``rate`` packets a second show losses, in words."""
+    return (f"Losses are seen in steps of {1000 / rate:g} ms, the time between two packets of a"
+            " stream; a shorter one can pass unseen.")
+
+
 def _start(net: CalicoNet, pair: Pair, port: int, rate: float, longest: float) -> _End:
     host = net[pair.source.name]
     return _End(host, start(host, endpoint(
@@ -213,90 +241,3 @@ def _answer(end: _End) -> dict[str, tuple[int, ...]]:
         return {name: tuple(map(int, answer[name])) for name in ("sent", "arrived")}
     except (ValueError, KeyError, TypeError):
         raise ToolError(f"{end.host.name}: unexpected answer of a stream: {out[:80]!r}") from None
-
-
-# --- many short flows, and by which of a router's devices they left
-
-PATH_SHARE = metric("path_share", "share", "share of packets on the first path")
-PACKETS_LEFT = metric("packets_left", "packets", "packets that left by all paths together")
-FLOWS_ARRIVED = metric("flows_arrived", "flows", "flows that arrived", more_is_better=True)
-
-PROTOCOLS = UDP, TCP = "udp", "tcp"
-
-_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Fork:
-    """A router that has equal ways: its name, and the device of each way in the route's order."""
-
-    router: str
-    devices: tuple[str, ...]
-
-
-def fork(net: CalicoNet, pair: Pair) -> Fork:
-    """The router of the source's subnet that has equal ways to the destination's.
-
-    Raises ClusterError when there is none.
-    """
-    subnets = {subnet.name: subnet for subnet in net.topology.underlay.subnets}
-    goal = str(subnets[pair.destination.subnet].cidr)
-    for router in net.topology.underlay.routers:
-        if pair.source.subnet in {foot.subnet for foot in router.interfaces}:
-            for route in net.states[router.name].routes:
-                if route.destination == goal and route.next_hops:
-                    return Fork(router.name, tuple(hop.device for hop in route.next_hops))
-    raise ClusterError(f"{net.topology.source}: no router has several equal ways from"
-                       f" {pair.source.subnet} to {pair.destination.subnet}; see"
-                       " topologies/two-paths.yaml for one that has")
-
-
-def flows(client: Host, server: Server, router: Host, devices: Sequence[str], kind: str,
-          count: int, *, patience: float = 1.0) -> Measurement:
-    """Send ``count`` flows of ``kind``, and count what leaves the ``router`` by each device.
-
-    A UDP flow is one packet, a TCP flow about five. ARP is counted too: a packet or two now and
-    then. Flows have ``patience`` seconds to arrive after the last was sent. Raises ToolError.
-    """
-    with serving(server, "take-flows", kind, server.ip, str(count),
-                 str(int(_TIMEOUT_S + patience) + 5)) as (taker, port):
-        before = _sent(router, devices)
-        sending = run(client, endpoint("send-flows", kind, server.ip, port, str(count)),
-                      timeout=_TIMEOUT_S)
-        if sending.status:
-            reason = sending.err.strip() or ending(sending.status)
-            raise ToolError(f"{client.name} to {server.name}: {kind} flows: {reason}")
-        arrived = _arrived(server, taker, patience)
-    packets = tuple(after - first for after, first in
-                    zip(_sent(router, devices), before, strict=True))
-    if sum(packets) < count:
-        raise ToolError(f"{router.name}: only {sum(packets)} packets of {count} flows left by"
-                        f" {', '.join(devices)}")
-    return Measurement({PATH_SHARE: round(packets[0] / sum(packets), 6), PACKETS_LEFT: sum(packets),
-                        FLOWS_ARRIVED: arrived}, series={"packets": packets})
-
-
-def _arrived(server: Host, taker: subprocess.Popen[str], patience: float) -> int:
-    try:
-        out, err = taker.communicate(timeout=patience)
-    except subprocess.TimeoutExpired:
-        taker.terminate()
-        try:
-            out, err = taker.communicate(timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise ToolError(f"{server.name}: {ENDPOINT} did not end") from None
-    try:
-        return int(out)
-    except ValueError:
-        raise ToolError(f"{server.name}: {ENDPOINT}: {err.strip() or out[:80]!r}") from None
-
-
-def _sent(router: Any, devices: Sequence[str]) -> tuple[int, ...]:
-    """Packets that each device has sent since it was made."""
-    finished = run(router, ["cat", *(f"/sys/class/net/{device}/statistics/tx_packets"
-                                     for device in devices)], timeout=10)
-    try:
-        return tuple(int(word) for word in finished.out.split())
-    except ValueError:
-        raise ToolError(f"{router.name}: no counters of {', '.join(devices)}:"
-                        f" {finished.err.strip()}") from None

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from calico_mn.errors import ToolError
+from calico_mn.errors import ClusterError, ToolError
 from calico_mn.measure.physics import IPV4, TCP, mss
 from calico_mn.measure.programs import Host, end, ending, excerpt, run, start, wait_for_output
 
@@ -36,7 +36,8 @@ DIRECTIONS: dict[str, tuple[str, ...]] = {
     "forward": (), "reverse": ("-R",), "both": ("--bidir",)}
 _VERSION_TIMEOUT_S = 10.0
 
-#: the program's path -> its first line, cached so that no measurement runs iperf3 for it
+#: the program's path, or the image of a real pod -> whether it has threads, cached so that no
+#: measurement runs iperf3 for it
 _known: dict[str | None, bool | None] = {}
 #: with --bidir, iperf3 has each sum once more for the direction from server to client
 _DIRECTIONS = ("", "_bidir_reverse")
@@ -76,7 +77,9 @@ def client_argv(ip: str, *, seconds: int | None = None, amount: int | None = Non
 class Server(Host, Protocol):
     """A host that has an address: a pod."""
 
-    ip: str
+    @property
+    def ip(self) -> str:
+        """Its IPv4 address."""
 
 
 def limited_seconds(duration: float) -> int:
@@ -85,12 +88,14 @@ def limited_seconds(duration: float) -> int:
 
 
 def transfer(client: Host, server: Server, *, duration: float, rate: float,
-             limited: bool = False, streams: int = 1, direction: str = "forward") -> Transfer:
+             limited: bool = False, streams: int = 1, direction: str = "forward",
+             congestion: str = "") -> Transfer:
     """Send for ``duration`` seconds from ``client`` to ``server``, ``streams`` at a time.
 
     ``direction`` is that of the payload: ``forward``, ``reverse`` (from the server to the
     client) or ``both`` at once. iperf3 up to 3.15 serves all streams of a program by one thread,
-    from 3.16 on each by its own.
+    from 3.16 on each by its own. ``congestion`` is TCP's congestion control, one of
+    those that :func:`check_congestion` passes; without it, the pod's default.
 
     iperf3 counts whole seconds only. Any other duration becomes an amount: what ``rate`` (in
     Mbit/s, from :func:`warm_up`) moves in that time; or where iperf3 does not time amounts, the
@@ -100,7 +105,8 @@ def transfer(client: Host, server: Server, *, duration: float, rate: float,
     on top of the rate, 10 ms worth of it, and TCP's start. What follows lasts two seconds or
     more, since packets arrive in bursts of up to a bucket, which a short window cuts.
     """
-    more = [*(["-P", str(streams)] if streams != 1 else []), *DIRECTIONS[direction]]
+    more = [*(["-P", str(streams)] if streams != 1 else []), *DIRECTIONS[direction],
+            *(["-C", congestion] if congestion else [])]
     if limited:
         seconds = limited_seconds(duration)
         command = client_argv(server.ip, seconds=seconds, skipped=UNSTEADY_S, more=more)
@@ -113,6 +119,19 @@ def transfer(client: Host, server: Server, *, duration: float, rate: float,
     amount = max(1, round(rate * 1e6 / 8 * duration / (2 if direction == "both" else 1)))
     return exchange(client, server, client_argv(server.ip, amount=amount, more=more),
                     duration * 10, parse)
+
+
+def check_congestion(host: Host, names: Sequence[str]) -> None:
+    """Raise ClusterError for a congestion control that the host's kernel does not have.
+
+    To ask a socket for it would load a module.
+    """
+    known = run(host, ["cat", "/proc/sys/net/ipv4/tcp_available_congestion_control"],
+                _VERSION_TIMEOUT_S).out.split() if names else []
+    for name in names:
+        if name not in known:
+            raise ClusterError(f"--congestion: the kernel of {host.name} has no {name} (it has"
+                               f" {', '.join(known)}); modprobe tcp_{name} may load it")
 
 
 def warm_up(client: Host, server: Server) -> float:
@@ -130,13 +149,15 @@ def warm_up(client: Host, server: Server) -> float:
     return rate(amount=max(_FIRST_PROBE_BYTES // 8, round(first * 1e6 / 8 * _SECOND_PROBE_S)))
 
 
-def answer(client: Host, server: Host, command: Sequence[str], expected: float) -> str:
+def answer(client: Host, server: Host, command: Sequence[str], expected: float,
+           tick: Callable[[], None] | None = None) -> str:
     """Run the client's ``command`` against a server of its own; what the client wrote.
 
-    ``expected`` is how long it should take, in seconds. Raises ToolError.
+    ``expected`` is how long it should take, in seconds; ``tick`` as of :func:`.programs.run`.
+    Raises ToolError.
     """
     with listening(server):
-        finished = run(client, command, timeout=expected + _GRACE_S)
+        finished = run(client, command, expected + _GRACE_S, tick)
         if finished.status and not finished.out.strip():
             reason = excerpt(finished.err) or ending(finished.status)
             raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
@@ -178,7 +199,7 @@ def threads(version: str | None) -> bool | None:
 
 def has_threads(host: Host) -> bool | None:
     """The same of the iperf3 that runs in ``host``. Raises ToolError if it does not answer."""
-    path = shutil.which("iperf3")
+    path = getattr(host, "image", None) or shutil.which("iperf3")
     if path not in _known:
         _known[path] = threads(run(host, ["iperf3", "--version"], _VERSION_TIMEOUT_S).out)
     return _known[path]

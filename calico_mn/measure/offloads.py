@@ -16,13 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel import read
+from calico_mn.measure.metrics import Value
+from calico_mn.measure.net import Net
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, ending, run
+from calico_mn.measure.readings import Reading
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
@@ -70,6 +73,20 @@ class Switched:
         return f"{self.device} of {self.node}"
 
 
+#: in ``seen``: the devices whose offloads were off for a reading; empty for none
+OFFLOADS_OFF = "offloads_off"
+
+
+def noted(switched: Iterable[Switched]) -> dict[str, Value]:
+    """What was switched off, for a reading's ``seen``."""
+    return {OFFLOADS_OFF: ", ".join(map(str, switched))}
+
+
+def switched_off(readings: Iterable[Reading]) -> list[str]:
+    """The devices that :func:`noted` names, of each reading that has some; each list once."""
+    return sorted({str(reading.seen.get(OFFLOADS_OFF) or "") for reading in readings} - {""})
+
+
 @contextmanager
 def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
              switches: Iterable[str] = tuple(SWITCHES)) -> Iterator[tuple[Switched, ...]]:
@@ -93,21 +110,22 @@ def offloads(net: CalicoNet, names: Iterable[str], enabled: bool, *,
 
 
 @contextmanager
-def pair_offloads(net: CalicoNet, pair: Pair, *, off: bool, nodes: bool = True
+def pair_offloads(net: Net, pair: Pair, *, off: bool, nodes: bool = True
                   ) -> Iterator[tuple[Switched, ...]]:
     """Those of a pair's pods, and of their ``nodes``: switched off, or left as they are."""
     names = dict.fromkeys(name for end in (pair.source, pair.destination)
                           for name in ((end.name, end.node) if nodes else (end.name,)))
-    with offloads(net, names, False) if off else nullcontext(()) as switched:
+    with offloads(cast("CalicoNet", net), names, False) if off else nullcontext(()) as switched:
         yield switched
 
 
 @contextmanager
-def checksum_offload(net: CalicoNet, pair: Pair, device: str, *, off: bool) -> Iterator[None]:
+def checksum_offload(net: Net, pair: Pair, device: str, *, off: bool) -> Iterator[None]:
     """That of a tunnel device on a pair's nodes: switched off, or left as it is."""
     with ExitStack() as stack:
-        for host in [net[name] for name in {pair.source.node, pair.destination.node}]:
-            if off and device in _devices(net, host):
+        for name in {pair.source.node, pair.destination.node} if off else ():
+            host = net[name]
+            if device in _devices(cast("CalicoNet", net), host):
                 stack.callback(_restore, host, device, features(host, device))
                 _ethtool(host, ["-K", device, CHECKSUM, "off"])
         yield

@@ -40,12 +40,17 @@ FRAG_NEEDED = metric("frag_needed", "messages", "ICMP fragmentation needed recei
 SENT_FRAGMENTS = metric("fragments", "packets", "IPv4 fragments sent")
 LARGEST_PACKET = metric("largest_packet", "bytes", "largest IP packet sent")
 
-#: the outcomes of a probe
-WORKS = "works"
-LEARNS = "learns"
-FRAGMENTS = "cut"
-REFUSED = "refused"
-HANGS = "hangs"
+#: what a probe's reading has
+METRICS = (OUTCOME, ANSWERED, DELIVERED, PATH_MTU, FRAG_NEEDED, DROPPED, SENT_FRAGMENTS,
+           LARGEST_PACKET, RETRANSMITS)
+
+#: the outcomes of a probe, from the best to the worst, and what they mean
+OUTCOMES = WORKS, LEARNS, FRAGMENTS, REFUSED, HANGS = (
+    "works", "learns", "cut", "refused", "hangs")
+LEGEND = (f"{WORKS}: as it was sent. {LEARNS}: after ICMP taught the source pod the path MTU."
+          f" {FRAGMENTS}: seen on the uplink in fragments. {REFUSED}: the sender's kernel says"
+          ' "message too long", which it knows from ICMP.'
+          f" {HANGS}: nothing or not all gets through, and no message says so.")
 
 #: IPv4's and ICMP's header
 PING_HEADERS = 28
@@ -77,9 +82,10 @@ class Probe:
     uncut: bool = False
 
 
+PING_DF = Probe("ping DF", "ping", 0, "do")
 PROBES = (
     Probe("ping 84", "ping", SMALL_PING, "want"),
-    Probe("ping DF", "ping", 0, "do"),
+    PING_DF,
     Probe("ping as UDP", "ping", 0, "want"),
     Probe("ping no DF", "ping", 0, "dont"),
     Probe("TCP 64", "tcp", SMALL_TRANSFER, "want"),

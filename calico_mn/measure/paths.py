@@ -10,13 +10,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from calico_mn.errors import ClusterError
 from calico_mn.measure.metrics import Value
+from calico_mn.text import join, suggest
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet
+    from calico_mn.measure.net import Net
 
 SAME_NODE = "same-node"
 SAME_SUBNET = "same-subnet"
@@ -43,6 +45,9 @@ class Pair:
     source: Endpoint
     destination: Endpoint
 
+    def __str__(self) -> str:
+        return " to ".join(f"{end.name} on {end.node}" for end in (self.source, self.destination))
+
     @property
     def path(self) -> str:
         """The path class: one of :data:`PATHS`."""
@@ -51,14 +56,22 @@ class Pair:
         return SAME_SUBNET if self.source.subnet == self.destination.subnet else CROSS_SUBNET
 
     @property
+    def names(self) -> list[str]:
+        """The two pods' names."""
+        return [self.source.name, self.destination.name]
+
+    @property
     def factors(self) -> dict[str, Value]:
         """The pair as factors of a setting."""
         return {"path": self.path, "source": self.source.name,
                 "destination": self.destination.name}
 
 
-def endpoints(net: CalicoNet) -> tuple[Endpoint, ...]:
+def endpoints(net: Net) -> tuple[Endpoint, ...]:
     """A cluster's pods, in file order. Raises ClusterError for fewer than two."""
+    if own := getattr(net, "endpoints", None):  # a real cluster's are the run's own
+        return cast("tuple[Endpoint, ...]", own)
+    net = cast("CalicoNet", net)
     subnet_of = {}
     for node in net.nodes:
         subnet = net.topology.subnet_of(IPv4Address(node.address))
@@ -74,6 +87,35 @@ def ordered_pairs(pods: Sequence[Endpoint]) -> tuple[Pair, ...]:
     """Every pod to every other."""
     return tuple(Pair(source, destination)
                  for source, destination in itertools.permutations(pods, 2))
+
+
+def named_pairs(pods: Sequence[Endpoint], names: Sequence[tuple[str, str]]) -> dict[str, Pair]:
+    """The pairs of these names (``web-0``, ``default/web-0``), by path class.
+
+    Pairs that share a class are called by their pods (``default/a to default/b``) instead. Raises
+    ClusterError for a name that no pod has, or several have, and for a pod paired with itself.
+    """
+    def pod(name: str) -> Endpoint:
+        namesakes = [pod for pod in pods if name in (pod.name, pod.name.rpartition("/")[2])]
+        if len(namesakes) != 1:
+            all_names = [pod.name for pod in pods]
+            close = suggest(name, all_names) or suggest(f"default/{name}", all_names)
+            raise ClusterError(
+                f"--pairs: {join([pod.name for pod in namesakes])} are both called {name}"
+                if namesakes
+                else f"--pairs: there is no pod {name!r}"
+                + (f"; did you mean {close}?" if close else ""))
+        return namesakes[0]
+
+    pairs = list(dict.fromkeys(Pair(pod(source), pod(destination))
+                               for source, destination in names))
+    for pair in pairs:
+        if pair.source == pair.destination:
+            raise ClusterError(f"--pairs: {pair.source.name} is paired with itself")
+    classes = [pair.path for pair in pairs]
+    return {pair.path if classes.count(pair.path) == 1
+            else f"{pair.source.name} to {pair.destination.name}": pair
+            for pair in sorted(pairs, key=lambda pair: PATHS.index(pair.path))}
 
 
 def representative_pairs(pods: Sequence[Endpoint]) -> dict[str, Pair]:
@@ -94,3 +136,15 @@ def representative_pairs(pods: Sequence[Endpoint]) -> dict[str, Pair]:
         if len(mine) > len(best):
             best = mine
     return {path: best.get(path, every[path]) for path in PATHS if path in every}
+
+
+def one_pair(net: CalicoNet, *classes: str, needed: str) -> Pair:
+    """The pair that stands for the first of these path classes that the cluster has.
+
+    Raises ClusterError, which says what is ``needed``, where it has none of them.
+    """
+    pairs = representative_pairs(endpoints(net))
+    for path in classes:
+        if path in pairs:
+            return pairs[path]
+    raise ClusterError(f"{net.topology.source or 'the topology'}: {needed}")

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
+from calico_mn.measure.net import Net
 from calico_mn.measure.paths import SAME_NODE, Pair
 
 if TYPE_CHECKING:
@@ -71,16 +72,16 @@ class PathLimit:
         return goodput_limit(self.rate, mtu, overhead)
 
 
-def path_limits(net: CalicoNet, pairs: Mapping[str, Pair],
+def path_limits(net: Net, pairs: Mapping[str, Pair],
                 encapsulation: Encapsulation = DEFAULT) -> dict[str, PathLimit]:
-    """Path class -> its limit, for the pairs between which the topology limits a link."""
-    cluster, limits = net.cluster, {}
+    """Key of ``pairs`` -> its limit, for the pairs between which the topology limits a link."""
+    cluster, limits = cast("CalicoNet", net).cluster, {}
     for path, pair in pairs.items():
         ends = (pair.source, pair.destination)
         near, far = (cluster.fabric.subnet_of(cluster.nodes[end.node]) for end in ends)
         crossed = cluster.fabric.crossed(near, far)
         rates = [subnet.link.rate for subnet in crossed if subnet.link.rate]
-        if rates and path != SAME_NODE:
+        if rates and pair.path != SAME_NODE:
             limits[path] = PathLimit(
                 min(rates), min(cluster.endpoints[end.name].mtu for end in ends),
                 min(subnet.mtu for subnet in crossed), encapsulation)

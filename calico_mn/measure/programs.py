@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ ENVIRONMENT = {"LC_ALL": "C"}
 ENDPOINT = "endpoint.py"
 
 _END_TIMEOUT_S = 2.0
+_TICK_S = 1.0
 _ENDPOINT_START_S = 5.0
 _PART_BYTES = 65536
 _MOST_BYTES = 64 << 20
@@ -35,7 +36,9 @@ _LONGEST_ANSWER = 65536
 class Host(Protocol):
     """Where a program can run: any node of a cluster."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As messages call it."""
 
     def popen(self, *args: Any, **kwargs: Any) -> subprocess.Popen[Any]:
         """``subprocess.Popen`` in the node's namespace."""
@@ -50,15 +53,17 @@ class Finished:
     err: str
 
 
-def run(host: Host, argv: Sequence[str], timeout: float) -> Finished:
+def run(host: Host, argv: Sequence[str], timeout: float,
+        tick: Callable[[], None] | None = None) -> Finished:
     """Run a program to its end; ``timeout`` in seconds.
 
+    ``tick`` is called about every second meanwhile; what it raises ends the program.
     Raises ToolError when it cannot be started, does not end in time or says more than 64 MB. It
     has ended in every case, and also when the caller is interrupted.
     """
     process = start(host, argv)
     try:
-        out, err = _collect(process, timeout)
+        out, err = _collect(process, timeout, tick)
     except ValueError as wrong:
         raise ToolError(f"{host.name}: {' '.join(argv)} {wrong}") from None
     finally:
@@ -66,7 +71,8 @@ def run(host: Host, argv: Sequence[str], timeout: float) -> Finished:
     return Finished(process.returncode, out, err)
 
 
-def _collect(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+def _collect(process: subprocess.Popen[str], timeout: float, tick: Callable[[], None] | None
+             ) -> tuple[str, str]:
     """Read until the program has closed its output and ended. Raises ValueError if it does not."""
     assert process.stdout is not None and process.stderr is not None
     deadline = time.monotonic() + timeout
@@ -74,7 +80,10 @@ def _collect(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
     out, err = said.values()
     still_open = [*said]
     while still_open:
-        ready = readable(still_open, deadline - time.monotonic())
+        left = deadline - time.monotonic()
+        ready = readable(still_open, min(left, _TICK_S) if tick else left)
+        if tick:
+            tick()
         for pipe in ready:
             part = os.read(pipe, _PART_BYTES)
             said[pipe] += part

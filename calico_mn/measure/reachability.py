@@ -1,4 +1,4 @@
-"""The reachability matrix: every pod pings every other, many at a time."""
+"""Who reaches whom: every pod pings every other, many at a time; or TCP connects to a port."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from calico_mn.errors import ToolError
-from calico_mn.measure import ping
+from calico_mn.measure import ping, tcp
+from calico_mn.measure.iperf import Server
 from calico_mn.measure.metrics import Measurement, metric
+from calico_mn.measure.net import Net
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, start
 from calico_mn.measure.wire import Wire, watch
-
-if TYPE_CHECKING:
-    from calico_mn.emulation.net import CalicoNet
 
 REACHABLE = metric("reachable", "bool", "answers on the fabric as it is")
 
 #: programs at a time; the unreachable ones only wait
 _CONCURRENCY = 64
 _FIRST_WAIT_S = 0.3
-_SECOND_WAIT_S = 0.8
+_SECOND_WAIT_S = 0.6
 _OVERDUE_S = 10.0
 _POLL_MS = 50
 
@@ -49,7 +47,18 @@ class Reached:
                            seen={"encapsulated": self.encapsulated})
 
 
-def matrix(net: CalicoNet, pairs: Sequence[Pair]) -> Iterator[Reached]:
+def by_tcp(client: Host, server: Server, *, port: int, duration: float) -> Measurement:
+    """Whether TCP connections to the server's ``port`` carry a byte each way, and how many do so a
+    second, one after the other for ``duration`` seconds.
+    """
+    try:
+        made = tcp.connections(client, server, duration=duration, port=port)
+    except ToolError as error:
+        return Measurement({REACHABLE: 0}, seen={"reason": str(error)})
+    return Measurement({REACHABLE: int(made.count > 0), tcp.CONNECTIONS: made.per_s})
+
+
+def matrix(net: Net, pairs: Sequence[Pair]) -> Iterator[Reached]:
     """Each pair, as soon as it is decided.
 
     A pair without an answer is tried a second time, with more patience, before it counts as
@@ -67,7 +76,7 @@ def matrix(net: CalicoNet, pairs: Sequence[Pair]) -> Iterator[Reached]:
             yield Reached(pair, answered, wire.encapsulated(pair))
 
 
-def _attempt(net: CalicoNet, pairs: Iterable[Pair], wire: Wire, wait: float
+def _attempt(net: Net, pairs: Iterable[Pair], wire: Wire, wait: float
              ) -> Iterator[tuple[Pair, bool]]:
     """Ping once along each pair, ``wait`` seconds for the reply; pairs in order of decision."""
     waiting = deque(pairs)

@@ -29,6 +29,8 @@ READINGS, RECORD, SUMMARY, TOPOLOGY = (
 FORMAT = 2
 #: what is read at most, in bytes: of results.jsonl, and of run.json or summary.json
 MOST_READINGS, MOST_ABOUT = 512_000_000, 32_000_000
+#: in ``seen``: the machine that took the reading, where a run was measured on several
+MACHINE = "machine"
 _Key = tuple[str, int, tuple[tuple[str, Value], ...]]
 
 
@@ -59,19 +61,35 @@ class Reading:
 
 
 def by_factors(readings: Iterable[Reading], *factors: str
-               ) -> dict[tuple[str, ...], tuple[Reading, ...]]:
-    """Levels of these factors, as text -> the readings under them, in the order they were taken."""
-    groups: dict[tuple[str, ...], list[Reading]] = {}
+               ) -> dict[tuple[Any, ...], tuple[Reading, ...]]:
+    """Levels of these factors -> the readings under them, in the order they were taken."""
+    groups: dict[tuple[Any, ...], list[Reading]] = {}
     for reading in readings:
-        groups.setdefault(tuple(map(reading.text, factors)), []).append(reading)
+        groups.setdefault(tuple(reading.setting[factor] for factor in factors), []).append(reading)
     return {levels: tuple(group) for levels, group in groups.items()}
+
+
+def under(readings: Iterable[Reading], instrument: str = "", /, **levels: Value
+          ) -> list[Reading]:
+    """The readings under these levels of factors, of one instrument if it is named."""
+    return [reading for reading in readings if instrument in (reading.instrument, "")
+            and all(reading.setting.get(factor) == level for factor, level in levels.items())]
 
 
 def values(readings: Iterable[Reading], metric: str, **levels: Value) -> list[float]:
     """A metric's numbers in the readings under these levels; what is no number is left out."""
-    return [value for reading in readings
-            if all(reading.setting.get(factor) == level for factor, level in levels.items())
+    return [value for reading in under(readings, **levels)
             for value in [reading.number(metric)] if value is not None]
+
+
+def by_repeat(readings: Iterable[Reading], metric: str, **levels: Value) -> dict[int, float]:
+    """Repeat -> the metric's number in it, the sum of several, under these levels."""
+    numbers: dict[int, float] = {}
+    for reading in under(readings, **levels):
+        value = reading.number(metric)
+        if value is not None:
+            numbers[reading.repeat] = numbers.get(reading.repeat, 0) + value
+    return numbers
 
 
 def _factor(name: str) -> property:

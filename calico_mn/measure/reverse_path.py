@@ -6,13 +6,18 @@ traffic by the rules of Linux and Felix, or of the packets that were lost in bot
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import DEFAULT, DELETED_WHEN_OFF, Encapsulation
 from calico_mn.errors import ToolError
 from calico_mn.kernel.read import protocol_counters
-from calico_mn.measure.metrics import metric
-from calico_mn.measure.paths import CROSS_SUBNET
+from calico_mn.measure import flows
+from calico_mn.measure.metrics import Measurement, metric
+from calico_mn.measure.paths import CROSS_SUBNET, PATHS
+from calico_mn.measure.readings import Reading, by_factors, by_repeat
 from calico_mn.model import EncapsulationMode
 
 if TYPE_CHECKING:
@@ -24,6 +29,9 @@ FILTERS = {0: "off", 1: "strict", 2: "loose"}
 #: what becomes of a pair of pods for good: both directions go on, none does, or one of them, seen
 #: from the node that follows alone; or some packets are lost for good
 LIVES, DIES, ONLY_FROM, ONLY_TO, PARTLY = "lives", "dies", "only from", "only to", "loses some"
+
+#: in place of a verdict: repeats do not agree
+VARIES = "varies"
 
 _RP_FILTER = "TcpExt.IPReversePathFilter"
 #: shares of packets lost long after the change that count as none and as all
@@ -41,6 +49,19 @@ def drops(net: CalicoNet, name: str) -> int:
     if _RP_FILTER not in counters:
         raise ToolError(f"{name}: /proc/net/netstat shows no {_RP_FILTER}")
     return counters[_RP_FILTER]
+
+
+class Drops:
+    """The nodes' counts at this moment, and what each filter drops from then on."""
+
+    def __init__(self, net: CalicoNet) -> None:
+        self._net = net
+        self._before = {node.name: drops(net, node.name) for node in net.nodes}
+
+    def since(self) -> dict[str, Measurement]:
+        """Node -> its packets since then. Raises ToolError as :func:`drops` does."""
+        return {name: Measurement({RP_DROPPED: drops(self._net, name) - before})
+                for name, before in self._before.items()}
 
 
 def verdict(out: float, back: float) -> str:
@@ -72,6 +93,74 @@ def expected(before: str, after: str, rp_filter: int, path: str,
     if out and before == NEVER:
         return ONLY_TO
     return ONLY_FROM if back and after == NEVER else LIVES
+
+
+#: the mode before and after, who follows, and the reverse path filter
+Key = tuple[str, str, str, int]
+#: the readings of what filters dropped
+Counted = Mapping[Key, Sequence[Reading]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a path saw of a change of mode by ``followers``: the readings of its streams.
+
+    Where one node follows alone, it is ``node``, and ``source`` is its pod.
+    """
+
+    readings: tuple[Reading, ...]
+    node: str
+    source: str
+    before: str
+    after: str
+    followers: str
+    rp_filter: int
+    path: str
+
+    @property
+    def key(self) -> Key:
+        """What other paths have in common with this one."""
+        return self.before, self.after, self.followers, self.rp_filter
+
+    @property
+    def change(self) -> str:
+        """``Always to Never``."""
+        return f"{self.before} to {self.after}"
+
+    @property
+    def lost(self) -> list[int]:
+        """Packets lost in both directions, a number for each repeat."""
+        return [*map(int, by_repeat(self.readings, flows.LOST).values())]
+
+    @cached_property
+    def verdict(self) -> str:
+        """What stays of the traffic, by the lasting loss of both directions in each repeat."""
+        shares = [by_repeat([reading for reading in self.readings if is_out is (
+            reading.setting["source"] == self.source)], flows.LASTING_LOSS)
+            for is_out in (True, False)]
+        words = {verdict(*(each.get(repeat, 0.0) for each in shares))
+                 for repeat in {reading.repeat for reading in self.readings}}
+        return VARIES if len(words) > 1 else words.pop()
+
+    @property
+    def words(self) -> str:
+        """The verdict, with the node's name where it needs one: ``only from node31``."""
+        is_one_way = self.verdict in (ONLY_FROM, ONLY_TO)
+        return f"{self.verdict} {self.node}" if is_one_way else self.verdict
+
+    def is_expected(self, encapsulation: Encapsulation) -> bool:
+        """Whether that is what the rules say of a node that changes alone."""
+        return self.verdict == expected(self.before, self.after, self.rp_filter, self.path,
+                                        encapsulation)
+
+
+def cases(readings: Iterable[Reading], node: str, pairs: Mapping[str, Sequence[str]]
+          ) -> list[Case]:
+    """The streams' readings by change, path and filter. ``pairs``: path -> pods, node's first."""
+    groups = by_factors(readings, "before", "after", "followers", "rp_filter", "path")
+    return sorted((Case(some, node, pairs[levels[-1]][0], *levels)
+                   for levels, some in groups.items()),
+                  key=lambda case: (case.change, PATHS.index(case.path), case.rp_filter))
 
 
 def rule(rp_filter: int, encapsulation: Encapsulation) -> str:

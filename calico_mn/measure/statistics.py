@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
+
+from calico_mn.text import percent
 
 CONFIDENCE = 0.95
 #: a needed n above this is not reported: the estimate would be worth nothing
@@ -38,13 +39,6 @@ _STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 _NORMAL = statistics.NormalDist()
 #: stands for the logarithm of a ratio of 0
 _LEAST = 1e-9
-
-#: verdicts on flows that have the choice of two equal paths
-SPREAD, ONE_PATH, UNEVEN = "spread", "one path", "uneven"
-#: of many cells that are spread evenly, one in a thousand would be called uneven
-_FAIR_CONFIDENCE = 0.999
-#: packets of no flow (ARP) may leave by the other path: a smaller share than this is ignored
-_STRAY = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +93,11 @@ class Comparison:
     verdict: str
     needed: int | None = None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Those of the interval; the median twice where there is none."""
+        return (self.interval.low, self.interval.high) if self.interval else (self.median,) * 2
+
 
 def spread(values: Sequence[float]) -> Spread:
     """Describe at least one value. Raises ValueError for none."""
@@ -149,12 +148,19 @@ def compare(ratios: Sequence[float], more_is_faster: bool) -> Comparison:
     if not ratios:
         raise ValueError("no ratios to judge")
     logs = [math.log(max(value, _LEAST)) for value in ratios]
-    found = _judged(ratios, 1, logs, FASTER if more_is_faster else SLOWER,
-                    SLOWER if more_is_faster else FASTER)
-    if found.verdict != NO_DIFFERENCE:
-        return found
-    return replace(found, needed=_needed(
-        found.n, math.log(max(found.median, _LEAST)), statistics.stdev(logs)))
+    judged = _judged(ratios, 1, logs, FASTER if more_is_faster else SLOWER,
+                     SLOWER if more_is_faster else FASTER)
+    if judged.verdict != NO_DIFFERENCE:
+        return judged
+    return replace(judged, needed=_needed(
+        judged.n, math.log(max(judged.median, _LEAST)), statistics.stdev(logs)))
+
+
+def compare_repeats(series: Mapping[int, float], reference: Mapping[int, float],
+                    more_is_faster: bool) -> Comparison | None:
+    """:func:`compare` the :func:`paired_ratios`; None where there are none."""
+    ratios = paired_ratios(series, reference)
+    return compare(ratios, more_is_faster) if ratios else None
 
 
 def judge(series: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
@@ -168,13 +174,55 @@ def judge(series: Mapping[int, float], reference: Mapping[int, float]) -> Compar
     return _judged(differences, 0, differences, MORE, LESS) if differences else None
 
 
+def quotient(series: Comparison, reference: Comparison) -> Comparison:
+    """One median by another of a run that is independent of it, both positive.
+
+    The interval's ends lie as far from the quotient, on the scale of logarithms, as the root of the
+    summed squares of the two intervals' own distances (Zou and Donner, "Construction of confidence
+    limits about effect measures", Statistics in Medicine 27, 2008). It has the smaller of their
+    levels; below six repeats, where that is not 95 %, no difference is called one.
+    """
+    n, ratio = min(series.n, reference.n), series.median / reference.median
+    top, bottom = series.interval, reference.interval
+    if top is None or bottom is None:
+        return Comparison(n, ratio, None, TOO_FEW)
+
+    def distance(*parts: float) -> float:
+        return math.exp(math.hypot(*map(math.log, parts)))
+
+    interval = Interval(
+        ratio / distance(series.median / top.low, bottom.high / reference.median),
+        ratio * distance(top.high / series.median, reference.median / bottom.low),
+        min(top.confidence, bottom.confidence))
+    if interval.confidence < CONFIDENCE:
+        return Comparison(n, ratio, interval, TOO_FEW)
+    verdict = NO_DIFFERENCE if interval.holds(1) else MORE if ratio > 1 else LESS
+    return Comparison(n, ratio, interval, verdict)
+
+
 def worded(difference: Comparison, unit: str = "us") -> str:
-    """``+0.52 us [+0.31 to +0.70]``, and that it is none where it is not sure."""
+    """``+0.52 us [+0.31 to +0.70, 95 %]``, and that it is none where it is not sure."""
     text = f"{difference.median:+.2f} {unit}"
     if difference.interval is None or difference.verdict == TOO_FEW:
         return f"{text} ({TOO_FEW})"
-    text += f" [{difference.interval.low:+.2f} to {difference.interval.high:+.2f}]"
+    text += (f" [{difference.interval.low:+.2f} to {difference.interval.high:+.2f},"
+             f" {percent(difference.interval.confidence)}]")
     return f"{text}, {NO_DIFFERENCE}" if difference.verdict == NO_DIFFERENCE else text
+
+
+def worded_ratio(ratio: Comparison) -> str:
+    """``0.93 [0.88-0.99, 95 %]``."""
+    text = f"{ratio.median:.2f}"
+    return text if ratio.interval is None else (
+        f"{text} [{ratio.interval.low:.2f}-{ratio.interval.high:.2f},"
+        f" {percent(ratio.interval.confidence)}]")
+
+
+def confidence_of(intervals: Iterable[Interval | None]) -> str:
+    """How surely intervals hold the true value: ``95 %``, ``75 to 95 %``; empty without any."""
+    shares = sorted({interval.confidence for interval in intervals if interval})
+    ends = dict.fromkeys(map(percent, shares[:1] + shares[-1:]))
+    return " to ".join(ends).replace(" % to", " to")
 
 
 def _judged(values: Sequence[float], neutral: float, centred: Sequence[float], above: str,
@@ -257,42 +305,3 @@ def _quantile(resampled: Sequence[tuple[float, float]], tail: float) -> float:
         if total >= tail:
             return value
     return resampled[-1][0]
-
-
-# --- flows that choose one of two equal paths
-
-def larger_share(share: float) -> float:
-    """The share of the path that has more, from the share of either."""
-    return max(share, 1 - share)
-
-
-def fair_limit(flows: int, confidence: float) -> float:
-    """The share that the larger one does not exceed with this probability.
-
-    Each of ``flows`` takes one of two paths as a fair coin falls (binomial). Raises ValueError
-    for none.
-    """
-    if flows < 1:
-        raise ValueError("no flows, no shares")
-    most = (flows + 1) // 2
-    ways = math.comb(flows, most)
-    inside = ways if 2 * most == flows else 2 * ways
-    wanted = Fraction(confidence) * 2 ** flows  # too large for a float
-    while inside < wanted:
-        ways = ways * (flows - most) // (most + 1)
-        most += 1
-        inside += 2 * ways
-    return most / flows
-
-
-def spread_verdict(shares: Sequence[float], flows: int) -> str:
-    """What the first path's ``shares`` of several repeats with ``flows`` each say.
-
-    :data:`ONE_PATH` when one path had (nearly) all in each repeat, whichever it was;
-    :data:`SPREAD` when all flows together lie within :func:`fair_limit`; else :data:`UNEVEN`.
-    """
-    if all(larger_share(share) > 1 - _STRAY for share in shares):
-        return ONE_PATH
-    together = larger_share(math.fsum(shares) / len(shares))
-    return (SPREAD if together <= fair_limit(flows * len(shares), _FAIR_CONFIDENCE)
-            else UNEVEN)

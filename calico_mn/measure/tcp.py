@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
 from calico_mn.measure.metrics import Column, Measurement, Value, metric
+from calico_mn.measure.net import Net
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, ending, endpoint, excerpt, run, serving
 from calico_mn.measure.resources import CPU_PACKET, PROGRAMS_PACKET, CpuMeter
@@ -27,7 +28,7 @@ THROUGHPUT = metric("throughput", "Mbit/s", "TCP throughput", more_is_better=Tru
 RETRANSMITS = metric("retransmits", "segments", "TCP retransmits", more_is_better=False,
                      column=Column("cost", 4, "resent"))
 MSS = metric("mss", "bytes", "TCP segment", column=Column("cost", 1, "MSS"))
-CPU_PARTS = CPU_USER, CPU_SYSTEM, CPU_SOFTIRQ = tuple(
+CPU_PARTS = tuple(
     metric(f"cpu_{part}", "s/GB", f"CPU per GB, {part}", more_is_better=False,
            column=Column("cost", position, part, digits=3))
     for position, part in ((6, "user"), (7, "system"), (8, "softirq")))
@@ -48,17 +49,21 @@ _CAPTURED, _CAPTURED_S = 4_000_000, 60.0
 
 
 def bulk(client: Host, server: iperf.Server, *, duration: float, rate: float, limited: bool,
-         streams: int = 1, direction: str = "forward") -> Measurement:
+         streams: int = 1, direction: str = "forward", congestion: str = "",
+         metered: bool = True) -> Measurement:
     """A bulk transfer, and what it costs; arguments as of :func:`.iperf.transfer`.
 
     Over a limited link a part of the transfer is not counted, so that its CPU time has no bytes
-    to go with: it is left out there.
+    to go with: it is left out there. Without ``metered``, as between other machines, the CPU time
+    is that of the two programs, as iperf3 reports it.
     """
     with CpuMeter() as meter:
         transfer = iperf.transfer(client, server, duration=duration, rate=rate, limited=limited,
-                                  streams=streams, direction=direction)
+                                  streams=streams, direction=direction, congestion=congestion)
     costs: dict[str, Value] = {}
-    if not limited:
+    if not metered and transfer.mss and transfer.cpu_s is not None and not limited:
+        costs = {PROGRAMS_PACKET: round(transfer.cpu_s / (transfer.bytes / transfer.mss) * 1e6, 4)}
+    elif metered and not limited:
         costs = {name: round(seconds / transfer.bytes * 1e9, 4) for name, seconds in zip(
             (*CPU_PARTS, CPU), meter.cost.parts_s, strict=True)}
         if transfer.mss:
@@ -80,13 +85,13 @@ def cost(client: Host, server: iperf.Server, *, duration: float, rate: float) ->
         RETRANSMITS: transfer.retransmits})
 
 
-def segments(net: CalicoNet, pair: Pair) -> Measurement:
+def segments(net: Net, pair: Pair) -> Measurement:
     """What a short transfer looks like where it leaves the node; needs captures.
 
     iperf3 stops with some of the amount still unsent, so a little less may be seen.
     """
     client, server = net[pair.source.name], net[pair.destination.name]
-    wire = wire_segments(net, pair, lambda: iperf.parse(iperf.answer(
+    wire = wire_segments(cast("CalicoNet", net), pair, lambda: iperf.parse(iperf.answer(
         client, server, iperf.client_argv(server.ip, amount=_CAPTURED), _CAPTURED_S)))
     exact: dict[str, Value] = {} if wire.dropped else {
         WIRE_BYTES: round(wire.wire_bytes / wire.payload_bytes, 5)}

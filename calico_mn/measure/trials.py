@@ -11,16 +11,14 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
 from calico_mn.measure import iperf, ping
 from calico_mn.measure.metrics import Value
+from calico_mn.measure.net import Net
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.wire import watch
-
-if TYPE_CHECKING:
-    from calico_mn.emulation.net import CalicoNet
 
 #: the fabric as the topology describes it, or with the pods' blocks added to every router
 PLAIN, POD_ROUTES = "plain", "pod-routes"
@@ -40,8 +38,26 @@ class Trial:
         """A factor's level as text."""
         return str(self.setting[factor])
 
+    def levels(self, *factors: str) -> tuple[Any, ...]:
+        """The levels of these factors."""
+        return tuple(self.setting[factor] for factor in factors)
+
+    def number(self, factor: str) -> int:
+        """A factor's level that is a whole number."""
+        return int(self.text(factor))
+
     def __str__(self) -> str:
         return ", ".join(map(str, self.setting.values())) + f", repeat {self.repeat}"
+
+
+def named(trial: Trial, settings: Sequence[Mapping[str, Value]], factors: Sequence[str]) -> str:
+    """A trial of a pair for a message: mode, path and pods, those of ``factors`` that vary in the
+    ``settings``, and the repeat.
+    """
+    varying = [f"{factor.replace('_', ' ')} {trial.setting.get(factor)}" for factor in factors
+               if len({setting.get(factor) for setting in settings}) > 1]
+    return ", ".join([f"{trial['mode']}, {trial['path']}, {trial['source']} to"
+                      f" {trial['destination']}", *varying, f"repeat {trial.repeat}"])
 
 
 def factorial(**levels: Sequence[Value]) -> tuple[dict[str, Value], ...]:
@@ -76,7 +92,7 @@ class Conditions:
 
 
 @contextmanager
-def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool,
+def conditions(net: Net, mode: str, pair: Pair, *, pod_routes: bool,
                encapsulation: Encapsulation = DEFAULT) -> Iterator[Conditions]:
     """Set the mode, and the pods' routes in the fabric if asked for; look before measuring.
 
@@ -97,10 +113,10 @@ def conditions(net: CalicoNet, mode: str, pair: Pair, *, pod_routes: bool,
             net.set_pod_routes(False)
 
 
-def warm_up(net: CalicoNet, pairs: Mapping[str, Pair], modes: Sequence[str],
+def warm_up(net: Net, pairs: Mapping[str, Pair], modes: Sequence[str],
             needs_pod_routes: Callable[[str, Pair], bool], *,
             encapsulation: Encapsulation = DEFAULT) -> dict[str, float]:
-    """Send a first, discarded transfer on each path: path class -> its rate in Mbit/s.
+    """Send a first, discarded transfer on each path: key of ``pairs`` -> its rate in Mbit/s.
 
     It is sent in the first mode that connects the path's pair. A path whose pair no mode connects,
     with or without pod routes, is left out.

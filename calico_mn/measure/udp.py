@@ -39,7 +39,8 @@ class Datagrams:
     ``sent_per_s`` and ``received_per_s`` each by their own end's clock; ``loss`` is the share of
     the sent ones that the receiving program did not read, 0 to 1; ``mbit_per_s`` the payload
     that it did. ``cpu_packet_us``: CPU time of both programs by the packets sent, see
-    :func:`.iperf.cpu_seconds`. ``sent``: how many were sent.
+    :func:`.iperf.cpu_seconds`. ``sent``: how many were sent. ``jitter_ms``: the receiver's, as
+    in RFC 3550; None where iperf3 does not report it.
     """
 
     size: int
@@ -49,6 +50,7 @@ class Datagrams:
     mbit_per_s: float
     cpu_packet_us: float | None = field(default=None, compare=False)
     sent: float = field(default=0, compare=False)
+    jitter_ms: float | None = field(default=None, compare=False)
 
 
 def datagrams(client: Host, server: iperf.Server, *, size: int, duration: float) -> Datagrams:
@@ -132,7 +134,8 @@ def parse(output: str) -> Datagrams:
         return Datagrams(size, _rate(sent, sent_by), _rate(received, received_by),
                          max(0.0, 1 - received / sent),
                          round(_rate(received, received_by) * size * 8 / 1e6, 3),
-                         None if cpu is None else round(cpu / sent * 1e6, 4), sent)
+                         None if cpu is None else round(cpu / sent * 1e6, 4), sent,
+                         received_by.get("jitter_ms"))
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         raise ToolError("iperf3's answer has no start.test_start.blksize, or no end.sum_sent and"
                         " end.sum_received with bytes and seconds, or nothing was sent"

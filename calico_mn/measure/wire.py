@@ -11,6 +11,7 @@ into pieces of ``gso_size``, every piece with all of the headers.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
-from calico_mn.kernel.capture import Capture, Frame
+from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, TCP
+from calico_mn.measure.net import Frames, Net
 from calico_mn.measure.paths import SAME_NODE, Pair
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
@@ -32,6 +34,7 @@ OUTER = tuple(encapsulation.match for encapsulation in ENCAPSULATIONS)
 _ECHO_REQUESTS = CaptureFilter((PacketMatch(ICMP, ECHO_REQUEST),), OUTER)
 #: a transfer has more payload than this; a connection with less is there to control it
 _CONTROL_BYTES = 64 * 1024
+_LOOK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,9 @@ class Wire:
     :meth:`drain` must be called now and then: a capture holds a few thousand packets.
     """
 
-    def __init__(self, captures: Sequence[Capture]) -> None:
+    def __init__(self, captures: Sequence[Frames]) -> None:
         self._captures = captures
+        self._lag = max((capture.lag_s for capture in captures), default=0.0)
         self._seen: dict[tuple[str, str], bool] = {}
 
     def drain(self) -> None:
@@ -75,19 +79,24 @@ class Wire:
     def encapsulated(self, pair: Pair) -> bool | None:
         """Whether requests from source to destination were seen encapsulated on any uplink.
 
-        None: none was seen, neither so nor plainly. Between pods of one node none is to be
-        seen, and the answer is False.
+        None: none was seen, neither so nor plainly, or there are no captures. Between pods of one
+        node none is to be seen, and the answer is False.
         """
-        seen = self._seen.get((pair.source.ip, pair.destination.ip))
-        return False if seen is None and pair.path == SAME_NODE else seen
+        key, deadline = (pair.source.ip, pair.destination.ip), time.monotonic() + self._lag
+        if pair.path == SAME_NODE and self._captures:
+            return self._seen.get(key, False)
+        while key not in self._seen and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+            self.drain()
+        return self._seen.get(key)
 
 
 @contextmanager
-def watch(net: CalicoNet, nodes: Iterable[str]) -> Iterator[Wire]:
+def watch(net: Net, nodes: Iterable[str]) -> Iterator[Wire]:
     """Capture echo requests on the uplinks of ``nodes`` while the block runs."""
     with ExitStack() as stack:
-        yield Wire([stack.enter_context(net.capture(node, UPLINK, _ECHO_REQUESTS))
-                    for node in nodes])
+        yield Wire([stack.enter_context(capture) for node in nodes
+                    if (capture := net.capture(node, UPLINK, _ECHO_REQUESTS))])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,32 @@ different things. An experiment fills it; :mod:`calico_mn.report.page` and
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from calico_mn.report.matrix import Matrices
 
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Numbers in a cell that people read as ``text``: rounded, or several together.
+
+    The CSV has each of ``values`` unrounded in a column of its own. A key is what that column's
+    name has after the table's: ``""``, ``" low"``.
+    """
+
+    text: str
+    values: Mapping[str, float | None] = field(hash=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
 #: what a cell holds: numbers stay numbers in the CSV; None is an empty cell
-Cell = str | int | float | bool | None
+Cell = str | int | float | bool | Numbers | None
 
 #: tones of a row or a verdict, which screens colour and never use alone
 GOOD, BAD, MIXED, PLAIN_TONE = "good", "bad", "mixed", ""
@@ -51,6 +69,11 @@ class Figure:
     caption: str = ""
     png: bytes = b""
 
+    @property
+    def data_url(self) -> str:
+        """The SVG for an image's ``src``: nothing in it runs."""
+        return f"data:image/svg+xml;base64,{b64encode(self.svg.encode()).decode()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -59,8 +82,9 @@ class Document:
     ``question`` is one sentence, ``method`` paragraphs; ``findings`` are sentences, the most
     important first; ``caveats`` what the numbers cannot say; ``reproduce`` the exact commands,
     one a line. ``environment`` is as :func:`calico_mn.measure.environment.collect` gives it.
-    ``cut_short`` is None, or why the run was. ``data`` are tables for files only: too large to
-    be read, made for further work.
+    ``design`` says how much was measured, in parts: repeats, seconds, seed. The numbers of a
+    ``quick`` run are not to be reported. ``cut_short`` is None, or why the run was. ``data`` are
+    tables for files only: too large to be read, made for further work.
     """
 
     experiment: str
@@ -79,6 +103,8 @@ class Document:
     matrices: Matrices | None = None
     failures: Sequence[str] = ()
     data: tuple[Table, ...] = ()
+    design: tuple[str, ...] = ()
+    quick: bool = False
 
 
 #: digits of a number in a cell
@@ -89,6 +115,8 @@ def format_cell(cell: Cell) -> str:
     """A cell's text: numbers to four digits, ``yes`` and ``no``, nothing for None."""
     if cell is None:
         return ""
+    if isinstance(cell, Numbers):
+        return cell.text
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, int):
@@ -111,5 +139,21 @@ def numeric_columns(table: Table) -> tuple[bool, ...]:
 
 def _are_numbers(cells: Iterable[Cell]) -> bool:
     given = [cell for cell in cells if cell is not None and cell != ""]
-    return bool(given) and all(isinstance(cell, (int, float)) and not isinstance(cell, bool)
-                               for cell in given)
+    return bool(given) and all(isinstance(cell, (int, float, Numbers))
+                               and not isinstance(cell, bool) for cell in given)
+
+
+def rounded(value: float | None, digits: int = 0, scale: float = 1) -> Numbers | None:
+    """``scale`` times the value with so many digits after the point; all digits in the CSV."""
+    return None if value is None else Numbers(f"{scale * value:,.{digits}f}", {"": scale * value})
+
+
+def columns_of_csv(table: Table) -> tuple[list[str], list[list[str | float | None]]]:
+    """The table's columns and rows with one number in each cell."""
+    keys = [list(dict.fromkeys(chain.from_iterable(
+        cell.values if isinstance(cell, Numbers) else ("",) if cell is not None else ()
+        for cell in cells))) or [""]
+        for cells in ([row[n] for row in table.rows] for n in range(len(table.columns)))]
+    return [name + key for name, each in zip(table.columns, keys, strict=True) for key in each], [
+        [cell.values.get(key) if isinstance(cell, Numbers) else None if key else cell
+         for cell, each in zip(row, keys, strict=True) for key in each] for row in table.rows]

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from calico_mn.measure import statistics
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, SAME_SUBNET
-from calico_mn.measure.statistics import (
-    CONFIDENCE,
-    FASTER,
-    MOST_REPEATS,
-    NO_DIFFERENCE,
-    SLOWER,
-    TOO_FEW,
-    Comparison,
-)
 from calico_mn.measure.trials import POD_ROUTES
-from calico_mn.report.summary import NEVER, Row, Summary
+from calico_mn.report.summary import Row, Summary
 from calico_mn.text import join
 
 _WHERE = {SAME_NODE: "Pods on the same node", SAME_SUBNET: "Nodes in the same subnet",
@@ -42,7 +34,8 @@ def explain(summary: Summary, placed: Collection[str] = PATHS) -> tuple[str, ...
 
     ``placed`` are the classes for which the topology has a pair of pods; others are named.
     """
-    paragraphs = [f"{_WHERE[path]}: " + " ".join(_about(path, _variants(summary, path)))
+    paragraphs = [f"{_WHERE[path]}: " + " ".join(
+                      _about(path, _variants(summary, path), summary.baseline))
                   for path in summary.paths]
     paragraphs += _about_intervals(summary.rows)
     missing = [path for path in PATHS if path not in placed]
@@ -62,8 +55,10 @@ def headline(summary: Summary) -> tuple[str, ...]:
         reached = sum(row.reached for row in rows.values())
         pairs = sum(row.pairs for row in rows.values())
         inside = [_SHORT[path] for path, row in rows.items() if row.tunnelled]
-        parts.append(f"{mode} connects {'all' if reached == pairs else reached} of {pairs} pairs,"
-                     f" {'through the tunnel ' + join(inside) if inside else 'without a tunnel'}")
+        how = (f", through the tunnel {join(inside)}" if inside else
+               ", without a tunnel" if any(row.seen for row in rows.values()) else "")
+        parts.append(f"{mode} connects {'all' if reached == pairs else reached} of {pairs} pairs"
+                     f"{how}")
     return ("; ".join(parts) + ".",) if parts else ()
 
 
@@ -83,8 +78,8 @@ def caveats(run: Mapping[str, Any]) -> tuple[str, ...]:
         sentences.append(
             f"The pods' MTU is {pod} in every mode: it was set when they were created, as in a"
             f" real cluster. So Never sends packets of {pod} bytes where {uplink} would fit.")
-    load, cpus = machine["load_average"][0], machine["cpus"]
-    if load > _BUSY * cpus:
+    load, cpus = (machine.get("load_average") or [0])[0], machine["cpus"]  # no load of a real one
+    if load and load > _BUSY * cpus:
         sentences.append(f"The machine was busy when this began (load {load:g} on {cpus} CPUs):"
                          " expect more noise.")
     sentences += _noise(run["noise"])
@@ -128,7 +123,9 @@ def sample_count(counts: Sequence[int]) -> str:
 
 
 def tunnelled_pairs(row: Row) -> str:
-    """``yes``, ``no``, or of how many pairs."""
+    """``yes``, ``no``, or of how many pairs; ``?`` where the wire was not seen."""
+    if row.reached and not row.seen:
+        return "?"
     if row.tunnelled in (0, row.pairs):
         return "yes" if row.tunnelled else "no"
     return f"{row.tunnelled} of {row.pairs}"
@@ -140,22 +137,23 @@ def _variants(summary: Summary, path: str) -> dict[str, tuple[Row, ...]]:
             if rows[0].path == path}
 
 
-def _about(path: str, variants: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+def _about(path: str, variants: Mapping[str, Sequence[Row]], baseline: str) -> Iterator[str]:
     # Who reaches whom, and how packets cross, does not depend on the further factors.
     rows = next(iter(variants.values()))
-    if not any(row.reached or row.throughput for row in rows):
+    if not any(row.reached or row.measures for row in rows):
         yield f"{join([row.mode for row in rows])} {_verb(rows, 'connect')} none of the pairs."
         return
     if path == SAME_NODE:
         yield "the packets never reach the wire, whatever the mode." + (
-            " No difference is expected; what the table shows is noise." if len(rows) > 1 else "")
+            " The modes should perform the same: any difference in the table is noise."
+            if sum(bool(row.measures) for row in rows) > 1 else "")
         yield from _unreachable(rows)
         return
     yield from _on_the_wire(rows)
     yield from _unreachable(rows)
-    yield from _alike(rows)
+    yield from _alike(rows, baseline)
     for variant, group in variants.items():
-        sentences = tuple(_compared(group))
+        sentences = tuple(_compared(group, baseline))
         if sentences:
             yield (f"With {variant}: " if variant else "") + " ".join(sentences)
 
@@ -182,33 +180,33 @@ def _unreachable(rows: Sequence[Row]) -> Iterator[str]:
         if row.reached == row.pairs:
             continue
         how_many = f"{row.mode} connects {row.reached or 'none'} of {row.pairs} pairs"
-        if row.fabric == POD_ROUTES and row.throughput:
+        if row.fabric == POD_ROUTES and row.measures:
             # That the pair works with these routes shows that they are what was missing.
             yield (f"{how_many} on this fabric: pod addresses reach routers that have no routes to"
-                   " them. Its throughput and latency were measured after adding those routes.")
-        elif row.throughput:
+                   f" them. {row.mode} was measured after adding those routes.")
+        elif row.measures:
             yield f"{how_many}."
         else:
-            yield f"{how_many}, and its throughput was not measured."
+            yield f"{how_many}, and nothing else was measured of it."
 
 
-def _alike(rows: Sequence[Row]) -> Iterator[str]:
-    if not any(row.mode == NEVER and row.throughput for row in rows):
+def _alike(rows: Sequence[Row], baseline: str) -> Iterator[str]:
+    if not any(row.mode == baseline and row.measures for row in rows):
         return
-    measured = [row for row in rows if row.throughput]
+    measured = [row for row in rows if row.measures]
     for through in (True, False):
         alike = [row.mode for row in measured if row.encapsulated is through]
         if len(alike) > 1:
-            yield (f"{join(alike)} send the same packets: no difference is expected, what the"
-                   " table shows between them is noise.")
+            yield (f"{join(alike)} send the same packets and should perform the same: any"
+                   " difference between them in the table is noise.")
 
 
-def _compared(rows: Sequence[Row]) -> Iterator[str]:
-    never = next((row for row in rows if row.mode == NEVER and row.throughput), None)
-    if never is None:
+def _compared(rows: Sequence[Row], baseline: str) -> Iterator[str]:
+    measured = [row for row in rows if row.measures]
+    base = next((row for row in measured if row.mode == baseline), None)
+    if base is None:
         return
-    measured = [row for row in rows if row.throughput]
-    others = [row for row in measured if row is not never and not row.sends_as(never)]
+    others = [row for row in measured if row is not base and not row.sends_as(base)]
     if not others:
         return
     compared = [(name, [(row.mode, ratio) for row in others
@@ -216,42 +214,44 @@ def _compared(rows: Sequence[Row]) -> Iterator[str]:
                 for metric, name in _METRICS.items()]
     for name, ratios in compared:
         if ratios:
-            yield (f"{name} as a ratio to Never: "
+            yield (f"{name} as a ratio to {baseline}: "
                    + "; ".join(f"{mode} {_judged(ratio)}" for mode, ratio in ratios) + ".")
     counts = [ratio.n for _, ratios in compared for _, ratio in ratios
-              if ratio.verdict == TOO_FEW]
+              if ratio.verdict == statistics.TOO_FEW]
     if counts:
         yield (f"With n = {min(counts)} there is no interval, and that is too little to call it a"
                " difference.")
 
 
-def _judged(comparison: Comparison) -> str:
+def _judged(comparison: statistics.Comparison) -> str:
     text = f"{comparison.median:.2f}"
     if comparison.interval is None:
         return text
     text += f" [{comparison.interval.low:.2f}-{comparison.interval.high:.2f}], {comparison.verdict}"
-    if comparison.verdict != NO_DIFFERENCE:
+    if comparison.verdict != statistics.NO_DIFFERENCE:
         return text
-    how_many = f"about {comparison.needed}" if comparison.needed else f"more than {MOST_REPEATS}"
+    how_many = (f"about {comparison.needed}" if comparison.needed
+                else f"more than {statistics.MOST_REPEATS}")
     return f"{text} at n = {comparison.n} ({how_many} needed)"
 
 
 def _about_intervals(rows: Sequence[Row]) -> Iterator[str]:
     """What brackets mean in the sentences, where there are some."""
     judged = [ratio for row in rows for ratio in (row.throughput_ratio, row.latency_ratio)
-              if ratio and ratio.verdict in (FASTER, SLOWER, NO_DIFFERENCE)]
+              if ratio and ratio.verdict in (
+                  statistics.FASTER, statistics.SLOWER, statistics.NO_DIFFERENCE)]
     confidences = {ratio.n: ratio.interval.confidence for ratio in judged if ratio.interval}
     if not confidences:
         return
     few = min(confidences)
-    text = f"In brackets: {100 * CONFIDENCE:.0f} % intervals."
-    if confidences[few] < CONFIDENCE:
+    text = f"In brackets: {100 * statistics.CONFIDENCE:.0f} % intervals."
+    if confidences[few] < statistics.CONFIDENCE:
         text = (f"In brackets: the ratios' range, all that n = {few} allows; it holds the true"
                 f" median with {100 * confidences[few]:.0f} %. So a difference is called one only"
                 " if Student's t says so too (5 %).")
-    if any(ratio.verdict == NO_DIFFERENCE for ratio in judged):
-        text += (" Needed: the repeats with which a difference of the size seen would be detected"
-                 " in four of five runs, roughly.")
+    if any(ratio.verdict == statistics.NO_DIFFERENCE for ratio in judged):
+        text += (" Needed is roughly how many repeats would detect a difference of this size with"
+                 " 80 % power.")
     yield text
 
 

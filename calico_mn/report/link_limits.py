@@ -69,7 +69,7 @@ def by_place(limits: Sequence[Mapping[str, Any]], summary: Summary, samples: Seq
                              named(limit.get("encapsulation", DEFAULT.name)))
             for place, setting in variants(summary, samples).items() for limit in limits
             if all(setting.get(factor) == limit[factor]
-                   for factor in ("path", "tunnel", "pod_mtu", "rate", "encapsulation")
+                   for factor in ("path", "pair", "tunnel", "pod_mtu", "rate", "encapsulation")
                    if factor in limit)}
 
 

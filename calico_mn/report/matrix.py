@@ -1,20 +1,22 @@
 """The reachability matrix as a few lines of text. Pure.
 
-One character a pair: ``=`` reached directly, ``#`` reached through the tunnel, ``.`` not
-reached, ``?`` not tried. Rows send, columns answer.
+One character a pair: ``=`` reached directly, ``#`` reached through the tunnel, ``o`` reached where
+the wire was not seen, ``.`` not reached, ``?`` not tried. Rows send, columns answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from calico_mn.measure.paths import Endpoint
 from calico_mn.measure.readings import Sample
 
-DIRECT, TUNNELLED, UNREACHABLE, PARTLY, UNKNOWN = "=#.~?"
+DIRECT, TUNNELLED, UNREACHABLE, PARTLY, UNKNOWN, UNSEEN = "=#.~?o"
 
 LEGEND = f"{DIRECT} direct   {TUNNELLED} tunnelled   {UNREACHABLE} unreachable"
+_LEGEND_UNSEEN = f"{UNSEEN} reached, wire not seen   {UNREACHABLE} unreachable"
 LEGEND_NODES = f"{LEGEND}   {PARTLY} not all pairs alike"
 
 #: more pods than this are shown by node
@@ -60,11 +62,18 @@ def matrices(samples: Sequence[Sample], pods: Sequence[Endpoint], modes: Sequenc
     return drawn({mode: pairs for mode, pairs in marks.items() if pairs}, pods)
 
 
+def of_answer(answer: Mapping[str, Any]) -> Matrices:
+    """The matrix of what a run answers to ``pingall``."""
+    return drawn({"": {(pair["source"], pair["destination"]): mark(
+        pair["reached"], pair["encapsulated"]) for pair in answer["pairs"]}},
+        [Endpoint(**pod) for pod in answer["pods"]])
+
+
 def mark(reached: bool, encapsulated: bool | None) -> str:
     """A pair's character."""
     if not reached:
         return UNREACHABLE
-    return TUNNELLED if encapsulated else DIRECT
+    return UNSEEN if encapsulated is None else TUNNELLED if encapsulated else DIRECT
 
 
 def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[Endpoint]
@@ -90,7 +99,10 @@ def drawn(marks: Mapping[str, Mapping[tuple[str, str], str]], pods: Sequence[End
         reached = sum(sign != UNREACHABLE for sign in pairs.values())
         grids.append(Grid(mode, reached, len(pairs), tuple(lines), cells))
     rows = [(node, pod.name) for node, group in by_node.items() for pod in group]
-    return Matrices(tuple(labels), tuple(grids), LEGEND if whole else LEGEND_NODES,
+    legend = LEGEND if whole else LEGEND_NODES
+    if any(UNSEEN in pairs.values() for pairs in marks.values()):
+        legend = _LEGEND_UNSEEN
+    return Matrices(tuple(labels), tuple(grids), legend,
                     tuple(rows if whole else (("", node) for node in by_node)))
 
 

@@ -17,13 +17,21 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from calico_mn.measure.readings import READINGS, SUMMARY, TOPOLOGY
+from calico_mn.measure.readings import READINGS, RECORD, SUMMARY, TOPOLOGY
 from calico_mn.report import matrix
-from calico_mn.report.document import Document, Figure, Table, format_cell, numeric_columns
+from calico_mn.report.document import (
+    Document,
+    Figure,
+    Table,
+    columns_of_csv,
+    format_cell,
+    numeric_columns,
+)
 from calico_mn.text import plural
 
 PAGE = "report.html"
@@ -36,10 +44,16 @@ _MARKS = {
     matrix.UNREACHABLE: ("none", "\u2715", "unreachable"),
     matrix.PARTLY: ("other", "~", "not all pairs alike"),
     matrix.UNKNOWN: ("other", "?", "not tried"),
+    matrix.UNSEEN: ("direct", "o", "reached, wire not seen"),
     "+": ("direct", "\u2713", "allowed"),
     "-": ("none", "\u2715", "denied"),
 }
 _LEAD = re.compile(r"[A-Z][^:.;]{3,58}:(?= )")
+#: the unit and the letter alone, and no part of a name
+_MICRO, _R2 = (re.compile(rf"(?<![\w/.-]){word}(?![\w/-])") for word in ("us", "R2"))
+_EXPONENT = re.compile(r"\b10\^[0-9]\b")
+_RAISED = str.maketrans("0123456789",
+                        "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _WIDTH = re.compile(r'<svg\b[^>]*?\swidth="([0-9.]+)(pt|px|)"')
 
 
@@ -73,7 +87,8 @@ def page(document: Document, files: Sequence[str] = ()) -> str:
                               undefined=StrictUndefined)
     environment.filters |= {
         "format_cell": format_cell, "numeric_columns": numeric_columns, "plural": plural,
-        "data_url": _data_url, "svg_width": _svg_width, "spaced": _spaced, "in_words": _in_words,
+        "svg_width": _svg_width, "spaced": _spaced, "in_words": _in_words,
+        "typeset": _typeset, "key_width": _key_width,
         "lead": lambda text: match[0] if (match := _LEAD.match(text)) else "",
         "cell_class": lambda numeric, text, short: Markup(
             ' class="n"' if numeric else ' class="s"' if len(text) <= short else ""),
@@ -84,7 +99,8 @@ def page(document: Document, files: Sequence[str] = ()) -> str:
                    for name in ("page.css", "page.js"))
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(
-        document=document, sections=list(_sections(document, files)), about=_about(document),
+        document=document, figures=list(_figures(document)), about=_about(document),
+        sections=list(_sections(document, files)),
         environment=_blocks(document.environment), files=list(_described(document, files)),
         marks=_MARKS, css=Markup(css), script=Markup(script),
         policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
@@ -94,8 +110,9 @@ def page(document: Document, files: Sequence[str] = ()) -> str:
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+    names, rows = columns_of_csv(table)
+    writer.writerow(names)
+    writer.writerows(rows)
     return text.getvalue()
 
 
@@ -108,10 +125,10 @@ def _sections(document: Document, files: Sequence[str]) -> Iterator[tuple[str, s
     matrices = document.matrices
     for name, title, content in (
             ("findings", "Findings", document.findings),
-            ("topology", "Topology", document.topology),
             ("reachability", matrices.title if matrices else "", matrices and matrices.grids),
             ("plots", "Plots", document.figures), ("tables", "Tables", document.tables),
             ("caveats", "What the numbers cannot say", document.caveats),
+            ("topology", "Topology", document.topology),
             ("method", "Method", document.method),
             ("failures", "Failed trials", document.failures),
             ("reproduce", "Do it again", document.reproduce),
@@ -120,11 +137,35 @@ def _sections(document: Document, files: Sequence[str]) -> Iterator[tuple[str, s
             yield name, title
 
 
+def _figures(document: Document) -> Iterator[Figure]:
+    """The plots; a caption that several have stands below the first."""
+    captions: set[str] = set()
+    for figure in document.figures:
+        yield replace(figure, caption="") if figure.caption in captions else figure
+        captions.add(figure.caption)
+
+
+def _key_width(table: Table) -> float:
+    """The first column's width in rem where it takes two columns to name a row, else 0.
+
+    Both stay when the table is scrolled, so the second has to know where the first ends.
+    """
+    first = [str(row[0]) for row in table.rows]
+    several = len(set(first)) < len(first) and isinstance(table.rows[0][1], str)
+    return round(min(14, 1.6 + 0.5 * max(map(len, first))), 1) if several else 0
+
+
+def _typeset(text: object) -> str:
+    """Units as in print: what is ASCII in terminals and files."""
+    return _EXPONENT.sub(lambda match: match[0][:-2] + match[0][-1:].translate(_RAISED),
+                         _R2.sub("R\u00b2", _MICRO.sub("\u00b5s", str(text))))
+
+
 def _about(document: Document) -> str:
     machine = document.environment.get("machine") or {}
     return " \u00b7 ".join([
         document.date, *([f"Linux {machine['kernel']}"] if machine.get("kernel") else []),
-        *([plural(machine["cpus"], "CPU")] if machine.get("cpus") else [])])
+        *([plural(machine["cpus"], "CPU")] if machine.get("cpus") else []), *document.design])
 
 
 def _blocks(environment: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -132,7 +173,10 @@ def _blocks(environment: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
     plain = {name: value for name, value in environment.items()
              if not isinstance(value, Mapping)}
     return [*([("run", plain)] if plain else []),
-            *((name, value) for name, value in environment.items() if isinstance(value, Mapping))]
+            *((name, value) for name, value in environment.items()
+              if isinstance(value, Mapping) and name != "machines"),
+            *((f"machine {name}", about["machine"])
+              for name, about in environment.get("machines", {}).items())]
 
 
 def _is_nested(value: Any) -> bool:
@@ -155,10 +199,6 @@ def _spaced(name: object) -> str:
     return str(name).replace("_", " ")
 
 
-def _data_url(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
-
-
 def _svg_width(svg: str) -> float:
     """An SVG's width in CSS pixels, 0 when it does not say."""
     match = _WIDTH.search(svg)
@@ -172,6 +212,7 @@ def _described(document: Document, names: Sequence[str]) -> Iterator[tuple[str, 
     known |= {f"{figure.name}.{kind}": f"the picture \u201c{figure.title}\u201d"
               for figure in _pictures(document) for kind in ("svg", "png")}
     known |= {READINGS: "every reading, one JSON object a line",
+              RECORD: "how the run began: command, options, plan",
               SUMMARY: "all that is known about the run and its machine",
-              TOPOLOGY: "the topology that was emulated"}
+              TOPOLOGY: "the cluster as resources"}
     yield from ((name, known.get(name, "")) for name in names)

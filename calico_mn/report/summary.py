@@ -18,13 +18,14 @@ from calico_mn.measure.trials import PLAIN
 
 NEVER = "Never"
 
-#: in place of a verdict: of Never itself, and of a mode that sends what Never sends
+#: in place of a verdict: of the baseline itself, and of a mode that sends what it sends
 REFERENCE = "reference"
 SAME_PACKETS = "same packets, no difference expected"
 
 #: factor -> its levels in words, for those that make a place of their own when they vary
 FACTORS = {
-    "tunnel": f"{{}} {DEFAULT.device}", "streams": "streams {}", "direction": "{}",
+    "pair": "{}", "tunnel": f"{{}} {DEFAULT.device}", "congestion": "{}",
+    "streams": "streams {}", "direction": "{}",
     "offloads": "offloads {}", "encapsulation": "{}", "vxlan_checksum": "checksum offload {}",
     "pod_mtu": "pod MTU {}", "rate": "{:g} Mbit/s",
 }
@@ -43,7 +44,7 @@ class Row:
     packets of ``tunnelled`` of them were seen inside a tunnel; of ``seen`` any were seen at all, or
     none was to be seen (on one node). ``samples`` are those of the pair ``source``,
     ``destination`` on ``fabric``, one a repeat, and ``measures`` describe them; ``encapsulated``
-    is what the wire showed of that pair. ``ratios`` compare them with Never in the same place,
+    is what the wire showed of that pair. ``ratios`` compare them with the baseline in that place,
     repeat by repeat: the trials of one repeat ran close together in time. ``variant`` are the
     levels of the factors that vary besides mode and path.
     """
@@ -80,12 +81,12 @@ class Row:
 
     @property
     def throughput_ratio(self) -> Comparison | None:
-        """Of the throughput, to Never's."""
+        """Of the throughput, to the baseline's."""
         return self.ratios.get(("throughput", ""))
 
     @property
     def latency_ratio(self) -> Comparison | None:
-        """Of the latency, to Never's."""
+        """Of the latency, to the baseline's."""
         return self.ratios.get(("latency", ""))
 
     def sends_as(self, other: Row) -> bool:
@@ -95,9 +96,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Rows by place, nearest path first, then by mode in the order of measurement."""
+    """Rows by place, nearest path first, then by mode in the order of measurement.
+
+    ``baseline`` is the mode that ratios are to.
+    """
 
     rows: tuple[Row, ...]
+    baseline: str = NEVER
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -129,16 +134,20 @@ class Summary:
         return tuple(row for row in self.rows if row.place == place)
 
 
-def summarise(samples: Sequence[Sample], modes: Sequence[str]) -> Summary:
+def summarise(samples: Sequence[Sample], modes: Sequence[str], baseline: str = NEVER) -> Summary:
     """Group samples, also those of a run that was cut short; ``modes`` gives the order."""
     trials = [sample for sample in samples if sample.metric != "reachable"]
     varying = _varying(trials)
     variants = list(dict.fromkeys(variant_of(sample, varying)
                                   for sample in sorted(trials, key=_levels(varying)))) or [""]
-    tried: dict[tuple[str, str, str], list[Sample]] = {}
+    tried: dict[tuple[str, str, str], dict[tuple[str, str], Sample]] = {}
     for sample in samples:
         if sample.metric == "reachable":
-            tried.setdefault((sample.path, sample.mode, sample.tunnel), []).append(sample)
+            pairs = tried.setdefault((sample.path, sample.mode, sample.tunnel), {})
+            pair = sample.source, sample.destination
+            # Of several machines' answers for a pair, one that there was none counts.
+            if pair not in pairs or not sample.value:
+                pairs[pair] = sample
     # Who reaches whom was seen with one tunnel back end, and says nothing of another.
     seen_with = next((tunnel for _, _, tunnel in tried), "")
     tunnels = {variant_of(sample, varying): sample.tunnel for sample in trials}
@@ -148,19 +157,23 @@ def summarise(samples: Sequence[Sample], modes: Sequence[str]) -> Summary:
         measured.setdefault(key, []).append(sample)
     rows: list[Row] = []
     for path in PATHS:
-        for variant in variants:
+        # Where nothing was measured, it is still known who reaches whom.
+        of_path = [variant for variant in variants
+                   if any((path, variant, mode) in measured for mode in modes)]
+        for variant in of_path or [""]:
             by_mode = {mode: _row(mode, path, variant,
-                                tried.get((path, mode, tunnels.get(variant, seen_with)), []),
+                                [*tried.get((path, mode, tunnels.get(variant, seen_with)),
+                                            {}).values()],
                                 measured.get((path, variant, mode), []))
                      for mode in modes if (path, mode, tunnels.get(variant, seen_with)) in tried
                      or (path, variant, mode) in measured}
-            if NEVER in by_mode:
-                never = measured.get((path, variant, NEVER), [])
+            if baseline in by_mode:
+                reference = measured.get((path, variant, baseline), [])
                 by_mode = {mode: replace(row, ratios=_against(
-                    row, by_mode[NEVER], measured.get((path, variant, mode), []), never))
+                    row, by_mode[baseline], measured.get((path, variant, mode), []), reference))
                     for mode, row in by_mode.items()}
             rows += by_mode.values()
-    return Summary(tuple(rows))
+    return Summary(tuple(rows), baseline)
 
 
 def variant_of(sample: Sample, varying: Sequence[str]) -> str:
@@ -215,7 +228,8 @@ def _row(mode: str, path: str, variant: str, tried: Sequence[Sample],
          trials: Sequence[Sample]) -> Row:
     # Without a trial the row stands for no pair.
     first = trials[0] if trials else None
-    by_key = {key: tuple(_by_repeat(trials, key).values()) for key in _whats(trials)}
+    by_key = {key: tuple(_by_repeat(trials, key).values())
+              for key in dict.fromkeys(map(what, trials))}
     samples = {key: values for key, values in by_key.items() if values}
     return Row(
         mode, path,
@@ -233,29 +247,25 @@ def _row(mode: str, path: str, variant: str, tried: Sequence[Sample],
     )
 
 
-def _whats(samples: Sequence[Sample]) -> tuple[What, ...]:
-    return tuple(dict.fromkeys(what(sample) for sample in samples))
-
-
 def _by_repeat(samples: Sequence[Sample], key: What) -> dict[int, float]:
     return {sample.repeat: sample.number for sample in samples
             if what(sample) == key and isinstance(sample.value, (int, float))}
 
 
-def _against(row: Row, never_row: Row, samples: Sequence[Sample], never: Sequence[Sample]
+def _against(row: Row, base_row: Row, samples: Sequence[Sample], base: Sequence[Sample]
              ) -> dict[What, Comparison]:
     comparisons = {}
     for key in row.measures:
         better = known_metrics()[key[0]].more_is_better
-        reference = _by_repeat(never, key)
+        reference = _by_repeat(base, key)
         ratios = paired_ratios(_by_repeat(samples, key), reference)
         # To leave out just the repeats that have no quotient would judge by the others alone.
         if better is None or not ratios or min(ratios) <= 0 or 0 in reference.values():
             continue
-        if row is never_row:
+        if row is base_row:
             comparisons[key] = Comparison(len(ratios), 1.0, None, REFERENCE)
             continue
         compared = compare(ratios, more_is_faster=better)
         comparisons[key] = (replace(compared, verdict=SAME_PACKETS, needed=None)
-                      if row.sends_as(never_row) else compared)
+                      if row.sends_as(base_row) else compared)
     return comparisons

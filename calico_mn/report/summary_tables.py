@@ -8,22 +8,16 @@ each mode, place and metric (:func:`tidy`), and the comparison as the terminal s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.measure import statistics
 from calico_mn.measure.metrics import Column, known_metrics
-from calico_mn.measure.statistics import (
-    MOST_REPEATS,
-    NO_DIFFERENCE,
-    Comparison,
-    Interval,
-    Spread,
-)
 from calico_mn.measure.trials import PLAIN, POD_ROUTES
-from calico_mn.report.document import Cell, Table
+from calico_mn.report.document import Cell, Numbers, Table, rounded
 from calico_mn.report.findings import sample_count, tunnelled_pairs
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, Row, Summary, What
-from calico_mn.text import percent
 
 COLUMNS = ("mode", "path", "variant", "metric", "size", "unit", "fabric", "encapsulated",
            "source", "destination", "n", "reached", "tunnelled", "median", "low", "high",
@@ -52,7 +46,8 @@ _TABLES = {
 
 def tidy(summary: Summary) -> Table:
     """All there is, for further work; what does not apply is empty."""
-    return Table("summary", "All numbers", COLUMNS, tuple(
+    return Table("summary", "All numbers", tuple(
+        column.replace("never", summary.baseline.lower()) for column in COLUMNS), tuple(
         tuple(line.get(column) for column in COLUMNS)
         for row in summary.rows for line in _lines(row)))
 
@@ -70,30 +65,25 @@ def _lines(row: Row) -> Iterator[dict[str, Cell]]:
                "encapsulated": None if row.encapsulated is None
                else str(row.encapsulated).lower(),
                "source": row.source, "destination": row.destination, "n": numbers.n,
-               "median": short(numbers.median), "q1": short(numbers.q1), "q3": short(numbers.q3),
-               "min": short(numbers.minimum), "max": short(numbers.maximum),
-               **_bounds(numbers.interval), "outliers": len(numbers.outliers),
+               "median": numbers.median, "q1": numbers.q1, "q3": numbers.q3,
+               "min": numbers.minimum, "max": numbers.maximum,
+               **bounds(numbers.interval), "outliers": len(numbers.outliers),
                **(_compared(ratio) if ratio else {})}
 
 
-def _compared(ratio: Comparison) -> dict[str, Cell]:
+def _compared(ratio: statistics.Comparison) -> dict[str, Cell]:
     # Where there is no difference: how many repeats would show it, or more than how many.
-    needed = ratio.needed or f">{MOST_REPEATS}" if ratio.verdict == NO_DIFFERENCE else None
-    return {"ratio_to_never": short(ratio.median, 4), "ratio_n": ratio.n,
-            **_bounds(ratio.interval, "ratio_", 4), "verdict": ratio.verdict,
-            "needed": needed}
+    needed = (ratio.needed or f">{statistics.MOST_REPEATS}"
+              if ratio.verdict == statistics.NO_DIFFERENCE else None)
+    return {"ratio_to_never": ratio.median, "ratio_n": ratio.n,
+            **bounds(ratio.interval, "ratio_"), "verdict": ratio.verdict, "needed": needed}
 
 
-def _bounds(interval: Interval | None, prefix: str = "", digits: int = 3) -> dict[str, Cell]:
+def bounds(interval: statistics.Interval | None, prefix: str = "") -> dict[str, float | None]:
+    """``low``, ``high`` and ``confidence``, with ``prefix`` before each; nothing for None."""
     return {} if interval is None else {
-        f"{prefix}low": short(interval.low, digits), f"{prefix}high": short(interval.high, digits),
+        f"{prefix}low": interval.low, f"{prefix}high": interval.high,
         f"{prefix}confidence": interval.confidence}
-
-
-def short(value: float, digits: int = 3) -> float | int:
-    """Rounded, and without a fraction where there is none."""
-    rounded = round(value, digits)
-    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def as_json(summary: Summary) -> list[dict[str, Any]]:
@@ -116,18 +106,26 @@ def tables(summary: Summary, encapsulation: Encapsulation) -> tuple[Table, ...]:
 
 
 def _speed(summary: Summary, encapsulation: Encapsulation) -> Table:
-    """Reachability, TCP throughput and round-trip time, each with its ratio to Never."""
+    """Reachability, TCP throughput and round-trip time, each with its ratio to the baseline."""
     rows = [row for row in summary.rows if row.pairs or row.measures]
-    note = FOOTNOTE if any(row.fabric == POD_ROUTES for row in rows) else ""
-    return Table(
+    return _filled(Table(
         "speed", "Throughput and round-trip time",
-        ("where", "mode", "pairs reached", f"in {encapsulation}", "TCP Mbit/s", "TCP min-max",
-         "TCP to Never", "TCP verdict", "RTT us", "RTT min-max", "RTT to Never", "RTT verdict"),
-        tuple((*_who(row), f"{row.reached} of {row.pairs}" if row.pairs else None,
-               tunnelled_pairs(row) if row.pairs else None,
-               *_full(row.throughput, row.throughput_ratio),
+        ("where", "mode", "pairs reached", f"in {encapsulation}", "TCP Mbit/s", "TCP range",
+         f"TCP to {summary.baseline}", "TCP verdict", "RTT us", "RTT range",
+         f"RTT to {summary.baseline}", "RTT verdict"),
+        tuple((*_who(row), *_pairs(row), *_full(row.throughput, row.throughput_ratio),
                *_full(row.latency, row.latency_ratio)) for row in rows),
-        " ".join(filter(None, [f"{count}." if (count := _count(rows)) else "", note])))
+        " ".join(filter(None, [
+            f"{count}." if (count := _count(rows)) else "",
+            *(f"{line}." for line in _legend(rows)),
+            FOOTNOTE if any(row.fabric == POD_ROUTES for row in rows) else ""]))))
+
+
+def _filled(table: Table) -> Table:
+    """The table less the columns of what was not measured."""
+    kept = [n for n in range(len(table.columns)) if any(row[n] is not None for row in table.rows)]
+    return replace(table, columns=tuple(table.columns[n] for n in kept),
+                   rows=tuple(tuple(row[n] for n in kept) for row in table.rows))
 
 
 def _by_columns(summary: Summary, name: str) -> Iterator[Table]:
@@ -153,7 +151,13 @@ def _cell(row: Row, key: What, column: Column) -> Cell:
     spread = row.measures.get(key)
     if spread is None:
         return None
-    return round(spread.median * column.scale + column.offset, column.digits or None)
+    return rounded(spread.median * column.scale + column.offset, column.digits)
+
+
+def _pairs(row: Row) -> tuple[Cell, Cell]:
+    return (None, None) if not row.pairs else (
+        Numbers(f"{row.reached} of {row.pairs}", {"": row.reached, " of": row.pairs}),
+        Numbers(tunnelled_pairs(row), {" pairs": row.tunnelled}))
 
 
 def _who(row: Row) -> tuple[Cell, Cell]:
@@ -165,23 +169,27 @@ def _mode(row: Row) -> str:
 
 
 def _count(rows: Sequence[Row]) -> str:
-    counts = [row.throughput.n for row in rows if row.throughput]
+    counts = [next(iter(row.measures.values())).n for row in rows if row.measures]
     return sample_count(counts) if counts else ""
 
 
-def _full(spread: Spread | None, ratio: Comparison | None) -> tuple[Cell, Cell, Cell, Cell]:
+def _full(spread: statistics.Spread | None, ratio: statistics.Comparison | None
+          ) -> tuple[Cell, Cell, Cell, Cell]:
     """Median, range, ratio to Never and verdict."""
     if spread is None:
         return None, None, None, None
     digits = 0 if spread.median >= _LARGE else 1
-    span = f"{spread.minimum:,.{digits}f}-{spread.maximum:,.{digits}f}" if spread.n > 1 else None
+    span = Numbers(f"{spread.minimum:,.{digits}f}-{spread.maximum:,.{digits}f}",
+                   {" min": spread.minimum, " max": spread.maximum}) if spread.n > 1 else None
     same = ratio and ratio.verdict == SAME_PACKETS
-    return (round(spread.median, digits or None), span,
-            _ratio(ratio) if ratio and ratio.verdict != REFERENCE else None,
+    return (rounded(spread.median, digits), span,
+            Numbers(_ratio(ratio), {"": ratio.median, " n": ratio.n,
+                                    **bounds(ratio.interval, " ")})
+            if ratio and ratio.verdict != REFERENCE else None,
             "same packets" if same else ratio.verdict if ratio else None)
 
 
-def _ratio(ratio: Comparison, interval: bool = True) -> str:
+def _ratio(ratio: statistics.Comparison, interval: bool = True) -> str:
     digits = 2 if ratio.median < _LARGE_RATIO else 1
     text = f"{ratio.median:.{digits}f}"
     if not interval or ratio.interval is None:
@@ -213,9 +221,10 @@ def _comparison(summary: Summary, encapsulation: Encapsulation, ranges: bool, in
     unit, scale = ("Gbit/s", 1e-3) if slowest >= _GIGABIT else ("Mbit/s", 1.0)
     median = "median [min-max]" if ranges else "median"
     ratio = "ratio [interval]" if intervals else "ratio"
-    header = (("", "mode"), ("", "pairs"), ("in", encapsulation.name), (f"TCP {unit}", median),
-              ("to Never", ratio), ("RTT us", median), ("to Never", ratio))
-    cells = {row: (
+    base = f"to {summary.baseline}"
+    heads = (("", "mode"), ("", "pairs"), ("in", encapsulation.name), (f"TCP {unit}", median),
+              (base, ratio), ("RTT us", median), (base, ratio))
+    lines_of = {row: (
         f"  {_mode(row)}", f"{row.reached}/{row.pairs}" if row.pairs else "-",
         tunnelled_pairs(row) if row.pairs else "-",
         _range(row.throughput, scale, ranges),
@@ -223,13 +232,17 @@ def _comparison(summary: Summary, encapsulation: Encapsulation, ranges: bool, in
         _range(row.latency, 1, ranges),
         _ratio(row.latency_ratio, intervals) if row.latency_ratio else "-")
         for row in summary.rows}
+    shown = [n for n in range(len(heads)) if any(line[n] != "-" for line in lines_of.values())]
+    header = [heads[n] for n in shown]
+    cells = {row: [line[n] for n in shown] for row, line in lines_of.items()}
     widths = [max(len(text) for text in (*heading, *(line[column] for line in cells.values())))
               for column, heading in enumerate(header)]
     titles = [_joined([heading[part] for heading in header], widths) for part in (0, 1)]
     lines = [*titles, "-" * max(map(len, titles))]
     for place in summary.places:
         rows = summary.on(place)
-        pair = next((f"{place}: {row.source} to {row.destination}" for row in rows if row.source),
+        pair = next((f"{place}: {names}" for row in rows if row.source
+                     for names in [f"{row.source} to {row.destination}"] if names not in place),
                     place)
         lines.append(", ".join(filter(None, [pair, _count(rows)])))
         lines += [_joined(cells[row], widths) for row in rows]
@@ -239,15 +252,11 @@ def _comparison(summary: Summary, encapsulation: Encapsulation, ranges: bool, in
 
 
 def _legend(rows: Sequence[Row]) -> list[str]:
-    percents = [percent(confidence) for confidence in sorted({
-        ratio.interval.confidence for row in rows
-        for ratio in (row.throughput_ratio, row.latency_ratio) if ratio and ratio.interval})]
-    if not percents:
-        return []
-    span = percents[0] if percents[0] == percents[-1] else (
-        f"{percents[0].removesuffix(' %')} % to {percents[-1]}")
-    return [f"[interval]: of the median ratio, {span}"
-            + (" (so few repeats allow no more)" if percents[0] != "95 %" else "")]
+    intervals = [ratio.interval for row in rows
+                 for ratio in (row.throughput_ratio, row.latency_ratio) if ratio and ratio.interval]
+    few = any(interval.confidence < statistics.CONFIDENCE for interval in intervals)
+    return [f"[interval]: of the median ratio, {statistics.confidence_of(intervals)}"
+            + (" (so few repeats allow no more)" if few else "")] if intervals else []
 
 
 def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -256,7 +265,7 @@ def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
                       *(cell.rjust(width) for cell, width in others)]).rstrip()
 
 
-def _range(spread: Spread | None, scale: float, ranges: bool) -> str:
+def _range(spread: statistics.Spread | None, scale: float, ranges: bool) -> str:
     if spread is None:
         return "-"
     digits = 1 if spread.median * scale < _LARGE else 0

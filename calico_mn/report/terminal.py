@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,13 +26,13 @@ from calico_mn.report import matrix, summary_tables
 from calico_mn.report.document import BAD, GOOD, MIXED, Document, format_cell, numeric_columns
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.summary import Summary
-from calico_mn.text import one_line
+from calico_mn.text import column_parts, join, one_line
 
 _STYLES = {matrix.DIRECT: "green", matrix.TUNNELLED: "bold yellow", matrix.UNREACHABLE: "red"}
 _TONES = {GOOD: "green", BAD: "red", MIXED: "yellow"}
 _NARROWEST = 100
 _REDRAW_S = 0.1
-_GAP = 3
+_GAP, _COLUMN_GAP = 3, 2
 _INDENT = 2
 
 
@@ -86,11 +87,23 @@ def show_matrices(out: Console, matrices: matrix.Matrices) -> None:
         return
     out.print(Text(matrices.title, style="bold"))
     out.print(Text(f"  {matrices.legend}   (rows send)", style="dim"))
+    grids = _without_repeats(matrices.grids)
     room = out.width - _INDENT - max(map(len, matrices.labels))
     across = max(1, room // (_GAP + max(max(len(grid.lines[0]), len(_title(grid)))
-                                        for grid in matrices.grids)))
-    for start in range(0, len(matrices.grids), across):
-        _beside(out, matrices.labels, matrices.grids[start:start + across])
+                                        for grid in grids)))
+    for start in range(0, len(grids), across):
+        _beside(out, matrices.labels, grids[start:start + across])
+
+
+def _without_repeats(grids: Sequence[matrix.Grid]) -> list[matrix.Grid]:
+    """Grids of one mode that are alike become one: ``Always, before and after``."""
+    alike: dict[tuple[str, tuple[str, ...]], list[matrix.Grid]] = {}
+    for grid in grids:
+        alike.setdefault((grid.mode.partition(", ")[0], grid.lines), []).append(grid)
+    modes = [mode for mode, _ in alike]
+    return [same[0] if len(same) == 1 else replace(same[0], mode=f"{mode}, " + (
+        join([grid.mode.partition(", ")[2] for grid in same]) if modes.count(mode) > 1 else
+        "throughout")) for (mode, _), same in alike.items()]
 
 
 def _beside(out: Console, labels: Sequence[str], grids: Sequence[matrix.Grid]) -> None:
@@ -126,57 +139,95 @@ def show_comparison(out: Console, summary: Summary, encapsulation: Encapsulation
 
 def show_sentences(out: Console, sentences: Iterable[str]) -> None:
     """Sentences, one below the other, wrapped with a hanging indent."""
+    out.print()
+    _print_sentences(out, sentences)
+
+
+def _print_sentences(out: Console, sentences: Iterable[str]) -> None:
     grid = Table.grid(padding=(0, 1))
     for sentence in sentences:
         grid.add_row("-", Text(sentence))
-    out.print()
     out.print(grid)
 
 
-def show_document(out: Console, document: Document) -> None:
-    """The matrices, the tables, then what was found and what the numbers cannot say."""
+def show_document(out: Console, document: Document,
+                  first_table: Callable[[], None] | None = None) -> None:
+    """What was found, the matrices and tables, then what the numbers cannot say.
+
+    ``first_table`` shows what stands in place of the first table.
+    """
+    show_findings(out, document)
     if document.matrices:
         show_matrices(out, document.matrices)
-    for each in document.tables:
+    if first_table:
+        first_table()
+        out.print()
+    for each in document.tables[bool(first_table):]:
         show_table(out, each)
-    show_sentences(out, [*document.findings, *document.caveats])
+    show_caveats(out, document)
+
+
+def show_findings(out: Console, document: Document) -> None:
+    """What was found, under a title."""
+    _show_titled(out, "Findings", document.findings)
+
+
+def show_caveats(out: Console, document: Document) -> None:
+    """What the numbers cannot say, under a title."""
+    _show_titled(out, "What the numbers cannot say", document.caveats)
+
+
+def _show_titled(out: Console, title: str, sentences: Sequence[str]) -> None:
+    if sentences:
+        out.print(Text(title, style="bold"))
+        _print_sentences(out, sentences)
+        out.print()
 
 
 def show_table(out: Console, content: DocumentTable) -> None:
-    """A table under its title; where it is too wide for that, a paragraph for each row."""
+    """A table under its title; one that is too wide becomes several, below each other.
+
+    Each of them begins with the columns that tell the rows apart.
+    """
     cells = [[format_cell(cell) for cell in row] for row in content.rows]
     tones = [_TONES.get(tone, "") for tone in content.tones or ("",) * len(cells)]
-    widths = _widths([content.columns, *cells], out.width - _INDENT)
+    right = numeric_columns(content)
+    room = out.width - _INDENT
     out.print(Text(content.title, style="bold"))
-    if widths:
-        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for name, right, width in zip(content.columns, numeric_columns(content), widths,
-                                      strict=True):
-            grid.add_column(Text(name), justify="right" if right else "left", width=width)
+    rows = [content.columns, *cells]
+    for number, part in enumerate(column_parts(rows, _longest_words(rows), room, _COLUMN_GAP)):
+        grid = Table(box=None, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0), header_style="dim")
+        widths = _widths([[row[place] for place in part] for row in rows], room)
+        for place, width in zip(part, widths, strict=True):
+            grid.add_column(Text(content.columns[place]), width=width, overflow="fold",
+                            justify="right" if right[place] else "left")
         for row, tone in zip(cells, tones, strict=True):
-            grid.add_row(*map(Text, row), style=tone)
-        out.print(Padding(grid, (0, 0, 0, _INDENT), expand=False))
-    else:
-        for row, tone in zip(cells, tones, strict=True):
-            text = "; ".join(f"{name}: {cell}"
-                             for name, cell in zip(content.columns, row, strict=True) if cell)
-            out.print(Padding(Text(text, style=tone), (0, 0, 0, _INDENT), expand=False))
+            grid.add_row(*(Text(row[place]) for place in part), style=tone)
+        out.print(Padding(grid, (1 if number else 0, 0, 0, _INDENT), expand=False))
     if content.note:
         out.print(Padding(Text(content.note, style="dim"), (0, 0, 0, _INDENT), expand=False))
     out.print()
 
 
+def _longest_words(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width that each column needs at least."""
+    return [max(len(word) for cell in column for word in cell.split() or [""])
+            for column in zip(*rows, strict=True)]
+
+
 def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Columns' widths that break no word, lines as few as possible; empty if they don't fit."""
+    """Columns' widths that break no word where they fit, lines as few as possible."""
     columns = list(zip(*rows, strict=True))
-    room -= 2 * (len(columns) - 1)
     wanted = [max(map(len, column)) for column in columns]
-    widths = [max(len(word) for cell in column for word in cell.split() or [""])
-              for column in columns]
-    if sum(widths) > room:
-        return []
-    while sum(widths) < room and widths != wanted:
+    widths = _longest_words(rows)
+
+    def total(widths: Sequence[int]) -> int:
+        return sum(widths) + _COLUMN_GAP * (len(widths) - 1)
+
+    while total(widths) < room and widths != wanted:
         place = min((place for place in range(len(widths)) if widths[place] < wanted[place]),
                     key=lambda place: widths[place] / wanted[place])
         widths[place] += 1
+    while total(widths) > room and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
     return widths

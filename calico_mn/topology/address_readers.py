@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from ipaddress import (
     AddressValueError,
     IPv4Address,
@@ -113,6 +114,7 @@ def ipv6_text(network: IPv6Network) -> str:
     return str(network) if mapped is None else f"::ffff:{mapped}/{network.prefixlen}"
 
 
+@lru_cache(maxsize=100_000)  # An apply reads every resource of the cluster again.
 def parse_network(word: str) -> IPv4Network | IPv6Network:
     """The prefix that ``word`` spells; raises :class:`InvalidValueError`."""
     match = _CIDR.fullmatch(word)

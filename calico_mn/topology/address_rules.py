@@ -110,18 +110,27 @@ def _check_affinities(report: Report, resources: Resources) -> None:
 
 
 def _check_tunnel_addresses(report: Report, resources: Resources) -> None:
+    """calico-node replaces a tunnel address that is in no pool (``node/pkg/allocateip``)."""
+    pools = resources.of(kinds.IP_POOL)
+    index = NetworkIndex((pool.model.cidr, True) for pool in pools if pool.has("cidr"))
+    outside: list[str] = []
     owners: dict[IPv4Address, str] = {}
     for node in resources.of(kinds.NODE):
         for name in ("ipip_address", "vxlan_address"):
             address = node.get(name)
             if address is None:
                 continue
+            if not index.find(address) and _is_complete(pools):
+                outside.append(f"{node.get('name')} {address}")
             earlier = owners.setdefault(address, node.get("name", ""))
             if earlier != node.get("name", ""):
                 report.warn(f"Nodes {earlier} and {node.get('name')} both have the tunnel address "
                             f"{address}, as cloned nodes do: each takes packets for it as its own, "
                             "until calico-node gives one of them another address, which it does "
                             "when it restarts or an IPPool changes.")
+    if outside:
+        report.warn(f"Tunnel addresses in no IPPool, so not used: {join_some(outside, 5)}. Is an "
+                    "IPPool missing? 'kubectl get ippools -o yaml' prints a cluster's own.")
 
 
 def _check_pod_addresses(

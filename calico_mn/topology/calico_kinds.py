@@ -11,15 +11,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 
-from calico_mn.model import (
-    BlockAffinity,
-    EncapsulationMode,
-    FelixConfiguration,
-    IPAMConfiguration,
-    IPPool,
-    Node,
-)
+from calico_mn import model
 from calico_mn.policy import ProtoPort
+from calico_mn.profile import PROGRAM_CLUSTER_ROUTES, doubt
 from calico_mn.text import join
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import policy_readers as p
@@ -27,12 +21,13 @@ from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.kubernetes_kinds import ADDRESSES, as_number, cluster_id
 from calico_mn.topology.problems import Report
+from calico_mn.topology.yaml_tree import Tree
 
 API = "projectcalico.org/v3"
-NEVER = EncapsulationMode.NEVER
+NEVER = model.EncapsulationMode.NEVER
 
 
-def _check_node(report: Report, node: s.Resource[Node]) -> bool:
+def _check_node(report: Report, node: s.Resource[model.Node]) -> bool:
     """A node without BGP has no more than the addresses that Kubernetes knows."""
     if node.entries(ADDRESSES) and "bgp" not in node.given:
         node.given.setdefault("spec.bgp.ipv4Address", node.mark)
@@ -54,10 +49,10 @@ NODE = s.Kind(s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labe
     "addresses": ADDRESSES,
     "wireguard": s.Ignored(says="packets between nodes are not encrypted"),
     **s.bookkeeping("interfaces orchRefs ipv6VXLANTunnelAddr vxlanTunnelMACAddrV6"),
-}), Node, _check_node, api=API, name="Node", topology="nodes")
+}), model.Node, _check_node, api=API, name="Node", topology="nodes")
 
 
-def check_pool(report: Report, pool: s.Resource[IPPool]) -> bool:
+def check_pool(report: Report, pool: s.Resource[model.IPPool]) -> bool:
     """The rules of one pool, whichever fields or variables describe it."""
     ipip, vxlan = pool.get("ipip_mode", NEVER), pool.get("vxlan_mode", NEVER)
     if vxlan is not NEVER and ipip is not NEVER:
@@ -85,6 +80,10 @@ def check_pool(report: Report, pool: s.Resource[IPPool]) -> bool:
     return True
 
 
+def _is_exported(tree: Tree) -> bool:
+    return not r.boolean(tree)
+
+
 IP_POOL = s.Kind(s.resource_table(s.NAMED, spec={
     "cidr": s.Field(a.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
     "blockSize": s.Field(r.block_size, "block_size"),
@@ -95,14 +94,14 @@ IP_POOL = s.Kind(s.resource_table(s.NAMED, spec={
     "nodeSelector": s.Field(r.selector, "node_selector"),
     "allowedUses": s.Field(r.uses, "allowed_uses"),
     "assignmentMode": s.Field(r.is_automatic, "is_automatic"),
-    "disableBGPExport": s.Ignored(("false",), "its blocks are announced like all others"),
+    "disableBGPExport": s.Field(_is_exported, "is_exported"),
     "namespaceSelector": s.Ignored(("all()",), "the pool serves pods of all namespaces"),
     "ipip": s.Ignored(says="ipipMode is the mode"),
     "nat-outgoing": s.Ignored(says="natOutgoing is meant by it now"),
-}), IPPool, check_pool, api=API, name="IPPool", topology="pools")
+}), model.IPPool, check_pool, api=API, name="IPPool", topology="pools")
 
 
-def _check_affinity(report: Report, affinity: s.Resource[BlockAffinity]) -> bool:
+def _check_affinity(report: Report, affinity: s.Resource[model.BlockAffinity]) -> bool:
     """Only a confirmed one is in force."""
     state = "deleted" if affinity.get("deleted") else affinity.get("state", "")
     if state not in ("", "confirmed") and affinity.has("cidr", "node"):
@@ -112,7 +111,7 @@ def _check_affinity(report: Report, affinity: s.Resource[BlockAffinity]) -> bool
     return True
 
 
-def _check_block(report: Report, block: s.Resource[BlockAffinity]) -> bool:
+def _check_block(report: Report, block: s.Resource[model.BlockAffinity]) -> bool:
     """A block in use may have no affinity: its node has gone."""
     is_free = not block.has("node") and block.get("in_use") is False
     block.values.setdefault("node", "")
@@ -125,7 +124,7 @@ IPAM_BLOCK = s.Kind(s.resource_table(s.META, spec={
     "affinity": s.Field(r.node_of_affinity, "node"),
     "allocations": s.Field(r.has_values, "in_use"),
     s.REST: s.Special.BOOKKEEPING,
-}), BlockAffinity, _check_block, api=API, name="IPAMBlock")
+}), model.BlockAffinity, _check_block, api=API, name="IPAMBlock")
 
 IP_RESERVATION = s.Kind(s.resource_table(s.META, spec={
     "reservedCIDRs": s.Field(a.ipv4_networks, "networks"),
@@ -147,10 +146,10 @@ BLOCK_AFFINITY = s.Kind(s.resource_table(s.META, spec={
     "state": s.Field(r.one_of("", "confirmed", "pending", "pendingDeletion"), "state"),
     "deleted": s.Field(r.boolean_or_text, "deleted"),
     "type": s.Ignored(("host",)),
-}), BlockAffinity, _check_affinity, api=API, name="BlockAffinity", topology="affinities")
+}), model.BlockAffinity, _check_affinity, api=API, name="BlockAffinity", topology="affinities")
 
 
-def _check_ipam(report: Report, ipam: s.Resource[IPAMConfiguration]) -> bool:
+def _check_ipam(report: Report, ipam: s.Resource[model.IPAMConfiguration]) -> bool:
     strict = ipam.get("strict_affinity", False)
     if ipam.get("name", "default") != "default":
         report.add(f"IPAMConfiguration must be named default, not {ipam.get('name')}",
@@ -167,11 +166,11 @@ IPAM_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
     "maxBlocksPerHost": s.Field(r.integer(0, 2**31 - 1, "0 means no limit"), "max_blocks_per_host"),
     "autoAllocateBlocks": s.Field(r.boolean, "auto_allocate"),
     **s.bookkeeping("ipCooldownSeconds kubeVirtVMAddressPersistence"),
-}), IPAMConfiguration, _check_ipam, api=API, name="IPAMConfiguration", topology="ipam",
+}), model.IPAMConfiguration, _check_ipam, api=API, name="IPAMConfiguration", topology="ipam",
     single="a cluster has one")
 
 
-def _check_felix(report: Report, felix: s.Resource[FelixConfiguration]) -> bool:
+def _check_felix(report: Report, felix: s.Resource[model.FelixConfiguration]) -> bool:
     port = felix.get("vxlan_port", 4789)
     if port != 4789:
         report.warn(f"FelixConfiguration spec.vxlanPort {port} has no effect: VXLAN uses UDP port "
@@ -203,6 +202,8 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
         "iptablesBackend": s.Field(r.in_any_case("Auto", "Legacy", "NFT"), "iptables_backend"),
         "allowIPIPPacketsFromWorkloads": s.Field(r.boolean, "allow_ipip_from_workloads"),
         "allowVXLANPacketsFromWorkloads": s.Field(r.boolean, "allow_vxlan_from_workloads"),
+        "programClusterRoutes": s.Field(r.one_of(*PROGRAM_CLUSTER_ROUTES),
+                                        "program_cluster_routes"),
         "externalNodesList": s.Field(a.only_ipv4_networks, "external_nodes"),
         **{name: s.Field(r.duration, name) for name in _TIMES},
         "failsafeInboundHostPorts": s.List(p.FAILSAFE_PORT, ProtoPort, name="failsafe_inbound"),
@@ -213,11 +214,27 @@ FELIX_CONFIGURATION = s.Kind(s.resource_table(
         "deviceRouteSourceAddress": s.Ignored(says="routes to pods have no source address"),
         s.REST: s.Ignored(),
     },
-), FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
+), model.FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
     single="keep one of them", only="default")
 
+
+
+def _check_information(report: Report, information: s.Resource[model.ClusterInformation]) -> bool:
+    version = information.get("calico_version", "")
+    if why := doubt(version):
+        report.warn(f"ClusterInformation spec.calicoVersion {version} {why}.")
+    return True
+
+
+CLUSTER_INFORMATION = s.Kind(s.resource_table(s.META, spec={
+    "calicoVersion": s.Field(r.text, "calico_version"),
+    "datastoreReady": s.Ignored(("true",), "pods are connected all the same"),
+    s.REST: s.Special.BOOKKEEPING,
+}), model.ClusterInformation, _check_information, api=API, name="ClusterInformation",
+    topology="information", single="a cluster has one", only="default")
+
 KINDS = (NODE, IP_POOL, IP_RESERVATION, BLOCK_AFFINITY, IPAM_BLOCK, WORKLOAD_ENDPOINT,
-         IPAM_CONFIGURATION, FELIX_CONFIGURATION)
+         IPAM_CONFIGURATION, FELIX_CONFIGURATION, CLUSTER_INFORMATION)
 
 # Kinds that exist and have no effect here.
 # Of Calico Enterprise and Cloud (tigera/api).
@@ -228,5 +245,5 @@ ENTERPRISE_KINDS = (
     "PolicyRecommendationScope RemoteClusterConfiguration SecurityEventWebhook UISettings "
     "UISettingsGroup ")
 IGNORED_KINDS = ENTERPRISE_KINDS + (
-    "BGPFilter CalicoNodeStatus ClusterInformation IPAMHandle "
+    "CalicoNodeStatus IPAMHandle "
     "KubeControllersConfiguration CalicoAPIConfig")

@@ -112,6 +112,9 @@ _REMARKS = {
     "FELIX_WIREGUARDENABLED": (_ON, "packets between nodes are not encrypted"),
 }
 
+#: the variables that are looked at
+KNOWN = frozenset((*VARIABLES, *FELIX_VARIABLES, *_REMARKS, BACKEND))
+
 ENV = s.List({
     "name": s.Field(r.text, "name"),
     "value": s.Field(r.text, "value"),

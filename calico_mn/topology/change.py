@@ -14,20 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from calico_mn.model import Node, Pod, Topology, Underlay
-from calico_mn.topology import calico_kinds, kubernetes_kinds, workload_kinds
+from calico_mn.topology import calico_kinds, kubernetes_kinds, placement, workload_kinds
 from calico_mn.topology.documents import Document, Item, add_resource
 from calico_mn.topology.emit import key_of as key_of_document
 from calico_mn.topology.kinds import KINDS
-from calico_mn.topology.placement import (
-    MAX_NAME,
-    MAX_PODS,
-    Key,
-    check_node,
-    key_of,
-    owners_of,
-    place_pods,
-    select_workloads,
-)
 from calico_mn.topology.plain_data import tree_of
 from calico_mn.topology.problems import Report
 from calico_mn.topology.scheduling import Constraints, Scheduler
@@ -57,9 +47,9 @@ class Change:
         #: the resources that are laid over those that run
         self.given: list[Document] = []
         self._nodes = {node.name: node for node in running.nodes}
-        self._outdated: set[Key] = set()
+        self._outdated: set[placement.Key] = set()
         #: the workloads that make or end pods
-        self._changed: set[Key] = set()
+        self._changed: set[placement.Key] = set()
 
     def overlay(self, report: Report, items: Iterable[Item]) -> Resources:
         """The resources, those of ``items`` in the place of those that they replace."""
@@ -98,8 +88,8 @@ class Change:
                 self._refuse_node(report, node, self._nodes[node.model.name], wanted.model)
         if not _extends(wanted.model, self._running.underlay):
             report.add("the Underlay of a running cluster keeps its subnets, routers, hosts and "
-                       "links as they are", wanted.mark, "some can be added, and podRoutes and "
-                       "multipathHash change; start another cluster for another Underlay")
+                       "links as they are", wanted.mark, "some can be added, and podRoutes, "
+                       "multipathHash and bgp change; start another cluster for another Underlay")
 
     def _refuse_node(self, report: Report, item: Resource[Node], before: Node, wanted: Underlay
                      ) -> None:
@@ -118,7 +108,7 @@ class Change:
     def place(self, report: Report, resources: Resources, nodes: list[Resource[Node]]
               ) -> tuple[list[Resource[Pod]], list[tuple[Pod, Resource[Pod]]]]:
         """The pods and workloads to check, and all pods with what makes them."""
-        chosen = select_workloads(report, resources, has_pods=True)
+        chosen = placement.select_workloads(report, resources, has_pods=True)
         pods = [item for item in chosen if item.get("kind") == "Pod"]
         scheduler = _Scheduler(node for node in nodes if node.has("name"))
         present = {pod.key: pod for pod in self._running.pods if pod.node}
@@ -132,24 +122,25 @@ class Change:
             if not pod.has("node") and (node := scheduler.next(pod, {})):
                 pod.set("node", node, pod.mark)
             pod.make(Pod)
-        placed = place_pods(report, pods, nodes)
+        placed = placement.place_pods(report, pods, nodes)
         if scheduler.names.keys() != self._nodes.keys() or any(
                 kind == "Node" for kind, _, _ in self._changed):
-            self._changed |= {key_of(item) for item in resources.of(workload_kinds.DAEMON_SET)}
+            self._changed |= {placement.key_of(item)
+                              for item in resources.of(workload_kinds.DAEMON_SET)}
         workloads = [item for item in resources.of(*workload_kinds.KINDS) if item.has("name")
                      and item.get("kind") != "Pod" and "left_out" not in item.values]
-        keys = {key_of(item) for item in workloads}
+        keys = {placement.key_of(item) for item in workloads}
         for item in workloads:
-            if key_of(item) in self._changed and not any(
-                    owner in keys for owner in owners_of(item)):
+            if placement.key_of(item) in self._changed and not any(
+                    owner in keys for owner in placement.owners_of(item)):
                 placed = list(self._controlled(report, item, workloads, placed, scheduler))
                 pods.append(item)
         # What a document says of a pod of that name holds no longer.
         resources.documents = [document for document in resources.documents
                                if key_of_document(document) not in self._outdated]
-        if len(placed) > MAX_PODS:
-            report.add_for_file(f"{len(placed)} pods are more than the {MAX_PODS} that one machine "
-                                "can hold", "use fewer replicas")
+        if len(placed) > placement.MAX_PODS:
+            report.add_for_file(f"{len(placed)} pods are more than the {placement.MAX_PODS} that"
+                                " one machine can hold", "use fewer replicas")
         return pods, placed
 
     def _controlled(self, report: Report, workload: Resource[Pod],
@@ -169,14 +160,14 @@ class Change:
                      for node in wanted if node not in {pod.node for pod in own}]
         else:
             replicas = workload.get("replicas")
-            if not workload.has("replicas") and key_of(workload) in set(
+            if not workload.has("replicas") and placement.key_of(workload) in set(
                     map(key_of_document, self._documents)):
                 replicas = len(own)
             workload.values["replicas"] = replicas
             going = _first_to_go(workload, own)[:max(0, len(own) - replicas)]
-            names = [(name, "") for name in _free_names(
-                workload, {pod.key for pod, _ in placed}, max(0, min(replicas, MAX_PODS + 1)
-                                                              - len(own)))]
+            names = [(name, "") for name in self._names(
+                workload, owners, {pod.key for pod, _ in placed},
+                max(0, min(replicas, placement.MAX_PODS + 1) - len(own)))]
         scheduler.count(going, -1)
         left = {pod.key for pod in going}
         self._outdated.update(("Pod", workload.model.namespace, name) for name in (
@@ -184,19 +175,32 @@ class Change:
         yield from (item for item in placed if item[0].key not in left)
         if not names:
             return
-        check_node(report, f"{workload.get('kind')} {workload.model.key}", workload, scheduler)
+        placement.check_node(
+            report, f"{workload.get('kind')} {workload.model.key}", workload, scheduler)
         why_none = scheduler.why_none(Constraints.of(workload))
         near = Counter(pod.node for pod in own if pod.key not in left)
         for name, node in names:
             place = node or workload.model.node or scheduler.next(workload, near)
             near[place] += 1
-            if len(name) > MAX_NAME:
+            if len(name) > placement.MAX_NAME:
                 report.add(f"{workload.get('kind')} {workload.model.key} makes a pod name of "
                            f"{len(name)} characters", workload.at("name"),
-                           f"a name has at most {MAX_NAME}; shorten it")
+                           f"a name has at most {placement.MAX_NAME}; shorten it")
                 return
             yield replace(workload.model, name=name, node=place, pending="" if place else why_none,
                           owner=f"{workload.get('kind')}/{workload.model.name}"), workload
+
+
+    def _names(self, workload: Resource[Pod], owners: set[str], taken: set[str], count: int
+               ) -> list[str]:
+        """So many names: those of its Pending pods, and then the first that no pod has."""
+        namespace = workload.model.namespace
+        pending = [pod for pod in self._running.pods
+                   if not pod.node and pod.namespace == namespace and pod.key not in taken]
+        own = [pod.name for pod in pending
+               if pod.owner in owners or _stem(pod.owner) in owners][:count]
+        return [*own, *_free_names(
+            workload, taken | {pod.key for pod in pending}, count - len(own))]
 
 
 class _Scheduler(Scheduler):
@@ -247,9 +251,9 @@ def _free_names(workload: Resource[Pod], taken: set[str], count: int) -> Iterato
 
 def _owner_names(workload: Resource[Pod], workloads: list[Resource[Pod]]) -> set[str]:
     """How its pods name it: itself, or its ReplicaSets."""
-    key = key_of(workload)
+    key = placement.key_of(workload)
     return {f"{key[0]}/{key[2]}", *(f"ReplicaSet/{item.model.name}" for item in workloads
-                                    if key in owners_of(item))}
+                                    if key in placement.owners_of(item))}
 
 
 def _stem(owner: str) -> str:
@@ -273,9 +277,10 @@ def _keep(report: Report, pod: Resource[Pod], present: Pod) -> None:
 
 def _extends(wanted: Underlay, running: Underlay) -> bool:
     """Whether all cables stay as they are; a router's devices are numbered by its interfaces."""
-    routers = {router.name: router.interfaces for router in wanted.routers}
+    routers = {router.name: router for router in wanted.routers}
     return {*running.subnets} <= {*wanted.subnets} and {*running.hosts} <= {*wanted.hosts} and all(
-        routers.get(router.name, ())[:len(router.interfaces)] == router.interfaces
+        router.name in routers
+        and routers[router.name].interfaces[:len(router.interfaces)] == router.interfaces
         for router in running.routers)
 
 

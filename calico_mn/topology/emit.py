@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Any
 
+from calico_mn.bgp_resources import BGPConfiguration, BGPFilter, BGPPeer
 from calico_mn.model import (
-    BGPConfiguration,
-    BGPPeer,
     BlockAffinity,
+    ClusterInformation,
     FelixConfiguration,
     IPAMConfiguration,
     IPPool,
@@ -29,10 +29,17 @@ from calico_mn.model import (
     Underlay,
 )
 from calico_mn.text import is_subdomain
-from calico_mn.topology import calico_kinds, calico_node, kubernetes_kinds, underlay, workload_kinds
+from calico_mn.topology import (
+    bgp_emit,
+    calico_kinds,
+    calico_node,
+    kubernetes_kinds,
+    underlay,
+    workload_kinds,
+)
 from calico_mn.topology.kinds import CRD_API
 from calico_mn.topology.names import kind_of, name_of, namespace_of
-from calico_mn.topology.plain_data import Document, laid_over
+from calico_mn.topology.plain_data import Document, at, laid_over
 
 #: kind, namespace and name; those of a block's affinity, which may have any name, are others
 Key = tuple[str, str, str]
@@ -65,7 +72,7 @@ def documents(topology: Topology) -> list[Document]:
             made.append(laid_over(head, _facts(model, head)))
     counts: Counter[tuple[Key, bool]] = Counter()
     for pod in made:
-        phase = _at(pod, "status", "phase")
+        phase = at(pod, "status", "phase")
         if pod["kind"] == "Pod" and phase not in _ENDED:
             counts.update((owner, phase == "Running") for owner in _owners(pod, originals))
     made = [_counted(document, counts) if document["kind"] in _WORKLOADS else document
@@ -76,20 +83,13 @@ def documents(topology: Topology) -> list[Document]:
         _ORDER.get(kind_of(document), _ORDER[""]), place.get(key_of(document), len(place))))
 
 
-def _at(document: Any, *path: str) -> Any:
-    """A field of a document, None where it is missing."""
-    for name in path:
-        document = document.get(name) if isinstance(document, dict) else None
-    return document
-
-
 def key_of(document: Document) -> Key:
     """What a document's object is known by."""
     kind = kind_of(document)
     if kind == "BlockAffinity":
-        return kind, str(_at(document, "spec", "node")), str(_at(document, "spec", "cidr"))
+        return kind, str(at(document, "spec", "node")), str(at(document, "spec", "cidr"))
     if kind == "IPAMBlock":
-        return kind, "", str(_at(document, "spec", "cidr"))
+        return kind, "", str(at(document, "spec", "cidr"))
     if kind in ("Underlay", "IPAMConfiguration"):
         return kind, "", ""
     return kind, namespace_of(document), name_of(document)
@@ -120,8 +120,13 @@ def _models(topology: Topology) -> Iterator[tuple[Key, Any]]:
     bgp = ("BGPConfiguration", "", "default")
     if bgp in given or topology.bgp != BGPConfiguration() or not (topology.mesh or has_other):
         yield bgp, (topology.bgp, topology.mesh)
+    information = ("ClusterInformation", "", "default")
+    if information in given or topology.information.calico_version:
+        yield information, topology.information
     for peer in topology.bgp_peers:
         yield ("BGPPeer", "", peer.name), peer
+    for item in topology.bgp_filters:
+        yield ("BGPFilter", "", item.name), item
     if "IPAMConfiguration" in kinds or topology.ipam != IPAMConfiguration():
         yield ("IPAMConfiguration", "", ""), topology.ipam
     if topology.reservations and "IPReservation" not in kinds:
@@ -135,10 +140,10 @@ def _is_kept(document: Document) -> bool:
     """Whether a document stays that has no object in the model."""
     kind = kind_of(document)
     if kind == "IPPool":
-        return ":" in str(_at(document, "spec", "cidr"))
+        return ":" in str(at(document, "spec", "cidr"))
     return kind not in _WHOLLY_MODELLED or (kind == "Pod" and bool(workload_kinds.left_out(
-        _at(document, "spec", "hostNetwork") is True, str(_at(document, "status", "phase")),
-        _at(document, "spec", "nodeName") is not None)))
+        at(document, "spec", "hostNetwork") is True, str(at(document, "status", "phase")),
+        at(document, "spec", "nodeName") is not None)))
 
 
 def _api(model: Any) -> str:
@@ -172,25 +177,22 @@ def _facts(model: Any, document: Document) -> Document:
                       "vxlanEnabled": (model.vxlan_enabled, None),
                       "allowIPIPPacketsFromWorkloads": (model.allow_ipip_from_workloads, False),
                       "allowVXLANPacketsFromWorkloads": (model.allow_vxlan_from_workloads, False),
+                      "programClusterRoutes": (model.program_cluster_routes, ""),
                       "iptablesBackend": (model.iptables_backend, "Auto"),
                       "externalNodesList": ([
                           str(item).removesuffix("/32") for item in model.external_nodes], [])}
             return {"metadata": {"name": "default"}, "spec": {
                 name: value for name, (value, default) in wanted.items()
-                if value != (_at(document, "spec", name) or default)}}
+                if value != (at(document, "spec", name) or default)}}
         case (BGPConfiguration() as bgp, bool(mesh)):
-            return {"metadata": {"name": "default"}, "spec": {
-                name: value for name, value, default in (
-                    ("nodeToNodeMeshEnabled", mesh, True), ("asNumber", bgp.as_number, 64512),
-                    ("listenPort", bgp.listen_port, 179))
-                if value != default and not _at(document, "spec", name)}}
+            return bgp_emit.configuration(bgp, mesh, document)
+        case ClusterInformation():
+            return {"metadata": {"name": "default"},
+                    "spec": {"calicoVersion": model.calico_version}}
         case BGPPeer():
-            port = f":{model.peer_port}" if model.peer_port else ""
-            return {"metadata": {"name": model.name}, "spec": {
-                "node": model.node or None, "nodeSelector": model.node_selector or None,
-                "peerIP": f"{model.peer_ip}{port}" if model.peer_ip else None,
-                "peerSelector": model.peer_selector or None,
-                "asNumber": model.as_number or None}}
+            return bgp_emit.peer(model)
+        case BGPFilter():
+            return bgp_emit.filter_(model, document)
         case IPAMConfiguration():
             return {"metadata": {"name": "default"}, "spec": {
                 "strictAffinity": model.strict_affinity,
@@ -233,7 +235,7 @@ def _pool(pool: IPPool) -> Document:
         "vxlanMode": str(pool.vxlan_mode), "natOutgoing": pool.nat_outgoing,
         "nodeSelector": pool.node_selector, "allowedUses": list(pool.allowed_uses),
         "assignmentMode": "Automatic" if pool.is_automatic else "Manual",
-        "disabled": pool.disabled or None}}
+        "disabled": pool.disabled or None, "disableBGPExport": not pool.is_exported or None}}
 
 
 def _affinity(affinity: BlockAffinity) -> Document:
@@ -276,42 +278,50 @@ def _pod(pod: Pod, document: Document) -> Document:
         if pod.service_account != "default":
             spec["serviceAccountName"] = pod.service_account
         if pod.ports:
-            spec["containers"] = [{"name": pod.name, "ports": [
-                {"name": port, "protocol": protocol.upper(), "containerPort": number}
-                for port, protocol, number in pod.ports]}]
-        if pod.pools:
-            annotations["cni.projectcalico.org/ipv4pools"] = json.dumps(pod.pools)
-        if pod.ip and not has_ip:
-            annotations["cni.projectcalico.org/ipAddrs"] = json.dumps([str(pod.ip)])
+            spec["containers"] = [{"name": pod.name, "ports": ports_of(pod)}]
+        annotations.update(requests_of(pod))
     if has_ip:
         annotations["cni.projectcalico.org/podIP"] = f"{has_ip}/32"
         status = {"phase": "Running", "podIP": has_ip}
-        if _at(document, "status", "podIP") not in (has_ip, None):
+        if at(document, "status", "podIP") not in (has_ip, None):
             # A later pod of that name.
             annotations["cni.projectcalico.org/podIPs"] = status["podIPs"] = None
     return {"metadata": metadata, "spec": spec, "status": status}
 
 
+def ports_of(pod: Pod) -> list[Document]:
+    """The ports of a pod's container."""
+    return [{"name": name, "protocol": protocol.upper(), "containerPort": number}
+            for name, protocol, number in pod.ports]
+
+
+def requests_of(pod: Pod) -> Document:
+    """The annotations by which a pod asks Calico's IPAM for pools, or for an address."""
+    pools = {"cni.projectcalico.org/ipv4pools": json.dumps(pod.pools)} if pod.pools else {}
+    return {**pools, **({"cni.projectcalico.org/ipAddrs": json.dumps([str(pod.ip)])}
+                        if pod.ip and not pod.has_ip else {})}
+
+
 def _owners(pod: Document, originals: dict[Key, Document]) -> Iterator[Key]:
     """Its workloads: the owner, and the Deployment whose ReplicaSet that is."""
     namespace = namespace_of(pod)
-    for owner in _at(pod, "metadata", "ownerReferences") or ():
-        kind, name = str(_at(owner, "kind")), str(_at(owner, "name"))
+    for owner in at(pod, "metadata", "ownerReferences") or ():
+        kind, name = str(at(owner, "kind")), str(at(owner, "name"))
         yield kind, namespace, name
         if kind != "ReplicaSet":
             continue
         replica_set = originals.get((kind, namespace, name))
         if replica_set is None:
             yield "Deployment", namespace, name.rpartition("-")[0]
-        for deployment in _at(replica_set, "metadata", "ownerReferences") or ():
-            yield "Deployment", namespace, str(_at(deployment, "name"))
+        for deployment in at(replica_set, "metadata", "ownerReferences") or ():
+            yield "Deployment", namespace, str(at(deployment, "name"))
 
 
 def _counted(workload: Document, counts: Counter[tuple[Key, bool]]) -> Document:
     """A workload with the number of its pods, of which none may be left."""
     key = key_of(workload)
     kind, _, name = key
-    if kind == "Pod" or (kind, name) == ("DaemonSet", calico_node.NAME) or _at(
+    if kind == "Pod" or (kind, name) == ("DaemonSet", calico_node.NAME) or at(
             workload, "spec", "template", "spec", "hostNetwork") is True:
         return workload
     ready = counts[key, True]

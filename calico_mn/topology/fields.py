@@ -11,31 +11,20 @@ from collections.abc import Mapping as AbstractMapping
 from typing import Any
 
 from calico_mn.text import join_some, quote
+from calico_mn.topology import schema as s
 from calico_mn.topology.problems import Mark, Report
-from calico_mn.topology.schema import (
-    REST,
-    Entry,
-    Field,
-    Ignored,
-    List,
-    M,
-    Resource,
-    Schema,
-    Special,
-    Table,
-)
 from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
 
 
 def read_mapping(
-    report: Report, tree: Tree, schema: Schema[M], kind: str, title: str = ""
-) -> Resource[M] | None:
+    report: Report, tree: Tree, schema: s.Schema[s.M], kind: str, title: str = ""
+) -> s.Resource[s.M] | None:
     """Read a mapping by its schema; None when it has no effect.
 
     ``kind`` names the mapping in messages about its fields, and ``title``, where given, in those
     about missing ones.
     """
-    resource: Resource[M] = Resource(tree.mark)
+    resource: s.Resource[s.M] = s.Resource(tree.mark)
     if isinstance(tree, Mapping):
         _read_fields(report, resource, tree, schema.table, kind, "")
         if schema.check and not schema.check(report, resource):
@@ -51,17 +40,18 @@ def read_mapping(
 
 
 def _read_fields(
-    report: Report, resource: Resource[Any], tree: Mapping, table: Table, kind: str, path: str
+    report: Report, resource: s.Resource[Any], tree: Mapping, table: s.Table, kind: str, path: str
 ) -> None:
     misplaced = []
     for name, (key, value) in tree.entries.items():
-        entry = table.get(name, table.get(name.partition("/")[0] + "/*", table.get(REST)))
+        entry = entry_of(table, name)
         field_path = f"{path}.{name}" if path else name
-        if entry is None or entry is Special.UNKNOWN or _differs_in_case(name, table):
+        if entry is None or entry is s.Special.UNKNOWN or _differs_in_case(name, table):
             meant = _report_unknown(report, key, table, kind, path)
             if meant:
                 misplaced.append((f"{path}.{meant}" if path else meant, key.mark))
-        elif entry is not Special.BOOKKEEPING and not (isinstance(value, Scalar) and value.is_null):
+        elif entry is not s.Special.BOOKKEEPING and not (
+                isinstance(value, Scalar) and value.is_null):
             _read_entry(report, resource, value, entry, kind, field_path)
     # The field that a misspelt or misplaced one means is not missing as well.
     for meant, mark in misplaced:
@@ -72,20 +62,25 @@ def _read_fields(
         resource.given.setdefault(meant, None)
 
 
+def entry_of(table: s.Table, name: str) -> s.Entry | None:
+    """What becomes of a field; None where the table does not know it."""
+    return table.get(name, table.get(name.partition("/")[0] + "/*", table.get(s.REST)))
+
+
 def _read_entry(
-    report: Report, resource: Resource[Any], value: Tree, entry: Entry, kind: str, path: str
+    report: Report, resource: s.Resource[Any], value: Tree, entry: s.Entry, kind: str, path: str
 ) -> None:
     label = _label(kind, path)
-    if isinstance(entry, Field):
+    if isinstance(entry, s.Field):
         resource.given[path] = value.mark
         resource.read(report, entry, value, label)
-    elif isinstance(entry, Ignored):
+    elif isinstance(entry, s.Ignored):
         if not _is_default(value, entry.default):
             if entry.says:
                 report.warn(f"{label} has no effect: {entry.says}.")
             else:
                 report.ignore_field(kind, path)
-    elif isinstance(entry, List):
+    elif isinstance(entry, s.List):
         resource.given[path] = value.mark
         if not isinstance(value, Sequence):
             report.add(f"{label} must be a list, not {describe(value)}", value.mark,
@@ -124,7 +119,7 @@ def _is_default(value: Tree, default: tuple[str, ...]) -> bool:
     return not value.entries
 
 
-def _missing_at(resource: Resource[Any], path: str) -> Mark | None:
+def _missing_at(resource: s.Resource[Any], path: str) -> Mark | None:
     """Where a field is missing: at the innermost mapping around it. None when it is given."""
     mark: Mark | None = resource.mark
     names = path.split(".")
@@ -135,17 +130,17 @@ def _missing_at(resource: Resource[Any], path: str) -> Mark | None:
     return None if path in resource.given else mark
 
 
-def _has_effect(entry: Entry) -> bool:
-    return not isinstance(entry, (Ignored, Special))
+def _has_effect(entry: s.Entry) -> bool:
+    return not isinstance(entry, (s.Ignored, s.Special))
 
 
-def _differs_in_case(name: str, table: Table) -> bool:
+def _differs_in_case(name: str, table: s.Table) -> bool:
     """Whether ``name`` is a field with an effect but for its case, where any name is accepted."""
     return name not in table and any(
         known.lower() == name.lower() and _has_effect(entry) for known, entry in table.items())
 
 
-def _report_unknown(report: Report, key: Scalar, table: Table, kind: str, path: str) -> str:
+def _report_unknown(report: Report, key: Scalar, table: s.Table, kind: str, path: str) -> str:
     """Report it; the path below ``table`` of the field that is meant, as far as we can tell."""
     named = [name for name in table if not name.endswith("*")]
     # A field of that very name elsewhere is a better guess than a similar name in this table.
@@ -162,11 +157,11 @@ def _report_unknown(report: Report, key: Scalar, table: Table, kind: str, path: 
     return meant
 
 
-def _find(name: str, table: Table) -> str:
+def _find(name: str, table: s.Table) -> str:
     """The path below ``table`` of the field called ``name``, or nothing."""
     for parent, entry in table.items():
         if isinstance(entry, AbstractMapping):
-            below = name if name in entry and name != REST else _find(name, entry)
+            below = name if name in entry and name != s.REST else _find(name, entry)
             if below:
                 return f"{parent}.{below}"
     return ""

@@ -42,7 +42,7 @@ _RBAC = "ClusterRole ClusterRoleBinding Role RoleBinding"
 IGNORED_KINDS = {api: names.split() for api, names in {
     calico_kinds.API: calico_kinds.IGNORED_KINDS,
     CRD_API: calico_kinds.ENTERPRISE_KINDS +
-             "BGPFilter CalicoNodeStatus ClusterInformation IPAMHandle "
+             "CalicoNodeStatus IPAMHandle "
              "KubeControllersConfiguration",
     "migration.projectcalico.org/v1": "DatastoreMigration",
     "migration.projectcalico.org/v1beta1": "DatastoreMigration",
@@ -108,7 +108,6 @@ IGNORED_KINDS = {api: names.split() for api, names in {
 
 # Those that change routes or reachability in a real cluster: what happens here instead.
 INSTEAD = {
-    "BGPFilter": "every node announces its blocks to all of its peers",
     **dict.fromkeys(("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"),
                     "packets are judged as without them"),
 }

@@ -17,7 +17,7 @@ from calico_mn.topology.kubernetes_kinds import ADDRESSES
 from calico_mn.topology.kubernetes_kinds import NODE as KUBERNETES_NODE
 from calico_mn.topology.problems import Report
 from calico_mn.topology.schema import Resource, Resources
-from calico_mn.topology.underlay import ASSUMED_PREFIX, SUBNETS
+from calico_mn.topology.underlay import ASSUMED_PREFIX, ROUTERS, SUBNETS
 
 
 def settle_nodes(
@@ -39,7 +39,9 @@ def settle_nodes(
             twin.make(Node)
     resources.replace(NODE, nodes)
     _take_internal_addresses(report, nodes, of_kubernetes, underlay)
-    _compare_as_numbers(report, nodes)
+    if not underlay or not any(
+            router.get("as_number") for router in underlay.entries(ROUTERS)):
+        _compare_as_numbers(report, nodes)
     return nodes
 
 

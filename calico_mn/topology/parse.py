@@ -40,7 +40,6 @@ Sources = Mapping[str, str | Sequence[Document]]
 
 # Each is a namespace, and each node has a route to each other node's blocks.
 MAX_HOSTS = 2_000
-TOO_LARGE = f"is larger than {MAX_BYTES // 1_000_000} MB"
 SPLIT_HINT = "a topology is a few kB of text; is this another kind of file?"
 
 
@@ -60,12 +59,17 @@ def parse_topologies(
 ) -> Topology:
     """As :func:`parse_topology` of several texts by their names: they make one topology."""
     report, items = _read(sources)
+    return build_topology(report, items, environ or {})
+
+
+def build_topology(report: Report, items: Iterable[Item], environ: Mapping[str, str]) -> Topology:
+    """The topology of resources, which are read one by one. Raises TopologyError."""
     resources = Resources()
     try:
         for item in items:
             add_resource(report, resources, item)
         report.source = ""
-        return _build(report, resources, environ or {})
+        return _build(report, resources, environ)
     except TooManyProblemsError:
         raise report.error() from None
 
@@ -106,7 +110,7 @@ def _read(sources: Sources) -> tuple[Report, Iterator[Item]]:
              if isinstance(source, str)}
     report = Report(", ".join(sources), next(iter(texts.values()), ""))
     if sum(map(len, texts.values())) > MAX_BYTES:
-        report.add_for_file(f"the text {TOO_LARGE}", SPLIT_HINT)
+        report.add_for_file(f"the text is larger than {MAX_BYTES // 1_000_000} MB", SPLIT_HINT)
         raise report.error()
 
     def items() -> Iterator[Item]:

@@ -72,6 +72,13 @@ def tree_of(value: Any, depth: int = 0) -> Tree:
     return Scalar(str(value), not isinstance(value, str), NO_MARK)
 
 
+def at(value: Any, *path: str) -> Any:
+    """What a mapping has below these names; None where it has nothing."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def laid_over(document: Any, facts: Document) -> Document:
     """A document with ``facts`` laid over it, mapping by mapping; None takes a field out."""
     merged = dict(document) if isinstance(document, dict) else {}

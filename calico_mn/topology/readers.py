@@ -172,6 +172,15 @@ def duration(tree: Tree) -> str:
     raise InvalidValueError(f"must be a time, not {describe(tree)}", "write it as 90s or 1m30s")
 
 
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(tree: Tree) -> int:
+    """A time as Go writes it, in whole seconds."""
+    return round(sum(float(number) * _UNITS[unit] for number, unit in re.findall(
+        r"([\d.]+)([a-zµ]+)", duration(tree))))
+
+
 def node_of_affinity(tree: Tree) -> str | None:
     """An IPAMBlock's affinity, ``host:NODE``; None where no node has the block."""
     kind, _, node = text(tree).partition(":")

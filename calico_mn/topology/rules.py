@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from calico_mn.model import EncapsulationMode, IPPool, Node, Underlay
 from calico_mn.text import quote
+from calico_mn.topology.bgp_kinds import BGP_FILTER, BGP_PEER
 from calico_mn.topology.calico_kinds import FELIX_CONFIGURATION, IP_POOL, NODE
 from calico_mn.topology.networks import NetworkIndex, overlapping, reserved
 from calico_mn.topology.problems import Mark, Report
@@ -39,6 +40,8 @@ def check_all(report: Report, resources: Resources, underlay: Resource[Underlay]
                           ("router", underlay.entries(ROUTERS)),
                           ("host", underlay.entries(HOSTS))))
     _check_names(report, (("IPPool", pools),))
+    _check_names(report, (("BGPPeer", resources.of(BGP_PEER)),))
+    _check_names(report, (("BGPFilter", resources.of(BGP_FILTER)),))
     _check_ranges(report, pools, underlay)
     owners = _check_routers(report, underlay)
     _check_hosts(report, underlay, owners)

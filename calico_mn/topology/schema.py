@@ -242,11 +242,6 @@ def resource_table(metadata: Table, **fields: Entry) -> Table:
             "metadata": metadata, "status": Special.BOOKKEEPING, **fields}
 
 
-def ignored(names: str) -> dict[str, Ignored]:
-    """Table entries for the space-separated ``names``, known and without effect."""
-    return dict.fromkeys(names.split(), Ignored())
-
-
 def bookkeeping(names: str) -> dict[str, Special]:
     """Table entries for the space-separated ``names``, accepted without a word."""
     return dict.fromkeys(names.split(), Special.BOOKKEEPING)

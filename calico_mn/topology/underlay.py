@@ -6,23 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
 
-from calico_mn.model import (
-    INNER_FLOW,
-    ExternalHost,
-    Link,
-    MultipathHash,
-    Node,
-    Router,
-    RouterInterface,
-    Subnet,
-    Underlay,
-)
+from calico_mn import model
 from calico_mn.text import join_some
 from calico_mn.topology import address_readers as a
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
+from calico_mn.topology.kubernetes_kinds import as_number
 from calico_mn.topology.plain_data import Document, laid_over
 from calico_mn.topology.problems import NO_MARK, Mark, Report
+from calico_mn.topology.yaml_tree import Tree
 
 API = "calico-mn/v1"
 #: the name of an Underlay that no file gives
@@ -40,6 +32,7 @@ _LINK: s.Table = {
 _SUBNET_HINT = "for example {name: rack-a, cidr: 192.168.57.0/24}"
 _ROUTER_HINT = "for example {name: r1, interfaces: [{subnet: rack-a, address: 192.168.57.1}]}"
 _HOST_HINT = "for example {name: client, address: 192.168.57.99}"
+_AS_HINT = "for example bgp: {asNumber: 64601}"
 _INTERFACE_HINT = "for example {subnet: rack-a, address: 192.168.57.1}"
 
 SUBNETS = s.List({
@@ -50,50 +43,65 @@ SUBNETS = s.List({
     "link": _LINK,
     "nodePrefix": s.Field(r.integer(1, 32, "the prefix length of the nodes' NICs, such as 32"),
                           "node_prefix"),
-}, Subnet, name="subnets", missing="add subnets: a list of {name, cidr}",
+}, model.Subnet, name="subnets", missing="add subnets: a list of {name, cidr}",
     empty="add at least one subnet: {name: rack-a, cidr: 192.168.57.0/24}")
 
 
-def _check_router(report: Report, router: s.Resource[Router]) -> bool:
+def _as_number(tree: Tree) -> int:
+    """A router's AS; 0 belongs to no network (RFC 7607)."""
+    number = as_number(tree)
+    if not number:
+        raise r.InvalidValueError("0 is reserved", _AS_HINT)
+    return number
+
+
+def _check_router(report: Report, router: s.Resource[model.Router]) -> bool:
+    speaks = router.given.get("bgp")
+    if speaks and "bgp.asNumber" not in router.given:
+        report.add("router bgp needs asNumber", speaks, _AS_HINT)
+    if speaks and router.get("pod_routes"):
+        report.add("router podRoutes and bgp are two ways to the same routes",
+                   router.at("pod_routes"), "take podRoutes out: BGP brings the pods' routes")
     policy, fields = router.get("policy", 0), router.get("fields")
     if fields is None:
-        router.values["multipath_hash"] = MultipathHash(policy)
+        router.values["multipath_hash"] = model.MultipathHash(policy)
         return True
     if policy != 3 and "policy" not in router.wrong:
         report.add("router multipathHashFields counts only with multipathHash: 3",
                    router.at("fields"), "add multipathHash: 3, or take the fields out")
-    router.values["multipath_hash"] = MultipathHash(policy, fields)
+    router.values["multipath_hash"] = model.MultipathHash(policy, fields)
     return True
 
 
 INTERFACES = s.List({
     "subnet": s.Field(r.label, "subnet", _INTERFACE_HINT),
     "address": s.Field(a.address, "address", _INTERFACE_HINT),
-}, RouterInterface, name="interfaces", missing=_ROUTER_HINT,
+}, model.RouterInterface, name="interfaces", missing=_ROUTER_HINT,
     empty="add interfaces: [{subnet: rack-a, address: 192.168.57.1}]")
 ROUTERS = s.List({
     "name": s.Field(r.label, "name", _ROUTER_HINT),
     "podRoutes": s.Field(r.boolean, "pod_routes"),
+    "bgp": {"asNumber": s.Field(_as_number, "as_number")},
     "multipathHash": s.Field(r.integer(
         0, 3, "0: outer addresses, 1: and ports, 2: inner addresses, 3: multipathHashFields"),
         "policy"),
     "multipathHashFields": s.Field(r.integer(
-        1, MAX_HASH_FIELDS, f"a sum of bits; {INNER_FLOW} are the inner addresses, protocol and "
-        "ports"), "fields"),
+        1, MAX_HASH_FIELDS, f"a sum of bits; {model.INNER_FLOW} are the inner addresses, protocol "
+        "and ports"), "fields"),
     "interfaces": INTERFACES,
-}, Router, _check_router, name="routers")
+}, model.Router, _check_router, name="routers")
 HOSTS = s.List({
     "name": s.Field(r.label, "name", _HOST_HINT),
     "address": s.Field(a.address, "address", _HOST_HINT),
     "subnet": s.Field(r.label, "subnet"),
     "gateway": s.Field(a.address, "gateway"),
-}, ExternalHost, name="hosts")
+}, model.ExternalHost, name="hosts")
 
 
-def _check_underlay(report: Report, underlay: s.Resource[Underlay]) -> bool:
+def _check_underlay(report: Report, underlay: s.Resource[model.Underlay]) -> bool:
     """A subnet's link overrides the default field by field."""
     for subnet in underlay.entries(SUBNETS):
-        subnet.model = replace(subnet.model, link=Link(**{
+        subnet.model = replace(subnet.model, link=model.Link(**{
             name: subnet.get(name, underlay.get(name)) for name in ("rate", "delay", "loss")}))
     return True
 
@@ -101,27 +109,28 @@ def _check_underlay(report: Report, underlay: s.Resource[Underlay]) -> bool:
 UNDERLAY = s.Kind(s.resource_table(
     {**s.BOOKKEEPING, "name": s.Field(r.label, "name")},
     spec={"link": _LINK, "subnets": SUBNETS, "routers": ROUTERS, "hosts": HOSTS},
-), Underlay, _check_underlay, api=API, name="Underlay",
+), model.Underlay, _check_underlay, api=API, name="Underlay",
     single="put all subnets, routers and hosts into one")
 
 
-def assume_underlay(report: Report, nodes: list[s.Resource[Node]]) -> s.Resource[Underlay]:
+def assume_underlay(report: Report, nodes: list[s.Resource[model.Node]]
+                    ) -> s.Resource[model.Underlay]:
     """One subnet for each network of the nodes' addresses, and one router in all of them."""
     names = {node.model.name for node in nodes if node.has("name")}
     addresses = {node.model.address.ip for node in nodes if node.has("address")}
-    subnets: list[s.Resource[Subnet]] = []
-    interfaces: list[s.Resource[RouterInterface]] = []
+    subnets: list[s.Resource[model.Subnet]] = []
+    interfaces: list[s.Resource[model.RouterInterface]] = []
     for network, mark in _networks(report, nodes).items():
         name = _free_name(f"subnet-{str(network.network_address).replace('.', '-')}", names)
         names.add(name)
-        subnets.append(s.made(Subnet, mark, name=name, cidr=network))
+        subnets.append(s.made(model.Subnet, mark, name=name, cidr=network))
         gateway = next((host for host in network.hosts() if host not in addresses), None)
         if gateway is None:
             report.add(f"network {network} has no free address for a router", mark,
                        "add an Underlay, or give the nodes a shorter prefix")
         else:
             addresses.add(gateway)
-            interfaces.append(s.made(RouterInterface, mark, subnet=name, address=gateway))
+            interfaces.append(s.made(model.RouterInterface, mark, subnet=name, address=gateway))
     router = _free_name("fabric", names)
     if subnets and not report.failed:
         shown = join_some((f"subnet {subnet.model.cidr}" for subnet in subnets), 8)
@@ -130,11 +139,12 @@ def assume_underlay(report: Report, nodes: list[s.Resource[Node]]) -> s.Resource
             f"The file has no Underlay: assumed {shown} with MTU {subnets[0].model.mtu}, joined by "
             f"router {router} ({gateways}), which knows no pods."
         )
-    routers = [s.made(Router, NO_MARK, name=router, interfaces=interfaces)] if interfaces else []
-    return s.made(Underlay, NO_MARK, subnets=subnets, routers=routers, name=ASSUMED)
+    routers = ([s.made(model.Router, NO_MARK, name=router, interfaces=interfaces)]
+               if interfaces else [])
+    return s.made(model.Underlay, NO_MARK, subnets=subnets, routers=routers, name=ASSUMED)
 
 
-def _networks(report: Report, nodes: list[s.Resource[Node]]) -> dict[IPv4Network, Mark]:
+def _networks(report: Report, nodes: list[s.Resource[model.Node]]) -> dict[IPv4Network, Mark]:
     """The networks of the nodes' addresses, none inside another; a /32 counts as the /24 around."""
     networks: dict[IPv4Network, Mark] = {}
     lone: list[str] = []
@@ -163,7 +173,7 @@ def _around(network: IPv4Network) -> Iterator[IPv4Network]:
         yield network.supernet(new_prefix=length)
 
 
-def as_yaml(underlay: Underlay) -> str:
+def as_yaml(underlay: model.Underlay) -> str:
     """An Underlay as a document of a topology file, to paste and to edit."""
     lines = [f"apiVersion: {API}", "kind: Underlay", f"metadata: {{name: {underlay.name}}}",
              "spec:", "  subnets:"]
@@ -184,7 +194,7 @@ def _free_name(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def fields_of(underlay: Underlay) -> Document:
+def fields_of(underlay: model.Underlay) -> Document:
     """The resource of an underlay again. Once it is written down it is no assumption."""
     name = underlay.name if underlay.name != ASSUMED else "underlay"
     return {"metadata": {"name": name}, "spec": {
@@ -195,7 +205,7 @@ def fields_of(underlay: Underlay) -> Document:
             for host in underlay.hosts] or None}}
 
 
-def _subnet_fields(subnet: Subnet) -> Document:
+def _subnet_fields(subnet: model.Subnet) -> Document:
     link = {"rate": _quantity(subnet.link.rate, "Mbit", "Kbit"),
             "delay": _quantity(subnet.link.delay, "ms", "us"),
             "loss": _quantity(subnet.link.loss, "%", "%")}
@@ -212,10 +222,12 @@ def _quantity(value: float | None, unit: str, smaller: str) -> str | None:
     return f"{value:.6f}".rstrip("0").rstrip(".") + unit
 
 
-def _router_fields(router: Router) -> Document:
+def _router_fields(router: model.Router) -> Document:
     chosen = router.multipath_hash
     return laid_over({"name": router.name}, {
-        "podRoutes": router.pod_routes or None, "multipathHash": chosen.policy or None,
+        "podRoutes": router.pod_routes or None,
+        "bgp": {"asNumber": router.as_number} if router.as_number else None,
+        "multipathHash": chosen.policy or None,
         "multipathHashFields": chosen.fields if chosen.policy == 3 else None,
         "interfaces": [{"subnet": interface.subnet, "address": str(interface.address)}
                        for interface in router.interfaces]})

@@ -113,14 +113,15 @@ class _StopReadingError(Exception):
     """The text cannot be read any further; the reason is in the report."""
 
 
-def read_documents(text: str, report: Report) -> list[Tree]:
+def read_documents(text: str, report: Report, times: int = 1) -> list[Tree]:
     """The documents of ``text``, empty ones left out; reports what is wrong with the YAML.
 
+    The limits of lines and values are ``times`` those of a topology file.
     Raises :class:`calico_mn.errors.TopologyError` when the text cannot be read to its end.
     """
     try:
-        _refuse_characters(text, report)
-        return list(_Composer(report).documents(text))
+        _refuse_characters(text, report, MAX_LINES * times)
+        return list(_Composer(report, MAX_VALUES * times).documents(text))
     except _StopReadingError:
         pass
     except yaml.MarkedYAMLError as error:
@@ -163,9 +164,9 @@ def _syntax_hint(text: str, mark: Mark, began: Mark) -> str:
     return f"{hint}; what does not end here begins in line {began.line}, column {began.column}"
 
 
-def _refuse_characters(text: str, report: Report) -> None:
-    if sum(map(text.count, _BREAKS)) > MAX_LINES:
-        report.add_for_file(f"has more than {MAX_LINES} lines",
+def _refuse_characters(text: str, report: Report, max_lines: int) -> None:
+    if sum(map(text.count, _BREAKS)) > max_lines:
+        report.add_for_file(f"has more than {max_lines} lines",
                             "a topology is a few kB of text; is this another kind of file?")
         raise _StopReadingError
     bad = _FORBIDDEN.search(text)
@@ -187,8 +188,9 @@ def _refuse_characters(text: str, report: Report) -> None:
 class _Composer:
     """Builds trees from parser events, with an explicit stack instead of recursion."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, max_values: int) -> None:
         self._report = report
+        self._max_values = max_values
         self._file = report.source
         self._is_template = False
         self._values = 0
@@ -286,8 +288,8 @@ class _Composer:
     def _place(self, tree: Tree, mark: Mark) -> None:
         """Put a value where the innermost open collection expects one; an alias is at ``mark``."""
         self._values += tree.size
-        if self._values > MAX_VALUES:
-            self._stop(f"more than {MAX_VALUES} values, counting what aliases repeat", mark,
+        if self._values > self._max_values:
+            self._stop(f"more than {self._max_values} values, counting what aliases repeat", mark,
                        "take the kinds that a topology needs: kubectl get "
                        "nodes,pods,ippools,blockaffinities -A -o yaml")
         if not self._stack:

@@ -25,7 +25,6 @@ from calico_mn.kernel.route_get import Query
 from calico_mn.text import join
 from calico_mn.trace import links
 from calico_mn.trace import scene as of
-from calico_mn.trace.neighbours import silence
 from calico_mn.trace.path_trace import REPLY, Neighbour
 from calico_mn.trace.recording import SWITCH
 from calico_mn.trace.scene import CAUSE_OF_KIND, Finding, Scene
@@ -134,7 +133,7 @@ def _no_forwarding(s: Scene) -> Finding | None:
     device = s.facts.device(query.device)
     if device is None or device.forwarding or s.answer.kind in ("local", "blackhole"):
         return None
-    return Finding(of.NOT_FORWARDING, f"net.ipv4.conf.{device.name}.forwarding=0",
+    return Finding(of.NOT_FORWARDING, s.facts.no_forwarding(device.name),
                    f"{s.namespace} received a packet for {query.destination}, which is not its"
                    f" own, and does not forward what comes in by {device.name}", _said(s))
 
@@ -262,7 +261,7 @@ def _no_neighbour(s: Scene) -> Finding | None:
         return None
     requests = (f"{neighbour.requests} ARP requests on {neighbour.device}" if neighbour.requests
                 else f"the neighbour entry is {neighbour.state}")
-    why, setting = silence(s, neighbour)
+    why, setting = links.silence(s, neighbour)
     return Finding(of.NO_NEIGHBOUR, setting or s.answer.line, "no host answers for the next hop"
                    f" {neighbour.address}: {requests}; {why}",
                    (f"ARP for {neighbour.address} on {neighbour.device}: asked"

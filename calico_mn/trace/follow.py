@@ -15,18 +15,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.kernel import packets
 from calico_mn.kernel.capture import TO_OTHERS, Frame
-from calico_mn.kernel.packets import (
-    ECHO_REPLY,
-    ECHO_REQUEST,
-    ICMP,
-    PROTOCOLS,
-    TCP,
-    Arp,
-    Header,
-    Packet,
-    Transport,
-)
 from calico_mn.trace.path_trace import (
     FORWARD,
     IN,
@@ -50,7 +40,7 @@ class Sighting:
 
     namespace: str
     frame: Frame
-    packet: Packet
+    packet: packets.Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +49,7 @@ class ArpSighting:
 
     namespace: str
     frame: Frame
-    arp: Arp
+    arp: packets.Arp
 
 
 @dataclass(slots=True)
@@ -84,22 +74,22 @@ class SortedFrames:
     identifiers: tuple[int, ...]
 
 
-def _role(packet: Packet, recording: Recording, identifiers: Collection[int]) -> str:
+def _role(packet: packets.Packet, recording: Recording, identifiers: Collection[int]) -> str:
     """``forward`` for the probe, ``reply`` for its answer, "" for any other packet.
 
     ``identifiers`` are the mark's and those that NAT gave to the probe. What has the whole token,
     or TCP's sequence, is the probe under any identifier.
     """
     transport, probe, mark = packet.transport, recording.probe, recording.mark
-    if transport is None or transport.protocol != PROTOCOLS[probe.protocol]:
+    if transport is None or transport.protocol != packets.PROTOCOLS[probe.protocol]:
         return ""
     payload = transport.payload[:len(mark.token)]
-    if transport.protocol == ICMP:
+    if transport.protocol == packets.ICMP:
         if transport.rest & 0xFFFF != mark.sequence or not mark.token.startswith(payload) or (
                 payload != mark.token and _identifier(transport) not in identifiers):
             return ""
-        return {ECHO_REQUEST: FORWARD, ECHO_REPLY: REPLY}.get(transport.kind, "")
-    is_marked = (transport.sequence == mark.sequence if transport.protocol == TCP else
+        return {packets.ECHO_REQUEST: FORWARD, packets.ECHO_REPLY: REPLY}.get(transport.kind, "")
+    is_marked = (transport.sequence == mark.sequence if transport.protocol == packets.TCP else
                  payload == mark.token or (mark.token.startswith(payload)
                                            and transport.source_port in identifiers))
     if transport.destination_port == probe.port and is_marked:
@@ -108,9 +98,9 @@ def _role(packet: Packet, recording: Recording, identifiers: Collection[int]) ->
                      and transport.destination_port in identifiers) else ""
 
 
-def _identifier(transport: Transport) -> int:
+def _identifier(transport: packets.Transport) -> int:
     """What tells flows apart: ICMP's identifier, or the source port."""
-    return transport.rest >> 16 if transport.protocol == ICMP else transport.source_port
+    return transport.rest >> 16 if transport.protocol == packets.ICMP else transport.source_port
 
 
 def sort_frames(recording: Recording) -> SortedFrames:
@@ -146,12 +136,12 @@ def sort_frames(recording: Recording) -> SortedFrames:
                         tuple(identifiers))
 
 
-def _fragment(header: Header) -> _Fragment:
+def _fragment(header: packets.Header) -> _Fragment:
     """What the fragments of one packet have in common (RFC 791, section 3.2)."""
     return header.source, header.destination, header.identification, header.protocol
 
 
-def _fragment_role(packet: Packet, known: Mapping[_Fragment, str]) -> str:
+def _fragment_role(packet: packets.Packet, known: Mapping[_Fragment, str]) -> str:
     """The role of a later fragment, which has no ports: that of the first one."""
     if not any(header.offset for header in packet.headers):
         return ""

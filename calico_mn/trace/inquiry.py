@@ -14,8 +14,10 @@ from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from calico_mn.bgp.unlearned import Unlearned
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.calico.policy.explain import Explainer
+from calico_mn.emulation.speakers import peer_graph, peerings_of
 from calico_mn.errors import CalicoMnError
 from calico_mn.kernel import nftrace, packetfilter
 from calico_mn.kernel.ebpf import handover
@@ -57,18 +59,27 @@ def looked_into(net: CalicoNet, recording: Recording, path: PathTrace) -> Record
 
 
 def _unlearned(net: CalicoNet, on_path: Sequence[str], target: IPv4Address) -> str:
-    """Why the first node on the path has no route to a pod elsewhere: BGP, if that is so."""
-    engine, nodes = net.distributor, net.cluster.nodes
+    """Why the last speaker on the path, or the first one, did not learn of a pod's address."""
+    cluster = net.cluster
     pool = next((pool for pool in net.topology.pools if target in pool.cidr), None)
-    first = next((name for name in on_path if name in nodes), "")
-    announced = [(prefix, name) for name in nodes for prefix in engine.originated(name)
-                 if target in prefix]
-    if not first or not announced or not pool or net.cluster.mode(first, pool).in_force.is_felix:
+    graph = peer_graph(cluster)
+    # A router with which nothing peers is not there to learn anything.
+    speakers = [name for name in on_path if name in graph.speakers and (
+        name in cluster.nodes or graph.peers(name))]
+    having = [(prefix, name) for name in cluster.nodes for prefix in cluster.originated(name)
+              if target in prefix]
+    if not speakers or not having or not pool:
         return ""
-    prefix, owner = max(announced, key=lambda item: item[0].prefixlen)
-    why = engine.why_down(first, owner) if owner != first else ""
-    return (f"{first} did not learn {prefix} from {owner}, as their BGP session is down: {why}"
-            if why else "")
+    prefix, owner = max(having, key=lambda item: item[0].prefixlen)
+    if not pool.is_exported and owner != speakers[0]:
+        return f"{owner} announces nothing of pool {pool.name}: disableBGPExport"
+    first = next((name for name in on_path if name in cluster.nodes), "")
+    if first and (neglect := cluster.routes.neglected(cluster.mode(first, pool))):
+        return f"IPPool {pool.name}: {neglect}"
+    unlearned = Unlearned(net.distributor, graph, peerings_of(cluster), prefix, owner)
+    return next((why for name in dict.fromkeys((speakers[-1], speakers[0])) if not (
+        name in cluster.nodes and not cluster.routes.by_bird(cluster.mode(name, pool)))
+        and (why := unlearned.why(name))), "")
 
 
 def _filtered(net: CalicoNet, recording: Recording, hop: Hop) -> Recording:

@@ -25,6 +25,7 @@ from calico_mn.kernel.capture import Capture, Frame, wait_for_stamps
 from calico_mn.kernel.packets import ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import Answer, Query, route_get
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
+from calico_mn.text import join_some, suggest
 from calico_mn.trace import analysis
 from calico_mn.trace.follow import Sighting, is_waiting, sort_frames
 from calico_mn.trace.inquiry import looked_into
@@ -55,6 +56,8 @@ _ARP_S = 3.6
 #: how long a frame may take from one end of a cable to the other
 _FLIGHT_S = 2.0
 _CLOSING_THREADS = 64
+#: names in a message
+_MOST_NAMES = 20
 
 
 def trace(net: CalicoNet, source: str, destination: str, probe: Probe | None = None, *,
@@ -107,11 +110,21 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
     path = analysis.path_trace(recording, ask)
     ends = {hop.namespace for leg in (path.forward, path.reply) if leg is not None
             for hop in leg.hops if hop.kind == NODE and hop.tunnel is IPIP}
-    recording = dataclasses.replace(recording, remarks=net.verifier.remarks(sorted(ends)))
+    recording = dataclasses.replace(recording, remarks=(
+        *net.verifier.remarks(sorted(ends)), *_two_writers(net, sender.address, receiver.address)))
     if path.drop is not None:
         recording = looked_into(net, recording, path)
         analysis.path_trace(recording, ask)
     return recording
+
+
+def _two_writers(net: CalicoNet, *addresses: str) -> tuple[str, ...]:
+    """What is said of these addresses' pools where both Felix and BIRD write the routes."""
+    cluster = net.cluster
+    modes = [(pool, cluster.mode_of_pool(pool)) for pool in net.topology.pools
+             if any(IPv4Address(address) in pool.cidr for address in addresses)]
+    return cluster.routes.disputes(
+        (pool, mode) for pool, mode in modes if not cluster.routes.neglected(mode))
 
 
 # --- what is meant
@@ -159,8 +172,11 @@ def _endpoint(net: CalicoNet, text: str, kinds: Mapping[str, str]) -> Endpoint:
                       if any(a.address.partition("/")[0] == address for a in state.addresses)), "")
         return Endpoint(owner, kinds.get(owner, ""), address)
     if text not in net:
-        known = ", ".join(sorted(name for name, kind in kinds.items() if kind != SWITCH))
-        raise ClusterError(f"no pod, node or router is called {text!r}; those there are: {known}")
+        names = sorted(name for name, kind in kinds.items() if kind != SWITCH)
+        similar = suggest(text, names)
+        raise ClusterError(f"no pod, node or router is called {text!r}: " + (
+            f"did you mean {similar}?" if similar else
+            f"those there are: {join_some(names, _MOST_NAMES)}"))
     name = net[text].name
     if kinds[name] == NODE:
         return Endpoint(name, NODE, str(net.cluster.nodes[name].address.ip))

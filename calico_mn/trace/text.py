@@ -118,21 +118,25 @@ def lines(trace: PathTrace, *, full_reply: bool = False) -> list[Line]:
         result += _short_leg(error)
     if drop is not None:
         result.append(Line(""))
-        result += _drop(drop)
+        result += drop_lines(drop)
     result += (Line(f"NOTE  {note}", FAINT) for note in trace.notes)
     return result
 
 
-def _leg(leg: Leg, drop: DropReason | None) -> Iterator[Line]:
-    yield Line(f"{leg.kind.upper()}  {leg.text}, {leg.sender} > {leg.receiver}", TITLE)
+def hops(leg: Leg) -> Iterator[tuple[Hop, list[Line]]]:
+    """Each hop of a leg, and what happened there."""
     ttl = None
     for hop in leg.hops:
+        yield hop, [_switch(hop)] if hop.kind == SWITCH else list(_steps(hop, ttl))
+        if hop.kind != SWITCH and hop.crossings:
+            ttl = hop.crossings[-1].ttl
+
+
+def _leg(leg: Leg, drop: DropReason | None) -> Iterator[Line]:
+    yield Line(f"{leg.kind.upper()}  {leg.text}, {leg.sender} > {leg.receiver}", TITLE)
+    for hop, its_lines in hops(leg):
         yield Line(f"  {hop.namespace}  ({hop.kind})", PLACE)
-        if hop.kind == SWITCH:
-            yield _switch(hop)
-        else:
-            yield from _steps(hop, ttl)
-            ttl = hop.crossings[-1].ttl if hop.crossings else ttl
+        yield from its_lines
     if leg.copies:
         yield Line(f"  copies by a flooding switch, ignored there: {', '.join(leg.copies)}", FAINT)
     if drop is not None and drop.leg == leg.kind:
@@ -229,13 +233,13 @@ def _neighbour(step: Neighbour) -> Iterator[Line]:
 def _header_change(step: HeaderChange) -> Iterator[Line]:
     yield _labelled(str(step.encapsulation), "an outer header is added" if step.added
                     else "the outer header is removed", OUTER)
-    yield _labelled("", f"outer  {_header(step.outer)}", OUTER)
+    yield _labelled("", f"outer  {header(step.outer)}", OUTER)
     if step.inner.macs is not None:
         yield _labelled("", f"VNI {step.inner.vni}  {' > '.join(step.inner.macs)}", OUTER)
-    yield _labelled("", f"inner  {_header(step.inner.header)}", OUTER)
+    yield _labelled("", f"inner  {header(step.inner.header)}", OUTER)
 
 
-def _header(header: Header) -> str:
+def header(header: Header) -> str:
     """An IPv4 header in a line."""
     flags = "DF" if header.dont_fragment else "no DF"
     if header.is_fragment:
@@ -244,7 +248,8 @@ def _header(header: Header) -> str:
             f" {header.protocol} ({_PROTOCOLS.get(header.protocol, '?')})  {header.length} bytes")
 
 
-def _drop(drop: DropReason) -> Iterator[Line]:
+def drop_lines(drop: DropReason) -> Iterator[Line]:
+    """Where a packet was dropped, by what, and what shows it."""
     where = "on the forward path" if drop.leg == FORWARD else "on the reply path"
     yield Line(f"DROPPED {where} in {drop.namespace}: {drop.cause}", BAD)
     yield Line(f"  {drop.reason}", BAD)

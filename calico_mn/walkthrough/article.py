@@ -63,7 +63,6 @@ WORDS: Mapping[str, Text] = _build(Mapping[str, Text], _story["words"])
 # --- the cluster
 
 BACKEND = "sit/sit-web-backend-58f48df4c9-b2q28"
-BACKEND_DEVICE = "cali262cda17a90"
 BACKEND_IP = "10.22.151.11"
 
 _NODES = {step.NODE31: "192.168.57.31/24", step.NODE32: "192.168.57.32/24",

@@ -9,21 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from calico_mn.walkthrough import step
 from calico_mn.walkthrough.article import RULES
-from calico_mn.walkthrough.step import (
-    ABSENT,
-    AGREES,
-    DIFFERS,
-    NAMED,
-    Comparison,
-    Line,
-    Quote,
-    Rule,
-)
 
 
-def compare(quotes: Sequence[Quote], real: str, *, tunnel: str = "kernel",
-            more: Sequence[Rule] = ()) -> Comparison:
+def compare(quotes: Sequence[step.Quote], real: str, *, tunnel: str = "kernel",
+            more: Sequence[step.Rule] = ()) -> step.Comparison:
     """Each line of the quotes with the real line that it is, in order.
 
     ``more`` are rules of this step alone; they go before the common ones. A line that is not
@@ -32,7 +23,7 @@ def compare(quotes: Sequence[Quote], real: str, *, tunnel: str = "kernel",
     rules = of_backend((*more, *RULES), tunnel)
     printed = [line.rstrip() for line in real.replace("\r", "").splitlines() if line.strip()]
     applied = [apply(rules, line) for line in printed]
-    lines: list[Line] = []
+    lines: list[step.Line] = []
     taken: set[int] = set()
     start = 0
     for quote in quotes:
@@ -43,30 +34,31 @@ def compare(quotes: Sequence[Quote], real: str, *, tunnel: str = "kernel",
                 start = at + 1
                 taken.add(at)
                 needed = _needed(rules, text, printed[at])
-                lines.append(Line(text, printed[at], NAMED if needed else AGREES, needed))
+                lines.append(step.Line(
+                    text, printed[at], step.NAMED if needed else step.AGREES, needed))
             elif tunnel in quote.absent:
-                lines.append(Line(text, None, ABSENT, reason=quote.absent[tunnel]))
+                lines.append(step.Line(text, None, step.ABSENT, reason=quote.absent[tunnel]))
             else:
                 near = get_close_matches(text, [line for n, line in enumerate(printed)
                                                 if n not in taken], 1)
-                lines.append(Line(text, near[0] if near else None, DIFFERS))
+                lines.append(step.Line(text, near[0] if near else None, step.DIFFERS))
     others = tuple(line for n, line in enumerate(printed) if n not in taken)
-    return Comparison(tuple(lines), others)
+    return step.Comparison(tuple(lines), others)
 
 
-def of_backend(rules: Sequence[Rule], tunnel: str) -> tuple[Rule, ...]:
+def of_backend(rules: Sequence[step.Rule], tunnel: str) -> tuple[step.Rule, ...]:
     """The rules that hold for a tunnel back end."""
     return tuple(rule for rule in rules if rule.backend in ("", tunnel))
 
 
-def apply(rules: Sequence[Rule], line: str) -> str:
+def apply(rules: Sequence[step.Rule], line: str) -> str:
     """The line as all rules leave it."""
     for rule in rules:
         line = rule.apply(line)
     return line
 
 
-def _needed(rules: Sequence[Rule], article: str, real: str) -> tuple[Rule, ...]:
+def _needed(rules: Sequence[step.Rule], article: str, real: str) -> tuple[step.Rule, ...]:
     """The rules without which the two lines would not be equal."""
     if article == real:
         return ()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from calico_mn.bgp.engine import BUILTIN
+from calico_mn.bgp.timers import Timers
 from calico_mn.delta import Delta
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ToolError
@@ -34,8 +35,8 @@ _LISTENING = "listening on"
 
 
 def replay(topology: Topology, chapters: Sequence[tuple[int, Chapter]], *, tunnel: str = "auto",
-           engine: str = BUILTIN, booted: Callable[[CalicoNet], None] | None = None
-           ) -> Generator[Result, None, None]:
+           engine: str = BUILTIN, timers: Timers | None = None,
+           booted: Callable[[CalicoNet], None] | None = None) -> Generator[Result, None, None]:
     """Boot the clusters that the numbered chapters need, one at a time, and play them.
 
     ``booted`` gets each cluster before its first step. Closing the iterator ends the cluster.
@@ -50,7 +51,7 @@ def replay(topology: Topology, chapters: Sequence[tuple[int, Chapter]], *, tunne
             if net is None or chapter.cluster != playing:
                 stack.close()
                 net = stack.enter_context(CalicoNet(variants[chapter.cluster], tunnel=tunnel,
-                                                    engine=engine))
+                                                    engine=engine, timers=timers))
                 playing = chapter.cluster
                 if booted:
                     booted(net)

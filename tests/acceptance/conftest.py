@@ -17,7 +17,7 @@ from calico_mn.model import Topology
 Boot = Callable[..., CalicoNet]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tunnel() -> str:
     """``CALICO_MN_TUNNEL``, or ``auto``: the tests run on both back ends, in two runs."""
     wanted = os.environ.get("CALICO_MN_TUNNEL", "auto")

@@ -20,7 +20,7 @@ from support.streams import established
 from support.topologies import TWO_SUBNETS, two_subnets
 
 from calico_mn import CalicoNet
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.errors import (
     CalicoMnError,
     ClusterError,
@@ -272,7 +272,7 @@ def test_a_damaged_node_does_not_stop_a_change_of_others(boot):
 
 
 def test_a_route_engine_that_cannot_be_copied_has_no_dry_run(boot):
-    engine = FullMesh()
+    engine = BuiltInEngine()
     engine.lock = threading.Lock()
     net = boot(two_subnets("Always"), route_engine=engine)
     before = facts(net)

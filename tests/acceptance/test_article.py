@@ -14,7 +14,6 @@ in :mod:`calico_mn.walkthrough`.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -28,18 +27,19 @@ from support.topologies import two_subnets
 from calico_mn import CalicoNet, load_topology
 from calico_mn.calico.cni import host_device
 from calico_mn.topology import parse_topology
-from calico_mn.walkthrough.article import BACKEND, BACKEND_DEVICE, BACKEND_IP, LINES
+from calico_mn.walkthrough.article import BACKEND, BACKEND_IP, LINES
 
+#: as the article prints it
+BACKEND_DEVICE = "cali262cda17a90"
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 
 pytestmark = [pytest.mark.root, pytest.mark.ipip]
 
 
 @pytest.fixture(scope="module")
-def net():
+def net(tunnel):
     """One cluster for all lines: nothing here changes it."""
-    wanted = os.environ.get("CALICO_MN_TUNNEL", "auto")
-    with CalicoNet(load_topology(TOPOLOGIES / "article.yaml"), tunnel=wanted) as running:
+    with CalicoNet(load_topology(TOPOLOGIES / "article.yaml"), tunnel=tunnel) as running:
         yield running
 
 

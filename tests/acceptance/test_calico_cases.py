@@ -23,7 +23,8 @@ from itertools import permutations
 
 import pytest
 from policy.connections import connected
-from support.patience import PATIENCE_S, SLOWNESS, eventually
+from support.connectivity import answered
+from support.patience import PATIENCE_S, eventually
 from support.topologies import net_a
 
 from calico_mn import CalicoNet
@@ -104,11 +105,8 @@ def is_dropped(net: CalicoNet, place: str, packet: bytes, node: str, rule: str) 
 
 def pings(net: CalicoNet) -> dict[str, set[str]]:
     """Which pods have an answer from which."""
-    names = {net[pod].ip: pod for pod in PODS}
-    return {source: {names[line] for line in net[source].cmd(
-        f"sh -c 'for ip in {' '.join(ip for ip in names if ip != net[source].ip)}; do"
-        f" (ping -c 1 -W {SLOWNESS} $ip >/dev/null && echo $ip) & done; wait'").split()}
-        for source in PODS}
+    answers = answered(net, list(permutations(PODS, 2)))
+    return {source: {pod for pod in PODS if answers.get((source, pod))} for source in PODS}
 
 
 EVERY_POD = {source: {*PODS} - {source} for source in PODS}

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,11 +22,10 @@ USERS_RULE = "-p tcp -m tcp --dport 9 -j ACCEPT"
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[CalicoNet]:
+def net(tunnel: str) -> Iterator[CalicoNet]:
     """The cluster of the drawing, for all tests."""
     with ExitStack() as stack:
-        wanted = os.environ.get("CALICO_MN_TUNNEL", "auto")
-        running = stack.enter_context(CalicoNet(one_subnet("Always"), tunnel=wanted))
+        running = stack.enter_context(CalicoNet(one_subnet("Always"), tunnel=tunnel))
         running["node31"].cmd(f"iptables -A FORWARD {USERS_RULE}; iptables -A INPUT {USERS_RULE}")
         yield running
 

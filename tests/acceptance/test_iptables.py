@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from calico_mn import CalicoNet, load_topology
 from calico_mn.errors import KernelError, UnsupportedError
 from calico_mn.kernel import cleanup, firewall, ipset, iptables, processes
 from calico_mn.kernel.iptables import LEGACY, NFT, Iptables, choose, why_not
+from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.rules import FirewallChange
 from calico_mn.state import Firewall
 
@@ -212,8 +214,8 @@ def test_a_lock_that_another_holds_stops_neither_a_boot_nor_a_change(tmp_path: P
     machines = tmp_path / "xtables.lock"
     # The machine's own lock file is not ours to hold: iptables finds another one in its place.
     namespace = ["unshare", "--mount", "sh", "-c",
-                 'touch /run/xtables.lock; mount --bind "$1" /run/xtables.lock'
-                 ' && exec "$2" -c "$3"',
+                 'mount -t tmpfs run /run && touch /run/xtables.lock'
+                 ' && mount --bind "$1" /run/xtables.lock && exec "$2" -c "$3"',
                  "sh", str(machines), sys.executable, BOOT]
     machines.touch()
     with machines.open() as lock:
@@ -344,6 +346,19 @@ def test_a_kernel_without_a_match_or_target_is_told_by_their_names(
         expect_connectivity(net, full_mesh("web", "admin", "db", "stranger"))
 
 
+def test_the_rules_of_many_nodes_change_at_the_same_time(net: CalicoNet) -> None:
+    """Each iptables-nft-restore mostly waits for the kernel, whatever the number of processors."""
+    writer, rules = net.runtime.writer, net.states["node31"].firewall
+    together = threading.Barrier(8)
+
+    def made() -> NetworkNamespace:
+        together.wait(60)
+        return writer.namespaces["node31"]
+
+    begun = [writer.firewalls.begin(made, FirewallChange(rules, rules)) for _ in range(8)]
+    assert [writing.exception() for writing in begun] == [None] * 8
+
+
 def test_a_rule_that_cannot_be_written_is_told_with_what_the_kernel_lacks(
         net: CalicoNet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(iptables, "_TRIED", {"target LOG": ("xt_LOG", "filter", "-j NOSUCH")})
@@ -351,7 +366,7 @@ def test_a_rule_that_cannot_be_written_is_told_with_what_the_kernel_lacks(
     change = FirewallChange(None, Firewall(
         {chain: ("-A cali-x -j LOG", "-A cali-x -m nosuch -j DROP")}, {"filter": ()}, {}))
     writer = net.runtime.writer
-    (error,) = writer.firewalls.write([(writer.namespaces["node31"], change)])
+    error = writer.firewalls.begin(lambda: writer.namespaces["node31"], change).exception()
     assert re.fullmatch(r"node31: iptables-\w+-restore: Couldn't load match `nosuch'.*"
                         r"; this kernel lacks the target LOG \(module xt_LOG\)", str(error))
     assert net.verify() == ()

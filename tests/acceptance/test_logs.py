@@ -75,10 +75,13 @@ def test_the_machines_own_var_log_is_untouched(boot):
 
 def test_save_logs_keeps_them_beyond_the_run(boot, tmp_path):
     net = boot(one_subnet("Always"))
+    maker = net.tunnel
     net.save_logs(tmp_path / "kept")
     net.stop()
     text = (tmp_path / "kept" / "node31" / "cni.log").read_text()
     assert "10.22.31.0/32 dev tunl0" in text
+    made = "" if maker == "kernel" else "  # an eBPF device in place of the ipip module"
+    assert f"ip link add tunl0 type ipip{made}\n" in text
 
 
 def test_the_run_is_described_on_disk_for_other_terminals(boot):

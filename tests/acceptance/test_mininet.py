@@ -19,7 +19,9 @@ from support.cli import typed
 from support.patience import eventually
 from support.topologies import two_subnets
 
-from calico_mn.errors import ClusterError, ToolError
+from calico_mn import CalicoNet
+from calico_mn.errors import ClusterError, ToolError, TopologyError
+from calico_mn.kernel import processes
 
 pytestmark = pytest.mark.root
 
@@ -108,20 +110,41 @@ def test_the_command_line_survives_an_unknown_name(net, tmp_path):
     assert "still here" in said
 
 
-def test_the_command_line_refuses_iperf_which_would_kill_others(net, tmp_path):
-    assert "not offered" in typed(net, tmp_path, "iperf")
+def test_iperf_prints_its_line_at_the_command_line(net, tmp_path):
+    said = typed(net, tmp_path, "py net.iperf('web', 'web2', seconds=1) and 'done'")
+    assert "sit/web -> default/web2, TCP: " in said and "inside IPIP" in said and "done" in said
 
 
 @pytest.mark.parametrize(("add", "says"), [
     (lambda net: net.addSwitch("s1"), "write a subnet into the topology's Underlay"),
     (lambda net: net.addController("c0"), "Linux bridges, which need none"),
-    (lambda net: net.addNAT(), "would change this machine's own network")],
-    ids=["switch", "controller", "nat"])
+    (lambda net: net.addNAT(), "would change this machine's own network"),
+    (lambda net: net.addHost("h1"), "write it into the Underlay"),
+    (lambda net: net.addLink("web", "rack-a"), "cables follow from the Underlay"),
+    (lambda net: net["web"].setIP("10.0.0.1/8"), "addresses follow from the topology"),
+    (lambda net: net["web"].intf().config(bw=10, delay="5ms"),
+     r"sit/web:eth0: bw, delay cannot be set by config\(\); net.impairments.set\('sit/web:eth0'"),
+    (lambda net: CalicoNet(topo=object()), "CalicoNet has no topo: it takes the path"),
+    (lambda net: CalicoNet(), "CalicoNet has no topology: it takes the path"),
+], ids=range(9))
 def test_what_does_not_fit_in_is_refused_in_a_sentence(net, add, says):
     names = list(net)
     with pytest.raises(ClusterError, match=says):
         add(net)
     assert list(net) == names
+
+
+def test_a_cluster_is_made_of_a_file_or_of_several(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1}\n"
+        "spec: {bgp: {ipv4Address: 10.1.1.1/24}}\n")
+    (tmp_path / "b.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n")
+    for given in (str(tmp_path / "a.yaml"), tmp_path / "a.yaml"):
+        assert [node.name for node in CalicoNet(given).topology.nodes] == ["n1"]
+    both = CalicoNet([tmp_path / "a.yaml", str(tmp_path / "b.yaml")], policies=False)
+    assert [pod.node for pod in both.topology.pods] == ["n1"]
+    with pytest.raises(TopologyError, match="cannot be read"):
+        CalicoNet("nowhere.yaml")
 
 
 def test_shells_start_on_first_use_only(net):
@@ -161,9 +184,10 @@ def test_cmd_gives_the_output_and_ctrl_c_ends_a_command(net):
     assert node.cmd("echo one; echo two").split() == ["one", "two"]
     assert node.cmd("printf '%s ' a b").strip() == "a b"
     node.sendCmd("sleep 100")
-    # Before the shell has read the line, the interrupt would end the line and not the command.
+    # Before the shell's child is the command, the interrupt would not end it.
     children = Path(f"/proc/{node.pid}/task/{node.pid}/children")
-    assert eventually(lambda: children.read_text() != "")
+    assert eventually(lambda: [processes.name_of(int(pid)) for pid in children.read_text().split()]
+                      == ["sleep"])
     node.sendInt()
     node.waitOutput()
     assert node.cmd("echo again").strip() == "again"

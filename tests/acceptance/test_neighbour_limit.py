@@ -36,7 +36,7 @@ def limit():
 
 
 def test_two_runs_raise_the_limit_one_is_killed_and_the_last_one_gives_it_back(limit, tunnel):
-    topology = ROOT / "topologies" / "racks.yaml"
+    topology = ROOT / "topologies" / "two-subnets.yaml"
     command = [sys.executable, "-m", "calico_mn"]
     up = subprocess.run([*command, "up", "--detach", "--json", "--tunnel", tunnel,
                          "--raise-neighbour-limit", topology], cwd=ROOT, text=True,

@@ -35,9 +35,9 @@ def net(boot):
 
 def ways(net, kind: str) -> list[int]:
     """How many packets of FLOWS flows from web-0 to web-2 left r1 by each cable."""
-    with taker(net["web-2"]):
+    with taker(net, "web-2"):
         before = sent(net["r1"], ("eth1", "eth2"))
-        send(net["web-0"], net["web-2"].ip, kind, FLOWS)
+        send(net, "web-0", net["web-2"].ip, kind, FLOWS)
         return [after - first for after, first in
                 zip(sent(net["r1"], ("eth1", "eth2")), before, strict=True)]
 

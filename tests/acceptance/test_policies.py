@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 from policy.clusters import BASE, kubernetes
 from policy.connections import assert_as_said, connected
-from support.patience import eventually
+from support.streams import established
 
 from calico_mn import CalicoNet, load_topology
 from calico_mn.calico.evolution import evolved
@@ -36,7 +35,6 @@ pytestmark = [pytest.mark.root]
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "topologies" / "policies.yaml"
-ECHO = ROOT / "tests" / "support" / "echo.py"
 FLOWS = (("tcp", 80), ("tcp", 5432), ("udp", 53))
 
 
@@ -172,19 +170,10 @@ def test_trace_names_the_policy_that_drops_a_packet(shop: CalicoNet, source: str
 def test_an_established_connection_goes_on_when_a_policy_comes(boot: Any) -> None:
     """Felix accepts RELATED and ESTABLISHED before it asks a policy."""
     net = boot(parse_topology(_text(BASE, [kubernetes("all", ingress=[{}])])))
-    server = net["x/a"].popen([sys.executable, str(ECHO), "serve", net["x/a"].ip],
-                              stdout=subprocess.PIPE, text=True)
-    assert server.stdout.readline() == "ready\n"
-    client = net["y/b"].popen([sys.executable, str(ECHO), "talk", net["x/a"].ip],
-                              stdout=subprocess.PIPE, text=True)
-    assert client.stdout.readline() == "1\n"
-    _become(net, [kubernetes("none", policyTypes=["Ingress"])])
-    assert not any(connected(net, [("y/b", "x/a"), ("x/b", "x/a")], 80).values())
-    count = int(client.stdout.readline())
-    assert eventually(lambda: int(client.stdout.readline()) > count + 20)
-    for program in (client, server):
-        program.kill()
-        program.wait()
+    with established(net, "y/b", "x/a") as stream:
+        _become(net, [kubernetes("none", policyTypes=["Ingress"])])
+        assert not any(connected(net, [("y/b", "x/a"), ("x/b", "x/a")], 80).values())
+        assert stream.goes_on(echoes=20)
 
 
 def test_without_policies_again_the_guards_stay(shop: CalicoNet) -> None:

@@ -3,10 +3,10 @@
 from support.routes import routes
 from support.topologies import one_subnet
 
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.builtin import BuiltInEngine
 
 
-class Forgetful(FullMesh):
+class Forgetful(BuiltInEngine):
     """Hands nothing on of what one node announces, as an import filter of its peers would."""
 
     name = "forgetful"

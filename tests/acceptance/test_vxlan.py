@@ -142,7 +142,7 @@ def test_every_node_has_its_new_routes_before_the_first_device_goes(boot, monkey
     written = []
     write = KernelWriter._write
     monkeypatch.setattr(KernelWriter, "_write", lambda writer, change, *more: (
-        written.append(change), write(writer, change, *more)))
+        written.append(change), write(writer, change, *more))[1])
     net.set_mode("Never", encapsulation=VXLAN)
     assert [(bool(change.routes_replaced), bool(change.devices_removed))
             for change in written] == [(True, False)] * 3 + [(False, True)] * 3

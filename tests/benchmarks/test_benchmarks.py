@@ -128,6 +128,15 @@ def test_mode_change_times_all_six_transitions(run: Run) -> None:
     }
     assert "12 routes to blocks of others" in printed
     assert "Never -> Always" in printed
+    programs = {s["programs_ms"] > 0 for s in report["samples"] if "Never" in s.values()}
+    assert programs == {report["environment"]["iptables"] != "none"}
+
+
+@pytest.mark.root
+def test_mode_change_without_rules_runs_no_program(run: Run) -> None:
+    report = run("mode_change.py", "--nodes", "4", "--rounds", "1", "--no-policy")[1]
+    assert report["environment"]["iptables"] == "none"
+    assert {sample["programs_ms"] for sample in report["samples"]} == {0}
 
 
 @pytest.mark.root
@@ -140,6 +149,27 @@ def test_policy_compares_boots_and_changes_with_and_without_rules(run: Run) -> N
           for rules, count in (("none", 0), ("nft", 0), ("nft", 10)))}
     assert all(sample["ms"] > 0 for sample in report["samples"])
     assert "boot 4x10" in printed
+
+
+@pytest.mark.root
+def test_boots_with_bird_are_compared_with_the_built_in_engine(run: Run) -> None:
+    need("bird")
+    printed, report = run("bird_boot.py", "--nodes", "4", "--repeats", "1")
+    samples = {sample["way"]: sample for sample in report["samples"]}
+    assert list(samples) == ["builtin", "mesh", "reflectors"] and report["skipped"] == {}
+    assert [sample["late"] for sample in samples.values()] == [0, 0, 0]
+    assert all(samples[way]["ms"] > samples["builtin"]["ms"] and samples[way]["kb_a_node"] > 0
+               for way in ("mesh", "reflectors"))
+    assert "4 reflectors" in printed
+
+
+def test_bgp_times_each_event_in_a_mesh_and_with_reflectors(run: Run) -> None:
+    printed, report = run("bgp.py", "--nodes", "6", "--repeats", "1")
+    # The two that reflect and the four others all learn of it but the one that has it.
+    assert [(s["way"], s["event"], s["changed"]) for s in report["samples"]] == [
+        (way, event, changed) for way in ("mesh", "reflectors") for event, changed in (
+            ("boot", 6), ("new block", 5), ("withdrawal", 5), ("node goes", 5))]
+    assert all(sample["ms"] > 0 for sample in report["samples"]) and "6 reflectors" in printed
 
 
 @pytest.mark.root

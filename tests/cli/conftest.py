@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.private_run import private_run
 
 from calico_mn.errors import UnsupportedError
 from calico_mn.kernel import runtime_dir
@@ -107,6 +108,16 @@ def own(machine_can: None) -> Iterator[Any]:
     yield start
     for run in made:
         end(run)
+
+
+@pytest.fixture
+def apart(machine_can: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands have a /run of their own: no start elsewhere cleans up after a run that is killed.
+    """
+    with private_run(ROOT) as private:
+        monkeypatch.setattr(sys.modules[__name__], "PROGRAM", [*private.entering, *PROGRAM])
+        monkeypatch.setattr(runtime_dir, "MACHINE", private.runs)
+        yield
 
 
 @pytest.fixture

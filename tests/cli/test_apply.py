@@ -26,7 +26,7 @@ kind: IPPool
 metadata: {name: blue}
 spec: {cidr: 10.99.0.0/24, assignmentMode: Manual}
 """
-ALL_RIGHT = "all is as it should be\n"
+ALL_RIGHT = "all is as it should be, rules by iptables-nft\n"
 
 
 def test_a_workload_comes_grows_and_goes(own):

@@ -82,7 +82,7 @@ def test_the_whole_cluster_boots_again_as_it_is_now(own, tmp_path):
                          ["get", "nodes", "-o", "wide"]):
             assert second.ok(*question) == first.ok(*question)
         assert yaml.safe_load(second.ok("get", "-o", "yaml")) == yaml.safe_load(file.read_text())
-        assert second.ok("verify") == "all is as it should be\n"
+        assert second.ok("verify") == "all is as it should be, rules by iptables-nft\n"
         assert "6 of 6 pairs" in second.ok("pingall")
     finally:
         end(second)

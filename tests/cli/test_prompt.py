@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from support.patience import eventually
 
+from calico_mn.cli import verbs
+
 from .conftest import LAB, OWN, PROGRAM, TUNNEL, calico_mn
 from .terminal import Terminal
 
@@ -55,6 +57,54 @@ def test_verbs_are_commands_beside_mininets_own(prompt):
     assert prompt.shows("usage: mode ") and prompt.shows("  mode CrossSubnet ")
     prompt.type("pod add\n")
     assert prompt.shows("*** ") and prompt.shows("mininet> ")
+    prompt.type("\x04")
+    assert prompt.status() == 0
+
+
+def test_every_verb_is_a_command(prompt):
+    prompt.type("help\n")
+    for name in verbs.public():
+        assert prompt.shows(f"  {name} "), name
+    prompt.type("exec c -n shop -- hostname\n")
+    assert prompt.shows("c\r\n")
+    prompt.type("status\n")
+    assert prompt.shows(f"{NAME} (")
+    prompt.type("pingall\n")
+    assert prompt.shows("= direct   # tunnelled") and prompt.shows("6 of 6 pairs")
+    prompt.type("iperf a b -t 1\n")
+    assert prompt.shows("default/a -> default/b, TCP: ")
+    prompt.type("describe node nobody\n")
+    assert prompt.shows("*** there is no node, pod, router or subnet 'nobody'")
+    prompt.type("shell a\n")
+    assert prompt.shows("# ")
+    prompt.type("echo in $(hostname); exit\n")
+    assert prompt.shows("in a\r\n") and prompt.shows("mininet> ")
+    prompt.type("down\n")
+    assert prompt.status() == 0
+
+
+@pytest.mark.parametrize(("command", "says"), [
+    ("dpctl dump-flows", "switches are Linux bridges, without OpenFlow"),
+    ("switch rack-a stop", "'link NODE:DEVICE down' takes a cable down"),
+    ("xterm a", "'shell NODE' opens a shell here"),
+])
+def test_what_cannot_work_says_what_to_use(machine_can, tmp_path, command, says):
+    done = calico_mn("up", "--tunnel", TUNNEL, "--name", NAME, str(LAB), HOME=str(tmp_path),
+                     stdin=f"{command}\n", DISPLAY="")
+    assert done.returncode == 0 and says in done.stdout + done.stderr
+
+
+def test_ctrl_c_is_for_the_program_of_a_verb(prompt):
+    prompt.type("ping a b -c 1000\n")
+    assert prompt.shows("icmp_seq=2")
+    prompt.type("\x03")
+    assert prompt.shows("packets transmitted") and prompt.shows("mininet> ")
+    prompt.type("iperf a b -t 600\n")
+    assert prompt.shows("iperf, seconds: 1 of 600")
+    prompt.type("\x03")
+    assert prompt.shows("mininet> ")
+    prompt.type("node32 echo $(ss -Hltn | wc -l) servers\n")
+    assert prompt.shows("0 servers") and prompt.shows("mininet> ")
     prompt.type("\x04")
     assert prompt.status() == 0
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
 import socket
 import stat
@@ -18,6 +18,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.engines import NEEDS_BIRD
 from support.patience import eventually
 
 from calico_mn import CalicoNet
@@ -25,13 +26,19 @@ from calico_mn.emulation.plan import plan
 from calico_mn.kernel import processes, registry, runtime_dir
 from calico_mn.topology import load_topology
 
-from .conftest import LAB, OWN, PROGRAM, ROOT, TUNNEL, calico_mn, environment
+from . import conftest
+from .conftest import LAB, OWN, ROOT, TUNNEL, calico_mn, environment
 
 pytestmark = pytest.mark.root
 
 
 def listed() -> dict[str, dict]:
     return {run["name"]: run for run in json.loads(calico_mn("list", "--json").stdout)}
+
+
+def started(*words: str) -> subprocess.Popen[bytes]:
+    """A command that runs beside the test."""
+    return subprocess.Popen([*conftest.PROGRAM, *words], cwd=ROOT, env=environment())
 
 
 def test_a_run_is_found_on_disk_and_described(lab):
@@ -78,14 +85,15 @@ def test_several_runs_end_by_one_command(lab, own):
 def test_a_plan_is_what_a_boot_does(lab):
     """The log of the real boot against the plan, command by command.
 
-    A plan knows no tunnel back end, and so not the eBPF tunnel's routes in table 4040.
+    A plan knows no tunnel back end: it has neither the eBPF tunnel's routes in table 4040, nor the
+    log's remark on what makes tunl0.
     """
     done: dict[str, list[str]] = {}
     for log in sorted((lab.directory / "logs").glob("*/cni.log")):
         for line in log.read_text().splitlines():
             _stamp, subject, command = line.split(" ", 2)
             if not command.endswith(" table 4040"):
-                done.setdefault(subject.strip("[]"), []).append(command)
+                done.setdefault(subject.strip("[]"), []).append(command.split("  #")[0])
     planned = {step.namespace: list(step.commands) for step in plan(load_topology(LAB))}
     assert done == planned
 
@@ -116,16 +124,12 @@ def test_a_boot_in_the_background_that_fails_says_why_and_leaves_nothing(machine
     assert f"{OWN}-alike" not in listed()
 
 
-@pytest.mark.alone  # any start on the machine cleans up after the kill
-def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(own, lab):
-    run = own("killed")
-    sleeper = subprocess.Popen([*PROGRAM, "exec", "--run", run.name, "a", "--", "sleep", "1000"],
-                               cwd=ROOT, env=environment())
+def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(apart, own):
+    run, living = own("killed"), own("living")
+    sleeper = started("exec", "--run", run.name, "a", "--", "sleep", "1000")
     assert eventually(lambda: processes.name_of(sleeper.pid) == "sleep")
     os.kill(run.pid, signal.SIGKILL)
     assert eventually(lambda: processes.start_time(run.pid) is None)
-    if not run.directory.exists():
-        pytest.skip("another start on this machine has cleaned up after the kill before us")
     assert listed()[run.name]["status"] == "dead"
     done = run("status")
     assert done.returncode == 3 and "is dead" in done.stderr and "cleanup" in done.stderr
@@ -133,16 +137,19 @@ def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(own, lab):
     assert f"run {run.name} ({run.identity})" in said and f"sleep ({sleeper.pid})" in said
     assert sleeper.wait(60) == -signal.SIGKILL
     assert not run.directory.exists() and run.name not in listed()
-    assert lab.ok("exec", "a", "--", "echo", "here") == "here\n"
+    assert living.ok("exec", "a", "--", "echo", "here") == "here\n"
 
 
-@pytest.mark.alone  # any start on the machine cleans up after the kill
-@pytest.mark.skipif(shutil.which("bird") is None, reason="no BIRD is installed")
-def test_every_output_says_that_bird_is_the_engine_and_a_kill_leaves_none(own):
+@NEEDS_BIRD
+def test_every_output_says_that_bird_is_the_engine_and_a_kill_leaves_none(apart, own):
     run = own("birds", "--engine", "bird")
     engine = run.json("status")["routeEngine"]
     assert engine.startswith("BIRD 2.") and engine.endswith(", one in each node")
-    assert engine in run.ok("status")
+    assert engine in (text := run.ok("status"))
+    memory = run.json("status")["birdMemoryKB"]
+    assert memory.keys() == {"node31", "node32", "node33"}
+    assert all(300 < kilobytes < 100_000 for kilobytes in memory.values())
+    assert re.search(r"\nBIRDs' memory +\d+\.\d MB in 3 BIRDs, median \d+\.\d MB\n", text)
     assert run.json("bgp", "node31")[0]["peers"][0]["state"] == "up"
     running = [pid for pid in processes.all_pids() if processes.name_of(pid) == "bird"
                and f"CALICO_MN_RUN={run.identity}" in processes.proc_file(pid, "environ")]
@@ -153,13 +160,10 @@ def test_every_output_says_that_bird_is_the_engine_and_a_kill_leaves_none(own):
     assert not run.directory.exists()
 
 
-@pytest.mark.alone  # any start on the machine cleans up after the kill
-def test_up_removes_what_dead_runs_left(own):
+def test_up_removes_what_dead_runs_left(apart, own):
     run = own("stale")
     os.kill(run.pid, signal.SIGKILL)
     assert eventually(lambda: processes.start_time(run.pid) is None)
-    if not run.directory.exists():
-        pytest.skip("another start on this machine has cleaned up after the kill before us")
     done = calico_mn("up", "-d", "--tunnel", TUNNEL, "--name", run.name, str(LAB))
     assert done.returncode == 0, done
     assert calico_mn("down", run.name).returncode == 0
@@ -168,8 +172,7 @@ def test_up_removes_what_dead_runs_left(own):
 
 def test_down_ends_programs_of_other_terminals(own):
     run = own("busy")
-    program = subprocess.Popen([*PROGRAM, "exec", "--run", run.name, "a", "--", "sleep", "1000"],
-                               cwd=ROOT, env=environment())
+    program = started("exec", "--run", run.name, "a", "--", "sleep", "1000")
     assert eventually(lambda: processes.name_of(program.pid) == "sleep")
     assert run("down").returncode == 0
     assert program.wait(60) < 0

@@ -8,9 +8,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from scapy.utils import PcapNgReader
+from support.patience import eventually
 
 from .conftest import LAB, OWN, PROGRAM, TUNNEL, calico_mn
 from .terminal import Terminal
@@ -19,7 +22,8 @@ pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize("words", [
-    ["routes"], ["routes", "r1", "a"], ["bgp"], ["bgp", "node33"],
+    ["routes"], ["routes", "r1", "a"], ["bgp"], ["bgp", "--status", "node33"],
+    ["bgp", "--routes", "node31"], ["bgp", "--routes", "10.22.33.1"],
 ], ids=" ".join)
 def test_a_table(lab, golden, words):
     golden(f"verb-{'-'.join(words)}", lab.ok(*words))
@@ -31,6 +35,28 @@ def test_the_same_as_json(lab):
     (speaker,) = lab.json("bgp", "node31")
     assert [peer["prefixes"] for peer in speaker["peers"]] == [["10.22.32.0/26"],
                                                                ["10.22.33.0/26"]]
+
+
+def test_sessions_and_routes_of_bgp_as_json(lab):
+    (speaker,) = lab.json("bgp", "node31")
+    assert [(peer["node"], peer["state"], peer["bgpState"], peer["imported"], peer["since"])
+            for peer in speaker["peers"]] == [
+        ("node32", "up", "Established", 1, None), ("node33", "up", "Established", 1, None)]
+    assert [(route["prefix"], route["own"], route["nextHop"], route["from"], route["localPref"])
+            for route in lab.json("bgp", "--routes", "node31", "10.22.32.0/19")] == [
+        ("10.22.32.0/26", False, "192.168.57.32", "node32", 100),
+        ("10.22.33.0/26", False, "192.168.58.33", "node33", 100)]
+
+
+@pytest.mark.parametrize(("words", "status", "said"), [
+    (["nosuch"], 3, "there is no node, pod, router or subnet 'nosuch'"),
+    (["r1"], 3, "r1 is not a node or router with bgp"),
+    (["node31", "10.22.0.0/16"], 2, "calico-mn bgp --routes node31 10.22.0.0/16"),
+    (["--routes", "node31", "10.22.0.0/99"], 2, "'10.22.0.0/99' is no IPv4 address or prefix"),
+], ids=str)
+def test_mistakes_about_bgp(lab, words, status, said):
+    done = lab("bgp", *words)
+    assert done.returncode == status and said in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_route_added_by_hand_shows_without_a_meaning(lab):
@@ -93,7 +119,7 @@ def test_from_ipip_to_vxlan_and_back(own):
         "TUNL0", "VXLAN.CALICO"]
     assert "block of node32, in VXLAN" in run.ok("routes", "node31")
     assert run.ok("mode", "CrossSubnet").endswith("all pools: VXLAN CrossSubnet, 2 changes\n")
-    assert run.ok("verify") == "all is as it should be\n"
+    assert run.ok("verify") == "all is as it should be, rules by iptables-nft\n"
     assert "all pools: IPIP Always" in run.ok("mode", "Always", "--encapsulation", "ipip")
     assert "vxlan" not in run.ok("routes")
 
@@ -138,8 +164,15 @@ def test_pingall_tells_who_reaches_whom_and_how(own, lab):
     assert done.stdout.splitlines()[2] == "node31 default/a           =       ."
 
 
-def test_trace_is_text_json_and_a_picture(lab, tmp_path):
-    text = lab.ok("trace", "a", "c", "--svg", str(tmp_path / "way.svg"))
+def test_trace_is_text_json_a_picture_and_packets(lab, tmp_path):
+    packets = tmp_path / "way.pcapng"
+    text = lab.ok("trace", "a", "c", "--svg", str(tmp_path / "way.svg"), "-w", str(packets))
+    assert text.endswith(f"\nwrote {packets}\n")
+    with PcapNgReader(str(packets)) as reader:
+        assert {"default/a:eth0", "node31:tunl0", "r1:eth0", "shop/c:eth0"} <= {
+            packet.sniffed_on for packet in reader}
+    assert lab("trace", "a", "c", "-w", "way.pcap").stderr == (
+        "calico-mn trace: way.pcap: no .pcap file can be written, end the name in .pcapng\n")
     assert text.startswith("default/a 10.22.31.1 -> shop/c 10.22.33.1: ICMP echo request")
     assert "inside IPIP" in text.splitlines()[1]
     assert "<svg" in (tmp_path / "way.svg").read_text()
@@ -148,6 +181,24 @@ def test_trace_is_text_json_and_a_picture(lab, tmp_path):
     assert done.returncode == 1 and "dropped here" in done.stdout
     assert lab("trace", "a", "nosuch").returncode == 2
     assert lab("trace", "a", "b", "--ttl", "0").returncode == 2
+
+
+def test_a_page_about_all_modes_leaves_the_run_as_it_was(own, tmp_path):
+    run, path = own("modes"), tmp_path / "way.html"
+    run.ok("mode", "CrossSubnet", "--node", "node31")
+    before = run.json("status")["pools"], run.json("routes")
+    said = run.ok("trace", "a", "c", "--html", str(path), "--modes", "all")
+    assert said.endswith(f"\nwrote {path}\n")
+    page = path.read_text()
+    journeys = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert [(journey["title"], journey["answered"]) for journey in journeys] == [
+        ("Always", True), ("CrossSubnet", True), ("Never", False)]
+    assert (run.json("status")["pools"], run.json("routes")) == before
+    assert run.json("verify") == []
+    for words, said in (
+            (["--modes", "all"], "--modes all is for the page: add --html FILE.html"),
+            (["--html", "x.htm"], "x.htm: no .htm file can be written, end the name in .html")):
+        assert run("trace", "a", "c", *words).stderr == f"calico-mn trace: {said}\n"
 
 
 def test_graph_of_a_file_and_of_a_run(lab, tmp_path):
@@ -182,3 +233,32 @@ def test_check_says_that_this_machine_can(lab):
     assert "\nok  tunl0 " in done.stdout and "iproute2" in done.stdout
     done = calico_mn("check", PATH="/nonexistent")
     assert "ok  ip " in done.stdout, "sbin is looked at, too"
+
+
+def test_iperf_in_a_line_and_as_json(lab):
+    line = lab.ok("iperf", "a", "b", "-t", "1")
+    assert re.fullmatch(r"default/a -> default/b, TCP: [0-9.]+ [GM]bit/s, \d+ retransmits?,"
+                        r" inside IPIP\n", line), line
+    facts = lab.json("iperf", "a", "b", "-t", "1", "-u", "-b", "2M", "-P", "2", "-R")
+    assert (facts["source"], facts["destination"]) == ("default/b", "default/a")
+    assert (facts["protocol"], facts["seconds"], facts["streams"]) == ("UDP", 1, 2)
+    assert facts["encapsulation"] == "IPIP" and 0.5 < facts["mbit_per_s"] < 5
+
+
+@pytest.mark.parametrize(("words", "status", "says"), [
+    (["a", "nobody"], 3, "there is no node"),
+    (["a", "b", "-t", "0"], 2, "1 to 3600 seconds"),
+    (["a", "b", "-u", "-b", "fast"], 2, "a rate is bits/s"),
+    (["r1", "b"], 1, "'calico-mn trace r1 default/b --protocol tcp --port 5201' shows where"),
+], ids=str)
+def test_iperf_that_cannot_be(lab, words, status, says):
+    done = lab("iperf", *words)
+    assert done.returncode == status and says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_ends_iperf_in_the_run_too(lab):
+    with Terminal(*PROGRAM, "iperf", "a", "b", "-t", "600", CALICO_MN_RUN=lab.identity) as terminal:
+        assert terminal.shows("iperf, seconds: 1 of 600")
+        terminal.type("\x03")
+        assert terminal.status() == 130
+    assert eventually(lambda: not lab("exec", "b", "--", "ss", "-Hltn").stdout)

@@ -19,8 +19,9 @@ from .conftest import PROGRAM, ROOT, calico_mn, environment
 pytestmark = pytest.mark.root
 
 FAULTS = [["node31", "--", "ip", "route", "del", "10.22.32.0/26"],
-          ["node32", "--", "ip", "link", "set", "tunl0", "down"]]
-CLEAN = "all is as it should be\n"
+          ["node32", "--", "ip", "link", "set", "tunl0", "down"],
+          ["node32", "--", "iptables", "-F", "cali-OUTPUT"]]
+CLEAN = "all is as it should be, rules by iptables-nft\n"
 
 
 def test_faults_are_shown_repaired_and_gone(own, golden):
@@ -71,7 +72,7 @@ def test_a_watch_ends_with_its_run(own):
         text=True, cwd=ROOT, env=environment(CALICO_MN_RUN=run.identity))
     try:
         run.ok("exec", *FAULTS[0])
-        assert "appeared" in watching.stdout.readline()
+        assert watching.stdout.readline().endswith(" differs\n")
         calico_mn("down", run.identity)
         _out, err = watching.communicate(timeout=60)
         assert watching.returncode != 0

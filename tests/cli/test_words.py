@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -53,6 +54,10 @@ def test_help_loads_nothing_that_takes_long_to_load():
 @pytest.mark.parametrize(("words", "status", "said"), [
     pytest.param(["stats"], 2, "calico-mn: there is no verb 'stats'; did you mean status? "
                  "('calico-mn --help' lists them all)", id="unknown verb"),
+    pytest.param(["destroy"], 2, "calico-mn: there is no verb 'destroy'; did you mean down? "
+                 "('calico-mn --help' lists them all)", id="another tool's verb"),
+    pytest.param(["qqqq"], 2, "calico-mn: there is no verb 'qqqq' ('calico-mn --help' lists them"
+                 " all)", id="nothing alike"),
     pytest.param(["plan"], 2, "calico-mn plan: the following arguments are required: FILE"
                  " (see 'calico-mn plan --help')", id="missing argument"),
     pytest.param(["list", "--nmae"], 2, "calico-mn list: unrecognized arguments: --nmae"
@@ -63,6 +68,10 @@ def test_help_loads_nothing_that_takes_long_to_load():
                  "sit/sit-web-frontend-6c9f7d5b8d-x7k2p", id="unknown node of a file"),
     pytest.param(["up", "--json", "topologies/article.yaml"], 2,
                  "calico-mn up: --json is for --detach", id="options that exclude each other",
+                 marks=pytest.mark.root),
+    pytest.param(["up", "-d", "--watch", "topologies/article.yaml"], 2,
+                 "calico-mn up: --watch is not for --detach; afterwards there is"
+                 " 'calico-mn status --watch'", id="a run in the background to watch",
                  marks=pytest.mark.root),
 ])
 def test_a_mistake_is_one_line(words, status, said):
@@ -81,13 +90,19 @@ def test_a_topologys_mistakes_are_printed_with_their_lines(tmp_path):
     assert found[0]["problems"][0]["line"] == 2
 
 
+def test_validate_reads_standard_input():
+    assert calico_mn("validate", "-", stdin=LAB.read_text()).stdout.startswith(
+        "standard input: good: ")
+
+
 def test_version():
     assert calico_mn("--version").stdout == f"calico-mn {__version__} (code {digest()})\n"
 
 
 def test_plan_prints_commands_for_each_namespace():
     text = calico_mn("plan", str(LAB), "--node", "node31", "--node", "default/a").stdout
-    assert text.startswith("# node node31\n") and "\n\n# pod default/a\n" in text
+    assert re.match(r"# node node31, tunl0 by (kernel|ebpf), rules by iptables-nft\n", text)
+    assert "\n\n# pod default/a\n" in text
     assert "ip route replace blackhole 10.22.31.0/26 proto bird\n" in text
     whole = json.loads(calico_mn("plan", str(LAB), "--json").stdout)
     assert [step["namespace"] for step in whole] == [

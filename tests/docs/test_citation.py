@@ -14,4 +14,7 @@ def test_the_citation_is_of_this_version_under_this_licence():
     assert str(citation["version"]) == calico_mn.__version__
     assert citation["title"].startswith("calico_mn: ") and citation["authors"]
     assert citation["license"] == "BSD-3-Clause"
+    readme = (ROOT / "README.md").read_text()
+    assert f"{{Software, version {calico_mn.__version__}, code CODE-DIGEST}}" in readme
+    assert citation["title"].replace("_", r"\_") in readme
     assert (ROOT / "LICENSE").read_text().startswith("BSD 3-Clause License")

@@ -21,10 +21,15 @@ VENV = Path(sys.executable).parent
 
 
 
-def _with_a_run(name: str, verb: str) -> str:
-    """The verb, in a cluster that is there for it alone."""
+#: makes {tmp}/lab.yaml
+LAB = "{python} -m calico_mn init > {tmp}/lab.yaml"
+
+
+def _with_a_run(name: str, verb: str, before: str = "") -> str:
+    """The verb, in a cluster that is there for it alone; ``before`` makes its topology."""
     cli = "{python} -m calico_mn"
-    return (f"{cli} up --detach --name {name} topologies/two-subnets.yaml && {{{{ {cli} {verb};"
+    file = "{tmp}/lab.yaml" if before else "topologies/two-subnets.yaml"
+    return (f"{before or 'true'}; {cli} up --detach --name {name} {file} && {{{{ {cli} {verb};"
             f" status=$?; {cli} down {name}; exit $status; }}}}")
 
 
@@ -53,6 +58,10 @@ COMMANDS: dict[str, str] = {
         "tested by tests/experiment/test_policy_cost.py",
     "sudo .venv/bin/python experiments/policy_cost.py --quick":
         "tested by tests/experiment/test_policy_cost.py",
+    "sudo .venv/bin/python experiments/convergence.py":
+        "tested by tests/experiment/test_convergence.py",
+    "sudo .venv/bin/python experiments/convergence.py --quick":
+        "tested by tests/experiment/test_convergence.py",
     "sudo .venv/bin/python experiments/mtu.py":
         "tested by tests/experiment/test_mtu.py",
     "sudo .venv/bin/python experiments/mtu.py --quick":
@@ -61,12 +70,26 @@ COMMANDS: dict[str, str] = {
         "tested by tests/experiment/test_scale.py",
     "sudo .venv/bin/python experiments/scale.py --quick":
         "tested by tests/experiment/test_scale.py",
+    ".venv/bin/calico-mn init > lab.yaml": LAB,
+    ".venv/bin/calico-mn validate lab.yaml":
+        f"{LAB} && {{python}} -m calico_mn validate {{tmp}}/lab.yaml",
+    "sudo .venv/bin/calico-mn up --detach lab.yaml": _with_a_run("lab", "status lab", LAB),
+    "sudo .venv/bin/calico-mn trace web-0 web-1":
+        _with_a_run("lab-trace", "trace --run lab-trace web-0 web-1", LAB),
+    "sudo .venv/bin/python experiments/ipip_modes.py --topology lab.yaml --output results/lab":
+        f"{LAB}; {{python}} experiments/ipip_modes.py --topology {{tmp}}/lab.yaml --output"
+        " {tmp}/results --quick --repeats 1 --duration 0.05 --instruments rtt --modes Never",
     "sudo .venv/bin/python experiments/ipip_modes.py --topology topologies/slow-links.yaml":
         "tested by tests/experiment/test_ipip_modes.py",
     "sudo .venv/bin/python experiments/ipip_modes.py --encapsulations ipip,vxlan --vxlan-checksum"
     " on,off": "tested by tests/experiment/test_ipip_modes.py",
     "sudo .venv/bin/python experiments/ipip_modes.py --streams 1,4 --offloads on,off":
         "tested by tests/experiment/test_ipip_modes.py",
+    "sudo .venv/bin/python experiments/ipip_modes.py --pairs web-0:web-2,client-a:web-2"
+    " --instruments tcp --congestion cubic,bbr": "tested by tests/experiment/test_ipip_modes.py",
+    "sudo .venv/bin/calico-mn sweep --local 2 ipip-modes --quick":
+        "{python} -m calico_mn sweep --local 2 ipip-modes --quick --repeats 2 --duration 0.05"
+        " --modes Never --instruments rtt --output {tmp}/sweep",
     "sudo .venv/bin/calico-mn walkthrough": "{python} -m calico_mn walkthrough --chapter 2",
     "sudo .venv/bin/calico-mn walkthrough --lang zh":
         "{python} -m calico_mn walkthrough --lang zh --chapter 4",
@@ -81,12 +104,20 @@ COMMANDS: dict[str, str] = {
         _with_a_run("readme-exec", "exec --run readme-exec node31 -- ip route"),
     "sudo .venv/bin/calico-mn trace web-0 web-2 --svg way.svg":
         _with_a_run("readme-trace", "trace --run readme-trace web-0 web-2 --svg {tmp}/way.svg"),
+    "sudo .venv/bin/calico-mn iperf web-0 web-2":
+        _with_a_run("readme-iperf", "iperf --run readme-iperf -t 1 web-0 web-2"),
     "sudo .venv/bin/calico-mn mode Never":
         _with_a_run("readme-mode", "mode --run readme-mode Never"),
     "sudo .venv/bin/calico-mn verify --repair":
         _with_a_run("readme-verify", "verify --run readme-verify --repair"),
+    "sudo .venv/bin/calico-mn web --control": _with_a_run(
+        "docs-web", "web docs-web --control >{tmp}/url & page=$!; until grep -q http {tmp}/url;"
+        " do sleep 0.1; done; {python} -c 'import sys, urllib.request as request;"
+        ' assert b"Follow a packet" in request.urlopen(open(sys.argv[1]).readline()).read()\''
+        " {tmp}/url"),
     "./install.sh run":
-        "./install.sh run --quick --repeats 1 --duration 0.05 --output {tmp}/quick",
+        "./install.sh run --quick --repeats 1 --duration 0.05 --instruments rtt"
+        " --output {tmp}/quick",
     "./install.sh test": "the command that runs these tests",
 }
 

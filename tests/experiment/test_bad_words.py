@@ -35,7 +35,10 @@ COMMON = {"--repeats": [*NUMBERS, "0", "100001"], "--seed": NUMBERS,
 OWN = {
     "ipip_modes": {"--modes": MODES, "--streams": LISTS, "--directions": WORDS,
                    "--packet-sizes": LISTS, "--offloads": WORDS, "--pod-mtus": LISTS,
-                   "--rates": LISTS, "--tunnels": WORDS},
+                   "--rates": LISTS, "--tunnels": WORDS, "--on": [*WORDS, "Kubernetes", "tls://"],
+                   "--namespace": ["", " ", "-a", "a-", "A", "a_b", "a.b", "a/b", "a" * 64,
+                                   "\x1b[2J", "\udcff", "$(id)"],
+                   "--settle": [*(word for word in NUMBERS if word != "1.5"), "601"]},
     "mtu": {"--encapsulation": ENCAPSULATIONS, "--pod-mtus": LISTS, "--tunnel-mtus": LISTS,
             "--link-mtus": LISTS},
     "mode_switch": {"--modes": MODES, "--rp-filters": LISTS, "--followers": WORDS,
@@ -55,6 +58,9 @@ CONTRADICTIONS = [
     ["--\x1b[2J"], ["x"] * 10_000, ["x" * 130_000], ["--repeats", "1", "2"],
 ]
 BENCHMARKS = {
+    "bgp": {"--nodes": [*LISTS, "0", "2", "1001"], "--repeats": [*NUMBERS, "0"]},
+    "bird_boot": {"--nodes": [*LISTS, "0", "2", "1001"], "--repeats": [*NUMBERS, "0"],
+                  "--bird-timers": WORDS},
     "boot": {"--sizes": [*WORDS, "0x1", "1x0", "-1x1", "1x1x1", "x", "9x" + "9" * 30, "1001x1"],
              "--repeats": [*NUMBERS, "0"], "--plain-up-to": NUMBERS},
     "tunnel": {"--rounds": [*NUMBERS, "0"], "--duration": [*NUMBERS, "0", "3601"],

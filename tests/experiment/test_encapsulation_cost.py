@@ -2,19 +2,17 @@
 
 import csv
 import json
-import subprocess
-import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.patience import SLOWNESS
 
 from calico_mn.measure.iperf import cpu_seconds
 from calico_mn.measure.readings import load_readings
 from experiments.encapsulation_cost import cases
 
-from .conftest import topology
+from .conftest import run_script, topology
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "encapsulation_cost.py"
 ON, OFF = "as they are", "off"
@@ -22,9 +20,7 @@ ON, OFF = "as they are", "off"
 pytestmark = pytest.mark.root
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
+run = partial(run_script, SCRIPT)
 
 
 @pytest.fixture(scope="module")

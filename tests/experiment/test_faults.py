@@ -46,13 +46,13 @@ def compare(tmp_path, monkeypatch):
         def boot_and_strike(run):
             designs.append(boot(run))
             if at == 0:
-                fault(designs[0].net)
+                fault(designs[0].reach.net)
             return designs[0]
 
         def bulk(*args, **options):
             calls.append(args)
             if len(calls) == at:
-                fault(designs[0].net)
+                fault(designs[0].reach.net)
             return transfer(*args, **options)
 
         monkeypatch.setattr(ipip_modes, "boot", boot_and_strike)
@@ -107,7 +107,7 @@ def test_a_cluster_broken_in_the_middle_of_the_trials_is_named_and_the_readings_
         f"; {said}" in err), err
     assert "Noticed " in err and "--resume" in err and ".." not in err.replace("...", "")
     whole = [r for r in found.readings if r.instrument == "tcp"]
-    assert len(whole) >= 2 and found.summary["cut_short"].startswith("the cluster is no longer as")
+    assert len(whole) >= 2 and found.about["cut_short"].startswith("the cluster is no longer as")
 
 
 def test_a_cluster_broken_before_the_trials_is_not_measured_as_unreachable(
@@ -151,6 +151,6 @@ def test_one_failed_trial_is_reported_and_missing_and_the_others_stay(
     (missing,) = {(mode, number) for mode in ("Always", "Never") for number in (1, 2)} - taken
     assert line.startswith(f"a trial failed: {missing[0]}, same-subnet, default/a to default/b,"
                            f" repeat {missing[1]}: default/a") and said in line
-    assert found.summary["failures"] == [line.removeprefix("a trial failed: ")]
+    assert found.about["failures"] == [line.removeprefix("a trial failed: ")]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Failed trials" in page and f"{missing[0]}, same-subnet, default/a to default/b" in page

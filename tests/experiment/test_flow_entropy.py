@@ -7,18 +7,16 @@
 
 import csv
 import json
-import subprocess
-import sys
+from functools import partial
 from itertools import product
 
 import pytest
-from support.patience import SLOWNESS
 
+from calico_mn.measure.equal_paths import ONE_PATH, SPREAD
 from calico_mn.measure.readings import load_readings
-from calico_mn.measure.statistics import ONE_PATH, SPREAD
 from experiments.flow_entropy import FORGOTTEN, KEPT, POLICIES, cells_of, expected
 
-from .conftest import ROOT, topology
+from .conftest import ROOT, run_script, topology
 
 SCRIPT = ROOT / "experiments" / "flow_entropy.py"
 FLOWS = 100
@@ -27,9 +25,7 @@ SPREADING = {("Always", "1", KEPT), ("Always", "3 inner", KEPT), ("Always", "3 i
 EVERY = list(product(("Always", "Never"), POLICIES, (KEPT, FORGOTTEN)))
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
+run = partial(run_script, SCRIPT)
 
 
 @pytest.mark.parametrize("cell", EVERY, ids=str)

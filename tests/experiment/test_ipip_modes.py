@@ -3,8 +3,10 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,7 +17,7 @@ from support.patience import SLOWNESS, eventually
 from calico_mn import results
 from calico_mn.measure.readings import load_readings
 
-from .conftest import command, key_of, left_behind, run, topology
+from .conftest import ROOT, command, key_of, left_behind, run, topology
 
 pytestmark = pytest.mark.root
 
@@ -124,7 +126,7 @@ def test_every_reading_names_the_tunnel_back_end_that_ran(found):
 
 
 def test_summary_holds_the_rows_and_the_environment(found):
-    record = found.summary
+    record = found.about
     assert found.complete
     assert record["failures"] == []
     assert list(dict.fromkeys(map(where, record["rows"]))) == [
@@ -152,7 +154,7 @@ def test_the_record_of_the_beginning_knows_how_to_do_it_again(finished, found):
     assert begun["arguments"][:5] == ["--quick", "--repeats", "2", "--duration", "0.05"]
     assert "--output" not in begun["arguments"]
     assert begun["environment"] == found.environment
-    assert begun["plan"] == found.summary["plan"]
+    assert begun["plan"] == found.about["plan"]
     given = Path(begun["arguments"][-1])
     assert begun["topology"] == str(given) == found.environment["cluster"]["topology"]
     assert (finished[1] / "topology.yaml").read_bytes() == given.read_bytes()
@@ -167,18 +169,43 @@ def test_csv_has_every_mode_path_and_metric(finished, found):
     assert {line["variant"] for line in lines} == {""}
     (across,) = [x for x in lines if where(x) == ACROSS and x["metric"] == "throughput"]
     assert (across["fabric"], across["ratio_to_never"], across["verdict"]) == (
-        "pod-routes", "1", "reference")
+        "pod-routes", "1.0", "reference")
     assert [(x["mode"], x["path"], x["metric"]) for x in lines] == [
-        (x["mode"], x["path"], x["metric"]) for x in found.summary["rows"]]
+        (x["mode"], x["path"], x["metric"]) for x in found.about["rows"]]
 
 
-def test_the_files_that_are_named_at_the_end_are_all_there_is(finished):
+def test_the_report_is_made_again_by_the_verb_and_says_the_same(finished, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(finished[1], again)
+    page = (again / "report.html").read_text()
+    for path in again.iterdir():
+        if path.suffix in (".html", ".csv", ".svg", ".png"):
+            path.unlink()
+    done = subprocess.run([sys.executable, "-m", "calico_mn", "report", again], text=True,
+                          capture_output=True, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (again / "report.html").read_text() == page
+    assert {path.name for path in again.iterdir()} == {path.name for path in finished[1].iterdir()}
+    # What was cut short is said to be so, and stays so.
+    summary = json.loads((again / "summary.json").read_text())
+    assert summary == json.loads((finished[1] / "summary.json").read_text())
+    (again / "summary.json").write_text(json.dumps(
+        {**summary, "complete": False, "cut_short": "interrupted"}))
+    subprocess.run([sys.executable, "-m", "calico_mn", "report", again], check=True, timeout=120,
+                   capture_output=True, cwd=ROOT)
+    assert results.load(again).about["cut_short"] == "interrupted"
+    assert "<strong>Not complete:</strong> interrupted" in (again / "report.html").read_text()
+
+
+def test_the_last_line_is_the_report_and_findings_come_first(finished):
     done, output = finished
-    named = " ".join(done.stdout.partition("Files in ")[2].split()).partition(": ")[2].split(", ")
-    assert sorted(name.rstrip("/") for name in named) == sorted(
-        path.name for path in output.iterdir())
-    assert {"results.jsonl", "summary.json", "summary.csv", "run.json", "topology.yaml",
-            "logs/"} <= set(named)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"Report: {output / 'report.html'}"
+    places = [lines.index(title) for title in (
+        "Findings", "Who reaches whom, on the fabric as it is", "What the numbers cannot say")]
+    assert places == sorted(places)
+    assert {"results.jsonl", "summary.json", "summary.csv", "run.json", "topology.yaml", "logs",
+            "report.html"} <= {path.name for path in output.iterdir()}
     assert {path.name for path in (output / "logs").iterdir()} >= {"node31", "node32", "node33"}
     for path in output.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
@@ -192,9 +219,8 @@ def test_terminal_says_what_ran_and_what_it_means(finished):
     assert "Never: 6 of 12" in text
     assert "Never connects none of 6 pairs on this fabric" in text
     assert "With n = 2 there is no interval" in text
-    # The line with the names of the files is as long as they are.
-    assert max(len(line) for line in finished[0].stdout.partition("Files in")[0].splitlines()
-               ) <= 100
+    # The last line is as long as the path.
+    assert max(map(len, finished[0].stdout.splitlines()[:-1])) <= 100
     assert finished[0].stderr == ""
 
 
@@ -205,6 +231,17 @@ def test_path_classes_that_a_topology_lacks_are_left_out_and_said(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {row["path"] for row in results.load(tmp_path / "out").rows} == {"same-subnet"}
     assert "Not measured: same-node and cross-subnet" in done.stdout
+
+
+def test_a_block_of_a_larger_run_leaves_the_report_to_that_run(tmp_path):
+    done = run("--quick", "--no-report", "--repeats", 1, "--duration", 0.05, "--modes", "Never",
+               "--instruments", "rtt", "--topology", topology(tmp_path, a="node31", b="node32"),
+               "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert results.load(tmp_path / "out").complete
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "logs", "results.jsonl", "run.json", "summary.json", "topology.yaml"}
+    assert done.stdout.splitlines()[-1] == f"Directory: {tmp_path / 'out'}"
 
 
 def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path):
@@ -260,7 +297,7 @@ def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path,
     assert (output / "logs" / "node31").is_dir()
     assert f"The {len(taken)} readings" in err
     assert f"add --resume {output} to the command" in err
-    assert "Files in" in out
+    assert out.endswith("/report.html\n")
     assert left_behind(process.pid) == []
 
 
@@ -271,6 +308,9 @@ def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path,
     pytest.param(["--duration", "0"], "'0' is not a number of seconds", id="duration"),
     pytest.param(["--topology", "/nonexistent.yaml"], "cannot be read", id="no topology"),
     pytest.param(["--output", "."], "is not empty", id="output in use"),
+    pytest.param(["--pairs", "web-0"], "is no list of pairs", id="half a pair"),
+    pytest.param(["--baseline", "Never,Always"], "is more than one mode", id="two baselines"),
+    pytest.param(["--instruments", "ping"], "'ping' is none of rtt, tcp", id="no instrument"),
 ])
 def test_mistakes_are_said_without_a_traceback(arguments, text, tmp_path):
     (tmp_path / "something").touch()
@@ -279,6 +319,20 @@ def test_mistakes_are_said_without_a_traceback(arguments, text, tmp_path):
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    pytest.param(["--pairs", "web-0:web-9"], "no pod 'web-9'; did you mean default/web-",
+                 id="no pod"),
+    pytest.param(["--modes", "Always", "--baseline", "Never"], "is none of the modes that are"
+                 " measured: Always", id="a baseline that is not measured"),
+    pytest.param(["--congestion", "venus"], "has no venus (it has", id="no such congestion"),
+])
+def test_what_the_cluster_or_the_kernel_lacks_is_one_sentence(arguments, text, tmp_path):
+    done = run("--quick", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.glob("results/*")) == []
 
 
 def test_one_pod_is_too_few(tmp_path):
@@ -299,6 +353,28 @@ def test_streams_that_vary_are_places_of_their_own_also_without_felixs_rules(tmp
     assert "same-subnet, streams 2: default/a to default/b, n = 1" in done.stdout
     assert re.search(r"Felix's rules +none \(--no-policy\)", done.stdout)
     assert results.load(tmp_path / "out").environment["cluster"]["iptables"] == "none"
+
+
+def test_less_is_measured_where_less_is_asked_for(tmp_path):
+    """a and b on node31 and node32, c and d on node33: two pairs across subnets, one within."""
+    done = run("--quick", "--repeats", 3, "--duration", 0.05, "--modes", "Always,CrossSubnet",
+               "--pairs", "a:c,b:d,a:b", "--instruments", "rtt,tcp", "--baseline", "CrossSubnet",
+               "--congestion", "reno", "--output", tmp_path / "out", "--topology",
+               topology(tmp_path, a="node31", b="node32", c="node33", d="node33", e="node33"))
+    assert done.returncode == 0, done.stderr
+    rows = results.load(tmp_path / "out").rows
+    assert {row["instrument"] for row in rows} == {"ping", "round trips", "tcp"}
+    assert "default/e" not in {row["source"] for row in rows}
+    assert {row["congestion"] for row in rows if row["instrument"] == "tcp"} == {"reno"}
+    assert {(row["path"], row.get("pair")) for row in rows if row["instrument"] == "tcp"} == {
+        ("same-subnet", None), ("cross-subnet", "default/a to default/c"),
+        ("cross-subnet", "default/b to default/d")}
+    assert "cross-subnet, default/b to default/d, n = 3" in done.stdout
+    assert "to CrossSubnet" in done.stdout and "to Never" not in done.stdout
+    with open(tmp_path / "out" / "summary.csv", encoding="utf-8", newline="") as file:
+        ratios = {line["ratio_to_crosssubnet"] for line in csv.DictReader(file)
+                  if line["verdict"] == "reference"}
+    assert ratios == {"1.0"}
 
 
 def test_encapsulations_are_compared_in_one_run(tmp_path):

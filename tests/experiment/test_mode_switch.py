@@ -9,15 +9,13 @@ node31 changes alone, or all nodes do. The streams run between a and b, and betw
 
 import csv
 import json
-import subprocess
-import sys
+from functools import partial
 
 import pytest
-from support.patience import SLOWNESS
 
 from calico_mn.measure.readings import load_readings
 
-from .conftest import ROOT, topology
+from .conftest import ROOT, run_script, topology
 
 pytestmark = pytest.mark.root
 
@@ -38,9 +36,7 @@ DEAD = {
 }
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
+run = partial(run_script, SCRIPT)
 
 
 def streams(directory):

@@ -1,26 +1,22 @@
 """What policies cost, from end to end: structure and truth, never a time."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
+from functools import partial
 
 import pytest
-from support.patience import SLOWNESS
 
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.readings import Reading, load_readings
 from calico_mn.topology.scaled import policies
 from experiments.policy_cost import Measured, grows
 
-from .conftest import ROOT, topology
+from .conftest import ROOT, run_script, topology
 
 SCRIPT = ROOT / "experiments" / "policy_cost.py"
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
+run = partial(run_script, SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +93,9 @@ def reading(repeat, count, time, series="policies"):
 @pytest.mark.parametrize(("times", "said"), [
     pytest.param([(0, 10), (10, 13), (100, 40)], "0.300 us a policy (R2 = 1.000)", id="a line"),
     pytest.param([(0, 10), (10, 10), (100, 10)], "for 100 policies in place of 0 +0.00 us"
-                 " [-0.01 to +0.01], no difference detectable", id="flat"),
+                 " [-0.01 to +0.01, 95 %], no difference detectable", id="flat"),
     pytest.param([(0, 10), (10, 30), (100, 11)], "for 100 policies in place of 0 +1.00 us"
-                 " [+0.99 to +1.01]", id="more, but no line"),
+                 " [+0.99 to +1.01, 95 %]", id="more, but no line"),
 ])
 def test_a_fit_is_printed_where_there_is_one(times, said):
     noise = {repeat: 0.01 * (-1) ** repeat for repeat in range(1, 9)}

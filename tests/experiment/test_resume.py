@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 from support import rootless
 from support.patience import SLOWNESS, eventually
+from support.private_run import private_run
 
 from calico_mn import results
+from calico_mn.kernel import runtime_dir
 
 from .conftest import command, key_of, left_behind, run, topology
 
@@ -33,13 +35,17 @@ REPEATS = (1, 2)
 AFTER = {"matrices": '"reachable"', "trials": '"throughput"'}
 
 
-def cut_short(directory, number, moment):
-    """Start a run in ``directory``, stop it by a signal at a ``moment``; its pid and status."""
+def cut_short(directory, number, moment, entering=()):
+    """Start a run in ``directory``, stop it by a signal at a ``moment``; its pid and status.
+
+    ``entering`` comes before the command.
+    """
     given = topology(directory, a="node31", c="node33")
     output = directory / "out"
     process = subprocess.Popen(
-        command("--quick", "--repeats", 2, "--duration", 0.05, "--modes", ",".join(MODES),
-                "--packet-sizes", 1400, "--topology", given, "--output", output),
+        [*entering, *command("--quick", "--repeats", 2, "--duration", 0.05, "--modes",
+                             ",".join(MODES), "--packet-sizes", 1400, "--topology", given,
+                             "--output", output)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     written = output / "results.jsonl"
     try:
@@ -53,8 +59,8 @@ def cut_short(directory, number, moment):
     return process, output
 
 
-def taken_up(output):
-    done = run("--resume", output)
+def taken_up(output, entering=()):
+    done = run("--resume", output, entering=entering)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -63,7 +69,7 @@ def assert_whole(output, before):
     """Everything was measured once, and what was there before is there unchanged."""
     found = results.load(output)
     assert found.complete
-    assert found.summary["failures"] == []
+    assert found.about["failures"] == []
     assert found.readings[:len(before)] == before
     assert [reading.order for reading in found.readings] == list(range(1, len(found.readings) + 1))
     assert set(Counter(map(key_of, found.readings)).values()) == {1}
@@ -74,9 +80,9 @@ def assert_whole(output, before):
         assert Counter((row["mode"], row["path"], row["repeat"]) for row in found.rows
                        if row["metric"] == metric) == {
             (mode, PATH, repeat): 1 for mode in MODES for repeat in REPEATS}
-    assert {(row["mode"], row["path"]) for row in found.summary["rows"]} == {
+    assert {(row["mode"], row["path"]) for row in found.about["rows"]} == {
         (mode, PATH) for mode in MODES}
-    assert all(row["n"] == 2 for row in found.summary["rows"] if row["metric"] == "throughput")
+    assert all(row["n"] == 2 for row in found.about["rows"] if row["metric"] == "throughput")
     return found
 
 
@@ -115,7 +121,7 @@ def test_after_ctrl_c_a_run_goes_on_and_nothing_is_lost_or_measured_twice(resume
     _, output, before = resumed
     assert 0 < len(before) < len(results.load(output).readings)
     found = assert_whole(output, before)
-    assert found.summary["cut_short"] is None
+    assert found.about["cut_short"] is None
     assert {path.name for path in output.glob("logs*")} == {"logs", "logs-2"}
 
 
@@ -142,20 +148,23 @@ def test_a_run_that_is_finished_is_not_measured_again(resumed, tmp_path):
 
 
 @pytest.mark.parametrize("moment", AFTER)
-def test_a_run_that_was_killed_is_readable_and_goes_on(tmp_path, moment):
-    process, output = cut_short(tmp_path, signal.SIGKILL, moment)
-    assert process.returncode == -signal.SIGKILL
-    try:
-        found = results.load(output)
-        assert found.readings
-        assert not found.complete
-        assert found.environment["cluster"]["nodes"] == 3
-        assert found.summary["experiment"] == "ipip-modes"
-        assert not (output / "summary.json").exists()
-        taken_up(output)
-        assert_whole(output, found.readings)
-    finally:
-        end_what_is_left(process.pid)
+def test_a_run_that_was_killed_is_readable_and_goes_on(tmp_path, monkeypatch, moment):
+    # The next start would say that it cleaned up after this one: no other test's sees it.
+    with private_run(tmp_path) as private:
+        monkeypatch.setattr(runtime_dir, "MACHINE", private.runs)
+        process, output = cut_short(tmp_path, signal.SIGKILL, moment, private.entering)
+        assert process.returncode == -signal.SIGKILL
+        try:
+            found = results.load(output)
+            assert found.readings
+            assert not found.complete
+            assert found.environment["cluster"]["nodes"] == 3
+            assert found.about["experiment"] == "ipip-modes"
+            assert not (output / "summary.json").exists()
+            taken_up(output, private.entering)
+            assert_whole(output, found.readings)
+        finally:
+            end_what_is_left(process.pid)
 
 
 @pytest.mark.parametrize(("arguments", "text"), [

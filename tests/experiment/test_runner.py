@@ -109,8 +109,8 @@ def test_a_run_writes_its_files_and_ends_well(start, out, capsys):
         "numbers.csv", "results.jsonl", "run.json", "summary.json", "topology.yaml"}
     found = results.load(out)
     assert found.complete
-    assert found.summary["cut_short"] is None
-    assert len(found.rows) == len(found.summary["rows"]) == 8
+    assert found.about["cut_short"] is None
+    assert len(found.rows) == len(found.about["rows"]) == 8
     with open(out / "numbers.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.reader(file))) == 9
     said, complaints = capsys.readouterr()
@@ -125,12 +125,12 @@ def test_a_trial_that_fails_is_noted_and_tried_again_when_the_run_is_taken_up(
     assert len(method.measured) == 3
     found = results.load(out)
     # Every trial was tried: nothing cut it short.
-    assert (found.complete, len(found.readings), len(found.summary["failures"])) == (True, 3, 5)
+    assert (found.complete, len(found.readings), len(found.about["failures"])) == (True, 3, 5)
     assert "a trial failed: " in capsys.readouterr().err
     again = Method()
     assert start(again, "--resume", out) == 0
     assert set(again.measured) == ALL - set(method.measured)
-    assert results.load(out).summary["failures"] == []
+    assert results.load(out).about["failures"] == []
 
 
 # --- cut short, and taken up again
@@ -145,7 +145,7 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(start, out, interrupted
     found = results.load(out)
     assert found.complete
     assert [reading.order for reading in found.readings] == list(range(1, 9))
-    assert len(found.summary["rows"]) == 8
+    assert len(found.about["rows"]) == 8
     assert "8 values." in capsys.readouterr().out
 
 
@@ -296,7 +296,7 @@ def test_readings_of_a_bug_in_the_method_are_not_lost(start, out):
         start(Method(before=at(2, lambda: 1 / 0)), "--output", out)
     found = results.load(out)
     assert (len(found.readings), found.complete) == (2, False)
-    assert found.summary["experiment"] == "trial-run"
+    assert found.about["experiment"] == "trial-run"
     assert start(Method(), "--resume", out) == 0
     assert len(results.load(out).readings) == 8
 

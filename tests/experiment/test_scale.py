@@ -2,29 +2,25 @@
 
 import csv
 import json
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from support.patience import SLOWNESS
 
 from calico_mn import CalicoNet, load_topology
 from calico_mn.measure.cluster import Routes, computed
 from calico_mn.measure.readings import Reading, load_readings
 from calico_mn.topology.scaled import scaled
-from experiments.scale import GROWTHS, formula, sizes_of
+from experiments.scale import GROWTHS, UNMEASURABLE, formula, sizes_of
 
-from .conftest import ROOT
+from .conftest import ROOT, run_script
 
 SCRIPT = ROOT / "experiments" / "scale.py"
 BASE = load_topology(ROOT / "topologies" / "scale.yaml")
 RACKS = load_topology(ROOT / "topologies" / "two-paths.yaml")
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], text=True,
-                          capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL)
+run = partial(run_script, SCRIPT)
 
 
 @pytest.mark.parametrize(("nodes", "pods", "routes"), [
@@ -71,13 +67,22 @@ def test_a_plane_through_all_sizes_in_words():
     assert [(one.nodes, one.each) for one in sizes] == [
         (2, 10), (2, 50), (5, 10), (5, 50), (10, 10), (10, 50)]
     assert sizes[-1].pods == 500
-    text, r2 = formula(sizes, GROWTHS[0])
+    text, r2 = formula(sizes, *GROWTHS[0][1:])
     assert text == "20.0 ms + 2.50 ms a node + 900 us a pod"
     assert r2 == pytest.approx(1)
 
 
+@pytest.mark.parametrize("boot", [
+    pytest.param(lambda nodes, each: 100 - nodes * each / 10, id="shrinks"),
+    pytest.param(lambda nodes, each: nodes * 37 % 11 + each * 53 % 7, id="scattered")])
+def test_what_does_not_grow_along_a_plane_is_not_measurable(boot):
+    sizes = sizes_of([reading(nodes, each, boot(nodes, each))
+                      for nodes in (2, 5, 10) for each in (10, 50)])
+    assert formula(sizes, *GROWTHS[0][1:]) == (UNMEASURABLE, None)
+
+
 def test_one_size_has_no_formula():
-    assert formula(sizes_of([reading(2, 10, 1.0)]), GROWTHS[0]) is None
+    assert formula(sizes_of([reading(2, 10, 1.0)]), *GROWTHS[0][1:]) is None
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,8 @@ def test_a_run_is_not_taken_up_with_other_options(arguments, capsys):
         read(*arguments)
     assert caught.value.code == 2
     assert capsys.readouterr().err.endswith(
-        ": error: --resume goes on with the options that the run began with: give no others\n")
+        ": error: --resume goes on with the options that the run began with: give no others but"
+        " --on\n")
 
 
 # --- the record of a run

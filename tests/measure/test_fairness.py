@@ -3,7 +3,7 @@ from itertools import product
 
 import pytest
 
-from calico_mn.measure.statistics import (
+from calico_mn.measure.equal_paths import (
     ONE_PATH,
     SPREAD,
     UNEVEN,

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico_mn.measure.fits import line, plane
+from calico_mn.measure.fits import line, plane, through
 
 GRID = [(nodes, nodes * each) for nodes in (2, 5, 10, 40) for each in (10, 50)]
 NUMBERS = st.floats(-1000, 1000)
@@ -47,3 +47,19 @@ def test_a_line_through_its_own_points():
     found = line([(64, 5.064), (1400, 6.4), (512, 5.512)])
     assert (found.intercept, found.slope, found.r2) == pytest.approx((5, 0.001, 1))
     assert found.at(1000) == pytest.approx(6)
+
+
+@pytest.mark.parametrize(("values", "describes", "grows"), [
+    pytest.param([1, 2, 3.1], True, True, id="a line"),
+    pytest.param([3, 2, 1], True, False, id="one that falls"),
+    pytest.param([1, 9, 2], False, False, id="scattered"),
+])
+def test_what_may_be_called_a_fit(values, describes, grows):
+    fit = line(list(enumerate(values)))
+    assert fit is not None
+    assert (fit.describes, fit.grows) == (describes, grows)
+
+
+def test_a_line_through_the_samples_at_each_x():
+    samples = [(1, (2.0, 4.0)), (2, ()), (3, (7.0,))]
+    assert through(samples) == line([(1, 2.0), (1, 4.0), (3, 7.0)])

@@ -1,6 +1,15 @@
 import pytest
 
-from calico_mn.measure.offloads import Feature, parse, to_restore, to_switch
+from calico_mn.measure.offloads import (
+    Feature,
+    Switched,
+    noted,
+    parse,
+    switched_off,
+    to_restore,
+    to_switch,
+)
+from calico_mn.measure.readings import Reading
 
 ETHTOOL = """Features for tunl0:
 rx-checksumming: off [fixed]
@@ -41,3 +50,10 @@ def test_single_features_are_put_back_and_not_the_group():
     assert to_restore(BEFORE, now) == [
         "tx-tcp-segmentation", "on", "generic-segmentation-offload", "on"]
     assert to_restore(BEFORE, BEFORE) == []
+
+
+def test_what_was_switched_off_is_noted_and_found_again():
+    devices = (Switched("default/a", "eth0", {}, ()), Switched("node31", "tunl0", {}, ()))
+    readings = [Reading(order, "tcp", 1, {}, seen, {}, {})
+                for order, seen in enumerate((noted(devices), noted(()), noted(devices), {}))]
+    assert switched_off(readings) == ["eth0 of default/a, tunl0 of node31"]

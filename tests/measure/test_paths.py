@@ -1,6 +1,13 @@
 import pytest
 
-from calico_mn.measure.paths import Endpoint, Pair, ordered_pairs, representative_pairs
+from calico_mn.errors import ClusterError
+from calico_mn.measure.paths import (
+    Endpoint,
+    Pair,
+    named_pairs,
+    ordered_pairs,
+    representative_pairs,
+)
 
 
 def pods(*texts):
@@ -41,3 +48,27 @@ def test_every_pod_to_every_other():
     names = [p.source.name + p.destination.name
              for p in ordered_pairs(pods("a@n1/r1", "b@n1/r1", "c@n1/r1"))]
     assert names == ["ab", "ac", "ba", "bc", "ca", "cb"]
+
+
+CLUSTER = ("default/a@n1/r1", "default/b@n2/r1", "default/c@n3/r2", "other/c@n1/r1")
+
+
+@pytest.mark.parametrize(("names", "pairs"), [
+    pytest.param([("a", "b")], {"same-subnet": ("default/a", "default/b")}, id="short names"),
+    pytest.param([("default/a", "other/c")], {"same-node": ("default/a", "other/c")}, id="whole"),
+    pytest.param([("a", "default/c"), ("b", "default/c"), ("a", "b")], {
+        "same-subnet": ("default/a", "default/b"),
+        "default/a to default/c": ("default/a", "default/c"),
+        "default/b to default/c": ("default/b", "default/c")}, id="two of a class"),
+])
+def test_pairs_by_name(names, pairs):
+    found = named_pairs(pods(*CLUSTER), names)
+    assert {key: (pair.source.name, pair.destination.name) for key, pair in found.items()} == pairs
+
+
+@pytest.mark.parametrize(("pair", "says"), [
+    (("a", "c"), "default/c and other/c are both called c"), (("a", "a"), "paired with itself"),
+    (("a", "default/d"), "there is no pod 'default/d'; did you mean default/")])
+def test_a_pair_that_cannot_be_is_an_error(pair, says):
+    with pytest.raises(ClusterError, match=says):
+        named_pairs(pods(*CLUSTER), [pair])

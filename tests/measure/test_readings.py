@@ -7,7 +7,18 @@ import pytest
 
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import Measurement, known_metrics
-from calico_mn.measure.readings import FORMAT, Reading, ReadingLog, Sample, load_readings, samples
+from calico_mn.measure.readings import (
+    FORMAT,
+    Reading,
+    ReadingLog,
+    Sample,
+    by_factors,
+    by_repeat,
+    load_readings,
+    samples,
+    under,
+    values,
+)
 from calico_mn.measure.trials import PLAIN
 
 SETTING = {"mode": "Never", "path": "cross-subnet", "streams": 2, "source": "default/a",
@@ -291,3 +302,37 @@ def test_every_metric_has_a_unit_and_words_for_it():
     assert all(metric.unit and metric.title for metric in known_metrics().values())
     titles = [metric.title for metric in known_metrics().values()]
     assert len(set(titles)) == len(titles)
+
+
+# --- by factors
+
+UDP, TCP = "udp", "tcp"
+SOME = [Reading(order, instrument, repeat, {"mode": mode, "size": size}, {}, {"packets": value}, {})
+        for order, (instrument, repeat, mode, size, value) in enumerate((
+            (UDP, 1, "Always", 64, 10), (UDP, 1, "Never", 64, 30), (UDP, 2, "Always", 64, None),
+            (TCP, 1, "Always", 0, 5), (UDP, 2, "Always", 1400, 7)))]
+
+
+@pytest.mark.parametrize(("asked", "levels", "orders"), [
+    pytest.param((), {}, [0, 1, 2, 3, 4], id="all"),
+    pytest.param((UDP,), {"mode": "Always"}, [0, 2, 4], id="an instrument under a level"),
+    pytest.param((), {"size": 0}, [3], id="0 is a level"),
+    pytest.param((), {"pair": "a to b"}, [], id="a factor that none has"),
+])
+def test_readings_under_levels(asked, levels, orders):
+    assert [reading.order for reading in under(SOME, *asked, **levels)] == orders
+
+
+def test_what_is_no_number_is_left_out():
+    assert values(SOME, "packets", mode="Always") == [10, 5, 7]
+    assert values(SOME, "throughput") == []
+
+
+def test_several_numbers_of_a_repeat_are_added():
+    assert by_repeat(SOME, "packets") == {1: 45, 2: 7}
+    assert by_repeat(SOME, "packets", size=64) == {1: 40}
+
+
+def test_groups_have_the_levels_as_they_are():
+    assert {levels: len(group) for levels, group in by_factors(SOME, "size", "mode").items()} == {
+        (64, "Always"): 2, (64, "Never"): 1, (0, "Always"): 1, (1400, "Always"): 1}

@@ -15,9 +15,9 @@ from calico_mn.calico.policy.chains import (
     profile_chains,
 )
 from calico_mn.calico.policy.endpoint_chains import endpoint_rules
+from calico_mn.calico.policy.firewall import firewall, hashes
 from calico_mn.calico.policy.node_chains import APPENDED, NodeFirewall, PodRules, tables
 from calico_mn.calico.policy.resolve import IPSet, resolve
-from calico_mn.calico.policy.restore import firewall, hashes
 from calico_mn.kernel.firewall import restore_lines
 from calico_mn.policy import EntityRule, Policy, Rule, builtin_profile
 from calico_mn.rules import FirewallChange
@@ -42,7 +42,8 @@ def test_static_rules_have_the_digests_of_a_real_node(digest: str) -> None:
     ("ksa.kube-system.coredns", "cali-pri-_u2Tn2rSoAPffvE7JO6", "WqgznqAQ-uYV0oBx"),
 ])
 def test_profiles(profile: str, chain: str, digest: str) -> None:
-    assert digest in hashes(chain, profile_chains(builtin_profile(profile))[chain])
+    rules = profile_chains(builtin_profile(profile))[chain]
+    assert digest in hashes(chain, [rule.text for rule in rules])
 
 
 def test_a_long_policy_name_is_cut_to_a_digest() -> None:
@@ -76,7 +77,7 @@ def test_a_named_port_has_a_set_of_its_own() -> None:
 
 
 def test_a_changed_rule_changes_all_digests_after_it() -> None:
-    rules = endpoint_rules("cali-tw-", ("kns.default",), ())
+    rules = [rule.text for rule in endpoint_rules("cali-tw-", ("kns.default",), ())]
     changed = [rules[0], rules[2], *rules[2:]]
     before, after = hashes("cali-tw-cali1", rules), hashes("cali-tw-cali1", changed)
     assert before[0] == after[0]

@@ -75,7 +75,7 @@ def test_egress_to_a_service(resources: list[dict[str, Any]], port: int, expecte
     assert reached(explainer(OUT, *resources), "y/a", port) == expected
 
 
-def test_ingress_from_a_service_whatever_the_port() -> None:
+def test_ingress_from_a_service_on_any_port() -> None:
     asked = explainer(IN, service(selector={"pod": "a"}, ports=[{"port": 80}]))
     assert {place for place in PLACES if place != "x/b" and asked.explain(
         asked.place(place), asked.place("x/b"), 6, 4321).allowed} == {"x/a"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def test_explain(files: list[str], capsys: pytest.CaptureFixture[str], words: li
     assert capsys.readouterr().out.splitlines() == lines
 
 
-@pytest.mark.parametrize("words", [["--json", "explain"], ["explain", "--json"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["--json", "explain"], ["explain", "--json"],
+                                   ["explain", "-o", "json"]], ids=" ".join)
 def test_explain_as_json(files: list[str], capsys: pytest.CaptureFixture[str],
                          words: list[str]) -> None:
     assert main(["policy", *words, *files, "x/b", "x/a"]) == 0
@@ -112,7 +114,8 @@ def test_a_mistake(files: list[str], capsys: pytest.CaptureFixture[str], words: 
 
 def test_plan_has_the_rules_of_a_node(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--node", "k31", *files[1::2]]) == 0
-    commands = capsys.readouterr().out.splitlines()
+    place, *commands = capsys.readouterr().out.splitlines()
+    assert re.match("# node k31, tunl0 by (kernel|ebpf), rules by iptables-", place)
     assert "iptables -t filter -N cali-FORWARD" in commands
     assert "ipset add cali40all-hosts-net 192.168.57.32" in commands
     assert any(line.startswith("iptables -t filter -I FORWARD ") for line in commands)

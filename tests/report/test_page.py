@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support import browser, report
 
+from calico_mn.report.document import Table
 from calico_mn.report.page import page
 
 #: elements without an end
@@ -70,8 +71,8 @@ def test_the_page_has_a_title_a_language_and_one_first_heading(whole):
 
 def test_findings_come_before_everything_else(whole):
     titles = [text for tag, text in Reader(whole).texts if tag == "h2"]
-    assert titles == ["Findings", "Topology", "Who reaches whom, on the fabric as it is", "Plots",
-                      "Tables", "What the numbers cannot say", "Method", "Do it again",
+    assert titles == ["Findings", "Who reaches whom, on the fabric as it is", "Plots", "Tables",
+                      "What the numbers cannot say", "Topology", "Method", "Do it again",
                       "Environment", "Files"]
 
 
@@ -104,12 +105,12 @@ def test_pictures_are_images_with_words_that_are_the_whole_svg():
     made = report.document()
     images = Reader(page(made)).all("img")
     assert [image["alt"] for image in images] == [
-        figure.alt for figure in (made.topology, *made.figures)]
-    for image, figure in zip(images, (made.topology, *made.figures), strict=True):
+        figure.alt for figure in (*made.figures, made.topology)]
+    for image, figure in zip(images, (*made.figures, made.topology), strict=True):
         assert base64.b64decode(image["src"].removeprefix(SVG)).decode() == figure.svg
     # 400 points are 533 CSS pixels; a drawing's small letters allow less.
-    assert re.fullmatch(r"min-width:\d{3,4}px", images[0]["style"])
-    assert images[1]["style"] == "min-width:317px"
+    assert re.fullmatch(r"min-width:\d{3,4}px", images[-1]["style"])
+    assert images[0]["style"] == "min-width:317px"
 
 
 def test_numbers_stand_right_and_words_left(whole):
@@ -257,10 +258,8 @@ def test_a_click_copies_the_commands(chromium, tmp_path, whole):
     assert chromium.ask("document.querySelector('button').textContent") in ("Copied", "Selected")
 
 
-@pytest.mark.parametrize("name", ["article", "two-subnets", "racks", "two-paths"])
-def test_no_two_texts_of_a_drawing_overlap(chromium, tmp_path, name):
-    path = tmp_path / "topology.svg"
-    path.write_text(report.topology(name).svg, encoding="utf-8")
+def assert_apart(chromium: browser.Browser, path: Path) -> None:
+    """No two texts of a picture overlap."""
     chromium.open(path.as_uri(), 1600, 1200)
     boxes = chromium.ask(DRAWN)
     assert len(boxes) > 10
@@ -269,3 +268,48 @@ def test_no_two_texts_of_a_drawing_overlap(chromium, tmp_path, name):
             apart = right <= other[0] or other[2] <= left or bottom - 2 <= other[1] \
                 or other[3] - 2 <= top
             assert apart, f"{text} overlaps {other[4]}"
+
+
+@pytest.mark.parametrize("name", ["article", "two-subnets", "racks", "two-paths"])
+def test_no_two_texts_of_a_drawing_overlap(chromium, tmp_path, name):
+    path = tmp_path / "topology.svg"
+    path.write_text(report.topology(name).svg, encoding="utf-8")
+    assert_apart(chromium, path)
+
+
+def test_the_head_says_how_much_was_measured_and_that_a_quick_run_is_one():
+    made = replace(report.document(), design=("6 repeats", "1 s a measurement", "seed 1"),
+                   quick=True)
+    head = page(made).partition("<main>")[0]
+    assert "2 CPUs \u00b7 6 repeats \u00b7 1 s a measurement \u00b7 seed 1" in head
+    assert "<strong>Quick run:</strong> do not report these numbers." in head
+    assert "Quick run" not in page(replace(made, quick=False))
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("RTT us", "RTT \u00b5s"), ("by 10^9 bytes", "by 10\u2079 bytes"),
+    ("+1.50 us a packet (R2 = 0.99)", "+1.50 \u00b5s a packet (R\u00b2 = 0.99)"),
+    ("default/us to us-1, status", "default/us to us-1, status")])
+def test_units_are_as_in_print(text, shown):
+    table = Table("t", text, ("a",), (("1",),))
+    assert f"<caption>{shown}</caption>" in page(replace(report.document(), tables=(table,)))
+
+
+def test_what_names_a_row_stays_where_it_takes_two_columns():
+    rows = tuple((path, mode, 1.0) for path in ("near", "far away") for mode in ("a", "b"))
+    two, one = (page(replace(report.document(), tables=(Table("t", "T", ("x", "y", "z"), rows),)))
+                for rows in (rows, rows[::2]))
+    assert '<table class="data two" style="--key:5.6rem">' in two
+    assert '<table class="data">' in one
+
+
+def test_coloured_edges_are_explained(whole):
+    assert '<span class="good">good</span>' in whole and '<span class="bad">bad</span>' in whole
+    assert '<span class="mixed">' not in whole
+
+
+def test_a_caption_that_several_pictures_have_stands_once():
+    made = report.document()
+    figures = tuple(replace(figure, caption="the same") for figure in made.figures)
+    assert len(figures) == 2
+    assert page(replace(made, figures=figures)).count("<figcaption>the same</figcaption>") == 1

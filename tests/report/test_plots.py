@@ -18,11 +18,13 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from calico_mn.measure.fits import line as fit
+from calico_mn.measure.statistics import Comparison, Interval
 from calico_mn.report import graphics
 from calico_mn.report.graphics import lighten, readable, series_styles
 from calico_mn.report.plots import canvas
 from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
 from calico_mn.report.plots.distribution import Curve, distribution
+from calico_mn.report.plots.forest import Ratio, forest
 from calico_mn.report.plots.grid import Losses, grid, timeline
 from calico_mn.report.plots.lines import Line, _apart, lines
 from calico_mn.report.plots.stacks import Stack, stacks
@@ -86,13 +88,26 @@ def timed(labels=("Always to Never, 1", "Always to Never, 2"), farthest=3.0, cou
                2000) for place, label in enumerate(labels)])
 
 
+def forested(ratio=0.8, series=MODES[:2], paths=PATHS, interval=True):
+    return forest("ratios", "Seen", "Never", [
+        Ratio(quantity, path, mode, Comparison(
+            6, ratio, Interval(ratio * 0.9, ratio * 1.1, 0.95) if interval else None, "slower"),
+            expected=path == PATHS[0])
+        for quantity in ("TCP throughput", "Round trip") for path in paths for mode in series])
+
+
 USUAL = {
+    "forest": forested,
     "comparison": compared, "distribution": distributed, "lines": lined,
     "growth": lambda: lined(each="Pod"), "stacks": stacked, "shares": lambda: stacked(unit="%"),
     "deviation": deviating, "grid": gridded, "timeline": timed,
 }
 MANY = tuple(f"series {n}" for n in range(30))
 EXTREME = {
+    "forest, no interval": lambda: forested(interval=False),
+    "forest, far apart": lambda: forested(0.001),
+    "forest, all 1": lambda: forested(1.0, interval=False),
+    "forest, long names": lambda: forested(series=(LONG,), paths=(LONG, "b")),
     "comparison, one sample": lambda: compared(count=1),
     "comparison, far apart": lambda: compared((1e-3, 94.0, 1.5e7)),
     "comparison, 30 groups": lambda: compared((100.0,), modes=MANY, paths=("One path",)),
@@ -255,6 +270,7 @@ assert "matplotlib.pyplot" not in sys.modules
     pytest.param(lambda: stacks("x", "Goodput", "q", "s", [Stack("a", ())]), id="stacks"),
     pytest.param(lambda: stacks("x", "Goodput", "q", "%", []), id="shares"),
     pytest.param(lambda: deviation("x", "Goodput", "q", "s", []), id="deviation"),
+    pytest.param(lambda: forest("x", "Goodput", "Never", []), id="forest"),
     pytest.param(lambda: grid("x", "Goodput", ["a"], ["b"], {}), id="grid"),
     pytest.param(lambda: timeline("x", "Goodput", "e", []), id="timeline"),
 ])
@@ -282,6 +298,13 @@ def test_what_cannot_be_drawn_is_told(draw, says):
 
 def words(figure):
     return list(ElementTree.fromstring(figure.svg).itertext())
+
+
+def test_a_forest_plot_says_ratio_interval_its_level_and_n():
+    said = words(forested(0.8))
+    assert {"0.80", "0.72 to 0.88, n = 6", "TCP throughput", "ratio to Never"} <= set(said)
+    lead = " ".join(" ".join(said).split())
+    assert "line: its 95 % interval" in lead and "Hollow: the same packets as Never" in lead
 
 
 def test_a_comparison_says_medians_and_intervals_in_a_fitting_unit():

@@ -20,7 +20,7 @@ from calico_mn.calico.policy.matrix import PolicyMatrix, policy_matrix
 from calico_mn.report.page import page
 from calico_mn.report.policy_matrix import MOST_SIGNS, document, draw
 from calico_mn.topology import load_topology
-from report.test_page import DRAWN, chromium, complaints  # noqa: F401
+from report.test_page import assert_apart, chromium, complaints  # noqa: F401
 
 SVG = "{http://www.w3.org/2000/svg}"
 FLOWS = [("tcp/80", 6, 80), ("udp/81", 17, 81)]
@@ -159,14 +159,7 @@ def test_no_two_texts_of_the_picture_overlap(chromium: Browser, tmp_path: Path, 
                                              more: list[dict[str, Any]]) -> None:
     path = tmp_path / "who.svg"
     path.write_text(draw(made(DENY, WEB, *more)[1]), encoding="utf-8")
-    chromium.open(path.as_uri(), 1600, 1200)
-    boxes = chromium.ask(DRAWN)
-    assert len(boxes) > 10
-    for place, (left, top, right, bottom, text) in enumerate(boxes):
-        for other in boxes[place + 1:]:
-            apart = right <= other[0] or other[2] <= left or bottom - 2 <= other[1] \
-                or other[3] - 2 <= top
-            assert apart, f"{text} overlaps {other[4]}"
+    assert_apart(chromium, path)
 
 
 def test_a_cluster_without_pods_has_an_empty_picture() -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 from support import report
 
 from calico_mn.report import terminal
-from calico_mn.report.document import format_cell
+from calico_mn.report.cells import median_of, range_of
+from calico_mn.report.document import Numbers, Table, format_cell, rounded
 from calico_mn.report.page import publish
 
 
@@ -36,6 +37,17 @@ def test_numbers_stay_numbers_in_the_csv(tmp_path):
     publish(tmp_path, report.document())
     rows = list(csv.reader((tmp_path / "throughput.csv").read_text(encoding="utf-8").splitlines()))
     assert rows[1] == ["Always", "same-node", "False", "5", "26312.4", "0.97", "", "same packets"]
+
+
+def test_a_cell_of_several_numbers_is_several_columns_of_the_csv(tmp_path):
+    table = Table("speed", "", ("mode", "TCP", "to Never", "lost"), (
+        ("Always", rounded(10398.447), Numbers("0.93 [0.8-1.0]", {"": 0.9312, " low": 0.8}), 1),
+        ("Never", None, None, "for good")))
+    publish(tmp_path, replace(report.document(), tables=(table,)))
+    assert (tmp_path / "speed.csv").read_text() == (
+        "mode,TCP,to Never,to Never low,lost\nAlways,10398.447,0.9312,0.8,1\nNever,,,,for good\n")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ">10,398<" in text and ">0.93 [0.8-1.0]<" in text
 
 
 def printed(document, width):
@@ -64,3 +76,13 @@ def test_the_terminal_says_findings_and_caveats():
     (0.00001234, "1.234e-05"), (100.0, "100"), ("x", "x")])
 def test_cells_as_people_read_them(cell, text):
     assert format_cell(cell) == text
+
+
+@pytest.mark.parametrize(("values", "middle", "ends"), [
+    ((), "", ""), ((4,), "4.0", "4"), ((4, 4.2), "4.1", "4"),
+    ((9, 1, 2), "2.0", "2 (1 to 9)")])
+def test_values_in_a_cell(values, middle, ends):
+    cell = range_of(values, lambda value: f"{value:.0f}")
+    assert format_cell(median_of(values, 1)) == middle
+    assert format_cell(cell) == ends
+    assert cell is None or cell.values[" max"] == max(values)

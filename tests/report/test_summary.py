@@ -1,13 +1,14 @@
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pytest
 
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.statistics import FASTER, SLOWER, TOO_FEW, Comparison, spread
-from calico_mn.report import findings, summary_tables
-from calico_mn.report.document import Document
+from calico_mn.report import findings, summary_figures, summary_tables
+from calico_mn.report.document import Document, format_cell
 from calico_mn.report.document import Table as DocumentTable
 from calico_mn.report.page import publish
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, summarise, variants
@@ -226,6 +227,40 @@ def test_places_are_named_in_table_and_sentences(record):
     assert text.count("Always encapsulates;") == 1
     assert "With streams 1: Throughput as a ratio" in text
     assert "With streams 2: Throughput as a ratio" in text
+
+
+# --- one estimate of one quantity
+
+
+def test_pictures_show_the_numbers_of_the_tables(record):
+    """The repeats are skewed, so that means or pooled samples would show others."""
+    def more(setting, repeat):
+        slow = 10 if repeat == 3 else 1
+        parts = {"cpu_user": 0.1 * repeat, "cpu_system": 0.2 * slow, "cpu_softirq": 0.3}
+        yield "cost", {}, {"cpu": sum(parts.values()), **parts}
+        yield "times", {}, {"latency": 20.0 * slow, "latency_p99": 70.0 * slow}
+
+    samples = [replace(sample, reading=replace(
+        sample.reading, series={"round_trips_us": [sample.reading.values["latency"] + 3] * 9}))
+        if "latency_p99" in sample.reading.values else sample
+        for sample in record(more=more) if sample.reading.values.keys() != {"latency"}]
+    summary = summarise(samples, MODES)
+    tables = {table.name: by_column(table) for table in summary_tables.tables(summary, IPIP)}
+    pictures = {figure.name: figure.alt for figure in summary_figures.figures(
+        summary, samples, {}, "", IPIP)}
+    assert format_cell(tables["cost"][0]["CPU s/GB"]) == "0.700"
+    assert ">0.700<" in next(figure.svg for figure in summary_figures.figures(
+        summary, samples, {}, "", IPIP) if figure.name == "cpu")
+    assert format_cell(tables["delay"][0]["RTT p50 us"]) == "20.0"
+    assert "Always p50 20.0 and p99 or the largest 70.0" in pictures["latency"]
+
+
+def test_no_interval_without_its_level(record):
+    speed = summary_tables.tables(summarise(record(), MODES), IPIP)[0]
+    assert "[interval]: of the median ratio, 75 % (so few repeats allow no more)" in speed.note
+    pictures = summary_figures.figures(summarise(record(), MODES), record(), {}, "", IPIP)
+    assert any("75 % interval" in " ".join(re.findall(">([^<]+)<", figure.svg))
+               for figure in pictures)
 
 
 # --- files

@@ -10,6 +10,7 @@ from rich.console import Console
 from calico_mn.calico.encapsulation import IPIP
 from calico_mn.measure.readings import Sample
 from calico_mn.report import findings, matrix, summary_tables, terminal
+from calico_mn.report.document import Table
 from calico_mn.report.summary import summarise
 
 from .conftest import PODS, altered, cluster
@@ -46,6 +47,42 @@ def test_table_of_a_run_without_trials(record, golden):
 
 def test_no_samples_no_table():
     assert summary_tables.comparison(summarise([], MODES), 98, IPIP) == ()
+
+
+WIDE = Table("wide", "A wide one", ("pods", "links", *(f"answer{n}" for n in range(9))), (
+    (1400, "filtered", *["works"] * 9), (1480, "filtered", *["hangs and waits"] * 9)), "A note.")
+
+
+@pytest.mark.parametrize(("width", "tables"), [(120, 1), (80, 2), (50, 3), (12, 9)])
+def test_a_table_that_is_too_wide_becomes_several(width, tables):
+    lines = shown(terminal.show_table, WIDE, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert (lines[0].strip(), " ".join(lines[-3:]).split()[-2:]) == ("A wide one", ["A", "note."])
+    heads = [line.split() for line in lines if line.split()[:1] == ["pods"]]
+    assert len(heads) == tables or width == 12
+    if width > 12:
+        assert [name for head in heads for name in head if name.startswith("answer")] == [
+            f"answer{n}" for n in range(9)]
+        assert ";" not in "".join(lines)
+
+
+def test_columns_that_tell_rows_apart_begin_each_table():
+    table = replace(WIDE, columns=("mode", "pods", *WIDE.columns[2:]), rows=tuple(
+        (mode, pods, *["works"] * 9) for mode in ("Always", "Never") for pods in (1400, 1480)))
+    lines = shown(terminal.show_table, table, width=50).splitlines()
+    assert [line.split()[:2] for line in lines if "Never" in line][:2] == [
+        ["Never", "1400"], ["Never", "1480"]]
+    assert len([line for line in lines if line.split()[:2] == ["mode", "pods"]]) == 3
+
+
+def test_matrices_of_a_mode_that_are_alike_are_shown_once(record):
+    found = matrix.matrices(record(repeats=0), PODS, MODES)
+    grids = [replace(grid, mode=f"{grid.mode}, {phase}") for grid in found.grids
+             for phase in ("before", "between", "after")]
+    grids[1] = replace(grids[1], lines=grids[4].lines)
+    said = shown(terminal.show_matrices, replace(found, grids=tuple(grids)), width=100)
+    assert "Always, before and after: " in said and "Always, between: " in said
+    assert "Never, throughout: " in said
 
 
 @pytest.mark.parametrize(("name", "pods", "width"), [
@@ -117,8 +154,8 @@ def test_verdicts_in_words(record, factors, text):
 def test_modes_that_send_the_same_packets_are_not_judged(record):
     samples = [s for s in record() if s.path == "same-subnet" and s.mode != "Always"]
     (text,) = findings.explain(summarise(samples, MODES))
-    assert text.endswith("CrossSubnet and Never send the same packets: no difference is expected,"
-                         " what the table shows between them is noise.")
+    assert text.endswith("CrossSubnet and Never send the same packets and should perform the same:"
+                         " any difference between them in the table is noise.")
 
 
 RUN = {"plan": {"quick": False}, "environment": {

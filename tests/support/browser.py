@@ -24,7 +24,7 @@ QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--disable-default-apps", "--disable-extensions", "--disable-dev-shm-usage",
          "--hide-scrollbars", "--no-default-browser-check", "--mute-audio",
-         "--host-resolver-rules=MAP * ~NOTFOUND", "about:blank")
+         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "about:blank")
 _PATIENCE_S = 30.0
 
 
@@ -109,6 +109,11 @@ class Browser:
         if "exceptionDetails" in found:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press a key by its name, such as ArrowRight, and let it go."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """A PNG of the whole page, or of what is on the screen."""

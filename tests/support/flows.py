@@ -2,61 +2,38 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from support.patience import SLOWNESS
-
 PORT = 9999
-
-_SEND = """
-import socket, sys
-kind, count, address, port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-for _ in range(count):
-    if kind == "udp":
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.connect((address, port))
-            sender.send(b"x" * 100)
-    else:
-        with socket.create_connection((address, port), timeout=60) as sender:
-            sender.sendall(b"x" * 100)
-"""
-
-_TAKE = """
-import socket, sys
-port = int(sys.argv[1])
-datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-datagrams.bind(("", port))
-streams = socket.create_server(("", port), backlog=512)
-print("ready", flush=True)
-while True:
-    connection, _ = streams.accept()
-    with connection:
-        while connection.recv(4096):
-            pass
-"""
 
 
 @contextmanager
-def taker(pod: Any):
+def taker(net: Any, pod: str) -> Iterator[None]:
     """While it lasts the pod takes datagrams and connections on PORT."""
-    process = pod.popen([sys.executable, "-c", _TAKE, str(PORT)], text=True)
-    try:
-        assert process.stdout.readline() == "ready\n"
+    def opened() -> tuple[socket.socket, socket.socket]:
+        datagrams = socket.socket(type=socket.SOCK_DGRAM)
+        datagrams.bind(("", PORT))
+        return datagrams, socket.create_server(("", PORT), backlog=512)
+
+    datagrams, streams = net.runtime.inside(net[pod].name, opened)
+    with datagrams, streams:
         yield
-    finally:
-        process.kill()
-        process.communicate()
 
 
-def send(pod: Any, address: str, kind: str, count: int) -> None:
+def send(net: Any, pod: str, address: str, kind: str, count: int) -> None:
     """``count`` flows from ports of their own, one after the other."""
-    process = pod.popen([sys.executable, "-c", _SEND, kind, str(count), address, str(PORT)],
-                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    out, _ = process.communicate(timeout=60 * SLOWNESS)
-    assert process.returncode == 0, out
+    def flows() -> None:
+        for _ in range(count):
+            with socket.socket(type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
+                               ) as sender:
+                sender.settimeout(60)
+                sender.connect((address, PORT))
+                sender.sendall(b"x" * 100)
+
+    net.runtime.inside(net[pod].name, flows)
 
 
 def sent(router: Any, devices: tuple[str, ...]) -> list[int]:

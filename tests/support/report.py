@@ -40,7 +40,7 @@ ENVIRONMENT: dict[str, Any] = {
                  "iproute2": "ip utility, iproute2-6.1.0, libbpf 1.1.0", "ping": None},
     "cluster": {"topology": "topologies/two-subnets.yaml", "topology_sha256": "5f1d" * 16,
                 "nodes": 3, "pods": 6, "tunnel": "ebpf",
-                "route_engine": "built-in BGP-like distributor (full mesh, not BIRD)",
+                "route_engine": "built-in BGP-like distributor (not BIRD)",
                 "rp_filter": 0},
     "network": {"seen_at": {"node": "node31", "pod": "default/web-0"},
                 "tcp_congestion_control": "cubic",

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.snapshot import snapshot
 from calico_mn.emulation import plan
@@ -27,10 +27,11 @@ def facts(cluster: Cluster) -> dict[str, Any]:
                   for name, node in cluster.nodes.items()},
         "namespaces": {state.name: (set(state.routes), set(state.addresses),
                                     set(state.neighbours), set(state.fdb))
-                       for state in plan.host_states(cluster, FullMesh())},
+                       for state in plan.host_states(cluster, BuiltInEngine())},
         "underlay": (topology.underlay.subnets, [router.name for router in cluster.fabric.routers],
                      topology.underlay.hosts),
         "rest": (topology.ipam, topology.felix, topology.veth_mtu, topology.reservations),
+        "bgp": (topology.mesh, topology.bgp, topology.bgp_peers, topology.bgp_filters),
         "policies": (topology.policies, topology.network_sets, topology.service_accounts,
                      topology.host_endpoints, topology.profiles, topology.services),
     }

@@ -32,10 +32,13 @@ def route_to(net: Any, name: str, prefix: str) -> str:
     return ""
 
 
-def addresses(net: Any, name: str, device: str) -> list[str]:
-    """The IPv4 addresses of a device, with their prefix lengths."""
-    out, _err, _status = net[name].pexec(["ip", "-4", "-o", "address", "show", "dev", device])
-    return [line.split()[3] for line in out.splitlines()]
+def addresses(net: Any, name: str, device: str = "") -> list[str]:
+    """The IPv4 addresses of a device, with their prefix lengths; else ``device: address`` of all.
+    """
+    out, _err, _status = net[name].pexec(["ip", "-4", "-o", "address"])
+    lines = [line.split() for line in out.splitlines()]
+    return [words[3] for words in lines if words[1] == device] if device else [
+        f"{words[1]}: {words[3]}" for words in lines]
 
 
 def link(net: Any, name: str, device: str) -> str:

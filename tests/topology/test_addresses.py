@@ -130,6 +130,7 @@ def test_a_tunnel_address_of_no_pool_is_replaced_and_two_nodes_keep_one_until_a_
     assert "10.80.7.3/32" in map(str, made.originated("k2")), "outside its blocks, so as a /32"
     assert "10.80.7.3/32" not in map(str, made.originated("k1"))
     assert warned(topology, "both have the tunnel address 10.80.7.3")
+    assert warned(topology, "Tunnel addresses in no IPPool, so not used: k3 10.1.1.1. ")
     made.set_mode(None)
     assert tunnels()[:2] == ["10.80.7.3"] * 2
     made.set_mode(EncapsulationMode.ALWAYS)

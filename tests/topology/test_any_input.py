@@ -191,7 +191,7 @@ def attributes(table: Any) -> Iterator[str]:
 def test_each_attribute_of_a_model_class_is_that_of_a_field(kind: Kind[Any]) -> None:
     made_of_others = {"multipath_hash", "link", "has_ip", "pending", "owner", "ports", "kind",
                       "addresses", "peer_port", "storage_name", "source", "destination", "icmp",
-                      "not_icmp"}
+                      "not_icmp", "options", "lengths"}
     # The model of a namespaced kind is also that of its global counterpart.
     made_of_others |= {"namespace", "namespace_selector", "service_account_selector",
                        "is_untracked", "is_pre_dnat", "applies_on_forward", "order", "selector"

@@ -297,6 +297,18 @@ spec: {bgp: {ipv4Address: 192.168.57.2/24}}
     assert not made.admission.waiting
 
 
+def test_pods_that_are_pending_keep_their_names_beside_those_of_a_workload_of_the_same_name():
+    nowhere = "nodeSelector: {rack: r9}"
+    made = changed(booted(), workload("Deployment", "x", replicas=2, node_selector=nowhere)
+                   + workload("StatefulSet", "x", replicas=3, node_selector=nowhere))
+    owners = {"default/x-0": "Deployment/x", "default/x-1": "Deployment/x",
+              "default/x-2": "StatefulSet/x", "default/x-3": "StatefulSet/x",
+              "default/x-4": "StatefulSet/x"}
+    for change in ("", workload("DaemonSet", "agent"), ""):
+        assert {key: item.pod.owner for key, item in made.admission.waiting.items()} == owners
+        made = changed(made, change)
+
+
 def test_a_pod_that_waits_for_an_address_goes_on_waiting():
     waiting = pod("a", "n1").replace(
         "{name: a", """{name: a, annotations: {cni.projectcalico.org/ipAddrs: '["10.99.0.1"]'}""")

@@ -213,10 +213,10 @@ def test_a_block_that_is_not_confirmed_is_left_out() -> None:
 def test_a_felix_configuration_gives_tunl0s_mtu() -> None:
     felix = ("apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\n"
              "metadata: {{name: {}}}\nspec: {{ipipMTU: {}, logPrefix: pod}}\n---\n")
-    assert parse_topology(BASE).ipip_mtu == 0
+    assert parse_topology(BASE).felix.ipip_mtu == 0
     topology = parse_topology(BASE + felix.format("node.node31", 1300)
                               + felix.format("default", 1440))
-    assert topology.ipip_mtu == 1440
+    assert topology.felix.ipip_mtu == 1440
     assert topology.warnings[0] == (
         "Not modelled yet, so left out: FelixConfiguration spec.logPrefix; "
         "kinds FelixConfiguration (other than default).")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.calico.cluster import Cluster
 from calico_mn.emulation import plan
 from calico_mn.state import PROTO_BIRD, Tunnel
@@ -37,7 +37,7 @@ def test_a_node_without_tunnel_address_has_no_routes_until_there_is_one() -> Non
         node31 (tunl0 .0), node32 (tunl0 .1), node33 (no tunl0); web waits on node31
     """
     cluster = Cluster(load_topology(Path(__file__).parent / "waiting" / "too-small.yaml", {}), 2)
-    engine = FullMesh()
+    engine = BuiltInEngine()
     states = {state.name: state for state in plan.host_states(cluster, engine)}
     assert cluster.admission.unstarted == {"node33"} and not engine.is_alive("node33")
     assert {name: [device.up for device in state.devices if isinstance(device, Tunnel)]

@@ -336,5 +336,5 @@ def test_ufw_stops_bgp_and_not_the_tunnel(cluster: CalicoNet) -> None:
         undone(net)
     assert dead.drop is not None
     assert dead.drop.reason.endswith(
-        "node31 did not learn 10.22.43.192/26 from node32, as their BGP session is down: TCP port"
-        " 179 is dropped at node31"), dead.drop.reason
+        "node31 did not learn 10.22.43.192/26 from node32: the BGP session of node31 and node32 is"
+        " down: TCP port 179 is dropped at node31"), dead.drop.reason

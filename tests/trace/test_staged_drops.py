@@ -181,6 +181,9 @@ CASES = {
     "not-forwarding-at-the-end": Case(
         ("node33 sysctl -qw net.ipv4.conf.tunl0.forwarding=0",), (), "forward", "not-forwarding",
         "node33", "net.ipv4.conf.tunl0.forwarding=0"),
+    "no-forwarding-at-all": Case(
+        ("node33 sysctl -qw net.ipv4.ip_forward=0",), (), "forward", "not-forwarding",
+        "node33", "net.ipv4.ip_forward=0"),
     "ttl": Case((), (), "forward", "ttl", "r1", "TTL 1", probe=Probe(ttl=2)),
     "ttl-at-the-end": Case((), (), "forward", "ttl", "node31", "TTL 1", probe=Probe(ttl=1)),
     # MTU
@@ -238,6 +241,9 @@ CASES = {
     "forwarding-off-at-cali": Case(("node31 sysctl -qw net.ipv4.conf.CALI-a.forwarding=0",
                                     "a ip neigh flush dev eth0"), (), "forward", "no-neighbour",
                                    "default/a", "net.ipv4.conf.CALI-a.forwarding=0"),
+    "forwarding-off-in-the-node": Case(("node31 sysctl -qw net.ipv4.ip_forward=0",
+                                        "a ip neigh flush dev eth0"), (), "forward",
+                                       "no-neighbour", "default/a", "net.ipv4.ip_forward=0"),
     "wrong-mac": Case(("node31 ip neigh replace 192.168.57.1 dev eth0 lladdr 02:00:00:00:00:99",),
                       ("node31 ip neigh del 192.168.57.1 dev eth0",), "forward", "wrong-mac",
                       "node31", "192.168.57.1 dev eth0 lladdr 02:00:00:00:00:99 PERMANENT",
@@ -401,8 +407,8 @@ def test_a_route_that_was_never_learned_is_told_with_its_session(boot):
     net = boot(dataclasses.replace(one_subnet("Always"), mesh=False))
     drop = trace(net, "a", "b", patience=PATIENCE).drop
     assert (drop.cause, drop.namespace) == ("no-route", "r1")
-    assert drop.reason.endswith("; node31 did not learn 10.22.32.0/26 from node32, as their BGP"
-                                " session is down: there is no node-to-node mesh")
+    assert drop.reason.endswith("; node31 did not learn 10.22.32.0/26 from node32: there"
+                                " is no node-to-node mesh, and no BGPPeer makes a session")
 
 
 #    a@node31 ---- rack-a ---- node31's port is blocked by the bridge itself

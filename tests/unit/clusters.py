@@ -58,8 +58,9 @@ def rack(name, cidr, mtu=1500, link=None):
     return Subnet(name, net(cidr), mtu, link or Link())
 
 
-def router(name, *feet, pod_routes=False):
-    return Router(name, tuple(RouterInterface(s, ip(a)) for s, a in feet), pod_routes)
+def router(name, *feet, pod_routes=False, as_number=0):
+    return Router(name, tuple(RouterInterface(s, ip(a)) for s, a in feet), pod_routes,
+                  as_number=as_number)
 
 
 def two_racks(*, mtu=1500, link=None, pod_routes=False):

@@ -5,8 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.bgp.engine import RouteEngine
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.graph import Graph, Speaker
 from calico_mn.errors import ClusterError
 
 from .clusters import ip, net
@@ -15,37 +16,45 @@ P, Q, R = net("10.22.138.0/26"), net("10.22.151.0/26"), net("10.22.200.7/32")
 A, B, C = ip("192.168.57.9"), ip("192.168.57.31"), ip("192.168.57.100")
 
 
+D = ip("192.168.57.200")
+ROUTER_IDS = dict(zip("abcd", (A, B, C, D), strict=True))
+
+
 def mesh(*nodes: str) -> RouteEngine:
-    engine = FullMesh()
-    for name, address in zip(nodes, (A, B, C), strict=False):
-        engine.add_node(name, address)
+    engine = BuiltInEngine()
+    for name in nodes:
+        join(engine, name, nodes)
     return engine
+
+
+def join(engine, name, names):
+    """A speaker comes, in a full mesh of these."""
+    engine.add_node(name, ROUTER_IDS[name])
+    sessions(engine, True, {}, names)
+
+
+def sessions(engine, mesh, unreachable, names="abc", router_ids=None):
+    """Tell the engine of a full mesh of these nodes, or of none."""
+    speakers = {name: Speaker((router_ids or ROUTER_IDS)[name], 64512) for name in names}
+    return engine.set_sessions(Graph.of(speakers, {}, names if mesh else ()), unreachable)
 
 
 def originate(engine, node, prefixes):
     return engine.announce({node: prefixes})
 
 
-def test_the_lowest_router_id_wins_as_a_number_not_as_a_string():
+def test_all_who_announce_a_prefix_are_its_next_hops_ordered_as_numbers():
     engine = mesh("a", "b", "c")
-    engine.add_node("d", ip("192.168.57.200"))
+    join(engine, "d", "abcd")
     assert originate(engine, "c", [P]) == {"a", "b", "d"}
-    assert engine.learned("d") == {P: C}
-    assert "d" in originate(engine, "b", [P]), "31 is lower than 100"
-    assert "d" in originate(engine, "a", [P]), "9 is lower than 31"
-    assert engine.learned("d") == {P: A}
-    assert originate(engine, "b", [P]) == frozenset()
-
-
-def test_the_best_path_changes_only_when_the_winner_goes():
-    engine = mesh("a", "b", "c")
-    engine.add_node("d", ip("192.168.57.200"))
-    engine.announce({name: [P] for name in "abc"})
-    assert originate(engine, "c", []) == {"c"}, "it sees what the others offer again"
-    assert engine.learned("d") == {P: A}
-    assert originate(engine, "a", []) == {"a", "c", "d"}
-    assert engine.learned("d") == {P: B}
-    assert originate(engine, "b", []) == {"a", "c", "d"}
+    assert engine.learned("d") == {P: (C,)}
+    assert originate(engine, "a", [P]) == {"a", "b", "d"}
+    assert originate(engine, "b", [P]) == {"b", "d"}, "a and c have it themselves"
+    assert engine.learned("d") == {P: (A, B, C)}
+    assert originate(engine, "c", []) == {"c", "d"}, "it sees what the others offer again"
+    assert engine.learned("c") == engine.learned("d") == {P: (A, B)}
+    assert originate(engine, "b", []) == {"b", "c", "d"}
+    assert originate(engine, "a", []) == {"b", "c", "d"}
     assert engine.learned("d") == {}
 
 
@@ -63,12 +72,12 @@ def test_nothing_changes_when_the_same_is_announced_again(again):
 def test_a_node_does_not_learn_what_it_originates_itself():
     engine = mesh("a", "b")
     originate(engine, "b", [P])
-    assert engine.learned("a") == {P: B}
+    assert engine.learned("a") == {P: (B,)}
     assert "a" in originate(engine, "a", [P])
     assert P not in engine.learned("a")
     assert P not in engine.learned("b")
     assert "a" in originate(engine, "a", []), "what the other one offers is visible again"
-    assert engine.learned("a") == {P: B}
+    assert engine.learned("a") == {P: (B,)}
 
 
 def test_many_announcements_in_one_call_are_as_many_calls():
@@ -88,9 +97,9 @@ def test_nodes_that_see_the_same_share_a_table_that_never_changes():
     assert table is engine.table("b")
     engine.kill("c")
     originate(engine, "b", [Q])
-    assert table == {P: A}
+    assert table == {P: (A,)}
     assert engine.table("a") is engine.table("b")
-    assert engine.table("c") == {P: A}
+    assert engine.table("c") == {P: (A,)}
 
 
 def test_what_each_node_heard_and_its_sessions():
@@ -98,7 +107,7 @@ def test_what_each_node_heard_and_its_sessions():
     engine.announce({"a": [P], "b": [Q]})
     engine.kill("a")
     engine.announce({"a": [R], "b": []})
-    engine.add_node("d", ip("192.168.57.200"))
+    join(engine, "d", "abcd")
     assert engine.sessions("a") == ()
     assert engine.sessions("b") == ("c", "d")
     assert engine.originated("a") == (R,)
@@ -114,39 +123,40 @@ AB, NO_WAY = frozenset("ab"), "no route to 192.168.57.31"
 def test_without_tcp_there_is_no_session_and_the_routes_come_back_with_it():
     engine = mesh("a", "b", "c")
     engine.announce({"a": [P], "b": [Q], "c": [R]})
-    assert engine.set_sessions(mesh=True, unreachable={AB: NO_WAY}) == {"a", "b"}
-    assert engine.set_sessions(mesh=True, unreachable={AB: NO_WAY}) == frozenset()
-    assert (engine.learned("a"), engine.learned("b")) == ({R: C}, {R: C})
-    assert engine.learned("c") == {P: A, Q: B}
+    assert sessions(engine, True, {AB: NO_WAY}) == {"a", "b"}
+    assert sessions(engine, True, {AB: NO_WAY}) == frozenset()
+    assert (engine.learned("a"), engine.learned("b")) == ({R: (C,)}, {R: (C,)})
+    assert engine.learned("c") == {P: (A,), Q: (B,)}
     assert (engine.sessions("a"), engine.sessions("c")) == (("c",), ("a", "b"))
     assert [engine.why_down("b", peer) for peer in "ac"] == [NO_WAY, ""]
     assert engine.heard("a", "b") == ()
     assert originate(engine, "b", [Q, net("10.22.44.0/26")]) == {"c"}
-    assert engine.set_sessions(mesh=True, unreachable={}) == {"a", "b"}
-    assert engine.learned("a") == {Q: B, R: C, net("10.22.44.0/26"): B}
+    assert sessions(engine, True, {}) == {"a", "b"}
+    assert engine.learned("a") == {Q: (B,), R: (C,), net("10.22.44.0/26"): (B,)}
 
 
 def test_without_a_mesh_nobody_learns_anything():
     engine = mesh("a", "b")
     engine.announce({"a": [P], "b": [Q]})
-    assert engine.set_sessions(mesh=False, unreachable={}) == {"a", "b"}
+    assert sessions(engine, False, {}) == {"a", "b"}
     assert (engine.learned("a"), engine.sessions("a"), engine.heard("a", "b")) == ({}, (), ())
-    assert engine.why_down("a", "b") == "there is no node-to-node mesh"
+    assert engine.why_down("a", "b") == (
+        "there is no node-to-node mesh, and no BGPPeer makes a session")
     assert originate(engine, "a", [P, R]) == frozenset()
-    assert engine.set_sessions(mesh=True, unreachable={}) == {"a", "b"}
+    assert sessions(engine, True, {}) == {"a", "b"}
 
 
 def test_a_speaker_that_dies_unreachable_was_never_heard_and_a_dead_one_stays_known():
     engine = mesh("a", "b", "c")
     engine.announce({"a": [P], "b": [Q]})
-    engine.set_sessions(mesh=True, unreachable={AB: NO_WAY})
+    sessions(engine, True, {AB: NO_WAY})
     engine.kill("a")
-    engine.set_sessions(mesh=True, unreachable={frozenset("ac"): NO_WAY})
+    sessions(engine, True, {frozenset("ac"): NO_WAY})
     assert engine.learned("b") == {}, "no session until a comes back"
-    assert engine.learned("c") == {P: A, Q: B}, "c expects a back, as after a break"
+    assert engine.learned("c") == {P: (A,), Q: (B,)}, "c expects a back, as after a break"
     assert engine.why_down("a", "c") == "no speaker on a"
     assert engine.restart("a") == {"a", "b", "c"}
-    assert (engine.learned("b"), engine.learned("c")) == ({P: A}, {Q: B})
+    assert (engine.learned("b"), engine.learned("c")) == ({P: (A,)}, {Q: (B,)})
 
 
 
@@ -154,10 +164,10 @@ def test_a_new_node_learns_all_prefixes_and_all_learn_its_own():
     engine = mesh("a", "b")
     originate(engine, "a", [P])
     originate(engine, "b", [Q])
-    engine.add_node("c", C)
-    assert engine.learned("c") == {P: A, Q: B}
+    join(engine, "c", "abc")
+    assert engine.learned("c") == {P: (A,), Q: (B,)}
     assert originate(engine, "c", [R]) == {"a", "b"}
-    assert engine.learned("a") == {Q: B, R: C}
+    assert engine.learned("a") == {Q: (B,), R: (C,)}
 
 
 def test_a_removed_nodes_prefixes_are_withdrawn_everywhere():
@@ -176,8 +186,8 @@ def test_peers_keep_the_routes_of_a_dead_speaker_and_it_keeps_theirs():
     engine.kill("a")
     assert not engine.is_alive("a")
     assert engine.is_alive("b")
-    assert engine.learned("b") == {P: A}
-    assert engine.learned("a") == {Q: B}
+    assert engine.learned("b") == {P: (A,)}
+    assert engine.learned("a") == {Q: (B,)}
 
 
 def test_a_dead_speaker_neither_tells_nor_hears():
@@ -186,7 +196,7 @@ def test_a_dead_speaker_neither_tells_nor_hears():
     engine.kill("a")
     assert originate(engine, "a", [R]) == frozenset()
     assert originate(engine, "b", [Q]) == frozenset()
-    assert engine.learned("b") == {P: A}
+    assert engine.learned("b") == {P: (A,)}
     assert engine.learned("a") == {}
 
 
@@ -200,7 +210,7 @@ def test_a_restarted_speaker_and_its_peers_catch_up_in_both_directions():
     assert engine.restart("a") == {"a", "b"}
     assert engine.is_alive("a")
     assert engine.learned("a") == {}
-    assert engine.learned("b") == {R: A}
+    assert engine.learned("b") == {R: (A,)}
 
 
 def test_a_restart_that_missed_nothing_changes_nothing():
@@ -253,7 +263,7 @@ class Mesh(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.engine = FullMesh()
+        self.engine = BuiltInEngine()
         self.originates = {}
         self.told = {}
         self.dead = set()
@@ -277,6 +287,7 @@ class Mesh(RuleBasedStateMachine):
         if name not in self.originates:
             self.engine.add_node(name, ADDRESS[name])
             self.originates[name] = self.told[name] = ()
+            sessions(self.engine, self.mesh, self.broken, self.originates, ADDRESS)
 
     @precondition(lambda self: self.originates)
     @rule(data=st.data(), prefixes=st.lists(st.sampled_from(PREFIXES), unique=True))
@@ -306,7 +317,7 @@ class Mesh(RuleBasedStateMachine):
         self.mesh = mesh
         self.broken = {frozenset(pair): "no route" for pair in pairs
                        if set(pair) <= set(self.originates)}
-        self.compare(before, self.engine.set_sessions(mesh=mesh, unreachable=self.broken))
+        self.compare(before, sessions(self.engine, mesh, self.broken, self.originates, ADDRESS))
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data())
@@ -346,9 +357,8 @@ class Mesh(RuleBasedStateMachine):
             own = set(self.originates[viewer])
             learned = self.engine.learned(viewer)
             assert set(certain) - own <= set(learned) <= set(possible) - own
-            for prefix, hop in learned.items():
-                assert hop in possible[prefix]
-                assert prefix not in certain or hop <= min(certain[prefix])
+            for prefix, hops in learned.items():
+                assert set(certain.get(prefix, ())) <= set(hops) <= set(possible[prefix])
 
 
 TestMesh = Mesh.TestCase

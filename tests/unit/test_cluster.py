@@ -26,7 +26,7 @@ from .clusters import (
 )
 
 BLOCK31, BLOCK32, BLOCK33 = (a.cidr for a in AFFINITIES)
-LEARNED_BY_31 = {BLOCK32: ip("192.168.57.32"), BLOCK33: ip("192.168.58.33")}
+LEARNED_BY_31 = {BLOCK32: (ip("192.168.57.32"),), BLOCK33: (ip("192.168.58.33"),)}
 
 
 def routes(made, name="node31", learned=LEARNED_BY_31):
@@ -60,7 +60,7 @@ def test_one_node_alone_may_change_its_mode():
     made = cluster()
     made.set_mode(NEVER, "node31")
     assert "10.22.151.0/26 via 192.168.57.32 dev eth0 proto bird" in routes(made)
-    assert routes(made, "node32", {BLOCK31: ip("192.168.57.31")})[-1] == (
+    assert routes(made, "node32", {BLOCK31: (ip("192.168.57.31"),)})[-1] == (
         "10.22.138.0/26 via 192.168.57.31 dev tunl0 proto bird onlink")
     (one,) = made.topology.pools
     assert (made.mode("node31", one).mode, made.mode("node32", one).mode) == (NEVER, ALWAYS)
@@ -95,7 +95,7 @@ def test_the_mode_of_an_unknown_node_is_refused_and_nothing_changes(name):
 
 def test_each_prefix_follows_the_mode_of_its_own_pool():
     made = cluster(pools=[pool("10.22.0.0/16", mode=NEVER), pool("10.33.0.0/16", mode=ALWAYS)])
-    hop = ip("192.168.57.32")
+    hop = (ip("192.168.57.32"),)
     assert routes(made, learned={net("10.22.9.0/26"): hop, net("10.33.9.0/26"): hop,
                                  net("10.44.9.0/26"): hop})[-3:] == [
         "10.22.9.0/26 via 192.168.57.32 dev eth0 proto bird",
@@ -226,7 +226,7 @@ def test_a_borrowed_address_is_announced_as_a_slash_32_until_its_pod_goes():
 
 def test_the_owner_of_a_block_reaches_its_lent_address_through_the_tunnel():
     made = borrowing()
-    assert routes(made, "node32", {p: ip("192.168.57.31") for p in made.originated("node31")}
+    assert routes(made, "node32", {p: (ip("192.168.57.31"),) for p in made.originated("node31")}
                   )[1:] == ["blackhole 10.22.0.4/30 proto bird",
                             "10.22.0.0/30 via 192.168.57.31 dev tunl0 proto bird onlink",
                             "10.22.0.5 via 192.168.57.31 dev tunl0 proto bird onlink"]
@@ -235,7 +235,7 @@ def test_the_owner_of_a_block_reaches_its_lent_address_through_the_tunnel():
 def test_a_borrower_has_the_pods_route_and_no_blackhole_for_the_block():
     made = borrowing()
     device = made.endpoint("default/p3").device
-    lines = routes(made, learned={net("10.22.0.4/30"): ip("192.168.57.32")})
+    lines = routes(made, learned={net("10.22.0.4/30"): (ip("192.168.57.32"),)})
     assert f"10.22.0.5 dev {device} scope link" in lines
     assert [line for line in lines if "blackhole" in line] == [
         "blackhole 10.22.0.0/30 proto bird"]
@@ -269,7 +269,7 @@ def test_a_block_of_one_address_is_announced_while_it_is_in_use_and_by_its_user(
 def test_a_pods_route_is_not_overwritten_by_what_a_dead_peer_announced_before_the_pod_moved():
     # node32 borrowed the address, its speaker died, and the pod was recreated on node31.
     made = cluster(pods=[pod("moved", "node31", "10.22.138.9")])
-    stale = {net("10.22.138.9/32"): ip("192.168.57.32")}
+    stale = {net("10.22.138.9/32"): (ip("192.168.57.32"),)}
     lines = [line for line in routes(made, learned=stale) if line.startswith("10.22.138.9")]
     assert lines == [f"10.22.138.9 dev {made.endpoint('default/moved').device} scope link"]
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.round_trip import assert_survives
 
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import delta
+from calico_mn.emulation.speakers import follow, set_sessions
 from calico_mn.errors import IPAMError
 from calico_mn.model import IPAMConfiguration
 
@@ -31,11 +32,11 @@ class Life(RuleBasedStateMachine):
             pools=[pool("10.22.0.0/28", 30, mode, name="thirty"),
                    pool("10.33.0.0/30", 32, mode, name="single")], affinities=[],
             ipam=IPAMConfiguration(strict_affinity=strict)), 0)
-        self.bgp = FullMesh()
+        self.bgp = BuiltInEngine()
         self.states = {}
         for name, one in self.cluster.nodes.items():
             self.bgp.add_node(name, one.address.ip)
-        self.bgp.announce({name: self.cluster.originated(name) for name in self.cluster.nodes})
+        follow(self.bgp, self.cluster, self.cluster)
         for name in self.cluster.nodes:
             self.states[name] = self.wanted(name)
         self.count = 0
@@ -44,7 +45,8 @@ class Life(RuleBasedStateMachine):
         return self.cluster.node_state(name, self.bgp.table(name))
 
     def refresh(self, names):
-        announced = self.bgp.announce({name: self.cluster.originated(name) for name in names})
+        announced = set_sessions(self.cluster, self.bgp) | self.bgp.announce(
+            {name: self.cluster.originated(name) for name in names})
         for name in {*names, *announced, *self.cluster.felix_changed()}:
             self.states[name] = self.wanted(name)
 

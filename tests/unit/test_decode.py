@@ -26,8 +26,8 @@ NAMES = {index: name for name, index in INDEXES.items() if name}
           source="192.168.57.31"),
     Route("10.0.0.0/8", protocol="static", next_hops=(
         NextHop("192.168.57.1", "eth0"), NextHop("192.168.57.2", "tunl0", weight=3))),
-    Route("10.0.0.0/8", onlink=True, next_hops=(
-        NextHop("192.168.57.1", "eth0"), NextHop("", "tunl0"))),
+    Route("10.0.0.0/8", next_hops=(
+        NextHop("192.168.57.1", "eth0"), NextHop("", "tunl0", onlink=True))),
 ], ids=str)
 def test_a_route_comes_back_as_it_was_sent(route):
     _kind, _flags, body = steps.route(

@@ -16,6 +16,7 @@ from calico_mn.state import (
     Neighbour,
     NextHop,
     Route,
+    Shaping,
     Sysctl,
     Tunnel,
     Veth,
@@ -204,6 +205,24 @@ def test_a_tunnel_keeps_its_identity_and_what_is_on_it(changed):
     change = delta(state(TUNL0, routes=[TUNNELLED], addresses=[address]),
                    state(changed, routes=[TUNNELLED], addresses=[address]))
     assert change == Delta(NAME, tunnels_changed=(changed,))
+
+
+@pytest.mark.parametrize(("changed", "expected"), [
+    (replace(veth("cali1"), up=False), {"links_changed": ["link cali1 type veth mtu 1500 "
+                                                          "txqueuelen 1000 down"]}),
+    (replace(veth("cali1"), shaping=Shaping(10)), {"devices_reshaped": ["cali1"]}),
+    (replace(ETH0, shaping=Shaping(10)), {"devices_reshaped": ["eth0"]}),
+], ids=["down", "shaped", "shaped at the other end"])
+def test_a_veth_keeps_its_identity_and_what_is_on_it(changed, expected):
+    before = Namespace(NAME, (ETH0, veth("cali1")), (Address("eth0", "192.168.57.31/24"),))
+    wanted = replace(before, devices=tuple(
+        changed if device.name == changed.name else device for device in before.devices))
+    change = delta(before, wanted)
+    assert {"links_changed": [str(link) for link, _ in change.links_changed],
+            "devices_reshaped": [device.name for device in change.devices_reshaped]} == {
+                "links_changed": [], "devices_reshaped": [], **expected}
+    assert change == Delta(NAME, links_changed=change.links_changed,
+                           devices_reshaped=change.devices_reshaped)
 
 
 def test_a_tunnel_address_that_changes_is_added_before_the_old_one_goes():

@@ -6,7 +6,6 @@ import pytest
 
 from calico_mn.calico.encapsulation import (
     IPIP,
-    NONE,
     VXLAN,
     Peer,
     PoolMode,
@@ -14,7 +13,13 @@ from calico_mn.calico.encapsulation import (
     named,
     of_device,
 )
-from calico_mn.calico.remote_routes import NodeNetwork, is_tunnelled, remote_route
+from calico_mn.calico.remote_routes import (
+    ClusterRoutes,
+    NodeNetwork,
+    RemoteRoutes,
+    as_of,
+    is_tunnelled,
+)
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode
 from calico_mn.state import Tunnel
@@ -34,6 +39,14 @@ TUNNEL_TO_C = f"{BLOCK} via 192.168.58.33 dev tunl0 proto bird onlink"
 DIRECT_TO_B = f"{BLOCK} via 192.168.57.32 dev eth0 proto bird"
 BY_ROUTER = f"{BLOCK} via 192.168.57.1 dev eth0 proto bird"
 UNREACHABLE = f"unreachable {BLOCK} proto bird"
+
+
+def written(peer, pool, node, prefix=BLOCK, **settings):
+    """The lines that BIRD and Felix write for a prefix of ``peer``, BIRD's first."""
+    routes = ClusterRoutes.of(as_of(topology(), settings.get("profile", "v3.25")))
+    table, modes = {net(prefix): peer}, ((net("10.22.0.0/16"), pool),)
+    return [str(route) for is_felix in (False, True)
+            for route in RemoteRoutes(is_felix=is_felix).of(table, modes, node, routes)]
 
 
 @pytest.mark.parametrize(("node", "next_hop", "mode", "line"), [
@@ -57,7 +70,7 @@ UNREACHABLE = f"unreachable {BLOCK} proto bird"
     pytest.param(A_WITHOUT_DEFAULT_ROUTE, C, NEVER, UNREACHABLE, id="no-default-across-Never"),
 ])
 def test_the_route_to_a_remote_block_is_calicos_letter_for_letter(node, next_hop, mode, line):
-    assert str(remote_route(BLOCK, Peer(next_hop), PoolMode(IPIP, mode), node)) == line
+    assert written(Peer(next_hop), PoolMode(IPIP, mode), node) == [line]
 
 
 VTEP = ip("10.22.151.0")
@@ -78,17 +91,23 @@ VXLAN_TO_PEER = f"{BLOCK} via 10.22.151.0 dev vxlan.calico onlink"
 ])
 def test_vxlan_goes_through_the_vtep_or_straight_to_a_node_of_the_subnet(
         node, address, mode, line):
-    assert str(remote_route(BLOCK, Peer(address, "b", VTEP), PoolMode(VXLAN, mode), node)) == line
+    assert written(Peer(address, "b", VTEP), PoolMode(VXLAN, mode), node) == [line]
 
 
 def test_to_a_peer_without_a_vtep_there_is_no_vxlan_route():
-    assert remote_route(BLOCK, Peer(B), PoolMode(VXLAN, ALWAYS), A) is None
+    assert written(Peer(B), PoolMode(VXLAN, ALWAYS), A) == []
     assert VXLAN.neighbours([Peer(B)]) == () == VXLAN.fdb([Peer(B)])
 
 
+def own_block(block, encapsulation=IPIP, mode=ALWAYS, **settings):
+    routes = ClusterRoutes.of(as_of(topology(), settings.get("profile", "v3.25")))
+    route = routes.block_route(net(block), PoolMode(encapsulation, mode))
+    return route and str(route)
+
+
 def test_felix_blackholes_the_own_blocks_of_vxlan_pools():
-    assert str(VXLAN.block_route(net("10.22.138.0/26"))) == "blackhole 10.22.138.0/26 proto 80"
-    assert VXLAN.block_route(net("10.22.138.7/32")) is None
+    assert own_block("10.22.138.0/26", VXLAN) == "blackhole 10.22.138.0/26 proto 80"
+    assert own_block("10.22.138.7/32", VXLAN) is None
 
 
 @pytest.mark.parametrize(("name", "mac"), [
@@ -120,9 +139,9 @@ def test_the_error_for_an_unknown_encapsulation_names_the_known_ones():
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_a_borrowed_address_has_the_route_of_a_block(mode):
-    block, single = (str(remote_route(prefix, Peer(B), PoolMode(IPIP, mode), A))
-                     for prefix in (BLOCK, "10.22.151.11"))
-    assert single == block.replace(BLOCK, "10.22.151.11")
+    block, single = (written(Peer(B), PoolMode(IPIP, mode), A, prefix)
+                     for prefix in (BLOCK, "10.22.151.11/32"))
+    assert single == [line.replace(BLOCK, "10.22.151.11") for line in block] != []
 
 
 def test_crosssubnet_looks_at_the_local_prefix_only_so_the_two_ends_may_disagree():
@@ -145,11 +164,11 @@ def test_a_tunnel_is_never_used_where_the_mode_says_never_and_always_where_it_sa
     pytest.param("10.22.128.0/20", "blackhole 10.22.128.0/20 proto bird", id="largest"),
 ])
 def test_a_nodes_own_block_is_a_blackhole(block, line):
-    assert str(NONE.block_route(net(block))) == line
+    assert own_block(block) == own_block(block, mode=NEVER) == line
 
 
 def test_a_block_of_a_single_address_has_no_blackhole():
-    assert NONE.block_route(net("10.22.138.7/32")) is None
+    assert own_block("10.22.138.7/32") is None
 
 
 @pytest.mark.parametrize(("prefix", "text"), [

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calico_mn.bgp.full_mesh import FullMesh
+from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.calico.evolution import evolved, fork
@@ -45,7 +45,7 @@ def states(made):
     return {state.name: replace(state, **{
         field: tuple(sorted(getattr(state, field), key=str))
         for field in ("routes", "devices", "sysctls", "neighbours", "fdb", "addresses")})
-        for state in (*host_states(made, FullMesh()),
+        for state in (*host_states(made, BuiltInEngine()),
                           *chain.from_iterable(pod_states(made).values()))}
 
 

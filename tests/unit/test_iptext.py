@@ -23,7 +23,7 @@ def made(**changes):
 
 
 def state(cluster, name):
-    learned = {prefix: cluster.nodes[peer].address.ip for peer in LEARNED_BY[name]
+    learned = {prefix: (cluster.nodes[peer].address.ip,) for peer in LEARNED_BY[name]
                for prefix in cluster.originated(peer)}
     return cluster.node_state(name, learned)
 

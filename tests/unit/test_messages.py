@@ -221,7 +221,8 @@ EQUAL = Route("10.0.0.0/8", protocol="static", next_hops=(
 @pytest.mark.parametrize(("onlink", "flags"), [(False, 0), (True, 4)])
 def test_a_route_with_two_next_hops(onlink, flags):
     kind, header_flags, body = steps.route(
-        replace(EQUAL, onlink=onlink), 0, hop_indexes=[4, 70_000])
+        replace(EQUAL, next_hops=tuple(replace(hop, onlink=onlink) for hop in EQUAL.next_hops)),
+        0, hop_indexes=[4, 70_000])
     assert (kind, header_flags) == (24, CREATE | REPLACE)
     found = tlvs(body[12:])
     assert found.keys() == {1, 9}
@@ -284,6 +285,15 @@ def test_a_delay_is_netem_in_nanoseconds():
 def test_a_loss_is_netem_by_its_probability(percent, share):
     (message,) = devices.shaping(Shaping(loss=percent), 7)
     assert struct.unpack_from("=IIIIII", qdisc(message)[4])[2] == share
+
+
+def test_a_jitter_and_a_reordering_are_netems():
+    (message,) = devices.shaping(Shaping(delay=5, jitter=0.5, reorder=100), 7)
+    options = qdisc(message)[4]
+    _ticks, _limit, _loss, gap, _duplicate, jitter = struct.unpack_from("=IIIIII", options)
+    assert (gap, jitter) == (1, 500_000 // 64)
+    assert tlvs(options[24:]) == {10: struct.pack("=q", 5_000_000), 11: struct.pack("=q", 500_000),
+                                  3: struct.pack("=II", 0xFFFFFFFF, 0)}
 
 
 def test_with_both_the_delay_is_inside_the_bucket():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import struct
 
 import pytest
@@ -65,3 +67,17 @@ def test_the_table_is_made_at_both_hooks_and_removed():
     rules = nftrace.rules(["m1", "m2"], is_switch=True)
     assert rules.count("meta nftrace set 1") == 4 and rules.count("add chain") == 5
     assert nftrace.removal(is_switch=True) == "delete table bridge calico_mn_trace\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nftables' trace is for root")
+def test_it_listens_also_with_many_open_files():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with nftrace.Listener() as listener:
+            assert listener.verdicts(0.01, "") == []
+    finally:
+        for descriptor in many:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

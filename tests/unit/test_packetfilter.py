@@ -10,7 +10,7 @@ import pytest
 
 from calico_mn.errors import ClusterError, KernelError, ToolError, UnsupportedError
 from calico_mn.kernel import packetfilter
-from calico_mn.packetmatch import Drop, Hook
+from calico_mn.packetmatch import Drop, Hook, parse
 
 ALL = frozenset(Hook)
 IPIP, NEEDED, VXLAN = Drop.IPIP, Drop.FRAGMENTATION_NEEDED, Drop(17, port=4789)
@@ -65,11 +65,37 @@ def test_a_drop_that_no_packet_can_match_is_refused(fields):
         Drop(*fields)
 
 
+@pytest.mark.parametrize(("percent", "least"), [(100, 999_999), (1, 9_999), (1e-6, 0)])
+def test_a_random_drop_is_a_share_of_a_million(percent, least):
+    lines = packetfilter.random_drop("rack-1.a", percent)
+    assert [line for line in lines if "numgen" in line] == [
+        f"add rule netdev calico_mn_loss_rack-1.a {hook} numgen random mod 1000000 <= {least}"
+        " counter name dropped drop" for hook in ("ingress", "egress")]
+    assert packetfilter.random_drop("rack-1.a", 0) == lines[:2]
+
+
 @pytest.mark.parametrize(("drop", "words"), [
     (IPIP, "IP protocol 4"), (NEEDED, "ICMP type 3 code 4"), (Drop(1, 8), "ICMP type 8"),
     (VXLAN, "UDP port 4789"), (Drop(17), "IP protocol 17")])
 def test_a_drop_says_what_it_is(drop, words):
     assert str(drop) == words
+
+
+@pytest.mark.parametrize(("text", "drop"), [
+    ("ipip", IPIP), ("IPIP", IPIP), ("protocol 4", IPIP), ("protocol/4", IPIP), ("vxlan", VXLAN),
+    ("udp port 4789", VXLAN), ("udp/4789", VXLAN), ("frag-needed", NEEDED), ("icmp/3/4", NEEDED),
+    ("icmp frag-needed", NEEDED), ("icmp", Drop(1)), ("icmp/8", Drop(1, 8)),
+    ("bgp", Drop(6, port=179)), ("tcp/179", Drop(6, port=179)),
+    *((str(drop), drop) for drop in (IPIP, NEEDED, Drop(1, 8), VXLAN, Drop(17)))])
+def test_a_drop_is_read_as_people_write_it(text, drop):
+    assert parse(text) == drop
+
+
+@pytest.mark.parametrize("text", ["", "gre", "tcp", "tcp/x", "tcp/65536", "tcp/1/2", "protocol",
+                                  "protocol/256", "icmp/1/2/3", "4", "icmp/256", "ipip/4"])
+def test_what_is_no_kind_of_packets_is_refused_with_those_there_are(text):
+    with pytest.raises(ClusterError, match="say ipip, vxlan, frag-needed"):
+        parse(text)
 
 
 def listing(**tables):

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from calico_mn.bgp.full_mesh import FullMesh
-from calico_mn.bgp.peerings import Graph, Peering, PeerType, peerings
-from calico_mn.errors import ClusterError, TopologyError
-from calico_mn.model import BGPConfiguration, BGPPeer
+from calico_mn.bgp.builtin import BuiltInEngine
+from calico_mn.bgp.graph import Graph, Speaker
+from calico_mn.bgp.peerings import Peering, PeerType, peerings
+from calico_mn.bgp_resources import BGPConfiguration, BGPPeer, SessionOptions
+from calico_mn.errors import TopologyError
 from calico_mn.topology import parse_topology
 
 from .clusters import NODE31, NODE32, NODE33, ip, net
@@ -72,9 +73,31 @@ def test_a_reflector_is_out_of_the_mesh_and_reflects_to_those_with_another_clust
         "node33": ["Mesh_192_168_57_32 as 64512", "Node_192_168_57_31 as 64512"]}
     twin = replace(NODE32, route_reflector="244.0.0.1")
     assert shown(RR, twin, mesh=False, peers=[BGPPeer("all", peer_selector="all()")]) == {
-        "node31": ["Global_192_168_57_32 as 64512 passive",
-                   "Node_192_168_57_32 as 64512 passive"],
-        "node32": ["Global_192_168_57_31 as 64512", "Node_192_168_57_31 as 64512"]}
+        "node31": ["Global_192_168_57_32 as 64512 passive"],
+        "node32": ["Global_192_168_57_31 as 64512"]}, "a node's own peering yields to a global one"
+
+
+OPTIONS = SessionOptions(("f", "g"), restart_time=30, keeps_next_hop=True, allowed_local_as=2)
+
+
+@pytest.mark.parametrize(("peer", "node31", "node32"), [
+    pytest.param({"node": "node31", "peer_ip": NODE32.address.ip}, OPTIONS,
+                 SessionOptions(("f", "g"), 30), id="an-address-and-its-reverse"),
+    pytest.param({"node": "node31", "peer_selector": "has(b)"}, SessionOptions(("f", "g"), 30),
+                 SessionOptions(("f", "g"), 30), id="selectors"),
+    pytest.param({"node": "node31", "peer_selector": "has(b)", "is_reversed": False},
+                 SessionOptions(("f", "g"), 30), None, id="manual"),
+])
+def test_options_of_a_bgp_peer_on_both_sides(peer, node31, node32):
+    own = ends(NODE31, replace(NODE32, labels=(("b", ""),)), mesh=False,
+               peers=[BGPPeer("p", options=OPTIONS, **peer)])
+    assert {name: [end.options for end in items] for name, items in own.items()} == {
+        "node31": [node31], "node32": [node32] if node32 else []}
+
+
+def test_options_of_the_mesh():
+    assert ends(NODE31, NODE32, restart_time=40)["node31"][0].options == SessionOptions(
+        restart_time=40)
 
 
 def test_a_node_of_another_as_is_no_client():
@@ -89,12 +112,13 @@ P, Q, R = net("10.22.138.0/26"), net("10.22.151.0/26"), net("10.22.200.0/26")
 
 
 def engine(*nodes, mesh=False, peers=(), unreachable=()):
-    made = FullMesh()
+    made = BuiltInEngine()
     for node in nodes:
         made.add_node(node.name, node.address.ip)
-    graph = Graph.of(ends(*nodes, mesh=mesh, peers=peers), nodes)
-    made.set_sessions(mesh=mesh, unreachable=dict.fromkeys(map(frozenset, unreachable), "cut"),
-                      graph=graph)
+    speakers = {node.name: Speaker(node.address.ip, 64512, node.route_reflector) for node in nodes}
+    made.set_sessions(Graph.of(speakers, ends(*nodes, mesh=False, peers=peers),
+                               [node.name for node in nodes] if mesh else ()),
+                      dict.fromkeys(map(frozenset, unreachable), "cut"))
     made.announce(dict(zip((node.name for node in nodes), ([P], [Q], [R]), strict=False)))
     return made
 
@@ -106,13 +130,16 @@ def learned(made):
 def test_a_reflector_hands_routes_on_with_their_next_hop():
     made = engine(RR, NODE32, NODE33, peers=[BY_LABEL])
     assert learned(made) == {"node31": {Q, R}, "node32": {P, R}, "node33": {P, Q}}
-    assert made.learned("node33")[Q] == NODE32.address.ip
+    assert made.learned("node33")[Q] == (NODE32.address.ip,)
     assert (made.sessions("node31"), made.sessions("node32")) == (("node32", "node33"),
                                                                   ("node31",))
     assert made.why_down("node32", "node33") == "they are not peers"
     assert made.announce({"node32": []}) == {"node31", "node32", "node33"} - {"node32"}
-    with pytest.raises(ClusterError, match="node31 is a route reflector"):
-        made.kill("node31")
+    made.kill("node31")
+    made.announce({"node33": []})
+    assert made.learned("node32") == {P: (NODE31.address.ip,), R: (NODE33.address.ip,)}
+    assert made.restart("node31") == {"node31", "node32"}
+    assert made.learned("node32") == {P: (NODE31.address.ip,)}
 
 
 def test_a_client_without_tcp_to_its_reflector_is_alone():
@@ -160,7 +187,12 @@ spec: {spec!r}
      BGPPeer("default", "node31", peer_ip=ROUTER, peer_port=1790, as_number=65546)),
     ({"peerSelector": "has(rr)", "nodeSelector": "all()"},
      BGPPeer("default", node_selector="all()", peer_selector="has(rr)")),
-], ids=["address", "port-and-dotted-as", "selectors"])
+    ({"peerIP": "192.168.57.1", "filters": ["f", "g"], "maxRestartTime": "1m30s",
+      "keepaliveTime": "20s", "ttlSecurity": 1, "keepOriginalNextHop": True,
+      "numAllowedLocalASNumbers": 1, "reversePeering": "Manual"},
+     BGPPeer("default", peer_ip=ROUTER, is_reversed=False, options=SessionOptions(
+         ("f", "g"), 90, 20, 1, "Auto", True, 1))),
+], ids=["address", "port-and-dotted-as", "selectors", "options"])
 def test_a_peer_is_read(spec, wanted):
     assert read("BGPPeer", **spec).bgp_peers == (wanted,)
 
@@ -175,6 +207,14 @@ def test_a_peer_is_read(spec, wanted):
     ("BGPPeer", {"peerIP": "10.0.0.1:99999"}, '"10.0.0.1:99999" has no valid port'),
     ("BGPPeer", {"peerIP": "tor"}, '"tor" is not an IPv4 address'),
     ("BGPPeer", {"peerIP": "10.0.0.1", "asNumber": 4294967296}, "is not an AS number"),
+    ("BGPPeer", {"peerIP": "10.0.0.1", "keepOriginalNextHop": True, "nextHopMode": "Self"},
+     "spec.keepOriginalNextHop and BGPPeer spec.nextHopMode cannot both be set"),
+    ("BGPPeer", {"peerSelector": "all()", "reachableBy": "10.0.0.1"},
+     "spec.reachableBy must be empty when spec.peerIP is"),
+    ("BGPPeer", {"peerIP": "10.0.0.1", "maxRestartTime": 90}, 'must be a time, not "90"'),
+    ("BGPPeer", {"peerIP": "10.0.0.1", "ttlSecurity": 256}, "256 is not between 0 and 255"),
+    ("BGPPeer", {"peerIP": "10.0.0.1", "filters": "f"}, "must be a list"),
+    ("BGPConfiguration", {"ignoredInterfaces": ["eth 1"]}, "is not a device or a pattern"),
     ("BGPConfiguration", {"listenPort": 0}, "0 is not between 1 and 65535"),
     ("BGPConfiguration", {"asNumber": "7.65536"}, "is not an AS number"),
 ], ids=lambda value: value if isinstance(value, str) else "-")
@@ -185,5 +225,6 @@ def test_what_calico_refuses(kind, spec, problem):
 
 
 def test_ports_and_numbers_of_the_whole_cluster():
-    assert read("BGPConfiguration", asNumber=65000, listenPort=1790).bgp == BGPConfiguration(
-        65000, 1790)
+    assert read("BGPConfiguration", asNumber=65000, listenPort=1790, nodeMeshMaxRestartTime="45s",
+                ignoredInterfaces=["docker*"]).bgp == BGPConfiguration(65000, 1790, 45, (
+                    "docker*",))

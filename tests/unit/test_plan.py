@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from calico_mn.calico.encapsulation import VXLAN
 from calico_mn.emulation.plan import plan
 from calico_mn.model import EncapsulationMode
@@ -18,6 +20,14 @@ def test_a_whole_boot_namespace_by_namespace(golden):
         f"# {step.kind} {step.namespace}\n{''.join(f'{c}{chr(10)}' for c in step.commands)}"
         for step in steps))
     assert [step.kind for step in steps] == ["switch", "router", "node", "node", "pod", "pod"]
+
+
+@pytest.mark.parametrize("profile", ["v3.32", "v3.33"])
+def test_a_node_of_another_release(profile, golden):
+    steps = plan(load_topology(ARTICLE), profile=profile, policies=False)
+    golden(f"plan-{profile}", "".join(
+        f"# {step.kind} {step.namespace}\n{''.join(f'{c}{chr(10)}' for c in step.commands)}"
+        for step in steps if step.namespace == "node31"))
 
 
 def test_the_mode_can_be_another():

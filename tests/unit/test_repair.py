@@ -23,7 +23,8 @@ def test_a_lost_veth_is_made_by_its_maker_first_and_filled_last():
     steps = next_deltas(STATES, read, veth_ends(STATES))
     assert [step.namespace for step in steps] == ["rack", "node"]
     assert iptext.commands(steps[0])[0] == (
-        "ip link add node mtu 1500 txqueuelen 1000 type veth peer name eth0 mtu 1500 netns node")
+        "ip link add node mtu 1500 txqueuelen 1000 type veth peer name eth0 mtu 1500"
+        " txqueuelen 1000 netns node")
     links_are_back = tuple(x for x in read if x.subject != "device")
     (step,) = next_deltas(STATES, links_are_back, veth_ends(STATES))
     assert iptext.commands(step) == ["ip address add 192.168.57.31/24 dev eth0"]

@@ -1,6 +1,7 @@
 """What an experiment wrote is read back: whole, torn, killed, or of another format."""
 
 import json
+import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_readings_are_whole_lines_with_their_lists(directory):
 def test_environment_and_summary(directory):
     found = results.load(directory)
     assert found.environment == {"machine": {"cpus": 2}}
-    assert found.summary["format"] == FORMAT
+    assert found.about["format"] == FORMAT
     assert (found.complete, found.directory) == (True, directory)
 
 
@@ -71,7 +72,7 @@ def test_of_a_run_that_was_killed_the_record_of_its_beginning_is_read(directory)
     found = results.load(directory)
     assert len(found.readings) == 3
     assert found.environment == {"machine": {"cpus": 4}}
-    assert found.summary["arguments"] == ["--quick"]
+    assert found.about["arguments"] == ["--quick"]
     assert not found.complete
 
 
@@ -84,7 +85,7 @@ def test_readings_alone_are_enough(directory):
     (directory / "summary.json").unlink()
     found = results.load(directory)
     assert len(found.rows) == 6
-    assert (found.complete, found.environment, found.summary) == (False, {}, {})
+    assert (found.complete, found.environment, found.about) == (False, {}, {})
 
 
 def test_a_run_that_ended_before_its_first_reading_has_no_rows(tmp_path):
@@ -146,7 +147,7 @@ def test_a_directory_without_results(tmp_path):
 def test_what_format_2_wrote_is_read_the_same_by_every_later_version():
     """A few readings of the main experiment, as they were written when format 2 was current."""
     read = results.load(Path(__file__).parent / "results-format-2")
-    assert (read.complete, read.summary["experiment"], read.environment["machine"]["cpus"]) == (
+    assert (read.complete, read.about["experiment"], read.environment["machine"]["cpus"]) == (
         True, "ipip-modes", 2)
     assert [reading.instrument for reading in read.readings] == [
         *["ping"] * 4, "round trips", "tcp", "round trips under load", "udp", "connections",
@@ -161,3 +162,49 @@ def test_what_format_2_wrote_is_read_the_same_by_every_later_version():
     first = read.readings[4]
     assert (first.setting["mode"], first.seen, len(first.series["round_trips_us"])) == (
         "CrossSubnet", {"encapsulated": True}, 5)
+
+
+def test_the_name_of_the_file_is_understood_too(directory):
+    assert results.load(directory / "results.jsonl") == results.load(directory)
+
+
+def test_all_runs_of_a_pattern_are_read_by_name(directory):
+    (directory / "logs").mkdir()
+    assert results.load_all(f"{directory.parent}/{directory.name}") == (
+        results.load(directory),)
+    with pytest.raises(CalicoMnError, match=r"x\*: no directory with results.jsonl is called so"):
+        results.load_all(str(directory / "x*"))
+
+
+def test_a_run_is_a_line_at_a_prompt(directory):
+    assert repr(results.load(directory)) == f"<Results {directory.name}: 3 readings, complete>"
+
+
+def test_without_pandas_the_error_says_how_to_get_it(directory, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(CalicoMnError, match="pip install pandas"):
+        results.load(directory).frame()
+
+
+def test_frames_have_a_row_a_value_a_metric_or_a_single_value(directory):
+    pytest.importorskip("pandas", reason="pandas is not installed: ./install.sh develop")
+    run = results.load(directory)
+    frame, summary, series = run.frame(), run.summary(), run.series("per_second")
+    assert list(frame.value) == [row["value"] for row in run.rows]
+    assert set(frame.run) == {directory.name}
+    (line,) = summary[summary.metric == "throughput"].to_dict("records")
+    assert (line["mode"], line["path"], line["n"], line["median"]) == (
+        "Always", "cross-subnet", 3, 25.0)
+    assert list(series.per_second) == [1.0, 2.0] * 3 and list(series["sample"])[:2] == [0, 1]
+    with pytest.raises(CalicoMnError, match="has no series 'x'; it has per_second"):
+        run.series("x")
+
+
+def test_settings_without_modes_are_summed_up_by_setting(tmp_path):
+    pytest.importorskip("pandas", reason="pandas is not installed: ./install.sh develop")
+    with ReadingLog(tmp_path / "results.jsonl", "scale") as log:
+        for repeat in (1, 2, 3):
+            log.add("life", {"nodes": 2}, Measurement({"boot": 10.0 * repeat}), repeat)
+    (line,) = results.load(tmp_path).summary().to_dict("records")
+    assert (line["nodes"], line["metric"], line["n"], line["median"], line["confidence"]) == (
+        2, "boot", 3, 20.0, 0.75)

@@ -6,13 +6,16 @@ another mode, and what is older than the modes in force (pods' MTUs, tunnel devi
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.dumps import NODES, POOL, crd, kubernetes_node, listed, owned, pod, read, workload
@@ -33,7 +36,7 @@ from calico_mn.model import (
     Topology,
     Underlay,
 )
-from calico_mn.topology import load_topology, parse_topology
+from calico_mn.topology import dump, load_topology, parse_topology
 
 from .clusters import NODE31, NODE32, NODE33, ip, net, rack, router, topology
 
@@ -142,6 +145,25 @@ DUMPS: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.parametrize("form", [listed, lambda *items: json.dumps({
+    "apiVersion": "v1", "kind": "List", "items": items})], ids=["yaml", "json"])
+@pytest.mark.parametrize("items", DUMPS.values(), ids=DUMPS)
+def test_what_an_import_writes(items: list[Any], form: Callable[..., str]) -> None:
+    """Without the fields that have no effect it is the same cluster."""
+    text = form(*NODES, POOL, *items)
+    topology, _ = dump.read_dump([("dump", text)])
+    assert topology.warnings == parse_topology(text).warnings
+    imported = parse_topology(yaml.safe_dump_all(dump.written(topology)))
+    assert facts(Cluster(imported, 2)) == facts(Cluster(parse_topology(text), 2))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_import_of_every_topology(file: Path) -> None:
+    topology, _ = dump.read_dump([("dump", file.read_text(encoding="utf-8"))])
+    imported = parse_topology(yaml.safe_dump_all(dump.written(topology)))
+    assert facts(Cluster(imported, 2)) == facts(Cluster(load_topology(file, {}), 2))
+
+
 @pytest.mark.parametrize("items", DUMPS.values(), ids=DUMPS)
 def test_what_kubectl_prints(items: list[Any]) -> None:
     cluster = Cluster(read(*NODES, POOL, *items), 2)
@@ -238,7 +260,7 @@ def topologies(draw: Any) -> Topology:
         (rack("rack-a", "192.168.57.0/24", draw(st.sampled_from([1500, 9000])), link),
          replace(rack("rack-b", "192.168.58.0/24"), node_prefix=draw(st.sampled_from([0, 32])))),
         (router("r1", ("rack-a", "192.168.57.1"), ("rack-b", "192.168.58.1"),
-                pod_routes=draw(st.booleans())),),
+                **draw(st.sampled_from([{}, {"pod_routes": True}, {"as_number": 64601}]))),),
         hosts=draw(st.sampled_from([(), (ExternalHost("client", ip("192.168.57.99")), ExternalHost(
             "gate", ip("192.168.58.9"), ip("192.168.58.1")))])))
     return Topology(

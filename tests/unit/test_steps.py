@@ -6,11 +6,14 @@ import pytest
 
 from calico_mn.delta import Delta, creation
 from calico_mn.errors import KernelError
+from calico_mn.kernel import devices
+from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import NetlinkError
 from calico_mn.kernel.netns import NetworkNamespace
 from calico_mn.kernel.steps import Planner
 from calico_mn.kernel.tunnel import NoTunnel
-from calico_mn.state import Address, Bridge, Namespace, NextHop, Route, Veth, VethPeer
+from calico_mn.present import Program
+from calico_mn.state import Address, Bridge, Namespace, NextHop, Route, Tunnel, Veth, VethPeer
 
 ROUTE = Route("10.22.5.0/26", "192.168.57.2", "eth0", "bird")
 INDEXES = {"lo": 1, "tunl0": 2, "eth0": 3}
@@ -96,3 +99,30 @@ def test_a_removed_device_is_forgotten_only_when_the_kernel_removed_it():
     assert "eth0" in spaces["a"].indexes
     plan.send(Refusing(errno.ENODEV))
     assert "eth0" not in spaces["a"].indexes
+
+
+class Hooked(NoTunnel):
+    """A tunnel with a program on lo and on the uplink."""
+
+    def programs(self, device):
+        return Program("lo", "egress", "out"), Program(device.uplink, "ingress", "in")
+
+    def attach(self, namespace, item):
+        return [devices.program(namespace.index(item.device), item.direction, 5, item.name)]
+
+
+@pytest.mark.parametrize(("fresh", "planned"), [
+    pytest.param(True, [rt.RTM_NEWQDISC, rt.RTM_NEWQDISC, rt.RTM_NEWLINK, rt.RTM_NEWLINK,
+                        rt.RTM_NEWROUTE], id="fresh-attached-at-the-end-of-the-boot"),
+    pytest.param(False, [rt.RTM_NEWLINK, rt.RTM_NEWTFILTER, rt.RTM_NEWTFILTER, rt.RTM_NEWROUTE],
+                 id="running-attached-before-its-routes"),
+])
+def test_the_programs_of_a_new_tunnel(fresh, planned):
+    plans = Planner(namespaces("a"), Hooked(""))
+    change = Delta("a", devices_added=(Tunnel("tunl0", 1480, uplink="eth0"),),
+                   routes_replaced=(ROUTE,))
+    steps = plans.plan(change, fresh=fresh).steps
+    assert [step.message[0] for step in steps] == planned
+    (later,) = plans.attachments([change, Delta("a", routes_replaced=(ROUTE,))])
+    assert [step.message[0] for step in later.steps] == [rt.RTM_NEWTFILTER, rt.RTM_NEWTFILTER]
+    assert not later.change, "the log has nothing to tell"

@@ -175,6 +175,6 @@ def test_what_is_said_and_tables_are_harmless(text, capsys):
 
 
 def test_our_own_colours_stay(monkeypatch, capsys):
-    monkeypatch.setattr(output, "is_coloured", lambda _stream: True)
+    monkeypatch.setattr(output, "is_coloured", lambda: True)
     output.say(output.paint("good\x1b[2J", "good"))
     assert capsys.readouterr().out == "\x1b[32mgood\\x1b[2J\x1b[0m\n"

@@ -15,7 +15,7 @@ from calico_mn.state import FdbEntry, Neighbour
 from .clusters import AFFINITIES, ALWAYS, CROSS, NEVER, cluster, ip, net, node, pod, pool, two_racks
 
 BLOCK31, BLOCK32, BLOCK33 = (a.cidr for a in AFFINITIES)
-LEARNED_BY_31 = {BLOCK32: ip("192.168.57.32"), BLOCK33: ip("192.168.58.33")}
+LEARNED_BY_31 = {BLOCK32: (ip("192.168.57.32"),), BLOCK33: (ip("192.168.58.33"),)}
 VTEP32, VTEP33 = "10.22.151.0", "10.22.200.0"
 
 
@@ -101,7 +101,7 @@ def test_a_node_stuck_with_ipip_has_no_vtep_and_gets_no_vxlan_routes():
     made.set_mode(ALWAYS, "node31", VXLAN)
     assert routes(made) == ["default via 192.168.57.1 dev eth0",
                             "blackhole 10.22.138.0/26 proto 80"]
-    assert routes(made, "node32", {BLOCK31: ip("192.168.57.31")})[-1] == (
+    assert routes(made, "node32", {BLOCK31: (ip("192.168.57.31"),)})[-1] == (
         "10.22.138.0/26 via 192.168.57.31 dev tunl0 proto bird onlink")
 
 

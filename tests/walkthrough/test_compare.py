@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from calico_mn.walkthrough.article import CHAPTERS, LINES
-from calico_mn.walkthrough.compare import (
-    ABSENT,
-    AGREES,
-    DIFFERS,
-    NAMED,
-    Quote,
-    compare,
-)
-from calico_mn.walkthrough.step import Text
+from calico_mn.walkthrough.compare import compare
+from calico_mn.walkthrough.step import ABSENT, AGREES, DIFFERS, NAMED, Quote, Text
 
 STEP_RULES = {rule.key: rule for chapter in CHAPTERS for step in chapter.steps
               for rule in step.rules}

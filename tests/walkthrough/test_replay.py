@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.engines import NEEDS_BIRD
 from support.topologies import two_subnets
 
 from calico_mn import CalicoNet, load_topology
@@ -58,7 +58,7 @@ def walkthrough(*words):
 
 
 @pytest.mark.root
-@pytest.mark.skipif(shutil.which("bird") is None, reason="no BIRD is installed")
+@NEEDS_BIRD
 def test_the_article_holds_with_a_real_bird(machine_can):
     done = walkthrough("--engine", "bird")
     assert done.returncode == 0, done.stdout
@@ -66,8 +66,7 @@ def test_the_article_holds_with_a_real_bird(machine_can):
 
 
 @pytest.mark.root
-@pytest.mark.ipip
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.ipip), "zh"])
 def test_the_whole_story_holds(machine_can, language):
     done = walkthrough("--lang", language)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

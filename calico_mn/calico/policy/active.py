@@ -13,34 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.calico.policy.resolve import (
-    EGRESS,
-    INGRESS,
-    NAME_LABEL,
-    NAMESPACE,
-    NAMESPACE_PREFIX,
-    ORCHESTRATOR,
-    SERVICE_ACCOUNT,
-    SERVICE_ACCOUNT_PREFIX,
-    IPSet,
-    ip_sets,
-    member,
-    namespaces,
-)
-from calico_mn.calico.policy.services import listed, service_selector, target_ports
+from calico_mn import policy as api
+from calico_mn.calico.policy import resolve as r
 from calico_mn.model import Pod
-from calico_mn.policy import (
-    Action,
-    HostEndpoint,
-    Labelled,
-    NetworkSet,
-    Policy,
-    Profile,
-    Rule,
-    Service,
-    Stage,
-    builtin_profile,
-)
 from calico_mn.selector import Labels, parse_selector
 
 #: what the labels of a pod follow from: its namespace, service account and own labels; of a host
@@ -52,7 +27,7 @@ Kind = tuple[str, str, tuple[tuple[str, str], ...]]
 #: felix/labelindex/named_port_index.go)
 _ALL = IPv4Network("0.0.0.0/0")
 _HALVES = tuple(_ALL.subnets())
-_DENY = (Rule(Action.DENY),)
+_DENY = (api.Rule(api.Action.DENY),)
 
 
 @dataclass(frozen=True)
@@ -74,7 +49,7 @@ class Members:
 
     @cached_property
     def _network_texts(self) -> frozenset[str]:
-        return frozenset(map(member, self.networks))
+        return frozenset(map(r.member, self.networks))
 
     def changed(self, gone: Members, come: Members) -> Members:
         """Without the addresses and ports of ``gone``, with those of ``come``; itself if equal."""
@@ -106,7 +81,7 @@ class Endpoint:
     @property
     def namespace(self) -> str:
         """A pod's namespace; a host endpoint has none."""
-        return self.labels.get(NAMESPACE, "")
+        return self.labels.get(r.NAMESPACE, "")
 
     @property
     def address(self) -> IPv4Address:
@@ -122,42 +97,52 @@ class PolicyIndex:
     worked out again. felix/labelindex does so by updates.
     """
 
-    def __init__(self, policies: Iterable[Policy], sets: Iterable[NetworkSet] = (),
-                 owners: Iterable[Labelled] = (), before: PolicyIndex | None = None,
-                 hosts: Iterable[HostEndpoint] = (), profiles: Iterable[Profile] = (),
-                 services: Iterable[Service] = ()) -> None:
-        known = {policy.id: policy for policy in before.policies} if before else {}
-        self.policies: tuple[Policy, ...] = tuple(sorted(
-            (known[policy.id] if known.get(policy.id) == policy else policy
+    def __init__(self, policies: Iterable[api.Policy], sets: Iterable[api.NetworkSet] = (),
+                 owners: Iterable[api.Labelled] = (), before: PolicyIndex | None = None,
+                 hosts: Iterable[api.HostEndpoint] = (), profiles: Iterable[api.Profile] = (),
+                 services: Iterable[api.Service] = ()) -> None:
+        applied = {policy.id: policy for policy in before.policies} if before else {}
+        self.policies: tuple[api.Policy, ...] = tuple(sorted(
+            (applied[policy.id] if applied.get(policy.id) == policy else policy
              for policy in policies), key=lambda policy: (policy.order, policy.id)))
         self._sets = tuple(sets)
         self._profiles = {profile.name: profile for profile in profiles}
         self._services = {service.key: service for service in services}
         self._owners = {(owner.namespace, owner.name): dict(owner.labels)
                         for owner in owners if owner.labels}
-        self._networks = list(map(self._labelled, self._sets))
+        # A set that stays keeps its networks: their hashes cost more than all else.
+        networks = {(item.namespace, item.name): (item, labelled) for item, labelled in zip(
+            before._sets, before._networks, strict=True)
+        } if before and self._owners == before._owners else {}
+        self._networks: list[tuple[Labels, frozenset[IPv4Network]]] = [
+            known[1] if (known := networks.get((item.namespace, item.name))) and known[0] == item
+            else self._labelled(item) for item in self._sets]
         #: pods by their keys, host endpoints by their names
         self.endpoints: dict[str, Endpoint] = {}
         self.hosts = {host.name: self._host(host) for host in hosts}
-        self._members: dict[IPSet, Members] = {}
+        self._members: dict[r.IPSet, Members] = {}
         self._members_before = before._members if before else {}
         #: by the kind of pods
         self._labels: dict[Kind, Labels] = {}
-        self._applied: dict[tuple[str, Stage, Kind], tuple[Policy, ...]] = {}
-        self._distinct: dict[tuple[object, ...], tuple[Policy, ...]] = {}
+        self._applied: dict[tuple[str, api.Stage, Kind], tuple[api.Policy, ...]] = {}
+        self._distinct: dict[tuple[object, ...], tuple[api.Policy, ...]] = {}
         if before and self._owners == before._owners:
             self.endpoints, self._labels = before.endpoints, before._labels
             if self.policies == before.policies:
                 self._applied, self._distinct = before._applied, before._distinct
-            if (self._sets, self.hosts, self._services) == (
-                    before._sets, before.hosts, before._services):
+            if (self.hosts, self._services) == (before.hosts, before._services):
+                # A set holds what it held unless its selector matches a network set that changed.
+                old, new = ({id(item): item for item in index._networks}
+                            for index in (before, self))
+                changed = [(old | new)[key][0] for key in old.keys() ^ new.keys()]
                 self._members = {ip_set: before._members[ip_set] for policy in self.policies
-                                 for direction in (INGRESS, EGRESS)
-                                 for ip_set in ip_sets(policy, direction)
-                                 if ip_set in before._members}
+                                 for direction in (r.INGRESS, r.EGRESS)
+                                 for ip_set in r.ip_sets(policy, direction)
+                                 if ip_set in before._members
+                                 and not any(map(ip_set.selector, changed))}
 
     @cached_property
-    def _selectors(self) -> list[tuple[Policy, Callable[[Labels], bool]]]:
+    def _selectors(self) -> list[tuple[api.Policy, Callable[[Labels], bool]]]:
         return [(policy, parse_selector(policy_selector(policy)).matches)
                 for policy in self.policies]
 
@@ -188,20 +173,20 @@ class PolicyIndex:
 
     def _labels_of(self, pod: Pod) -> Labels:
         return {**self._inherited(_profiles_of(pod)), **dict(pod.labels),
-                NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s",
-                SERVICE_ACCOUNT: pod.service_account}
+                r.NAMESPACE: pod.namespace, r.ORCHESTRATOR: "k8s",
+                r.SERVICE_ACCOUNT: pod.service_account}
 
-    def _host(self, host: HostEndpoint) -> Endpoint:
+    def _host(self, host: api.HostEndpoint) -> Endpoint:
         labels = {**self._inherited(host.profiles), **dict(host.labels)}
         return Endpoint(f"HostEndpoint {host.name}", host.addresses, host.profiles, labels,
                         host.ports, ("", host.name, tuple(sorted(labels.items()))))
 
-    def profile(self, name: str) -> Profile:
+    def profile(self, name: str) -> api.Profile:
         """A profile by its name.
 
         A missing one denies all (felix/calc/active_rules_calculator.go, ``DummyDropRules``).
         """
-        return builtin_profile(name) or self._profiles.get(name) or Profile(
+        return api.builtin_profile(name) or self._profiles.get(name) or api.Profile(
             name, ingress=_DENY, egress=_DENY)
 
     def _inherited(self, profiles: Iterable[str]) -> dict[str, str]:
@@ -213,26 +198,26 @@ class PolicyIndex:
                 labels |= self._of_namespace(rest)
             elif kind == "ksa":
                 namespace, _, account = rest.partition(".")
-                labels |= _prefixed(SERVICE_ACCOUNT_PREFIX, {
-                    **self._owners.get((namespace, account), {}), NAME_LABEL: account})
+                labels |= _prefixed(r.SERVICE_ACCOUNT_PREFIX, {
+                    **self._owners.get((namespace, account), {}), r.NAME_LABEL: account})
             elif name in self._profiles:
                 labels |= self._profiles[name].labels
         return labels
 
-    def _labelled(self, item: NetworkSet) -> tuple[Labels, tuple[IPv4Network, ...]]:
+    def _labelled(self, item: api.NetworkSet) -> tuple[Labels, frozenset[IPv4Network]]:
         inherited = self._of_namespace(item.namespace) if item.namespace else {}
-        own = {NAMESPACE: item.namespace} if item.namespace else {}
+        own = {r.NAMESPACE: item.namespace} if item.namespace else {}
         nets = (half for net in item.nets for half in (_HALVES if net == _ALL else (net,)))
-        return {**inherited, **dict(item.labels), **own}, tuple(nets)
+        return {**inherited, **dict(item.labels), **own}, frozenset(nets)
 
     def _of_namespace(self, name: str) -> dict[str, str]:
         # The second label is Kubernetes' own, of every namespace since 1.21.
         labels = {"kubernetes.io/metadata.name": name, **self._owners.get(("", name), {}),
-                  NAME_LABEL: name}
-        return _prefixed(NAMESPACE_PREFIX, labels)
+                  r.NAME_LABEL: name}
+        return _prefixed(r.NAMESPACE_PREFIX, labels)
 
-    def of(self, endpoint: Endpoint, direction: str, stage: Stage = Stage.NORMAL
-           ) -> tuple[Policy, ...]:
+    def of(self, endpoint: Endpoint, direction: str, stage: api.Stage = api.Stage.NORMAL
+           ) -> tuple[api.Policy, ...]:
         """The policies that apply to an endpoint in a direction, the first asked first."""
         key = (direction, stage, endpoint.kind)
         policies = self._applied.get(key)
@@ -249,27 +234,26 @@ class PolicyIndex:
         """Whether the same policies apply to equal pods."""
         return self._applied is other._applied
 
-    def members(self, ip_set: IPSet) -> Members:
+    def members(self, ip_set: r.IPSet) -> Members:
         """What is in an IP set now."""
         members = self._members.get(ip_set)
         if members is None:
             members = self._contributed(ip_set, (*self.endpoints.values(), *self.hosts.values()))
             if ip_set.service in self._services:
-                addresses, ports = listed(self._services[ip_set.service])
+                addresses, ports = r.listed(self._services[ip_set.service])
                 members = Members(ports=members.ports | ports) if ip_set.has_ports else Members(
                     members.addresses | addresses)
             elif not ip_set.service and not ip_set.port:
-                members = replace(members, networks=frozenset(
-                    net for labels, nets in self._networks if ip_set.selector(labels)
-                    for net in nets))
+                members = replace(members, networks=frozenset().union(*(
+                    nets for labels, nets in self._networks if ip_set.selector(labels))))
             before = self._members_before.get(ip_set)
             members = self._members[ip_set] = before if before == members else members
         return members
 
-    def _contributed(self, ip_set: IPSet, endpoints: Iterable[Endpoint]) -> Members:
+    def _contributed(self, ip_set: r.IPSet, endpoints: Iterable[Endpoint]) -> Members:
         """What endpoints are of an IP set. Many have the same labels, asked about once."""
         service = self._services.get(ip_set.service)
-        selector = service_selector(service) if ip_set.service else ip_set.selector
+        selector = r.service_selector(service) if ip_set.service else ip_set.selector
         answers: dict[int, bool] = {}
         matching = []
         for endpoint in endpoints:
@@ -283,7 +267,7 @@ class PolicyIndex:
                 address for endpoint in matching for address in endpoint.addresses))
         return Members(ports=frozenset(
             (address, protocol, number) for endpoint in matching
-            for protocol, number in (target_ports(service, endpoint.ports) if service else (
+            for protocol, number in (r.target_ports(service, endpoint.ports) if service else (
                 (protocol, number) for name, protocol, number in endpoint.ports
                 if (name, protocol) == (ip_set.port, ip_set.protocol)))
             for address in endpoint.addresses))
@@ -297,13 +281,13 @@ def _prefixed(prefix: str, labels: Mapping[str, str]) -> dict[str, str]:
     return {prefix + name: value for name, value in labels.items()}
 
 
-def policy_selector(policy: Policy) -> str:
+def policy_selector(policy: api.Policy) -> str:
     """All that a policy says about the endpoints that it applies to, as one selector."""
     parts = [policy.selector]
     if policy.namespace:
-        parts.append(f"{NAMESPACE} == '{policy.namespace}'")
+        parts.append(f"{r.NAMESPACE} == '{policy.namespace}'")
     if policy.namespace_selector:
-        parts.append(namespaces(policy.namespace_selector))
+        parts.append(r.namespaces(policy.namespace_selector))
     if policy.service_account_selector:
-        parts.append(parse_selector(policy.service_account_selector, SERVICE_ACCOUNT_PREFIX).text)
+        parts.append(parse_selector(policy.service_account_selector, r.SERVICE_ACCOUNT_PREFIX).text)
     return " && ".join(f"({part})" for part in parts if part)

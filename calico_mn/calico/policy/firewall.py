@@ -8,22 +8,41 @@ from the change is worked out again, and a firewall that stays is the same objec
         | of(node)                                | of(node)
         v                                         v
     Firewall                                  the same Firewall, or one that shares chains and sets
+
+Of several host endpoints for one device that with the first name counts, as in felix
+``dataplane/linux/endpoint_mgr.go`` (``resolveHostEndpoints``). Each rule carries a comment
+``cali:HASH``: a digest of its own text and of all rules before it in its chain, so that the last
+one of a chain proves the whole chain (``iptables/chain.go``, ``RuleHashes``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from ipaddress import IPv4Address
 
 from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.policy.active import Members, PolicyIndex
-from calico_mn.calico.policy.host_endpoints import Devices, governing, host_rules
-from calico_mn.calico.policy.node_chains import HostRules, NodeFirewall, PodRules, tables
+from calico_mn.calico.policy.chains import Chains, Rule
+from calico_mn.calico.policy.endpoint_chains import ANY_DEVICE
+from calico_mn.calico.policy.node_chains import (
+    APPENDED,
+    HOOKS,
+    HostRules,
+    NodeFirewall,
+    PodRules,
+    tables,
+)
 from calico_mn.calico.policy.resolve import EGRESS, INGRESS, IPSet, ip_sets, resolve
-from calico_mn.calico.policy.restore import firewall
 from calico_mn.model import Pod, Topology
-from calico_mn.policy import HostEndpoint
+from calico_mn.policy import HostEndpoint, Policy, Stage
 from calico_mn.state import Firewall
+
+#: a node's devices that lead to no pod, with their addresses
+Devices = Mapping[str, Collection[IPv4Address]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +62,15 @@ class Firewalls:
                  before: Firewalls | None = None) -> None:
         self._topology, self._endpoints = topology, dict(endpoints)
         self._pods: dict[str, Pod] = (
-            before._pods if before and before._topology.pods is topology.pods
+            before._pods if before and before._topology.pods == topology.pods
             else {pod.key: pod for pod in topology.pods})
         index = PolicyIndex(
             topology.policies, topology.network_sets,
             (*topology.namespaces, *topology.service_accounts), before.index if before else None,
             topology.host_endpoints, topology.profiles, topology.services)
         known = before._endpoints if before and index.endpoints else {}
-        come = [(self._pod(key, endpoint), endpoint.address)
+        come = [(self._pods.get(key) or Pod(endpoint.namespace, endpoint.name, endpoint.node),
+                 endpoint.address)
                 for key, endpoint in endpoints.items() if known.get(key) is not endpoint
                 or (before and before._pods is not self._pods)]
         gone = [key for key in known if key not in endpoints]
@@ -66,9 +86,6 @@ class Firewalls:
         is_same = topology is self._topology and len(endpoints) == len(self._endpoints) and all(
             self._endpoints.get(key) is endpoint for key, endpoint in endpoints.items())
         return self if is_same else Firewalls(topology, endpoints, self)
-
-    def _pod(self, key: str, endpoint: WorkloadEndpoint) -> Pod:
-        return self._pods.get(key) or Pod(endpoint.namespace, endpoint.name, endpoint.node)
 
     def host_endpoints(self, node: str, devices: Devices) -> dict[str, HostEndpoint]:
         """The host endpoints in force on a node, by their devices (:func:`.governing`)."""
@@ -125,3 +142,74 @@ def _ip_sets(pods: Iterable[PodRules], node: NodeFirewall) -> Iterable[IPSet]:
                    for resolved in (resolve(rule, ""),)
                    for end in (resolved.source, resolved.destination) for ip_set in end.ip_sets)
     return dict.fromkeys((*of_policies, *of_profiles))
+
+
+def governing(hosts: Iterable[HostEndpoint], devices: Devices) -> dict[str, HostEndpoint]:
+    """The host endpoint of each device of one node, and that of ANY_DEVICE for ``*``.
+
+    A device whose HostEndpoint has a name is not looked for by address.
+    """
+    in_force: dict[str, HostEndpoint] = {}
+    for host in sorted(hosts, key=lambda host: host.name):
+        if host.interface == "*":
+            in_force.setdefault(ANY_DEVICE, host)
+        for device, addresses in devices.items():
+            if host.interface == device or (
+                    not host.interface and any(item in addresses for item in host.addresses)):
+                in_force.setdefault(device, host)
+    return dict(sorted(in_force.items()))
+
+
+def host_rules(index: PolicyIndex, device: str, host: HostEndpoint) -> HostRules:
+    """What a device's chains follow from."""
+    seen = index.hosts[host.name]
+
+    def by_stage(direction: str) -> dict[Stage, tuple[Policy, ...]]:
+        return {stage: policies for stage in Stage
+                if (policies := index.of(seen, direction, stage))}
+
+    return HostRules(device, tuple(map(index.profile, seen.profiles)), by_stage(INGRESS),
+                     by_stage(EGRESS))
+
+
+def hashes(chain: str, texts: Iterable[str]) -> list[str]:
+    """The 16 characters of the comment of each rule with these texts."""
+    digest = hashlib.sha224(chain.encode()).digest()
+    start, digests = f"-A {chain} HASH", []
+    for text in texts:
+        line = f"{start} {text}" if text else start
+        digest = hashlib.sha224(digest + line.encode()).digest()
+        digests.append(digest[:12])
+    # Twelve bytes are sixteen characters, so that all of them are encoded at once.
+    encoded = base64.urlsafe_b64encode(b"".join(digests)).decode()
+    return [encoded[first:first + 16] for first in range(0, len(encoded), 16)]
+
+
+# A chain that stays is the same object, and so is one that several nodes have.
+@lru_cache(maxsize=10_000)
+def _lines(option: str, chain: str, texts: tuple[str, ...], hashed_as: str = "") -> tuple[str, ...]:
+    start = f'{option} {chain} -m comment --comment "cali:'
+    return tuple([f'{start}{digest}" {text}' if text else f'{start}{digest}"'
+                  for digest, text in zip(hashes(hashed_as or chain, texts), texts, strict=True)])
+
+
+def _texts(rules: Iterable[Rule]) -> tuple[str, ...]:
+    return tuple([rule.text for rule in rules])
+
+
+def firewall(tables: Mapping[str, Chains], sets: Mapping[str, frozenset[str]],
+             inserts: bool = True) -> Firewall:
+    """The chains and sets of a node as the kernel is to have them.
+
+    ``inserts`` False is FelixConfiguration's chainInsertMode ``Append``.
+    """
+    option = "-I" if inserts else "-A"
+    hooks = {table: tuple(line for chain, rule in HOOKS[table].items()
+                          for line in _lines(option, chain, (rule.text,))) for table in tables}
+    hooks["filter"] += _lines("-A", "FORWARD", _texts(APPENDED), "FORWARD*appends*")
+    # The chains of many pods have the same rules.
+    distinct = {id(rules): rules for chains in tables.values() for rules in chains.values()}
+    texts = {key: _texts(rules) for key, rules in distinct.items()}
+    return Firewall({(table, chain): _lines("-A", chain, texts[id(rules)])
+                     for table, chains in tables.items() for chain, rules in chains.items()},
+                    hooks, sets)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
+from calico_mn import policy as api
 from calico_mn.calico.policy.chains import (
     ACCEPT,
     PASS,
@@ -44,15 +45,6 @@ from calico_mn.calico.policy.endpoint_chains import (
     host_dispatch,
 )
 from calico_mn.calico.policy.resolve import member
-from calico_mn.policy import (
-    FAILSAFE_INBOUND,
-    FAILSAFE_OUTBOUND,
-    Policy,
-    Profile,
-    ProtoPort,
-    Stage,
-    builtin_profile,
-)
 
 ALL_MARKS = ACCEPT | PASS | SCRATCH_0 | SCRATCH_1
 WORKLOADS = "cali+"
@@ -87,8 +79,8 @@ class PodRules:
 
     device: str
     profiles: tuple[str, ...]
-    ingress: tuple[Policy, ...] = ()
-    egress: tuple[Policy, ...] = ()
+    ingress: tuple[api.Policy, ...] = ()
+    egress: tuple[api.Policy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,11 +91,11 @@ class HostRules:
     """
 
     device: str
-    profiles: tuple[Profile, ...] = ()
-    ingress: Mapping[Stage, tuple[Policy, ...]] = field(default_factory=dict)
-    egress: Mapping[Stage, tuple[Policy, ...]] = field(default_factory=dict)
+    profiles: tuple[api.Profile, ...] = ()
+    ingress: Mapping[api.Stage, tuple[api.Policy, ...]] = field(default_factory=dict)
+    egress: Mapping[api.Stage, tuple[api.Policy, ...]] = field(default_factory=dict)
 
-    def rules(self, way: str, stage: Stage, accepted: str = "ACCEPT") -> Chains:
+    def rules(self, way: str, stage: api.Stage, accepted: str = "ACCEPT") -> Chains:
         """Its chain whose name begins with ``way``."""
         is_in = way in (FROM_HOST, FROM_HOST_FORWARD)
         policies = (self.ingress if is_in else self.egress).get(stage, ())
@@ -123,8 +115,8 @@ class NodeFirewall:
     """
 
     host_endpoints: tuple[HostRules, ...] = ()
-    failsafe_inbound: tuple[ProtoPort, ...] = FAILSAFE_INBOUND
-    failsafe_outbound: tuple[ProtoPort, ...] = FAILSAFE_OUTBOUND
+    failsafe_inbound: tuple[api.ProtoPort, ...] = api.FAILSAFE_INBOUND
+    failsafe_outbound: tuple[api.ProtoPort, ...] = api.FAILSAFE_OUTBOUND
     ipip: bool = False
     vxlan: bool = False
     has_ebpf_tunnel: bool = False
@@ -167,7 +159,7 @@ def tables(node: NodeFirewall, pods: Sequence[PodRules] = ()) -> dict[str, Chain
     ids = {key: tuple([policy.id for policy in policies]) for key, policies in applied.items()}
     shared: Chains = {}
     for name in dict.fromkeys(name for pod in pods for name in pod.profiles):
-        if profile := builtin_profile(name):
+        if profile := api.builtin_profile(name):
             shared |= profile_chains(profile)
     for host in node.host_endpoints:
         for profile in host.profiles:
@@ -239,8 +231,9 @@ def _filter(node: NodeFirewall) -> Chains:
         **_dispatch(node.host_endpoints, _FROM_HOST_FORWARD, FROM_HOST_FORWARD),
         **_dispatch(node.host_endpoints, _TO_HOST_FORWARD, TO_HOST_FORWARD)}
     for host in node.host_endpoints:
-        for way, stage in ((TO_HOST, Stage.NORMAL), (FROM_HOST, Stage.NORMAL),
-                           (TO_HOST_FORWARD, Stage.FORWARD), (FROM_HOST_FORWARD, Stage.FORWARD)):
+        for way, stage in ((TO_HOST, api.Stage.NORMAL), (FROM_HOST, api.Stage.NORMAL),
+                           (TO_HOST_FORWARD, api.Stage.FORWARD),
+                           (FROM_HOST_FORWARD, api.Stage.FORWARD)):
             chains.update(host.rules(way, stage))
     return chains
 
@@ -276,10 +269,11 @@ def _tunnel_output(node: NodeFirewall) -> Iterator[Rule]:
 def _raw(node: NodeFirewall) -> Chains:
     # One for all devices has none here: Felix refuses it with a warning in its log.
     hosts = [host for host in node.host_endpoints if host.device != ANY_DEVICE
-             and (Stage.UNTRACKED in host.ingress or Stage.UNTRACKED in host.egress)]
+             and (api.Stage.UNTRACKED in host.ingress or api.Stage.UNTRACKED in host.egress)]
     chains: Chains = {}
     for host in hosts:
-        chains |= host.rules(TO_HOST, Stage.UNTRACKED) | host.rules(FROM_HOST, Stage.UNTRACKED)
+        chains |= host.rules(TO_HOST, api.Stage.UNTRACKED)
+        chains |= host.rules(FROM_HOST, api.Stage.UNTRACKED)
     return {
         "cali-PREROUTING": [
             Rule("", clear_mark(ALL_MARKS)),
@@ -294,12 +288,12 @@ def _raw(node: NodeFirewall) -> Chains:
 
 def _mangle(node: NodeFirewall) -> Chains:
     # What is for another address after NAT leaves by a device that OUTPUT does not know yet.
-    before = [host for host in node.host_endpoints if Stage.PRE_DNAT in host.ingress]
+    before = [host for host in node.host_endpoints if api.Stage.PRE_DNAT in host.ingress]
     chains: Chains = {}
     for host in before:
-        chains |= host.rules(FROM_HOST, Stage.PRE_DNAT)
+        chains |= host.rules(FROM_HOST, api.Stage.PRE_DNAT)
     for host in node.host_endpoints:
-        chains |= host.rules(TO_HOST, Stage.NORMAL, "RETURN")
+        chains |= host.rules(TO_HOST, api.Stage.NORMAL, "RETURN")
     accepted = Rule(is_marked(ACCEPT), jump("RETURN"), _HOST_ACCEPTED.comments)
     return {
         "cali-PREROUTING": [Rule("-m conntrack --ctstate RELATED,ESTABLISHED", jump("ACCEPT")),

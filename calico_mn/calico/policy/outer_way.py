@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from calico_mn import rules
+from calico_mn.calico.policy.firewall import firewall
 from calico_mn.calico.policy.node_chains import ALL_HOSTS, NodeFirewall, tables
-from calico_mn.calico.policy.restore import firewall
 from calico_mn.rules import OuterWay, RuleChain
 from calico_mn.state import ALLOWED_SOURCES, Firewall, Route
 

@@ -1,19 +1,22 @@
 """Rules as Felix has them: selectors become IP sets, named ports sets of addresses and ports. Pure.
 
 In goes a rule as the API has it and the namespace of its policy; out comes a :class:`ResolvedRule`.
+Of a Service that a rule names come a selector of pods, the ports to which it leads, and the
+addresses that its EndpointSlices list.
 Sources: libcalico-go ``lib/backend/syncersv1/updateprocessors/rules.go`` for selectors, felix
-``calc/rule_scanner.go`` for the sets.
+``calc/rule_scanner.go`` for the sets, ``serviceindex/service_index.go`` for Services.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.policy import Action, EntityRule, Icmp, Policy, Ports, Rule
+from calico_mn.policy import Action, EntityRule, Icmp, Policy, Ports, Rule, Service
 from calico_mn.selector import Selector, parse_selector
 
 NAMESPACE, SERVICE_ACCOUNT, ORCHESTRATOR = (
@@ -187,3 +190,31 @@ def _accounts(entity: EntityRule) -> str:
     names = "', '".join(entity.service_account_names)
     named = parse_selector(f"{SERVICE_ACCOUNT} in {{ '{names}' }}").text
     return f"({selector}) && ({named})" if selector else named
+
+
+def service_selector(service: Service | None) -> Selector:
+    """What selects the pods of a Service; one without a selector has none by itself."""
+    if service is None or not service.selector:
+        return Selector("", lambda labels: False)
+    wanted = {**dict(service.selector), NAMESPACE: service.namespace, ORCHESTRATOR: "k8s"}
+    return Selector("", lambda labels: all(
+        labels.get(name) == value for name, value in wanted.items()))
+
+
+def target_ports(service: Service, ports: Iterable[tuple[str, str, int]]
+                 ) -> Iterator[tuple[str, int]]:
+    """Where a pod with these named ports answers for a Service: (protocol, number)."""
+    for port in service.ports:
+        if isinstance(port.target, int):
+            yield port.protocol, port.target
+        else:
+            yield from ((protocol, number) for name, protocol, number in ports
+                        if (name, protocol) == (port.target, port.protocol))
+
+
+def listed(service: Service) -> tuple[frozenset[IPv4Address],
+                                      frozenset[tuple[IPv4Address, str, int]]]:
+    """The addresses that its EndpointSlices list, and these with protocols and ports."""
+    return (frozenset(address for address, _ in service.addresses),
+            frozenset((address, protocol, port) for address, ports in service.addresses
+                      for protocol, port in ports))

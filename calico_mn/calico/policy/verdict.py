@@ -12,15 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from calico_mn.calico.policy import resolve as r
 from calico_mn.calico.policy.active import Endpoint, PolicyIndex
-from calico_mn.calico.policy.resolve import (
-    INGRESS,
-    End,
-    IPSet,
-    ResolvedRule,
-    resolve,
-    resolved,
-)
 from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports, Stage
 from calico_mn.text import join
 
@@ -106,10 +99,10 @@ def decide(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packe
     policies = index.of(endpoint, direction, stage)
     passed = False
     for policy in policies:
-        number = _first(index, resolved(policy, direction), packet)
+        number = _first(index, r.resolved(policy, direction), packet)
         if number is None:
             continue
-        action = resolved(policy, direction)[number].action
+        action = r.resolved(policy, direction)[number].action
         if action is Action.PASS:
             passed = True
             break
@@ -121,7 +114,7 @@ def decide(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packe
                        ) if stage is Stage.NORMAL else None
 
 
-def _first(index: PolicyIndex, rules: Sequence[ResolvedRule], packet: Packet) -> int | None:
+def _first(index: PolicyIndex, rules: Sequence[r.ResolvedRule], packet: Packet) -> int | None:
     """The number of the first rule that ends the walk through these."""
     return next((number for number, rule in enumerate(rules)
                  if rule.action is not Action.LOG and matches(index, rule, packet)), None)
@@ -131,8 +124,8 @@ def _by_profile(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: 
                 asked: tuple[Policy, ...]) -> Decision:
     for name in endpoint.profiles:
         profile = index.profile(name)
-        rules = [resolve(rule, "") for rule in (
-            profile.ingress if direction == INGRESS else profile.egress)]
+        rules = [r.resolve(rule, "") for rule in (
+            profile.ingress if direction == r.INGRESS else profile.egress)]
         number = _first(index, rules, packet)
         if number is not None and rules[number].action is not Action.PASS:
             return Decision(endpoint.key, direction, rules[number].action is Action.ALLOW,
@@ -140,7 +133,7 @@ def _by_profile(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: 
     return Decision(endpoint.key, direction, False, asked=asked)
 
 
-def matches(index: PolicyIndex, rule: ResolvedRule, packet: Packet) -> bool:
+def matches(index: PolicyIndex, rule: r.ResolvedRule, packet: Packet) -> bool:
     """Whether a rule matches a packet."""
     return (
         (not rule.protocol or packet.protocol == number_of(rule.protocol))
@@ -161,11 +154,11 @@ def _has_icmp(icmp: Icmp, packet: Packet) -> bool:
         icmp.code is None or packet.icmp.code == icmp.code)
 
 
-def _is_at(index: PolicyIndex, end: End, packet: Packet, address: IPv4Address, port: int) -> bool:
+def _is_at(index: PolicyIndex, end: r.End, packet: Packet, address: IPv4Address, port: int) -> bool:
     """Whether an address and a port are those of one end of a rule."""
     protocol = _WITH_PORTS.get(packet.protocol, "")
 
-    def has_port(ports: tuple[Ports, ...], sets: tuple[IPSet, ...]) -> bool:
+    def has_port(ports: tuple[Ports, ...], sets: tuple[r.IPSet, ...]) -> bool:
         return bool(protocol) and (
             any(item.first <= port <= item.last for item in ports)
             or any((address, protocol, port) in index.members(ip_set).ports for ip_set in sets))

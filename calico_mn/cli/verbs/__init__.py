@@ -10,8 +10,9 @@ import importlib
 
 from calico_mn.cli.verb import Verb
 
-_MODULES = ("offline", "up", "runs", "get", "show", "inside", "change", "traffic", "policy",
-            "walkthrough")
+_MODULES = ("offline", "export", "init", "dumps", "up", "whatif", "runs", "get", "show",
+            "web", "bgp", "inside", "change", "faults", "exercises", "traffic", "policy",
+            "experiment", "results", "walkthrough")
 
 
 def verb(name: str) -> Verb | None:

@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import FILES, IPPOOLS, NODES, PODS, completes
-from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb, add_encapsulation, modes, named, whole
+from calico_mn.cli.output import columns, paint, say, show
+from calico_mn.cli.verb import OK, UsageError, Verb, add_encapsulation, mode, modes, named, whole
 from calico_mn.cli.verbs.get import add_resources, requests
 from calico_mn.streams import complain
 from calico_mn.text import join, join_some, plural
@@ -21,7 +21,8 @@ GROUP = "changes"
 # --- mode
 
 def _add_mode(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mode", metavar="MODE", choices=modes(), help=join(modes(), "or"))
+    parser.add_argument("mode", metavar="MODE", nargs="?", type=mode, choices=modes(),
+                        help=f"{join(modes(), 'or')}; without it the modes are shown")
     completes(parser.add_argument("--node", metavar="NODE",
                                   help="this node alone: the mixed state of a stuck calico-node"),
               NODES)
@@ -31,12 +32,24 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
 
 
 def _mode(options: argparse.Namespace, session: Session) -> int:
+    if options.mode is None:
+        if options.node or options.pool or options.encapsulation:
+            raise UsageError(f"mode: say which: {join(modes(), 'or')}")
+        pools = session.ask("status")["pools"]
+        if options.json:
+            options.json(pools)
+        else:
+            show(columns(("POOL", "CIDR", "MODE", "OTHERWISE"), [
+                (pool["name"], pool["cidr"], pool["mode"],
+                 [f"{node}: {mode}" for node, mode in pool["nodes"].items()])
+                for pool in pools]))
+        return OK
     answer = session.ask("mode", mode=options.mode, node=options.node,
                          encapsulation=options.encapsulation, pool=options.pool)
     if options.json:
-        print_json(answer)
+        options.json(answer)
         return OK
-    _say_commands(answer)
+    say_commands(answer)
     pools = f"pool {options.pool}" if options.pool else "all pools"
     where = " of ".join(filter(None, (options.pool and pools, f"{options.node} alone"))
                         ) if options.node else pools
@@ -44,12 +57,13 @@ def _mode(options: argparse.Namespace, session: Session) -> int:
     return OK
 
 
-def _say_commands(answer: dict[str, Any]) -> None:
+def say_commands(answer: dict[str, Any]) -> None:
+    """What a change took, namespace by namespace, then its warnings."""
     for change in answer["changes"]:
         say(paint(f"# {change['namespace']}", "place"))
         for command in change["commands"]:
             say(command)
-    for warning in answer["warnings"]:
+    for warning in answer.get("warnings", ()):
         complain(warning)
 
 
@@ -130,13 +144,13 @@ def _scale(options: argparse.Namespace, session: Session) -> int:
 def _tell(options: argparse.Namespace, answer: dict[str, Any]) -> int:
     """What became of each resource, as kubectl words it; then what changed in the kernel."""
     if options.json:
-        print_json(answer)
+        options.json(answer)
         return OK
     for item in answer["resources"]:
         say(f"{item['reference']} {item['change']}{' (dry run)' if options.dry_run else ''}")
     places = [change["namespace"] for change in answer["changes"]]
     if options.dry_run:
-        _say_commands(answer)
+        say_commands(answer)
     else:
         for warning in answer["warnings"]:
             complain(warning)
@@ -168,7 +182,7 @@ def _pod(options: argparse.Namespace, session: Session) -> int:
         pod = session.ask("pod-delete", pod=options.pod)
         text = f"pod {pod['pod']} is gone" + (f", {pod['ip']} is free" if pod["ip"] else "")
     if options.json:
-        print_json(pod)
+        options.json(pod)
     else:
         say(text)
     return OK
@@ -177,10 +191,10 @@ def _pod(options: argparse.Namespace, session: Session) -> int:
 VERBS = {
     "apply": Verb(
         "apply", GROUP, "resources from files, laid over those that run",
-        "Creates the resources of files, or changes those that there are, as kubectl apply does: "
-        "pods, workloads, pools and their modes, nodes, labels, affinities. The cluster that "
-        "follows is checked as a whole, and an error changes nothing; the kernel changes by the "
-        "difference only.",
+        "Creates the resources in files, or changes those that exist, as kubectl apply does: "
+        "pods, workloads, pools and their modes, nodes, labels, affinities. The resulting cluster "
+        "is checked as a whole: after an error nothing is changed. In the kernel only the "
+        "difference is written.",
         _add_apply, ask=_apply, json=True, prompt=True, usage="-f FILE [-f FILE]... [--dry-run]",
         examples=(("calico-mn apply -f more.yaml", "what it says is there now"),
                   ("calico-mn apply -f -", "from standard input"),
@@ -197,16 +211,19 @@ VERBS = {
                   ("calico-mn delete -f more.yaml", "all that a file has"))),
     "scale": Verb(
         "scale", GROUP, "more or fewer pods of a workload",
-        "Gives a Deployment, StatefulSet, ReplicaSet or ReplicationController so many pods.",
+        "Changes the number of pods of a Deployment, StatefulSet, ReplicaSet or "
+        "ReplicationController.",
         _add_scale, ask=_scale, json=True, prompt=True,
         usage="KIND/NAME --replicas N [-n NAMESPACE] [--dry-run]",
         examples=(("calico-mn scale deploy/web --replicas 5", "as with kubectl"),)),
     "mode": Verb(
         "mode", GROUP, "change the pools' mode while traffic flows",
-        "Changes the mode of the pools of the running cluster, of all nodes or of one alone, and "
-        "prints what changed in each namespace. Only what differs is touched; connections live on.",
+        "Changes the mode of the running cluster's pools, on all nodes or on one alone, and "
+        "prints what changed in each namespace. Nothing else is touched, and connections stay up. "
+        "Without MODE it shows the modes.",
         _add_mode, ask=_mode, json=True, prompt=True,
-        examples=(("calico-mn mode CrossSubnet", "the whole cluster"),
+        examples=(("calico-mn mode", "what the pools' modes are"),
+                  ("calico-mn mode CrossSubnet", "the whole cluster"),
                   ("calico-mn mode Always --encapsulation vxlan", "over to VXLAN"),
                   ("calico-mn mode Never --pool blue", "one pool alone"),
                   ("calico-mn mode Never --node node31", "one node alone"))),

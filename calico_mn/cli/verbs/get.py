@@ -1,20 +1,26 @@
-"""``get``: resources as tables, YAML and JSON, worded as kubectl and calicoctl do."""
+"""``get`` and ``describe``: resources as tables, YAML and JSON, and one pod or node in full.
+
+Worded as kubectl and calicoctl do.
+"""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import NAMESPACES, RESOURCES, completes
-from calico_mn.cli.output import print_json, print_yaml, say, show
+from calico_mn.cli.output import NONE, paint, print_json, print_yaml, say, show
 from calico_mn.cli.verb import OK, UsageError, Verb, named
 from calico_mn.streams import complain
-from calico_mn.text import join, join_some
+from calico_mn.text import join, join_some, one_line
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
 
 _DEFAULT = "default"
+#: lists that are wider stand below their titles
+_WIDTH = 80
 # Kinds that calicoctl and kubectl print, and where theirs is here.
 _INSTEAD = {"WorkloadEndpoint": "; see 'get pods -o wide'", "IPAMBlock": "; see 'get blocks'"}
 
@@ -42,7 +48,7 @@ def requests(words: list[str]) -> list[tuple[list[str], list[str]]]:
     return [(words[0].split(","), words[1:])] if words else []
 
 
-def _add(parser: argparse.ArgumentParser) -> None:
+def _add_get(parser: argparse.ArgumentParser) -> None:
     add_resources(parser)
     parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     parser.add_argument("-o", "--output", choices=("wide", "yaml", "json", "name"),
@@ -114,6 +120,36 @@ def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, 
                  f"calico-mn: no {title}{_INSTEAD.get(' '.join(kinds_named(word)), '')}")
 
 
+def _describe(options: argparse.Namespace, session: Session) -> int:
+    from calico_mn.topology.names import kinds_named
+
+    asked = [(kind, name) for words, names in requests(options.words) for word in words
+             for kind in kinds_named(word) for name in names]
+    if not asked:
+        raise UsageError("describe: say KIND and NAME, such as pod web-0 or node/node31")
+    answers = [session.ask("describe", kind=kind, name=f"{options.namespace}/{name}" if (
+        options.namespace and kind == "Pod" and "/" not in name) else name)
+        for kind, name in asked]
+    if options.json:
+        options.json(answers[0] if len(answers) == 1 else answers)
+        return OK
+    for number, facts in enumerate(answers):
+        if number:
+            say()
+        width = max(map(len, facts)) + 3
+        for title, value in facts.items():
+            lines = (value if isinstance(value, list) else [value]) or [""]
+            if width + max(map(len, lines)) > _WIDTH:
+                say(paint(f"{title}:", "faint"))
+                for line in lines:
+                    say(f"  {one_line(line)}")
+                continue
+            for place, line in enumerate(lines):
+                head = "" if place else f"{title}:"
+                say(f"{paint(head.ljust(width), 'faint')}{one_line(line) or NONE}")
+    return OK
+
+
 VERBS = {
     "get": Verb(
         "get", "what a run has", "pods, nodes, pools, any resources: tables, YAML, JSON",
@@ -121,11 +157,20 @@ VERBS = {
         "(po, deploy, ippool, ...). 'all' are pods and workloads, 'blocks' the nodes' blocks. "
         "Without KIND, '-o yaml' prints the whole cluster: a topology file that boots with the "
         "same addresses, blocks and routes.",
-        _add, ask=_get, json=True, prompt=True,
+        _add_get, ask=_get, json=True, prompt=True,
         usage="[KIND[,KIND]... [NAME]... | KIND/NAME...] [-n NAMESPACE | -A] [-o FORM]",
         examples=(("calico-mn get pods -A", "of all namespaces"),
                   ("calico-mn get nodes -o wide", "with tunnel addresses and blocks"),
                   ("calico-mn get ippools,blocks", "how full pools and blocks are"),
                   ("calico-mn get deploy/web -o yaml", "as a file has it"),
                   ("calico-mn get -o yaml > now.yaml", "the cluster as it is now, to boot again"))),
+    "describe": Verb(
+        "describe", "what a run has", "a pod or node, with its devices, routes and policies",
+        "Prints the addresses and devices of a pod or node. For a pod, also the policies that "
+        "select it and the routes to it; for a node, its blocks, pods, BGP sessions and learned "
+        "routes.",
+        partial(add_resources, nargs="+"), ask=_describe, json=True, prompt=True,
+        usage="pod|node NAME... [-n NAMESPACE]",
+        examples=(("calico-mn describe pod web-0", "a pod"),
+                  ("calico-mn describe node/node31", "a node"))),
 }

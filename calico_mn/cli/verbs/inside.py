@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from calico_mn.cli.complete import PLACES, completes
+from calico_mn.cli.complete import NAMESPACES, PLACES, completes
 from calico_mn.cli.output import open_file
-from calico_mn.cli.verb import UsageError, Verb, whole
+from calico_mn.cli.verb import UsageError, Verb, check_ending, named, whole
 from calico_mn.errors import NotFoundError
 from calico_mn.streams import complain
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from calico_mn.control.session import RemoteSession, Session
 
 GROUP = "inside a node or pod"
+_KINDS = ("pod", "pods", "po", "node", "nodes", "no")
 #: env(1)'s statuses for a program that cannot be run, and one that is not there
 _CANNOT_RUN, _NO_SUCH_PROGRAM = 126, 127
 
@@ -30,6 +31,24 @@ _CANNOT_RUN, _NO_SUCH_PROGRAM = 126, 127
 def add_place(parser: argparse.ArgumentParser, text: str = "node, pod, router or subnet") -> None:
     """The node's place on the command line."""
     completes(parser.add_argument("place", metavar="NODE", help=text), PLACES)
+
+
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    """``-n``, as kubectl has it."""
+    completes(parser.add_argument(
+        "-n", "--namespace", metavar="NAMESPACE", type=named,
+        help="of pods, as in kubectl; or write NAMESPACE/NAME"), NAMESPACES)
+
+
+def in_namespace(options: argparse.Namespace, session: Session, place: str) -> str:
+    """A place by its name, also as ``pod/NAME``; ``-n`` may say in which namespace a pod is."""
+    kind, _, name = place.partition("/")
+    if not options.namespace and (not name or kind not in _KINDS):
+        return place
+    pods = session.ask("names")["pods"]
+    if name and kind in _KINDS and place not in pods:
+        place = name
+    return next((pod for pod in pods if pod == f"{options.namespace}/{place}"), place)
 
 
 def _remote(session: Session) -> RemoteSession:
@@ -44,7 +63,7 @@ def become(session: Session, place: str, command: Sequence[str],
 
     facts, network, mounts = _remote(session).enter(place)
     try:
-        netns.become(network, mounts, command, netns.environment(
+        netns.become(facts["name"], network, mounts, command, netns.environment(
             Path(facts["run"]), facts["name"], extra))
     except OSError as error:
         complain(f"calico-mn: {facts['name']}: cannot run {command[0]}: {error.strerror}")
@@ -56,24 +75,33 @@ def become(session: Session, place: str, command: Sequence[str],
 
 def _add_exec(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
-    parser.add_argument("command", metavar="-- CMD", nargs=argparse.REMAINDER,
-                        help="a program and its arguments; not a shell's line")
+    add_namespace(parser)
+    for letter in "it":
+        parser.add_argument(f"-{letter}", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("-c", "--container", help=argparse.SUPPRESS)
 
 
 def _exec(options: argparse.Namespace, session: Session) -> int:
-    if not options.command:
-        raise UsageError("calico-mn exec: say what to run: calico-mn exec"
-                         f" {options.place} -- ip route")
-    become(session, options.place, options.command)
+    if not options.command or options.command[0].startswith("-"):
+        given = " ".join([options.place, *options.command])
+        raise UsageError(f"calico-mn exec: say what to run after --: calico-mn exec {given}"
+                         " -- ip route")
+    become(session, in_namespace(options, session, options.place), options.command)
 
 
 # --- shell
+
+def _add_shell(parser: argparse.ArgumentParser) -> None:
+    add_place(parser)
+    add_namespace(parser)
+
 
 def _shell(options: argparse.Namespace, session: Session) -> int:
     prompt = f"\\[\\e[1m\\]{options.place}\\[\\e[0m\\]:\\w\\$ "
     if os.environ.get("NO_COLOR"):
         prompt = f"{options.place}:\\w\\$ "
-    become(session, options.place, ["bash", "--norc"], {"PS1": prompt})
+    become(session, in_namespace(options, session, options.place), ["bash", "--norc"],
+           {"PS1": prompt})
 
 
 # --- capture
@@ -101,7 +129,9 @@ def _capture(options: argparse.Namespace, session: Session) -> int:
         command.append("-l")
     else:
         if options.file != "-":
+            check_ending("capture", options.file, (".pcap", ".cap"))
             _write_standard_output_to(options.file)
+            complain(f"writing {options.file}")
         elif sys.stdout.isatty():
             raise UsageError("calico-mn capture: pcap is not for a terminal: -w - needs a pipe")
         command += ["-U", "-w", "-"]
@@ -120,8 +150,11 @@ VERBS = {
         "exec", GROUP, "run a program in a node or pod, from any terminal",
         "Runs a program in a node, pod, router or subnet, in this terminal: its input, output, "
         "signals and exit status are passed through. Files are this machine's own, except /sys "
-        "and /var/log/calico/cni, which are the node's.",
-        _add_exec, ask=_exec, command=True, usage="[-h] [--run RUN] NODE -- CMD [ARG]...",
+        "and /var/log/calico/cni, which are the node's, and /etc/hosts, which has the names of "
+        "all nodes, pods and routers. kubectl's -i, -t and -c CONTAINER change nothing.",
+        _add_exec, ask=_exec, command=True,
+        program="a program and its arguments; not a shell's line",
+        usage="[-h] [--run RUN] [-n NAMESPACE] NODE -- CMD [ARG]...",
         examples=(("calico-mn exec node31 -- ip route", "a node, by its name"),
                   ("calico-mn exec default/web-0 -- ping -c3 10.22.151.1", "a pod"),
                   ("calico-mn exec web-0 -- sh -c 'ip a | grep eth0'", "by a shell"),
@@ -130,8 +163,8 @@ VERBS = {
     "shell": Verb(
         "shell", GROUP, "a shell in a node or pod",
         "Starts bash in a node, pod, router or subnet, in this terminal.",
-        add_place, ask=_shell,
-        examples=(("calico-mn shell node31", ""),),
+        _add_shell, ask=_shell,
+        examples=(("calico-mn shell node31", "in a node"),),
         status="the shell's; 125 if it was not started"),
     "capture": Verb(
         "capture", GROUP, "watch packets by tcpdump: text, or pcap with -w",

@@ -7,23 +7,28 @@ import dataclasses
 import os
 import sys
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, NODES, completes
-from calico_mn.cli.output import paint, print_json, say, write_file
+from calico_mn.cli.output import paint, say, write_file
 from calico_mn.cli.verb import (
     OK,
     UsageError,
     Verb,
-    add_file,
+    add_files,
     add_mode,
+    check_ending,
     mode_and_encapsulation,
     named,
     nothing,
 )
-from calico_mn.command_line import add_engine, add_no_policy
+from calico_mn.command_line import add_engine, add_no_policy, add_profile
 from calico_mn.errors import FAILED, WRONG_REQUEST, NotFoundError, TopologyError
 from calico_mn.streams import complain
 from calico_mn.text import plural
+
+if TYPE_CHECKING:
+    from calico_mn.emulation.plan import Step
 
 GROUP = "without a cluster and without root"
 
@@ -38,7 +43,7 @@ def _check(options: argparse.Namespace) -> int:
     findings = probe.findings()
     missing = [finding for finding in findings if finding.needed and finding.ok is False]
     if options.json:
-        print_json({"able": not missing, "findings": [dataclasses.asdict(f) for f in findings]})
+        options.json({"able": not missing, "findings": [dataclasses.asdict(f) for f in findings]})
         return FAILED if missing else OK
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
@@ -58,23 +63,24 @@ def _check(options: argparse.Namespace) -> int:
 # --- validate
 
 def _add_validate(parser: argparse.ArgumentParser) -> None:
-    add_file(parser, nargs="+")
+    add_files(parser)
     parser.add_argument("--together", action="store_true",
                         help="the files make one topology, as for 'up'")
 
 
 def _validate(options: argparse.Namespace) -> int:
     from calico_mn.topology import load_topology
+    from calico_mn.topology.load import called
     from calico_mn.topology.underlay import ASSUMED, as_yaml
 
     reports = []
     for files in [options.file] if options.together else [[file] for file in options.file]:
-        file = ", ".join(files)
+        file = ", ".join(map(called, files))
         try:
             topology = load_topology(files)
             # Booting gives out addresses; a file may ask for more than there are.
             from calico_mn.calico.cluster import Cluster
-            warnings = [*topology.warnings, *Cluster(topology, 2).admission.warnings()]
+            warnings = [*topology.warnings, *Cluster(topology, 2).warnings()]
         except TopologyError as error:
             reports.append({"file": file, "valid": False, "warnings": list(error.warnings),
                             "problems": [
@@ -98,16 +104,17 @@ def _validate(options: argparse.Namespace) -> int:
                 say("    To describe another network, change and add this Underlay:\n---")
                 say(as_yaml(topology.underlay))
     if options.json:
-        print_json(reports)
+        options.json(reports)
     return OK if all(report["valid"] for report in reports) else WRONG_REQUEST
 
 
 # --- plan
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    add_file(parser, nargs="+")
+    add_files(parser)
     add_mode(parser, "boot in this mode")
     add_engine(parser)
+    add_profile(parser)
     add_no_policy(parser)
     completes(parser.add_argument(
         "--node", metavar="NAME", action="append", default=[],
@@ -115,12 +122,20 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from calico_mn.bgp.timers import CALICO
     from calico_mn.emulation.plan import plan
+    from calico_mn.kernel.iptables import AUTO, machines_own
+    from calico_mn.kernel.tunnel import kernel_reason
     from calico_mn.topology import load_topology
 
+    topology = load_topology(options.file)
+    back_end = topology.felix.iptables_backend.lower()
+    back_end = machines_own() if back_end == AUTO else back_end
+    maker = "kernel" if kernel_reason() is None else "ebpf"
     mode, encapsulation = mode_and_encapsulation(options)
-    steps = plan(load_topology(options.file), mode, encapsulation=encapsulation,
-                 engine=options.engine, policies=not options.no_policy)
+    steps = plan(topology, mode, encapsulation=encapsulation,
+                 engine=options.engine, policies=not options.no_policy,
+                 timers=options.bird_timers or CALICO, profile=options.profile)
     names = {step.namespace for step in steps}
     for wanted in options.node:
         if wanted not in names:
@@ -128,14 +143,18 @@ def _plan(options: argparse.Namespace) -> int:
                                 f" {wanted!r}; it has {', '.join(sorted(names))}")
     shown = [step for step in steps if not options.node or step.namespace in options.node]
     if options.json:
-        print_json([{"namespace": step.namespace, "kind": step.kind,
+        options.json([{"namespace": step.namespace, "kind": step.kind,
                      "commands": list(step.commands),
+                     **({"tunnel": maker} if _has_tunnel(step) else {}),
+                     **({"iptables": back_end} if _has_rules(step) else {}),
                      **({"bird": step.bird} if step.bird else {})} for step in shown])
         return OK
     for number, step in enumerate(shown):
         if number:
             say()
-        say(paint(f"# {step.kind} {step.namespace}", "place"))
+        tunnel = f", tunl0 by {maker}" if _has_tunnel(step) else ""
+        rules = f", rules by iptables-{back_end}" if _has_rules(step) else ""
+        say(paint(f"# {step.kind} {step.namespace}{tunnel}{rules}", "place"))
         for command in step.commands:
             say(command)
         if step.bird:
@@ -144,9 +163,19 @@ def _plan(options: argparse.Namespace) -> int:
     return OK
 
 
+def _has_tunnel(step: Step) -> bool:
+    return any(command.startswith("ip link add tunl0 ") for command in step.commands)
+
+
+def _has_rules(step: Step) -> bool:
+    return any(command.startswith("iptables ") for command in step.commands)
+
+
 # --- graph
 
 _FORMS = ("svg", "dot", "mermaid")
+#: what the ending of a file's name says
+_ENDINGS = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
 
 
 def _add_graph(parser: argparse.ArgumentParser) -> None:
@@ -161,12 +190,18 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
 
 
 def _graph(options: argparse.Namespace) -> int:
-    form = options.form or _by_name(options.output or "")
+    form = options.form or _ENDINGS.get(_ending(options.output), "svg")
     subject, *others = options.subject
     if others and not all(map(_is_file, options.subject)):
         raise UsageError("calico-mn graph: name one run, or one or several topology files")
     if options.output and any(_is_same(options.output, file) for file in options.subject):
         raise UsageError("calico-mn graph: -o would overwrite the topology file itself")
+    if options.output not in (None, "-"):
+        wanted = _ending(options.output)
+        check_ending("graph", options.output, tuple(
+            ending for ending, made in _ENDINGS.items() if made == (options.form or made)),
+            f"; rsvg-convert makes one of an SVG: 'rsvg-convert -f {wanted[1:]} -o NAME{wanted}"
+            " NAME.svg' (Debian: librsvg2-bin)" if wanted in (".png", ".pdf") else "")
     if (options.mode or options.encapsulation) and form != "svg":
         name = "--mode" if options.mode else "--encapsulation"
         raise UsageError(f"calico-mn graph: {name} draws into svg, not {form}")
@@ -188,9 +223,8 @@ def _print(picture: str) -> None:
         sys.stdout.write(picture)
 
 
-def _by_name(name: str) -> str:
-    return {".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}.get(
-        os.path.splitext(name)[1], "svg")
+def _ending(name: str | None) -> str:
+    return os.path.splitext(name or "")[1].lower()
 
 
 def _is_same(output: str, subject: str) -> bool:
@@ -263,9 +297,9 @@ def _names(options: argparse.Namespace) -> int:
 VERBS = {
     "check": Verb(
         "check", GROUP, "what this kernel and machine can do, and what to install",
-        "Looks for all that clusters and experiments need: tunnel devices, "
-        "shaping of links, packet filters, programs and their versions. Changes nothing and loads "
-        "no module. Without root it cannot try eBPF.",
+        "Checks what clusters and experiments need: tunnel devices, shaping of links, packet "
+        "filters, programs and their versions. It changes nothing and loads no module. Without "
+        "root it cannot try eBPF.",
         nothing, run=_check, json=True,
         status="0 clusters can run here, 1 something needed is missing"),
     "validate": Verb(

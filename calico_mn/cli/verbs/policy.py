@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, RUNS, completes
 from calico_mn.cli.output import columns, paint, print_json, say, show, write_file
-from calico_mn.cli.verb import OK, Verb, named
+from calico_mn.cli.verb import OK, Verb, form, named
 from calico_mn.errors import FAILED
 from calico_mn.text import plural
 
 if TYPE_CHECKING:
     from calico_mn.calico.policy.explain import Explainer
 
-_FLOW = "tcp/80, udp/53, icmp or a protocol's number"
+FLOW = "tcp/80, udp/53, icmp or a protocol's number"
 
 
-def _flow(word: str) -> tuple[str, int, int]:
+def parse_flow(word: str) -> tuple[str, int, int]:
     """``tcp/80`` as its text, the protocol's number and the port; 80 is protocol 80."""
     from calico_mn.policy import PROTOCOLS
 
@@ -31,7 +31,7 @@ def _flow(word: str) -> tuple[str, int, int]:
     number = PROTOCOLS.get(name, int(name) if re.fullmatch("[0-9]{1,3}", name) else 0)
     has_port = name in ("tcp", "udp", "sctp", "udplite")
     if not 0 < number < 256 or has_port != bool(port) or int(port or 0) > 65535:
-        raise argparse.ArgumentTypeError(f"{word!r} is no flow: write {_FLOW}")
+        raise argparse.ArgumentTypeError(f"{word!r} is no flow: write {FLOW}")
     return (f"protocol {name}" if name.isdigit() else word.lower()), number, int(port or 0)
 
 
@@ -49,14 +49,17 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
                                  allow_abbrev=False)
     explain.add_argument("source", metavar="FROM", help="a pod, a node, a host or an address")
     explain.add_argument("destination", metavar="TO", help="the same")
+    explain.add_argument("-o", dest="json", metavar="FORM", type=form, default=argparse.SUPPRESS,
+                         help="json, yaml, or wide: the text as it is")
     matrix = actions.add_parser("matrix", help="which pods may talk to which", allow_abbrev=False)
     matrix.add_argument("-o", dest="output", metavar="FILE", type=_picture,
                         help="draw it: FILE.svg is a picture, FILE.html a page with all reasons")
     for action, number in ((explain, "?"), (matrix, "*")):
-        action.add_argument("flow", metavar="FLOW", type=_flow, nargs=number,
-                            default=[_flow("tcp/80")] if action is matrix else "tcp/80",
-                            help=f"{_FLOW} (default: tcp/80)")
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+        action.add_argument("flow", metavar="FLOW", type=parse_flow, nargs=number,
+                            default=[parse_flow("tcp/80")] if action is matrix else "tcp/80",
+                            help=f"{FLOW} (default: tcp/80)")
+        action.add_argument("--json", action="store_const", const=print_json,
+                            default=argparse.SUPPRESS,
                             help="print JSON (docs/cli.md)")
         completes(action.add_argument("-f", dest="file", metavar="FILE", action="append",
                                       help="topology file, instead of a run; may be given again"),
@@ -91,7 +94,7 @@ def _explain(options: argparse.Namespace, explainer: Explainer) -> int:
     source, destination = map(explainer.place, (options.source, options.destination))
     verdict = explainer.explain(source, destination, protocol, port)
     if options.json:
-        print_json({"source": source.name, "destination": destination.name, "flow": flow,
+        options.json({"source": source.name, "destination": destination.name, "flow": flow,
                     "allowed": verdict.allowed, "decisions": [
                         {"endpoint": item.endpoint, "direction": item.direction,
                          "allowed": item.allowed, "profile": item.profile or None,
@@ -129,7 +132,7 @@ def _matrix(options: argparse.Namespace, explainer: Explainer) -> int:
     pods = list(explainer.index.endpoints)
     allowed = {flow.flow: matrix.allowed(flow) for flow in matrix.flows}
     if options.json:
-        print_json([{"source": a, "destination": b, "flow": flow, "allowed": pairs[a, b]}
+        options.json([{"source": a, "destination": b, "flow": flow, "allowed": pairs[a, b]}
                     for flow, pairs in allowed.items() for a in pods for b in pods if a != b])
         return OK
     numbers = [str(number) for number, _ in enumerate(pods, 1)]
@@ -146,9 +149,9 @@ VERBS = {
     "policy": Verb(
         "policy", "traffic",
         "policy explain, policy matrix: who may talk to whom",
-        "Answers from the policies of a run, or of topology files, who may talk to whom, without "
-        "sending a packet: NetworkPolicy of Kubernetes and of Calico, GlobalNetworkPolicy and sets "
-        "of networks, in the order in which Felix asks them, and the rule that decides.",
+        "Says who may talk to whom by the policies of a run or of topology files, without sending "
+        "a packet. It follows NetworkPolicy of Kubernetes and of Calico, GlobalNetworkPolicy and "
+        "sets of networks in the order in which Felix does, and names the rule that decides.",
         _add_policy, run=_policy, json=True, root=lambda options: not options.file,
         examples=(("calico-mn policy explain web db tcp/5432", "one flow, in the only run"),
                   ("calico-mn policy explain -f FILE web db tcp/5432", "in files, without root"),

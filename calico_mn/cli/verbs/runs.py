@@ -10,29 +10,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import RUNS, completes
-from calico_mn.cli.output import columns, paint, print_json, say, show
+from calico_mn.cli.output import columns, say, show
+from calico_mn.cli.status import age, follow, shown_path
 from calico_mn.cli.verb import OK, UsageError, Verb, named, nothing
 from calico_mn.cli.verbs.up import GROUP, removal
 from calico_mn.errors import FAILED, CalicoMnError, NotFoundError, ToolError
 from calico_mn.streams import complain
-from calico_mn.text import join_some, plural
 
 if TYPE_CHECKING:
     from calico_mn.kernel.registry import FoundRun
-
-
-def age(started: str) -> str:
-    """How long ago that was, as kubectl prints it: 42s, 5m, 3h, 2d."""
-    from datetime import datetime, timezone
-
-    try:
-        seconds = (datetime.now(timezone.utc) - datetime.fromisoformat(started)).total_seconds()
-    except ValueError:
-        return ""
-    for size, unit, most in ((1, "s", 120), (60, "m", 7200), (3600, "h", 172_800)):
-        if seconds < most:
-            return f"{max(0, int(seconds // size))}{unit}"
-    return f"{int(seconds // 86_400)}d"
 
 
 # --- list
@@ -41,87 +27,44 @@ def _facts(run: FoundRun) -> dict[str, Any]:
     record = run.record
     return {"name": run.name, "run": run.identity, "status": run.status, "pid": run.pid,
             "started": record.get("started"), "tunnel": record.get("tunnel"),
-            "iptables": record.get("iptables"),
+            "iptables": record.get("iptables"), "profile": record.get("profile"),
             "topology": record.get("topology"), "version": record.get("version"),
             "directory": str(run.path)}
 
 
 def _list(options: argparse.Namespace) -> int:
     from calico_mn.kernel import registry
+    from calico_mn.profile import DEFAULT
 
     runs = [_facts(run) for run in registry.runs()]
     if options.json:
-        print_json(runs)
+        options.json(runs)
     elif not runs:
         say("nothing is running")
     else:
-        show(columns(("NAME", "STATUS", "AGE", "PID", "RUN", "TUNNEL", "TOPOLOGY"), [
+        profiles = [run["profile"] for run in runs]
+        is_shown = any(profile not in (None, DEFAULT.name) for profile in profiles)
+        show(columns(("NAME", "STATUS", "AGE", "PID", "RUN", "TUNNEL", *["PROFILE"] * is_shown,
+                      "TOPOLOGY"), [
             (run["name"], run["status"], age(run["started"] or ""), run["pid"], run["run"],
-             run["tunnel"], shown_path(run["topology"] or "")) for run in runs]))
+             run["tunnel"], *[run["profile"]] * is_shown, shown_path(run["topology"] or ""))
+            for run in runs]))
     return OK
-
-
-def shown_path(path: str) -> str:
-    """A path relative to the current directory, if it is below."""
-    try:
-        return path.removeprefix(os.getcwd() + "/")
-    except OSError:
-        return path  # the current directory was removed
 
 
 # --- status
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_status(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("name", metavar="RUN", nargs="?", type=named,
                                   help="name or identity; not needed with just one run"), RUNS)
+    parser.add_argument("--watch", action="store_true",
+                        help="show it again at each change, until Ctrl-C or the run's end")
 
 
 def _status(options: argparse.Namespace) -> int:
-    from calico_mn.calico.encapsulation import DEFAULT
     from calico_mn.control.session import remote
 
-    status = remote(options.name).ask("status")
-    if options.json:
-        print_json(status)
-        return OK
-    facts = [
-        ("run", f"{status['name']} ({status['run']}), pid {status['pid']},"
-                f" up for {age(status['started'])}"),
-        ("topology", shown_path(status["topology"]) or "from Python"),
-        ("cluster", ", ".join(plural(status[what], what[:-1])
-                              for what in ("nodes", "pods", "routers", "hosts", "subnets")
-                              if status[what] or what != "hosts")),
-        (DEFAULT.device, status["tunnel"]),
-        ("Felix's rules", ("" if status["iptables"] == "none" else
-                           f"iptables-{status['iptables']}: ") + status["iptablesReason"]),
-        ("routes by", status["routeEngine"]),
-        ("profile", status["profile"]),
-    ]
-    for pool in status["pools"]:
-        others = "".join(f"; {node} alone: {mode}" for node, mode in pool["nodes"].items())
-        facts.append(("pool", f"{pool['name']} {pool['cidr']}: {pool['mode']}{others}"
-                              f"{' (disabled)' if pool['disabled'] else ''}"))
-    if status["waitingPods"]:
-        facts.append(("not running", f"{plural(len(status['waitingPods']), 'pod')}:"
-                                     " see 'calico-mn get pods -A'"))
-    if status["unstartedNodes"]:
-        facts.append(("calico-node", "not started on " + ", ".join(status["unstartedNodes"])))
-    if status["podRoutes"]:
-        facts.append(("pod routes", f"known to {', '.join(status['podRoutes'])}"))
-    if not (status["mesh"] or status["bgpPeers"]):
-        facts.append(("no routes by", "BGP: there is no node-to-node mesh"))
-    elif status["sessionsDown"]:
-        down = status["sessionsDown"]
-        facts.append(("BGP down", join_some(
-            [f"{'-'.join(session['nodes'])} ({session['reason']})" for session in down], 3)))
-    if status["deadSpeakers"]:
-        facts.append(("no routes by", f"{', '.join(status['deadSpeakers'])}: speaker dead"))
-    facts += [("lost at", f"{place}: {', '.join(drops)}")
-              for place, drops in status["filters"].items()]
-    facts.append(("files", status["directory"]))
-    width = max(len(name) for name, _ in facts)
-    for name, fact in facts:
-        say(f"{paint(name.ljust(width), 'faint')}  {fact}")
+    follow(remote(options.name), options.json, again=options.watch)
     return OK
 
 
@@ -202,7 +145,7 @@ def _cleanup(options: argparse.Namespace) -> int:
     removals = cleanup.remove_all()
     status = FAILED if any(removed.failure for removed in removals) else OK
     if options.json:
-        print_json([dataclasses.asdict(removed) for removed in removals])
+        options.json([dataclasses.asdict(removed) for removed in removals])
         return status
     for removed in removals:
         say(removal(removed))
@@ -214,16 +157,17 @@ def _cleanup(options: argparse.Namespace) -> int:
 VERBS = {
     "list": Verb(
         "list", GROUP, "the runs on this machine",
-        "Lists the runs that are found on disk, oldest first. STATUS is running; starting; "
-        "private (kept by a program of its own, such as an experiment: it takes no requests); "
-        "elsewhere (in another container or user namespace); or dead (killed: see cleanup).",
+        "Lists the runs on this machine, oldest first. STATUS is one of running, starting, "
+        "private (it belongs to a program, such as an experiment, and takes no requests), "
+        "elsewhere (in another container or user namespace) and dead (killed; see cleanup).",
         nothing, run=_list, json=True, root=True),
     "status": Verb(
         "status", GROUP, "what a run is: cluster, modes, tunnel, what was changed",
-        "Shows what a run is, and what is not as a fresh boot would have it: nodes alone in "
-        "another mode, packet filters, dead route distributors.",
-        _add_run, run=_status, json=True, root=True,
+        "Shows what a run is, and what was changed since its boot: nodes in another mode than "
+        "their pools', packet filters, links, dead route distributors.",
+        _add_status, run=_status, json=True, root=True,
         examples=(("calico-mn status", "the only run"),
+                  ("calico-mn status --watch", "and again whenever something changes"),
                   ("calico-mn status lab", "the one called lab"))),
     "down": Verb(
         "down", GROUP, "end runs, with every program in them",
@@ -231,7 +175,7 @@ VERBS = {
         "terminals' shells), namespaces, files. A run with Mininet's prompt ends, too.",
         _add_down, run=_down, root=True,
         examples=(("calico-mn down", "the only run"),
-                  ("calico-mn down lab other", "the ones called so"),
+                  ("calico-mn down lab other", "two by name"),
                   ("calico-mn down --all", "all of them"))),
     "cleanup": Verb(
         "cleanup", GROUP, "remove what killed runs left behind",

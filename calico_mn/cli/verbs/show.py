@@ -1,4 +1,4 @@
-"""``routes``, ``bgp`` and ``verify``: what a run has.
+"""``routes`` and ``verify``: what a run has.
 
 Worded as kubectl and calicoctl do, with only those columns that an emulated cluster can fill
 truthfully.
@@ -10,11 +10,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.cli.complete import NODES, PLACES, completes
-from calico_mn.cli.output import box, columns, paint, print_json, say, show
+from calico_mn.cli.complete import PLACES, completes
+from calico_mn.cli.output import columns, paint, say, show
 from calico_mn.cli.verb import INTERRUPTED, OK, Verb
 from calico_mn.errors import FAILED
 
@@ -27,22 +27,16 @@ GROUP = "what a run has"
 _Facts = dict[str, Any]
 
 
-def _query(operation: str, show_answer: Callable[[Any], None], *arguments: str
-           ) -> Callable[[argparse.Namespace, Session], int]:
-    """A verb that prints an operation's answer; ``arguments`` are options that it takes."""
-    def ask(options: argparse.Namespace, session: Session) -> int:
-        answer = session.ask(operation, **{name: getattr(options, name) for name in arguments})
-        (print_json if options.json else show_answer)(answer)
-        return OK
-
-    return ask
-
-
 # --- routes
 
 def _add_routes(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("places", metavar="NODE", nargs="*",
                                   help="nodes, pods or routers (default: every node)"), PLACES)
+
+
+def _routes(options: argparse.Namespace, session: Session) -> int:
+    (options.json or _show_routes)(session.ask("routes", places=options.places))
+    return OK
 
 
 def _show_routes(routes: list[_Facts]) -> None:
@@ -55,32 +49,6 @@ def _flags(route: _Facts) -> str:
     flags = [] if route["type"] == "unicast" else [route["type"]]
     flags += [f"scope-{route['scope']}"] if route["scope"] else []
     return ",".join([*flags, *(["onlink"] if route["onlink"] else [])])
-
-
-# --- bgp
-
-def _add_bgp(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("node", metavar="NODE", nargs="?",
-                                  help="one node (default: every node)"), NODES)
-
-
-def _show_speakers(speakers: list[_Facts]) -> None:
-    for number, speaker in enumerate(speakers):
-        if number:
-            say()
-        alive = "" if speaker["alive"] else ": its route distributor is dead, routes stay" if (
-            speaker["started"]) else ": calico-node does not start, so there is no speaker"
-        say(paint(f"{speaker['node']} ({speaker['address']}){alive}", "place"))
-        say(f"announces {', '.join(speaker['announces']) or 'nothing'}")
-        if speaker["peers"]:
-            show(box(("PEER ADDRESS", "PEER NAME", "PEER TYPE", "STATE", "PREFIXES"), [
-                (peer["address"], peer["node"] or "", peer["type"],
-                 ": ".join(filter(None, (peer["state"], peer["reason"]))), peer["prefixes"])
-                for peer in speaker["peers"]]), heads=3)
-        elif not speaker["mesh"]:
-            say("no peers: there is no node-to-node mesh")
-        else:
-            say("no peers")
 
 
 # --- verify
@@ -102,22 +70,27 @@ def _verify(options: argparse.Namespace, session: Session) -> int:
         return _repair(options, session)
     differences = session.ask("verify", places=options.places)
     if options.json:
-        print_json(differences)
+        options.json(differences)
     elif differences:
         _show(differences)
     else:
-        say("all is as it should be")
+        _say_all_is_well(session)
     for remark in () if options.json else session.ask("remarks", places=options.places):
         say(f"NOTE  {remark}")
     return FAILED if differences else OK
 
 
+def _say_all_is_well(session: Session) -> None:
+    rules = session.ask("status")["iptables"]
+    say("all is as it should be" + (f", rules by iptables-{rules}" if rules != "none" else ""))
+
+
 def _repair(options: argparse.Namespace, session: Session) -> int:
     done = session.ask("repair", places=options.places)
     if options.json:
-        print_json(done)
+        options.json(done)
     elif not done["found"]:
-        say("all is as it should be")
+        _say_all_is_well(session)
     else:
         _show(done["found"])
         say()
@@ -146,9 +119,10 @@ def _watch(options: argparse.Namespace, session: Session) -> int:
         if options.json:
             print(json.dumps({"time": now, **change}), flush=True)
             return
-        for word, style in (("appeared", "bad"), ("disappeared", "good")):
+        for word, text, style in (("appeared", "differs", "bad"),
+                                  ("disappeared", "differs no more", "good")):
             if change[word]:
-                say(f"{now} {paint(word, style)}")
+                say(f"{now} {paint(text, style)}")
                 _show(change[word])
         sys.stdout.flush()
 
@@ -175,18 +149,11 @@ def _show(differences: Iterable[_Facts]) -> None:
 VERBS = {
     "routes": Verb(
         "routes", GROUP, "the kernel's routes, and what each is for",
-        "Reads the main routing tables from the kernel, so that changes by hand are listed, "
-        "too; WHAT names what the cluster knows.",
-        _add_routes, ask=_query("routes", _show_routes, "places"), json=True, prompt=True,
+        "Reads the main routing tables from the kernel, so routes that were added by hand are "
+        "listed, too. WHAT says what a route is for, where the cluster knows it.",
+        _add_routes, ask=_routes, json=True, prompt=True,
         examples=(("calico-mn routes", "of all nodes"),
                   ("calico-mn routes node31 r1", "of a node and a router"))),
-    "bgp": Verb(
-        "bgp", GROUP, "who announces which blocks to whom",
-        "Shows each node's route distributor with its peers, as 'calicoctl node status' does on "
-        "each node. It is built in and BGP-like, or with 'up --engine bird' BIRD itself, whose "
-        "sessions' states these are then.",
-        _add_bgp, ask=_query("bgp", _show_speakers, "node"), json=True, prompt=True,
-        examples=(("calico-mn bgp node31", "one node"),)),
     "verify": Verb(
         "verify", GROUP, "compare the kernel with what should be there; --repair it",
         "Compares what every namespace should hold with what the kernel says it holds: devices, "

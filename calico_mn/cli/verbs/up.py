@@ -7,13 +7,21 @@ import dataclasses
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.cli.output import paint, print_json, say
-from calico_mn.cli.verb import OK, UsageError, Verb, add_file, add_mode, named, whole
-from calico_mn.command_line import add_engine, add_iptables, add_no_policy, add_tunnel
+from calico_mn.cli.output import Progress, paint, say
+from calico_mn.cli.verb import OK, UsageError, Verb, add_files, add_mode, named, whole
+from calico_mn.command_line import (
+    add_engine,
+    add_iptables,
+    add_neighbour_limit,
+    add_no_policy,
+    add_profile,
+    add_tunnel,
+)
 from calico_mn.errors import CalicoMnError, ToolError
 from calico_mn.streams import complain
 from calico_mn.text import join, plural
@@ -22,26 +30,31 @@ if TYPE_CHECKING:
     from calico_mn.control.daemon import Daemon
     from calico_mn.kernel.cleanup import Removed
     from calico_mn.model import Topology
+    from calico_mn.net import CalicoNet
 
 GROUP = "runs"
+#: seconds between two looks at how far a boot is
+_LOOK_S = 0.2
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    add_file(parser, nargs="+")
+    add_files(parser)
     parser.add_argument("--name", metavar="RUN", type=named,
                         help="what to call the run (default: the file's name)")
     add_mode(parser, "boot in this mode instead of the file's")
     parser.add_argument("-d", "--detach", action="store_true",
                         help="boot in the background, until 'calico-mn down'")
+    parser.add_argument("--watch", action="store_true",
+                        help="in place of the prompt, show the run's status at each change;"
+                             " Ctrl-C ends the run")
     add_tunnel(parser)
     add_engine(parser)
+    add_profile(parser)
     add_iptables(parser)
     parser.add_argument("--rp-filter", type=whole, choices=(0, 1, 2), default=2,
                         help="the nodes' reverse path filter: 0 off, 1 strict, 2 loose (default)")
     add_no_policy(parser)
-    parser.add_argument("--raise-neighbour-limit", action="store_true",
-                        help="raise the machine's neighbour-table limit (net.ipv4.neigh.default."
-                             "gc_thresh3) to what the cluster may need, until the run ends")
+    add_neighbour_limit(parser)
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -50,9 +63,12 @@ def _up(options: argparse.Namespace) -> int:
 
     if options.json and not options.detach:
         raise UsageError("calico-mn up: --json is for --detach")
+    if options.watch and options.detach:
+        raise UsageError("calico-mn up: --watch is not for --detach; afterwards there is"
+                         " 'calico-mn status --watch'")
     topology, text = read_topology(options.file)
-    _warn(topology.warnings)
-    _warn(map(removal, cleanup.remove_all()))
+    warn(topology.warnings)
+    warn(map(removal, cleanup.remove_all()))
     # A taken name is refused at once; the registry checks it again under its lock.
     registry.new_name(options.name or "", options.file[0], registry.runs())
     # Other processes, in other directories, read it.
@@ -76,7 +92,8 @@ def removal(removed: Removed) -> str:
     return text
 
 
-def _warn(warnings: Iterable[str]) -> None:
+def warn(warnings: Iterable[str]) -> None:
+    """Say these on standard error."""
     for warning in warnings:
         complain(f"calico-mn: {warning}")
 
@@ -85,19 +102,44 @@ def _warn(warnings: Iterable[str]) -> None:
 def _running(options: argparse.Namespace, topology: Topology, text: str) -> Iterator[Daemon]:
     """A booted run, after its warnings: some are known only once it has booted."""
     from calico_mn.control.daemon import Daemon
-    from calico_mn.emulation.net import CalicoNet
+    from calico_mn.net import CalicoNet
 
     net = CalicoNet(topology, tunnel=options.tunnel, iptables=options.iptables,
                     rp_filter=options.rp_filter,
                     name=options.name or "", controlled=True, engine=options.engine,
+                    timers=options.bird_timers,
                     raise_neighbour_limit=options.raise_neighbour_limit,
-                    policies=not options.no_policy)
+                    policies=not options.no_policy, profile=options.profile)
     net.set_mode(options.mode, encapsulation=options.encapsulation)
-    _warn(net.warnings)
+    warn(net.warnings)
     before = net.warnings
-    with Daemon(net, text.encode()) as daemon:
-        _warn(warning for warning in net.warnings if warning not in before)
+    with ExitStack() as stack:
+        with _progress(net):
+            daemon = stack.enter_context(Daemon(net, text.encode()))
+        warn(warning for warning in net.warnings if warning not in before)
         yield daemon
+
+
+@contextmanager
+def _progress(net: CalicoNet) -> Iterator[None]:
+    """Show how many namespaces are there, while a cluster boots at a terminal."""
+    underlay, ended = net.topology.underlay, threading.Event()
+    total = len([*underlay.subnets, *underlay.routers, *underlay.hosts, *net.cluster.nodes,
+                 *net.cluster.endpoints])
+
+    def look(progress: Progress) -> None:
+        while not ended.wait(_LOOK_S):
+            with suppress(CalicoMnError):  # the run has not begun
+                progress({"done": len(net.runtime.writer.namespaces), "of": total})
+
+    with Progress("booting, namespaces") as progress:
+        looking = threading.Thread(target=look, args=(progress,), name="progress", daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            looking.join()
 
 
 def _facts(daemon: Daemon) -> dict[str, Any]:
@@ -110,12 +152,14 @@ def _facts(daemon: Daemon) -> dict[str, Any]:
             "nodes": len(net.nodes), "pods": len(net.pods),
             **{f"{e.mode_field}s": sorted({str(pool[e.mode_field]) for pool in modes})
                for e in ENCAPSULATIONS},
-            "routeEngine": net.distributor.name, "tunnel": net.tunnel, "iptables": net.iptables}
+            "routeEngine": net.distributor.name, "tunnel": net.tunnel, "iptables": net.iptables,
+            "profile": net.cluster.routes.profile.name}
 
 
 def _headline(facts: dict[str, Any]) -> str:
     """The run in a line: its size, and the modes of each encapsulation in use, else of DEFAULT."""
     from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS
+    from calico_mn.profile import DEFAULT as DEFAULT_PROFILE
 
     modes = {e: facts[f"{e.mode_field}s"] for e in ENCAPSULATIONS}
     in_use = [e for e in ENCAPSULATIONS if modes[e] not in ([], ["Never"])] or [DEFAULT]
@@ -124,6 +168,7 @@ def _headline(facts: dict[str, Any]) -> str:
     parts = [f"{paint(facts['name'], 'title')} is up: {plural(facts['nodes'], 'node')}",
              plural(facts["pods"], "pod"), *(f"{e} {join(modes[e])}" for e in in_use),
              *([tunnel] if DEFAULT in in_use else []),
+             *([f"profile {facts['profile']}"] if facts["profile"] != DEFAULT_PROFILE.name else []),
              *([f"routes by {facts['routeEngine']}"] if facts["routeEngine"].startswith("BIRD")
                else []),
              "no rules" if facts["iptables"] == "none" else
@@ -133,12 +178,19 @@ def _headline(facts: dict[str, Any]) -> str:
 
 def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> int:
     from calico_mn.cli.prompt import prompt
+    from calico_mn.cli.status import follow
     from calico_mn.control.daemon import Ended
+    from calico_mn.control.session import LocalSession
 
     try:
         with _running(options, topology, text) as daemon:
             facts = _facts(daemon)
             say(_headline(facts))
+            if options.watch:
+                say("Ctrl-C ends it; other terminals change it: 'calico-mn mode Never', say\n")
+                with suppress(KeyboardInterrupt):
+                    follow(LocalSession(daemon.dispatcher))
+                return OK
             say("Ctrl-D ends it; 'help' lists commands; other terminals: calico-mn status")
             prompt(daemon.dispatcher)
     except Ended as end:
@@ -167,7 +219,7 @@ def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int
     if "error" in facts:
         raise protocol.problem(facts)
     if options.json:
-        print_json(facts)
+        options.json(facts)
     else:
         say(_headline(facts))
         say(f"it runs in the background (pid {facts['pid']}):"
@@ -186,6 +238,7 @@ VERBS = {
         _add, run=_up, json=True, root=True,
         examples=(("calico-mn up topologies/article.yaml", "with Mininet's prompt"),
                   ("calico-mn up -d --name lab FILE", "in the background, called lab"),
+                  ("calico-mn up --watch FILE", "with its status, at each change"),
                   ("calico-mn up nodes.yaml pods.yaml pools.yaml", "a dump in several files"),
                   ("kubectl get nodes,pods,ippools -A -o yaml | calico-mn up -d -",
                    "a cluster as it is"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, completes
-from calico_mn.cli.output import paint, print_json, say
+from calico_mn.cli.output import paint, say
 from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
 from calico_mn.command_line import add_engine, add_tunnel
 from calico_mn.errors import FAILED
@@ -62,12 +62,13 @@ def _walkthrough(options: argparse.Namespace) -> int:
     topology = load_topology(options.file or _article())
     show = _Show(options, topology.source)
     with closing(replay(topology, chapters, tunnel=options.tunnel, engine=options.engine,
+                        timers=options.bird_timers,
                         booted=show.booted)) as steps:
         for result in steps:
             show.step(result)
     summary = summarise(show.results)
     if options.json:
-        print_json(document(topology.source, show.tunnel, options.lang, show.results, summary))
+        options.json(document(topology.source, show.tunnel, options.lang, show.results, summary))
     else:
         show.lines(show.renderer.summary(summary))
     return OK if summary.ok else FAILED
@@ -133,7 +134,7 @@ class _Show:
 VERBS = {
     "walkthrough": Verb(
         "walkthrough", GROUP, "an article about Calico, typed again, line by line",
-        "Replays a published walk through Calico's network on a cluster of its own: each "
+        "Replays an article about Calico's network on a cluster of its own: each "
         "command, what it prints here, the line that the article shows, and whether they agree "
         "apart from named differences. Where the article is wrong, it shows that, too. The "
         "cluster ends with the walkthrough.",

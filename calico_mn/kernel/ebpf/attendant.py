@@ -29,17 +29,15 @@ from contextlib import suppress
 
 from calico_mn.errors import KernelError
 from calico_mn.kernel import devices
+from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.ebpf.seal import Seals
-from calico_mn.kernel.netlink import NLM_F_REQUEST, Message, u32
+from calico_mn.kernel.netlink import LISTEN_ALL_NSID, NLM_F_REQUEST, SOL_NETLINK, Message, u32
 from calico_mn.kernel.netns import network_of, new_network
 
 _LO = 1
 _ON_LO = devices.link(_LO, conf={"forwarding": 1, "accept_local": 1})
 _NETCONF_CHANGES = 1 << 23  # RTNLGRP_IPV4_NETCONF of linux/rtnetlink.h, as a bit
 _SO_ATTACH_FILTER, _SO_ATTACH_BPF = 26, 50
-_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
-# linux/net_namespace.h: a number for a namespace, by which the listener's one knows it
-_RTM_NEWNSID, _NETNSA_NSID, _NETNSA_FD = 88, 1, 3
 _TUN = os.makedev(10, 200)
 _MOST, _AT_ONCE = 65_535, 64
 # struct sock_filter (linux/filter.h): code, jump if true, jump if false, operand
@@ -85,8 +83,8 @@ class Attendant:
         number, inode = next(self._numbers), os.fstat(link.fileno()).st_ino
         self._links[number] = link.fileno(), inode
         with open("/proc/thread-self/ns/net", "rb") as namespace:
-            _send(self._listener, (_RTM_NEWNSID, 0, bytes(4) + u32(_NETNSA_NSID, number)
-                                   + u32(_NETNSA_FD, namespace.fileno())))
+            _send(self._listener, (rt.RTM_NEWNSID, 0, bytes(4) + u32(rt.NETNSA_NSID, number)
+                                   + u32(rt.NETNSA_FD, namespace.fileno())))
         return [self._watch(raw, lambda packets: self._take(packets, tunnel)), link.detach()]
 
     def close(self) -> None:
@@ -136,7 +134,7 @@ class Attendant:
         with suppress(OSError):
             _data, notes, _flags, _address = listener.recvmsg(_MOST, 64, socket.MSG_DONTWAIT)
             number = next((struct.unpack("=i", value)[0] for level, kind, value in notes
-                           if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID)), 0)
+                           if (level, kind) == (SOL_NETLINK, LISTEN_ALL_NSID)), 0)
             descriptor, inode = self._links.get(number, (-1, 0))
             with socket.socket(fileno=os.dup(descriptor)) as link:
                 if os.fstat(link.fileno()).st_ino == inode:
@@ -159,7 +157,7 @@ def _listener() -> socket.socket:
     code = ctypes.create_string_buffer(_OF_LO, len(_OF_LO))
     with new_network():
         sock = _rtnetlink()
-    sock.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+    sock.setsockopt(SOL_NETLINK, LISTEN_ALL_NSID, 1)
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack(
         "@HP", len(_OF_LO) // _filter.size, ctypes.addressof(code)))
     sock.bind((0, _NETCONF_CHANGES))

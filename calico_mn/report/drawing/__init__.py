@@ -16,6 +16,7 @@ from html import escape
 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.report import graphics
 from calico_mn.report.drawing import render
@@ -81,12 +82,20 @@ class _Vertex:
     facts: tuple[str, ...]
 
 
+def check_form(form: str) -> None:
+    """Raise ClusterError for a language that is not one of :data:`FORMS`."""
+    if form not in FORMS:
+        raise ClusterError(f"a picture is {', '.join(FORMS)}, not {form!r}")
+
+
 def graph(cluster: Cluster, form: str, mode: EncapsulationMode | None = None,
           encapsulation: Encapsulation | None = None) -> str:
     """The cluster in the language ``form``: one of :data:`FORMS`.
 
-    ``mode``, ``encapsulation`` or both draw the ways that packets then take (SVG only).
+    ``mode``, ``encapsulation`` or both draw the ways that packets then take (SVG only). Raises
+    ClusterError for another language.
     """
+    check_form(form)
     if form == SVG:
         return draw(cluster, pod_paths(cluster, mode, encapsulation)
                     if mode or encapsulation else ())

@@ -54,7 +54,8 @@ def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawin
                    *hosts.get(subnet.name, ())[:MOST_NODES]),
                   max(0, len(by_subnet[subnet.name]) - MOST_NODES))
         for subnet in underlay.subnets if subnet.name not in transit)
-    knowing = cluster.pod_routers if cluster else {r.name for r in underlay.routers if r.pod_routes}
+    knowing = cluster.pod_routers | cluster.fabric.speaking.keys() if cluster else {
+        router.name for router in underlay.routers if router.pod_routes or router.as_number}
     return Drawing(underlay.name, {box.name: box for box in boxes},
                    {router.name: _router(router, router.name in knowing)
                     for router in underlay.routers},

@@ -95,7 +95,7 @@ def pod_path(cluster: Cluster, mode: EncapsulationMode | None, pair: Pair,
             first = next(name for name, joined in legs.items() if near in joined)
             return PodPath(*names, tunnel, subnets[:1], (*routers, first), first)
         routers.append(between)
-        if not tunnel and between not in cluster.pod_routers:
+        if not tunnel and between not in cluster.pod_routers | fabric.speaking.keys():
             return PodPath(*names, tunnel, subnets[:len(routers)], tuple(routers), between)
     return PodPath(*names, tunnel, subnets, tuple(routers))
 

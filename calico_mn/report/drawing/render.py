@@ -1,6 +1,7 @@
 """A laid out drawing as SVG: style, subnets, routers, nodes, ways of packets over them. Pure.
 
-The style sheet is for light and dark paper; the colours of modes are those of plots.
+The style sheet is for light and dark paper; the colours of modes are those of plots. A page finds a
+place's box by its ``data-place``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def subnet(box: SubnetBox) -> str:
     inner = box.width - 2 * boxes.PAD
     parts = [
         element("rect", class_="subnet", x=box.x, y=box.y, width=box.width, height=box.height,
-                rx=10.0),
+                rx=10.0, data_place=box.name),
         text(left, box.y + 23, fitted(box.name, inner, boxes.NAME, bold=True), "name",
              whole=box.name),
         text(left, box.y + 41, box.facts, "fact"),
@@ -72,7 +73,7 @@ def router(box: RouterBox) -> str:
     left = box.x + boxes.PAD
     known = boxes.KNOWS if box.pod_routes else boxes.KNOWS_NOT
     parts = [element("rect", class_="router", x=box.x, y=box.y, width=box.width,
-                     height=box.height, rx=8.0),
+                     height=box.height, rx=8.0, data_place=box.name),
              element("circle", class_="knows" if box.pod_routes else "knows-not",
                      cx=left + 4, cy=box.y + 36, r=4.0),
              text(left, box.y + 20, fitted(box.name, box.width - 2 * boxes.PAD, boxes.NAME,
@@ -93,7 +94,7 @@ def node(box: NodeBox, sizes: Sizes, ends: Mapping[str, str]) -> str:
     """Its card with facts and pods; ``ends`` are the modes of the ways that end at a pod."""
     left = box.x + sizes.left(box)
     parts = [element("rect", class_="node", x=box.x, y=box.y, width=box.width, height=box.height,
-                     rx=8.0),
+                     rx=8.0, data_place=box.name),
              text(left, box.y + 21, whole=box.name, class_="name", words=fitted(
                  box.name, sizes.room(box), boxes.NAME, bold=True))]
     for line, (label, value) in enumerate(box.facts):
@@ -116,7 +117,7 @@ def _pod(pod: PodBox, chip: Box, pad: float, tall: bool, colour: str | None) -> 
     beside = (chip.x + chip.width - boxes.CHIP_PAD, chip.y + 16, "mono-dim", "end")
     x, y, class_, anchor = below if tall else beside
     return (element("rect", class_="pod", x=chip.x, y=chip.y, width=chip.width,
-                    height=chip.height, rx=5.0,
+                    height=chip.height, rx=5.0, data_place=pod.key,
                     style=f"stroke:{colour};stroke-width:1.5" if colour else None)
             + text(chip.x + pad, chip.y + 16, fitted(pod.key, room, boxes.POD), "pod-name",
                    whole=pod.key)

@@ -23,8 +23,8 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from calico_mn.report import graphics
 from calico_mn.report.document import Figure
@@ -42,6 +42,8 @@ DASHES = (0, (3.2, 1.6))
 #: from line to line, as a share of the letters' size
 _LEADING = 1.32
 _PNG_DPI = 200
+#: points by which axes may miss the height that was asked for
+_CLOSE = 1e-6
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _STYLE = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": LABEL,
@@ -63,11 +65,8 @@ _LARGER = {"bit/s": "kbit/s", "kbit/s": "Mbit/s", "Mbit/s": "Gbit/s", "ns": "\u0
            "\u00b5s": "ms", "ms": "s", "bytes": "kB", "kB": "MB", "MB": "GB"}
 _SMALLER = {larger: unit for unit, larger in _LARGER.items()}
 
-#: matplotlib's axes, and its legend's entries
+#: matplotlib's axes
 Axes: TypeAlias = Any
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @functools.cache
@@ -89,18 +88,18 @@ def load_matplotlib() -> Any:
         return matplotlib
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw in our style, regardless of matplotlibrc, and leave matplotlib's settings alone."""
+@contextlib.contextmanager
+def style(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Draw by these settings, regardless of matplotlibrc, and leave matplotlib's own alone."""
+    matplotlib = load_matplotlib()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
 
-    @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        matplotlib = load_matplotlib()
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_STYLE)
-            return draw(*args, **kwargs)
 
-    return drawn
+#: a decorator: the function draws in this style
+styled = style(_STYLE)
 
 
 def check_finite(values: Iterable[float], what: str) -> None:
@@ -211,8 +210,7 @@ class Sheet:
         # Far too high at first, so that the layout never lacks room.
         self._resize(2 * sum(heights) + 150 * len(heights) + 200)
         self.axes: list[Any] = list(self.figure.subplots(
-            len(heights), sharex=sharex, squeeze=False,
-            height_ratios=heights).flat)
+            len(heights), sharex=sharex, squeeze=False, height_ratios=heights).flat)
 
     def _text(self, y: float, points: float, text: str, size: float, align: str, **style: Any
               ) -> None:
@@ -249,11 +247,12 @@ class Sheet:
     def settle(self) -> None:
         """Give everything its final place: what is drawn later moves nothing."""
         engine = self.figure.get_layout_engine()
-        for _ in range(2):
+        for _ in range(3):
             engine.execute(self.figure)
             drawn = sum(axes.get_window_extent().height for axes in self.axes)
+            if abs(drawn - sum(self._heights)) < _CLOSE:
+                break
             self._resize(self._height + sum(self._heights) - drawn)
-        engine.execute(self.figure)
         self.figure.set_layout_engine("none")
         self._settled = True
 
@@ -274,12 +273,17 @@ class Sheet:
     def finish(self, name: str, title: str, alt: str, caption: str = "") -> Figure:
         """The picture as text and bytes, the same for the same data."""
         import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
         if not self._settled:
             self.settle()
         matplotlib.rcParams["svg.hashsalt"] = name
         text, png = io.StringIO(), io.BytesIO()
-        self.figure.savefig(text, format="svg", metadata=_NO_METADATA)
-        self.figure.savefig(png, format="png", dpi=_PNG_DPI, metadata={"Software": None})
+        # Figure.savefig would draw each twice.
+        vectors, pixels = FigureCanvasSVG(self.figure), FigureCanvasAgg(self.figure)
+        vectors.print_svg(text, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
+        self.figure.set_dpi(_PNG_DPI)
+        pixels.print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
         return Figure(name, title, text.getvalue(), alt, caption, png.getvalue())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calico_mn.report.document import Figure
 from calico_mn.report.graphics import FAINT, SeriesStyle, series_styles
@@ -26,12 +26,17 @@ _PLOT, _HEADS, _COLUMN, _NAMES, _SWATCH = 132.0, 13.0, 62.0, 180.0, 26.0
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The samples of ``series`` (a mode) in ``panel`` (a path), unloaded or under load."""
+    """The samples of ``series`` (a mode) in ``panel`` (a path), unloaded or under load.
+
+    ``p50`` and ``p99`` are shown for those of ``values``, where tables have another estimate.
+    """
 
     panel: str
     series: str
     values: tuple[float, ...]
     loaded: bool = False
+    p50: float | None = None
+    p99: float | None = None
 
     @property
     def name(self) -> str:
@@ -96,7 +101,8 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
     sheet = canvas.Sheet(title, heights, note=note, lead=(
         "Height: the share of samples that took no longer."
         + (" Solid: unloaded; dashed: under load." if any(c.loaded for c in curves) else "")
-        + f" Filled mark: p50, half of the samples; hollow: {_tail(curves)}."))
+        + f" Filled mark: p50, half of the samples; hollow: {_tail(curves)}"
+        + (", medians of the repeats." if any(curve.p50 for curve in curves) else ".")))
     for n, (label, panel) in enumerate(panels.items()):
         sheet.head(sheet.axes[2 * n], label)
         _ecdf(sheet.axes[2 * n], panel, styles, f"{quantity}, {panel.unit}")
@@ -111,14 +117,13 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
 def _panel(curves: Sequence[Curve], unit: str) -> _Panel:
     factor, larger = canvas.unit_for(
         [_quantile(curve.values, 0.5) for curve in curves], unit)
-    curves = [Curve(curve.panel, curve.series, tuple(factor * value for value in curve.values),
-                    curve.loaded) for curve in curves]
-    values = [value for curve in curves for value in curve.values]
-    numbers = {curve: (_quantile(curve.values, 0.5), _quantile(curve.values, 0.99))
-               for curve in curves}
+    numbers = {replace(curve, values=tuple(factor * value for value in curve.values)): (
+        factor * (curve.p50 or _quantile(curve.values, 0.5)),
+        factor * (curve.p99 or _quantile(curve.values, 0.99))) for curve in curves}
+    values = [value for curve in numbers for value in curve.values]
     end = max(p99 for _, p99 in numbers.values()) * _PAST_P99
     past = sum(value > end for value in values)
-    return _Panel(tuple(curves), larger, min(values), end if past else max(values), (
+    return _Panel(tuple(numbers), larger, min(values), end if past else max(values), (
         f"Beyond the axis: {past:,} of {len(values):,} samples, up to {number(max(values))}"
         f" {larger}.") if past else "", numbers)
 

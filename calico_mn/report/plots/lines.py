@@ -102,6 +102,8 @@ def _drawn(line: Line, factor: float, unit: str, each: str) -> _Drawn:
     fitted = fits.line(dots)
     if fitted is None:
         return _Drawn(line, dots, medians, "one count only: no line to fit")
+    if not fitted.grows:
+        return _Drawn(line, dots, medians, "medians joined: no straight line fits")
     return _Drawn(line, dots, tuple((x, fitted.at(x)) for x in (medians[0][0], medians[-1][0])),
                   _formula(fitted, unit, each), fitted=True)
 

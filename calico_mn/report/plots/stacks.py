@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,10 @@ _ROW, _BAR = 32.0, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A bar of ``parts`` (name, value), not negative; ``totals`` are the sum in each sample."""
+    """A bar of ``parts`` (name, value), not negative; ``totals`` are the sum in each sample.
+
+    Where the parts are medians they do not add up to the median of ``totals``, which is shown.
+    """
 
     label: str
     parts: tuple[tuple[str, float], ...]
@@ -28,8 +32,9 @@ class Stack:
 
     @property
     def sum(self) -> float:
-        """All of its parts together."""
-        return sum(value for _, value in self.parts)
+        """The median of the totals, or all parts together where there are none."""
+        return (statistics.median(self.totals) if self.totals
+                else sum(value for _, value in self.parts))
 
     def times(self, factor: float) -> Stack:
         """The bar with all numbers times ``factor``."""
@@ -61,7 +66,8 @@ def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack
         dict.fromkeys(part for bar in bars for part, _ in bar.parts))}
     rows = canvas.Rows([bar.label for bar in bars], _ROW)
     sheet = canvas.Sheet(title, [rows.height], note=note,
-                         lead="A dot is the sum in one sample." if any(
+                         lead="A dot is the sum in one sample. Numbers are medians: those of the"
+                         " parts need not add up to that of the sums." if any(
                              bar.totals for bar in bars) else "",
                          key=[Patch(label=part, **fill) for part, fill in fills.items()])
     (axes,) = sheet.axes
@@ -75,7 +81,7 @@ def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack
         if bar.totals:
             axes.plot(bar.totals, [middle + _BAR / 2 + 2] * len(bar.totals), "o", markersize=4,
                       color=INK, markeredgecolor="white", markeredgewidth=0.5, clip_on=False)
-    longest = max(max(bar.sum, *bar.totals, 0.0) for bar in bars)
+    longest = max(max(sum(value for _, value in bar.parts), *bar.totals, 0.0) for bar in bars)
     axes.set_xlim(0, 100 if shares else longest * 1.04 or 1)
     canvas.base_line(axes)
     canvas.scale(axes, f"{quantity}, {unit}")

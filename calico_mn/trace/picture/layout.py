@@ -32,12 +32,20 @@ MAX_COLUMNS = 13
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A namespace; a destination that the packet never ``reached`` is a hop without steps."""
+    """A namespace; a destination that the packet never ``reached`` is a hop without steps.
+
+    ``number`` is the hop's in its leg, None for that destination.
+    """
 
     hop: Hop
     left: float
     width: float
-    reached: bool = True
+    number: int | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the packet was here."""
+        return self.number is not None
 
     @property
     def is_switch(self) -> bool:
@@ -82,15 +90,16 @@ class Layout:
 def arrange(trace: PathTrace, leg: Leg) -> Layout:
     """Lay a leg out on the slide."""
     drop = trace.drop if trace.drop and trace.drop.leg == leg.kind else None
-    hops, omitted = list(leg.hops), max(0, len(leg.hops) - MAX_COLUMNS)
+    hops: list[tuple[int | None, Hop]] = list(enumerate(leg.hops))
+    omitted = max(0, len(hops) - MAX_COLUMNS)
     if omitted:
         half = MAX_COLUMNS // 2
         hops = hops[:MAX_COLUMNS - half] + hops[-half:]
     goal = trace.destination if leg.kind == FORWARD else trace.source
     count = len(hops)
-    if not leg.arrived and (not hops or goal.name != hops[-1].namespace):
-        hops.append(Hop(goal.name or goal.address, goal.kind or "unassigned", ()))
-    columns, gap = _columns(hops, count)
+    if not leg.arrived and (not hops or goal.name != hops[-1][1].namespace):
+        hops.append((None, Hop(goal.name or goal.address, goal.kind or "unassigned", ())))
+    columns, gap = _columns(hops)
     reached = columns[:count]
     end = _end(reached[-1], gap) if not leg.arrived else None
     stretches = [(column.right + gap / 2, column.hop.exit) for column in reached
@@ -99,16 +108,16 @@ def arrange(trace: PathTrace, leg: Leg) -> Layout:
                   end, drop, omitted)
 
 
-def _columns(hops: Sequence[Hop], reached: int) -> tuple[tuple[Column, ...], float]:
-    """The columns, of which so many were reached, and the gap between two of them."""
+def _columns(hops: Sequence[tuple[int | None, Hop]]) -> tuple[tuple[Column, ...], float]:
+    """The columns, and the gap between two of them."""
     gap = 46.0 if len(hops) <= 6 else 40.0 if len(hops) <= 8 else 26.0
-    shares = [_SWITCH_SHARE if hop.kind == SWITCH else 1.0 for hop in hops]
+    shares = [_SWITCH_SHARE if hop.kind == SWITCH else 1.0 for _, hop in hops]
     room = WIDTH - 2 * MARGIN - gap * (len(hops) - 1)
     unit = min(room / sum(shares), _MAX_CARD_WIDTH)
     left = (WIDTH - unit * sum(shares) - gap * (len(hops) - 1)) / 2
     columns: list[Column] = []
-    for hop, share in zip(hops, shares, strict=True):
-        columns.append(Column(hop, left, unit * share, reached=len(columns) < reached))
+    for (number, hop), share in zip(hops, shares, strict=True):
+        columns.append(Column(hop, left, unit * share, number))
         left += unit * share + gap
     return tuple(columns), gap
 

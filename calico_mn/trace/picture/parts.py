@@ -59,11 +59,15 @@ def _bar(bar: Bar, top: float, class_: str) -> Iterator[str]:
 # --- nodes
 
 def card(column: Column) -> str:
-    """Grey for a switch, white for a host, a dashed frame for what was never reached."""
+    """Grey for a switch, white for a host, a dashed frame for what was never reached.
+
+    ``data-hop`` is the hop's number, by which a page finds it.
+    """
     class_ = "card" if column.is_switch else "card host"
     return element("rect", x=column.left, y=at.CARD_TOP, width=column.width,
                    height=at.CARD_BOTTOM - at.CARD_TOP, rx=14,
-                   class_=class_ if column.reached else "unreached")
+                   class_=class_ if column.reached else "unreached",
+                   data_hop=None if column.number is None else str(column.number))
 
 
 def node(column: Column, size: int) -> Iterator[str]:

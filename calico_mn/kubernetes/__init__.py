@@ -1,0 +1,1 @@
+"""A real cluster, asked over its API: its resources, and programs in its pods."""

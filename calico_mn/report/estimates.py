@@ -1,0 +1,193 @@
+"""Estimates of several runs side by side, and whether runs agree. Pure.
+
+In go the runs' summaries by label; out come :class:`Estimate`, a row for each run, place and mode,
+and :func:`compared`: for each place and mode the ratio of a later run's estimate to the first's,
+with its interval, as findings and tables. Runs are independent of each other, so their repeats
+are not paired (:func:`~calico_mn.measure.statistics.quotient`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from calico_mn.errors import CalicoMnError
+from calico_mn.measure.metrics import known_metrics
+from calico_mn.measure.statistics import NO_DIFFERENCE, TOO_FEW, Comparison, quotient
+from calico_mn.report.document import Cell, Numbers, Table
+from calico_mn.report.summary import REFERENCE, SAME_PACKETS, Row, Summary, What
+from calico_mn.report.summary_figures import in_words
+from calico_mn.text import join, number, percent, plural
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The median of ``what`` in a run: of the ratios to ``baseline``, or of the values themselves.
+
+    ``baseline`` is empty for the latter. ``expected`` says that a ratio ought to be 1, because both
+    send the same packets.
+    """
+
+    run: str
+    what: What
+    place: str
+    mode: str
+    comparison: Comparison
+    baseline: str = ""
+    expected: bool = False
+
+    @property
+    def title(self) -> str:
+        """``TCP throughput``."""
+        return in_words(self.what)
+
+    @property
+    def reference(self) -> str:
+        """``to Never`` with a space before it; empty for the values themselves."""
+        return f" to {self.baseline}" if self.baseline else ""
+
+    @property
+    def cell(self) -> Numbers:
+        """For a table."""
+        return shown(self.comparison)
+
+
+def shown(comparison: Comparison, digits: int = 3) -> Numbers:
+    """``0.800 [0.721-0.843]`` in a table, the numbers in its CSV."""
+    interval = comparison.interval
+    text = number(comparison.median, digits)
+    return Numbers(
+        f"{text} [{number(interval.low, digits)}-{number(interval.high, digits)}]"
+        if interval else text,
+        {"": comparison.median, " n": comparison.n,
+         " low": interval.low if interval else None, " high": interval.high if interval else None,
+         " confidence": interval.confidence if interval else None})
+
+
+def estimates(runs: Mapping[str, Summary], whats: Sequence[What], *, absolute: bool = False
+              ) -> tuple[Estimate, ...]:
+    """The estimates of all runs, by quantity, place and mode.
+
+    Raises CalicoMnError when a run has none of a quantity, with the quantities that it has, and
+    for ratios to different modes.
+    """
+    if not absolute and len({summary.baseline for summary in runs.values()}) > 1:
+        raise CalicoMnError("the runs have ratios to different modes: --absolute takes the values"
+                            " themselves")
+    made: list[Estimate] = []
+    for what in whats:
+        for label, summary in runs.items():
+            of_run = [estimate for row in summary.rows
+                      for estimate in [_estimate(label, row, what, summary.baseline, absolute)]
+                      if estimate]
+            if not of_run:
+                of = "values" if absolute else f"ratios to {summary.baseline}"
+                raise CalicoMnError(f"{label}: has no {of} of {_written(what)}; it has"
+                                    f" {', '.join(_known(summary, absolute)) or 'none at all'}")
+            made += of_run
+    places = {key: n for n, key in enumerate(dict.fromkeys(
+        (row.place, row.mode) for summary in runs.values() for row in summary.rows))}
+    return tuple(sorted(made, key=lambda each: (
+        whats.index(each.what), places[each.place, each.mode], list(runs).index(each.run))))
+
+
+def _estimate(label: str, row: Row, what: What, baseline: str, absolute: bool
+              ) -> Estimate | None:
+    if absolute:
+        values = row.measures.get(what)
+        return None if values is None else Estimate(label, what, row.place, row.mode, Comparison(
+            values.n, values.median, values.interval, ""))
+    ratio = row.ratios.get(what)
+    return None if ratio is None or ratio.verdict == REFERENCE else Estimate(
+        label, what, row.place, row.mode, ratio, baseline, ratio.verdict == SAME_PACKETS)
+
+
+def read_what(text: str) -> What:
+    """``throughput``, or with the size of packets ``packets:64``."""
+    metric, _, size = text.partition(":")
+    return metric, size
+
+
+def _written(what: What) -> str:
+    return ":".join(filter(None, what))
+
+
+def _known(summary: Summary, absolute: bool) -> list[str]:
+    return list(dict.fromkeys(_written(what) for row in summary.rows
+                              for what in (row.measures if absolute else row.ratios)))
+
+
+# --- do runs agree?
+
+#: of quotients, so that one shows on which side of 1 its interval ends
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """``later``'s estimate by ``first``'s."""
+
+    first: Estimate
+    later: Estimate
+    quotient: Comparison
+
+    @property
+    def verdict(self) -> str:
+        """``differ``, or why that cannot be said."""
+        verdict = self.quotient.verdict
+        return verdict if verdict in (NO_DIFFERENCE, TOO_FEW) else "differ"
+
+
+def compared(made: Sequence[Estimate]) -> tuple[Agreement, ...]:
+    """Each later run with the first, where both have an estimate that is more than 0."""
+    first = made[0].run
+    of_first = {(each.what, each.place, each.mode): each for each in made if each.run == first}
+    return tuple(
+        Agreement(base, each, quotient(each.comparison, base.comparison))
+        for each in made if each.run != first
+        for base in [of_first.get((each.what, each.place, each.mode))]
+        if base and min(*each.comparison.ends, *base.comparison.ends) > 0)
+
+
+def findings(pairs: Sequence[Agreement]) -> Iterator[str]:
+    """How many agree, then each that differs."""
+    for run in dict.fromkeys(pair.later.run for pair in pairs):
+        mine = [pair for pair in pairs if pair.later.run == run]
+        base, counts = mine[0].first.run, {verdict: sum(
+            pair.verdict == verdict for pair in mine) for verdict in
+            (NO_DIFFERENCE, "differ", TOO_FEW)}
+        parts = [f"no difference is detectable in {counts[NO_DIFFERENCE]}"] + [
+            text for verdict, text in (("differ", f"they differ in {counts['differ']}"),
+                                       (TOO_FEW, f"{counts[TOO_FEW]} have too few repeats"))
+            if counts[verdict]]
+        yield f"{run} against {base}: of {plural(len(mine), 'estimate')} {join(parts)}."
+        for pair in mine:
+            if pair.verdict == "differ":
+                yield (f"{pair.later.title}, {pair.later.place}, {pair.later.mode}"
+                       f"{pair.later.reference}:"
+                       f" {_said(pair.first.comparison)} in {base} and"
+                       f" {_said(pair.later.comparison)} in {run}, which is"
+                       f" {_said(pair.quotient, _DIGITS)} times as much.")
+
+
+def _said(comparison: Comparison, digits: int = 3) -> str:
+    interval = comparison.interval
+    return shown(comparison, digits).text.replace(
+        "]", f", {percent(interval.confidence)}]" if interval else "")
+
+
+def tables(pairs: Sequence[Agreement]) -> Iterator[Table]:
+    """A table for each quantity and later run."""
+    for run, what in dict.fromkeys((pair.later.run, pair.later.what) for pair in pairs):
+        mine = [pair for pair in pairs if (pair.later.run, pair.later.what) == (run, what)]
+        rows: list[tuple[Cell, ...]] = [
+            (pair.later.place, pair.later.mode, pair.first.cell, pair.later.cell,
+             shown(pair.quotient, _DIGITS), pair.verdict) for pair in mine]
+        yield Table(f"compare-{_written(what).replace(':', '-')}",
+                    f"{mine[0].later.title}: A is {mine[0].first.run}, B is {run}",
+                    ("where", "mode", "A", "B", "B by A", "verdict"), tuple(rows))
+
+
+def unit(what: What) -> str:
+    """The metric's."""
+    return known_metrics()[what[0]].unit

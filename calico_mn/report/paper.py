@@ -1,0 +1,164 @@
+"""Figures and tables for publications: estimates of one or several runs, in black on white.
+
+In go the :class:`~calico_mn.report.estimates.Estimate` objects of the runs; out come a figure
+without a title (PDF, SVG or PNG), a caption and a booktabs table for LaTeX. Runs differ by the form
+of their marks, so nothing is lost in greyscale. PDF embeds its fonts as TrueType (Type 42), which
+publishers ask for; the letters of SVG are outlines, and look the same everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from calico_mn.measure.metrics import known_metrics
+from calico_mn.measure.statistics import confidence_of
+from calico_mn.report.estimates import Estimate, unit
+from calico_mn.report.plots import canvas
+from calico_mn.report.plots.forest import scale
+from calico_mn.text import join, number
+
+_STYLE = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5,
+    "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "calico_mn",
+    "text.parse_math": False, "axes.linewidth": 0.6, "axes.spines.left": False,
+    "axes.spines.right": False, "axes.spines.top": False, "ytick.major.size": 0,
+    "xtick.major.width": 0.6, "xtick.major.size": 2.5}
+#: a run's mark and its name in a caption; further runs repeat them
+_MARKS = (("o", "circles"), ("s", "squares"), ("^", "triangles"), ("D", "diamonds"),
+          ("v", "triangles that point down"))
+_GREYS = ("#000000", "#6b6b6b")
+#: inches: a row for each run in it, what else a row has, and what an axis needs below
+_RUN, _ROW, _AXIS = 0.11, 0.07, 0.52
+_PNG_DPI = 600
+
+
+def figure(estimates: Sequence[Estimate], width: float, form: str) -> bytes:
+    """The figure, ``width`` inches wide, as a file of this form; a panel for each quantity."""
+    file = io.BytesIO()
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[form]
+    with canvas.style(_STYLE):
+        _drawn(estimates, width).savefig(file, format=form, dpi=_PNG_DPI, metadata=metadata)
+    return file.getvalue()
+
+
+def _drawn(estimates: Sequence[Estimate], width: float) -> Any:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    runs = list(dict.fromkeys(each.run for each in estimates))
+    panels = {what: [each for each in estimates if each.what == what]
+              for what in dict.fromkeys(each.what for each in estimates)}
+    row = _ROW + _RUN * len(runs)
+    heights = [row * len(list(_rows(panel))) for panel in panels.values()]
+    key = 0.17 * len(runs) if len(runs) > 1 else 0.0
+    sheet = Figure((width, key + sum(heights) + _AXIS * len(heights)), layout="constrained")
+    if key:
+        sheet.legend(handles=[Line2D([], [], label=run, **_mark(n)) for n, run in enumerate(runs)],
+                     loc="outside upper left", frameon=False, borderpad=0, labelspacing=0.2)
+    every = sheet.subplots(len(panels), squeeze=False, height_ratios=heights).flat
+    for axes, panel in zip(every, panels.values(), strict=True):
+        _panel(axes, panel, runs)
+    return sheet
+
+
+def _rows(panel: Sequence[Estimate]) -> Iterator[tuple[str, str]]:
+    """Place and mode of each row from above; a place's own row has no mode."""
+    for place in dict.fromkeys(each.place for each in panel):
+        yield place, ""
+        for mode in dict.fromkeys(each.mode for each in panel if each.place == place):
+            yield place, mode
+
+
+def _mark(number_of_run: int) -> dict[str, Any]:
+    colour = _GREYS[number_of_run % len(_GREYS)]
+    return {"marker": _MARKS[number_of_run % len(_MARKS)][0], "color": colour, "markersize": 3.6,
+            "markeredgewidth": 0.8, "linewidth": 0.9}
+
+
+def _panel(axes: canvas.Axes, panel: Sequence[Estimate], runs: Sequence[str]) -> None:
+    reference = panel[0].reference
+    factor, shown_unit = (1.0, "") if reference else canvas.unit_for(
+        [each.comparison.median for each in panel], unit(panel[0].what))
+    rows = list(_rows(panel))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [mode or place for place, mode in rows])
+    for label, (_, mode) in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("normal" if mode else "bold")
+    step = _RUN / (_ROW + _RUN * len(runs))
+    for each in panel:
+        n = runs.index(each.run)
+        y = rows.index((each.place, each.mode)) + step * (n - (len(runs) - 1) / 2)
+        style = _mark(n)
+        axes.plot([end * factor for end in each.comparison.ends], (y, y), color=style["color"],
+                  linewidth=style["linewidth"], solid_capstyle="butt")
+        axes.plot(each.comparison.median * factor, y, **style,
+                  markerfacecolor="white" if each.expected else style["color"])
+    if reference:
+        scale(axes, [each.comparison for each in panel],
+              f"{panel[0].title}\nratio{reference}{_better(panel[0])}")
+    else:
+        axes.set_xlim(0, max(max(each.comparison.ends) for each in panel) * factor * 1.05 or 1)
+        canvas.scale(axes, f"{panel[0].title} ({shown_unit})")
+
+
+def _better(estimate: Estimate) -> str:
+    better = known_metrics()[estimate.what[0]].more_is_better
+    return "" if better is None else " (more is better)" if better else " (less is better)"
+
+
+# --- LaTeX
+
+_SPECIAL = re.compile(r"[\\{}&%$#_^~<>]")
+_ESCAPES = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+            "<": r"\textless{}", ">": r"\textgreater{}"}
+
+
+def latex(text: str) -> str:
+    """The text as LaTeX prints it."""
+    escaped = _SPECIAL.sub(lambda sign: _ESCAPES.get(sign[0], "\\" + sign[0]), text)
+    return escaped.replace("\u00b5", r"\textmu{}")
+
+
+def caption(estimates: Sequence[Estimate], measured: Mapping[str, str]) -> str:
+    """What the figure shows; ``measured`` says for each run how and where it was measured."""
+    titles = join(list(dict.fromkeys(each.title for each in estimates)))
+    base = estimates[0].baseline
+    counts = sorted({each.comparison.n for each in estimates})
+    n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    intervals = confidence_of(each.comparison.interval for each in estimates)
+    bars = (f"; bars are {intervals} intervals of the median (bootstrap, expanded percentiles)"
+            if intervals else "")
+    of = f"ratios to {base}, each within one repeat" if base else "repeats"
+    sentences = [
+        f"{titles} by path and mode{f', relative to {base}' if base else ''}.",
+        f"Marks are medians of n = {n} {of}{bars}.",
+        *([f"Hollow marks: the mode sends the same packets as {base}, so a ratio of 1 is"
+           " expected."] if any(each.expected for each in estimates) else ()),
+        *(f"{_MARKS[place % len(_MARKS)][1].capitalize() + ' (' if len(measured) > 1 else ''}"
+          f"{run}{')' if len(measured) > 1 else ''}: {how}"
+          for place, (run, how) in enumerate(measured.items()))]
+    return "\n".join(map(latex, sentences)) + "\n"
+
+
+def table(estimates: Sequence[Estimate]) -> str:
+    """A tabular with booktabs' rules: a row for each quantity, run, path and mode."""
+    runs, titles = ({getattr(each, name) for each in estimates} for name in ("run", "title"))
+    several = [("Quantity", "title")] * (len(titles) > 1) + [("Run", "run")] * (len(runs) > 1)
+    several += [("Path", "place"), ("Mode", "mode")]
+    reference = estimates[0].reference
+    heads = [*(head for head, _ in several), "$n$", f"Ratio{reference}" if reference else "Median",
+             f"{confidence_of(each.comparison.interval for each in estimates)} interval".strip()]
+    heads[:-3], heads[-2:] = map(latex, heads[:-3]), map(latex, heads[-2:])
+    lines = [rf"\begin{{tabular}}{{{'l' * len(several)}rrr}}", r"\toprule",
+             f"{' & '.join(heads)} \\\\", r"\midrule"]
+    for each in estimates:
+        interval = each.comparison.interval
+        amount = "" if reference else f" {unit(each.what)}".replace(" us", " \u00b5s")
+        lines.append(" & ".join([
+            *(latex(getattr(each, name)) for _, name in several), str(each.comparison.n),
+            latex(f"{number(each.comparison.median)}{amount}"),
+            f"{number(interval.low)}--{number(interval.high)}" if interval else "--"]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

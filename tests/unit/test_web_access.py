@@ -1,0 +1,42 @@
+"""Which requests the live page's server answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from calico_mn.web.server import refusal
+
+TOKEN = "mOqb3tQ2"
+HOST, PAGE = {"host": "127.0.0.1:8080"}, f"/{TOKEN}/"
+OWN = {**HOST, "origin": "http://127.0.0.1:8080"}
+
+
+@pytest.mark.parametrize(("method", "path", "headers", "reason"), [
+    pytest.param("GET", PAGE, HOST, "", id="the page"),
+    pytest.param("GET", PAGE, {"host": "localhost:8080"}, "", id="by name"),
+    pytest.param("GET", f"{PAGE}events", OWN, "", id="events"),
+    pytest.param("POST", f"{PAGE}do", OWN, "", id="its own question"),
+    pytest.param("GET", PAGE, {"host": "evil.example:8080"}, "Host", id="DNS rebinding"),
+    pytest.param("GET", PAGE, {"host": "127.0.0.1:8080.evil.example"}, "Host", id="a longer name"),
+    pytest.param("GET", PAGE, {"host": "127.0.0.1"}, "Host", id="another port"),
+    pytest.param("GET", PAGE, {}, "Host", id="no Host"),
+    pytest.param("GET", "/", HOST, "token", id="no token"),
+    pytest.param("GET", f"/{TOKEN[:-1]}/", HOST, "token", id="half a token"),
+    pytest.param("GET", f"/{TOKEN}x/", HOST, "token", id="more than the token"),
+    pytest.param("GET", f"/x/{TOKEN}/", HOST, "token", id="the token elsewhere"),
+    pytest.param("GET", "/\u00e9/", HOST, "token", id="not ASCII"),
+    pytest.param("GET", "", HOST, "token", id="no path"),
+    pytest.param("POST", f"{PAGE}do", HOST, "Origin", id="no Origin"),
+    pytest.param("POST", f"{PAGE}do", {**HOST, "origin": "null"}, "Origin", id="a sandboxed frame"),
+    pytest.param("POST", f"{PAGE}do", {**HOST, "origin": "https://evil.example"}, "Origin",
+                 id="another site"),
+    pytest.param("POST", f"{PAGE}do", {**HOST, "origin": "http://127.0.0.1:9090"}, "Origin",
+                 id="another server here"),
+    pytest.param("GET", f"{PAGE}events", {**HOST, "origin": "https://evil.example"}, "Origin",
+                 id="another site listens"),
+    pytest.param("DELETE", PAGE, HOST, "Origin", id="another method"),
+])
+def test_a_request_is_served_or_refused(method, path, headers, reason):
+    said = refusal(method, path, headers, TOKEN, 8080)
+    assert said.startswith(reason) if reason == "Host" else (reason in said and bool(said) == bool(
+        reason))
