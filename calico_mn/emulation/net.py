@@ -208,7 +208,7 @@ class CalicoNet(ResourceMininet):
 
     def concerned(self, names: Iterable[str]) -> list[Namespace]:
         """The states after an announcement: of these nodes, of all that hear it, of routers."""
-        return [*plan.announced(self.cluster, self.distributor, names, self.runtime.states),
+        return [*speakers.announced(self.cluster, self.distributor, names, self.runtime.states),
                 *self._router_states()]
 
     def become(self, after: Cluster, *, dry_run: bool = False) -> tuple[Delta, ...]:
@@ -217,7 +217,7 @@ class CalicoNet(ResourceMininet):
             return transition.become(self, after, dry_run=dry_run)
 
     def _router_states(self) -> list[Namespace]:
-        return plan.router_states(self.cluster, self.distributor)
+        return speakers.router_states(self.cluster, self.distributor)
 
     def set_pod_routes(self, enabled: bool) -> tuple[Delta, ...]:
         """Give every router of the fabric static routes to the pods' blocks; the changes.

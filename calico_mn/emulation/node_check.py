@@ -14,7 +14,7 @@ from calico_mn.calico import ownership
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.difference import Difference, compare
 from calico_mn.emulation import plan
-from calico_mn.emulation.speakers import follow
+from calico_mn.emulation.speakers import follow, node_state
 from calico_mn.errors import NotFoundError
 from calico_mn.model import Topology
 from calico_mn.node_outputs import Outputs
@@ -57,7 +57,7 @@ def _check(topology: Topology, name: str, outputs: Outputs, candidate: str) -> N
     engine = BuiltInEngine()
     follow(engine, cluster)
     state, present = node_outputs.comparable(
-        plan.node_state(cluster, engine, name, None), outputs, UPLINK)
+        node_state(cluster, engine, name, None), outputs, UPLINK)
     counts = {"devices": len(state.devices), "addresses": len(state.addresses),
               "routes": len(state.routes), "sysctls": len(present.sysctls),
               "chains": len(state.firewall.chains) if state.firewall else 0,

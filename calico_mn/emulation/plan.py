@@ -1,14 +1,14 @@
-"""The states that a boot creates and that a change affects, in order of creation. Pure.
+"""The states of all namespaces, in order of creation. Pure.
 
-In go the cluster and the route engine, whose speakers are in :mod:`.speakers`; out come the states
-of the namespaces. What :class:`calico_mn.CalicoNet` boots from is, as commands, what
+In go the cluster and the route engine; out come the states of the namespaces, those of nodes and
+routers by :mod:`.speakers`. What :class:`calico_mn.CalicoNet` boots from is, as commands, what
 ``calico-mn plan`` prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 
 from calico_mn.bgp.bird import configuration
@@ -16,11 +16,11 @@ from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.bgp.engine import BIRD, BUILTIN, RouteEngine
 from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.calico.remote_routes import as_of
 from calico_mn.calico.underlay import with_links
 from calico_mn.delta import creation
-from calico_mn.emulation.speakers import exported, follow, set_sessions, speakers
+from calico_mn.emulation.speakers import follow, node_state, router_states, speakers
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.state import PROTO_BIRD, Namespace
@@ -59,49 +59,10 @@ def announced_states(cluster: Cluster, engine: RouteEngine, before: Mapping[str,
     ]
 
 
-def router_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
-    """The routers' states; those with BGP have the routes that they learned."""
-    return [with_links(cluster.router_state(
-        router, engine.table(router.name) if router.as_number else {}), cluster.links)
-            for router in cluster.topology.underlay.routers]
-
-
 def pod_states(cluster: Cluster) -> dict[str, list[Namespace]]:
     """The pods, by node. A node makes both ends of their veths, so it is filled before them."""
     return {node: [cluster.pod_state(endpoint.key) for endpoint in cluster.pods_on(node)]
             for node in cluster.nodes}
-
-
-def announced(cluster: Cluster, engine: RouteEngine, names: Iterable[str],
-              before: Mapping[str, Namespace]) -> list[Namespace]:
-    """The states after these nodes announced what they have: theirs, and of all that hear it.
-
-    ``before`` has the states until now.
-    """
-    announcing = list(names)
-    changed = set_sessions(cluster, engine) | engine.announce(
-        {name: exported(cluster, name) for name in announcing})
-    concerned = dict.fromkeys((*announcing, *sorted(changed & cluster.nodes.keys()),
-                               *cluster.felix_changed()))
-    return [node_state(cluster, engine, name, before.get(name)) for name in concerned]
-
-
-def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespace | None
-               ) -> Namespace:
-    """A node's wanted state. With its speaker dead, the routes between nodes stay.
-
-    Those over a tunnel go when Felix takes the tunnel's address: with a device's last address the
-    kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
-    """
-    state = with_links(cluster.node_state(name, engine.table(name)), cluster.links)
-    if before is None or engine.is_alive(name):
-        return state
-    addresses = cluster.tunnel_addresses(name)
-    unaddressed = {e.device for e in ENCAPSULATIONS if e not in addresses}
-    routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
-              *(r for r in before.routes if r.protocol == PROTO_BIRD
-                and not r.devices & unaddressed))
-    return replace(state, routes=routes)
 
 
 def boot_states(cluster: Cluster) -> Iterator[tuple[str, Namespace]]:

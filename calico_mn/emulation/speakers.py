@@ -1,15 +1,18 @@
 """The BGP speakers of a cluster: nodes, and routers with BGP. Pure.
 
 In go the cluster and its resources; out come who peers with whom, what each speaker announces and
-is configured with, and what the route engine has to know of it::
+is configured with, what the route engine has to know of it, and the states that follow::
 
-    Cluster --> peerings_of --> peer_graph --> follow, set_sessions --> RouteEngine
-                     |
+    Cluster --> peerings_of --> peer_graph --> follow, announced --> RouteEngine
+                     |                                                   |
+                     |                       node_state, router_states <-+  tables
                      +--> speakers --> BIRD's configuration (bgp/bird.py)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.bgp import graph
@@ -19,10 +22,12 @@ from calico_mn.bgp.peerings import Peering, asn, peerings
 from calico_mn.bgp.router_bird import RouterSpeaker
 from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP, UPLINK
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, UPLINK
 from calico_mn.calico.remote_routes import is_tunnelled, mode_in
 from calico_mn.calico.sessions import Unreachable
+from calico_mn.calico.underlay import with_links
 from calico_mn.model import EncapsulationMode
+from calico_mn.state import PROTO_BIRD, Namespace
 from calico_mn.text import join, join_some
 
 
@@ -55,6 +60,45 @@ def follow(engine: RouteEngine, cluster: Cluster, before: Cluster | None = None)
 def set_sessions(cluster: Cluster, engine: RouteEngine) -> frozenset[str]:
     """Let the engine know where sessions cannot be; the nodes whose learned prefixes changed."""
     return engine.set_sessions(peer_graph(cluster), unreachable(cluster))
+
+
+def announced(cluster: Cluster, engine: RouteEngine, names: Iterable[str],
+              before: Mapping[str, Namespace]) -> list[Namespace]:
+    """The states after these nodes announced what they have: theirs, and of all that hear it.
+
+    ``before`` has the states until now.
+    """
+    announcing = list(names)
+    changed = set_sessions(cluster, engine) | engine.announce(
+        {name: exported(cluster, name) for name in announcing})
+    concerned = dict.fromkeys((*announcing, *sorted(changed & cluster.nodes.keys()),
+                               *cluster.felix_changed()))
+    return [node_state(cluster, engine, name, before.get(name)) for name in concerned]
+
+
+def node_state(cluster: Cluster, engine: RouteEngine, name: str, before: Namespace | None
+               ) -> Namespace:
+    """A node's wanted state. With its speaker dead, the routes between nodes stay.
+
+    Those over a tunnel go when Felix takes the tunnel's address: with a device's last address the
+    kernel removes the routes over it (fib_disable_ip in net/ipv4/fib_frontend.c).
+    """
+    state = with_links(cluster.node_state(name, engine.table(name)), cluster.links)
+    if before is None or engine.is_alive(name):
+        return state
+    addresses = cluster.tunnel_addresses(name)
+    unaddressed = {e.device for e in ENCAPSULATIONS if e not in addresses}
+    routes = (*(r for r in state.routes if r.protocol != PROTO_BIRD),
+              *(r for r in before.routes if r.protocol == PROTO_BIRD
+                and not r.devices & unaddressed))
+    return replace(state, routes=routes)
+
+
+def router_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
+    """The routers' states; those with BGP have the routes that they learned."""
+    return [with_links(cluster.router_state(
+        router, engine.table(router.name) if router.as_number else {}), cluster.links)
+            for router in cluster.topology.underlay.routers]
 
 
 def unreachable(cluster: Cluster) -> Unreachable:
