@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -17,6 +18,10 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("support")
 
+# Collecting makes millions of objects that all stay: to look for garbage among them is a quarter
+# of its time. pytest_collection_finish() goes on without them.
+gc.disable()
+
 # A time limit for one example fails on a busy machine, or where the first one imports a module.
 settings.register_profile("calico_mn", deadline=None,
                           suppress_health_check=[HealthCheck.too_slow])
@@ -28,7 +33,8 @@ for _name in ("COLUMNS", "LINES"):
 
 _TURNS = pytest.StashKey[Any]()
 #: what takes longest comes first, so that no worker is left with it at the end
-_LONG = ("tests/uml/", "tests/docs/", "tests/benchmarks/", "tests/experiment/",
+_LONG = ("tests/uml/", "tests/live/test_ipip_modes_on_kubernetes.py", "tests/docs/",
+         "tests/benchmarks/", "tests/experiment/",
          "tests/acceptance/", "tests/cli/", "tests/trace/", "tests/measure/", "tests/walkthrough/",
          "tests/policy/", "tests/ebpf/")
 
@@ -82,6 +88,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: files.index(item.path))
     elif order:
         raise pytest.UsageError(f"--order {order}: it is reversed, random or random:SEED")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the collection made out of every search for garbage from here on."""
+    gc.freeze()
+    gc.enable()
 
 
 def _heed_signals() -> None:
