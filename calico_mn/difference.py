@@ -108,13 +108,14 @@ def diff(differences: tuple[Difference, ...]) -> list[str]:
     return lines
 
 
-def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: str,
+def compare(state: Namespace, present: Present, owned: Owned, *, tunnel_kind: str = "",
             programs: Sequence[Program] = (), indexes: Mapping[str, int] | None = None
             ) -> Iterator[Difference]:
     """What differs, devices first.
 
-    ``programs`` are those that the tunnel needs. ``indexes`` are those that our devices got: a
-    device with the index of one that is missing is the same one under another name.
+    ``tunnel_kind`` is as in :func:`.present.expected_link`. ``programs`` are those that the tunnel
+    needs. ``indexes`` are those that our devices got: a device with the index of one that is
+    missing is the same one under another name.
     """
     name = state.name
     if present.failure:

@@ -25,7 +25,6 @@ from calico_mn.present import (
 )
 from calico_mn.rules import RuleItem
 from calico_mn.state import (
-    IPIP,
     PROTO_BOOT,
     PROTO_KERNEL,
     Address,
@@ -158,7 +157,7 @@ def _as_told(link: Link, wanted: Device | None) -> Link:
     """A device with what ``ip -j addr`` does not tell as it should be; the NIC is the host's."""
     if wanted is None:
         return link
-    expected = expected_link(wanted, IPIP)
+    expected = expected_link(wanted)
     return replace(link, kind=expected.kind, detail=expected.detail, master=expected.master)
 
 

@@ -144,8 +144,10 @@ def vxlan_detail(vni: int, local: str, uplink: str, port: int, learning: bool = 
             f"{'' if learning else ' nolearning'}")
 
 
-def expected_link(device: Device, tunnel_kind: str) -> Link:
-    """The device as it is read when all is well; ``tunnel_kind`` is what kind of device tunl0 is.
+def expected_link(device: Device, tunnel_kind: str = "") -> Link:
+    """The device as it is read when all is well.
+
+    ``tunnel_kind`` is the kind of the device that a tunnel back end makes, empty for the kernel's.
     """
     if isinstance(device, Veth):
         return Link(device.name, "veth", device.mtu, device.up, device.txqueuelen, device.mac,
@@ -156,7 +158,8 @@ def expected_link(device: Device, tunnel_kind: str) -> Link:
         return Link(device.name, VXLAN, device.mtu, device.up, TUNNEL_TXQUEUELEN, device.mac,
                     detail=vxlan_detail(device.vni, device.local, device.uplink, device.port))
     if isinstance(device, Tunnel):
-        return Link(device.name, tunnel_kind, device.mtu, device.up, TUNNEL_TXQUEUELEN)
+        return Link(device.name, tunnel_kind or device.kind, device.mtu, device.up,
+                    TUNNEL_TXQUEUELEN)
     return Link(device.name, "veth", device.mtu)
 
 

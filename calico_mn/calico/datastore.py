@@ -15,7 +15,6 @@ from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import (
     DEFAULT,
     ENCAPSULATIONS,
-    IPIP,
     UPLINK,
     VXLAN,
     Encapsulation,
@@ -49,8 +48,8 @@ class DatastoreReader:
         self._datastore_is_current = False
         self._firewalls: Firewalls | None = None
         self._firewalls_are_current = False
-        self._node_firewalls: dict[tuple[tuple[str, ...], bool], NodeFirewall] = {}
-        self._node_firewalls_before: dict[tuple[tuple[str, ...], bool], NodeFirewall] = {}
+        self._node_firewalls: dict[tuple[tuple[Encapsulation, ...], bool], NodeFirewall] = {}
+        self._node_firewalls_before: dict[tuple[tuple[Encapsulation, ...], bool], NodeFirewall] = {}
         self._firewalls_before: dict[str, Firewall | None] = {}
 
     def mode(self, node: str, pool: IPPool) -> PoolMode:
@@ -151,25 +150,20 @@ class DatastoreReader:
 
     def _node_firewall(self, name: str) -> NodeFirewall:
         """What a node's rules follow from apart from its pods; nodes that are alike share it."""
-        tunnels = tuple(encapsulation.device for encapsulation in self.tunnel_addresses(name))
+        tunnels = tuple(self.tunnel_addresses(name))
         key = tunnels, self.has_ebpf_tunnel
         node = self._node_firewalls.get(key)
         if node is None:
             pools, felix = self.topology.pools, self.topology.felix
-            enabled = {
-                encapsulation.device: encapsulation.device in tunnels if wanted is None else wanted
-                for encapsulation, wanted in ((IPIP, felix.ipip_enabled),
-                                              (VXLAN, felix.vxlan_enabled))}
+            enabled = tuple(e for e in ENCAPSULATIONS
+                            if e.is_enabled(felix, has_address=e in tunnels))
             node = NodeFirewall(
-                ipip=enabled[IPIP.device], vxlan=enabled[VXLAN.device],
-                has_ebpf_tunnel=self.has_ebpf_tunnel,
-                tunnels=tuple(device for device in tunnels if enabled[device]),
+                enabled=enabled, has_ebpf_tunnel=self.has_ebpf_tunnel,
+                tunnels=tuple(e.device for e in tunnels if e in enabled),
                 failsafe_inbound=felix.failsafe_inbound,
                 failsafe_outbound=felix.failsafe_outbound,
                 to_host=felix.to_host, inserts=felix.chain_insert_mode == "Insert",
-                may_send=tuple(name for name, may in (
-                    ("IPIP", felix.allow_ipip_from_workloads),
-                    ("VXLAN", felix.allow_vxlan_from_workloads)) if may),
+                may_send=tuple(e for e in ENCAPSULATIONS if e.is_taken_from_pods(felix)),
                 nat_outgoing=any(pool.nat_outgoing for pool in pools),
                 hosts=tuple(node.address.ip for node in self.nodes.values()),
                 external=felix.external_nodes,

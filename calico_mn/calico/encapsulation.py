@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn import state
 from calico_mn.errors import ClusterError
-from calico_mn.model import EncapsulationMode, IPPool, Node, Topology
+from calico_mn.model import EncapsulationMode, FelixConfiguration, IPPool, Node, Topology
 from calico_mn.packetmatch import PacketMatch
 from calico_mn.state import PROTO_BOOT, PROTO_FELIX, FdbEntry, Neighbour, Tunnel
 
@@ -79,6 +79,18 @@ class Encapsulation:
         """The device's MTU in bytes as FelixConfiguration sets it, 0 for the automatic choice."""
         return 0
 
+    def with_mtu(self, felix: FelixConfiguration, mtu: int) -> FelixConfiguration:
+        """The configuration with this MTU of the device in bytes."""
+        return felix
+
+    def is_enabled(self, felix: FelixConfiguration, *, has_address: bool) -> bool:
+        """Whether Felix's rules know the tunnel: as configured, or where it has an address."""
+        return False
+
+    def is_taken_from_pods(self, felix: FelixConfiguration) -> bool:
+        """Whether pods may send outer packets of their own."""
+        return False
+
     def mtu(self, uplink_mtu: int, configured: int = 0) -> int:
         """The device's MTU in bytes: ``configured``, or what the uplink leaves inside the header.
 
@@ -134,6 +146,15 @@ class _Ipip(Encapsulation):
     def configured_mtu(self, topology: Topology) -> int:
         return topology.felix.ipip_mtu
 
+    def with_mtu(self, felix: FelixConfiguration, mtu: int) -> FelixConfiguration:
+        return replace(felix, ipip_mtu=mtu)
+
+    def is_enabled(self, felix: FelixConfiguration, *, has_address: bool) -> bool:
+        return has_address if felix.ipip_enabled is None else felix.ipip_enabled
+
+    def is_taken_from_pods(self, felix: FelixConfiguration) -> bool:
+        return felix.allow_ipip_from_workloads
+
     def tunnel(self, node: Node, uplink_mtu: int, topology: Topology, *, is_on: bool,
                was_on: bool) -> Tunnel | None:
         """tunl0, which every host with the module has; Felix brings it up and never down again.
@@ -169,6 +190,15 @@ class _Vxlan(Encapsulation):
 
     def configured_mtu(self, topology: Topology) -> int:
         return topology.felix.vxlan_mtu
+
+    def with_mtu(self, felix: FelixConfiguration, mtu: int) -> FelixConfiguration:
+        return replace(felix, vxlan_mtu=mtu)
+
+    def is_enabled(self, felix: FelixConfiguration, *, has_address: bool) -> bool:
+        return has_address if felix.vxlan_enabled is None else felix.vxlan_enabled
+
+    def is_taken_from_pods(self, felix: FelixConfiguration) -> bool:
+        return felix.allow_vxlan_from_workloads
 
     def tunnel_mac(self, node: Node) -> str:
         """As Felix derives it: ``f`` and five bytes of SHA-1 of the name.
@@ -218,6 +248,8 @@ VXLAN = _Vxlan(
 ENCAPSULATIONS: tuple[Encapsulation, ...] = (IPIP, VXLAN)
 #: the encapsulation of a pool whose modes are all Never
 DEFAULT: Encapsulation = IPIP
+#: the one whose device a tunnel back end makes
+WITH_BACK_END: Encapsulation = IPIP
 #: those whose device Felix deletes when no pool uses them
 DELETED_WHEN_OFF = (VXLAN,)
 

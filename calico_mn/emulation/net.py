@@ -22,7 +22,7 @@ from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.bgp.engine import BUILTIN, RouteEngine
 from calico_mn.bgp.timers import Timers
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation, wish
+from calico_mn.calico.encapsulation import IPIP, VXLAN, WITH_BACK_END, Encapsulation, wish
 from calico_mn.calico.evolution import fork
 from calico_mn.calico.policy.outer_way import outer_way
 from calico_mn.calico.remote_routes import as_of
@@ -151,7 +151,7 @@ class CalicoNet(ResourceMininet):
         self._runtime = Runtime(self._tunnel_wanted, {
             "topology": self.topology.source, "controlled": self._controlled, "version": VERSION,
             "profile": self.cluster.routes.profile.name}, self._name_wanted,
-            needs_tunnel=self.cluster.uses(IPIP), iptables=iptables, way=outer_way())
+            needs_tunnel=self.cluster.uses(WITH_BACK_END), iptables=iptables, way=outer_way())
         try:
             self.cluster.has_tunnels = not isinstance(self._runtime.tunnel, NoTunnel)
             self.cluster.has_ebpf_tunnel = self.tunnel == "ebpf"
@@ -253,7 +253,7 @@ class CalicoNet(ResourceMininet):
         wanted, encapsulation = wish(mode, encapsulation)
         tunnel = self._runtime and self._runtime.tunnel
         if isinstance(tunnel, NoTunnel):
-            transition.refuse_ipip(self.cluster, wanted, encapsulation, pool, tunnel.reason)
+            transition.refuse_tunnel(self.cluster, wanted, encapsulation, pool, tunnel.reason)
         after = fork(self.cluster)
         after.set_mode(wanted, node, encapsulation, pool, at_boot=self._runtime is None)
         self.cluster = after

@@ -18,7 +18,6 @@ from calico_mn.emulation.speakers import follow, node_state
 from calico_mn.errors import NotFoundError
 from calico_mn.model import Topology
 from calico_mn.node_outputs import Outputs
-from calico_mn.state import IPIP
 from calico_mn.text import join_some
 
 
@@ -64,5 +63,5 @@ def _check(topology: Topology, name: str, outputs: Outputs, candidate: str) -> N
               "IP sets": len(state.firewall.sets) if state.firewall else 0}
     return NodeCheck(
         cluster.routes.profile,
-        tuple(compare(state, present, ownership.of_node(topology.pools), tunnel_kind=IPIP)),
+        tuple(compare(state, present, ownership.of_node(topology.pools))),
         counts)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP, Encapsulation
+from calico_mn.calico.encapsulation import WITH_BACK_END, Encapsulation
 from calico_mn.delta import Delta, creation, delta
 from calico_mn.emulation import plan, speakers
 from calico_mn.emulation.membership import ClusterMininet
@@ -98,8 +98,8 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
     everything else is as wanted.
     """
     before, runtime = net.cluster, net.runtime
-    if after.uses(IPIP) and isinstance(runtime.tunnel, NoTunnel):
-        raise UnsupportedError(f"no IPIP here, since {runtime.tunnel.reason}")
+    if after.uses(WITH_BACK_END) and isinstance(runtime.tunnel, NoTunnel):
+        raise UnsupportedError(f"no {WITH_BACK_END} here, since {runtime.tunnel.reason}")
     if net.birds:
         net.birds.refuse_too_many(after, before)
     engine = _copied(net.distributor) if dry_run else net.distributor
@@ -149,16 +149,17 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
     return deltas
 
 
-def refuse_ipip(cluster: Cluster, mode: EncapsulationMode | None,
-                encapsulation: Encapsulation | None, pool: str | None, reason: str) -> None:
-    """Raise UnsupportedError where a change of modes needs IPIP, in a cluster without tunl0.
+def refuse_tunnel(cluster: Cluster, mode: EncapsulationMode | None,
+                  encapsulation: Encapsulation | None, pool: str | None, reason: str) -> None:
+    """Raise UnsupportedError where a change of modes needs a tunnel back end, and there is none.
 
     ``pool`` names the one pool that changes, None means all of them.
     """
     for item in cluster.topology.pools:
         changed = cluster.mode_of_pool(item).changed(mode, encapsulation)
-        if pool in (None, item.name) and changed.in_force is IPIP:
-            raise UnsupportedError(f"no IPIP mode {changed.mode} here, since {reason}")
+        if pool in (None, item.name) and changed.in_force.has_back_end:
+            raise UnsupportedError(
+                f"no {changed.in_force} mode {changed.mode} here, since {reason}")
 
 
 def _copied(engine: RouteEngine) -> RouteEngine:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.errors import CalicoMnError, ClusterError
 from calico_mn.experiment import record
 from calico_mn.experiment.interruption import INTERRUPTED, Interruption
@@ -87,7 +88,8 @@ def resources(cluster: RealCluster) -> str:
     documents += [
         {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": pool.name},
          "spec": {name: pool.spec[name] for name in (
-             "cidr", "ipipMode", "vxlanMode", "natOutgoing", "blockSize") if name in pool.spec}}
+             "cidr", *(item.mode_field for item in ENCAPSULATIONS), "natOutgoing", "blockSize")
+             if name in pool.spec}}
         for pool in pools.read(cluster.server)]
     documents += [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {

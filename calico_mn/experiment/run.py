@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from calico_mn.bgp.timers import Timers
-from calico_mn.calico.encapsulation import DEFAULT, Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, PoolMode
 from calico_mn.calico.remote_routes import ClusterRoutes, as_of
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError
@@ -332,13 +332,14 @@ def changed(topology: Topology, *, pod_mtu: int = 0, tunnel_mtu: int = 0, link_m
     ``encapsulation`` is that of all pools, and ``mode`` with it theirs. What is 0 or None stays as
     the topology says.
     """
-    underlay = topology.underlay
+    underlay, felix = topology.underlay, topology.felix
+    for item in ENCAPSULATIONS if tunnel_mtu else ():
+        felix = item.with_mtu(felix, tunnel_mtu)
     return replace(
         topology, veth_mtu=pod_mtu or topology.veth_mtu,
         pools=topology.pools if encapsulation is None else tuple(
             encapsulation.of_pool(pool, mode or PoolMode.of(pool).mode) for pool in topology.pools),
-        felix=replace(topology.felix, ipip_mtu=tunnel_mtu or topology.felix.ipip_mtu,
-                      vxlan_mtu=tunnel_mtu or topology.felix.vxlan_mtu),
+        felix=felix,
         underlay=replace(underlay, subnets=tuple(
             replace(subnet, mtu=link_mtu or subnet.mtu,
                     link=replace(subnet.link, rate=rate or subnet.link.rate))

@@ -16,7 +16,7 @@ from calico_mn.emulation.plan import boot_states
 from calico_mn.export import IMAGE, Export, as_yaml, file_name
 from calico_mn.kernel import iptext
 from calico_mn.present import Link, expected_link
-from calico_mn.state import IPIP, Namespace, Veth, VethEnd
+from calico_mn.state import Namespace, Veth, VethEnd
 from calico_mn.text import join
 
 FILE = "calico.clab.yml"
@@ -47,7 +47,7 @@ def containerlab(cluster: Cluster, image: str = IMAGE) -> Export:
                 links.append({"endpoints": [f"{names[state.name]}:{device.name}",
                                             f"{names[peer.namespace]}:{peer.name}"],
                               "mtu": device.mtu})
-                ends = {state.name: expected_link(device, IPIP),
+                ends = {state.name: expected_link(device),
                         peer.namespace: Link(peer.name, "veth", peer.mtu,
                                              txqueuelen=device.txqueuelen, mac=peer.mac)}
                 for namespace, wanted in ends.items():

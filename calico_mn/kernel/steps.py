@@ -20,7 +20,6 @@ from calico_mn.delta import Delta
 from calico_mn.errors import KernelError
 from calico_mn.kernel import devices, iptext
 from calico_mn.kernel import rtnetlink as rt
-from calico_mn.kernel.ebpf.program import TUNL0_INDEX
 from calico_mn.kernel.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -185,7 +184,7 @@ class Planner:
                   ) -> list[Step]:
         if isinstance(device, Tunnel) and device.has_back_end:
             if device.name not in namespace.indexes:
-                devices.new_index(namespace, device.name, TUNL0_INDEX)
+                devices.new_index(namespace, device.name, self._tunnel.index)
             return self._tunnel_settings(device, namespace, settings, is_new=True)
         say = partial(iptext.device_added, device)
         if isinstance(device, Tunnel):

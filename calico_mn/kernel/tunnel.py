@@ -46,6 +46,8 @@ class TunnelBackend(ABC):
     name: str
     kind: str
     description: str
+    #: the device's in every namespace
+    index = program.TUNL0_INDEX
     #: descriptors
     _held: Sequence[int] = ()
 
@@ -122,12 +124,12 @@ class EbpfTunnel(TunnelBackend):
         """
         while namespace.held:
             os.close(namespace.held.pop())
-        namespace.held.append(tun.create_tunl0(device.name, program.TUNL0_INDEX, self._held[-1]))
+        namespace.held.append(tun.create_tunl0(device.name, self.index, self._held[-1]))
         with suppress(UnsupportedError):  # then only eth0 brings packets, before INPUT's rules
             namespace.held.append(handover.install())
         assert self._attendant is not None
         namespace.held += self._attendant.attend(namespace.held[0])
-        namespace.indexes[device.name] = program.TUNL0_INDEX
+        namespace.indexes[device.name] = self.index
 
     def configure(self, namespace: NetworkNamespace, device: Tunnel, *, is_new: bool
                   ) -> list[Message]:
@@ -281,7 +283,7 @@ def _name_or_index_taken() -> str | None:
         if name == "tunl0":
             return ("the ipip module gives every new namespace a tunl0 of the kernel's own: that"
                     " is the one to use")
-        if index == program.TUNL0_INDEX:
+        if index == TunnelBackend.index:
             return (f"every new namespace begins with a device {name}, whose index tunl0 needs;"
                     " 'sudo sysctl net.core.fb_tunnels_only_for_init_net=1' ends that")
     return None

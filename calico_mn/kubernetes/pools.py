@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import Any
 
-from calico_mn.calico.encapsulation import DEFAULT, IPIP, VXLAN, Encapsulation
+from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation
 from calico_mn.errors import ClusterError
 from calico_mn.kubernetes.client import ApiError, ApiServer, path
 from calico_mn.text import join, one_line
@@ -21,7 +21,6 @@ from calico_mn.text import join, one_line
 #: in the order in which they are tried
 APIS = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
 NEVER = "Never"
-_FIELDS = {IPIP: "ipipMode", VXLAN: "vxlanMode"}
 #: no such group, and an API server of Calico's that is registered and does not answer
 _NOT_SERVED = (404, 503)
 
@@ -37,9 +36,8 @@ class Pool:
 
     @property
     def encapsulation(self) -> Encapsulation:
-        """VXLAN where the pool has that, else IPIP."""
-        return VXLAN if self._mode(VXLAN) != NEVER else IPIP if self._mode(IPIP) != NEVER else (
-            DEFAULT)
+        """The one that the pool uses, or the default one."""
+        return next((item for item in ENCAPSULATIONS if self._mode(item) != NEVER), DEFAULT)
 
     @property
     def mode(self) -> str:
@@ -47,7 +45,7 @@ class Pool:
         return self._mode(self.encapsulation)
 
     def _mode(self, encapsulation: Encapsulation) -> str:
-        return str(self.spec.get(_FIELDS[encapsulation]) or NEVER)
+        return str(self.spec.get(encapsulation.mode_field) or NEVER)
 
 
 def read(server: ApiServer) -> tuple[Pool, ...]:
@@ -88,7 +86,7 @@ def pool_of(pools: Iterable[Pool], addresses: Iterable[str]) -> Pool:
 
 def patch(encapsulation: Encapsulation, mode: str) -> dict[str, Any]:
     """The merge patch that sets a pool's mode."""
-    return {"spec": {_FIELDS[encapsulation]: mode}}
+    return {"spec": {encapsulation.mode_field: mode}}
 
 
 def set_mode(server: ApiServer, pool: Pool, encapsulation: Encapsulation, mode: str) -> None:

@@ -16,7 +16,7 @@ from calico_mn.errors import ToolError
 from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.packets import ETHERNET_BYTES, IPV4_BYTES, UDP_BYTES, VXLAN_BYTES
 from calico_mn.measure import programs
-from calico_mn.packetmatch import PROTOCOL_IPIP, CaptureFilter, PacketMatch
+from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 _START_S = 15.0
 _HEADER, _RECORD = 24, 16
@@ -35,7 +35,7 @@ def expression(wanted: CaptureFilter) -> str:
     """
     parts = [_match(match, 0) for match in wanted.matches]
     for outer in wanted.inside:
-        offset = IPV4_BYTES + (0 if outer.protocol == PROTOCOL_IPIP else
+        offset = IPV4_BYTES + (0 if outer.port is None else
                                UDP_BYTES + VXLAN_BYTES + ETHERNET_BYTES)
         parts += [f"{_match(outer, 0)} and {_match(match, offset)}" for match in wanted.matches]
     return " or ".join(f"({part})" for part in parts)

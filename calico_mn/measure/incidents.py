@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from calico_mn.bgp.timers import Timers
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.errors import ClusterError, ToolError
 from calico_mn.measure import flows, paths
 from calico_mn.measure.convergence import RouteWatch
@@ -211,7 +211,7 @@ class Course:
         if event == NEW_BLOCK:
             net.add_pod(name="late", node="node4", ip=unclaimed_address(net))
         elif event == MODE_CHANGE:
-            net.set_mode(EncapsulationMode.CROSS_SUBNET, encapsulation=IPIP)
+            net.set_mode(EncapsulationMode.CROSS_SUBNET, encapsulation=DEFAULT)
         elif event == RESTART:
             net.restart_speaker("node4")
         elif event == REMOVED:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, UPLINK
+from calico_mn.calico.encapsulation import UPLINK, WITH_BACK_END
 from calico_mn.ebpf_differences import Seen, only_with_ebpf
 from calico_mn.trace import scene as of
 from calico_mn.trace.path_trace import REPLY, Leg, Neighbour, PathTrace, Translation
@@ -39,11 +39,11 @@ def _first_device(path: PathTrace, recording: Recording) -> Iterator[str]:
     chosen |= {(hop.namespace, step.asker) for leg in _legs(path) for hop in leg.hops
                for step in hop.steps if isinstance(step, Neighbour)}
     for name, address in sorted(chosen):
-        for device in (e.device for e in ENCAPSULATIONS if e.has_back_end):
-            if (device, f"{address}/32") in recording.after[name].addresses:
-                yield (f"{name} talks to its own pods with {device}'s address: the kernel's module"
-                       f" made {device} before {UPLINK}. On a real node {UPLINK} comes first, and"
-                       " its address is used")
+        device = WITH_BACK_END.device
+        if (device, f"{address}/32") in recording.after[name].addresses:
+            yield (f"{name} talks to its own pods with {device}'s address: the kernel's module"
+                   f" made {device} before {UPLINK}. On a real node {UPLINK} comes first, and"
+                   " its address is used")
 
 
 def _ebpf(path: PathTrace, recording: Recording) -> tuple[str, ...]:
@@ -51,9 +51,9 @@ def _ebpf(path: PathTrace, recording: Recording) -> tuple[str, ...]:
     drop = path.drop
     if drop is None or recording.kinds[drop.namespace] != NODE:
         return ()
-    tunnel = recording.device(drop.namespace, IPIP.device)
+    tunnel = recording.device(drop.namespace, WITH_BACK_END.device)
     return only_with_ebpf(recording.tunnel, Seen(
-        tunnel_is_down=(drop.cause, drop.by) == (of.NOT_DECAPSULATED, IPIP.device)
+        tunnel_is_down=(drop.cause, drop.by) == (of.NOT_DECAPSULATED, WITH_BACK_END.device)
         and tunnel is not None and not tunnel.up))
 
 
@@ -77,11 +77,11 @@ def _no_nat(path: PathTrace, recording: Recording) -> Iterator[str]:
 
 
 def _unknown_tunnel(path: PathTrace, recording: Recording) -> Iterator[str]:
-    """Felix drops IPIP whose sender is no node (felix/rules/static.go, cali-INPUT)."""
-    senders = {(hop.namespace, change.outer.source) for leg in _legs(path) for hop in leg.hops
-               if hop.kind == NODE for change in hop.header_changes
-               if not change.added and change.encapsulation is IPIP}
-    for name, sender in sorted(senders):
+    """Felix drops what no node has encapsulated (felix/rules/static.go, cali-INPUT)."""
+    senders = {(hop.namespace, change.outer.source, str(change.encapsulation))
+               for leg in _legs(path) for hop in leg.hops if hop.kind == NODE
+               for change in hop.header_changes if not change.added}
+    for name, sender, encapsulation in sorted(senders):
         if sender not in recording.nodes:
-            yield (f"{name} takes IPIP from {sender}, which is no Node's address: with Calico a"
-                   " rule of Felix's, at the head of INPUT, drops it")
+            yield (f"{name} takes {encapsulation} from {sender}, which is no Node's address: with"
+                   " Calico a rule of Felix's, at the head of INPUT, drops it")

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, WITH_BACK_END
 from calico_mn.errors import ClusterError
 from calico_mn.kernel import read
 from calico_mn.kernel.capture import Capture, Frame, wait_for_stamps
@@ -109,7 +109,7 @@ def record(net: CalicoNet, source: str, destination: str, probe: Probe | None = 
 
     path = analysis.path_trace(recording, ask)
     ends = {hop.namespace for leg in (path.forward, path.reply) if leg is not None
-            for hop in leg.hops if hop.kind == NODE and hop.tunnel is IPIP}
+            for hop in leg.hops if hop.kind == NODE and hop.tunnel is WITH_BACK_END}
     recording = dataclasses.replace(recording, remarks=(
         *net.verifier.remarks(sorted(ends)), *_two_writers(net, sender.address, receiver.address)))
     if path.drop is not None:

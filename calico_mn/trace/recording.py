@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from calico_mn.calico.encapsulation import IPIP
+from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.read import NEIGHBOURS_FULL, DeviceFacts, Facts
 from calico_mn.kernel.route_get import Answer, Query
@@ -132,7 +132,7 @@ class Recording:
 
         Those of the eBPF tunnel's device tell nothing: what passes it counts as dropped.
         """
-        own = f"{IPIP.device}." if self.tunnel == "ebpf" else "\0"
+        own = f"{WITH_BACK_END.device}." if self.tunnel == "ebpf" else "\0"
         before = self.before[namespace].counters
         deltas = {name: value - before.get(name, 0)
                   for name, value in self.after[namespace].counters.items()

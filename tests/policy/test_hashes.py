@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from calico_mn.calico.encapsulation import IPIP
 from calico_mn.calico.policy.chains import (
     INBOUND,
     limited,
@@ -23,7 +24,7 @@ from calico_mn.policy import EntityRule, Policy, Rule, builtin_profile
 from calico_mn.rules import FirewallChange
 from calico_mn.selector import parse_selector
 
-NODE = NodeFirewall(ipip=True, tunnels=("tunl0",), nat_outgoing=True)
+NODE = NodeFirewall(enabled=(IPIP,), tunnels=("tunl0",), nat_outgoing=True)
 POD = PodRules("cali0123456789a", ("kns.default", "ksa.default.default"))
 TEXT = "\n".join(restore_lines(FirewallChange(None, firewall(tables(NODE, [POD]), {}))))
 

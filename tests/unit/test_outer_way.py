@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.calico.policy.node_chains import NodeFirewall, tables
 from calico_mn.calico.policy.outer_way import allowed_sources, outer_way
 from calico_mn.rules import Chain, Hooked, digest, lets_in
@@ -26,7 +27,7 @@ def test_felixs_rules_alone_let_packets_in() -> None:
 
 
 def test_it_has_every_chain_that_a_packet_is_led_to() -> None:
-    chains = tables(NodeFirewall(ipip=True, vxlan=True, nat_outgoing=True))
+    chains = tables(NodeFirewall(enabled=ENCAPSULATIONS, nat_outgoing=True))
     led_to = {(table, rule.action.rpartition(" ")[2]) for table, chain in WAY.passing
               for rule in chains[table].get(chain, ()) if "cali-" in rule.action}
     # Only pods' packets have the mark that leads there.

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby, takewhile
 
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.calico.policy.chains import (
     ACCEPT,
     INBOUND,
@@ -30,6 +31,7 @@ from calico_mn.calico.policy.chains import (
     limited,
     set_mark,
 )
+from calico_mn.calico.policy.tunnel_rules import FROM_PODS
 from calico_mn.policy import ProtoPort, Stage
 
 TO_WORKLOAD, FROM_WORKLOAD = "cali-tw-", "cali-fw-"
@@ -48,12 +50,12 @@ _SKIP_PODS = Rule("--out-interface cali+", jump("RETURN"),
 @lru_cache(maxsize=1_000)
 def endpoint_rules(way: str, profiles: tuple[str, ...], policies: tuple[str, ...],
                    stage: Stage = Stage.NORMAL, accepted: str = "ACCEPT",
-                   may_send: tuple[str, ...] = ()) -> tuple[Rule, ...]:
+                   may_send: tuple[Encapsulation, ...] = ()) -> tuple[Rule, ...]:
     """The chain of a device; ``way`` is how its name begins.
 
     ``policies`` are the ids of those of that direction and stage. ``accepted`` is what becomes of
-    a packet of an established connection. Of VXLAN and IPIP a pod sends packets of its own only
-    where ``may_send`` has the name.
+    a packet of an established connection. A pod sends packets of its own inside the
+    encapsulations ``may_send`` only.
     """
     prefix = INBOUND if way in _INWARD else OUTBOUND
     lines = []
@@ -67,11 +69,8 @@ def endpoint_rules(way: str, profiles: tuple[str, ...], policies: tuple[str, ...
         lines.append(Rule("", jump(_FAILSAFE[way])))
     lines.append(Rule("", clear_mark(ACCEPT)))
     if way == FROM_WORKLOAD:
-        lines += [Rule(match, jump("DROP"),
-                       (f"Drop {text} encapped packets originating in workloads",))
-                  for name, text, match in (
-                      ("VXLAN", "VXLAN", "-p 17 -m multiport --destination-ports 4789"),
-                      ("IPIP", "IPinIP", "-p 4")) if name not in may_send]
+        lines += [rule for encapsulation, rule in FROM_PODS.items()
+                  if encapsulation not in may_send]
     if policies:
         lines.append(Rule("", clear_mark(PASS), ("Start of policies",)))
         for policy in policies:

@@ -8,12 +8,13 @@ are in :mod:`~.chains`, those of endpoints in :mod:`~.endpoint_chains`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn import policy as api
+from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.calico.policy.chains import (
     ACCEPT,
     PASS,
@@ -45,22 +46,17 @@ from calico_mn.calico.policy.endpoint_chains import (
     host_dispatch,
 )
 from calico_mn.calico.policy.resolve import member
+from calico_mn.calico.policy.tunnel_rules import BETWEEN_NODES, INTO_EBPF_TUNNEL
 
 ALL_MARKS = ACCEPT | PASS | SCRATCH_0 | SCRATCH_1
 WORKLOADS = "cali+"
-ALL_HOSTS, ALL_POOLS, MASQUERADED_POOLS, VXLAN_HOSTS = (
-    f"cali40{name}" for name in ("all-hosts-net", "all-ipam-pools", "masq-ipam-pools",
-                                 "all-vxlan-net"))
+ALL_POOLS, MASQUERADED_POOLS = "cali40all-ipam-pools", "cali40masq-ipam-pools"
 _MASQUERADE = "--jump MASQUERADE --random-fully"
 _HOST_ACCEPTED = Rule(is_marked(ACCEPT), jump("ACCEPT"),
                       ("Host endpoint policy accepted packet.",))
 _ACCEPTED = Rule(is_marked(ACCEPT), jump("ACCEPT"))
-_VXLAN = "-p 17 -m multiport --destination-ports 4789"
 _FROM_HOST, _TO_HOST = "cali-from-host-endpoint", "cali-to-host-endpoint"
 _FROM_HOST_FORWARD, _TO_HOST_FORWARD = "cali-from-hep-forward", "cali-to-hep-forward"
-# Where eBPF makes tunl0, packets reach it through lo, out of INPUT (kernel/ebpf/handover.py): a
-# host endpoint for all devices must let them. Felix has no such rule.
-_INTO_TUNNEL = Rule("-p 255 --out-interface lo", jump("ACCEPT"), ("Into the eBPF tunl0",))
 
 #: the kernel's chain -> the rules that Felix puts before its others, by table
 HOOKS: Mapping[str, Mapping[str, Rule]] = {
@@ -108,17 +104,17 @@ class HostRules:
 class NodeFirewall:
     """What one node's rules follow from besides its pods; nodes that are alike share it.
 
-    ``tunnels`` are the devices with an address of this node, ``to_host`` the
-    DefaultEndpointToHostAction in capitals, ``may_send`` the encapsulations (IPIP, VXLAN) of which
-    pods may send packets of their own, ``external`` the senders that are accepted besides nodes.
-    ``inserts`` False puts Felix's rules behind all others. ``has_ebpf_tunnel``: eBPF makes tunl0.
+    ``enabled`` are the encapsulations whose packets Felix's rules know, ``may_send`` those of which
+    pods may send packets of their own, ``tunnels`` the devices with an address of this node,
+    ``to_host`` the DefaultEndpointToHostAction in capitals, ``external`` the senders that are
+    accepted besides nodes. ``inserts`` False puts Felix's rules behind all others.
+    ``has_ebpf_tunnel``: eBPF makes tunl0.
     """
 
     host_endpoints: tuple[HostRules, ...] = ()
     failsafe_inbound: tuple[api.ProtoPort, ...] = api.FAILSAFE_INBOUND
     failsafe_outbound: tuple[api.ProtoPort, ...] = api.FAILSAFE_OUTBOUND
-    ipip: bool = False
-    vxlan: bool = False
+    enabled: tuple[Encapsulation, ...] = ()
     has_ebpf_tunnel: bool = False
     tunnels: tuple[str, ...] = ()
     to_host: str = "ACCEPT"
@@ -127,7 +123,7 @@ class NodeFirewall:
     external: tuple[IPv4Network, ...] = ()
     pools: tuple[IPv4Network, ...] = ()
     masqueraded: tuple[IPv4Network, ...] = ()
-    may_send: tuple[str, ...] = ()
+    may_send: tuple[Encapsulation, ...] = ()
     inserts: bool = True
 
     @cached_property
@@ -144,8 +140,7 @@ class NodeFirewall:
                 (network,) if network.prefixlen else network.subnets())))
         sets: dict[str, Sequence[IPv4Address | IPv4Network]] = {
             ALL_POOLS: self.pools, MASQUERADED_POOLS: self.masqueraded,
-            **({ALL_HOSTS: senders} if self.ipip else {}),
-            **({VXLAN_HOSTS: senders} if self.vxlan else {})}
+            **{BETWEEN_NODES[encapsulation].hosts: senders for encapsulation in self.enabled}}
         return {name: frozenset(map(member, members)) for name, members in sets.items()}
 
 
@@ -184,8 +179,8 @@ def _static(node: NodeFirewall) -> dict[str, Chains]:
     if node.host_endpoints:
         for table, chains in static.items():
             chains |= failsafe_chains(table, node.failsafe_inbound, node.failsafe_outbound)
-            if node.ipip and node.has_ebpf_tunnel:
-                chains[FAILSAFE_OUT] = [*chains[FAILSAFE_OUT], _INTO_TUNNEL]
+            if node.has_ebpf_tunnel and any(e.has_back_end for e in node.enabled):
+                chains[FAILSAFE_OUT] = [*chains[FAILSAFE_OUT], INTO_EBPF_TUNNEL]
     return static
 
 
@@ -208,7 +203,7 @@ def _referred(chains: Chains, roots: Iterable[str]) -> Chains:
 
 def _filter(node: NodeFirewall) -> Chains:
     chains: Chains = {
-        "cali-INPUT": [*_tunnel_input(node),
+        "cali-INPUT": [*(rule for e in node.enabled for rule in BETWEEN_NODES[e].input),
                        Rule(f"--in-interface {WORKLOADS}", "--goto cali-wl-to-host"),
                        _ACCEPTED, Rule("", clear_mark(ALL_MARKS)), Rule("", jump(_FROM_HOST)),
                        _HOST_ACCEPTED],
@@ -223,7 +218,8 @@ def _filter(node: NodeFirewall) -> Chains:
             Rule("", jump(_TO_HOST_FORWARD)),
             Rule("", jump("cali-cidr-block"))],
         "cali-OUTPUT": [_ACCEPTED, Rule(f"--out-interface {WORKLOADS}", jump("RETURN")),
-                        *_tunnel_output(node), Rule("", clear_mark(ALL_MARKS)),
+                        *(rule for e in node.enabled for rule in BETWEEN_NODES[e].output),
+                        Rule("", clear_mark(ALL_MARKS)),
                         Rule("-m conntrack ! --ctstate DNAT", jump(_TO_HOST)), _HOST_ACCEPTED],
         "cali-cidr-block": [],
         **_dispatch(node.host_endpoints, _FROM_HOST, FROM_HOST),
@@ -241,29 +237,6 @@ def _filter(node: NodeFirewall) -> Chains:
 def _dispatch(hosts: Iterable[HostRules], root: str, way: str, *, skips_pods: bool = False
               ) -> Chains:
     return host_dispatch(root, way, (host.device for host in hosts), skips_pods=skips_pods)
-
-
-def _tunnel_input(node: NodeFirewall) -> Iterator[Rule]:
-    local = "-m addrtype --dst-type LOCAL"
-    if node.ipip:
-        yield Rule(f"-p 4 -m set --match-set {ALL_HOSTS} src {local}", jump("ACCEPT"),
-                   ("Allow IPIP packets from Calico hosts",))
-        yield Rule("-p 4", jump("DROP"), ("Drop IPIP packets from non-Calico hosts",))
-    if node.vxlan:
-        yield Rule(f"{_VXLAN} -m set --match-set {VXLAN_HOSTS} src {local}", jump("ACCEPT"),
-                   ("Allow IPv4 VXLAN packets from allowed hosts",))
-        yield Rule(f"{_VXLAN} {local}", jump("DROP"),
-                   ("Drop IPv4 VXLAN packets from non-allowed hosts",))
-
-
-def _tunnel_output(node: NodeFirewall) -> Iterator[Rule]:
-    local = "-m addrtype --src-type LOCAL"
-    if node.ipip:
-        yield Rule(f"-p 4 -m set --match-set {ALL_HOSTS} dst {local}", jump("ACCEPT"),
-                   ("Allow IPIP packets to other Calico hosts",))
-    if node.vxlan:
-        yield Rule(f"{_VXLAN} {local} -m set --match-set {VXLAN_HOSTS} dst", jump("ACCEPT"),
-                   ("Allow IPv4 VXLAN packets to other allowed hosts",))
 
 
 def _raw(node: NodeFirewall) -> Chains:

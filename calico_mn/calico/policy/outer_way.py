@@ -9,11 +9,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 from calico_mn import rules
+from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.calico.policy.firewall import firewall
-from calico_mn.calico.policy.node_chains import ALL_HOSTS, NodeFirewall, tables
+from calico_mn.calico.policy.node_chains import NodeFirewall, tables
+from calico_mn.calico.policy.tunnel_rules import BETWEEN_NODES
 from calico_mn.rules import OuterWay, RuleChain
 from calico_mn.state import ALLOWED_SOURCES, Firewall, Route
 
+#: the IP set of those whose packets are accepted
+_SENDERS = BETWEEN_NODES[WITH_BACK_END].hosts
 #: where the packet is led on from cali-PREROUTING
 _PASSED = {"raw": ("cali-from-host-endpoint",), "mangle": ("cali-from-host-endpoint",),
            "nat": ("cali-fip-dnat",)}
@@ -24,18 +28,19 @@ def outer_way() -> OuterWay:
 
     Those go into cali-from-host-endpoint of raw and mangle.
     """
-    digests = {item.key: item.digests for item in rules.expected(
-        firewall(tables(NodeFirewall(ipip=True)), {})) if isinstance(item, RuleChain)}
+    node = NodeFirewall(enabled=(WITH_BACK_END,))
+    digests = {item.key: item.digests for item in rules.expected(firewall(tables(node), {}))
+               if isinstance(item, RuleChain)}
     return OuterWay(
         {(table, chain): digests[table, chain] for table, chains in _PASSED.items()
          for chain in ("PREROUTING", "cali-PREROUTING", *chains)},
         {("filter", chain): digests["filter", chain][0] for chain in ("INPUT", "cali-INPUT")},
-        ALL_HOSTS)
+        _SENDERS)
 
 
 def allowed_sources(node: Firewall | None) -> tuple[Route, ...]:
-    """The members of all-hosts-net as routes; the same ones for nodes with the same set."""
-    return _blackholes(node.sets.get(ALL_HOSTS, frozenset())) if node else ()
+    """The senders that the rule accepts as routes; the same ones for nodes with the same set."""
+    return _blackholes(node.sets.get(_SENDERS, frozenset())) if node else ()
 
 
 @lru_cache(maxsize=100)
