@@ -17,9 +17,8 @@ Method    A cluster of its own, in mode Always, lives through one event after th
           What routes each node should have is the program's own desired state. When it has them is
           known from the kernel's route notifications, by CLOCK_MONOTONIC; at the end all tables are
           read and compared. Numbered packets flow both ways between the pods of node1 and node3
-          (one subnet) and of node1 and node4 (two subnets).
-          The built-in engine detects nothing: it is told of a pulled cable. A loss that only a hold
-          time of more than 30 s ends is not waited for, but computed.
+          (one subnet) and of node1 and node4 (two subnets). The built-in engine detects nothing: it
+          is told of a pulled cable. A hold time of more than 30 s is computed, not waited for.
           Trials run in seeded random order, in blocks that hold every combination once.
 Expected  Built-in: milliseconds. BIRD: milliseconds after all that is announced; a connect delay at
           the start; after a loss in silence the hold time, or about a second with BFD. Reflectors:
@@ -57,8 +56,9 @@ NODES = experiment.factor("--nodes", int_list(FEWEST_NODES, 200), (6, 16), "N[,N
 PEERINGS = experiment.factor(
     "--peerings", choice_list(MESH, REFLECTORS), (MESH, REFLECTORS), "KIND[,KIND]",
     "mesh: every node with every other; reflectors: with two (default: both)", quick=(MESH,))
+SETS = {"short": "short", "bfd": "short,bfd=300", "calico": "calico"}
 TIMERS = experiment.factor(
-    "--timers", choice_list("short", "bfd", "calico"), ("short", "bfd", "calico"), "SET[,SET...]",
+    "--timers", choice_list(*SETS), tuple(SETS), "SET[,SET...]",
     "BIRD's timers: calico, short, bfd (short with BFD of 300 ms x 3); default: all, or what"
     " --bird-timers says", quick=("short",))
 ASKED = experiment.factor("--events", choice_list(*EVENTS), EVENTS, "EVENT[,EVENT...]",
@@ -88,12 +88,12 @@ from calico_mn.measure.cluster import CONVERGENCE
 from calico_mn.measure.convergence import NODE_TIMES, NODES_CHANGED, ROUTE_CHANGES
 from calico_mn.measure.incidents import COURSES, RESTART, ROUTES, STREAM, hold_of
 from calico_mn.measure.metrics import Value
-from calico_mn.measure.paths import CROSS_SUBNET, SAME_SUBNET
+from calico_mn.measure.paths import CROSS_SUBNET, PATHS
 from calico_mn.measure.readings import Reading, by_factors, under, values
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode
 from calico_mn.report.cells import ends_of, range_of
-from calico_mn.report.document import Cell, Document, Figure, Numbers, Table
+from calico_mn.report.document import Document, Figure, Numbers, Table
 from calico_mn.report.plots.distribution import Curve, distribution
 from calico_mn.report.plots.lines import Line, lines
 from calico_mn.text import duration, join
@@ -101,9 +101,6 @@ from calico_mn.topology.scaled import in_two_subnets, scaled, with_reflectors
 
 #: level of the factor "timers" of the built-in engine
 NONE = "none"
-SETS = {"short": "short", "bfd": "short,bfd=300", "calico": "calico"}
-#: seconds until routes must be right
-_PATIENCE_S = 60.0
 
 
 # --- method
@@ -112,9 +109,8 @@ def measure(run: Run) -> None:
     """The topology's own cluster boots first, and stays: the environment describes it."""
     run.topology = changed(run.topology, encapsulation=IPIP, mode=EncapsulationMode.ALWAYS)
     engines, left_out = chosen_engines(run)
-    sets = {name: read_timers(SETS[name]) for name in run[TIMERS]}
-    if run.options.bird_timers:
-        sets = {"asked": run.options.bird_timers}
+    sets = {"asked": run.options.bird_timers} if run.options.bird_timers else {
+        name: read_timers(SETS[name]) for name in run[TIMERS]}
     net = run.net()
     racks = {net.topology.subnet_of(node.address.ip) for node in net.topology.nodes}
     asked = [event for event in run[ASKED] if event != CUT or len(racks) > 1]
@@ -157,7 +153,7 @@ def measure(run: Run) -> None:
             events(trial.setting), lambda instrument, factors, measurement: run.record(
                 instrument, trial, measurement, factors=factors),
             is_told=trial["engine"] == BUILTIN, rate=run[PACKETS], quiet=run.duration,
-            patience=_PATIENCE_S + (timers.hold if timers else 0))
+            patience=60 + (timers.hold if timers else 0))  # seconds
 
     run.trials(settings, life,
                readings=lambda trial: [(ROUTES, {"event": e}) for e in events(trial.setting)],
@@ -181,7 +177,9 @@ class Results:
 
     def __init__(self, readings: Sequence[Reading], plan: Mapping[str, Any]) -> None:
         self.readings = readings
-        self.streams = by_factors(under(readings, STREAM), "event", "timers", "path")
+        #: those between pods that the event does not part
+        self.streams = [stream for stream in under(readings, STREAM) if (
+            stream.setting["event"], stream.setting["path"]) != (CUT, CROSS_SUBNET)]
         self.events, self.nodes, self.peerings = plan["events"], plan["nodes"], plan["peerings"]
         #: level of the factor "timers" -> BIRD's timers
         self.series: dict[str, Timers | None] = {NONE: None} if BUILTIN in plan["engines"] else {}
@@ -236,39 +234,33 @@ def every_time(results: Results) -> Table:
 
 
 def loss_table(results: Results) -> Iterator[Table]:
-    rows: list[tuple[Cell, ...]] = []
-    for event, series in product(results.events, results.series):
-        both = [results.streams.get((event, series, path)) for path in (SAME_SUBNET, CROSS_SUBNET)]
-        if any(both):
-            rows.append((event, named(series), *chain(*(
-                (sum(values(some, flows.LOST)), max(values(some, flows.GAP))) if some
-                else (None, None) for some in both))))
+    """Only where packets were lost: the findings say where none was."""
+    streams = by_factors(results.streams, "event", "timers", "path")
+    rows = tuple((event, named(series), path, lost, max(values(some, flows.GAP)))
+                 for event, series, path in product(results.events, results.series, PATHS)
+                 for some in [streams.get((event, series, path), ())]
+                 if (lost := sum(values(some, flows.LOST))))
     if rows:
-        yield Table(
-            "losses", "Packets lost between pods on two nodes", (
-                "event", "routes by", "same-subnet lost", "same-subnet gap ms",
-                "cross-subnet lost", "cross-subnet gap ms"),
-            tuple(rows),
-            note="same-subnet: node1 and node3, cross-subnet: node1 and node4; both directions, all"
-                 f" trials together. gap: the longest run of lost packets. {CUT} parts node1 from"
-                 " node4 for good.")
+        yield Table("losses", "Packets lost between pods that stay connected",
+                    ("event", "routes by", "path", "lost", "gap ms"), rows,
+                    note="same-subnet: node1 and node3, cross-subnet: node1 and node4; both"
+                         " directions, all trials together. gap: the longest run of lost packets.")
 
 
 def pictures(results: Results) -> Iterator[Figure]:
-    """When the nodes of the largest clusters were right; and boots by the number of nodes."""
-    most, first = max(results.nodes), results.peerings[0]
+    """When nodes of the largest clusters were right, with reflectors if there are some; boots."""
+    most, peerings = max(results.nodes), results.peerings[-1]
     for name, title in (("announced", "What is announced"), ("silent", "What only a timer ends")):
-        times = {(event, series): tuple(chain(*(reading.series[NODE_TIMES] for reading in under(
-            results.readings, ROUTES, event=event, timers=series, nodes=most,
-            peerings=REFLECTORS if event == REFLECTOR else first))))
-            for event, series in product(results.events, results.series)
-            if (event in SILENT) is (name == "silent")}
-        curves = [Curve(event, named(of), some) for (event, of), some in times.items() if some]
+        curves = [
+            Curve(event, named(series), times) for event, series in product(
+                results.events, results.series) if (event in SILENT) is (name == "silent")
+            if (times := tuple(chain(*(reading.series[NODE_TIMES] for reading in under(
+                results.readings, ROUTES, event=event, timers=series, nodes=most,
+                peerings=peerings)))))]
         if curves:
-            other = f", {REFLECTOR} with {REFLECTORS}" * any(c.panel == REFLECTOR for c in curves)
             yield distribution(
                 name, f"{title}: when nodes have the right routes", "time since the event", "ms",
-                curves, note=f"A sample is a node of a trial; {most} nodes, {first}{other}.")
+                curves, note=f"A sample is a node of a trial; {most} nodes, {peerings}.")
     if BOOT in results.events and len(results.nodes) > 1:
         yield lines("boots", "Boot, until the last node has its routes", "time", "ms", "nodes", [
             Line(f"{named(series)}, {peerings}", tuple(
@@ -297,30 +289,22 @@ def findings(results: Results) -> Iterator[str]:
         if parts:
             yield f"{named(series)}: {'; '.join(parts)}."
     if any(results.series.values()) and set(SILENT) & set(results.events):
-        yield (f"With Calico's default hold time of {CALICO.hold} s a loss in silence takes up to"
-               f" {CALICO.hold} s: each session ends after {CALICO.silence_in_words}, and the last"
-               " one counts.")
+        yield (f"With Calico's default hold time of {CALICO.hold} s each session ends"
+               f" {CALICO.silence_in_words} after a loss in silence, and the last one counts.")
     yield from about_losses(results)
 
 
 def about_losses(results: Results) -> Iterator[str]:
     """What was lost between pods that an event does not part."""
-    whole = []
     for series, timers in results.series.items():
-        some = [reading for (event, of, path), readings in results.streams.items()
-                if of == series and (event, path) != (CUT, CROSS_SUBNET) for reading in readings]
+        some = under(results.streams, timers=series)
         lost = {event: f"{count:,.0f} were lost at {event}" for event in results.events
                 if (count := sum(values(some, flows.LOST, event=event)))}
-        sent = sum(values(some, flows.SENT))
-        if lost:
-            why = (": BFD ends a session with a dead daemon, and its routes go at once, graceful"
-                   " restart or not" if RESTART in lost and timers and timers.bfd else "")
+        why = (": BFD ends a session with a dead daemon, and its routes go at once, graceful"
+               " restart or not" if RESTART in lost and timers and timers.bfd else "")
+        if sent := sum(values(some, flows.SENT)):
             yield (f"{named(series)}: of {sent:,.0f} packets between pods that stay connected,"
-                   f" {join([*lost.values()])}{why}.")
-        elif sent:
-            whole.append(f"{sent:,.0f} with {named(series)}")
-    if whole:
-        yield f"Packets between pods that stay connected: none was lost of {join(whole)}."
+                   f" {join([*lost.values()]) or 'none was lost'}{why}.")
 
 
 def caveats(run: Run) -> Iterator[str]:

@@ -123,8 +123,10 @@ def box(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequenc
                  for word, width, header in zip(words, widths, headers, strict=True))
         return f"| {' | '.join(cells)} |"
 
+    # Where the room around a header is odd, the blank is behind it (tablewriter's Pad()).
     head = "| " + " | ".join(
-        header.center(width) for header, width in zip(headers, widths, strict=True)) + " |"
+        (" " * ((width - len(header)) // 2) + header).ljust(width)
+        for header, width in zip(headers, widths, strict=True)) + " |"
     return [rule, head, rule, *map(line, texts), rule]
 
 

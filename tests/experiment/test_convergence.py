@@ -130,21 +130,26 @@ def test_a_loss_that_is_not_waited_for_is_in_brackets():
 
 
 def test_packets_are_counted_by_path_and_a_parted_pair_is_not_said_to_lose_some():
-    measured = results(("none", MODE_CHANGE, 2.0, (3, 0)), ("none", CUT, 2.0, (0, 100)))
+    measured = results(("none", MODE_CHANGE, 2.0, (3, 0)), ("none", CUT, 2.0, (0, 100)),
+                       ("short", MODE_CHANGE, 2.0, (0, 0)))
     (table,) = loss_table(measured)
-    assert table.rows == ((MODE_CHANGE, "Built-in", 3, 6.0, 0, 0.0),
-                          (CUT, "Built-in", 0, 0.0, 100, 200.0))
+    assert table.rows == ((MODE_CHANGE, "Built-in", "same-subnet", 3, 6.0),)
     said = list(findings(measured))
     assert ("Built-in: of 300 packets between pods that stay connected, 3 were lost at mode-change."
             in said)
+    assert "BIRD, short: of 200 packets between pods that stay connected, none was lost." in said
+
+
+def test_without_losses_there_is_no_table_of_them():
+    assert not list(loss_table(results(("none", CUT, 2.0, (0, 100)))))
 
 
 def test_findings_name_what_a_timer_says():
     said = list(findings(results(("short", KILLED, 8000.0, (0, 0)))))
     assert ("BIRD, short: a loss in silence is over 8.00 s after it, where its timers say"
             " 3.75 to 9 s for each session." in said)
-    assert ("With Calico's default hold time of 240 s a loss in silence takes up to 240 s: each"
-            " session ends after 100 to 240 s, and the last one counts." in said)
+    assert ("With Calico's default hold time of 240 s each session ends 100 to 240 s after a loss in"
+            " silence, and the last one counts." in said)
 
 
 # --- from end to end
@@ -196,7 +201,7 @@ def test_the_report_says_it_and_the_files_are_there(finished):
     assert json.loads((output / "summary.json").read_text())["complete"] is True
     with open(output / "times.csv", encoding="utf-8", newline="") as file:
         assert [row["event"] for row in csv.DictReader(file)] == list(EVENTS)
-    assert {"report.html", "losses.csv", "convergence.csv", "announced.svg", "silent.png"} <= {
+    assert {"report.html", "convergence.csv", "announced.svg", "silent.png"} <= {
         path.name for path in output.iterdir()}
 
 
