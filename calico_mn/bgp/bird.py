@@ -232,7 +232,8 @@ def _peers(speaker: Speaker, peerings: Iterable[Peering]) -> Iterator[str]:
 
 def _session(options: SessionOptions, timers: Timers) -> Iterator[str]:
     yield f"graceful restart time {options.restart_time or timers.graceful_restart};"
-    if options.keepalive_time:
+    # BIRD 2 would refuse all of its configuration; without it keepalives come thrice a hold time.
+    if 0 < options.keepalive_time <= timers.hold:
         yield f"keepalive time {options.keepalive_time};"
     if options.ttl_security:
         yield f"ttl security on;\n  multihop {options.ttl_security};"

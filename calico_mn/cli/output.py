@@ -108,26 +108,19 @@ def width() -> float:
         sys.stdout.isatty() or os.environ.get("COLUMNS")) else math.inf
 
 
-def box(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
-        ) -> list[str]:
-    """A table with a frame, as calicoctl's ``ipam show`` and ``node status`` print them.
-
-    The columns named in ``right`` are numbers.
-    """
+def box(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """A table with a frame, as calicoctl's ``node status`` prints it."""
     texts = [[cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
 
     def line(words: Sequence[str]) -> str:
-        cells = (word.rjust(width) if header in right else word.ljust(width)
-                 for word, width, header in zip(words, widths, headers, strict=True))
-        return f"| {' | '.join(cells)} |"
+        return f"| {' | '.join(map(str.ljust, words, widths))} |"
 
-    # Where the room around a header is odd, the blank is behind it (tablewriter's Pad()).
-    head = "| " + " | ".join(
-        (" " * ((width - len(header)) // 2) + header).ljust(width)
-        for header, width in zip(headers, widths, strict=True)) + " |"
-    return [rule, head, rule, *map(line, texts), rule]
+    # Centred; of an odd number of blanks the greater part is behind (tablewriter's util.go, Pad()).
+    heads = [" " * ((width - len(header)) // 2) + header
+             for header, width in zip(headers, widths, strict=True)]
+    return [rule, line(heads), rule, *map(line, texts), rule]
 
 
 def show(lines: Sequence[str], heads: int = 1) -> None:

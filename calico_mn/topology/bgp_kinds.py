@@ -89,9 +89,10 @@ def _check_peer(report: Report, peer: s.Resource[bgp_resources.BGPPeer]) -> bool
         report.add(f"{peer.labels['reachable_by']} must be empty when spec.peerIP is",
                    peer.at("reachable_by"), "add peerIP: it is the way to that address")
     if not peer.has("peer_ip") and not peer.has("peer_selector"):
-        if not peer.wrong and "spec.peerIP" not in peer.given:
-            report.warn(f"BGPPeer {peer.get('name')} has no peerIP and no peerSelector: it peers"
-                        " with nothing.")
+        if not peer.wrong:
+            why = ("the peerIP is one of IPv6, which is not emulated yet" if "spec.peerIP"
+                   in peer.given else "it has no peerIP and no peerSelector")
+            report.warn(f"BGPPeer {peer.get('name')} peers with nothing: {why}.")
         return False
     if peer.has("reachable_by"):
         report.warn(f"{peer.labels['reachable_by']} has no effect: a node's own routes lead to the "

@@ -148,8 +148,8 @@ def test_findings_name_what_a_timer_says():
     said = list(findings(results(("short", KILLED, 8000.0, (0, 0)))))
     assert ("BIRD, short: a loss in silence is over 8.00 s after it, where its timers say"
             " 3.75 to 9 s for each session." in said)
-    assert ("With Calico's default hold time of 240 s each session ends 100 to 240 s after a loss in"
-            " silence, and the last one counts." in said)
+    assert ("With Calico's default hold time of 240 s each session ends 100 to 240 s after a loss"
+            " in silence, and the last one counts." in said)
 
 
 # --- from end to end

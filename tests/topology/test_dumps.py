@@ -201,7 +201,9 @@ def test_a_pod_keeps_its_address() -> None:
      "that pods of a pool without VXLAN reach none on other nodes."),
     (crd("BGPPeer", "rr", peerIP="10.9.1.1"), ""),
     (crd("BGPPeer", "nothing", asNumber=64512),
-     "BGPPeer nothing has no peerIP and no peerSelector: it peers with nothing."),
+     "BGPPeer nothing peers with nothing: it has no peerIP and no peerSelector."),
+    (crd("BGPPeer", "six", peerIP="[fd00::1]:1790", asNumber=64512),
+     "BGPPeer six peers with nothing: the peerIP is one of IPv6, which is not emulated yet."),
     (crd("BGPPeer", "few", peerIP="10.9.1.1", filters=["f"]),
      "BGPPeer few names the BGPFilter f, which is not there: routes pass as if the name was left "
      "out, as in Calico."),

@@ -100,6 +100,19 @@ def test_a_block_of_one_address_has_no_blackhole_and_a_slash32_node_is_outside_e
     assert "!( bgp_next_hop ~ 192.168.57.31/32 )" in text
 
 
+@pytest.mark.parametrize(("timers", "keepalive", "is_written"), [
+    pytest.param(CALICO, 240, True, id="as long as the hold time"),
+    pytest.param(CALICO, 100_000, False, id="longer than BIRD takes"),
+    pytest.param(SHORT, 20, False, id="longer than the hold time of short timers"),
+    pytest.param(SHORT, 3, True, id="short"),
+])
+def test_a_keepalive_time_that_bird_would_refuse_is_left_out(timers, keepalive, is_written):
+    changed = replace(topology(), bgp_peers=(replace(
+        TOR, options=SessionOptions(keepalive_time=keepalive)),))
+    text = configuration(speakers(Cluster(changed, 2), timers)["node31"])
+    assert (f"keepalive time {keepalive};" in text, "keepalive" in text) == (is_written,) * 2
+
+
 def test_a_plan_leaves_birds_routes_to_bird():
     ours, birds = (next(step for step in plan(topology(), engine=engine)
                         if step.namespace == "node31") for engine in ("builtin", "bird"))

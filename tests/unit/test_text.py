@@ -174,6 +174,17 @@ def test_what_is_said_and_tables_are_harmless(text, capsys):
     assert shown.startswith(f"a{one_line(text)}b\n") and text not in shown
 
 
+def test_a_table_with_a_frame_is_calicoctls():
+    # A table of Calico's documentation, with an address that is longer by one digit.
+    assert output.box(("PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"), [
+        ("192.168.10.12", "node-to-node mesh", "up", "23:30:04", "Established")]) == [
+        "+---------------+-------------------+-------+----------+-------------+",
+        "| PEER ADDRESS  |     PEER TYPE     | STATE |  SINCE   |    INFO     |",
+        "+---------------+-------------------+-------+----------+-------------+",
+        "| 192.168.10.12 | node-to-node mesh | up    | 23:30:04 | Established |",
+        "+---------------+-------------------+-------+----------+-------------+"]
+
+
 def test_our_own_colours_stay(monkeypatch, capsys):
     monkeypatch.setattr(output, "is_coloured", lambda: True)
     output.say(output.paint("good\x1b[2J", "good"))
