@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +17,14 @@ from types import FrameType, TracebackType
 
 from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.server import ControlServer
+from calico_mn.kernel import signals
 from calico_mn.net import CalicoNet
 
 LOG = "daemon.log"
 TOPOLOGY = "topology.yaml"
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+_LOOK_S = 5.0
 
 
 class Ended(SystemExit):
@@ -64,7 +67,8 @@ class Daemon:
         self._stop()
 
     def _stop(self) -> None:
-        for number in (*_ENDING, signal.SIGINT):
+        signals.stop_repeating()
+        for number in (*_ENDING, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
         with self.dispatcher.closing():
             if self._server is not None:
@@ -72,9 +76,14 @@ class Daemon:
             self.net.stop()
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
+        def strike(*_: object) -> None:
+            if not signals.is_handled(Ended):
+                raise Ended(number)
+
         for other in _ENDING:
             signal.signal(other, signal.SIG_IGN)
-        raise Ended(number)
+        signals.repeat(strike)
+        strike()
 
 
 def _log_to(path: Path) -> None:
@@ -87,9 +96,9 @@ def _log_to(path: Path) -> None:
 
 
 def wait_for_the_end() -> None:
-    """Do nothing until a signal comes."""
+    """Do nothing until a signal ends the run."""
     while True:
-        signal.pause()
+        time.sleep(_LOOK_S)  # not pause(2), which a signal just before it does not end
 
 
 def detached(work: Callable[[Callable[[bytes], None]], None]) -> tuple[int, bytes]:

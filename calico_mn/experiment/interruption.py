@@ -15,11 +15,14 @@ from typing import Any, TextIO
 
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError
+from calico_mn.kernel import signals
 
 #: the shell's status for a program that ended by SIGINT
 INTERRUPTED = 130
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: more signals than ever come
+_NEVER = sys.maxsize
 
 
 def ignore_signals() -> None:
@@ -36,19 +39,23 @@ class Interruption:
 
     ``status`` is the exit status so far, ``reason`` what cut the measurement short (None:
     nothing did), ``error`` the exception if it was one. After the first signal, further ones
-    change nothing but in :meth:`breakable`. On exit the handlers from before are back.
+    change nothing but in :meth:`breakable`. On exit the handlers from before are back. SIGALRM and
+    its timer are in use from a signal on (:mod:`calico_mn.kernel.signals`).
     """
 
     def __init__(self) -> None:
         self.status = 0
         self.reason: str | None = None
         self.error: CalicoMnError | None = None
-        self._armed = self._is_breakable = False
+        self._count = 0
+        self._enough = _NEVER
+        self._is_deferred = False
         self._terminals: tuple[TextIO, ...] = ()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
         self._terminals = tuple(out for out in (sys.stdout, sys.stderr) if out.isatty())
+        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._strike)
         for number in _SIGNALS:
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue  # nohup
@@ -69,42 +76,61 @@ class Interruption:
             self.reason = "interrupted"
             return
         try:
-            self._armed = True
-            work(*arguments)
+            with self._left_at(1):
+                work(*arguments)
         except KeyboardInterrupt:
             self.reason = "interrupted"
         except CalicoMnError as error:
             self.status = self.status or 1
             self.reason, self.error = str(error), error
-        finally:
-            self._armed = False
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Inside :meth:`interruptible`, for a boot or a stop: a signal strikes after it."""
-        armed, self._armed = self._armed, False
+        before, self._is_deferred = self._is_deferred, True
         try:
             yield
         finally:
-            self._armed = armed and self.status != INTERRUPTED
-        if armed and not self._armed:
-            raise KeyboardInterrupt
+            self._is_deferred = before
+        self._strike()
 
     @contextmanager
     def breakable(self) -> Iterator[None]:
         """For cleaning up that may take long: a second signal leaves the block."""
-        self._is_breakable = True
-        try:
+        with self._left_at(max(2, self._count + 1)):
             yield
-        finally:
-            self._is_breakable = False
+
+    @contextmanager
+    def _left_at(self, enough: int) -> Iterator[None]:
+        """KeyboardInterrupt leaves the block as soon as there were so many signals in all."""
+        try:
+            try:
+                self._enough = enough
+                self._strike()
+                yield
+            finally:
+                self._disarm()
+        except KeyboardInterrupt:
+            self._disarm()  # if it struck in the finally
+            raise
+
+    def _disarm(self) -> None:
+        self._enough = _NEVER
+        signals.stop_repeating()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        is_second, self.status = self.status == INTERRUPTED, INTERRUPTED
+        self.status = INTERRUPTED
+        self._count += 1
         if number == signal.SIGHUP:
             # The terminal is gone: writing to it fails, and the report must still be made.
             for out in self._terminals:
                 streams.redirect_to_null(out)
-        if self._armed or (self._is_breakable and is_second):
-            self._armed = self._is_breakable = False
+        if self._enough != _NEVER:
+            signals.repeat(self._strike)
+        self._strike()
+
+    def _strike(self, *_: object) -> None:
+        """Raise KeyboardInterrupt where one is due, unless there is one already."""
+        if (self._count >= self._enough and not self._is_deferred
+                and not signals.is_handled(KeyboardInterrupt)):
             raise KeyboardInterrupt

@@ -1,9 +1,15 @@
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+import time
+import weakref
+from contextlib import suppress
 
 import pytest
+from support.patience import eventually
 
 from calico_mn.errors import ToolError
 from calico_mn.experiment.interruption import Interruption
@@ -85,6 +91,8 @@ def test_after_an_interrupted_measurement_the_process_obeys_signals_as_before():
         interruption.interruptible(strike)
         strike(signal.SIGTERM)
     assert (interruption.status, obeyed) == (130, [])
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     for number in SIGNALS:
         strike(number)
     assert obeyed == [*SIGNALS]
@@ -184,6 +192,131 @@ def test_parts_that_hold_signals_off_may_lie_inside_each_other():
     with Interruption() as interruption:
         interruption.interruptible(measure)
     assert reached == ["outer part"]
+
+
+@pytest.fixture
+def no_unraisable_hook(monkeypatch):
+    """What an exception that Python drops is given to; pytest's would make an error of it."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+
+class Destructor:
+    """An object whose destructor does this."""
+
+    def __init__(self, work):
+        self.work = work
+
+    def __del__(self):
+        self.work()
+
+
+def in_a_destructor():
+    Destructor(strike)
+
+
+def in_a_callback():
+    thing = threading.Event()
+    reference = weakref.ref(thing, lambda _: strike())
+    del thing
+    assert reference() is None
+
+
+def in_code_that_drops_it():
+    with suppress(BaseException):
+        strike()
+
+
+def in_a_boot_whose_failure_is_noted(interruption):
+    with suppress(ToolError), interruption.deferred():
+        strike()
+        raise ToolError("no boot")
+
+
+@pytest.mark.usefixtures("no_unraisable_hook")
+@pytest.mark.parametrize("lose", [in_a_destructor, in_a_callback, in_code_that_drops_it,
+                                  in_a_boot_whose_failure_is_noted])
+def test_a_signal_whose_exception_is_lost_ends_the_measurement_a_little_later(lose):
+    reached = []
+
+    def measure():
+        lose(*([interruption] if lose is in_a_boot_whose_failure_is_noted else []))
+        eventually(lambda: False)
+        reached.append("never")
+
+    with Interruption() as interruption:
+        interruption.interruptible(measure)
+    assert reached == []
+    assert (interruption.status, interruption.reason) == (130, "interrupted")
+
+
+@pytest.mark.usefixtures("no_unraisable_hook")
+def test_a_signal_at_any_moment_ends_a_measurement_that_is_in_destructors_most_of_the_time():
+    moments = random.Random(1)
+
+    def computing(seconds):
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+
+    def collected():
+        Destructor(lambda: computing(0.001))
+        return False
+
+    reasons = []
+    for _ in range(20):
+        with Interruption() as interruption:
+            later = threading.Timer(moments.uniform(0, 0.02), strike)
+            later.start()
+            interruption.interruptible(eventually, collected, 60, 0.0001)
+        later.join()
+        reasons.append((interruption.status, interruption.reason))
+    assert reasons == [(130, "interrupted")] * 20
+
+
+def test_what_ends_a_measurement_after_a_signal_is_not_struck_by_its_repetition():
+    reached = []
+
+    def measure():
+        try:
+            strike()
+        finally:
+            with suppress(LookupError):
+                try:
+                    raise LookupError
+                finally:
+                    strike(signal.SIGALRM)
+            strike(signal.SIGTERM)
+            reached.append("ended")
+
+    with Interruption() as interruption:
+        interruption.interruptible(measure)
+    assert reached == ["ended"]
+    assert (interruption.status, interruption.reason) == (130, "interrupted")
+
+
+@pytest.mark.usefixtures("no_unraisable_hook")
+@pytest.mark.parametrize("lose", [in_a_destructor, strike])
+def test_a_second_signal_leaves_a_long_clean_up_also_where_its_exception_is_lost(lose):
+    reached = []
+    with Interruption() as interruption:
+        strike()
+        with suppress(KeyboardInterrupt), interruption.breakable():
+            reached.append("began")
+            lose()
+            eventually(lambda: False)
+            reached.append("never")
+        strike()
+        reached.append("said what is left")
+    assert reached == ["began", "said what is left"]
+
+
+def test_a_first_signal_does_not_leave_a_long_clean_up():
+    reached = []
+    with Interruption() as interruption, interruption.breakable():
+        strike()
+        strike(signal.SIGALRM)
+        reached.append("cleaned up")
+    assert reached == ["cleaned up"]
 
 
 def test_under_nohup_the_end_of_the_terminal_changes_nothing():
