@@ -81,7 +81,7 @@ class Cluster(DatastoreReader):
         for router in self.fabric.routers:
             for interface in router.interfaces:
                 self._take_device(interface.subnet, port_name(router.name), router.name)
-        for host in self.topology.underlay.hosts:
+        for host in self.fabric.hosts:
             self._take_device(self.fabric.subnet_at(host.address).name, port_name(host.name),
                               host.name)
 
@@ -114,12 +114,14 @@ class Cluster(DatastoreReader):
 
     def adopt(self, topology: model.Topology) -> None:
         """Go over to another topology's pools, routers and settings; see :mod:`.evolution`."""
-        self.topology, self.fabric = topology, Fabric(topology)
+        if topology.underlay != self.topology.underlay:
+            self.fabric = Fabric(topology)
+            self._plug_underlay()
+        self.topology = topology
         routes = ClusterRoutes.of(topology)
         self.routes = self.routes if routes == self.routes else routes
         self.ipam.adopt(topology.pools, topology.ipam, topology.reservations)
         self._tunnels.adopt(topology.pools)
-        self._plug_underlay()
         self._forget_what_all_hear()
 
     def change_nodes(self, nodes: Iterable[model.Node]) -> None:

@@ -47,6 +47,11 @@ class WorkloadEndpoint:
     queue: int = DEFAULT.veth_queue
     index: int = DEFAULT.pod_index
 
+    def __hash__(self) -> int:
+        # The name tells pods apart. All fields would take ten times as long, for each pod of a node
+        # whenever the node's state is worked out.
+        return hash((self.namespace, self.name))
+
     @property
     def key(self) -> str:
         """``namespace/name``."""

@@ -111,13 +111,18 @@ class DatastoreReader:
             self._datastore_is_current = True
         return self._datastore
 
+    def datastore_changed(self) -> bool:
+        """Whether the datastore is another one than at the last call."""
+        before, self._datastore_before = self._datastore_before, self.datastore()
+        return before is not self._datastore_before
+
     def felix_changed(self) -> list[str]:
         """The nodes on which Felix may write something else.
 
-        Compared are the datastore at the last call, and the firewall of each node's last state.
+        Compared are the datastore (:meth:`datastore_changed`), and the firewall of each node's last
+        state.
         """
-        before, self._datastore_before = self._datastore_before, self.datastore()
-        if before is not self._datastore_before:
+        if self.datastore_changed():
             return list(self.nodes)
         return [name for name in self.nodes
                 if self._firewalls_before.get(name) is not self._firewall(name)]

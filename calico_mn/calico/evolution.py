@@ -26,8 +26,8 @@ from calico_mn.text import join_some
 
 Item = TypeVar("Item")
 
-#: what a fork has of its own; all else is shared
-_COPIED = (dict, list, set, deque, Cluster, IPAM, TunnelAddresses, Admission, Block)
+#: what a fork has of its own, by exact types; all else is shared
+_COPIED = frozenset({dict, list, set, deque, Cluster, IPAM, TunnelAddresses, Admission, Block})
 
 
 def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
@@ -42,7 +42,7 @@ def evolved(cluster: Cluster, wanted: Topology) -> Cluster:
     for key, endpoint in cluster.endpoints.items():
         if key not in pods:
             after.delete_pod(key)
-        elif pods[key].node != endpoint.node or pods[key].ip not in (None, endpoint.address):
+        elif pods[key].node != endpoint.node or pods[key].ip not in (endpoint.address, None):
             raise ClusterError(f"pod {key} runs on {endpoint.node} with {endpoint.address}, and a"
                                " running pod keeps both: delete it first")
     for name in cluster.nodes:
@@ -96,14 +96,15 @@ def fork(cluster: Cluster) -> Cluster:
 
 def _forked(value: Item, memo: dict[int, Any]) -> Item:
     """A copy of containers and books, each once; all else is shared."""
-    if not isinstance(value, _COPIED):
+    if type(value) not in _COPIED:
         return value
     known = memo.get(id(value))
     if known is not None:
         return known  # type: ignore[no-any-return]
     new: Any = value
     if isinstance(value, dict):
-        new = {key: _forked(item, memo) for key, item in value.items()}
+        new = value | {key: _forked(item, memo) for key, item in value.items()
+                       if type(item) in _COPIED}
     elif isinstance(value, list):
         new = [_forked(item, memo) for item in value]
     elif isinstance(value, (set, deque)):

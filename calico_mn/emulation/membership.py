@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.evolution import fork
 from calico_mn.calico.names import hosts_file
@@ -28,7 +29,7 @@ from calico_mn.emulation.link import DeviceIntf
 from calico_mn.emulation.node import ExternalHost, FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError, KernelError
-from calico_mn.model import Node, Topology
+from calico_mn.model import Node, Topology, Underlay
 from calico_mn.model import Pod as PodModel
 from calico_mn.state import Namespace
 
@@ -90,6 +91,8 @@ class Membership:
 
     def __init__(self, net: ClusterMininet) -> None:
         self._net = net
+        #: the nodes, pods and underlay that the hosts file was written for
+        self._named: tuple[dict[str, Node], dict[str, WorkloadEndpoint], Underlay] | None = None
 
     def attach_new(self) -> None:
         """Mininet's nodes and links for all that has none; addresses as they are now."""
@@ -122,7 +125,7 @@ class Membership:
         for key in cluster.endpoints:
             if key not in net.nameToNode:
                 self.attach_pod(key)
-        net.runtime.write_hosts(hosts_file(cluster))
+        self._write_hosts()
 
     def attach_node(self, name: str) -> K8sNode:
         """The Mininet node of a Kubernetes node, linked to its switch."""
@@ -173,7 +176,7 @@ class Membership:
             self._discard(runtime, [endpoint.key])
             raise
         pod = self.attach_pod(endpoint.key)
-        runtime.write_hosts(hosts_file(net.cluster))
+        self._write_hosts()
         runtime.writer.apply(others)
         net.follow_routes()
         return pod
@@ -185,7 +188,7 @@ class Membership:
             return
         endpoint = self._net.cluster.delete_pod(key)
         self._net.detach(key)
-        runtime.write_hosts(hosts_file(self._net.cluster))
+        self._write_hosts()
         try:
             self._net.reconcile([endpoint.node])
         finally:
@@ -227,6 +230,14 @@ class Membership:
         after.delete_node(name)
         after.retry()
         self._net.become(after)
+
+    def _write_hosts(self) -> None:
+        """Let programs know the names as they are now, if any name or address has changed."""
+        cluster = self._net.cluster
+        named = (dict(cluster.nodes), dict(cluster.endpoints), cluster.topology.underlay)
+        if named != self._named:
+            self._net.runtime.write_hosts(hosts_file(cluster))
+            self._named = named
 
     def _discard(self, runtime: Runtime, names: list[str]) -> None:
         runtime.discard(names)

@@ -129,7 +129,7 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
         with suppress(KernelError):
             net.follow_routes()
         raise
-    after.felix_changed()
+    after.datastore_changed()  # All have heard of it.
     if after.routes.profile != before.routes.profile:
         runtime.directory.note(profile=after.routes.profile.name)
     for name in transition.going:

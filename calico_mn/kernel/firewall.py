@@ -80,11 +80,14 @@ def _hook_lines(had: Sequence[str], has: Sequence[str]) -> Iterator[str]:
 def set_lines(change: FirewallChange, *, removing: bool) -> list[str]:
     """The lines for ``ipset restore``: what comes, before the rules, or what goes, after them."""
     before, wanted = change.before or _NOTHING, change.wanted or _NOTHING
+    # A set that stays is mostly the same object, and not compared member by member.
+    changed = {name: members for name, members in wanted.sets.items()
+               if before.sets.get(name) is not members}
     if removing:
-        return [*(f"del {name} {member}" for name, members in wanted.sets.items()
+        return [*(f"del {name} {member}" for name, members in changed.items()
                   for member in sorted(before.sets.get(name, frozenset()) - members)),
                 *(f"destroy {name}" for name in before.sets if name not in wanted.sets)]
-    return [line for name, members in wanted.sets.items()
+    return [line for name, members in changed.items()
             for line in (*_created(name, before),
                          *(f"add {name} {member}" for member in
                            sorted(members - before.sets.get(name, frozenset()))))]

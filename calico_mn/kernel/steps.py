@@ -161,11 +161,11 @@ class Planner:
         return [Step(message, partial(iptext.program_attached, program)) for program in programs
                 for message in self._tunnel.attach(namespace, program)]
 
-    def _route_steps(self, routes: Iterable[Route], namespace: NetworkNamespace, *,
+    def _route_steps(self, routes: Sequence[Route], namespace: NetworkNamespace, *,
                      remove: bool = False) -> Iterator[Step]:
         """Routes made or, with ``remove``, removed: less those that went with their device."""
-        known = {name: self._routes.setdefault((number, remove), {})
-                 for name, number in (("", 0), *namespace.indexes.items())}
+        known = {name: self._routes.setdefault((number, remove), {}) for name, number in (
+            ("", 0), *namespace.indexes.items())} if routes else {}
         for item in routes:
             steps = known.get(item.device)
             step = None if steps is None else steps.get(id(item))

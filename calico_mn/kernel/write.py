@@ -293,9 +293,10 @@ class KernelWriter:
         outcomes: list[Outcome] = []
         for plan in plans:
             try:
-                self._thread.enter(plan.namespace)
-                with NetlinkSocket() as netlink:
-                    self._deliver(plan, netlink)
+                if plan.steps:
+                    self._thread.enter(plan.namespace)
+                    with NetlinkSocket() as netlink:
+                        self._deliver(plan, netlink)
                 outcomes.append(self._begin_firewall(plan))
             except KernelError as error:
                 outcomes.append(error)

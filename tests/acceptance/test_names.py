@@ -36,6 +36,15 @@ def test_a_shell_that_runs_knows_who_comes_and_goes(boot):
     assert shell.cmd("getent hosts node39").split() == ["192.168.57.39", "node39"]
 
 
+def test_a_change_that_names_nothing_leaves_the_file(boot):
+    net = boot(one_subnet("Always"))
+    net["a"].cmd("echo 192.0.2.1 typed >> /etc/hosts")
+    net.set_ipip_mode("Never")
+    net.apply({"apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkSet",
+               "metadata": {"name": "s"}, "spec": {"nets": ["192.0.2.0/24"]}})
+    assert net["b"].cmd("getent hosts typed").split() == ["192.0.2.1", "typed"]
+
+
 def test_the_machines_own_names_are_untouched(boot):
     with open("/etc/hosts", encoding="utf-8") as file:
         before = file.read()

@@ -6,6 +6,7 @@
        192.168.57.0/24                     192.168.58.0/24
 """
 
+from collections.abc import MutableMapping, MutableSequence, MutableSet
 from dataclasses import replace
 from itertools import chain
 
@@ -14,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico_mn.bgp.builtin import BuiltInEngine
+from calico_mn.calico.admission import Admission
+from calico_mn.calico.allocateip import TunnelAddresses
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.calico.evolution import evolved, fork
+from calico_mn.calico.ipam import IPAM, Block
 from calico_mn.calico.snapshot import snapshot
 from calico_mn.emulation.plan import host_states, pod_states
 from calico_mn.errors import ClusterError, IPAMError
@@ -38,6 +42,8 @@ from .clusters import (
     pod,
     pool,
 )
+
+BOOKS = (Cluster, IPAM, TunnelAddresses, Admission, Block)
 
 
 def states(made):
@@ -85,6 +91,36 @@ def test_a_fork_shares_nothing_that_changes():
     other.add_node(node("node34", "192.168.58.34/24"))
     assert (states(made), free(made)) == before
     assert other.ipam.blocks("node32") == () and made.ipam.blocks("node32")
+
+
+def test_every_container_of_a_fork_is_its_own():
+    made = living()
+    pairs = [(made, fork(made))]
+    seen = set()
+    while pairs:
+        old, new = pairs.pop()
+        if not isinstance(old, (*BOOKS, MutableMapping, MutableSequence, MutableSet)):
+            continue
+        assert old is not new, old
+        if id(old) in seen:
+            continue
+        seen.add(id(old))
+        if isinstance(old, BOOKS):
+            names = old.__slots__ if isinstance(old, Block) else vars(old)
+            pairs += ((getattr(old, name), getattr(new, name)) for name in names)
+        elif isinstance(old, MutableMapping):
+            pairs += ((item, new[key]) for key, item in old.items())
+        elif isinstance(old, MutableSequence):
+            pairs += zip(old, new, strict=True)
+    assert len(seen) > 30
+
+
+def test_a_change_without_the_underlay_keeps_what_follows_from_it():
+    made = living()
+    assert evolved(made, snapshot(made)).fabric is made.fabric
+    without = replace(made.topology.underlay, routers=())
+    after = evolved(made, replace(snapshot(made), underlay=without))
+    assert after.fabric.routers == () and made.fabric.routers
 
 
 def with_pods(topology, *pods, without=()):

@@ -207,8 +207,10 @@ class PolicyIndex:
     def _labelled(self, item: api.NetworkSet) -> tuple[Labels, frozenset[IPv4Network]]:
         inherited = self._of_namespace(item.namespace) if item.namespace else {}
         own = {r.NAMESPACE: item.namespace} if item.namespace else {}
-        nets = (half for net in item.nets for half in (_HALVES if net == _ALL else (net,)))
-        return {**inherited, **dict(item.labels), **own}, frozenset(nets)
+        nets = frozenset(item.nets)
+        if _ALL in nets:
+            nets = (nets - {_ALL}).union(_HALVES)
+        return {**inherited, **dict(item.labels), **own}, nets
 
     def _of_namespace(self, name: str) -> dict[str, str]:
         # The second label is Kubernetes' own, of every namespace since 1.21.
