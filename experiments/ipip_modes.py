@@ -91,20 +91,20 @@ if __name__ == "__main__":
     experiment.check_command_line()
 
 # What follows takes long to import.
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from calico_mn.calico.encapsulation import DEFAULT, NONE, VXLAN, Encapsulation, named
 from calico_mn.errors import ClusterError
+from calico_mn.experiment import variants
 from calico_mn.experiment.reach import Reach
 from calico_mn.experiment.report import begin, caption, document
-from calico_mn.experiment.run import Named, Run
-from calico_mn.measure import environment, iperf, paths, physics, ping, tcp
+from calico_mn.experiment.run import Run
+from calico_mn.experiment.variants import Variant, pair_factors
+from calico_mn.measure import environment, iperf, paths, ping, tcp
 from calico_mn.measure.instruments import Instruments
 from calico_mn.measure.metrics import Value
-from calico_mn.measure.net import Net
 from calico_mn.measure.offloads import Switched, checksum_offload, pair_offloads
 from calico_mn.measure.paths import Endpoint, Pair
 from calico_mn.measure.trials import POD_ROUTES, Trial, conditions, factorial, warm_up
@@ -121,49 +121,40 @@ from calico_mn.report.document import Document
 from calico_mn.report.summary import NEVER, Summary, summarise
 from calico_mn.text import join
 
-#: boot-time factors of a cluster; the last only where another encapsulation than IPIP is asked for
-CLUSTER_FACTORS = ("tunnel", "pod_mtu", "rate", "encapsulation")
-#: their levels
-ClusterKey = tuple[Value, ...]
-
-
 # --- method
 
 @dataclass
 class Design:
-    """Clusters, pairs of pods, and what was found out about them before the trials.
+    """Clusters, pairs of pods, who reaches whom, and what a trial reads.
 
     ``pairs`` are by path class, or by their pods' names where a class has several.
     """
 
-    nets: dict[ClusterKey, Net]
-    pods: tuple[Endpoint, ...]
+    clusters: tuple[Variant, ...]
     pairs: Mapping[str, Pair]
-    limits: dict[tuple[ClusterKey, str], physics.PathLimit]
     reach: Reach
-    rates: dict[ClusterKey, Mapping[str, float]] = field(default_factory=dict)
+    instruments: Instruments
     settings: tuple[dict[str, Value], ...] = ()
     switched: dict[tuple[str, str], Switched] = field(default_factory=dict)
 
-    def pair(self, setting: Mapping[str, Value]) -> tuple[str, Pair]:
-        """The pair that a setting is of, and its key."""
-        key = str(setting.get("pair", setting["path"]))
-        return key, self.pairs[key]
+    def of(self, setting: Mapping[str, Value]) -> tuple[Variant, str]:
+        """The cluster and the key of the pair that a setting is of."""
+        return variants.of(self.clusters, setting), str(setting.get("pair", setting["path"]))
 
 
 def measure(run: Run) -> None:
     """The method; readings go to the run's log as they are taken."""
     design = boot(run)
     design.reach.look(run[MODES])
-    design.rates = {
-        key: warm_up(net, design.pairs, run[MODES], lambda mode, pair: design.reach.fabric(
-            mode, pair) == POD_ROUTES, encapsulation=encapsulation_of(key))
-        for key, net in design.nets.items()}
+    for cluster in design.clusters:
+        cluster.rates = warm_up(
+            cluster.net, design.pairs, run[MODES], lambda mode, pair: design.reach.fabric(
+                mode, pair) == POD_ROUTES, encapsulation=cluster.encapsulation)
     design.settings = tuple(settings(run, design))
     run.trials(design.settings, lambda trial: read(run, design, trial),
-               readings=lambda _: instruments(run), name=lambda trial: named_trial(
+               readings=lambda _: design.instruments.readings, name=lambda trial: named_trial(
                    trial, design.settings, ("streams", "direction", "offloads", "congestion",
-                                            "vxlan_checksum", *CLUSTER_FACTORS)),
+                                            "vxlan_checksum", *variants.FACTORS)),
                doing=lambda trial: f"{trial['mode']}, {trial['path']}")
 
 
@@ -172,130 +163,88 @@ def boot(run: Run) -> Design:
     if run[BASELINE] and run[BASELINE] not in run[MODES]:
         raise ClusterError(f"--baseline {run[BASELINE]} is none of the modes that are measured:"
                            f" {', '.join(run[MODES])}")
-    nets: dict[ClusterKey, Net] = {}
-    is_factor = run[ENCAPSULATIONS] != ("ipip",)  # results of IPIP alone do not name it
-    for tunnel, pod_mtu, rate, encapsulation in itertools.product(
-            run[TUNNELS] or (run.options.tunnel,), run[POD_MTUS], run[RATES],
-            map(named, run[ENCAPSULATIONS])):
-        net = run.cluster(tunnel=tunnel, pod_mtu=pod_mtu, rate=rate, encapsulation=encapsulation)
-        key: ClusterKey = (net.tunnel, pod_mtu, rate, encapsulation.name)
-        nets[key if is_factor else key[:-1]] = net
-    first = next(iter(nets))
-    pods = paths.endpoints(nets[first])
-    if run[PAIRS]:
-        pairs = paths.named_pairs(pods, run[PAIRS])
-        pods = tuple(dict.fromkeys(end for pair in pairs.values()
-                                   for end in (pair.source, pair.destination)))
-    else:
-        pairs = paths.representative_pairs(pods)
-    pairs = {key: pair for key, pair in pairs.items() if pair.path in (run[PATHS] or paths.PATHS)}
-    if not pairs:
-        raise ClusterError(f"no two pods of {run.source} are on a path of --paths"
-                           f" {','.join(run[PATHS])}")
-    client = nets[first][pods[0].name]
+    encapsulations = [named(choice) for choice in run[ENCAPSULATIONS]]
+    clusters = variants.boot(run, tunnels=run[TUNNELS] or (run.options.tunnel,),
+                             pod_mtus=run[POD_MTUS], rates=run[RATES],
+                             encapsulations=encapsulations)
+    first = clusters[0]
+    pods, pairs = paths.chosen(paths.endpoints(first.net), run[PAIRS], run[PATHS], run.source)
+    client = first.net[pods[0].name]
     iperf.check_congestion(client, run[CONGESTION])
-    design = Design(nets, pods, pairs, {
-        (key, path): limit for key, net in nets.items() if not run.real
-        for path, limit in physics.path_limits(net, pairs, encapsulation_of(key)).items()},
-        Reach(run, nets[first], pods, encapsulation_of(first)))
+    design = Design(clusters, pairs, Reach(run, first.net, pods, first.encapsulation),
+                    instruments(run))
     plan: dict[str, Any] = {
         "baseline": run[BASELINE] or NEVER,
         "pods": [[pod.name, pod.ip, pod.node, pod.subnet] for pod in pods],
-        "clusters": [cluster_factors(key) for key in nets],
+        "clusters": [cluster.factors for cluster in clusters],
         "pairs": {path: pair.names for path, pair in pairs.items()},
-        "limits": [{**cluster_factors(key), **pair_factors(path, pairs[path]),
-                    "rate_mbit": limit.rate,
-                    "pod_mtu_bytes": limit.pod_mtu, "link_mtu_bytes": limit.link_mtu}
-                   for (key, path), limit in design.limits.items()]}
-    if is_factor:
-        plan["encapsulations"] = [str(named(choice)) for choice in run[ENCAPSULATIONS]]
-        plan["pod_mtus"] = {str(encapsulation_of(key)): environment.mtu(net[pods[0].name])
-                            for key, net in nets.items()} if run[POD_MTUS] == (0,) else {}
-    slow = dict.fromkeys(f"{path} {limit.rate:g} Mbit/s"
-                         for (_, path), limit in design.limits.items())
-    begin(run, nets[first], f"{join([str(named(e)) for e in run[ENCAPSULATIONS]])} modes compared:"
+        "limits": [] if run.real else variants.find_limits(clusters, pairs)}
+    if encapsulations != [DEFAULT]:  # results of IPIP alone do not name it
+        plan["encapsulations"] = [str(encapsulation) for encapsulation in encapsulations]
+        plan["pod_mtus"] = {
+            str(cluster.encapsulation): environment.mtu(cluster.net[pods[0].name])
+            for cluster in clusters} if run[POD_MTUS] == (0,) else {}
+
+    def seconds(trial: Trial) -> float:
+        cluster, path = design.of(trial.setting)
+        return design.instruments.seconds(client, limited=path in cluster.limits)
+
+    begin(run, first.net, f"{join(list(map(str, encapsulations)))} modes compared:"
           f" {', '.join(run[MODES])}",
-          [{**setting, **cluster_factors(key)} for key in nets
-           for setting in combinations(run, key, pairs)],
-          lambda trial: instruments_of(run).seconds(client, limited=(
-              key_of(trial.setting), design.pair(trial.setting)[0]) in design.limits),
-          design.reach.seconds(run[MODES]), facts={} if not slow else {
-              "slow links": f"{join(list(slow))}; there {iperf.limited_seconds(run.duration):g} s"
-              f" are counted, after a start of {iperf.UNSTEADY_S} s"},
-          **plan, **run.levels(MODES, STREAMS, DIRECTIONS, OFFLOADS, PACKET_SIZES, INSTRUMENTS,
-                               CONGESTION))
+          [{**setting, **cluster.factors} for cluster in clusters
+           for setting in combinations(run, cluster, pairs)],
+          seconds, design.reach.seconds(run[MODES]),
+          facts=variants.slow_links(clusters, run.duration), **plan,
+          **run.levels(MODES, STREAMS, DIRECTIONS, OFFLOADS, PACKET_SIZES, INSTRUMENTS,
+                       CONGESTION))
     return design
 
 
-def combinations(run: Run, key: ClusterKey, pairs: Iterable[str]) -> tuple[dict[str, Value], ...]:
+def combinations(run: Run, cluster: Variant, pairs: Iterable[str]) -> tuple[dict[str, Value], ...]:
     """Every combination of factors in a cluster."""
     congestion = {"congestion": run[CONGESTION]} if run[CONGESTION] else {}
     # A factor where there is VXLAN and it was asked for.
     checksums = {"vxlan_checksum": run[VXLAN_CHECKSUM]} if (
-        run[VXLAN_CHECKSUM] != ("on",) and encapsulation_of(key) is VXLAN) else {}
+        run[VXLAN_CHECKSUM] != ("on",) and cluster.encapsulation is VXLAN) else {}
     return factorial(mode=run[MODES], path=tuple(pairs), streams=run[STREAMS],
                      direction=run[DIRECTIONS], offloads=run[OFFLOADS], **congestion, **checksums)
 
 
 def settings(run: Run, design: Design) -> Iterator[dict[str, Value]]:
     """Every combination of factors, on the paths that a cluster connects."""
-    for key, rates in design.rates.items():
-        for setting in combinations(run, key, rates):
-            path, pair = design.pair(setting)
+    for cluster in design.clusters:
+        for setting in combinations(run, cluster, cluster.rates):
+            path = str(setting["path"])
+            pair = design.pairs[path]
             if fabric := design.reach.fabric(str(setting["mode"]), pair):
-                yield {**setting, **cluster_factors(key), **pair.factors,
+                yield {**setting, **cluster.factors, **pair.factors,
                        **pair_factors(path, pair), "fabric": fabric}
 
 
-def pair_factors(key: str, pair: Pair) -> dict[str, Value]:
-    """The path class, and the pair by name where it is one of several in its class."""
-    return {"path": pair.path, **({"pair": key} if key != pair.path else {})}
-
-
-def instruments_of(run: Run) -> Instruments:
+def instruments(run: Run) -> Instruments:
     """What a trial reads between its pods."""
     names = tuple(name for asked, name in NAMES.items() if asked in run[INSTRUMENTS])
     return Instruments(names, run.duration, run[PACKET_SIZES]) if not run.real else Instruments(
         names, run.duration, run[PACKET_SIZES], metered=False, besides_s=run.real.trial_s)
 
 
-def instruments(run: Run) -> tuple[Named, ...]:
-    """All that a trial reads, in order."""
-    return instruments_of(run).readings
-
-
 def read(run: Run, design: Design, trial: Trial) -> None:
     """One trial: its conditions, then its instruments, one after the other."""
-    key, (path, pair) = key_of(trial.setting), design.pair(trial.setting)
-    net, take = design.nets[key], instruments_of(run).take
+    cluster, path = design.of(trial.setting)
+    net, pair, take = cluster.net, design.pairs[path], design.instruments.take
     with pair_offloads(net, pair, off=trial["offloads"] == "off") as switched, conditions(
             net, trial.text("mode"), pair, pod_routes=trial["fabric"] == POD_ROUTES,
-            encapsulation=encapsulation_of(key)) as observed, checksum_offload(
+            encapsulation=cluster.encapsulation) as observed, checksum_offload(
                 net, pair, VXLAN.device, off=trial.setting.get("vxlan_checksum") == "off"):
         if switched:
             design.switched.update(((device.node, device.device), device) for device in switched)
             run.notes["offloads_changed"] = [asdict(device) for device in design.switched.values()]
-        for instrument, factors in instruments(run):
+        for instrument, factors in design.instruments.readings:
             run.measure(
                 instrument, trial, lambda: take(
                     instrument, net, pair, {**trial.setting, **factors},  # noqa: B023
-                    rate=design.rates[key][path], limited=(key, path) in design.limits),
+                    rate=cluster.rates[path], limited=path in cluster.limits),
                 factors=factors, observed={"encapsulated": observed.encapsulated})
-
-
-def key_of(setting: Mapping[str, Value]) -> ClusterKey:
-    """Which cluster a setting is of."""
-    return tuple(setting[factor] for factor in CLUSTER_FACTORS if factor in setting)
-
-
-def cluster_factors(key: ClusterKey) -> dict[str, Value]:
-    """The same as factors of a setting."""
-    return dict(zip(CLUSTER_FACTORS, key))  # noqa: B905
-
-
-def encapsulation_of(key: ClusterKey) -> Encapsulation:
-    """The encapsulation of a cluster's pools."""
-    return named(str(cluster_factors(key).get("encapsulation", DEFAULT)))
 
 
 # --- report

@@ -118,6 +118,24 @@ def named_pairs(pods: Sequence[Endpoint], names: Sequence[tuple[str, str]]) -> d
             for pair in sorted(pairs, key=lambda pair: PATHS.index(pair.path))}
 
 
+def chosen(pods: Sequence[Endpoint], names: Sequence[tuple[str, str]], classes: Sequence[str],
+           source: str) -> tuple[tuple[Endpoint, ...], dict[str, Pair]]:
+    """The pods that take part, and the pairs to measure between, by path class or by their names.
+
+    The pairs are those of ``names``, else one for each path class; of ``classes`` alone, unless it
+    is empty. Raises ClusterError when none is left, which names the topology's ``source``, and as
+    :func:`named_pairs`.
+    """
+    pairs = named_pairs(pods, names) if names else representative_pairs(pods)
+    if names:
+        pods = tuple(dict.fromkeys(end for pair in pairs.values()
+                                   for end in (pair.source, pair.destination)))
+    pairs = {key: pair for key, pair in pairs.items() if pair.path in (classes or PATHS)}
+    if not pairs:
+        raise ClusterError(f"no two pods of {source} are on a path of --paths {','.join(classes)}")
+    return tuple(pods), pairs
+
+
 def representative_pairs(pods: Sequence[Endpoint]) -> dict[str, Pair]:
     """A pair for each path class that the cluster has, in the order of :data:`PATHS`.
 

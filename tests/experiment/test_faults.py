@@ -16,6 +16,7 @@ from calico_mn.errors import ToolError
 from calico_mn.experiment.options import Defaults, Repetitions
 from calico_mn.experiment.runner import run_experiment
 from calico_mn.measure import iperf, ping, programs, tcp
+from calico_mn.measure.instruments import Instruments
 from calico_mn.report import summary_figures
 from experiments import ipip_modes
 
@@ -37,7 +38,7 @@ def compare(tmp_path, monkeypatch):
     monkeypatch.setattr(iperf, "CONNECT_TIMEOUT_MS", 500 * SLOWNESS)
     # Enough of what a trial reads.
     monkeypatch.setattr(ipip_modes, "instruments",
-                        lambda _: (("round trips", {}), ("tcp", {})))
+                        lambda run: Instruments(("round trips", "tcp"), run.duration, ()))
     few = Repetitions(repeats=2, duration=0.02)
     monkeypatch.setattr(ipip_modes.experiment, "defaults", Defaults(small, few, few))
     boot, transfer = ipip_modes.boot, tcp.bulk
