@@ -10,7 +10,7 @@ Method    Two pods on two nodes of one subnet. Always tunnels between them, Neve
              both nodes: CPU time by the segments, and segments/s. UDP datagrams of
              iperf3 are never larger than a packet, so no offload cuts or joins them.
           Trials run in seeded random order, in blocks that hold every combination once. Each block
-          gives a paired difference, Always less Never, and a line cost = a + b * size through its
+          gives a paired difference, Always minus Never, and a line cost = a + b * size through its
           UDP sizes.
 Expected  A fixed cost a packet, since the payload is not touched; with offloads it is paid once
           for dozens of TCP segments. See docs/experiments/encapsulation_cost.md.
@@ -171,7 +171,7 @@ class Case:
                 for mode in (NEVER, ALWAYS)]
 
     def difference(self) -> Comparison | None:
-        """Of the programs' CPU time: Always less Never, repeat by repeat."""
+        """Of the programs' CPU time: Always minus Never, repeat by repeat."""
         return judge(self.values(ALWAYS), self.values(NEVER))
 
 
@@ -215,7 +215,7 @@ def costs(measured: Sequence[Case]) -> Table:
         (TUNNEL, "what", NEVER, ALWAYS, "difference", "interval", "verdict"),
         tuple((case.tunnel, case.name, *case.medians(PROGRAMS_PACKET, 2), *judged(difference))
               for case, difference in zip(measured, differences, strict=True)),
-        note="The difference is the median of the paired differences, Always less Never."
+        note="The difference is the median of the paired differences, Always minus Never."
              + (f" Its interval: {percents}." if percents else "")
              + (" Below six repeats that is their range, and a difference is called one only if"
                 " Student's t says so too (5 %)." if percents not in ("", "95 %") else ""),
@@ -259,7 +259,7 @@ def findings(measured: Sequence[Case]) -> Iterator[str]:
     parts = "; ".join(f"{case.name}: {worded(difference)}" for case in measured
                       for difference in [case.difference()] if difference)
     if parts:
-        yield f"{tunnel}, Always less Never, a packet: {parts}."
+        yield f"Extra CPU time per packet (Always minus Never, {tunnel}): {parts}."
     yield from fitted(tunnel, [case for case in measured if case.size])
     levels = {case.offloads: case.difference() for case in measured if not case.size}
     on, off = levels.get(AS_THEY_ARE), levels.get(OFF)
@@ -276,29 +276,29 @@ def fitted(tunnel: str, measured: Sequence[Case]) -> Iterator[str]:
         return
     together = [fits.through((case.size / 1000, case.values(mode).values()) for case in measured)
                 for mode in MODES]
-    if not all(line and line.describes for line in together):
+    if not all(line and line.grows for line in together):
         yield (f"{tunnel}, UDP: cost by packet size is not measurable in this run, because the"
-               f" samples lie on no straight line (R2 below {fits.STRAIGHT}).")
+               f" samples lie on no straight line that rises (R2 below {fits.STRAIGHT}).")
         return
-    shown = [f"{mode} {median(line.intercept for line in repeats.values()):.2f}"
-             f" {median(line.slope for line in repeats.values()):+.2f} * kB"
+    shown = [f"{mode} {median(line.intercept for line in repeats.values()):.2f} us and"
+             f" {median(line.slope for line in repeats.values()):.2f} us per kB"
              for mode, repeats in by_mode.items()]
-    text = (f"{tunnel}, UDP as a + b * kilobytes, in us (medians of the repeats' lines):"
-            f" {', '.join(shown)}.")
+    text = (f"CPU time of a UDP packet by its size ({tunnel}, medians of the repeats' lines):"
+            f" {'; '.join(shown)}.")
     intercepts, slopes = (judge(*(
         {repeat: getattr(line, part) for repeat, line in by_mode[mode].items()} for mode in MODES))
         for part in ("intercept", "slope"))
     if intercepts and slopes:
-        text += f" Always less Never: a {worded(intercepts)}; b {worded(slopes)}."
+        text += f" Always minus Never: {worded(intercepts)}; per kB {worded(slopes)}."
     yield text
 
 
 def lines_of(measured: Sequence[Case], mode: str) -> Mapping[int, fits.Fit]:
-    """Repeat -> cost over kilobytes, where there are two sizes."""
+    """Repeat -> cost over kilobytes; a line through two sizes is no fit, so none for these."""
     values = [(case.size / 1000, case.values(mode)) for case in measured]
     return {repeat: line for repeat in {repeat for _, each in values for repeat in each}
             for line in [fits.line([(size, each[repeat]) for size, each in values
-                                    if repeat in each])] if line}
+                                    if repeat in each])] if line and line.r2 is not None}
 
 
 def caveats(run: Run) -> Iterator[str]:

@@ -257,11 +257,11 @@ def about_all(together: Sequence[Case]) -> Iterator[str]:
     counts = [count for case in together for count in case.lost]
     if any(counts):
         worst = max(gap for case in together for gap in values(case.readings, flows.GAP))
-        filters = sorted({case.rp_filter for case in together if any(case.lost)})
+        filters = sorted({str(case.rp_filter) for case in together if any(case.lost)})
         yield (f"All nodes change: a path lost nothing in {counts.count(0)} of {len(counts)}"
                f" changes. In the others it lost {min(filter(None, counts))} to {max(counts)}"
-               f" packets, both directions together, {worst:.1f} ms of a direction at the most,"
-               f" with rp_filter {join(list(map(str, filters)))}.")
+               f" packets in both directions together, with rp_filter {join(filters)};"
+               f" the longest gap in one direction was {worst:.1f} ms.")
     elif counts:
         yield f"All nodes change: nothing was lost, in {len(counts)} changes seen on a path."
 

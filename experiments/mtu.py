@@ -252,7 +252,7 @@ def findings(probed: Sequence[Case], encapsulation: Encapsulation) -> Iterator[s
                    f" {each_probe(above)}."
                    + (f" TCP learned the path MTU, {join(list(map(str, learned)))} (ip route get in"
                       " the pod shows it, and when it expires)." if learned else "")
-                   + (f" The filter lost {lost} messages that name the MTU." if lost else ""))
+                   + (f" The filter dropped {lost} messages that name the MTU." if lost else ""))
     over = [case for case in probed if case.tunnel > case.room]
     large = [case for case in over if case.pod > case.room]
     if large:
@@ -269,8 +269,8 @@ def findings(probed: Sequence[Case], encapsulation: Encapsulation) -> Iterator[s
     if hidden:
         whole = sum(set(case.outcomes.values()) <= {WORKS, LEARNS} for case in hidden)
         yield (f"{device} above {room}, but pods below it: {whole} of"
-               f" {plural(len(hidden), 'combination')} carry everything. The pods' MTU hides the"
-               " wrong one.")
+               f" {plural(len(hidden), 'combination')} carry everything. The pods' smaller MTU"
+               " hides the mistake.")
 
 
 def what_icmp_taught(large: Sequence[Case], device: str) -> str:
@@ -278,9 +278,9 @@ def what_icmp_taught(large: Sequence[Case], device: str) -> str:
     taught = [case for case in large if any(case.of(BULK, PATH_MTU))]
     if taught and all(mtu <= case.room for case in taught
                       for mtu in case.of(BULK, PATH_MTU)):
-        return ((f"{device} tells the pods what its link leaves" if device == IPIP.device else
-                 f"The kernel gave {device} no larger MTU than its link allows")
-                + f": that is what ICMP taught in {len(taught)} of them.")
+        return (f"In {len(taught)} of them the pods learned from ICMP the MTU that the link allows"
+                + ("." if device == IPIP.device else
+                   f": the kernel gave {device} no larger one."))
     most = largest(large, "ping DF")
     return (f"{device} takes what its link cannot carry"
             + (f" (packets of up to {most} bytes were handed to the uplink)" if most else "")

@@ -5,12 +5,13 @@ import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from calico_mn.measure.iperf import cpu_seconds
 from calico_mn.measure.readings import load_readings
-from experiments.encapsulation_cost import cases
+from experiments.encapsulation_cost import cases, fitted
 
 from .conftest import run_script, topology
 
@@ -96,6 +97,31 @@ def test_a_run_is_taken_up_where_it_was_cut_short(finished):
     again = path.read_text().splitlines(keepends=True)
     assert again[:-2] == whole[:-2]
     assert len(again) == len(whole)
+
+
+def sizes(**cost):
+    """UDP of up to three sizes; ``cost`` is a mode's at each size in us, give or take."""
+    count = len(next(iter(cost.values())))
+    return [SimpleNamespace(size=size, values=lambda mode, n=n: {
+        repeat: cost[mode][n] + 0.01 * repeat for repeat in range(7)})
+        for n, size in enumerate((0, 500, 1000)[:count])]
+
+
+@pytest.mark.parametrize(("measured", "says"), [
+    pytest.param(sizes(Always=[3, 3.5, 4], Never=[2, 2.5, 3]), [
+        "CPU time of a UDP packet by its size (ebpf tunl0, medians of the repeats' lines): Always"
+        " 3.03 us and 1.00 us per kB; Never 2.03 us and 1.00 us per kB. Always minus Never:"
+        " +1.00 us [+1.00 to +1.00, 95 %]; per kB +0.00 us"], id="a line"),
+    pytest.param(sizes(Always=[4, 3.5, 3], Never=[2, 2.5, 3]), [
+        "ebpf tunl0, UDP: cost by packet size is not measurable in this run, because the samples"
+        " lie on no straight line that rises (R2 below 0.9)."], id="a line that falls"),
+    pytest.param(sizes(Always=[3, 9, 4], Never=[2, 2.5, 3]), [
+        "ebpf tunl0, UDP: cost by packet size is not measurable in this run"], id="no line"),
+    pytest.param(sizes(Always=[3, 4], Never=[2, 3]), [], id="two sizes are no fit"),
+])
+def test_only_a_fit_is_printed_as_one(measured, says):
+    texts = list(fitted("ebpf tunl0", measured))
+    assert [text[:len(start)] for text, start in zip(texts, says, strict=True)] == says
 
 
 def test_pods_in_different_subnets_cannot_be_compared(tmp_path):
