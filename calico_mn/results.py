@@ -99,6 +99,10 @@ class Results:
         """A pandas frame of :attr:`rows`, with the run's name in the column ``run``."""
         return _frame({"run": self.name, **row} for row in self.rows)
 
+    def to_pandas(self) -> Any:
+        """The same as :meth:`frame`, under the name that other libraries have for it."""
+        return self.frame()
+
     def summary(self) -> Any:
         """A pandas frame like summary.csv: n, median, interval and more of each metric.
 

@@ -98,12 +98,19 @@ def _machine() -> dict[str, Any]:
         "cpu": parse_cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8")),
         "cpus": len(os.sched_getaffinity(0)),
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "virtualisation": probe.first_line(["systemd-detect-virt"]),
+        "virtualisation": _virtualisation(),
         "governor": _line(_CPU / "cpu0/cpufreq/scaling_governor"),
         "turbo": no_turbo == "0" if no_turbo else boost == "1" if boost else None,
         "mitigations": {path.name: _line(path)
                         for path in sorted(_CPU.glob("vulnerabilities/*"))},
     }
+
+
+def _virtualisation() -> str | None:
+    """Hypervisor and container, as systemd-detect-virt names them: ``kvm, docker``."""
+    layers = [probe.first_line(["systemd-detect-virt", f"--{layer}"])
+              for layer in ("vm", "container")]
+    return ", ".join(layer for layer in layers if layer and layer != "none") or layers[0]
 
 
 def _versions() -> dict[str, str | bool | None]:

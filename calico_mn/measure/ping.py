@@ -21,13 +21,13 @@ from calico_mn.measure.programs import Host, end, ending, excerpt, run, start, w
 LATENCY = metric("latency", "us", "round-trip time, median", more_is_better=False,
                  column=Column("delay", 1, "RTT p50 us", digits=1))
 LATENCY_P99 = metric("latency_p99", "us", "round-trip time, p99", more_is_better=False,
-                     column=Column("delay", 2, "RTT p99", digits=1))
+                     column=Column("delay", 2, "RTT p99 us", digits=1))
 LOADED_LATENCY = metric("loaded_latency", "us", "round-trip time under load, median",
                         more_is_better=False,
-                        column=Column("delay", 3, "loaded p50", digits=1))
+                        column=Column("delay", 3, "loaded p50 us", digits=1))
 LOADED_LATENCY_P99 = metric("loaded_latency_p99", "us", "round-trip time under load, p99",
                             more_is_better=False,
-                            column=Column("delay", 4, "loaded p99", digits=1))
+                            column=Column("delay", 4, "loaded p99 us", digits=1))
 #: the series of the single times
 ROUND_TRIPS = "round_trips_us"
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 THROUGHPUT = metric("throughput", "Mbit/s", "TCP throughput", more_is_better=True)
 RETRANSMITS = metric("retransmits", "segments", "TCP retransmits", more_is_better=False,
                      column=Column("cost", 4, "resent"))
-MSS = metric("mss", "bytes", "TCP segment", column=Column("cost", 1, "MSS"))
+MSS = metric("mss", "bytes", "TCP segment", column=Column("cost", 1, "MSS B"))
 CPU_PARTS = tuple(
     metric(f"cpu_{part}", "s/GB", f"CPU per GB, {part}", more_is_better=False,
-           column=Column("cost", position, part, digits=3))
+           column=Column("cost", position, f"{part} s/GB", digits=3))
     for position, part in ((6, "user"), (7, "system"), (8, "softirq")))
 CPU = metric("cpu", "s/GB", "CPU per GB", more_is_better=False,
              column=Column("cost", 5, "CPU s/GB", digits=3))
@@ -38,7 +38,7 @@ WIRE_BYTES = metric("wire_bytes", "bytes/byte", "bytes on the wire per byte of p
                     more_is_better=False,
                     column=Column("cost", 2, "headers %", digits=2, scale=100, offset=-100))
 LARGEST_SEGMENT = metric("largest_segment", "bytes", "largest segment handed over (GSO)",
-                         column=Column("cost", 3, "largest segment"))
+                         column=Column("cost", 3, "largest segment B"))
 
 CONNECTIONS = metric("connections", "1/s", "TCP connections", more_is_better=True,
                      column=Column("delay", 9, "TCP conn/s"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.statistics import NO_DIFFERENCE, TOO_FEW, Comparison, quotient
+from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report.document import Cell, Numbers, Table
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, Row, Summary, What
 from calico_mn.report.summary_figures import in_words
@@ -25,7 +26,8 @@ class Estimate:
     """The median of ``what`` in a run: of the ratios to ``baseline``, or of the values themselves.
 
     ``baseline`` is empty for the latter. ``expected`` says that a ratio ought to be 1, because both
-    send the same packets.
+    send the same packets. ``with_routes`` is the mode, this one or the baseline, that was measured
+    with the pods' routes added to the routers; empty for none.
     """
 
     run: str
@@ -35,6 +37,7 @@ class Estimate:
     comparison: Comparison
     baseline: str = ""
     expected: bool = False
+    with_routes: str = ""
 
     @property
     def title(self) -> str:
@@ -78,7 +81,7 @@ def estimates(runs: Mapping[str, Summary], whats: Sequence[What], *, absolute: b
     for what in whats:
         for label, summary in runs.items():
             of_run = [estimate for row in summary.rows
-                      for estimate in [_estimate(label, row, what, summary.baseline, absolute)]
+                      for estimate in [_estimate(label, summary, row, what, absolute)]
                       if estimate]
             if not of_run:
                 of = "values" if absolute else f"ratios to {summary.baseline}"
@@ -91,15 +94,19 @@ def estimates(runs: Mapping[str, Summary], whats: Sequence[What], *, absolute: b
         whats.index(each.what), places[each.place, each.mode], list(runs).index(each.run))))
 
 
-def _estimate(label: str, row: Row, what: What, baseline: str, absolute: bool
+def _estimate(label: str, summary: Summary, row: Row, what: What, absolute: bool
               ) -> Estimate | None:
+    shown = {row.mode} if absolute else {row.mode, summary.baseline}
+    routed = next((other.mode for other in summary.on(row.place)
+                   if other.mode in shown and other.fabric == POD_ROUTES), "")
     if absolute:
         values = row.measures.get(what)
         return None if values is None else Estimate(label, what, row.place, row.mode, Comparison(
-            values.n, values.median, values.interval, ""))
+            values.n, values.median, values.interval, ""), with_routes=routed)
     ratio = row.ratios.get(what)
     return None if ratio is None or ratio.verdict == REFERENCE else Estimate(
-        label, what, row.place, row.mode, ratio, baseline, ratio.verdict == SAME_PACKETS)
+        label, what, row.place, row.mode, ratio, summary.baseline, ratio.verdict == SAME_PACKETS,
+        routed)
 
 
 def read_what(text: str) -> What:
@@ -156,10 +163,10 @@ def findings(pairs: Sequence[Agreement]) -> Iterator[str]:
         base, counts = mine[0].first.run, {verdict: sum(
             pair.verdict == verdict for pair in mine) for verdict in
             (NO_DIFFERENCE, "differ", TOO_FEW)}
-        parts = [f"no difference is detectable in {counts[NO_DIFFERENCE]}"] + [
-            text for verdict, text in (("differ", f"they differ in {counts['differ']}"),
-                                       (TOO_FEW, f"{counts[TOO_FEW]} have too few repeats"))
-            if counts[verdict]]
+        parts = [text for verdict, text in (
+            (NO_DIFFERENCE, f"no difference is detectable in {counts[NO_DIFFERENCE]}"),
+            ("differ", f"they differ in {counts['differ']}"),
+            (TOO_FEW, f"{counts[TOO_FEW]} have too few repeats")) if counts[verdict]]
         yield f"{run} against {base}: of {plural(len(mine), 'estimate')} {join(parts)}."
         for pair in mine:
             if pair.verdict == "differ":
@@ -185,7 +192,7 @@ def tables(pairs: Sequence[Agreement]) -> Iterator[Table]:
              shown(pair.quotient, _DIGITS), pair.verdict) for pair in mine]
         yield Table(f"compare-{_written(what).replace(':', '-')}",
                     f"{mine[0].later.title}: A is {mine[0].first.run}, B is {run}",
-                    ("where", "mode", "A", "B", "B by A", "verdict"), tuple(rows))
+                    ("where", "mode", "A", "B", "B / A", "verdict"), tuple(rows))
 
 
 def unit(what: What) -> str:

@@ -54,6 +54,8 @@ _MICRO, _R2 = (re.compile(rf"(?<![\w/.-]){word}(?![\w/-])") for word in ("us", "
 _EXPONENT = re.compile(r"\b10\^[0-9]\b")
 _RAISED = str.maketrans("0123456789",
                         "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+#: what the kernel says of a vulnerability that the CPU does not have
+_UNAFFECTED = "Not affected"
 _WIDTH = re.compile(r'<svg\b[^>]*?\swidth="([0-9.]+)(pt|px|)"')
 
 
@@ -172,11 +174,22 @@ def _blocks(environment: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
     """What the result depends on: what is nested gets a heading, the rest is of the run."""
     plain = {name: value for name, value in environment.items()
              if not isinstance(value, Mapping)}
-    return [*([("run", plain)] if plain else []),
-            *((name, value) for name, value in environment.items()
-              if isinstance(value, Mapping) and name != "machines"),
-            *((f"machine {name}", about["machine"])
-              for name, about in environment.get("machines", {}).items())]
+    blocks = [*([("run", plain)] if plain else []),
+              *((name, value) for name, value in environment.items()
+                if isinstance(value, Mapping) and name != "machines"),
+              *((f"machine {name}", about["machine"])
+                for name, about in environment.get("machines", {}).items())]
+    return [(title, {**block, "mitigations": _mitigations(block["mitigations"])}
+             if isinstance(block.get("mitigations"), Mapping) else block)
+            for title, block in blocks]
+
+
+def _mitigations(states: Mapping[str, object]) -> str:
+    """What is done about each vulnerability of the CPU; those that it has not are named last."""
+    spared = [_spaced(name) for name, state in states.items() if state == _UNAFFECTED]
+    return ". ".join([*(f"{_spaced(name)}: {state}" for name, state in states.items()
+                        if state != _UNAFFECTED),
+                      *([f"{_UNAFFECTED}: {', '.join(spared)}"] if spared else [])]) or "unknown"
 
 
 def _is_nested(value: Any) -> bool:

@@ -124,7 +124,7 @@ def latex(text: str) -> str:
 
 def caption(estimates: Sequence[Estimate], measured: Mapping[str, str]) -> str:
     """What the figure shows; ``measured`` says for each run how and where it was measured."""
-    titles = join(list(dict.fromkeys(each.title for each in estimates)))
+    titles = join([_noun(title) for title in dict.fromkeys(each.title for each in estimates)])
     base = estimates[0].baseline
     counts = sorted({each.comparison.n for each in estimates})
     n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
@@ -133,14 +133,25 @@ def caption(estimates: Sequence[Estimate], measured: Mapping[str, str]) -> str:
             if intervals else "")
     of = f"ratios to {base}, each within one repeat" if base else "repeats"
     sentences = [
-        f"{titles} by path and mode{f', relative to {base}' if base else ''}.",
+        f"{titles[0].upper()}{titles[1:]} by path and mode"
+        f"{f', relative to {base}' if base else ''}.",
         f"Marks are medians of n = {n} {of}{bars}.",
         *([f"Hollow marks: the mode sends the same packets as {base}, so a ratio of 1 is"
            " expected."] if any(each.expected for each in estimates) else ()),
+        *(f"{place}: {mode} is measured with the pods' routes added to the routers, because it does"
+          " not connect these pods without them." for place, mode in dict.fromkeys(
+              (each.place, each.with_routes) for each in estimates if each.with_routes)),
         *(f"{_MARKS[place % len(_MARKS)][1].capitalize() + ' (' if len(measured) > 1 else ''}"
           f"{run}{')' if len(measured) > 1 else ''}: {how}"
           for place, (run, how) in enumerate(measured.items()))]
     return "\n".join(map(latex, sentences)) + "\n"
+
+
+def _noun(title: str) -> str:
+    """``median round-trip time`` for ``Round-trip time, median``: a part of a sentence."""
+    name, _, which = title.partition(", ")
+    name = name if name[1:2].isupper() else name[:1].lower() + name[1:]
+    return f"{which.replace(' bytes', '-byte')} {name}".strip()
 
 
 def table(estimates: Sequence[Estimate]) -> str:
@@ -149,8 +160,9 @@ def table(estimates: Sequence[Estimate]) -> str:
     several = [("Quantity", "title")] * (len(titles) > 1) + [("Run", "run")] * (len(runs) > 1)
     several += [("Path", "place"), ("Mode", "mode")]
     reference = estimates[0].reference
+    level = confidence_of(each.comparison.interval for each in estimates)
     heads = [*(head for head, _ in several), "$n$", f"Ratio{reference}" if reference else "Median",
-             f"{confidence_of(each.comparison.interval for each in estimates)} interval".strip()]
+             f"{level} interval" if level else "Interval"]
     heads[:-3], heads[-2:] = map(latex, heads[:-3]), map(latex, heads[-2:])
     lines = [rf"\begin{{tabular}}{{{'l' * len(several)}rrr}}", r"\toprule",
              f"{' & '.join(heads)} \\\\", r"\midrule"]

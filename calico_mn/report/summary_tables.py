@@ -110,8 +110,8 @@ def _speed(summary: Summary, encapsulation: Encapsulation) -> Table:
     rows = [row for row in summary.rows if row.pairs or row.measures]
     return _filled(Table(
         "speed", "Throughput and round-trip time",
-        ("where", "mode", "pairs reached", f"in {encapsulation}", "TCP Mbit/s", "TCP range",
-         f"TCP to {summary.baseline}", "TCP verdict", "RTT us", "RTT range",
+        ("where", "mode", "pairs reached", f"in {encapsulation}", "TCP Mbit/s", "TCP range Mbit/s",
+         f"TCP to {summary.baseline}", "TCP verdict", "RTT us", "RTT range us",
          f"RTT to {summary.baseline}", "RTT verdict"),
         tuple((*_who(row), *_pairs(row), *_full(row.throughput, row.throughput_ratio),
                *_full(row.latency, row.latency_ratio)) for row in rows),

@@ -313,3 +313,11 @@ def test_a_caption_that_several_pictures_have_stands_once():
     figures = tuple(replace(figure, caption="the same") for figure in made.figures)
     assert len(figures) == 2
     assert page(replace(made, figures=figures)).count("<figcaption>the same</figcaption>") == 1
+
+
+def test_mitigations_are_sentences_and_what_the_cpu_does_not_have_comes_last():
+    machine = {"mitigations": {"meltdown": "Not affected", "retbleed": "Vulnerable",
+                               "spec_store_bypass": "Vulnerable", "mds": "Not affected"}}
+    text = page(replace(report.document(), environment={"machine": machine}))
+    assert ("retbleed: Vulnerable. spec store bypass: Vulnerable. Not affected: meltdown, mds"
+            in text)

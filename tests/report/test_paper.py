@@ -94,7 +94,7 @@ def test_runs_that_differ_are_named_with_their_ratios_and_intervals(record):
     assert second.startswith("TCP throughput, cross-subnet, Always to Never: 0.863 [")
     assert re.search(r"which is 0\.8000 \[0\.79\d\d-0\.80\d\d, 95 %\] times as much\.$", second)
     (table,) = estimates.tables(pairs)
-    assert table.columns == ("where", "mode", "A", "B", "B by A", "verdict")
+    assert table.columns == ("where", "mode", "A", "B", "B / A", "verdict")
     assert [row[-1] for row in table.rows].count("differ") == 1
 
 
@@ -153,6 +153,35 @@ def test_caption_and_table_are_latex(record):
         r"\begin{tabular}{lllrrr}", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"]
     assert len(table) == 6 + 12
     assert r"a\_1 & cross-subnet & Always & 6 & 0.863 & 0.861--0.866 \\" in table
+
+
+def test_a_caption_names_its_quantities_as_parts_of_a_sentence(record):
+    caption = paper.caption(made(record, LATENCY, THROUGHPUT, runs=("6.1",)), {"6.1": "Linux 6.1."})
+    assert caption.startswith("Median round-trip time and TCP throughput by path and mode")
+    assert list(map(paper._noun, (
+        "CPU per GB, user", "Round-trip time under load, p99", "UDP packets received, 64 bytes"))
+    ) == ["user CPU per GB", "p99 round-trip time under load", "64-byte UDP packets received"]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_caption_says_which_mode_needed_the_pods_routes(record, absolute):
+    caption = paper.caption(made(record, absolute=absolute), {"6.1": "a.", "6.18": "b."})
+    assert caption.count("added to the routers") == 1
+    assert ("cross-subnet: Never is measured with the pods' routes added to the routers, because it"
+            " does not connect these pods without them.") in caption
+
+
+def test_without_intervals_nothing_has_a_level(record):
+    few = estimates.estimates({"a": summarise(record(repeats=2), MODES)}, [THROUGHPUT])
+    assert paper.table(few).splitlines()[2] == (
+        r"Path & Mode & $n$ & Ratio to Never & Interval \\")
+    assert "interval" not in paper.caption(few, {"a": "x."})
+
+
+def test_verdicts_that_no_estimate_has_are_left_out(record):
+    (text,) = estimates.findings(estimates.compared(estimates.estimates(
+        {name: summarise(record(repeats=2), MODES) for name in ("a", "b")}, [THROUGHPUT])))
+    assert text == "b against a: of 6 estimates 6 have too few repeats."
 
 
 @pytest.mark.parametrize(("text", "escaped"), [

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from calico_mn.calico.encapsulation import IPIP
+from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.statistics import FASTER, SLOWER, TOO_FEW, Comparison, spread
 from calico_mn.report import findings, summary_figures, summary_tables
 from calico_mn.report.document import Document, format_cell
@@ -26,6 +27,13 @@ def row(summary, mode, place):
 
 def by_column(found):
     return [dict(zip(found.columns, line, strict=True)) for line in found.rows]
+
+
+def test_every_column_of_medians_says_its_unit():
+    units = {"us", "s/GB", "B", "%", "kpps", "conn/s"}
+    heads = {metric.column.heading for metric in known_metrics().values() if metric.column}
+    assert {head for head in heads if not units & set(head.split())} == {
+        "resent"}, "a count of segments"
 
 
 # --- rows

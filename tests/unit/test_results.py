@@ -191,7 +191,7 @@ def test_frames_have_a_row_a_value_a_metric_or_a_single_value(directory):
     run = results.load(directory)
     frame, summary, series = run.frame(), run.summary(), run.series("per_second")
     assert list(frame.value) == [row["value"] for row in run.rows]
-    assert set(frame.run) == {directory.name}
+    assert set(frame.run) == {directory.name} and run.to_pandas().equals(frame)
     (line,) = summary[summary.metric == "throughput"].to_dict("records")
     assert (line["mode"], line["path"], line["n"], line["median"]) == (
         "Always", "cross-subnet", 3, 25.0)

@@ -110,6 +110,7 @@ def _measured(run: Results) -> str:
              ("code {}", fact("environment", "versions", "calico_mn_source")),
              ("Linux {}", fact("environment", "machine", "kernel")),
              ("{}", fact("environment", "machine", "cpu")),
+             ("{} CPUs", fact("environment", "machine", "cpus")),
              ("tunl0 by {}", fact("environment", "cluster", "tunnel")),
              ("TCP {}", fact("environment", "network", "tcp_congestion_control")),
              ("{} s a transfer", fact("plan", "duration_s")), ("seed {}", fact("plan", "seed")))
