@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn import streams
+from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import Value, known_metrics
 from calico_mn.measure.readings import (
@@ -39,7 +40,8 @@ from calico_mn.topology.plain_data import at
 
 #: what runs may differ in, as words for a label: the path in the environment, and its words
 _DIFFERENCES = {
-    ("machine", "kernel"): "Linux {}", ("machine", "cpu"): "{}", ("cluster", "tunnel"): "{} tunl0",
+    ("machine", "kernel"): "Linux {}", ("machine", "cpu"): "{}",
+    ("cluster", "tunnel"): f"{{}} {WITH_BACK_END.device}",
     ("cluster", "topology"): "{}", ("cluster", "profile"): "{}",
     ("cluster", "iptables"): "iptables {}", ("network", "tcp_congestion_control"): "{}"}
 

@@ -322,6 +322,12 @@ class Namespace:
     firewall: Firewall | None = None
 
     @property
+    def tunnel(self) -> Tunnel | None:
+        """The device that a tunnel back end makes, None without one."""
+        return next((device for device in self.devices
+                     if isinstance(device, Tunnel) and device.has_back_end), None)
+
+    @property
     def neighbour_entries(self) -> tuple[NeighbourEntry, ...]:
         """Neighbours and FDB entries."""
         return (*self.neighbours, *self.fdb)

@@ -46,8 +46,8 @@ class BirdPool:
 class Speaker:
     """A node as its BIRD is configured; ``port`` is the TCP port on which it listens.
 
-    ``metric`` is that of the kernel's routes, 0 for none. Routes over ``felix_devices``, beside
-    vxlan.calico, are Felix's, and no other node hears of them.
+    ``metric`` is that of the kernel's routes, 0 for none. Routes over ``felix_devices`` are
+    Felix's, and no other node hears of them.
     """
 
     node: str
@@ -102,7 +102,8 @@ function calico_export_to_bgp_peers (bool internal_peer)
   reject_disabled_pools();
   # Routes that Felix wrote stay here.
   if (internal_peer) then {"""
-    devices = " || ".join(f'ifname ~ "{name}"' for name in ("*.calico", *speaker.felix_devices))
+    others = (name for name in speaker.felix_devices if not name.endswith(".calico"))
+    devices = " || ".join(f'ifname ~ "{name}"' for name in ("*.calico", *others))
     yield f"    if defined(ifname) then {{ if {devices} then reject; }}"
     of_felix = [pool for pool in speaker.pools if pool.is_felix]
     if any(not pool.tunnel.endswith(".calico") for pool in of_felix):

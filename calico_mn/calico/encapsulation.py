@@ -9,11 +9,11 @@ who writes them, is :mod:`calico_mn.calico.remote_routes`'s subject.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn import state
+from calico_mn import profile, state
 from calico_mn.errors import ClusterError
 from calico_mn.model import EncapsulationMode, FelixConfiguration, IPPool, Node, Topology
 from calico_mn.packetmatch import PacketMatch
@@ -246,6 +246,10 @@ VXLAN = _Vxlan(
 
 #: those that put a header on, in the order in which tunnel addresses are allocated
 ENCAPSULATIONS: tuple[Encapsulation, ...] = (IPIP, VXLAN)
+#: programClusterRoutes -> of which pools the routes are then written; VXLAN's are always Felix's
+PROGRAMMED: Mapping[str, tuple[Encapsulation, ...]] = {
+    profile.DISABLED: (), profile.ENABLED: (IPIP, NONE),
+    profile.ENABLED_IPIP_ONLY: (IPIP,), profile.ENABLED_NO_ENCAP_ONLY: (NONE,)}
 #: the encapsulation of a pool whose modes are all Never
 DEFAULT: Encapsulation = IPIP
 #: the one whose device a tunnel back end makes

@@ -27,9 +27,11 @@ from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn import profile as profiles
 from calico_mn.calico.encapsulation import (
-    IPIP,
+    DEFAULT,
+    ENCAPSULATIONS,
     NONE,
     OUTSIDE_POOLS,
+    PROGRAMMED,
     UPLINK,
     VXLAN,
     Encapsulation,
@@ -43,8 +45,6 @@ from calico_mn.profile import Profile
 from calico_mn.state import PROTO_BIRD, PROTO_FELIX, FdbEntry, Neighbour, NextHop, Route
 from calico_mn.text import join_some
 
-_POOLS = {profiles.DISABLED: (), profiles.ENABLED: (IPIP, NONE),
-          profiles.ENABLED_IPIP_ONLY: (IPIP,), profiles.ENABLED_NO_ENCAP_ONLY: (NONE,)}
 #: of two writers, or none
 _REMEDY = "without the two fields one of them does"
 _FELIX, _BIRD = (f"{kind} spec.programClusterRoutes" for kind in (
@@ -73,17 +73,18 @@ class ClusterRoutes:
         given = (topology.felix.program_cluster_routes, topology.bgp.program_cluster_routes)
         felix, bird = (value if value in profile.values else default for value, default in zip(
             given, (profile.felix, profile.bird), strict=True))
-        return cls(profile, frozenset((*_POOLS[felix], VXLAN)), frozenset(_POOLS[bird]),
+        return cls(profile, frozenset((*PROGRAMMED[felix], VXLAN)), frozenset(PROGRAMMED[bird]),
                    (felix, bird), tuple(
                        f"{name} {value}" for name, value in zip((_FELIX, _BIRD), given, strict=True)
                        if value and value not in profile.values),
-                   tuple((item, item.configured_mtu(topology)) for item in (IPIP, VXLAN)))
+                   tuple((item, item.configured_mtu(topology)) for item in ENCAPSULATIONS))
 
     def __str__(self) -> str:
         """The release and who writes routes, as reports and ``status`` say it."""
-        ipip, plain = (self._writers(encapsulation) for encapsulation in (IPIP, NONE))
-        who = (f"{ipip} programs routes between nodes" if ipip == plain else
-               f"{ipip} programs routes of IPIP pools, {plain} those without encapsulation")
+        tunnelled, plain = (self._writers(item) for item in PROGRAMMED[profiles.ENABLED])
+        who = (f"{tunnelled} programs routes between nodes" if tunnelled == plain else
+               f"{tunnelled} programs routes of {DEFAULT} pools, {plain} those without"
+               " encapsulation")
         return f"Calico {self.profile.releases} ({who})"
 
     def _writers(self, encapsulation: Encapsulation) -> str:

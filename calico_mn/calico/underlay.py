@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from calico_mn.calico.encapsulation import UPLINK, format_prefix
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK, format_prefix
 from calico_mn.calico.remote_routes import NodeNetwork
 from calico_mn.errors import ClusterError
 from calico_mn.model import OUTER_FIELDS, ExternalHost, Link, Node, Router, Subnet, Topology
@@ -39,8 +39,10 @@ UPLINK_INDEX = 3
 _IFNAMSIZ = 15
 # Taken already in a fresh namespace, where their modules are loaded (net.core.fb_tunnels_only_for_
 # init_net), or given by us; and what tools take for the number of a device.
-_TAKEN = re.compile(r"br0|lo|all|default|any|tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0"
-                    r"|ip6tnl0|ip6gre0|port[0-9a-f]{11}|[0-9.]+")
+_TAKEN = re.compile("|".join((
+    *(re.escape(item.device) for item in ENCAPSULATIONS),
+    r"br0|lo|all|default|any|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0|ip6tnl0|ip6gre0",
+    r"port[0-9a-f]{11}|[0-9.]+")))
 
 _END_OF_CABLE = (Sysctl("rp_filter", 0, "conf", "all"), Sysctl("rp_filter", 0, "conf", "default"),
                  Sysctl("accept_dad", 0, "conf", "default", "ipv6"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from calico_mn.calico.encapsulation import DELETED_WHEN_OFF, ENCAPSULATIONS
 from calico_mn.cli.output import columns
 from calico_mn.topology.names import is_namespaced, kind_of, name_of, namespace_of, reference
 from calico_mn.topology.plain_data import at
@@ -68,8 +69,8 @@ _BLOCK = (Column("CIDR", _at("spec", "cidr")), Column("NODE", _at("spec", "node"
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Node": (
         Column("IPV4", _fact("ipv4")), Column("SUBNET", _fact("subnet")),
-        Column("TUNL0", _fact("tunnels", "tunl0"), "wide"),
-        Column("VXLAN.CALICO", _fact("tunnels", "vxlan.calico"), "used"),
+        *(Column(item.device.upper(), _fact("tunnels", item.device),
+                 "used" if item in DELETED_WHEN_OFF else "wide") for item in ENCAPSULATIONS),
         Column("BLOCKS", _fact("blocks"), "wide"), Column("PODS", _fact("pods"))),
     "Pod": (
         Column("STATUS", _status), Column("IP", _ip), Column("NODE", _at("spec", "nodeName")),
@@ -79,8 +80,9 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "DaemonSet": (Column("DESIRED", _at("status", "desiredNumberScheduled")),
                   Column("READY", _at("status", "numberReady"))),
     "IPPool": (
-        Column("CIDR", _at("spec", "cidr")), Column("IPIPMODE", _at("spec", "ipipMode")),
-        Column("VXLANMODE", _at("spec", "vxlanMode")),
+        Column("CIDR", _at("spec", "cidr")),
+        *(Column(item.mode_field.upper(), _at("spec", item.mode_field))
+          for item in ENCAPSULATIONS),
         Column("NAT", _truth("spec", "natOutgoing"), "wide"),
         Column("DISABLED", _truth("spec", "disabled"), "wide"),
         Column("SELECTOR", _at("spec", "nodeSelector"), "wide"), Column("IN USE", _usage)),

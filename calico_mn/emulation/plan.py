@@ -32,12 +32,14 @@ SWITCH, ROUTER, HOST, NODE, POD = "switch", "router", "host", "node", "pod"
 class Step:
     """One namespace and the commands that fill it; ``kind`` is one of the constants above.
 
+    ``tunnel`` is the device that a tunnel back end makes in it, empty without one;
     ``bird`` is the configuration of a node's BIRD, empty with the built-in engine.
     """
 
     kind: str
     namespace: str
     commands: tuple[str, ...]
+    tunnel: str = ""
     bird: str = ""
 
 
@@ -101,6 +103,7 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
     states = list(boot_states(cluster))
     texts = {name: configuration(speaker) for name, speaker in speakers(
                  cluster, timers).items()} if engine == BIRD else {}
-    return tuple(Step(kind, state.name, tuple(iptext.commands(creation(
-        state, PROTO_BIRD if engine == BIRD else ""))), texts.get(state.name, ""))
-        for kind, state in states)
+    foreign = PROTO_BIRD if engine == BIRD else ""
+    return tuple(Step(kind, state.name, tuple(iptext.commands(creation(state, foreign))),
+                      state.tunnel.name if state.tunnel else "", texts.get(state.name, ""))
+                 for kind, state in states)

@@ -22,7 +22,7 @@ from calico_mn.bgp.peerings import Peering, asn, peerings
 from calico_mn.bgp.router_bird import RouterSpeaker
 from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, IPIP, UPLINK
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK, Encapsulation
 from calico_mn.calico.remote_routes import is_tunnelled, mode_in
 from calico_mn.calico.sessions import Unreachable
 from calico_mn.calico.underlay import with_links
@@ -229,7 +229,7 @@ def _speaker(cluster: Cluster, name: str, peerings: tuple[Peering, ...], timers:
                    timers,
                    tuple(item for item in cluster.topology.bgp_filters if item.name in named),
                    bgp.ignored_interfaces, cluster.routes.profile.metric,
-                   () if IPIP in cluster.routes.bird else (IPIP.device,))
+                   tuple(e.device for e in ENCAPSULATIONS if e not in cluster.routes.bird))
 
 
 def tunnels_to_routers(cluster: Cluster, engine: RouteEngine) -> str:
@@ -241,17 +241,19 @@ def tunnels_to_routers(cluster: Cluster, engine: RouteEngine) -> str:
     topology = cluster.topology
     routers = {interface.address: name for name, router in cluster.fabric.speaking.items()
                for interface in router.interfaces}
-    reached: dict[str, None] = {}
+    reached: dict[str, Encapsulation] = {}
     for name, node in cluster.nodes.items() if routers else ():
         network = cluster.fabric.node_network(node)
         modes = [(pool.cidr, cluster.mode(name, pool)) for pool in topology.pools]
         for prefix, hops in engine.table(name).items():
             mode = mode_in(modes, prefix)
             if mode.is_on and cluster.routes.by_bird(mode):
-                reached.update((routers[hop], None) for hop in hops if hop in routers
+                reached.update((routers[hop], mode.in_force) for hop in hops if hop in routers
                                and is_tunnelled(mode.mode, network, hop))
-    return (f"IPIP sends packets for other racks to {join(list(reached))}, the next hop that BGP"
-            " names, and a router has no tunnel: set ipipMode Never") if reached else ""
+    used = set(reached.values())
+    return (f"{join([str(item) for item in used])} sends packets for other racks to"
+            f" {join(list(reached))}, the next hop that BGP names, and a router has no tunnel: set"
+            f" {join([item.mode_field for item in used])} Never") if reached else ""
 
 
 def underlay_announced(cluster: Cluster) -> str:

@@ -10,6 +10,7 @@ not expand.
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from calico_mn.emulation.plan import boot_states
 from calico_mn.export import Export, file_name
 from calico_mn.kernel import firewall, iptext
 from calico_mn.rules import FirewallChange
-from calico_mn.state import IPIP, Device, Namespace, Tunnel, Veth
+from calico_mn.state import Device, Namespace, Tunnel, Veth
 
 FILE = "cluster.sh"
 #: before the names of namespaces, which are the whole machine's
@@ -62,7 +63,7 @@ up() {{
         ip netns add "$name"
         made="$made $name"
     done
-{ipip}{fill}
+{tunnel}{fill}
     trap - EXIT INT TERM
 }}
 
@@ -71,14 +72,14 @@ up|down) "$1" ;;
 *) echo "usage: sh $0 up|down" >&2; exit 2 ;;
 esac
 """
-# The module makes a tunl0 in every namespace when it is loaded, so that "add" may fail.
-_IPIP = """\
-ip -n {node} link add tunl0 type ipip 2>/dev/null || true
-ipip=yes
-ip -n {node} link show tunl0 >/dev/null 2>&1 || ipip=
-export ipip
-if [ -z "$ipip" ]; then
-    echo "$0: this kernel has no ipip (module ipip), so ip cannot make tunl0{result}" >&2
+# The module makes such a device in every namespace when it is loaded, so that "add" may fail.
+_TUNNEL = """\
+ip -n {node} link add {device} type {kind} 2>/dev/null || true
+tunnel=yes
+ip -n {node} link show {device} >/dev/null 2>&1 || tunnel=
+export tunnel
+if [ -z "$tunnel" ]; then
+    echo "$0: this kernel has no {kind} (module {kind}), so ip cannot make {device}{result}" >&2
 {end}fi
 """
 _NEEDED = ("; it is needed here: export again with --mode Never or --encapsulation vxlan",
@@ -89,17 +90,19 @@ _SPARE = ("; no packet takes it here, nodes go without", "")
 def script(cluster: Cluster) -> Export:
     """The script of a cluster."""
     states = [_renamed(state) for _, state in boot_states(cluster)]
-    tunnels = [state for state in states if any(map(_is_ipip, state.devices))]
-    ipip = ""
-    if tunnels:
-        result, end = _NEEDED if any(map(_uses_ipip, tunnels)) else _SPARE
-        ipip = _IPIP.format(node=shlex.quote(tunnels[0].name), result=result, end=end)
+    attempt = ""
+    if tunnels := [(state, state.tunnel) for state in states if state.tunnel]:
+        result, end = _NEEDED if any(itertools.starmap(_uses, tunnels)) else _SPARE
+        state, device = tunnels[0]
+        attempt = _TUNNEL.format(node=shlex.quote(state.name), device=device.name,
+                                 kind=device.kind, result=result, end=end)
     nodes = [PREFIX + name for name in cluster.nodes]
     text = _SCRIPT.format(
         about="The network namespaces and kernel state of a cluster, made without calico_mn",
         file=FILE, prefix=PREFIX, example=nodes[0], notes="\n".join(
             f"#   {note}" for note in NOTES), names=shlex.quote(" ".join(
-                state.name for state in states)), ipip=ipip, fill="\n".join(map(_filled, states)))
+                state.name for state in states)), tunnel=attempt,
+        fill="\n".join(map(_filled, states)))
     return Export({FILE: text}, NOTES, f"sudo sh {FILE} up")
 
 
@@ -116,33 +119,31 @@ def _name(namespace: str) -> str:
     return PREFIX + file_name(namespace)
 
 
-def _is_ipip(device: Device) -> bool:
-    return isinstance(device, Tunnel) and device.kind == IPIP
-
-
-def _uses_ipip(state: Namespace) -> bool:
+def _uses(state: Namespace, tunnel: Tunnel) -> bool:
     """Whether something else than the device itself is there: an address or a route."""
-    names = {device.name for device in state.devices if _is_ipip(device)}
-    return any(address.device in names for address in state.addresses) or any(
-        route.devices & names for route in state.routes)
+    return any(address.device == tunnel.name for address in state.addresses) or any(
+        tunnel.name in route.devices for route in state.routes)
 
 
 def _filled(state: Namespace) -> str:
     """The commands that fill a namespace, in a shell inside it."""
     lines = ["ip link set lo up"]
+    tunnel = state.tunnel.name if state.tunnel else ""
     for command in iptext.commands(replace(creation(state), firewall=None)):
         words = command.split()
         if words[0] == "sysctl":  # -e: a kernel without IPv6 has no settings of it
             words[1:2] = ["-q", "-e", "-w"]
-        lines += [shlex.join(words)] if "tunl0" not in words else _of_ipip(words)
+        lines.append(_on_tunnel(words) if tunnel in words else shlex.join(words))
     if state.firewall:
         lines += _rules(FirewallChange(None, state.firewall))
     return "\n".join([f"ip netns exec {shlex.quote(state.name)} sh -e <<'END'", *lines, "END"])
 
 
-def _of_ipip(words: list[str]) -> list[str]:
-    exists = "ip link show tunl0 >/dev/null 2>&1 || " if words[:3] == ["ip", "link", "add"] else ""
-    return [f'[ -z "$ipip" ] || {{ {exists}{shlex.join(words)}; }}']
+def _on_tunnel(words: list[str]) -> str:
+    """A command for a namespace with the tunnel device, which the module may have made."""
+    is_made = words[:3] == ["ip", "link", "add"]
+    exists = f"ip link show {words[3]} >/dev/null 2>&1 || " if is_made else ""
+    return f'[ -z "$tunnel" ] || {{ {exists}{shlex.join(words)}; }}'
 
 
 def _rules(change: FirewallChange) -> Iterator[str]:

@@ -145,14 +145,14 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         options.json([{"namespace": step.namespace, "kind": step.kind,
                      "commands": list(step.commands),
-                     **({"tunnel": maker} if _has_tunnel(step) else {}),
+                     **({"tunnel": maker} if step.tunnel else {}),
                      **({"iptables": back_end} if _has_rules(step) else {}),
                      **({"bird": step.bird} if step.bird else {})} for step in shown])
         return OK
     for number, step in enumerate(shown):
         if number:
             say()
-        tunnel = f", tunl0 by {maker}" if _has_tunnel(step) else ""
+        tunnel = f", {step.tunnel} by {maker}" if step.tunnel else ""
         rules = f", rules by iptables-{back_end}" if _has_rules(step) else ""
         say(paint(f"# {step.kind} {step.namespace}{tunnel}{rules}", "place"))
         for command in step.commands:
@@ -161,10 +161,6 @@ def _plan(options: argparse.Namespace) -> int:
             say(paint(f"# bird.conf of {step.namespace}, checked with 'bird -p'", "place"))
             say(step.bird.rstrip())
     return OK
-
-
-def _has_tunnel(step: Step) -> bool:
-    return any(command.startswith("ip link add tunl0 ") for command in step.commands)
 
 
 def _has_rules(step: Step) -> bool:

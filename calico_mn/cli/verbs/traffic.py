@@ -188,8 +188,8 @@ VERBS = {
     "iperf": Verb(
         "iperf", GROUP, "throughput between two nodes or pods, and how it crossed",
         "Runs iperf3 between two places, with a server of its own. One line has the throughput, "
-        "the retransmits (for UDP, loss and jitter), and whether the packets were inside IPIP or "
-        "VXLAN, as captured on the uplinks.",
+        "the retransmits (for UDP, loss and jitter), and the encapsulation of the packets, as "
+        "captured on the uplinks.",
         _add_iperf, ask=_iperf, json=True, prompt=True,
         examples=(("calico-mn iperf web-0 web-2", "TCP, for five seconds"),
                   ("calico-mn iperf web-0 web-2 -t 10 -P 4", "four streams"),
