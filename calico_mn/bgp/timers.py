@@ -44,10 +44,17 @@ class Timers:
     bfd: int = 0
 
     def __str__(self) -> str:
-        """What differs from Calico's, such as ``hold=9,bfd=300``; empty where nothing does."""
-        usual = asdict(CALICO)
-        return ",".join(f"{name.replace('_', '-')}={value}"
-                        for name, value in asdict(self).items() if value != usual[name])
+        """In the fewest words that :func:`read_timers` takes, such as ``short,bfd=300``.
+
+        Of Calico's only what differs from them; empty where nothing does.
+        """
+        def differing(word: str, usual: Timers) -> list[str]:
+            before = asdict(usual)
+            return [*filter(None, [word]), *(
+                f"{name.replace('_', '-')}={value}" for name, value in asdict(self).items()
+                if value != before[name])]
+
+        return ",".join(min(differing("", CALICO), differing("short", SHORT), key=len))
 
     @property
     def words(self) -> str:

@@ -69,7 +69,7 @@ class Birds:
         #: computes what the BIRDs should learn from each other
         self.expected = BuiltInEngine()
         self.expected.name = f"{kernel.version(program)}, one in each node" + (
-            f" ({timers})" if str(timers) else "")
+            f" (timers {timers})" if str(timers) else "")
         self._birds: dict[str, kernel.Bird] = {}
         self._speakers: dict[str, Speaker | RouterSpeaker] = {}
         self._dead: set[str] = set()
