@@ -48,13 +48,13 @@ class Timers:
 
         Of Calico's only what differs from them; empty where nothing does.
         """
-        def differing(word: str, usual: Timers) -> list[str]:
+        def words(usual: Timers, *first: str) -> list[str]:
             before = asdict(usual)
-            return [*filter(None, [word]), *(
-                f"{name.replace('_', '-')}={value}" for name, value in asdict(self).items()
-                if value != before[name])]
+            return [*first, *(f"{name.replace('_', '-')}={value}"
+                              for name, value in asdict(self).items() if value != before[name])]
 
-        return ",".join(min(differing("", CALICO), differing("short", SHORT), key=len))
+        calico, short = words(CALICO), words(SHORT, "short")
+        return ",".join(calico if len(calico) <= len(short) else short)
 
     @property
     def words(self) -> str:

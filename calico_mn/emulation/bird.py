@@ -75,6 +75,8 @@ class Birds:
         self._dead: set[str] = set()
         #: how BIRDs ended, the last time for each node
         self.endings: dict[str, kernel.Ending] = {}
+        #: the nodes whose BIRD did not take its configuration, and runs with the one before
+        self._refusals: dict[str, KernelError] = {}
         #: the nodes whose routes were not as they should be when waiting ended
         self.late: tuple[str, ...] = ()
 
@@ -99,13 +101,16 @@ class Birds:
                 bird.check(configuration(speaker))
                 started.append(bird)
             else:
-                self._configure(speaker)
+                with suppress(KernelError):  # raised below, once the others have theirs
+                    self._configure(speaker)
         # All start at once: a peer that is not there yet costs a BIRD another connect delay.
         for bird in started:
             self._birds[bird.node], self._speakers[bird.node] = bird, wanted[bird.node]
             bird.start()
         for bird in started:
             bird.await_answer()
+        if self._refusals:
+            raise next(iter(self._refusals.values()))
         patience = _PATIENCE_S if is_boot else _PATIENCE_LATER_S
         self._await_sessions({bird.node for bird in started}, patience)
         self.late = self.converge(patience)
@@ -129,8 +134,13 @@ class Birds:
 
     def _configure(self, speaker: Speaker | RouterSpeaker) -> None:
         name = speaker.node
+        self._refusals.pop(name, None)
         if name not in self._dead and self._speakers[name] != speaker:
-            self._birds[name].configure(configuration(speaker))
+            try:
+                self._birds[name].configure(configuration(speaker))
+            except KernelError as error:
+                self._refusals[name] = error
+                raise
             self._speakers[name] = speaker
 
     def _revive(self) -> None:
@@ -206,6 +216,7 @@ class Birds:
                 del self._speakers[name]
             self._dead.discard(name)
             self.endings.pop(name, None)
+            self._refusals.pop(name, None)
 
     def converge(self, seconds: float) -> tuple[str, ...]:
         """Wait until every node has the routes of protocol bird that it should have.
@@ -267,8 +278,10 @@ class Birds:
         return [name for name in self._birds if name not in self._dead]
 
     def remarks(self) -> dict[str, str]:
-        """The nodes whose BIRD has ended, with how, and whether it runs again."""
-        return {name: f"its BIRD ended: {ending}" + (
+        """The nodes whose BIRD has ended, with how and whether it runs again, or took no change."""
+        refused = {name: f"{str(error).removeprefix(f'{name}: ')}; it goes on as it was configured"
+                         " before" for name, error in self._refusals.items()}
+        return refused | {name: f"its BIRD ended: {ending}" + (
             "" if name in self._dead else f"; it runs again, see {self._birds[name].log}")
             for name, ending in self.endings.items()}
 
@@ -294,6 +307,7 @@ class Birds:
             self._speakers[node] = self._wanted()[node]
             bird.check(configuration(self._speakers[node]))
             bird.start(is_restart=True)
+            self._refusals.pop(node, None)
             bird.await_answer()
             self._dead.discard(node)
             self.endings.pop(node, None)

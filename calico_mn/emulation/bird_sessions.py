@@ -61,7 +61,7 @@ def down(net: ClusterMininet, diagnose: Diagnose) -> Unreachable:
     for pair, items in known.items():
         # One protocol that is up is enough; the side that connects knows more than the other.
         is_down, _, _, name, peer, session = min(items)
-        reasons[pair] = "" if not is_down else silent.get(name) or _reason(
+        reasons[pair] = "" if not is_down else silent.get(name) or silent.get(peer) or _reason(
             net, name, peer, states[name].get(session), diagnose)
     return reasons
 

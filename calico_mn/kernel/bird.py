@@ -32,6 +32,8 @@ from calico_mn.kernel import processes
 #: the first version whose filters can set ifname, onlink and gw as tunl0 needs it
 _NEEDED = (2, 0, 12)
 _TIMEOUT_S = 30.0
+#: the same for what BIRD only shows: one that hangs does not keep the others from being looked at
+_SHOW_S = 5.0
 _LOG_BYTES = 256 * 1024
 # sockaddr_un has room for so many bytes (unix(7)).
 _LONGEST_PATH = 107
@@ -227,7 +229,11 @@ class Bird:
         self._write(text)
         try:
             self.ask("configure")
-        except (KernelError, OSError) as error:
+        except OSError as error:
+            self._write(before)
+            raise KernelError(f"{self.node}: BIRD does not answer: {error}; see {self.log}"
+                              ) from error
+        except KernelError as error:
             refused = self._file.with_suffix(".refused")
             self._file.replace(refused)
             self._write(before)
@@ -246,7 +252,7 @@ class Bird:
         """
         lines: list[str] = []
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_TIMEOUT_S)
+            connection.settimeout(_SHOW_S if command.startswith("show ") else _TIMEOUT_S)
             connection.connect(str(self._socket))
             with connection.makefile("r", encoding="utf-8", errors="replace") as answers:
                 _answer(answers)

@@ -22,6 +22,7 @@ from support.patience import eventually
 from support.topologies import two_subnets
 
 from calico_mn import CalicoNet, Drop
+from calico_mn.bgp.bird import configuration
 from calico_mn.bgp.timers import read_timers
 from calico_mn.control.changes import remarks
 from calico_mn.control.dispatcher import Job
@@ -113,6 +114,22 @@ def test_a_bird_that_ended_is_named_with_how_and_runs_again(net, how, said):
         net.bgp.remarks()["node32"])), pause=0.3), net.bgp.remarks()
     assert any(text.startswith("node32: its BIRD ended: ") for text in remarks(Job(net)))
     assert pid_of(net, "node32") != pid
+
+
+def test_a_bird_that_hangs_is_named_and_the_others_answer(net, monkeypatch):
+    monkeypatch.setattr("calico_mn.kernel.bird._SHOW_S", 0.5)
+    pid = pid_of(net, "node32")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        why = "BIRD on node32 does not answer: timed out"
+        assert eventually(lambda: down(net) == {  # once the hold time of its peers is over
+            ("node31", "node32"): why, ("node32", "node33"): why})
+        assert why in net.bgp.remarks()["node32"]
+        with pytest.raises(KernelError, match="node32: BIRD does not answer"):
+            net.bgp.routes("node32")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert all_up(net)
 
 
 def test_a_killed_speaker_is_named_until_it_is_restarted(net):
@@ -217,17 +234,25 @@ def test_a_trace_names_the_reflector_that_is_gone(net):
     assert all_up(net)
 
 
-def test_a_refused_configuration_is_kept_with_its_line(net, monkeypatch):
-    monkeypatch.setattr("calico_mn.emulation.bird.configuration",
-                        lambda speaker: "router id 1.2.3.4;\nnonsense;\n")
+def test_a_refused_configuration_is_kept_with_its_line_and_the_others_follow(net, monkeypatch):
+    def is_cross_subnet(node: str) -> bool:
+        return "!( bgp_next_hop ~" in (
+            net.runtime.directory.path / f"bird/{node}.conf").read_text()
+
+    monkeypatch.setattr(
+        "calico_mn.emulation.bird.configuration", lambda speaker: (
+            "router id 1.2.3.4;\nnonsense;\n" if speaker.node == "node31"
+            else configuration(speaker)))
     with pytest.raises(KernelError) as refused:
-        net.set_ipip_mode("CrossSubnet", "node31")
-    match = re.fullmatch(r"node31: BIRD refuses its configuration: (\S+):2:\d+ syntax error.*",
+        net.set_ipip_mode("CrossSubnet")
+    match = re.fullmatch(r"node31: (BIRD refuses its configuration: (\S+):2:\d+ syntax error.*)",
                          str(refused.value))
-    assert match and Path(match[1]).read_text().endswith("nonsense;\n")
+    assert match and Path(match[2]).read_text().endswith("nonsense;\n")
+    assert [is_cross_subnet(item.name) for item in net.nodes] == [False, True, True]
+    assert f"{match[1]}; it goes on as it was configured before" in net.bgp.remarks()["node31"]
     monkeypatch.undo()
     net.set_ipip_mode("Always")
-    assert all_up(net)
+    assert all_up(net) and "refuses" not in str(net.bgp.remarks())
 
 
 FAKES: dict[str, tuple[str, Callable[[str], str]]] = {
