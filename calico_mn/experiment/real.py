@@ -121,9 +121,11 @@ def begin(run: Run, cluster: RealCluster) -> None:
                                " --allow-mode-change permits that")
         levels["--modes"] = (cluster.mode,)
     else:
+        manager = " The operator manages it, so its Installation is what changes." if (
+            cluster.pool and cluster.pool.entry is not None) else ""
         complain(f"This changes the mode of IPPool {_pool(cluster)} for all pods in it, not only"
-                 f" for those of this run. Its mode {cluster.own_mode} is set again at the end; by"
-                 f" hand: {cluster.restoring}")
+                 f" for those of this run.{manager} Its mode {cluster.own_mode} is set again at the"
+                 f" end; by hand: {cluster.restoring}")
     cannot = {"wire": "Bytes on the wire and segments were not measured: tcpdump does not see into"
               " how many segments a card cuts a packet.", **({} if cluster.has_python else {
                   "connections": f"Connections were not measured: the image"

@@ -33,6 +33,7 @@ calico=https://raw.githubusercontent.com/projectcalico/calico/${{CALICO-{release
 
 kind create cluster --config kind.yaml --kubeconfig kubeconfig
 kubectl apply --server-side -f "$calico/crds.yaml"
+kubectl wait --for condition=Established crd --all --timeout 1m
 {pools}
 kubectl apply --server-side -f "$calico/calico.yaml"
 kubectl rollout status --namespace kube-system daemonset/calico-node --timeout 10m

@@ -152,9 +152,11 @@ class ApiServer:
         answer = answer if isinstance(answer, dict) else {}
         said = one_line(str(answer.get("message") or ""))[:500]
         verb, resource, namespace = _words(method, path)
+        # Not rights: Pod Security, quotas and webhooks, which say no "User X cannot create".
+        is_admission = said and " cannot " not in said
         what = {
             401: f"{self} does not accept the credentials of this context (401); log in again",
-            403: f"{self} gives no right to {verb} {resource}"
+            403: f"{self} {'refuses' if is_admission else 'gives no right'} to {verb} {resource}"
                  + (f" in namespace {namespace}" if namespace else ""),
             404: f"{self} has no {resource}",
         }.get(status, f"{self} answered {status} to {verb} {resource}")

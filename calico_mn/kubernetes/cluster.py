@@ -140,7 +140,7 @@ class RealCluster:
                                f" {one_line(join(ended))}. {noticed}")
 
     def close(self) -> None:
-        """Set the former mode again, and remove the namespace. Raises ApiError."""
+        """Set the former mode again, and remove the namespace. Raises ApiError and ClusterError."""
         with ExitStack() as stack:
             stack.callback(self.namespace.remove)  # also where the mode cannot be set
             if self._is_changed:
@@ -186,6 +186,7 @@ class RealCluster:
             if self.pool is None:
                 raise ClusterError(f"the interrupted run had changed the pool {one_line(name)},"
                                    " which the cluster no longer has")
+            self.pool = pools.changeable(self.server, self.pool)
             self.encapsulation = named(str(self.before["encapsulation"]))
             self.mode, self._former = self.pool.mode, str(self.before["former_mode"])
 
@@ -194,6 +195,8 @@ class RealCluster:
     def _find_pool(self) -> None:
         pool = pools.pool_of(pools.read(self.server), [end.ip for end in self.endpoints])
         if self._former is None:
+            if self.settings.allow_mode_change:
+                pool = pools.changeable(self.server, pool)
             self.pool, self.encapsulation, self.mode = pool, pool.encapsulation, pool.mode
         elif self.pool is None or pool.name != self.pool.name:
             raise ClusterError(f"the pods' addresses are now from the pool {one_line(pool.name)},"
@@ -263,6 +266,15 @@ class RealCluster:
             self._wait_for_effect(mode)
         else:
             time.sleep(self.settings.settle)
+        self._check_pool(mode)
+
+    def _check_pool(self, mode: str) -> None:
+        """Raise ClusterError where the pool has another mode again."""
+        assert self.pool is not None
+        if not pools.has_mode(self.server, self.pool, self.encapsulation, mode):
+            raise ClusterError(f"the pool {one_line(self.pool.name)} has not kept the mode {mode}:"
+                               " another program manages it and sets its own, such as an operator"
+                               " or a GitOps controller")
 
     def _wait_for_effect(self, mode: str) -> None:
         """Until echo requests between all nodes are seen as the mode has it, answered or not."""
@@ -276,6 +288,7 @@ class RealCluster:
                     if reached.encapsulated is not inside[reached.pair.path]}
         wrong = [pair for pair, seen in late.items() if seen is not None]
         if wrong:
+            self._check_pool(mode)
             raise ClusterError(
                 f"{mode}: packets from {wrong[0]} still do not travel as that mode has it,"
                 f" {EFFECT_S:g} s after the pool was changed: does calico-node run there?")

@@ -43,9 +43,11 @@ def load(context: str | None = None) -> tuple[str, Any]:
                                "pip install 'calico_mn[kubernetes]'") from None
     files = _files()
     name = _chosen(context, [_read(file) for file in files])
-    # Only where the server asks for it: else what fails is said at once.
+    # Only where the server asks for it, by Retry-After, and so has done nothing: else what fails is
+    # said at once.
     retries = urllib3.Retry(total=_RETRIES, connect=False, read=False, redirect=False, other=0,
-                            status=_RETRIES, raise_on_status=False, retry_after_max=_RETRY_S)
+                            status=_RETRIES, allowed_methods=None, raise_on_status=False,
+                            retry_after_max=_RETRY_S)
     broken = f"the kubeconfig {join([one_line(str(file)) for file in files])} cannot be used"
     with _logged() as messages:
         try:

@@ -14,7 +14,7 @@ from calico_mn.kubernetes.placement import HOST_NAME
 #: where the programs of the ConfigMap lie in a pod, and how the pods' container is called
 PROGRAMS, CONTAINER = "/calico-mn", "main"
 MANAGED_BY, RUN = "app.kubernetes.io/managed-by", "calico-mn/run"
-#: of Pod Security admission: pods on a node's network are only for namespaces with this level
+#: of Pod Security admission: the level that a namespace's pods need, whatever the cluster's default
 _LEVEL = "pod-security.kubernetes.io/enforce"
 
 
@@ -26,7 +26,8 @@ def labels(run: str) -> dict[str, str]:
 def namespace(name: str, run: str, *, host_pods: bool) -> dict[str, Any]:
     """The namespace; ``host_pods`` lets it have pods on the nodes' network."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {
-        "name": name, "labels": {**labels(run), **({_LEVEL: "privileged"} if host_pods else {})}}}
+        "name": name,
+        "labels": {**labels(run), _LEVEL: "privileged" if host_pods else "baseline"}}}
 
 
 def config_map(namespace: str, run: str, programs: Mapping[str, str]) -> dict[str, Any]:

@@ -105,12 +105,16 @@ class RunNamespace:
                 self.is_left = False
                 return
             self.server.request("DELETE", place)
+            status: Mapping[str, Any] = {}
             while time.monotonic() < deadline:
                 time.sleep(_LOOK_S)
-                self.server.get(place)
+                status = self.server.get(place).get("status") or {}
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
             self.is_left = False
             return
-        raise ApiError(f"the namespace {self.name} is not gone {GONE_S:g} s after it was deleted")
+        why = [str(each.get("message")) for each in status.get("conditions") or ()
+               if each.get("status") == "True"]
+        raise ApiError(f"the namespace {self.name} is not gone {GONE_S:g} s after it was deleted"
+                       + (f": {one_line(' '.join(why))[:500]}" if why else ""))

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from calico_mn.kernel import processes
 from calico_mn.kubernetes.client import ApiServer, path
 from calico_mn.kubernetes.manifests import CONTAINER, PROGRAMS
 from calico_mn.measure import programs
-from calico_mn.text import one_line
+from calico_mn.text import join, one_line
 
 #: what runs in the pod: ``sh -c WRAPPER sh ARGUMENT...``. A line or the end of standard input ends
 #: the program, by SIGTERM and two seconds later by SIGKILL. Constant: no data becomes shell text.
@@ -117,7 +118,11 @@ def progress(pod: Mapping[str, Any]) -> Progress:
         return Progress(why=_said(status, f"it has ended ({phase})"), is_hopeless=True)
     containers = status.get("containerStatuses") or ()
     if phase == "Running" and containers and all(each.get("ready") for each in containers):
-        return Progress(str(status.get("podIP") or ""), "it has no address")
+        addresses = [str(each.get("ip")) for each in status.get("podIPs") or ()]
+        if address := next(filter(_is_ipv4, [*addresses, str(status.get("podIP"))]), ""):
+            return Progress(address)
+        return Progress(why=f"it has the addresses {join(addresses)}, and none of IPv4"
+                        if addresses else "it has no address", is_hopeless=bool(addresses))
     for each in containers:
         waiting = (each.get("state") or {}).get("waiting") or {}
         if reason := waiting.get("reason"):
@@ -127,6 +132,14 @@ def progress(pod: Mapping[str, Any]) -> Progress:
             return Progress("", _said(each, str(each.get("reason"))),
                             each.get("reason") == "Unschedulable")
     return Progress(why=f"it is {phase or 'not known yet'}")
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _said(status: Mapping[str, Any], otherwise: str) -> str:

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import websocket
@@ -25,6 +27,8 @@ import websocket
 FAILED = 255
 _STDIN, _STDOUT, _STDERR, _STATUS = range(4)
 _CONNECT_S = 20.0
+#: seconds between signs of life, for load balancers that end silent connections after a minute
+_ALIVE_S = 20.0
 _MOST_SAID = 500
 
 
@@ -41,16 +45,20 @@ def main() -> int:
         return _failed(f"no connection to the API server: {error}")
     connection.settimeout(None)
     signal.signal(signal.SIGTERM, lambda *_: connection.send_binary(bytes([_STDIN]) + b"\n"))
-    threading.Thread(target=_wait_for_caller, daemon=True).start()
+    threading.Thread(target=_wait_for_caller, args=[connection], daemon=True).start()
     try:
         return _pass_on(connection)
     except (websocket.WebSocketException, OSError) as error:
         return _failed(f"the connection to the pod was lost: {error}")
 
 
-def _wait_for_caller() -> None:
-    while os.read(0, 1024):
-        pass
+def _wait_for_caller(connection: Any) -> None:
+    while True:
+        if not select.select([0], [], [], _ALIVE_S)[0]:
+            with suppress(websocket.WebSocketException, OSError):  # the main thread notices, too
+                connection.ping()
+        elif not os.read(0, 1024):
+            break
     os.kill(os.getpid(), signal.SIGTERM)
 
 

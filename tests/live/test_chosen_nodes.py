@@ -1,6 +1,7 @@
 """Which nodes the pods of a measurement run on, what is made for them, what their status says."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.live_cluster import node, pool
@@ -97,7 +98,7 @@ def test_only_pods_that_capture_have_rights_on_the_node():
         "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}}
     levels = [manifests.namespace("n", "r", host_pods=on)["metadata"]["labels"].get(
         "pod-security.kubernetes.io/enforce") for on in (True, False)]
-    assert levels == ["privileged", None]
+    assert levels == ["privileged", "baseline"]
 
 
 READY = {"phase": "Running", "podIP": "10.1.0.4", "containerStatuses": [{"ready": True}]}
@@ -109,7 +110,13 @@ def waiting(reason, message=""):
 
 
 @pytest.mark.parametrize(("status", "expected"), [
-    pytest.param(READY, Progress("10.1.0.4", "it has no address"), id="runs"),
+    pytest.param(READY, Progress("10.1.0.4"), id="runs"),
+    pytest.param({**READY, "podIP": None}, Progress("", "it has no address"), id="no address yet"),
+    pytest.param({**READY, "podIP": "fd00::4", "podIPs": [{"ip": "fd00::4"}, {"ip": "10.1.0.4"}]},
+                 Progress("10.1.0.4"), id="IPv6 first"),
+    pytest.param({**READY, "podIP": "fd00::4", "podIPs": [{"ip": "fd00::4"}]},
+                 Progress("", "it has the addresses fd00::4, and none of IPv4", True),
+                 id="IPv6 alone"),
     pytest.param({"phase": "Pending"}, Progress("", "it is Pending"), id="begins"),
     pytest.param(waiting("ErrImagePull", "pull\nfailed"),
                  Progress("", "ErrImagePull: pull\\nfailed"), id="first try of an image"),
@@ -161,3 +168,16 @@ def test_the_command_that_sets_a_mode_by_hand():
     command = pools.command("my cluster", pool_named("p", "10.1.0.0/16"), VXLAN, "Never")
     assert command == ("kubectl --context 'my cluster' patch ippools.crd.projectcalico.org p --type"
                        " merge -p '" + json.dumps({"spec": {"vxlanMode": "Never"}}) + "'")
+
+
+@pytest.mark.parametrize(("encapsulation", "mode", "expected"), [
+    (IPIP, "Always", "IPIP"), (IPIP, "CrossSubnet", "IPIPCrossSubnet"), (IPIP, "Never", "None"),
+    (VXLAN, "Always", "VXLAN"), (VXLAN, "CrossSubnet", "VXLANCrossSubnet")])
+def test_the_mode_of_a_pool_that_the_operator_manages(encapsulation, mode, expected):
+    managed = replace(pool_named("p", "10.1.0.0/16"), is_operators=True, entry=2)
+    # The operator.tigera.io/v1 API's EncapsulationType.
+    assert pools.patch(managed, encapsulation, mode) == [
+        {"op": "test", "path": "/spec/calicoNetwork/ipPools/2/cidr", "value": "10.1.0.0/16"},
+        {"op": "add", "path": "/spec/calicoNetwork/ipPools/2/encapsulation", "value": expected}]
+    assert pools.command("lab", managed, encapsulation, mode).startswith(
+        "kubectl --context lab patch installations.operator.tigera.io default --type json -p ")

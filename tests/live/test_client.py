@@ -87,6 +87,32 @@ def test_a_server_that_is_too_busy_is_asked_again(start: Any, times: int, status
     assert len(server.requests) == 4
 
 
+def test_a_change_is_asked_for_again_too_since_a_busy_server_has_made_none(start: Any) -> None:
+    server = start(pod("a"), faults={f"{POOLS}/main": [BUSY, BUSY]})
+    with pytest.raises(ApiError) as caught:  # this server changes nothing
+        connect().request("PATCH", f"{POOLS}/main", body={},
+                          content_type="application/merge-patch+json")
+    assert (caught.value.status, len(server.requests)) == (404, 3)
+
+
+@pytest.mark.parametrize(("said", "wanted"), [
+    ('pods "a" is forbidden: User "jane" cannot create resource "pods" in API group ""',
+     "gives no right to create pods in namespace shop: pods .*"),
+    ("", "gives no right to create pods in namespace shop"),
+    ('pods "a" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true',
+     "refuses to create pods in namespace shop: pods .* violates PodSecurity .*"),
+    ('admission webhook "validate.example" denied the request: no :latest',
+     "refuses to create pods in namespace shop: admission webhook .*"),
+    ('pods "a" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1',
+     "refuses to create pods in namespace shop: pods .* exceeded quota.*")])
+def test_a_refusal_is_for_want_of_a_right_or_of_admission(start: Any, said: str, wanted: str
+                                                          ) -> None:
+    server = start()
+    error = connect().refused("POST", path("v1", "pods", "shop"), 403,
+                              json.dumps({"kind": "Status", "message": said}).encode())
+    assert matches(f"test (URL) {wanted}", server.url, error)
+
+
 @pytest.mark.parametrize(("fault", "wanted"), [
     (CUT, "the connection to test (URL) was lost: .*IncompleteRead.*"),
     (GARBAGE, "test (URL) answered something unreadable to list pods: is it an API server?"),

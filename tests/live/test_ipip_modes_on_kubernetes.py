@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 from experiment.conftest import SCRIPT, topology
-from support.live_cluster import LiveCluster
+from support.live_cluster import POOL_API, LiveCluster, managed
 from support.patience import SLOWNESS, eventually
 
 from calico_mn import CalicoNet, load_topology, results
@@ -26,6 +26,8 @@ from calico_mn.errors import ClusterError
 from calico_mn.experiment import real
 from calico_mn.experiment.options import Defaults, Repetitions, parse
 from calico_mn.kubernetes import cluster as real_cluster
+from calico_mn.kubernetes import namespace, pods
+from calico_mn.kubernetes.client import ApiError
 from calico_mn.measure import programs
 from calico_mn.topology import parse_topology
 
@@ -146,7 +148,9 @@ def test_the_same_experiment_with_true_packets(cluster, measure, tmp_path):
     used = {(request.verb, request.resource) for request in cluster.requests}
     served = {right for right in granted() if not right[1].endswith(".projectcalico.org")
               or right[1].endswith(".crd.projectcalico.org")}
-    assert used <= granted() and served - used <= {("get", "pods/exec")}
+    assert used <= granted() and served - used <= {
+        ("get", "pods/exec"), *((verb, "installations.operator.tigera.io")
+                                for verb in ("list", "patch"))}
     about = run.environment
     assert about["versions"]["kubernetes"] == "v1.34.2"
     assert about["versions"]["calico"] == "v3.30.1"
@@ -173,6 +177,8 @@ def test_the_same_experiment_with_true_packets(cluster, measure, tmp_path):
 
 
 def test_without_root_and_permissions_the_pools_mode_is_measured(cluster, measure):
+    # The namespace's label counts, and its service account comes late.
+    cluster.level, cluster.late_accounts = "restricted", 1
     begun = measure(*FEW, "--paths", "same-node,same-subnet", "--image", "no-python",
                     "--instruments", "rtt,connections", by=WITHOUT_ROOT)
     status, _, err = begun.end()
@@ -186,7 +192,8 @@ def test_without_root_and_permissions_the_pools_mode_is_measured(cluster, measur
         "Connections were not measured: the image no-python has no python3."]
     made = [request.body for request in cluster.requests if request.verb == "create"
             and request.resource == "pods"]
-    assert [pod["metadata"]["name"] for pod in made] == ["client", "same-node", "same-subnet"]
+    assert [pod["metadata"]["name"] for pod in made] == [
+        "client", "client", "same-node", "same-subnet"]
     assert not list(cluster.namespaces)
 
 
@@ -343,11 +350,90 @@ def test_nodes_that_are_not_ready_any_more_stop_a_resumed_run(cluster, measure):
     assert not list(cluster.namespaces)
 
 
+def prepared(*arguments):
+    return real.prepared(parse("", Defaults(Path(), Repetitions(1, 1), Repetitions(1, 1)),
+                               arguments=["--on", "kubernetes", *arguments]), {})
+
+
+def test_the_mode_of_a_pool_that_the_operator_manages_is_changed_in_its_installation(
+        cluster, measure):
+    pool, installation = managed(cluster.resources[POOL_API, "ippools"]["", "pool"])
+    cluster.add(pool)
+    cluster.add(installation)
+    begun = measure(*FEW, "--paths", "same-subnet", *CHANGE)
+    status, _, err = begun.end()
+    assert status == 0, err
+    assert {row["mode"] for row in results.load(begun.output).rows} == {"Always", "Never"}
+    assert set(cluster.modes) == {"Always", "Never"} and cluster.modes[-1] == "Always"
+    patched = [request for request in cluster.requests if request.verb == "patch"]
+    assert {request.resource for request in patched} == {"installations.operator.tigera.io"}
+    assert installation["spec"]["calicoNetwork"]["ipPools"] == [
+        {"cidr": "10.99.0.0/16", "encapsulation": "VXLAN"},
+        {"name": "pool", "cidr": pool["spec"]["cidr"], "encapsulation": "IPIP"}]
+    assert "The operator manages it, so its Installation is what changes" in err
+    assert ("by hand: kubectl --context test patch installations.operator.tigera.io default --type"
+            " json -p ") in err
+    assert {(request.verb, request.resource) for request in cluster.requests} <= granted()
+
+
+def test_a_pool_of_the_operator_that_its_installation_does_not_have(cluster, measure):
+    pool, installation = managed(cluster.resources[POOL_API, "ippools"]["", "pool"])
+    cluster.add(pool)
+    cluster.add({**installation, "spec": {}})
+    status, _, err = measure(*FEW, *TO_SUBNETS, *CHANGE).end()
+    assert status == 2
+    assert "the operator manages the pool pool, but no pool of the Installation default has" in err
+    assert not list(cluster.namespaces) and cluster.modes == []
+
+
+@pytest.mark.parametrize("watched", [(), ("--allow-host-capture",)], ids=["unseen", "seen"])
+def test_a_mode_that_another_program_sets_back(watched, cluster, monkeypatch):
+    monkeypatch.setattr(real_cluster, "EFFECT_S", 1.0)
+    opened = prepared("--allow-mode-change", "--settle", "0", *watched)
+    try:
+        opened.open()
+        cluster.reverted = True
+        with pytest.raises(ClusterError, match="the pool pool has not kept the mode Never: another"
+                                               " program manages it"):
+            opened.set_mode("Never")
+    finally:
+        opened.close()
+    assert not list(cluster.namespaces)
+
+
+def test_a_namespace_that_does_not_end_says_what_keeps_it(cluster, monkeypatch):
+    opened = prepared()
+    opened.open()
+    cluster.keeps_namespaces = True
+    monkeypatch.setattr(namespace, "GONE_S", 1.0)
+    with pytest.raises(ApiError, match="is not gone 1 s after it was deleted: Discovery failed for"
+                                       " some groups"):
+        opened.close()
+    cluster.keeps_namespaces = False
+    monkeypatch.setattr(namespace, "GONE_S", 60.0)
+    opened.close()
+    assert not list(cluster.namespaces) and opened.left() == ()
+
+
+def test_a_silent_program_keeps_its_connection(cluster, monkeypatch, tmp_path):
+    quick = tmp_path / "relay.py"
+    quick.write_text(f"import sys\nsys.path.insert(0, {str(SCRIPT.parents[1])!r})\n"
+                     "from calico_mn.kubernetes import relay\n"
+                     "relay._ALIVE_S = 0.1\nsys.exit(relay.main())\n")
+    monkeypatch.setattr(pods, "_RELAY", quick)
+    opened = prepared()
+    try:
+        opened.open()
+        before = cluster.pings
+        done = programs.run(opened[opened.endpoints[0].name], ["sleep", "1"], 60)
+        assert done.status == 0 and cluster.pings > before
+    finally:
+        opened.close()
+
+
 def test_a_mode_that_has_no_effect(cluster, monkeypatch):
     monkeypatch.setattr(real_cluster, "EFFECT_S", 1.0)
-    asked = parse("", Defaults(Path(), Repetitions(1, 1), Repetitions(1, 1)), arguments=[
-        "--on", "kubernetes", "--allow-mode-change", "--allow-host-capture"])
-    opened = real.prepared(asked, {})
+    opened = prepared("--allow-mode-change", "--allow-host-capture")
     try:
         opened.open()
         cluster.is_deaf = True
@@ -361,8 +447,7 @@ def test_a_mode_that_has_no_effect(cluster, monkeypatch):
 def test_over_tls_with_the_clusters_own_certificate(net, tmp_path, monkeypatch):
     with LiveCluster(net, tmp_path, tls=tmp_path) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path)))
-        opened = real.prepared(parse("", Defaults(Path(), Repetitions(1, 1), Repetitions(1, 1)),
-                                     arguments=["--on", "kubernetes"]), {})
+        opened = prepared()
         try:
             opened.open()
             client = opened[opened.endpoints[0].name]

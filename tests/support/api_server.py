@@ -37,7 +37,8 @@ _REFUSALS = {DOWN: (503, "the server is currently unable to handle the request")
              EXPIRED: (410, "The provided continue parameter is too old"),
              MISSING: (404, "the server could not find the requested resource")}
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound",
-            405: "MethodNotAllowed", 409: "AlreadyExists", 410: "Expired", 500: "InternalError",
+            405: "MethodNotAllowed", 409: "AlreadyExists", 410: "Expired",
+            415: "UnsupportedMediaType", 422: "Invalid", 500: "InternalError",
             503: "ServiceUnavailable"}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 

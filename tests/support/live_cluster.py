@@ -5,7 +5,9 @@
 
 A Pod that is made becomes one of ``net``; one with the node's network stands for the node. exec
 runs the program there, and leaves it running when the connection is lost. A patch of an IPPool sets
-the cluster's mode. A namespace that is deleted takes its pods along.
+the cluster's mode; of a pool that the operator manages it is undone, and the Installation's counts.
+A namespace that is deleted takes its pods along, and is seen once more while it ends. Pods are held
+against the level of Pod Security that their namespace has.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ POOL_API = "crd.projectcalico.org/v1"
 LACKING = {"no-python": {"python3"}, "no-iperf3": {"iperf3"}, "no-ping": {"ping"},
            "no-tcpdump": {"tcpdump"}}
 _NO_SUCH_PROGRAM = 127
+_LEVEL = "pod-security.kubernetes.io/enforce"
+_LEVELS = ("privileged", "baseline", "restricted")
+#: encapsulations of an Installation's pools, of IPIP -> modes
+_MODES = {"IPIP": "Always", "IPIPCrossSubnet": "CrossSubnet", "None": "Never"}
 
 
 def node(name: str, address: str, *, ready: bool = True, given: bool = True, **spec: Any
@@ -50,12 +56,27 @@ def pool(name: str, cidr: str, mode: str, api: str = POOL_API) -> Document:
         "blockSize": 26}}
 
 
+def managed(pool: Document) -> tuple[Document, Document]:
+    """The pool as the operator manages it, and the Installation."""
+    spec, metadata = pool["spec"], pool["metadata"]
+    encapsulation = next(name for name, mode in _MODES.items() if mode == spec["ipipMode"])
+    return ({**pool, "metadata": {
+        **metadata, "labels": {"app.kubernetes.io/managed-by": "tigera-operator"}}}, {
+        "apiVersion": "operator.tigera.io/v1", "kind": "Installation",
+        "metadata": {"name": "default"}, "spec": {"calicoNetwork": {"ipPools": [
+            {"cidr": "10.99.0.0/16", "encapsulation": "VXLAN"},
+            {"name": metadata["name"], "cidr": spec["cidr"], "encapsulation": encapsulation}]}}})
+
+
 class LiveCluster(ApiServer):
     """The server.
 
     ``waiting`` is the status of pods by their names' beginning, in place of one that runs.
     ``modes`` are those that the pool was given, one after the other. With ``is_deaf`` that has
-    no effect, with ``keeps_namespaces`` a deletion has none. One that ``is_gone`` answers nothing.
+    no effect; a pool that is ``reverted`` gets its mode back at once, as by a GitOps controller.
+    With ``keeps_namespaces`` a deletion does not end. One that ``is_gone`` answers nothing.
+    ``level`` is that of namespaces without a label of Pod Security; ``late_accounts`` counts pods
+    that are refused for want of a service account, ``pings`` signs of life during exec.
     """
 
     def __init__(self, net: CalicoNet, directory: Path, **options: Any) -> None:
@@ -72,7 +93,8 @@ class LiveCluster(ApiServer):
         self.running: list[subprocess.Popen[bytes]] = []
         self.sockets: set[web.WebSocketResponse] = set()
         self.is_deaf = self.is_gone = False
-        self.keeps_namespaces = False
+        self.keeps_namespaces = self.reverted = False
+        self.level, self.late_accounts, self.pings = "privileged", 0, 0
 
     def __exit__(self, *exc: object) -> None:
         super().__exit__(*exc)
@@ -96,22 +118,43 @@ class LiveCluster(ApiServer):
         if verb == "create" and not where.part:
             return web.json_response(self._create(where, body), status=201)
         if verb == "patch":
-            return web.json_response(self._patch(where, body))
+            return web.json_response(self._patch(where, body, request.content_type))
         if verb == "delete":
             return web.json_response(self._delete(where))
-        return await super()._answer(request, where, verb, body)
+        found = await super()._answer(request, where, verb, body)
+        if (verb, where.plural) == ("get", "namespaces") and (
+                "deletionTimestamp" in self._get(where)["metadata"]):
+            self._end_namespace(where.name)
+        return found
 
     def _create(self, where: Place, document: Document) -> Document:
         known = self.resources.setdefault((where.api, where.plural), {})
         name = document["metadata"]["name"]
         if (where.namespace, name) in known:
-            raise RefusedError(409, f'{where.plural} "{name}" already exists')
+            is_ending = "deletionTimestamp" in known[where.namespace, name]["metadata"]
+            raise RefusedError(409, f'{"object is being deleted: " if is_ending else ""}'
+                                    f'{where.plural} "{name}" already exists')
         if where.namespace and ("", where.namespace) not in self.resources["v1", "namespaces"]:
             raise RefusedError(404, f'namespaces "{where.namespace}" not found')
         if where.plural == "pods":
+            self._admit(name, where.namespace, document["spec"])
             document["status"] = self._started(document)
         known[where.namespace, name] = document
         return document
+
+    def _admit(self, name: str, namespace: str, spec: Document) -> None:
+        """What the plugins ServiceAccount and PodSecurity refuse."""
+        refused = f'pods "{name}" is forbidden: '
+        if self.late_accounts:
+            self.late_accounts -= 1
+            raise RefusedError(403, f"{refused}error looking up service account {namespace}/"
+                                    'default: serviceaccount "default" not found')
+        labels = self.resources["v1", "namespaces"]["", namespace]["metadata"]["labels"]
+        level = labels.get(_LEVEL, self.level)
+        needed = "privileged" if spec.get("hostNetwork") else "baseline"
+        if _LEVELS.index(level) > _LEVELS.index(needed):
+            raise RefusedError(403, f'{refused}violates PodSecurity "{level}:latest": runAsNonRoot'
+                                    " != true")
 
     def _started(self, document: Document) -> Document:
         metadata, spec = document["metadata"], document["spec"]
@@ -124,29 +167,67 @@ class LiveCluster(ApiServer):
         else:
             ip = self.net.add_pod(namespace=metadata["namespace"], name=metadata["name"],
                                   node=host).ip
-        return {"phase": "Running", "podIP": ip, "containerStatuses": [{"ready": True}]}
+        return {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+                "containerStatuses": [{"ready": True}]}
 
-    def _patch(self, where: Place, body: Document) -> Document:
+    def _patch(self, where: Place, body: Any, content_type: str) -> Document:
         found = self._get(where)
-        found["spec"] |= body["spec"]
-        self.modes.append(found["spec"]["ipipMode"])
-        if not self.is_deaf:
-            self.net.set_mode(found["spec"]["ipipMode"])
+        if content_type == "application/json-patch+json":
+            for operation in body:
+                *parents, last = operation["path"].split("/")[1:]
+                parent = found
+                for word in parents:
+                    parent = parent[int(word) if isinstance(parent, list) else word]
+                if operation["op"] == "add":
+                    parent[last] = operation["value"]
+                elif operation["op"] != "test" or parent[last] != operation["value"]:
+                    raise RefusedError(422, "the server rejected our request due to an error in"
+                                            " our request")
+        elif content_type == "application/merge-patch+json":
+            before = dict(found["spec"])
+            found["spec"] |= body["spec"]
+            if self.reverted:
+                found["spec"] = before
+        else:
+            raise RefusedError(415, "the body of the request was in an unknown format - accepted"
+                                    " media types include: application/json-patch+json,"
+                                    " application/merge-patch+json, application/apply-patch+yaml")
+        for pool in self.resources[POOL_API, "ippools"].values():
+            self._reconcile(pool["spec"], pool["metadata"].get("labels", {}))
+            self.modes.append(pool["spec"]["ipipMode"])
+            if not self.is_deaf:
+                self.net.set_mode(pool["spec"]["ipipMode"])
         return found
+
+    def _reconcile(self, spec: Document, labels: Document) -> None:
+        """What the operator does to its pools after any change."""
+        if labels.get("app.kubernetes.io/managed-by") == "tigera-operator":
+            installation = self.resources["operator.tigera.io/v1", "installations"]["", "default"]
+            spec["ipipMode"] = next(
+                _MODES[entry["encapsulation"]]
+                for entry in installation["spec"]["calicoNetwork"]["ipPools"]
+                if entry["cidr"] == spec["cidr"])
 
     def _delete(self, where: Place) -> Document:
         found = self._get(where)
+        found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        found["status"] = {"phase": "Terminating", "conditions": [
+            {"type": "NamespaceDeletionDiscoveryFailure", "status": str(self.keeps_namespaces),
+             "message": "Discovery failed for some groups, 1 failing: metrics.k8s.io/v1beta1"}]}
+        return found
+
+    def _end_namespace(self, ended: str) -> None:
+        """What happens while a namespace is Terminating."""
         if self.keeps_namespaces:
-            return found
+            return
         for namespace, name in list(self.resources.get(("v1", "pods"), {})):
-            if namespace == where.name:
+            if namespace == ended:
                 self._delete_pod(namespace, name)
         for kind in ("configmaps", "pods"):
             for key in [key for key in self.resources.get(("v1", kind), {})
-                        if key[0] == where.name]:
+                        if key[0] == ended]:
                 del self.resources["v1", kind][key]
-        del self.resources["v1", "namespaces"]["", where.name]
-        return found
+        del self.resources["v1", "namespaces"]["", ended]
 
     def _delete_pod(self, namespace: str, name: str) -> None:
         document = self.resources["v1", "pods"].pop((namespace, name))
@@ -160,7 +241,7 @@ class LiveCluster(ApiServer):
     # --- exec
 
     async def _exec(self, request: web.Request, where: Place) -> web.StreamResponse:
-        socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",), autoping=False)
         await socket.prepare(request)
         argv = request.query.getall("command")
         process = self._run(where, argv)
@@ -208,6 +289,9 @@ class LiveCluster(ApiServer):
 
     async def _take(self, socket: web.WebSocketResponse, process: subprocess.Popen[bytes]) -> None:
         async for message in socket:
+            if message.type == WSMsgType.PING:
+                self.pings += 1
+                await socket.pong(message.data)
             if message.type == WSMsgType.BINARY and message.data[0] == 0:
                 process.stdin.write(message.data[1:])
                 process.stdin.flush()

@@ -232,6 +232,7 @@ def test_the_script_of_a_kind_cluster_makes_pools_before_calico_starts(tmp_path)
     assert log.read_text().splitlines() == [
         "kind create cluster --config kind.yaml --kubeconfig kubeconfig",
         f"kubectl apply --server-side -f {manifest}/crds.yaml",
+        "kubectl wait --for condition=Established crd --all --timeout 1m",
         "calicoctl apply -f 01-calico.yaml",
         f"kubectl apply --server-side -f {manifest}/calico.yaml",
         "kubectl rollout status --namespace kube-system daemonset/calico-node --timeout 10m",
