@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
 
@@ -20,6 +20,8 @@ from calico_mn.calico.snapshot import snapshot
 from calico_mn.delta import Delta
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import ClusterError, NotFoundError
+from calico_mn.kernel.iptables import NONE
+from calico_mn.model import Topology
 from calico_mn.text import join_some, one_line
 from calico_mn.topology import workload_kinds
 from calico_mn.topology.change import identity
@@ -190,7 +192,16 @@ def _change(net: ClusterMininet, sources: Sources,
     deltas = net.become(after, dry_run=dry_run)
     return Applied(
         tuple(_compare(present, documents(snapshot(after)), [*given, *deleted])), deltas,
-        tuple(text for text in (*wanted.warnings, *after.route_warnings()) if text not in known))
+        tuple(text for text in (*wanted.warnings, *after.route_warnings(),
+                                *_of_the_next_boot(running, wanted, net.runtime.iptables.name))
+              if text not in known))
+
+
+def _of_the_next_boot(running: Topology, wanted: Topology, iptables: str) -> Iterator[str]:
+    """Sentences on changes that have no effect on a cluster that runs."""
+    if running.felix.iptables_backend != wanted.felix.iptables_backend and iptables != NONE:
+        yield ("FelixConfiguration spec.iptablesBackend has no effect before the next boot: this"
+               f" run writes Felix's rules with iptables-{iptables}.")
 
 
 def _dependents(present: Sequence[Document], deleted: Sequence[Document]) -> Iterable[Document]:

@@ -324,6 +324,13 @@ def test_felix_configuration_says_which(backend: str) -> None:
     with CalicoNet(replace(shop, felix=replace(shop.felix, iptables_backend=field))) as net:
         assert net.iptables == backend
         assert "FelixConfiguration" in net.runtime.iptables.reason
+        resource, = net.resources("felixconfiguration")
+        assert net.apply(resource).warnings == ()
+        resource["spec"]["iptablesBackend"] = "Auto"
+        told, = net.apply(resource).warnings
+        assert told == (
+            "FelixConfiguration spec.iptablesBackend has no effect before the next boot: this run"
+            f" writes Felix's rules with iptables-{backend}.")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
