@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.calico.encapsulation import wish
+from calico_mn.calico.pools import wish
 from calico_mn.emulation import net
 from calico_mn.emulation.mininet import output
 from calico_mn.emulation.node import NamespaceNode

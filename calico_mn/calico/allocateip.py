@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
 from calico_mn.calico.ipam import IPAM
-from calico_mn.calico.pools import selects
+from calico_mn.calico.pools import PoolMode, selects
 from calico_mn.errors import IPAMError
 from calico_mn.model import TUNNEL, EncapsulationMode, IPPool, Node, Topology
 

@@ -19,11 +19,11 @@ from calico_mn.calico.encapsulation import (
     VXLAN,
     Encapsulation,
     Peer,
-    PoolMode,
 )
 from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.policy.firewall import Firewalls
 from calico_mn.calico.policy.node_chains import NodeFirewall
+from calico_mn.calico.pools import PoolMode
 from calico_mn.calico.remote_routes import NO_DATASTORE, ClusterRoutes, Datastore
 from calico_mn.model import IPPool, Node, Topology
 from calico_mn.state import Firewall

@@ -278,66 +278,6 @@ def named(name: str) -> Encapsulation:
         raise ClusterError(f"there is no encapsulation {name!r}; encapsulations: {known}") from None
 
 
-def wish(mode: EncapsulationMode | str | None, encapsulation: Encapsulation | str | None
-         ) -> tuple[EncapsulationMode | None, Encapsulation | None]:
-    """A mode and an encapsulation by their names, upper or lower case; None for what stays.
-
-    Raises ClusterError.
-    """
-    if isinstance(encapsulation, str):
-        encapsulation = named(encapsulation)
-    if mode is None:
-        return None, encapsulation
-    for member in EncapsulationMode:
-        if member.lower() == str(mode).lower():
-            return member, encapsulation
-    kind = f"{encapsulation} mode" if encapsulation else "mode"
-    raise ClusterError(f"there is no {kind} {mode!r}; modes: {', '.join(EncapsulationMode)}")
-
-
-@dataclass(frozen=True, slots=True)
-class PoolMode:
-    """How a pool's traffic is encapsulated, and when."""
-
-    encapsulation: Encapsulation
-    mode: EncapsulationMode
-
-    @classmethod
-    def of(cls, pool: IPPool) -> PoolMode:
-        """As the pool's fields say; if all are Never, DEFAULT in mode Never."""
-        return next((cls(e, e.mode_of(pool)) for e in ENCAPSULATIONS
-                     if e.mode_of(pool) is not NEVER), cls(DEFAULT, NEVER))
-
-    def changed(self, mode: EncapsulationMode | None, encapsulation: Encapsulation | None
-                ) -> PoolMode:
-        """The pool after a change; None leaves the mode, or the encapsulation, as it is."""
-        return PoolMode(encapsulation or self.encapsulation, mode or self.mode)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether any of the pool's traffic is encapsulated."""
-        return self.mode is not NEVER
-
-    def __str__(self) -> str:
-        """``Always`` and the like; with the encapsulation's name unless it is DEFAULT."""
-        return str(self.mode) if self.in_force in (NONE, DEFAULT) else (
-            f"{self.mode} ({self.in_force})")
-
-    @property
-    def fields(self) -> dict[str, EncapsulationMode]:
-        """The IPPool's fields, ``ipipMode`` and ``vxlanMode``, with their values."""
-        return {e.mode_field: self.mode if e is self.in_force else NEVER for e in ENCAPSULATIONS}
-
-    @property
-    def in_force(self) -> Encapsulation:
-        """The encapsulation, or NONE in mode Never."""
-        return self.encapsulation if self.is_on else NONE
-
-
-#: what a prefix outside of all pools counts as: BIRD alone writes its routes
-OUTSIDE_POOLS = PoolMode(DEFAULT, NEVER)
-
-
 def format_prefix(prefix: IPv4Network) -> str:
     """A prefix as iproute2 prints it: a host route without its ``/32``."""
     return str(prefix.network_address) if prefix.prefixlen == 32 else str(prefix)

@@ -30,15 +30,14 @@ from calico_mn.calico.encapsulation import (
     DEFAULT,
     ENCAPSULATIONS,
     NONE,
-    OUTSIDE_POOLS,
     PROGRAMMED,
     UPLINK,
     VXLAN,
     Encapsulation,
     Peer,
-    PoolMode,
     format_prefix,
 )
+from calico_mn.calico.pools import OUTSIDE_POOLS, PoolMode
 from calico_mn.errors import ClusterError
 from calico_mn.model import ClusterInformation, EncapsulationMode, IPPool, Topology
 from calico_mn.profile import Profile

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from calico_mn.calico.encapsulation import wish
+from calico_mn.calico.pools import wish
 from calico_mn.control.dispatcher import Job, operation
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError

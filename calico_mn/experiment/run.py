@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from calico_mn.bgp.timers import Timers
-from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation, PoolMode
+from calico_mn.calico.encapsulation import DEFAULT, ENCAPSULATIONS, Encapsulation
+from calico_mn.calico.pools import PoolMode
 from calico_mn.calico.remote_routes import ClusterRoutes, as_of
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError

@@ -62,9 +62,7 @@ class Arp:
 
     operation: int
     sender: str
-    sender_mac: str
     target: str
-    target_mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class Transport:
     """What follows the innermost IPv4 header.
 
     For ICMP ``kind``, ``code`` and the header's second word (``rest``), for TCP and UDP the
-    ports, and TCP's ``sequence``, ``acknowledgement`` and ``flags``.
+    ports, and TCP's ``sequence`` and ``flags``.
     """
 
     protocol: int
@@ -82,7 +80,6 @@ class Transport:
     source_port: int = 0
     destination_port: int = 0
     sequence: int = 0
-    acknowledgement: int = 0
     flags: int = 0
     payload: bytes = b""
 
@@ -154,10 +151,8 @@ def _ethernet(data: bytes, at: int) -> tuple[tuple[str, str], int]:
 def _arp(data: bytes, macs: tuple[str, str]) -> Packet | None:
     if len(data) < ETHERNET_BYTES + 28:
         return None
-    operation, sender_mac, sender, target_mac, target = struct.unpack_from(
-        "!6xH6s4s6s4s", data, ETHERNET_BYTES)
-    return Packet(macs, Arp(operation, socket.inet_ntoa(sender), sender_mac.hex(":"),
-                            socket.inet_ntoa(target), target_mac.hex(":")))
+    operation, sender, target = struct.unpack_from("!6xH6x4s6x4s", data, ETHERNET_BYTES)
+    return Packet(macs, Arp(operation, socket.inet_ntoa(sender), socket.inet_ntoa(target)))
 
 
 def _ip(data: bytes, at: int, macs: tuple[str, str] | None, vxlan_port: int) -> Packet | None:
@@ -224,9 +219,8 @@ def _transport(protocol: int, data: bytes, at: int) -> tuple[Transport | None, i
                          payload=data[at + UDP_BYTES:]), at + UDP_BYTES
     if protocol == TCP:
         source, destination, sequence = struct.unpack_from("!HHI", data, at)
-        acknowledgement, size, flags = (
-            struct.unpack_from("!IBB", data, at + 8) if len(data) >= at + 14 else (0, 0, 0))
-        return (Transport(TCP, 0, 0, 0, source, destination, sequence, acknowledgement, flags),
+        size, flags = struct.unpack_from("!BB", data, at + 12) if len(data) >= at + 14 else (0, 0)
+        return (Transport(TCP, 0, 0, 0, source, destination, sequence, flags),
                 at + (size >> 4) * 4 if len(data) >= at + 20 else 0)
     return None, 0
 

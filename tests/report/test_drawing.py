@@ -11,7 +11,8 @@ from support.report import ROOT
 from support.topologies import BLOCKS, TWO_SUBNETS, cluster
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import IPIP, VXLAN, PoolMode
+from calico_mn.calico.encapsulation import IPIP, VXLAN
+from calico_mn.calico.pools import PoolMode
 from calico_mn.model import EncapsulationMode, Pod
 from calico_mn.report import graphics
 from calico_mn.report.drawing import draw, pod_paths

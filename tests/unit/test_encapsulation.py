@@ -4,15 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from calico_mn.calico.encapsulation import (
-    IPIP,
-    VXLAN,
-    Peer,
-    PoolMode,
-    format_prefix,
-    named,
-    of_device,
-)
+from calico_mn.calico.encapsulation import IPIP, VXLAN, Peer, format_prefix, named, of_device
+from calico_mn.calico.pools import PoolMode
 from calico_mn.calico.remote_routes import (
     ClusterRoutes,
     NodeNetwork,

@@ -159,5 +159,4 @@ def test_frames_that_are_cut_short_are_not_read(frame, has_ethernet):
 def test_arp():
     read = decode(ethernet(0x0806, bytes.fromhex(
         "0001 0800 06 04 0002 020000000001 0a161f01 020000000002 a9fe0101")), True)
-    assert (read.arp.operation, read.arp.sender, read.arp.sender_mac, read.arp.target,
-            read.arp.target_mac) == (2, A, MACS[0], "169.254.1.1", MACS[1])
+    assert (read.arp.operation, read.arp.sender, read.arp.target) == (2, A, "169.254.1.1")

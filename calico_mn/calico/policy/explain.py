@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address
 
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import UPLINK, PoolMode
+from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.policy.active import Endpoint
 from calico_mn.calico.policy.endpoint_chains import ANY_DEVICE
 from calico_mn.calico.policy.firewall import Firewalls
 from calico_mn.calico.policy.resolve import EGRESS, INGRESS
 from calico_mn.calico.policy.verdict import Decision, Packet, Verdict, decide
+from calico_mn.calico.pools import PoolMode
 from calico_mn.calico.remote_routes import is_tunnelled
 from calico_mn.errors import NotFoundError
 from calico_mn.policy import PROTOCOLS, HostEndpoint, Icmp, Stage
