@@ -35,7 +35,6 @@ print(errno.errorcode.get(s.connect_ex((sys.argv[1], 80)), "connected"))
 
 
 #    a@node31 --> 10.22.31.40, which no pod has
-@pytest.mark.ipip
 def test_a13_an_unassigned_address_of_the_own_block_swallows_a_pods_packets(boot):
     net = boot(one_subnet("Always"))
     with captured(net, "a", "eth0", ICMP) as seen:
@@ -57,7 +56,6 @@ def test_a13_an_unassigned_address_of_a_remote_block_is_swallowed_there(boot):
     assert [p.destination for p in seen] == ["10.22.32.40"], "it did get that far"
 
 
-@pytest.mark.ipip
 def test_a13_from_the_host_connect_says_einval(boot):
     net = boot(one_subnet("Always"))
     out, err, _ = net["node31"].pexec([sys.executable, "-c", CONNECT, "10.22.31.40"])
@@ -89,7 +87,6 @@ def test_a14_the_owner_reaches_a_borrowed_address_through_the_tunnel(boot):
     assert len(seen) == 2
 
 
-@pytest.mark.ipip
 def test_a14_cross_subnet_borrowing_follows_the_mode_like_any_prefix(boot):
     net = boot(two_subnets("CrossSubnet", "guest@node32=10.22.31.20"))
     assert route_to(net, "node31", "10.22.31.20") == (
@@ -98,7 +95,6 @@ def test_a14_cross_subnet_borrowing_follows_the_mode_like_any_prefix(boot):
         "10.22.31.20 via 192.168.57.32 dev tunl0 proto bird onlink")
 
 
-@pytest.mark.ipip
 def test_a14_the_slash_32s_go_with_the_pod(boot):
     net = boot(two_subnets("Always", "guest@node32=10.22.31.20"))
     net.delete_pod("default/guest")
@@ -107,7 +103,6 @@ def test_a14_the_slash_32s_go_with_the_pod(boot):
 
 
 #    a pool of two blocks of 4: each node owns one, the tunnels take .0 of each
-@pytest.mark.ipip
 def test_a14_a_node_borrows_by_itself_when_no_block_is_left(boot):
     pool = {"pool": "10.22.0.0/29", "block_size": 30,
             "blocks": {"node31": "10.22.0.0/30", "node32": "10.22.0.4/30"}}
@@ -117,7 +112,6 @@ def test_a14_a_node_borrows_by_itself_when_no_block_is_left(boot):
     expect_connectivity(net, full_mesh("p0", "p3", "node32"))
 
 
-@pytest.mark.ipip
 def test_a14_with_strict_affinity_a_node_does_not_borrow_and_the_pod_waits(boot):
     pool = {"pool": "10.22.0.0/29", "block_size": 30, "ipam": IPAMConfiguration(True),
             "blocks": {"node31": "10.22.0.0/30", "node32": "10.22.0.4/30"}}
@@ -164,7 +158,6 @@ def test_two_nodes_with_one_tunnel_address_lose_what_the_host_sends_to_the_other
 
 
 #    a@node31, b@node32 ---- rack-a, without any router
-@pytest.mark.ipip
 def test_a17_without_a_default_route_arp_for_the_pods_gateway_is_unanswered(boot):
     net = boot(one_subnet("Always", gateway=False))
     assert route_to(net, "node31", "default") == ""
@@ -179,13 +172,11 @@ def test_a17_without_a_default_route_arp_for_the_pods_gateway_is_unanswered(boot
     assert "lladdr ee:ee:ee:ee:ee:ee" in net["a"].pexec(["ip", "neigh"])[0]
 
 
-@pytest.mark.ipip
 def test_a17_without_a_router_hosts_reach_each_other_all_the_same(boot):
     net = boot(one_subnet("Always", gateway=False))
     expect_connectivity(net, full_mesh("node31", "node32"))
 
 
-@pytest.mark.ipip
 def test_a22_the_tunnel_comes_first_then_the_pods_in_order(boot):
     net = boot(one_subnet("Always", *(f"p{i}@node31" for i in range(4))))
     assert addresses(net, "node31", "tunl0") == ["10.22.31.0/32"]

@@ -108,9 +108,9 @@ def test_workloads_pools_nodes_and_modes_change_while_connections_live_on(boot):
     assert changed(net, "delete", "po", "a") == ["pod/a deleted"]
 
 
-@pytest.mark.ipip
-@pytest.mark.parametrize("mode", [{"ipipMode": "Always"}, {"vxlanMode": "Always"},
-                                  {"ipipMode": "Never"}], ids=str)
+@pytest.mark.parametrize("mode", [
+    pytest.param({"ipipMode": "Always"}, marks=pytest.mark.ipip), {"vxlanMode": "Always"},
+    {"ipipMode": "Never"}], ids=str)
 def test_a_nodes_address_changes_with_its_pods_running(boot, mode):
     """projectcalico/calico #8700."""
     net = boot(two_subnets("Always", pod_routes=True))

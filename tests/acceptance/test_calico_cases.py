@@ -166,7 +166,6 @@ def test_a11_a_pod_sends_no_ipip_unless_it_is_allowed_to(net: CalicoNet) -> None
         assert is_dropped(net, "default/w0", packet, "node31", IPIP_OF_PODS)
 
 
-@pytest.mark.ipip
 def test_a11_a_pod_sends_no_vxlan_unless_it_is_allowed_to(net: CalicoNet) -> None:
     own, other = net["w0"].ip, net["w2"].ip
     packet = udp(own, other, b"in vxlan", 4789)

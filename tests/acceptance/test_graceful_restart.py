@@ -57,8 +57,8 @@ def known(net: CalicoNet) -> dict[str, set[str]]:
             for node, lines in routes_of_bird(net).items()}
 
 
-@pytest.mark.ipip
-@pytest.mark.parametrize("peerings", CASES)
+@pytest.mark.parametrize("peerings", [
+    pytest.param(name, marks=pytest.mark.ipip if name == "mesh" else ()) for name in CASES])
 def test_a7_a24_a_bird_that_is_killed_and_restarted_costs_no_packet(peerings, tunnel):
     dying, _ = CASES[peerings]
     timers = replace(SHORT, hold=240, graceful_restart=600, restart_wait=600)

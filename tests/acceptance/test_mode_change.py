@@ -21,9 +21,10 @@ from support.topologies import TWO_SUBNETS, cluster, one_subnet, two_subnets
 
 from calico_mn.errors import ClusterError
 
-pytestmark = [pytest.mark.root, pytest.mark.ipip]
+pytestmark = pytest.mark.root
 
 
+@pytest.mark.ipip
 def test_a6_both_sided_change_keeps_established_connections(boot):
     net = boot(two_subnets("Always"))
     with established(net, "a", "b") as near, established(net, "a", "c") as far:
@@ -35,6 +36,7 @@ def test_a6_both_sided_change_keeps_established_connections(boot):
                 assert far.goes_on(), f"a-c broke in {mode}"
 
 
+@pytest.mark.ipip
 def test_a6_the_very_next_packet_takes_the_new_path(boot):
     net = boot(one_subnet("Always"))
     with established(net, "a", "b") as stream:
@@ -118,6 +120,7 @@ def select_line(process: subprocess.Popen[str], seconds: float) -> str:
 # Pings of node31 itself go through: on the plain path their source is the node's address, to which
 # the others have a plain route.
 
+@pytest.mark.ipip
 @pytest.mark.parametrize("rp_filter", [0, 2])
 def test_a6_one_sided_cross_subnet_loses_nothing_without_strict_filter(boot, rp_filter):
     net = boot(two_subnets("Always"), rp_filter=rp_filter)
@@ -127,6 +130,7 @@ def test_a6_one_sided_cross_subnet_loses_nothing_without_strict_filter(boot, rp_
     expect_connectivity(net, full_mesh("a", "b", "c", "node31", "node32", "node33"))
 
 
+@pytest.mark.ipip
 def test_a6_one_sided_cross_subnet_under_strict_filter_loses_the_subnets_pods(boot):
     net = boot(two_subnets("Always"), rp_filter=1)
     net.set_ipip_mode("CrossSubnet", node="node31")
@@ -137,6 +141,7 @@ def test_a6_one_sided_cross_subnet_under_strict_filter_loses_the_subnets_pods(bo
     })
 
 
+@pytest.mark.ipip
 def test_a6_one_sided_never_without_filter_keeps_the_own_subnet(boot):
     net = boot(two_subnets("Always"), rp_filter=0)
     net.set_ipip_mode("Never", node="node31")
@@ -149,6 +154,7 @@ def test_a6_one_sided_never_without_filter_keeps_the_own_subnet(boot):
     })
 
 
+@pytest.mark.ipip
 @pytest.mark.parametrize("rp_filter", [1, 2])
 def test_a6_one_sided_never_under_any_filter_cuts_that_nodes_pods_off(boot, rp_filter):
     net = boot(two_subnets("Always"), rp_filter=rp_filter)
@@ -160,6 +166,7 @@ def test_a6_one_sided_never_under_any_filter_cuts_that_nodes_pods_off(boot, rp_f
     })
 
 
+@pytest.mark.ipip
 @pytest.mark.parametrize("rp_filter", [0, 1, 2])
 def test_a6_when_the_others_follow_a_one_sided_change_is_healed(boot, rp_filter):
     net = boot(two_subnets("Always"), rp_filter=rp_filter)
@@ -170,6 +177,7 @@ def test_a6_when_the_others_follow_a_one_sided_change_is_healed(boot, rp_filter)
 
 
 #    c ---> node31 plainly, node31 ---> c through the tunnel: asymmetric in every mode but Never
+@pytest.mark.ipip
 def test_a6_a_strict_filter_loses_pods_pings_to_nodes_across_the_router(boot):
     net = boot(two_subnets("CrossSubnet"), rp_filter=1)
     # natOutgoing would hide this: it gives pods their node's address on the way to other nodes.
@@ -194,7 +202,6 @@ def test_an_unknown_mode_or_node_is_refused_and_changes_nothing(boot):
 
 
 #    two pinned blocks of 4 addresses, both full of pods: no address for a tunnel is left
-@pytest.mark.ipip
 def test_after_a_mode_change_without_an_address_for_tunl0_pods_go_on_and_it_gets_a_freed_one(boot):
     pods = [f"{name}{i}@{node}" for name, node in (("a", "node31"), ("b", "node32"))
             for i in range(4)]

@@ -19,7 +19,7 @@ from support.packets import ICMP, IPIP, captured, inner, ping
 from support.routes import addresses, link, route_to, routes
 from support.topologies import ONE_SUBNET, TWO_SUBNETS, one_subnet, two_subnets
 
-pytestmark = [pytest.mark.root, pytest.mark.ipip]
+pytestmark = pytest.mark.root
 
 
 def is_encapsulated(net, source, destination) -> bool:
@@ -34,6 +34,7 @@ def is_encapsulated(net, source, destination) -> bool:
 
 
 #    a@node31 ---- rack-a ---- b@node32      Always
+@pytest.mark.ipip
 def test_a1_always_tunnels_even_on_one_subnet(boot):
     net = boot(one_subnet("Always"))
     a, b = net["a"], net["b"]
@@ -85,6 +86,7 @@ def test_a3_cross_subnet_with_a_slash_32_node_address_tunnels_to_all_nodes(boot)
 
 
 #    a@node31 (.31/24) ---- rack-a ---- (.32/32) b@node32      CrossSubnet
+@pytest.mark.ipip
 def test_a3_the_local_prefix_decides_so_paths_may_be_asymmetric(boot):
     net = boot(one_subnet("CrossSubnet", nodes={**ONE_SUBNET, "node32": "192.168.57.32/32"}))
     assert route_to(net, "node31", "10.22.32.0/26").endswith("dev eth0 proto bird")
@@ -94,6 +96,7 @@ def test_a3_the_local_prefix_decides_so_paths_may_be_asymmetric(boot):
 
 
 #    a@node31, b@node32 ---- rack-a ---- r1 ---- rack-b ---- c@node33      CrossSubnet
+@pytest.mark.ipip
 def test_a4_cross_subnet_tunnels_only_across_the_router(boot):
     net = boot(two_subnets("CrossSubnet"))
     assert route_to(net, "node31", "10.22.32.0/26") == (
@@ -164,6 +167,7 @@ def test_a7_a_dead_distributor_learns_nothing_until_it_is_restarted(boot):
 
 
 #    a@node31, b@node32 ---- rack-a ---- r1 ---- rack-b ---- c@node33      Always -> Never -> Always
+@pytest.mark.ipip
 def test_a21_pool_to_never_strips_tunl0_of_its_address_and_leaves_the_device(boot):
     net = boot(two_subnets("Always"))
     net.set_ipip_mode("Never")
@@ -178,6 +182,7 @@ def test_a21_pool_to_never_strips_tunl0_of_its_address_and_leaves_the_device(boo
     assert not outer
 
 
+@pytest.mark.ipip
 def test_a21_back_to_always_brings_an_address_and_the_tunnel_routes_back(boot):
     net = boot(two_subnets("Always"))
     net.set_ipip_mode("Never")
@@ -190,6 +195,7 @@ def test_a21_back_to_always_brings_an_address_and_the_tunnel_routes_back(boot):
     expect_connectivity(net, full_mesh("a", "b", "c", "node31", "node32", "node33"))
 
 
+@pytest.mark.ipip
 def test_a21_a_cluster_that_starts_in_never_has_tunl0_down_without_address(boot):
     net = boot(one_subnet("Never"))
     assert addresses(net, "node31", "tunl0") == []

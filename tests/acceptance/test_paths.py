@@ -49,7 +49,6 @@ def spread(packets: list[int]) -> bool:
     return min(packets) > STRAY
 
 
-@pytest.mark.ipip
 def test_both_next_hops_are_in_the_routers_tables(net):
     assert net["r1"].pexec(["ip", "route", "show", "192.168.58.0/24"])[0].split("\n") == [
         "192.168.58.0/24 proto static ",

@@ -20,7 +20,6 @@ from calico_mn.kernel.write import KernelWriter
 pytestmark = pytest.mark.root
 
 
-@pytest.mark.ipip
 def test_add_pod_is_wired_like_the_others_and_reaches_all(boot):
     net = boot(two_subnets("Always"))
     late = net.add_pod(namespace="sit", name="late", node="node32")
@@ -38,7 +37,6 @@ def test_add_pod_in_an_own_block_changes_nothing_on_other_nodes(boot):
     assert (routes(net, "node31"), routes(net, "node33")) == before
 
 
-@pytest.mark.ipip
 def test_delete_pod_leaves_no_device_route_process_or_namespace(boot):
     net = boot(two_subnets("Always"))
     pod = net["a"]
@@ -71,7 +69,6 @@ def test_a_pod_may_come_back_on_another_node(boot):
     expect_connectivity(net, full_mesh("a", "b", "c"))
 
 
-@pytest.mark.ipip
 def test_other_connections_live_on_while_pods_come_and_go(boot):
     net = boot(two_subnets("Always"))
     with established(net, "a", "c") as stream:
@@ -113,7 +110,6 @@ def test_add_node_joins_the_mesh_and_takes_pods(boot):
     expect_connectivity(net, full_mesh("a", "b", "c", "d", "node31", "node34"))
 
 
-@pytest.mark.ipip
 def test_delete_node_takes_its_pods_routes_and_port_away(boot):
     net = boot(two_subnets("Always"))
     net.delete_node("node32")

@@ -226,7 +226,7 @@ def test_terminal_says_what_ran_and_what_it_means(finished):
 
 def test_path_classes_that_a_topology_lacks_are_left_out_and_said(tmp_path):
     done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never,Always",
-               "--packet-sizes", 1400, "--topology", topology(tmp_path, a="node31", b="node32"),
+               "--instruments", "rtt", "--topology", topology(tmp_path, a="node31", b="node32"),
                "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert {row["path"] for row in results.load(tmp_path / "out").rows} == {"same-subnet"}
@@ -246,7 +246,7 @@ def test_a_block_of_a_larger_run_leaves_the_report_to_that_run(tmp_path):
 
 def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path):
     done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Never,Always",
-               "--packet-sizes", 1400, "--output", tmp_path / "out",
+               "--instruments", "tcp", "--output", tmp_path / "out",
                "--topology", topology(tmp_path, rate="50Mbit", a="node31", b="node32"))
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -272,7 +272,8 @@ def test_over_slow_links_measured_and_computed_throughput_are_compared(tmp_path)
 def test_interruption_leaves_what_was_measured_and_nothing_else(small, tmp_path, number, after):
     output = tmp_path / "out"
     process = subprocess.Popen(
-        command("--topology", small, "--output", output, "--duration", 1), text=True,
+        command("--topology", small, "--output", output, "--duration", 1,
+                "--instruments", "rtt,tcp"), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     written = output / "results.jsonl"
     try:
@@ -345,7 +346,7 @@ def test_one_pod_is_too_few(tmp_path):
 
 def test_streams_that_vary_are_places_of_their_own_also_without_felixs_rules(tmp_path):
     done = run("--quick", "--no-policy", "--repeats", 1, "--duration", 0.05, "--modes", "Never",
-               "--streams", "1,2", "--packet-sizes", 1400, "--output", tmp_path / "out",
+               "--streams", "1,2", "--instruments", "tcp", "--output", tmp_path / "out",
                "--topology", topology(tmp_path, a="node31", b="node32"))
     assert done.returncode == 0, done.stderr
     trials = [row for row in results.load(tmp_path / "out").rows if row["metric"] == "throughput"]
@@ -380,7 +381,7 @@ def test_less_is_measured_where_less_is_asked_for(tmp_path):
 def test_encapsulations_are_compared_in_one_run(tmp_path):
     done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Always",
                "--encapsulations", "ipip,vxlan", "--vxlan-checksum", "on,off",
-               "--packet-sizes", 1400, "--output", tmp_path / "out",
+               "--instruments", "tcp", "--output", tmp_path / "out",
                "--topology", topology(tmp_path, a="node31", b="node32"))
     assert done.returncode == 0, done.stderr
     assert "IPIP and VXLAN modes compared: Always" in done.stdout

@@ -44,7 +44,7 @@ def cut_short(directory, number, moment, entering=()):
     output = directory / "out"
     process = subprocess.Popen(
         [*entering, *command("--quick", "--repeats", 2, "--duration", 0.05, "--modes",
-                             ",".join(MODES), "--packet-sizes", 1400, "--topology", given,
+                             ",".join(MODES), "--instruments", "rtt,tcp", "--topology", given,
                              "--output", output)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     written = output / "results.jsonl"
@@ -189,7 +189,8 @@ def test_what_holds_no_run_is_refused_in_a_line(tmp_path):
 
 def test_a_finished_run_is_reported_again_without_root(tmp_path):
     output = tmp_path / "out"
-    done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Always", "--topology",
+    done = run("--quick", "--repeats", 1, "--duration", 0.05, "--modes", "Always",
+               "--instruments", "rtt,tcp", "--topology",
                topology(tmp_path, a="node31", c="node33"), "--output", output)
     assert done.returncode == 0, done.stderr
     before = {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()}

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.root
 ENVIRONMENT = {**os.environ, **SUDO, "PYTHONPATH": str(ROOT)}
 WHOLE = {"format": record.FORMAT, "experiment": "ipip-modes", "command": "", "arguments": [],
          "topology": ""}
-WORDS = ("--quick", "--repeats", 2, "--duration", 0.05, "--modes", "Always", "--packet-sizes", 1400)
+WORDS = ("--quick", "--repeats", 2, "--duration", 0.05, "--modes", "Always", "--instruments", "rtt")
 
 
 @pytest.fixture

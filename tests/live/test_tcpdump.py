@@ -11,61 +11,72 @@ from calico_mn.kubernetes.tcpdump import expression, frames
 from calico_mn.measure.wire import sighting
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
-scapy = pytest.importorskip("scapy.all", reason="./install.sh develop installs it")
 INSIDE = tuple(encapsulation.match for encapsulation in ENCAPSULATIONS)
 ECHO = CaptureFilter((PacketMatch(ICMP, ECHO_REQUEST),), INSIDE)
 
 
-def frame(*layers):
-    packet = scapy.Ether()
-    for layer in layers:
-        packet /= layer
-    return packet
+@pytest.fixture(scope="module")
+def scapy():
+    """Loaded for these tests only: it takes a second."""
+    return pytest.importorskip("scapy.all", reason="./install.sh develop installs it")
 
 
-PING = scapy.IP(src="10.1.0.1", dst="10.1.1.1") / scapy.ICMP(type=8)
-PONG = scapy.IP(src="10.1.1.1", dst="10.1.0.1") / scapy.ICMP(type=0)
-NODES = scapy.IP(src="192.168.0.1", dst="192.168.0.2")
-VXLAN = (scapy.UDP(sport=5555, dport=4789), scapy.VXLAN(vni=4096), scapy.Ether())
-PACKETS = {
-    "plain": frame(PING), "in IPIP": frame(NODES, PING), "in VXLAN": frame(NODES, *VXLAN, PING),
-    "reply": frame(PONG), "reply in IPIP": frame(NODES, PONG),
-    "reply in VXLAN": frame(NODES, *VXLAN, PONG),
-    "TCP in IPIP": frame(NODES, scapy.IP() / scapy.TCP(dport=80)),
-    "another UDP": frame(NODES, scapy.UDP(dport=53), PING)}
+@pytest.fixture(scope="module")
+def packets(scapy):
+    """Frames by what is in them."""
+    def frame(*layers):
+        packet = scapy.Ether()
+        for layer in layers:
+            packet /= layer
+        return packet
+
+    ping = scapy.IP(src="10.1.0.1", dst="10.1.1.1") / scapy.ICMP(type=8)
+    pong = scapy.IP(src="10.1.1.1", dst="10.1.0.1") / scapy.ICMP(type=0)
+    nodes = scapy.IP(src="192.168.0.1", dst="192.168.0.2")
+    vxlan = (scapy.UDP(sport=5555, dport=4789), scapy.VXLAN(vni=4096), scapy.Ether())
+    return {
+        "plain": frame(ping), "in IPIP": frame(nodes, ping), "in VXLAN": frame(nodes, *vxlan, ping),
+        "reply": frame(pong), "reply in IPIP": frame(nodes, pong),
+        "reply in VXLAN": frame(nodes, *vxlan, pong),
+        "TCP in IPIP": frame(nodes, scapy.IP() / scapy.TCP(dport=80)),
+        "another UDP": frame(nodes, scapy.UDP(dport=53), ping)}
 
 
-def passed(directory, wanted):
-    """What tcpdump lets through of the packets, as frames."""
-    scapy.wrpcap(str(directory / "all.pcap"), list(PACKETS.values()))
-    done = subprocess.run(["tcpdump", "-r", str(directory / "all.pcap"), "-w", "-",
-                           expression(wanted)], capture_output=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    data = bytearray(done.stdout[24:])
-    found = list(frames(data, "<", "eth0"))
-    assert not data
-    return found
+@pytest.fixture
+def passed(tmp_path, scapy, packets):
+    """passed(WANTED) -> what tcpdump lets through of the packets, as frames."""
+    def through(wanted):
+        scapy.wrpcap(str(tmp_path / "all.pcap"), list(packets.values()))
+        done = subprocess.run(["tcpdump", "-r", str(tmp_path / "all.pcap"), "-w", "-",
+                               expression(wanted)], capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        data = bytearray(done.stdout[24:])
+        found = list(frames(data, "<", "eth0"))
+        assert not data
+        return found
+
+    return through
 
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
-def test_echo_requests_are_taken_plain_and_inside_each_encapsulation(tmp_path):
-    seen = [sighting(each) for each in passed(tmp_path, ECHO)]
+def test_echo_requests_are_taken_plain_and_inside_each_encapsulation(passed):
+    seen = [sighting(each) for each in passed(ECHO)]
     assert [(each.source, each.destination, each.encapsulated) for each in seen] == [
         ("10.1.0.1", "10.1.1.1", False), ("10.1.0.1", "10.1.1.1", True),
         ("10.1.0.1", "10.1.1.1", True)]
 
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
-def test_a_port_is_looked_for_inside_as_well(tmp_path):
-    (only,) = passed(tmp_path, CaptureFilter((PacketMatch(TCP, port=80),), INSIDE))
+def test_a_port_is_looked_for_inside_as_well(passed):
+    (only,) = passed(CaptureFilter((PacketMatch(TCP, port=80),), INSIDE))
     assert only.packet.transport.destination_port == 80
 
 
-def test_a_record_that_has_not_come_whole_is_left(tmp_path):
-    scapy.wrpcap(str(tmp_path / "one.pcap"), [PACKETS["plain"]])
+def test_a_record_that_has_not_come_whole_is_left(tmp_path, scapy, packets):
+    scapy.wrpcap(str(tmp_path / "one.pcap"), [packets["plain"]])
     record = (tmp_path / "one.pcap").read_bytes()[24:]
     data = bytearray(record + record[:20])
     (first,) = frames(data, "<", "eth0")
-    assert first.length == len(PACKETS["plain"]) and bytes(data) == record[:20]
+    assert first.length == len(packets["plain"]) and bytes(data) == record[:20]
     data += record[20:]
     assert len(list(frames(data, "<", "eth0"))) == 1 and not data

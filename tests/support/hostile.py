@@ -1,6 +1,11 @@
-"""Large texts that are made to cost time or memory, by the name of the trick."""
+"""Large texts that cost time or memory to read: what makes each, by the name of the trick.
+
+A text is made when it is wanted: all of them are 100 MB, which collecting the tests needs not.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 POOL = ("{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p}, spec: "
         "{cidr: 172.16.0.0/12, ipipMode: Always}}\n---\n")
@@ -30,40 +35,40 @@ def _crowded() -> str:
 
 
 #: accepted, so that a cluster is made of them
-LARGE = {
-    "2000-nodes": "".join(map(node, range(1, 2001))) + POOL,
-    "20000-pods": "".join(map(node, range(1, 50))) + POOL + _pods(20_000),
-    "all-limits": _crowded(),
-    "blocks-of-gone-nodes": node(1) + POOL + "".join(
+LARGE: dict[str, Callable[[], str]] = {
+    "2000-nodes": lambda: "".join(map(node, range(1, 2001))) + POOL,
+    "20000-pods": lambda: "".join(map(node, range(1, 50))) + POOL + _pods(20_000),
+    "all-limits": _crowded,
+    "blocks-of-gone-nodes": lambda: node(1) + POOL + "".join(
         "{apiVersion: projectcalico.org/v3, kind: BlockAffinity, spec: "
         f"{{node: x{i}, cidr: 172.16.{i >> 2}.{(i & 3) * 64}/26}}}}\n---\n" for i in range(1_000)),
 }
 
-HOSTILE = {
-    "brackets": "[" * 5_000_000,
-    "dashes": "- " * 4_000_000,
-    "question-marks": "? " * 3_000_000,
-    "10000-levels": "".join(f"{' ' * i}a:\n" for i in range(4_000)),
-    "documents": "---\n" * 100_000,
-    "lines": "---\n" * 2_000_000,
-    "lines-in-a-quote": '"' + "x \n" * 3_000_000,
-    "lines-in-a-quote-below-the-limit": '"' + "x \n" * 490_000,
-    "separators-of-unicode": "a: " + "\u2028" * 3_000_000,
-    "newlines": "\n" * 9_000_000,
-    "comments": "# x\n" * 450_000,
-    "values": "[" + "a," * 4_000_000,
-    "one-scalar": "a: " + "x" * 9_000_000,
-    "long-alias": "a: *" + "x" * 9_000_000 + "\n",
-    "long-line": "{apiVersion: v1, kind: Pod, " + " " * 5_000_000 + "x: 1}",
-    "anchors": "".join(f"- &a{i} x\n" for i in range(400_000)),
-    "tag-directives": "".join(f"%TAG !a{i}! tag:x\n" for i in range(200_000)) + "---\na\n",
-    "nodes-without-address": "".join(BARE % i for i in range(6_000)),
-    "100000-pods": node(1) + POOL + _pods(100_000),
-    "subnets": node(1) + "{apiVersion: calico-mn/v1, kind: Underlay, spec: {subnets: ["
+HOSTILE: dict[str, Callable[[], str]] = {
+    "brackets": lambda: "[" * 5_000_000,
+    "dashes": lambda: "- " * 4_000_000,
+    "question-marks": lambda: "? " * 3_000_000,
+    "10000-levels": lambda: "".join(f"{' ' * i}a:\n" for i in range(4_000)),
+    "documents": lambda: "---\n" * 100_000,
+    "lines": lambda: "---\n" * 2_000_000,
+    "lines-in-a-quote": lambda: '"' + "x \n" * 3_000_000,
+    "lines-in-a-quote-below-the-limit": lambda: '"' + "x \n" * 490_000,
+    "separators-of-unicode": lambda: "a: " + "\u2028" * 3_000_000,
+    "newlines": lambda: "\n" * 9_000_000,
+    "comments": lambda: "# x\n" * 450_000,
+    "values": lambda: "[" + "a," * 4_000_000,
+    "one-scalar": lambda: "a: " + "x" * 9_000_000,
+    "long-alias": lambda: "a: *" + "x" * 9_000_000 + "\n",
+    "long-line": lambda: "{apiVersion: v1, kind: Pod, " + " " * 5_000_000 + "x: 1}",
+    "anchors": lambda: "".join(f"- &a{i} x\n" for i in range(400_000)),
+    "tag-directives": lambda: "".join(f"%TAG !a{i}! tag:x\n" for i in range(200_000)) + "---\na\n",
+    "nodes-without-address": lambda: "".join(BARE % i for i in range(6_000)),
+    "100000-pods": lambda: node(1) + POOL + _pods(100_000),
+    "subnets": lambda: node(1) + "{apiVersion: calico-mn/v1, kind: Underlay, spec: {subnets: ["
     + ",".join(f"{{name: s{i}, cidr: 11.{i >> 8}.{i & 255}.0/24}}" for i in range(12_000)) + "]}}",
-    "unknown-fields": "{apiVersion: v1, kind: Pod, "
+    "unknown-fields": lambda: "{apiVersion: v1, kind: Pod, "
     + ", ".join(f"nodeNam{i}: 1" for i in range(45_000)) + "}",
-    "json-bomb": "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: "
+    "json-bomb": lambda: "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: "
     "{cni.projectcalico.org/ipAddrs: '" + "[" * 900_000 + "'}}}",
-    "too-large": "#" * 10_000_001,
+    "too-large": lambda: "#" * 10_000_001,
 }

@@ -42,8 +42,8 @@ for path in sys.argv[1:]:
 def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("hostile")
     texts = {**HOSTILE, **LARGE}
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, make in texts.items():
+        (folder / name).write_text(make(), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", CHILD, *(str(folder / name) for name in texts)], cwd=ROOT,
         capture_output=True, text=True, timeout=120, check=False)
