@@ -238,7 +238,7 @@ class Sheet:
         return float(legend.get_window_extent().height)
 
     def _resize(self, height: float) -> None:
-        self._height = height
+        self._height = height = round(height, 9)
         self.figure.set_figheight(height / 72)
         self.figure.get_layout_engine().set(w_pad=0, h_pad=4 / 72, hspace=0, rect=(
             MARGIN / WIDTH, self._bottom / height, 1 - (2 * MARGIN + self._right) / WIDTH,
@@ -254,6 +254,10 @@ class Sheet:
                 break
             self._resize(self._height + sum(self._heights) - drawn)
         self.figure.set_layout_engine("none")
+        # The layout's solver adds in the order of addresses in memory: its last digits are chance,
+        # and identifiers in an SVG are hashes of all digits.
+        for axes in self.axes:
+            axes.set_position([round(share, 12) for share in axes.get_position().bounds])
         self._settled = True
 
     def head(self, axes: Any, left: str, right: str = "", size: float = HEAD) -> None:
