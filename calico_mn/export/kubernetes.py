@@ -46,6 +46,8 @@ _GIVEN = frozenset(("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy",
                     "healthCheckNodePort"))
 # What other notes speak of.
 _NOTED = ("Node", "Underlay", *(kind.name for kind in workload_kinds.KINDS))
+# calicoctl refuses fields that its release does not know; this default is known from v3.30 on.
+_LATE_DEFAULTS = {"IPPool": {"assignmentMode": "Automatic"}}
 _BOOKKEEPING = re.compile(r"kubectl\.kubernetes\.io/|projectcalico\.org/metadata|"
                           r"deployment\.kubernetes\.io/")
 
@@ -145,7 +147,9 @@ def _cleaned(document: Document, api: str, names: Mapping[str, str]) -> Document
     metadata = {**{key: given[key] for key in ("name", "namespace", "labels") if given.get(key)},
                 **({"annotations": annotations} if annotations else {})}
     cleaned: Document = {"apiVersion": api, "kind": document["kind"], "metadata": metadata}
-    spec = _mapping(document.get("spec"))
+    late = _LATE_DEFAULTS.get(kind_of(document), {})
+    spec = {key: value for key, value in _mapping(document.get("spec")).items()
+            if key not in late or late[key] != value}
     if document["kind"] in ("Namespace", "ServiceAccount"):
         return cleaned
     if document["kind"] == "Service":

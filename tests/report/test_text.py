@@ -128,6 +128,14 @@ def test_unreachable_pairs_that_never_showed_on_the_wire_are_not_called_direct(r
         "Nodes in the same subnet: Never connects none of the pairs.",)
 
 
+def test_pods_of_one_node_that_do_not_reach_each_other_are_blocked_by_no_mode(record):
+    samples = [Sample(s.metric, 0, replace(s.reading, seen={"encapsulated": None}))
+               for s in record(repeats=0) if s.path == "same-node"]
+    (text,) = findings.explain(summarise(samples, ("Always",)))
+    assert text.startswith("Pods on the same node: Always connects none of the pairs. On one node no"
+                           " mode plays a part: look for a policy")
+
+
 @pytest.mark.parametrize(("factors", "text"), [
     pytest.param((0.8, 0.95, 1.1), "Always 0.95 [0.80-1.10], no difference detectable at n = 3"
                  " (about 120 needed)", id="not detected"),

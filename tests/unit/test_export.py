@@ -195,6 +195,15 @@ def test_each_file_is_for_one_tool():
         assert {"projectcalico" in api for api, _ in kinds} == {"calico" in file}
 
 
+def test_a_pool_has_no_default_that_an_old_calicoctl_does_not_know():
+    manual = TOPOLOGIES[0].with_name("two-subnets.yaml").read_text().replace(
+        "ipipMode: Always", "assignmentMode: Manual")
+    modes = [item["spec"].get("assignmentMode") for text in (manual, manual.replace(
+        "Manual", "Automatic")) for item in manifests(kubernetes(parse_topology(text)))
+        if item["kind"] == "IPPool"]
+    assert modes == ["Manual", None]
+
+
 def test_an_image_is_that_of_all_pods():
     items = manifests(kubernetes(load_topology(TOPOLOGIES[0]), "example.org/tools:1"))
     assert {pod["spec"]["containers"][0]["image"] for pod in items if pod["kind"] == "Pod"} == {
