@@ -158,7 +158,8 @@ def _about(path: str, variants: Mapping[str, Sequence[Row]], baseline: str) -> I
     for variant, group in variants.items():
         sentences = tuple(_compared(group, baseline))
         if sentences:
-            yield (f"With {variant}: " if variant else "") + " ".join(sentences)
+            text = " ".join(sentences)
+            yield f"With {variant}: {text[0].lower()}{text[1:]}" if variant else text
 
 
 def _on_the_wire(rows: Sequence[Row]) -> Iterator[str]:

@@ -20,8 +20,10 @@ from calico_mn.report.plots import canvas
 from calico_mn.report.plots.forest import scale
 from calico_mn.text import join, number
 
+#: points: of letters, of the smallest (two lines of these fit a row), and of a legend's mark
+_LETTERS, _SMALLEST, _LEGEND_MARK = 7.5, 5.0, 30.0
 _STYLE = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": _LETTERS,
     "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "calico_mn",
     "text.parse_math": False, "axes.linewidth": 0.6, "axes.spines.left": False,
     "axes.spines.right": False, "axes.spines.top": False, "ytick.major.size": 0,
@@ -30,8 +32,8 @@ _STYLE = {
 _MARKS = (("o", "circles"), ("s", "squares"), ("^", "triangles"), ("D", "diamonds"),
           ("v", "triangles that point down"))
 _GREYS = ("#000000", "#6b6b6b")
-#: inches: a row for each run in it, what else a row has, and what an axis needs below
-_RUN, _ROW, _AXIS = 0.11, 0.07, 0.52
+#: inches: a row for each run in it, what else a row has, what an axis needs below, a further line
+_RUN, _ROW, _AXIS, _LINE = 0.11, 0.07, 0.52, 0.125
 _PNG_DPI = 600
 
 
@@ -53,14 +55,17 @@ def _drawn(estimates: Sequence[Estimate], width: float) -> Any:
               for what in dict.fromkeys(each.what for each in estimates)}
     row = _ROW + _RUN * len(runs)
     heights = [row * len(list(_rows(panel))) for panel in panels.values()]
-    key = 0.17 * len(runs) if len(runs) > 1 else 0.0
+    points = width * 72
+    names = [canvas.wrapped(run, points - _LEGEND_MARK, _LETTERS) for run in runs]
+    key = sum(0.17 + _LINE * name.count("\n") for name in names) if len(runs) > 1 else 0.0
     sheet = Figure((width, key + sum(heights) + _AXIS * len(heights)), layout="constrained")
     if key:
-        sheet.legend(handles=[Line2D([], [], label=run, **_mark(n)) for n, run in enumerate(runs)],
+        sheet.legend(handles=[Line2D([], [], label=name, **_mark(n))
+                              for n, name in enumerate(names)],
                      loc="outside upper left", frameon=False, borderpad=0, labelspacing=0.2)
     every = sheet.subplots(len(panels), squeeze=False, height_ratios=heights).flat
     for axes, panel in zip(every, panels.values(), strict=True):
-        _panel(axes, panel, runs)
+        _panel(axes, panel, runs, points)
     return sheet
 
 
@@ -78,15 +83,18 @@ def _mark(number_of_run: int) -> dict[str, Any]:
             "markeredgewidth": 0.8, "linewidth": 0.9}
 
 
-def _panel(axes: canvas.Axes, panel: Sequence[Estimate], runs: Sequence[str]) -> None:
+def _panel(axes: canvas.Axes, panel: Sequence[Estimate], runs: Sequence[str], points: float
+           ) -> None:
+    """One quantity, in a figure of so many points' width."""
     reference = panel[0].reference
     factor, shown_unit = (1.0, "") if reference else canvas.unit_for(
         [each.comparison.median for each in panel], unit(panel[0].what))
     rows = list(_rows(panel))
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [mode or place for place, mode in rows])
-    for label, (_, mode) in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_fontweight("normal" if mode else "bold")
+    axes.set_yticks(range(len(rows)), [mode for _, mode in rows])
+    for row, (place, mode) in enumerate(rows):
+        if not mode:
+            _place(axes, row, place, points)
     step = _RUN / (_ROW + _RUN * len(runs))
     for each in panel:
         n = runs.index(each.run)
@@ -98,10 +106,25 @@ def _panel(axes: canvas.Axes, panel: Sequence[Estimate], runs: Sequence[str]) ->
                   markerfacecolor="white" if each.expected else style["color"])
     if reference:
         scale(axes, [each.comparison for each in panel],
-              f"{panel[0].title}\nratio{reference}{_better(panel[0])}")
+              f"{panel[0].title}\n" + canvas.wrapped(
+                  f"ratio{reference}{_better(panel[0])}", points * 0.6, _LETTERS))
     else:
         axes.set_xlim(0, max(max(each.comparison.ends) for each in panel) * factor * 1.05 or 1)
-        canvas.scale(axes, f"{panel[0].title} ({shown_unit})")
+        canvas.scale(axes, f"{panel[0].title} ({shown_unit})", ticks=min(5, int(points // 45)))
+
+
+def _place(axes: canvas.Axes, row: int, place: str, points: float) -> None:
+    """A place's name in a row of its own, across the figure: it takes no width from the axes."""
+    from matplotlib.transforms import blended_transform_factory
+
+    room = points * 0.94 - 6  # small letters are a little wider than their outlines
+    size = _LETTERS * min(1.0, room / canvas.text_width(place, _LETTERS, bold=True))
+    if size < _SMALLEST:
+        size, place = _SMALLEST, canvas.wrapped(place, room, _SMALLEST, bold=True)
+    axes.text(3 / points, row, place, fontsize=size, fontweight="bold", va="center",
+              linespacing=1.0,
+              transform=blended_transform_factory(axes.figure.transFigure, axes.transData),
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}).set_in_layout(False)
 
 
 def _better(estimate: Estimate) -> str:
@@ -140,7 +163,8 @@ def caption(estimates: Sequence[Estimate], measured: Mapping[str, str]) -> str:
            " expected."] if any(each.expected for each in estimates) else ()),
         *(f"{place}: {mode} is measured with the pods' routes added to the routers, because it does"
           " not connect these pods without them." for place, mode in dict.fromkeys(
-              (each.place, each.with_routes) for each in estimates if each.with_routes)),
+              (each.place.partition(", ")[0], each.with_routes) for each in estimates
+              if each.with_routes)),
         *(f"{_MARKS[place % len(_MARKS)][1].capitalize() + ' (' if len(measured) > 1 else ''}"
           f"{run}{')' if len(measured) > 1 else ''}: {how}"
           for place, (run, how) in enumerate(measured.items()))]

@@ -32,15 +32,18 @@ _GIGABIT = 1000
 _LARGE, _LARGE_RATIO = 100, 10
 
 _MEDIANS = "Medians. Each number's scatter and interval are in summary.csv."
-#: name -> title and note of the tables in which metrics have columns (:class:`.metrics.Column`)
-_TABLES = {
-    "delay": ("Delay, packets and connections",
-              "Round trips in us, at rest and beside one TCP stream. UDP payloads sent as fast as"
-              " the client can: thousands received a second. " + _MEDIANS),
-    "cost": ("Packets and their cost",
-             "Headers: what the wire carries beyond the payload. CPU time of the whole machine"
-             " during the TCP transfer, by 10^9 bytes of payload and by segment of one MSS. Largest"
-             " segment: what the sender handed over in one piece (GSO). " + _MEDIANS),
+#: name -> title of the tables in which metrics have columns (:class:`.metrics.Column`)
+_TABLES = {"delay": "Delay, packets and connections", "cost": "Packets and their cost"}
+#: metric -> what the note below its table says of it
+_NOTES = {
+    "latency": "RTT: round-trip time at rest.",
+    "loaded_latency": "Loaded: round-trip time beside one TCP stream.",
+    "packets": "UDP: payloads sent as fast as the client can; kpps: thousands received a second.",
+    "wire_bytes": "Headers: what the wire carries beyond the payload.",
+    "largest_segment": "Largest segment: what the sender handed over in one piece (GSO).",
+    "retransmits": "Resent: segments.",
+    "cpu": "CPU time of the whole machine during the TCP transfer, by 10^9 bytes of payload and by"
+           " segment of one MSS.",
 }
 
 
@@ -139,12 +142,12 @@ def _by_columns(summary: Summary, name: str) -> Iterator[Table]:
          for column in [known_metrics()[key[0]].column] if column and column.table == name),
         key=lambda pair: (pair[0].position, int(pair[1][1] or 0)))
     if columns:
-        title, note = _TABLES[name]
-        yield Table(name, title,
+        notes = dict.fromkeys(_NOTES.get(metric, "") for _, (metric, _) in columns)
+        yield Table(name, _TABLES[name],
                     ("where", "mode", *(column.heading.format(size=size)
                                         for column, (_, size) in columns)),
                     tuple((*_who(row), *(_cell(row, key, column) for column, key in columns))
-                          for row in rows), note)
+                          for row in rows), " ".join(filter(None, [*notes, _MEDIANS])))
 
 
 def _cell(row: Row, key: What, column: Column) -> Cell:

@@ -196,5 +196,5 @@ def test_vxlan_has_its_own_overhead_and_device(tmp_path):
                         for icmp, wrong in (("passes", LEARNS), ("filtered", HANGS))}
     text = " ".join(done.stdout.split())
     assert "Where pod MTU <= vxlan.calico MTU <= link MTU - 50, 2 of 2 combinations carry" in text
-    assert "The kernel gave vxlan.calico no larger MTU than its link allows" in text
+    assert "the MTU that the link allows: the kernel gave vxlan.calico no larger one." in text
     assert "tunl0" not in done.stdout and done.stderr == ""

@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,23 @@ def test_a_pdf_embeds_truetype_fonts_and_is_as_wide_as_asked(record, absolute):
     assert pdf == paper.figure(made(record, THROUGHPUT, LATENCY, absolute=absolute), 3.4, "pdf")
 
 
+LONG = "cross-subnet, default/a-rather-long-name-of-a-pod to default/another-long-name, cubic"
+
+
+@pytest.mark.parametrize("width", [2, 3.4, 7])
+def test_long_names_of_places_and_runs_leave_the_axes_their_width(record, width):
+    several = [replace(each, place=LONG, run=f"Linux 6.18.44, a processor with a name, {each.run}")
+               for each in made(record, LATENCY)]
+    with paper.canvas.style(paper._STYLE):
+        sheet = paper._drawn(several, width)
+        sheet.draw_without_rendering()
+        (axes,) = sheet.axes
+        assert axes.get_position().width > 0.5
+        for text in (*axes.texts, axes.xaxis.label, *sheet.legends[0].texts):
+            box = text.get_window_extent()
+            assert box.x0 >= 0 and box.x1 <= sheet.bbox.x1 + 1, text.get_text()
+
+
 def test_an_svg_needs_no_fonts_and_a_png_has_only_greys(record):
     several = made(record)
     svg = paper.figure(several, 3.4, "svg").decode()
@@ -169,6 +187,12 @@ def test_a_caption_says_which_mode_needed_the_pods_routes(record, absolute):
     assert caption.count("added to the routers") == 1
     assert ("cross-subnet: Never is measured with the pods' routes added to the routers, because it"
             " does not connect these pods without them.") in caption
+
+
+def test_pairs_of_a_path_class_share_the_sentence_about_routes(record):
+    several = [replace(each, place=f"{each.place}, default/a to default/{each.mode}")
+               for each in made(record)]
+    assert paper.caption(several, {"6.1": "a.", "6.18": "b."}).count("added to the routers") == 1
 
 
 def test_without_intervals_nothing_has_a_level(record):

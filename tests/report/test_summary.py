@@ -36,6 +36,16 @@ def test_every_column_of_medians_says_its_unit():
         "resent"}, "a count of segments"
 
 
+def test_a_note_explains_the_columns_of_its_table_and_no_others(record):
+    def costs(setting, repeat):
+        return [("tcp", {"streams": 1}, {"cpu": 1.0 + repeat})]
+
+    (table,) = [table for table in summary_tables.tables(
+        summarise(record(more=costs), MODES), IPIP) if table.name == "cost"]
+    assert "CPU time of the whole machine" in table.note
+    assert "Headers" not in table.note and "Largest segment" not in table.note
+
+
 # --- rows
 
 
@@ -233,8 +243,8 @@ def test_places_are_named_in_table_and_sentences(record):
     assert "same-subnet, streams 2: default/node31-0 to default/node32-0, n = 3" in shown
     (text,) = [text for text in findings.explain(summary) if text.startswith("Nodes in the same")]
     assert text.count("Always encapsulates;") == 1
-    assert "With streams 1: Throughput as a ratio" in text
-    assert "With streams 2: Throughput as a ratio" in text
+    assert "With streams 1: throughput as a ratio" in text
+    assert "With streams 2: throughput as a ratio" in text
 
 
 # --- one estimate of one quantity
