@@ -13,7 +13,7 @@ from html import escape
 
 from calico_mn.calico.policy.matrix import Cell, FlowMatrix, PolicyMatrix
 from calico_mn.report import graphics
-from calico_mn.report.document import BAD, GOOD, Document, Figure, Table
+from calico_mn.report.document import Document, Figure, Table
 from calico_mn.report.drawing.render import style
 from calico_mn.report.graphics import element, fitted, text
 from calico_mn.report.matrix import Grid, Matrices
@@ -237,8 +237,7 @@ def _rules(matrix: PolicyMatrix, number: int, flow: FlowMatrix) -> Table:
         ("verdict", "by", "pairs", "from", "to"),
         tuple(("allowed" if allowed else "denied", by, pairs[allowed, by], *(
             join_some(dict.fromkeys(names), _MOST_NAMES)
-            for names in zip(*ends[allowed, by], strict=True))) for allowed, by in ordered),
-        tones=tuple(GOOD if allowed else BAD for allowed, _ in ordered))
+            for names in zip(*ends[allowed, by], strict=True))) for allowed, by in ordered))
 
 
 def _decided(cell: Cell) -> str:

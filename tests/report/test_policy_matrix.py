@@ -140,6 +140,8 @@ def test_the_page_says_which_rule_decides_how_often() -> None:
     text = page(report)
     assert len(re.findall('<td class="[^"]*(?:direct|none)[^"]*"', text)) == 2 * 72
     assert "1 a to 2 b: denied, ingress: no rule of deny allows it" in text
+    # The first column says it in words, and a denied pair need not be bad.
+    assert ">good<" not in text and ">bad<" not in text
 
 
 @pytest.mark.parametrize(("width", "screen"), [
