@@ -36,6 +36,8 @@ kubectl apply --server-side -f "$calico/crds.yaml"
 kubectl wait --for condition=Established crd --all --timeout 1m
 {pools}
 kubectl apply --server-side -f "$calico/calico.yaml"
+# Felix stops at rp_filter 2, which nodes have from the machine, as on Ubuntu.
+kubectl set env --namespace kube-system daemonset/calico-node FELIX_IGNORELOOSERPF=true
 kubectl rollout status --namespace kube-system daemonset/calico-node --timeout 10m
 {others}
 kubectl wait --for condition=Ready pod --all --all-namespaces --timeout 10m

@@ -143,8 +143,8 @@ def _about(path: str, variants: Mapping[str, Sequence[Row]], baseline: str) -> I
     if not any(row.reached or row.measures for row in rows):
         yield f"{join([row.mode for row in rows])} {_verb(rows, 'connect')} none of the pairs."
         if path == SAME_NODE:
-            yield ("On one node no mode plays a part: look for a policy that blocks these pods, such"
-                   " as a default deny of the whole cluster.")
+            yield ("On one node no mode plays a part: look for a policy that blocks these pods,"
+                   " such as a default deny of the whole cluster.")
         return
     if path == SAME_NODE:
         yield "the packets never reach the wire, whatever the mode." + (

@@ -132,8 +132,8 @@ def test_pods_of_one_node_that_do_not_reach_each_other_are_blocked_by_no_mode(re
     samples = [Sample(s.metric, 0, replace(s.reading, seen={"encapsulated": None}))
                for s in record(repeats=0) if s.path == "same-node"]
     (text,) = findings.explain(summarise(samples, ("Always",)))
-    assert text.startswith("Pods on the same node: Always connects none of the pairs. On one node no"
-                           " mode plays a part: look for a policy")
+    assert text.startswith("Pods on the same node: Always connects none of the pairs. On one node"
+                           " no mode plays a part: look for a policy")
 
 
 @pytest.mark.parametrize(("factors", "text"), [

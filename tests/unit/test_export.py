@@ -244,6 +244,7 @@ def test_the_script_of_a_kind_cluster_makes_pools_before_calico_starts(tmp_path)
         "kubectl wait --for condition=Established crd --all --timeout 1m",
         "calicoctl apply -f 01-calico.yaml",
         f"kubectl apply --server-side -f {manifest}/calico.yaml",
+        "kubectl set env --namespace kube-system daemonset/calico-node FELIX_IGNORELOOSERPF=true",
         "kubectl rollout status --namespace kube-system daemonset/calico-node --timeout 10m",
         "kubectl apply -f 02-namespaces.yaml", "kubectl apply -f 03-policies.yaml",
         "calicoctl apply -f 04-calico-policies.yaml", "kubectl apply -f 06-pods.yaml",
