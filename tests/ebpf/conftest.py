@@ -32,6 +32,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.patience import PATIENCE_S
 
 from calico_mn.kernel import devices, tunnel
 from calico_mn.kernel.ebpf import btf, handover, program
@@ -41,7 +42,6 @@ from calico_mn.kernel.ebpf.tun import create_tunl0
 from calico_mn.kernel.netlink import NetlinkSocket
 
 ETH_P_ALL = 3
-PATIENCE_S = 5
 CLONE_NEWNET = 0x40000000
 NODES = {"a": 1, "b": 2, "c": 3}
 
@@ -145,7 +145,7 @@ class Capture:
             seen.append((direction, data))
             if wanted(data):
                 return seen
-        raise AssertionError(f"not seen within {PATIENCE_S} s; only {seen}")
+        raise AssertionError(f"not seen within {PATIENCE_S:g} s; only {seen}")
 
     def so_far(self):
         """The packets seen so far, without waiting for another one."""

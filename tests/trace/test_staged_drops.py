@@ -22,7 +22,7 @@ from ipaddress import IPv4Address
 
 import pytest
 from acceptance.conftest import tunnel  # noqa: F401
-from support.patience import SLOWNESS
+from support.patience import SLOWNESS, eventually
 from support.topologies import one_subnet, two_subnets
 
 from calico_mn import CalicoNet
@@ -323,7 +323,7 @@ def cluster():
     with ExitStack() as stack:
         wanted = os.environ.get("CALICO_MN_TUNNEL", "auto")
         net = stack.enter_context(CalicoNet(two_subnets("Always"), tunnel=wanted, rp_filter=0))
-        assert trace(net, "a", "c").answered  # and so all neighbours are known
+        assert works(net)  # and so all neighbours are known
         yield net
 
 
@@ -346,6 +346,33 @@ def cali(net, pod):
                 for link in net.links if net[pod] in (link.intf1.node, link.intf2.node))
 
 
+def forget_what_was_learned(net):
+    """All namespaces lose their neighbours and the MTUs of paths."""
+    for place in net.states:
+        for forget in (read.forget_neighbours, flush_learned_routes):
+            net.inside(place, forget)
+
+
+def staged(net, case):
+    """The trace with the cause in place.
+
+    On a busy machine a packet may be under way for longer than the patience, and count as lost
+    where it was: it is then sent once more, with as much patience as that takes.
+    """
+    for patience in (PATIENCE, 20 * PATIENCE):
+        path = trace(net, case.source, case.destination, case.probe, patience=patience)
+        drop = path.drop
+        if drop and (drop.leg, drop.cause, drop.namespace) == (case.leg, case.cause, case.place):
+            break
+        forget_what_was_learned(net)
+    return path
+
+
+def works(net):
+    """Whether a packet and its answer arrive in the end, after which neighbours are known."""
+    return eventually(lambda: trace(net, "a", "c").answered)
+
+
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.ipip) if case.ipip else name
     for name, case in CASES.items()])
@@ -354,14 +381,12 @@ def test_a_cause_made_for_real_is_named(cluster, name):
     for line in case.do:
         run(net, line)
     try:
-        path = trace(net, case.source, case.destination, case.probe, patience=PATIENCE)
+        path = staged(net, case)
     finally:
         for line in case.undo:
             run(net, line)
         net.repair()
-        for place in net.states:
-            for forget in (read.forget_neighbours, flush_learned_routes):
-                net.inside(place, forget)
+        forget_what_was_learned(net)
     drop = path.drop
     assert drop is not None, "nothing was dropped"
     said = f"{drop.by} | {drop.reason} | {drop.evidence} | {drop.deduced}"
@@ -374,8 +399,7 @@ def test_a_cause_made_for_real_is_named(cluster, name):
         assert case.note in " ".join(path.notes) and bool(path.notes) == bool(case.note), path.notes
     assert path.forward.arrived == (case.leg == "reply")
     assert net.verify() == ()
-    again = trace(net, "a", "c")  # and neighbours are known again
-    assert again.answered, f"not undone: {again.drop}"
+    assert works(net), f"not undone: {trace(net, 'a', 'c').drop}"
 
 
 #    a@node31 ---- rack-a ---- node32: the pod's packet comes by eth0, node32's route back is tunl0
@@ -420,7 +444,7 @@ def test_what_leaves_no_other_trace_is_unknown_and_says_so(cluster):
         run(cluster, "rack-a bridge link set dev node31 state 3")
     assert (drop.leg, drop.cause, drop.namespace) == ("forward", "unknown", "rack-a")
     assert drop.deduced
-    assert trace(cluster, "a", "c").answered
+    assert works(cluster)
 
 
 #    rack-b ---- eth0 of node33, where an XDP program drops all before any capture sees it
@@ -443,7 +467,7 @@ def test_what_leaves_one_device_and_never_reaches_the_next_is_lost_on_the_cable(
         os.close(program_fd)
     assert (drop.leg, drop.cause, drop.namespace) == ("forward", "lost-on-cable", "rack-b")
     assert "node33" in drop.by
-    assert trace(cluster, "a", "c").answered
+    assert works(cluster)
 
 
 #    a@node31 ---- rack-a ---- outside, a machine that is no node
