@@ -21,7 +21,7 @@ from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import record
 from calico_mn.experiment.blocks import Block, Part, about, blocks, entries, known, merged
 from calico_mn.experiment.options import Options
-from calico_mn.measure.readings import FORMAT, READINGS, RECORD, SUMMARY, load_readings
+from calico_mn.measure.reading_log import FORMAT, READINGS, RECORD, SUMMARY, load_readings
 from calico_mn.privileges import as_invoking_user
 
 

@@ -26,7 +26,7 @@ from calico_mn.experiment.options import MODES, Options
 from calico_mn.kubernetes import client, environment, placement, pools
 from calico_mn.kubernetes.cluster import RealCluster
 from calico_mn.measure.paths import PATHS
-from calico_mn.measure.readings import RECORD
+from calico_mn.measure.reading_log import RECORD
 from calico_mn.model import Topology, Underlay
 from calico_mn.privileges import as_invoking_user
 from calico_mn.streams import complain

@@ -23,7 +23,8 @@ from calico_mn.kubernetes.cluster import RealCluster
 from calico_mn.measure import environment
 from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.net import Net
-from calico_mn.measure.readings import Reading, ReadingLog
+from calico_mn.measure.reading_log import ReadingLog
+from calico_mn.measure.readings import Reading
 from calico_mn.measure.trials import Trial, interleaved
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.privileges import as_invoking_user

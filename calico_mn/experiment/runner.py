@@ -30,7 +30,7 @@ from calico_mn.experiment.real_options import KUBERNETES
 from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run
 from calico_mn.measure.metrics import known_metrics
-from calico_mn.measure.readings import FORMAT, READINGS, RECORD, SUMMARY, TOPOLOGY, ReadingLog
+from calico_mn.measure.reading_log import FORMAT, READINGS, RECORD, SUMMARY, TOPOLOGY, ReadingLog
 from calico_mn.measure.resources import StealTime
 from calico_mn.model import Topology
 from calico_mn.privileges import as_invoking_user

@@ -30,7 +30,7 @@ from calico_mn.experiment.merged_run import begun, resumed
 from calico_mn.experiment.options import Options
 from calico_mn.experiment.submission import BlockError, Submission
 from calico_mn.kernel import processes
-from calico_mn.measure.readings import SUMMARY, TOPOLOGY
+from calico_mn.measure.reading_log import SUMMARY, TOPOLOGY
 from calico_mn.privileges import as_invoking_user
 from calico_mn.streams import complain
 from calico_mn.text import one_line, plural

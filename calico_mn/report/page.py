@@ -22,7 +22,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from calico_mn.measure.readings import READINGS, RECORD, SUMMARY, TOPOLOGY
+from calico_mn.measure.reading_log import READINGS, RECORD, SUMMARY, TOPOLOGY
 from calico_mn.report import matrix
 from calico_mn.report.document import (
     Document,

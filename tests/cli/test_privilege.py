@@ -156,7 +156,7 @@ def test_an_experiments_help_does_not_mind_a_closed_pipe(read_only):
 
 
 def test_results_are_read_without_root(tmp_path, read_only):
-    from calico_mn.measure.readings import FORMAT
+    from calico_mn.measure.reading_log import FORMAT
     (tmp_path / "results.jsonl").write_text(READINGS % FORMAT)
     is_silent([sys.executable, "-c", RESULTS, str(tmp_path)], "0\n", read_only)
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from calico_mn.measure.metrics import known_metrics
-from calico_mn.measure.readings import FORMAT
+from calico_mn.measure.reading_log import FORMAT
 from calico_mn.report.summary import FACTORS
 from calico_mn.report.summary_tables import COLUMNS
 

@@ -14,7 +14,7 @@ from itertools import permutations
 
 import pytest
 
-from calico_mn.measure.readings import load_readings
+from calico_mn.measure.reading_log import load_readings
 
 from .conftest import ROOT, run_script, topology
 

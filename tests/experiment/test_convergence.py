@@ -24,7 +24,8 @@ from calico_mn.measure.incidents import (
     RESTART,
     events_of,
 )
-from calico_mn.measure.readings import Reading, load_readings
+from calico_mn.measure.reading_log import load_readings
+from calico_mn.measure.readings import Reading
 from calico_mn.report.document import format_cell
 from calico_mn.text import duration
 from experiments.convergence import (

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from calico_mn.measure.iperf import cpu_seconds
-from calico_mn.measure.readings import load_readings
+from calico_mn.measure.reading_log import load_readings
 from experiments.encapsulation_cost import cases, fitted
 
 from .conftest import run_script, topology

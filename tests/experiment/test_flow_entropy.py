@@ -13,7 +13,7 @@ from itertools import product
 import pytest
 
 from calico_mn.measure.equal_paths import ONE_PATH, SPREAD
-from calico_mn.measure.readings import load_readings
+from calico_mn.measure.reading_log import load_readings
 from experiments.flow_entropy import FORGOTTEN, KEPT, POLICIES, cells_of, expected
 
 from .conftest import ROOT, run_script, topology

@@ -15,7 +15,7 @@ import pytest
 from support.patience import SLOWNESS, eventually
 
 from calico_mn import results
-from calico_mn.measure.readings import load_readings
+from calico_mn.measure.reading_log import load_readings
 
 from .conftest import ROOT, command, key_of, left_behind, run, topology
 

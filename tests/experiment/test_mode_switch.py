@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from calico_mn.measure.readings import load_readings
+from calico_mn.measure.reading_log import load_readings
 
 from .conftest import ROOT, run_script, topology
 

@@ -24,7 +24,8 @@ from calico_mn.measure.path_mtu import (
     WORKS,
     Seen,
 )
-from calico_mn.measure.readings import Reading, load_readings
+from calico_mn.measure.reading_log import load_readings
+from calico_mn.measure.readings import Reading
 from experiments.mtu import cases
 
 from .conftest import run_script, topology

@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.readings import Reading, load_readings
+from calico_mn.measure.reading_log import load_readings
+from calico_mn.measure.readings import Reading
 from calico_mn.topology.scaled import policies
 from experiments.policy_cost import Measured, grows
 

@@ -9,7 +9,8 @@ import pytest
 
 from calico_mn import CalicoNet, load_topology
 from calico_mn.measure.cluster import Routes, computed
-from calico_mn.measure.readings import Reading, load_readings
+from calico_mn.measure.reading_log import load_readings
+from calico_mn.measure.readings import Reading
 from calico_mn.topology.scaled import scaled
 from experiments.scale import GROWTHS, UNMEASURABLE, formula, sizes_of
 

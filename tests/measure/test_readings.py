@@ -7,14 +7,12 @@ import pytest
 
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import Measurement, known_metrics
+from calico_mn.measure.reading_log import FORMAT, ReadingLog, load_readings
 from calico_mn.measure.readings import (
-    FORMAT,
     Reading,
-    ReadingLog,
     Sample,
     by_factors,
     by_repeat,
-    load_readings,
     samples,
     under,
     values,

@@ -6,7 +6,8 @@ import pytest
 
 from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import Endpoint, ordered_pairs
-from calico_mn.measure.readings import ReadingLog, Sample
+from calico_mn.measure.reading_log import ReadingLog
+from calico_mn.measure.readings import Sample
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -20,7 +20,7 @@ from matplotlib.image import imread
 
 from calico_mn import results
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.readings import FORMAT
+from calico_mn.measure.reading_log import FORMAT
 from calico_mn.measure.statistics import (
     LESS,
     NO_DIFFERENCE,

@@ -13,7 +13,13 @@ from support.messages import assert_harmless
 from calico_mn import results, streams
 from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import record
-from calico_mn.measure.readings import FORMAT, MOST_ABOUT, MOST_READINGS, ReadingLog, load_readings
+from calico_mn.measure.reading_log import (
+    FORMAT,
+    MOST_ABOUT,
+    MOST_READINGS,
+    ReadingLog,
+    load_readings,
+)
 
 HEAD = {"format": FORMAT, "experiment": "x"}
 READING = {"order": 1, "instrument": "tcp", "repeat": 1, "setting": {"mode": "Never"},

@@ -10,7 +10,7 @@ import pytest
 from calico_mn import results
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.metrics import Measurement
-from calico_mn.measure.readings import FORMAT, ReadingLog
+from calico_mn.measure.reading_log import FORMAT, ReadingLog
 
 SETTING = {"mode": "Always", "path": "cross-subnet", "streams": 2, "fabric": "plain"}
 
