@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from calico_mn.experiment.options import without
+from calico_mn.experiment.arguments import without
 from calico_mn.measure.readings import MACHINE, Reading
 
 #: options of the whole run, or that each block has for itself

@@ -28,8 +28,15 @@ from calico_mn import command_line, streams
 from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
 from calico_mn.experiment import options
+from calico_mn.experiment.arguments import (
+    ENCAPSULATION,
+    Defaults,
+    Factor,
+    Options,
+    Repetitions,
+    parse,
+)
 from calico_mn.experiment.interruption import INTERRUPTED, ignore_signals
-from calico_mn.experiment.options import Defaults, Factor, Options, Repetitions
 from calico_mn.kernel import processes
 
 if TYPE_CHECKING:
@@ -72,14 +79,13 @@ class Experiment:
 
     def encapsulation(self) -> None:
         """Add ``--encapsulation``: what ``run.encapsulation`` is."""
-        self.factor(options.ENCAPSULATION, options.encapsulation, DEFAULT,
+        self.factor(ENCAPSULATION, options.encapsulation, DEFAULT,
                     "|".join(command_line.ENCAPSULATIONS),
                     f"what the tunnels are (default: {str(DEFAULT).lower()})")
 
     def parse(self, arguments: Sequence[str] | None = None) -> Options:
         """Read the command line; with a mistake in it, argparse exits with status 2."""
-        return options.parse(self.sentence, self.defaults, self.factors, arguments,
-                             self.why_emulated)
+        return parse(self.sentence, self.defaults, self.factors, arguments, self.why_emulated)
 
     def check_command_line(self) -> None:
         """End the process here if the command line has a mistake or asks for --help.

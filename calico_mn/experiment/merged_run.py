@@ -19,8 +19,8 @@ from typing import Any
 
 from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import record
+from calico_mn.experiment.arguments import Options
 from calico_mn.experiment.blocks import Block, Part, about, blocks, entries, known, merged
-from calico_mn.experiment.options import Options
 from calico_mn.measure.reading_log import FORMAT, READINGS, RECORD, SUMMARY, load_readings
 from calico_mn.privileges import as_invoking_user
 

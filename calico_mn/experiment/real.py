@@ -21,8 +21,9 @@ import yaml
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.errors import CalicoMnError, ClusterError
 from calico_mn.experiment import record
+from calico_mn.experiment.arguments import Options
 from calico_mn.experiment.interruption import INTERRUPTED, Interruption
-from calico_mn.experiment.options import MODES, Options
+from calico_mn.experiment.options import MODES
 from calico_mn.kubernetes import client, environment, placement, pools
 from calico_mn.kubernetes.cluster import RealCluster
 from calico_mn.measure.paths import PATHS

@@ -21,7 +21,7 @@ from typing import Any
 
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError
-from calico_mn.experiment.options import Options
+from calico_mn.experiment.arguments import Options
 from calico_mn.measure.reading_log import FORMAT, MOST_ABOUT, RECORD, TOPOLOGY, check_format
 
 

@@ -17,8 +17,8 @@ from calico_mn.calico.remote_routes import ClusterRoutes, as_of
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import ClusterError, KernelError, ToolError
 from calico_mn.experiment import real, record
+from calico_mn.experiment.arguments import Factor, Options
 from calico_mn.experiment.interruption import Interruption
-from calico_mn.experiment.options import Factor, Options
 from calico_mn.kubernetes.cluster import RealCluster
 from calico_mn.measure import environment
 from calico_mn.measure.metrics import Measurement, Value

@@ -24,8 +24,8 @@ from calico_mn import results
 from calico_mn.calico.cluster import Cluster
 from calico_mn.errors import CalicoMnError, KernelError, ToolError
 from calico_mn.experiment import real, record, requirements, scripts
+from calico_mn.experiment.arguments import Options
 from calico_mn.experiment.interruption import Interruption
-from calico_mn.experiment.options import Options
 from calico_mn.experiment.real_options import KUBERNETES
 from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run

@@ -14,8 +14,8 @@ from calico_mn.errors import (
     ToolError,
     UnsupportedError,
 )
+from calico_mn.experiment.arguments import Defaults, Repetitions, parse
 from calico_mn.experiment.frame import exit_status
-from calico_mn.experiment.options import Defaults, Repetitions, parse
 from experiments import ipip_modes
 
 from .conftest import ROOT, SCRIPT

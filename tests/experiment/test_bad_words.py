@@ -13,7 +13,7 @@ import pytest
 from support.messages import assert_harmless
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.experiment.options import Defaults, Repetitions, parse
+from calico_mn.experiment.arguments import Defaults, Repetitions, parse
 from calico_mn.experiment.record import output_directory
 
 from .conftest import ROOT

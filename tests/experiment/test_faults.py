@@ -13,7 +13,7 @@ from support.patience import SLOWNESS
 
 from calico_mn import results
 from calico_mn.errors import ToolError
-from calico_mn.experiment.options import Defaults, Repetitions
+from calico_mn.experiment.arguments import Defaults, Repetitions
 from calico_mn.experiment.runner import run_experiment
 from calico_mn.measure import iperf, ping, programs, tcp
 from calico_mn.measure.instruments import Instruments

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from calico_mn.experiment import scripts
-from calico_mn.experiment.options import parse
+from calico_mn.experiment.arguments import parse
 from calico_mn.kubernetes.settings import Settings
 
 from .test_bad_words import DEFAULTS

@@ -12,7 +12,7 @@ import pytest
 
 from calico_mn.errors import CalicoMnError
 from calico_mn.experiment import record
-from calico_mn.experiment.options import Defaults, Repetitions, parse
+from calico_mn.experiment.arguments import Defaults, Repetitions, parse
 from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run
 from experiments import ipip_modes

@@ -24,7 +24,7 @@ from support.patience import SLOWNESS, eventually
 from calico_mn import CalicoNet, load_topology, results
 from calico_mn.errors import ClusterError
 from calico_mn.experiment import real
-from calico_mn.experiment.options import Defaults, Repetitions, parse
+from calico_mn.experiment.arguments import Defaults, Repetitions, parse
 from calico_mn.kubernetes import cluster as real_cluster
 from calico_mn.kubernetes import namespace, pods
 from calico_mn.kubernetes.client import ApiError
