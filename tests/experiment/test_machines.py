@@ -144,8 +144,7 @@ def test_parts_become_one_run_in_which_no_repeat_is_of_two_machines():
 @pytest.mark.parametrize(("second", "ratio", "sentence", "sentences"), [
     pytest.param(LIKE, "1.21", "b against a: of 1 estimate no difference is detectable in 1.",
                  1, id="alike"),
-    pytest.param(SLOW, "2.01", "b against a: of 1 estimate no difference is detectable in 0 and"
-                 " they differ in 1.", 2, id="different")])
+    pytest.param(SLOW, "2.01", "b against a: of 1 estimate they differ in 1.", 2, id="different")])
 def test_the_report_says_where_machines_differ(second, ratio, sentence, sentences):
     whole = merged({Block(1, 6, 1): part("a", LIKE), Block(7, 6, 2): part("b", second)})
     document = with_machines(Document("e", "t", "", (), (), (), (), (), (), {}, ""), whole, "Never")
