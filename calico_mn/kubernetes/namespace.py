@@ -90,8 +90,24 @@ class RunNamespace:
                 if state.is_hopeless or time.monotonic() > deadline:
                     advice = (f". The image is {one_line(image)}: name one that the nodes can pull"
                               " with --image") if "Image" in state.why else ""
-                    raise ClusterError(f"pod {self.name}/{name} does not run: {state.why}{advice}")
+                    raise ClusterError(f"pod {self.name}/{name} does not run: {state.why}"
+                                       f"{self._warning(name)}{advice}")
             time.sleep(_LOOK_S)
+
+    def _warning(self, name: str) -> str:
+        """What the last warning event of a pod says, such as of its network; the namespace and
+        its events are removed before a person can look. Empty without one, or without the right.
+        """
+        try:
+            events = self.server.list(path("v1", "events", self.name), fieldSelector=(
+                f"involvedObject.name={name},type=Warning"))["items"]
+        except ApiError:
+            return ""
+        if not events:
+            return ""
+        last = max(events, key=lambda event: str(
+            event.get("lastTimestamp") or event.get("eventTime") or ""))
+        return one_line(f" ({last.get('reason')}: {last.get('message')})")[:500]
 
     def remove(self) -> None:
         """Delete it if it is the run's, and wait until it is gone. Raises ApiError."""

@@ -149,7 +149,7 @@ def test_the_same_experiment_with_true_packets(cluster, measure, tmp_path):
     served = {right for right in granted() if not right[1].endswith(".projectcalico.org")
               or right[1].endswith(".crd.projectcalico.org")}
     assert used <= granted() and served - used <= {
-        ("get", "pods/exec"), *((verb, "installations.operator.tigera.io")
+        ("get", "pods/exec"), ("list", "events"), *((verb, "installations.operator.tigera.io")
                                 for verb in ("list", "patch"))}
     about = run.environment
     assert about["versions"]["kubernetes"] == "v1.34.2"
@@ -399,6 +399,32 @@ def test_a_mode_that_another_program_sets_back(watched, cluster, monkeypatch):
     finally:
         opened.close()
     assert not list(cluster.namespaces)
+
+
+def event(pod, message, time):
+    return {"apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": time, "namespace": "measured"}, "involvedObject": {"name": pod},
+            "type": "Warning", "reason": "FailedCreatePodSandBox", "message": message,
+            "lastTimestamp": f"2026-01-01T00:00:{time}Z"}
+
+
+@pytest.mark.parametrize(("forbidden", "wanted"), [
+    (set(), r"ContainerCreating \(FailedCreatePodSandBox: no more free affine blocks\)$"),
+    ({("list", "events")}, "ContainerCreating$")], ids=["events", "no right to see events"])
+def test_a_pod_that_begins_for_too_long(forbidden, wanted, cluster, monkeypatch):
+    monkeypatch.setattr(namespace, "READY_S", 1.0)
+    cluster.forbidden = forbidden
+    cluster.waiting["client"] = {"phase": "Pending", "containerStatuses": [
+        {"ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}]}
+    for each in (event("client", "no more free affine blocks", "09"),
+                 event("client", "an earlier one", "01"), event("other", "another pod's", "10")):
+        cluster.add(each)
+    opened = prepared("--namespace", "measured")
+    try:
+        with pytest.raises(ClusterError, match=f"^pod measured/client does not run: {wanted}"):
+            opened.open()
+    finally:
+        opened.close()
 
 
 def test_a_namespace_that_does_not_end_says_what_keeps_it(cluster, monkeypatch):
