@@ -62,6 +62,11 @@ def code() -> str:
             f" {version.digest(scripts.DIRECTORY)})")
 
 
+def named_machine() -> tuple[str, str]:
+    """This machine's host name, and what tells it from others of that name (random(4))."""
+    return socket.gethostname(), Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 # --- on a worker
 
 def measure_block(name: str, arguments: Sequence[str], topology: str,
@@ -176,7 +181,7 @@ def _connected(address: str) -> Any:
 
 
 def _checked(client: Any) -> list[str]:
-    """The workers' addresses, all with this code and with one thread."""
+    """The workers' addresses, all with this code and one thread, no two machines of one name."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
         raise CalicoMnError("the scheduler has no workers yet")
@@ -189,6 +194,11 @@ def _checked(client: Any) -> list[str]:
             problems.append(f"{address}: calico_mn does not answer: {one_line(str(theirs))}")
         elif theirs != own:
             problems.append(f"{address}: has calico_mn {one_line(theirs)}, and this is {own}")
+    if not problems:
+        names = [name for name, _ in set(client.run(named_machine).values())]
+        problems = [f"{names.count(name)} machines are called {one_line(name)}, and the report would take"
+                    " them for one: give each a host name of its own"
+                    for name in sorted(set(names)) if names.count(name) > 1]
     if problems:
         raise CalicoMnError("\n".join(problems))
     hosts = [worker["host"] for worker in workers.values()]

@@ -188,16 +188,18 @@ def test_of_a_run_without_a_part_nothing_is_left(tmp_path):
 class Scheduler:
     """What a client is asked before anything is measured."""
 
-    def __init__(self, codes, threads):
+    def __init__(self, codes, threads, machines=()):
         self.codes = codes
         self.threads = threads
+        self.machines = machines
 
     def scheduler_info(self, n_workers):
         return {"workers": {f"tls://10.0.0.{n}:1": {"nthreads": self.threads, "host": f"10.0.0.{n}"}
                             for n in range(len(self.codes))}}
 
-    def run(self, asked, on_error):
-        return {f"tls://10.0.0.{n}:1": code for n, code in enumerate(self.codes)}
+    def run(self, asked, on_error="raise"):
+        answers = self.codes if asked is workers.code else self.machines
+        return {f"tls://10.0.0.{n}:1": answer for n, answer in enumerate(answers)}
 
 
 @pytest.mark.parametrize(("scheduler", "message"), [
@@ -206,10 +208,17 @@ class Scheduler:
                  r"10.0.0.1:1: has calico_mn 0.0.9 \(code 1\), and this is ", id="other code"),
     pytest.param(Scheduler([ModuleNotFoundError("No module named 'calico_mn'")], 1),
                  "10.0.0.0:1: calico_mn does not answer: No module", id="not installed"),
-    pytest.param(Scheduler([workers.code()], 4), "has 4 threads", id="threads")])
+    pytest.param(Scheduler([workers.code()], 4), "has 4 threads", id="threads"),
+    pytest.param(Scheduler([workers.code()] * 3, 1, [("a", "1"), ("b", "2"), ("a", "3")]),
+                 "2 machines are called a, and", id="host name")])
 def test_workers_that_cannot_measure_are_named(scheduler, message):
     with pytest.raises(CalicoMnError, match=message):
         workers._checked(scheduler)
+
+
+def test_two_workers_of_one_machine_may_measure():
+    scheduler = Scheduler([workers.code()] * 2, 1, [("a", "1"), ("a", "1")])
+    assert workers._checked(scheduler) == ["tls://10.0.0.0:1", "tls://10.0.0.1:1"]
 
 
 # --- workers within this process, which measure nothing
