@@ -196,8 +196,8 @@ def _checked(client: Any) -> list[str]:
             problems.append(f"{address}: has calico_mn {one_line(theirs)}, and this is {own}")
     if not problems:
         names = [name for name, _ in set(client.run(named_machine).values())]
-        problems = [f"{names.count(name)} machines are called {one_line(name)}, and the report would take"
-                    " them for one: give each a host name of its own"
+        problems = [f"{names.count(name)} machines are called {one_line(name)}, and the report"
+                    " take them for one: give each a host name of its own"
                     for name in sorted(set(names)) if names.count(name) > 1]
     if problems:
         raise CalicoMnError("\n".join(problems))
