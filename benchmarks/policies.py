@@ -9,7 +9,7 @@ Each round does all of this once, in an order that rotates, and ratios are forme
 boot     clusters without Felix's rules, with them, and with ten policies besides, whose rules have
          sets of 100 members; from the Topology object to attached Mininet nodes;
 pod      on two nodes with 50 pods each: one more pod on one of them, with and without ten policies;
-member   in the latter: one more member of one set;
+member   in the latter: one more member of one set, given as data, until both nodes have it;
 matrix   who may talk to whom among 1,000 pods of 20 applications, with a policy for each: no
          packet, no cluster.
 
