@@ -309,8 +309,8 @@ def caveats(run: Run) -> Iterator[str]:
     lost = sent - sum(map(int, values(run.log.readings, FLOWS_ARRIVED)))
     if lost:
         yield f"{lost} of {sent} flows did not arrive in time; their packets are counted."
-    yield ("Which cable gets all of it depends on addresses and on a secret of the kernel that"
-           " changes from boot to boot; so the fuller cable's share is printed.")
+    yield ("Which cable is used depends on the addresses and on a hash seed that the kernel draws"
+           " at each boot, so the table gives the share of the fuller cable.")
     yield (f"Counted is one direction, at {run.plan['router']}, for one pair of pods. With policy 2"
            " other pairs of pods may take the other cable.")
 

@@ -100,8 +100,7 @@ def measure(run: Run) -> None:
         footprint, start = resources.Footprint(), time.perf_counter()
         with run.temporary_cluster(topology) as net:
             values = {BOOT: cluster.milliseconds_since(start), **footprint.since()}
-            values |= cluster.routes(net)
-            values |= cluster.change_there_and_back(net, IPIP)
+            values |= cluster.routes(net) | cluster.change_there_and_back(net, IPIP)
             count = len(net.nodes) + 1
             values |= cluster.join(net, f"node{count}",
                                    str(free_addresses(net.topology, count)[-1]))
@@ -254,7 +253,8 @@ def fitted(sizes: Sequence[Size]) -> Table:
 def pictures(sizes: Sequence[Size]) -> Iterator[Figure]:
     def over(count: Callable[[Size], float], metric: str, name: str,
              some: Sequence[Size] = sizes) -> Line:
-        return Line(name, tuple((count(size), size.values(metric)) for size in some))
+        return Line(name, tuple((count(size), size.values(metric) if size.median(metric) > 0
+                                 else ()) for size in some))
 
     def by_pods(count: Callable[[Size], float], metric: str) -> list[Line]:
         return [over(count, metric, f"{each} pods each", [
@@ -262,17 +262,17 @@ def pictures(sizes: Sequence[Size]) -> Iterator[Figure]:
             for each in sorted({size.each for size in sizes})]
 
     yield lines("boot", "Boot time", "time", "ms", "pods in all",
-                [over(lambda size: size.pods, BOOT, "boot")], each="pod")
-    yield lines("memory", "Memory of a cluster", "memory", "MB", "pods in all",
-                [over(lambda size: size.pods, MEMORY_SLAB, "slabs"),
-                 over(lambda size: size.pods, MEMORY, "MemAvailable")], each="pod")
+                [over(lambda size: size.pods, BOOT, "boot")])
+    memory = [over(lambda size: size.pods, metric, name) for metric, name in (
+        (MEMORY_SLAB, "slabs"), (MEMORY, "MemAvailable"))]
+    if any(values for line in memory for _, values in line.points):
+        yield lines("memory", "Memory of a cluster", "memory", "MB", "pods in all", memory)
     yield lines("routes", "Routes of all nodes", "in all kernel tables", "routes", "nodes",
                 by_pods(lambda size: size.nodes, ROUTES))
     yield lines("join", "A node joins", "until all have its block", "ms", "nodes before",
-                by_pods(lambda size: size.nodes, CONVERGENCE), each="node")
+                by_pods(lambda size: size.nodes, CONVERGENCE))
     yield lines("mode-change", "All nodes change from Always to Never", "time", "ms",
-                "routes replaced", by_pods(lambda size: size.median(ROUTES_CHANGED), CHANGE),
-                each="route")
+                "routes replaced", by_pods(lambda size: size.median(ROUTES_CHANGED), CHANGE))
 
 
 def findings(sizes: Sequence[Size], computed: dict[Size, cluster.Routes]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from calico_mn.measure.cluster import Routes, computed
 from calico_mn.measure.reading_log import load_readings
 from calico_mn.measure.readings import Reading
 from calico_mn.topology.scaled import scaled
-from experiments.scale import GROWTHS, UNMEASURABLE, formula, sizes_of
+from experiments.scale import GROWTHS, UNMEASURABLE, formula, pictures, sizes_of
 
 from .conftest import ROOT, run_script
 
@@ -110,6 +110,21 @@ def test_each_size_is_read_once_with_all_that_there_is_to_know(finished):
         assert isinstance(one.readings[0].seen["at_rest"], bool)
 
 
+@pytest.mark.parametrize(("memory", "shown"), [
+    pytest.param({5: 3.0, 10: -2.0}, True, id="it shrank in one size"),
+    pytest.param({5: -1.0, 10: -2.0}, False, id="it shrank in all"),
+])
+def test_memory_that_shrank_is_in_no_picture(memory, shown):
+    sizes = sizes_of([Reading(nodes, "life", 1, {"nodes": nodes, "pods": 2}, {}, {
+        "boot": 10.0, "routes": 20, "convergence": 1.0, "change": 1.0, "routes_changed": 2,
+        "memory": amount, "memory_slab": amount}, {}) for nodes, amount in memory.items()])
+    made = {picture.name: picture for picture in pictures(sizes)}
+    assert set(made) == {"boot", "routes", "join", "mode-change"} | ({"memory"} if shown
+                                                                          else set())
+    if shown:
+        assert "-2" not in made["memory"].alt and "R2" not in made["boot"].alt
+
+
 @pytest.mark.root
 def test_the_report_says_it_and_the_files_are_there(finished):
     done, output = finished
@@ -122,7 +137,7 @@ def test_the_report_says_it_and_the_files_are_there(finished):
     assert [(row["all"], row["computed"]) for row in rows] == [
         (row["computed"], row["computed"]) for row in rows]
     assert len(rows) == 6
-    assert {"report.html", "boot.svg", "memory.png", "routes.svg", "join.svg",
+    assert {"report.html", "boot.svg", "boot.png", "routes.svg", "join.svg",
             "mode-change.svg"} <= {path.name for path in output.iterdir()}
 
 
