@@ -188,20 +188,18 @@ class Birds:
     def _await_sessions(self, nodes: Collection[str], seconds: float) -> None:
         """Wait until these nodes' sessions are up, but for those that cannot be."""
         cluster, waiting = self._net.cluster, set(nodes)
-        ends = speakers.peerings_of(cluster)
-        peers = {name: {end.peer for end in own} for name, own in ends.items()}
+        ends, graph = speakers.peerings_of(cluster), speakers.peer_graph(cluster)
         cannot = speakers.unreachable(cluster)
-        # Of several sessions with one address BIRD brings up the first.
-        needed = {name: {end.address for end in ends[name] if end.peer in self._birds
-                         and end.peer not in self._dead and name in peers[end.peer]
-                         and frozenset((name, end.peer)) not in cannot} for name in waiting}
+        needed = {name: {peer for peer in graph.peers(name) if peer in self._birds
+                         and peer not in self._dead
+                         and frozenset((name, peer)) not in cannot} for name in waiting}
         begun = time.monotonic()
         while waiting and time.monotonic() < begun + seconds:
             looked = time.monotonic()
             for name in tuple(waiting):
                 with suppress(KernelError, OSError):
                     protocols = self.protocols(name)
-                    up = {end.address for end in ends[name] if end.name in protocols
+                    up = {end.peer for end in ends[name] if end.name in protocols
                           and protocols[end.name].is_up}
                     if needed[name] <= up:
                         waiting.discard(name)

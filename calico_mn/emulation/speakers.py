@@ -30,6 +30,9 @@ from calico_mn.model import EncapsulationMode
 from calico_mn.state import PROTO_BIRD, Namespace
 from calico_mn.text import join, join_some
 
+#: of what BIRD sends in a multihop session without ttlSecurity (bgp_open() in its proto/bgp/bgp.c)
+_TTL = 64
+
 
 def follow(engine: RouteEngine, cluster: Cluster, before: Cluster | None = None) -> None:
     """Let the engine speak for a cluster's nodes and routers, after it spoke for ``before``.
@@ -104,19 +107,26 @@ def router_states(cluster: Cluster, engine: RouteEngine) -> list[Namespace]:
 def unreachable(cluster: Cluster) -> Unreachable:
     """The pairs of speakers without a session, with why: no TCP, or ttlSecurity drops its packets.
 
-    BIRD sends with TTL 255, and asks the kernel to drop what comes from farther than so many hops
-    (RFC 5082; IP_MINTTL in its sysdep/linux/sysio.h).
+    With ttlSecurity BIRD sends with TTL 255, without it with 64. It asks the kernel to drop
+    what comes from farther than so many hops (RFC 5082; IP_MINTTL in its sysdep/linux/sysio.h).
     """
     pairs = cluster.unreachable()
     if any(peer.options.ttl_security for peer in cluster.topology.bgp_peers):
         mesh, ends = peer_graph(cluster), peerings_of(cluster, with_mesh=False)
         for name, end in ((name, end) for name, own in ends.items() for end in own):
             allowed = end.options.ttl_security
-            hops = _hops(cluster, name, end) if allowed and end.peer in ends else 0
-            if hops > allowed and end.peer not in mesh.mesh_of(name):
+            back = next((back for back in ends.get(end.peer, ()) if back.peer == name), None)
+            if not allowed or back is None or end.peer in mesh.mesh_of(name):
+                continue
+            hops = _hops(cluster, name, end)
+            if hops > allowed:
                 pairs[frozenset((name, end.peer))] = (
                     f"ttlSecurity {allowed} drops what comes from {hops} hops away: set the"
                     f" BGPPeer's ttlSecurity to {hops}")
+            elif not back.options.ttl_security and hops + 255 - _TTL > allowed:
+                pairs[frozenset((name, end.peer))] = (
+                    f"{name} has ttlSecurity {allowed}, and drops what {end.peer}, without"
+                    f" ttlSecurity, sends with TTL {_TTL}: give both ends' BGPPeers the same")
     return pairs
 
 

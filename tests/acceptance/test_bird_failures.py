@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.engines import NEEDS_BIRD
+from support.engines import NEEDS_BIRD, resource
 from support.patience import eventually
 from support.topologies import two_subnets
 
@@ -174,6 +174,24 @@ def test_another_as_is_named_with_its_number_and_since_when(net):
                             r" down since \d\d:\d\d:\d\d", down(net)["node31", "node33"])
     finally:
         net["node33"].birdc("configure")
+    assert all_up(net)
+
+
+def test_a_session_with_a_wrong_as_is_not_waited_for(net, monkeypatch):
+    peers = [resource("BGPPeer", "clients", nodeSelector="all()", peerIP=net["node33"].IP(),
+                      asNumber=65044), resource("BGPPeer", "rest", node="node31",
+                                                peerIP=net["node32"].IP(), asNumber=64512)]
+    net.apply([resource("BGPConfiguration", "default", nodeToNodeMeshEnabled=False), *peers])
+    try:
+        net.birds.kill("node31")
+        with monkeypatch.context() as patient:
+            patient.setattr("calico_mn.emulation.bird._PATIENCE_LATER_S", 3600)
+            net.birds.restart("node31")  # returns
+        assert {item.peer: item.is_up for item in net.bgp.sessions("node31")} == {
+            "node32": True, "node33": False}
+    finally:
+        net.apply([resource("BGPConfiguration", "default", nodeToNodeMeshEnabled=True)])
+        net.delete_resources(net.resources("bgppeer"))
     assert all_up(net)
 
 

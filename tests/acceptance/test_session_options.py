@@ -83,6 +83,14 @@ def all_with_all(**options: object) -> list[dict[str, Any]]:
     return [resource("BGPPeer", "all", peerSelector="all()", **options)]
 
 
+def manual(**options: object) -> list[dict[str, Any]]:
+    """node31 and node33, a BGPPeer each; options of the first."""
+    return [peer("there", "node31", HOSTS["node33"], 64512, reversePeering="Manual", **options),
+            peer("back", "node33", HOSTS["node31"], 64512, reversePeering="Manual")]
+
+
+ONE_END = ("node31 has ttlSecurity 2, and drops what node33, without ttlSecurity, sends with TTL"
+           " 64: give both ends' BGPPeers the same")
 TOO_FAR = "ttlSecurity 1 drops what comes from 2 hops away: set the BGPPeer's ttlSecurity to 2"
 #: resources -> the route of node31 to node33's block, and sessions that are down and why
 CASES: dict[str, tuple[list[dict[str, Any]], str, dict[str, str]]] = {
@@ -93,6 +101,9 @@ CASES: dict[str, tuple[list[dict[str, Any]], str, dict[str, str]]] = {
     "ttlSecurity-between-nodes": (all_with_all(ttlSecurity=2), "via 192.168.57.1 dev eth0", {}),
     "ttlSecurity-of-too-few-hops": (all_with_all(ttlSecurity=1), "", {
         "node31": TOO_FAR, "node32": TOO_FAR, "node33": TOO_FAR}),
+    "ttlSecurity-of-one-end": (manual(ttlSecurity=2), "", {"node31": ONE_END, "node33": ONE_END}),
+    "ttlSecurity-of-one-end-from-afar": (manual(ttlSecurity=193),
+                                         "via 192.168.57.1 dev eth0", {}),
     "ttlSecurity-with-a-router": (to_router(ttlSecurity=1, numAllowedLocalASNumbers=1),
                                   "via 192.168.57.1 dev eth0", {}),
     "its-own-AS": (to_router(), "", {}),
