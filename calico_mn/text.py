@@ -64,6 +64,17 @@ def suggest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return lower[close[0]] if close else ""
 
 
+def suggest_place(word: str, places: Iterable[str]) -> str:
+    """As :func:`suggest`, of nodes and pods: the namespace of ``default/web-0`` may be left out.
+
+    A pod of that very name in another namespace comes first.
+    """
+    names = list(places)
+    bare = {name.rpartition("/")[2]: name for name in reversed(names)}
+    namesake = bare.get(word.rpartition("/")[2], "") if "/" in word else ""
+    return namesake or suggest(word, names) or bare.get(suggest(word, bare), "")
+
+
 # --- numbers
 
 def number(value: float, digits: int = 3, *, zeros: bool = True) -> str:

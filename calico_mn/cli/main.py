@@ -46,7 +46,7 @@ exec and shell: the program's own, 125 if it could not be started."""
 
 
 #: what other tools call a verb, or a similar one
-_ELSEWHERE = {
+ELSEWHERE = {
     "start": "up", "destroy": "down", "stop": "down", "ps": "list", "ls": "list",
     "inspect": "status", "create": "apply", "patch": "apply", "edit": "apply", "run": "pod add",
     "connect": "shell", "attach": "shell", "ssh": "shell", "tcpdump": "capture", "tc": "link",
@@ -109,7 +109,7 @@ def _dispatch(given: list[str]) -> int:
         return 0 if given else WRONG_REQUEST
     verb = verbs.verb("version" if given[0] == "--version" else given[0])
     if verb is None:
-        similar = _ELSEWHERE.get(given[0]) or suggest(given[0], verbs.public())
+        similar = ELSEWHERE.get(given[0]) or suggest(given[0], verbs.public())
         with suppress(CalicoMnError):
             from calico_mn.topology.names import kinds_named
 

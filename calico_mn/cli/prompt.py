@@ -14,10 +14,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from calico_mn.cli import verbs
-from calico_mn.cli.main import read, this_program, verb_list
+from calico_mn.cli.main import ELSEWHERE, read, this_program, verb_list
 from calico_mn.cli.verb import Verb, modes
 from calico_mn.control.dispatcher import Dispatcher
 from calico_mn.control.session import LocalSession
@@ -25,7 +26,7 @@ from calico_mn.emulation.mininet import CLI, error, output, quietRun
 from calico_mn.emulation.node import NamespaceNode
 from calico_mn.errors import CalicoMnError
 from calico_mn.kernel import processes
-from calico_mn.text import wrap
+from calico_mn.text import suggest_place, wrap
 from calico_mn.topology.names import words as kinds
 
 #: how often a silent shell is checked for being alive, in milliseconds
@@ -73,6 +74,32 @@ class Prompt(CLI):
         else:
             output(_HELP.format(verb_list(), "\n  ".join(wrap(_MININETS, 76))))
 
+    def do_source(self, line: str) -> None:
+        """Run the commands of a file. Mininet's own ends the prompt where the file is missing."""
+        words = line.split()
+        if len(words) != 1:
+            error("*** usage: source FILE\n")
+            return
+        try:
+            lines = Path(words[0]).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as problem:
+            error(f"*** source: {words[0]}: {problem.strerror}\n")
+            return
+        for command in lines:
+            if self.onecmd(self.precmd(command)):
+                return
+
+    def default(self, line: str) -> None:
+        """A program in a node, or what is probably meant by a word that is no command."""
+        word = line.partition(" ")[0]
+        if not word or self.parseline(line)[0] in self.mn:
+            super().default(line)
+            return
+        similar = ELSEWHERE.get(word) or suggest_place(
+            word, [*verbs.public(), *_MININETS.split(), *self.mn])
+        error(f"*** there is no command and no node {word!r}"
+              + (f"; did you mean {similar}?" if similar else ": 'help' lists commands") + "\n")
+
     def do_dpctl(self, _line: str) -> None:
         """Mininet's, for OpenFlow."""
         error(f"*** dpctl: {_INSTEAD['dpctl']}\n")
@@ -113,6 +140,9 @@ class Prompt(CLI):
                 words = shlex.split(line)
             except ValueError as problem:
                 error(f"*** {problem}\n")
+                return None
+            if words in (["-h"], ["--help"]):
+                self.onecmd(f"help {name}")
                 return None
             sys.stdout.flush()
             program = processes.start([*this_program(), name, *words],

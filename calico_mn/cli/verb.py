@@ -19,7 +19,7 @@ from calico_mn.cli.complete import FILES, RUNS, completes
 from calico_mn.cli.output import print_json, print_yaml
 from calico_mn.command_line import ENCAPSULATIONS, Parser
 from calico_mn.errors import CalicoMnError
-from calico_mn.text import join, one_line
+from calico_mn.text import join, one_line, suggest
 
 if TYPE_CHECKING:
     from calico_mn.calico.encapsulation import Encapsulation
@@ -99,9 +99,7 @@ class Verb:
                 parser.add_argument("-o", dest="json", metavar="FORM", type=form,
                                     help="json, yaml, or wide: the table as it is")
         if self.ask is not None and not at_prompt:
-            completes(parser.add_argument(
-                "--run", metavar="RUN", type=named,
-                help="name or identity; not needed while there is just one run"), RUNS)
+            add_run(parser, "name or identity; not needed while there is just one run")
 
     def _epilog(self, at_prompt: bool) -> str:
         examples = [(command.removeprefix("calico-mn ") if at_prompt else command, what)
@@ -159,6 +157,11 @@ def check_ending(verb: str, path: str, endings: tuple[str, ...], instead: str = 
                          f" written, end the name in {join(endings, 'or')}{instead}")
 
 
+def add_run(parser: argparse.ArgumentParser, text: str = argparse.SUPPRESS) -> None:
+    """``--run``. Verbs that take a run's name without it have it, too, with no help of its own."""
+    completes(parser.add_argument("--run", metavar="RUN", type=named, help=text), RUNS)
+
+
 def add_files(parser: argparse.ArgumentParser) -> None:
     """The place of topology files on the command line."""
     completes(parser.add_argument(
@@ -174,8 +177,13 @@ def modes() -> tuple[str, ...]:
 
 
 def mode(text: str) -> str:
-    """The type of an argument that is a mode: upper and lower case do not matter."""
-    return next((name for name in modes() if name.lower() == text.lower()), text)
+    """The type of an argument that is a mode: neither case nor a dash (cross-subnet) matters."""
+    name = next((name for name in modes() if name.lower() == text.lower().replace("-", "")), "")
+    if not name:
+        similar = suggest(text, modes())
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no mode: " + (
+            f"did you mean {similar}?" if similar else f"say {join(modes(), 'or')}"))
+    return name
 
 
 def add_mode(parser: argparse.ArgumentParser, what: str) -> None:

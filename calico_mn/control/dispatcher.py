@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from calico_mn.errors import CalicoMnError, ClusterError, NotFoundError, ToolError
-from calico_mn.text import suggest
+from calico_mn.text import suggest_place
 
 if TYPE_CHECKING:
     from calico_mn.emulation.node import NamespaceNode
@@ -58,8 +58,7 @@ class Job:
         if name in self.net:
             return self.net[name]
         pods = [key for key in self.net if key.partition("/")[2] == name]
-        similar = suggest(name, self.net) or suggest(
-            name, [key.partition("/")[2] for key in self.net])
+        similar = suggest_place(name, self.net)
         hint = (f": say which of {', '.join(pods)}" if len(pods) > 1 else
                 f"; did you mean {similar}?" if similar else "")
         raise NotFoundError(f"there is no node, pod, router or subnet {name!r}{hint}")

@@ -29,6 +29,7 @@ from calico_mn.kernel import read
 from calico_mn.kernel.capture import BulkCapture, Capture
 from calico_mn.packetmatch import CaptureFilter
 from calico_mn.state import Namespace, Route
+from calico_mn.text import suggest_place
 
 # Mininet's CLI takes a node's name from the start of the line, up to the first character that
 # cannot be in a Python name; pods are called sit/web, nodes often k8s-1.
@@ -179,7 +180,9 @@ class LightMininet(Mininet):
     def __getitem__(self, key: str) -> NamespaceNode:
         name = self._resolve(key)
         if name is None:
-            raise KeyError(f"no node, pod, router, host or subnet is called {key!r}")
+            similar = suggest_place(key, self)
+            hint = f"; did you mean {similar}?" if similar else ""
+            raise KeyError(f"no node, pod, router, host or subnet is called {key!r}{hint}")
         node: NamespaceNode = self.nameToNode[name]
         return node
 

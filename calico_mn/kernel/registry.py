@@ -173,7 +173,8 @@ def find(wanted: str = "") -> FoundRun:
         if len(ready) == 1:
             return ready[0]
         if ready:
-            raise NotFoundError(f"several runs are there: say which one of {names}")
+            raise NotFoundError(f"several runs are there, {names}: say which by --run NAME, or"
+                                " by the variable CALICO_MN_RUN")
         raise NotFoundError("nothing is running: start with 'calico-mn up FILE'")
     matching = [run for run in existing if wanted == run.identity] or [
         run for run in existing if wanted == run.name]

@@ -58,8 +58,20 @@ for _kind in (*(kind for _, kind in ALL_KINDS), *_SHORT):
 
 def words() -> list[str]:
     """Every name of kinds with an effect: those that a shell completes."""
-    effective = {kind.name for kind in KINDS.values()}
-    return [*_GROUPS, *(word for word, kind in _KINDS.items() if kind in effective)]
+    return [*_GROUPS, *(word for word, kind in _KINDS.items() if has_effect(kind))]
+
+
+def has_effect(kind: str) -> bool:
+    """Whether resources of a kind change anything here."""
+    return any(kind == known.name for known in KINDS.values())
+
+
+def is_kind(word: str) -> bool:
+    """Whether a word is the name of a kind."""
+    try:
+        return bool(kinds_named(word))
+    except ClusterError:
+        return False
 
 
 def kinds_named(word: str) -> tuple[str, ...]:
@@ -75,7 +87,7 @@ def kinds_named(word: str) -> tuple[str, ...]:
         return _GROUPS[word.lower()]
     if kind is None or (group and not any(
             known == kind and _group(api).startswith(group) for api, known in ALL_KINDS)):
-        close = suggest(word, _KINDS)
+        close = suggest(name, _KINDS, cutoff=0.75)
         raise ClusterError(f"there is no kind {word!r}" + (f"; did you mean {close}?" if close else
                            "; kinds are named as in kubectl and calicoctl: pods, nodes, ippools"))
     return (kind,)

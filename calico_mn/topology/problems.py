@@ -140,7 +140,7 @@ class Report:
             parts.append(f"kinds {join_some(self._kinds, _MAX_NAMED)}")
         sentences = []
         if parts:
-            sentences.append(f"Not modelled yet, so left out: {'; '.join(parts)}.")
+            sentences.append(f"These have no effect here: {'; '.join(parts)}.")
         if self._pods:
             sentences.append(f"Pods left out: {join_some(self._pods, 10)}.")
         sentences += [f"The file's {join_some(kinds, _MAX_NAMED)}"

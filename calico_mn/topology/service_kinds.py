@@ -70,11 +70,10 @@ def read_services(report: Report, resources: s.Resources, policies: Iterable[Pol
              for policy in policies for rule in (*policy.ingress, *policy.egress)
              for entity in (rule.source, rule.destination) if entity.service}
     kinds: tuple[s.Kind[Any], ...] = KINDS
-    for kind in kinds:
-        attribute = "service" if kind is ENDPOINT_SLICE else "name"
-        if any((item.get("namespace"), item.get(attribute)) not in named
-               for item in resources.of(kind)):
-            report.ignore_kind(kind.name)
+    if any((item.get("namespace"), item.get("service" if kind is ENDPOINT_SLICE else "name"))
+           not in named for kind in kinds for item in resources.of(kind)):
+        report.warn("Services have no addresses here: pods reach each other by their own, and"
+                    " routes, modes and policies are the same without Services.")
     services = {(item.model.namespace, item.model.name): item.model
                 for item in resources.of(SERVICE) if item.has("name")}
     listed: dict[tuple[str, str], _Listed] = {}

@@ -19,13 +19,13 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, WITH_BACK_END
-from calico_mn.errors import ClusterError
+from calico_mn.errors import ClusterError, NotFoundError
 from calico_mn.kernel import read
 from calico_mn.kernel.capture import Capture, Frame, wait_for_stamps
 from calico_mn.kernel.packets import ICMP, PROTOCOLS
 from calico_mn.kernel.route_get import Answer, Query, route_get
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
-from calico_mn.text import join_some, suggest
+from calico_mn.text import join_some, suggest_place
 from calico_mn.trace import analysis
 from calico_mn.trace.follow import Sighting, is_waiting, sort_frames
 from calico_mn.trace.inquiry import looked_into
@@ -164,7 +164,7 @@ def _cables(net: CalicoNet) -> dict[Port, Port]:
 def _endpoint(net: CalicoNet, text: str, kinds: Mapping[str, str]) -> Endpoint:
     """A pod, node or router by its name, the host that has an address, or just the address.
 
-    Raises ClusterError for an unknown name, and for a switch, which has no address.
+    Raises NotFoundError for an unknown name, ClusterError for a switch, which has no address.
     """
     with suppress(AddressValueError):
         address = str(IPv4Address(text))
@@ -173,8 +173,8 @@ def _endpoint(net: CalicoNet, text: str, kinds: Mapping[str, str]) -> Endpoint:
         return Endpoint(owner, kinds.get(owner, ""), address)
     if text not in net:
         names = sorted(name for name, kind in kinds.items() if kind != SWITCH)
-        similar = suggest(text, names)
-        raise ClusterError(f"no pod, node or router is called {text!r}: " + (
+        similar = suggest_place(text, names)
+        raise NotFoundError(f"there is no pod, node or router {text!r}; " + (
             f"did you mean {similar}?" if similar else
             f"those there are: {join_some(names, _MOST_NAMES)}"))
     name = net[text].name

@@ -30,6 +30,7 @@ def as_before(run):
     yield
     run.ok("link", "reset")
     assert run.json("drop", "--reset") == []
+    assert run.json("drop", "show") == run.json("drop", "reset") == []
     run.ok("podroutes", "off")
     assert run.json("speaker", "restart", "node32")["alive"]
     assert run.json("verify") == []

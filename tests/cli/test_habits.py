@@ -30,6 +30,7 @@ root = pytest.mark.root
     (["a", "echo", "-n", "y"], "y"),
     (["pod/a", "--", "hostname"], "a\n"), (["node/node31", "hostname"], "node31\n"),
     (["po/c", "-n", "shop", "--", "hostname"], "c\n"),
+    (["r1", "-n", "shop", "--", "hostname"], "r1\n"),
 ], ids=" ".join)
 def test_exec_as_kubectl_has_it(lab, words, says):
     assert lab.ok("exec", *words) == says
@@ -51,7 +52,65 @@ def test_a_namespace_may_be_said_apart(lab):
 
 @root
 @pytest.mark.parametrize(("words", "says"), [
+    (["exec", "a", "-n", "shop", "--", "hostname"], "'shop/a'; did you mean default/a?"),
+    (["exec", "-n", "shop", "pod/a", "hostname"], "'shop/a'; did you mean default/a?"),
+    (["exec", "-n", "kube", "node31", "hostname"], "there is no pod in namespace 'kube'"),
+    (["ping", "a", "b", "-n", "kube"], "there is no pod in namespace 'kube'"),
+    (["trace", "a", "b", "-n", "kube"], "there is no pod in namespace 'kube'"),
+], ids=str)
+def test_a_pod_of_another_namespace_is_not_taken(lab, words, says):
+    done = lab(*words)
+    assert says in done.stderr and done.returncode == (125 if words[0] == "exec" else 3)
+
+
+@root
+def test_a_run_is_named_by_an_option_everywhere(lab):
+    assert lab.name in calico_mn("status", "--run", lab.name).stdout.splitlines()[0]
+    assert "<svg" in calico_mn("graph", "--run", lab.name).stdout
+    assert "<svg" in lab.ok("graph")
+    assert lab("down", "--run", "nosuch").returncode == 3
+    assert lab("web", "--run", "nosuch").returncode == 3
+
+
+@root
+def test_iperf_without_names_is_between_the_first_and_the_last_pod(lab):
+    answer = lab.json("iperf", "-t", "1")
+    assert (answer["source"], answer["destination"]) == ("default/a", "shop/c")
+    done = lab("iperf", "a")
+    assert (done.returncode, done.stderr) == (
+        2, "calico-mn iperf: say who is the other end: calico-mn iperf a SERVER\n")
+
+
+@root
+@pytest.mark.parametrize(("words", "says"), [
+    (["get", "routes"], "calico-mn get: 'calico-mn routes' lists them\n"),
+    (["get", "links"], "calico-mn get: 'calico-mn link show' lists them\n"),
+    (["describe", "a"], "calico-mn describe: say KIND and NAME, such as pod a\n"),
+    (["mode", "nver"], "calico-mn mode: argument MODE: 'nver' is no mode: did you mean Never? (see"
+                       " 'calico-mn mode --help')\n"),
+    (["mode", "gre"], "calico-mn mode: argument MODE: 'gre' is no mode: say Always, CrossSubnet or"
+                      " Never (see 'calico-mn mode --help')\n"),
+    (["link", "nod31", "down"], "calico-mn: no node, pod, router, host or subnet is called 'nod31';"
+                                " did you mean node31?\n"),
+    (["link", "node31", "sideways"],
+     "calico-mn link: there is no link between node31 and sideways: 'calico-mn link show' lists"
+     " links; the last word is show, up, down or reset\n"),
+], ids=str)
+def test_a_request_that_is_nearly_right(lab, words, says):
+    done = lab(*words)
+    assert (done.returncode, done.stderr) == (2, says)
+
+
+@root
+def test_a_kind_without_effect_is_said_to_have_none(lab):
+    assert lab("get", "ingresses").stderr == "calico-mn: no ingresses: they have no effect here\n"
+
+
+@root
+@pytest.mark.parametrize(("words", "says"), [
     (["ping", "nod31", "a"], "did you mean node31?"),
+    (["trace", "nod31", "a"], "did you mean node31?"),
+    (["trace", "a", "shop/d"], "did you mean shop/c?"),
     (["describe", "pod", "shop/d"], "did you mean shop/c?"),
     (["describe", "node", "node13"], "did you mean node31?"),
     (["describe", "node", "a"], "a is not a node"),
@@ -73,8 +132,10 @@ def test_modes_are_shown_and_understood_in_any_case(own):
     (pool,) = run.json("mode")
     assert pool["nodes"] == {"node31": "Never"}
     assert "all pools: IPIP CrossSubnet" in run.ok("mode", "crosssubnet", "--encapsulation", "IPIP")
+    assert run.ok("mode", "cross-subnet") == "all pools: IPIP CrossSubnet, 0 changes\n"
     done = run("mode", "--node", "node31")
-    assert (done.returncode, done.stderr) == (2, "mode: say which: Always, CrossSubnet or Never\n")
+    assert (done.returncode, done.stderr) == (
+        2, "calico-mn mode: say which: Always, CrossSubnet or Never\n")
 
 
 @root

@@ -94,6 +94,44 @@ def test_what_cannot_work_says_what_to_use(machine_can, tmp_path, command, says)
     assert done.returncode == 0 and says in done.stdout + done.stderr
 
 
+def test_a_file_of_commands_is_read_or_said_to_be_missing(prompt, tmp_path):
+    (tmp_path / "commands").write_text(
+        "node31 echo $((40+2)) read\nrubbish\nexec shop/c hostname\n")
+    prompt.type(f"source {tmp_path}/commands\n")
+    assert prompt.shows("42 read") and prompt.shows("no node 'rubbish'")
+    assert prompt.shows("c\r\n")
+    prompt.type("source nosuch\n")
+    assert prompt.shows("*** source: nosuch: No such file or directory")
+    prompt.type(f"source {tmp_path}\n")
+    assert prompt.shows("Is a directory")
+    prompt.type("source\n")
+    assert prompt.shows("*** usage: source FILE") and prompt.shows("mininet> ")
+    prompt.type("\x04")
+    assert prompt.status() == 0
+
+
+def test_a_first_word_that_is_nearly_right(prompt):
+    for typed, says in (("rotues", "'rotues'; did you mean routes?"),
+                        ("nod31 ip a", "'nod31'; did you mean node31?"),
+                        ("tc qdisc", "'tc'; did you mean link?"),
+                        ("xyzzy 1", "'xyzzy': 'help' lists commands")):
+        prompt.type(f"{typed}\n")
+        assert prompt.shows(f"*** there is no command and no node {says}"), typed
+        assert prompt.shows("mininet> ")
+    prompt.type("\x04")
+    assert prompt.status() == 0
+
+
+def test_a_drawing_and_a_help_at_the_prompt_are_of_this_run(prompt, tmp_path):
+    prompt.type(f"graph -o {tmp_path}/run.svg\n")
+    assert prompt.shows("wrote ")
+    assert "shop/c" in (tmp_path / "run.svg").read_text()
+    prompt.type("graph --help\n")
+    assert prompt.shows("usage: graph ") and prompt.shows("mininet> ")
+    prompt.type("\x04")
+    assert prompt.status() == 0
+
+
 def test_ctrl_c_is_for_the_program_of_a_verb(prompt):
     prompt.type("ping a b -c 1000\n")
     assert prompt.shows("icmp_seq=2")

@@ -165,7 +165,7 @@ def test_a_packet_is_followed_on_the_drawing_by_keys(chromium, lab):  # noqa: F8
         chromium.press("ArrowLeft")
         assert chromium.ask("document.querySelector('.packet').classList.contains('in-tunnel')")
         chromium.ask("source.value = 'nosuch'; trace.requestSubmit()")
-        shows(chromium, f"{text('problem')}.startsWith('no pod, node or router is called')")
+        shows(chromium, f"{text('problem')}.startsWith('there is no pod, node or router')")
         chromium.ask("document.getElementById('problem').remove()")
         # The browser itself logs an answer that is an error.
         assert [item for item in complaints(chromium) if "409" not in item] == []

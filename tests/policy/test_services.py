@@ -138,5 +138,5 @@ def test_http_and_services_that_no_rule_names_are_named_as_without_effect() -> N
     asked = explainer(service("other"), calico("p", "x", ingress=[
         {**ALLOW, "http": {"methods": ["GET"], "paths": [{"exact": "/"}, {"prefix": "/a"}]}}]))
     warnings = " ".join(asked.cluster.topology.warnings)
-    assert "kinds Service." in warnings
+    assert "Services have no addresses here: pods reach each other by their own" in warnings
     assert "http in a rule has no effect" in warnings

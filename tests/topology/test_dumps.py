@@ -135,7 +135,7 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kinds_of_others_are_named_and_not_refused(api: str, kind: str, named: str) -> None:
     topology = read(*NODES, POOL, {"apiVersion": api, "kind": kind, "metadata": {"name": "x"},
                                    "spec": {"anything": [1]}})
-    assert topology.warnings[0] == f"Not modelled yet, so left out: kinds {named}."
+    assert topology.warnings[0] == f"These have no effect here: kinds {named}."
 
 
 @pytest.mark.parametrize("api", [
@@ -163,7 +163,7 @@ def test_what_changes_the_network_is_said_in_a_sentence() -> None:
 def test_warnings_come_with_errors() -> None:
     with pytest.raises(TopologyError) as caught:
         read(POOL, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}})
-    assert "kinds Service" in caught.value.warnings[0]
+    assert "Services have no addresses here" in caught.value.warnings[0]
 
 
 @pytest.mark.parametrize(("text", "hint"), [
@@ -216,7 +216,7 @@ def test_a_pod_keeps_its_address() -> None:
      "BGPConfiguration spec.serviceClusterIPs has no effect: addresses of Services are not "
      "announced."),
     (crd("BGPConfiguration", "default", localWorkloadPeeringIPV4="10.0.0.1"),
-     "Not modelled yet, so left out: BGPConfiguration spec.localWorkloadPeeringIPV4."),
+     "These have no effect here: BGPConfiguration spec.localWorkloadPeeringIPV4."),
     (crd("BGPFilter", "f", importV6=[{"action": "Reject"}]),
      "BGPFilter spec.importV6 has no effect: IPv6 is not emulated yet."),
     (crd("BGPFilter", "f", importV4=[{"action": "Reject", "communities": {"values": ["1:2"]}}]),

@@ -218,7 +218,7 @@ def test_a_felix_configuration_gives_tunl0s_mtu() -> None:
                               + felix.format("default", 1440))
     assert topology.felix.ipip_mtu == 1440
     assert topology.warnings[0] == (
-        "Not modelled yet, so left out: FelixConfiguration spec.logPrefix; "
+        "These have no effect here: FelixConfiguration spec.logPrefix; "
         "kinds FelixConfiguration (other than default).")
 
 
@@ -305,10 +305,10 @@ def test_output_of_calicoctl_and_kubectl_can_be_pasted() -> None:
         ("sit/web-58f48df4c9-b2q28", "k8s-31", "10.22.151.11")]
     assert [str(a.cidr) for a in topology.affinities] == ["10.22.151.0/26"]
     assert topology.ipam == IPAMConfiguration(strict_affinity=True, max_blocks_per_host=4)
-    assert topology.warnings[:3] == (
-        "Not modelled yet, so left out: "
-        "kinds Service.",
+    assert topology.warnings[:2] == (
         "Pods left out: kube-system/calico-node-x7k2p (hostNetwork), sit/migrate-1 (Succeeded).",
         "CALICO_IPV4POOL_IPIP in calico-node's env has no effect: the file has an IPPool, and "
         "Calico reads these variables only when there is none.",
     )
+    assert ("Services have no addresses here: pods reach each other by their own, and routes, "
+            "modes and policies are the same without Services.") in topology.warnings

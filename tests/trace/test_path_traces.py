@@ -200,7 +200,7 @@ def test_a_trace_of_a_small_cluster_is_quick(boot):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (("a", "nowhere"), "no pod, node or router is called 'nowhere'"),
+    (("a", "nowhere"), "there is no pod, node or router 'nowhere'"),
     (("rack-a", "a"), "rack-a is a switch and has no address"),
     (("10.9.9.9", "a"), "no host in this cluster has the address 10.9.9.9"),
     (("a", "b", Probe(size=10)), "28 to 65535 bytes, not 10"),

@@ -34,7 +34,7 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
 def _mode(options: argparse.Namespace, session: Session) -> int:
     if options.mode is None:
         if options.node or options.pool or options.encapsulation:
-            raise UsageError(f"mode: say which: {join(modes(), 'or')}")
+            raise UsageError(f"calico-mn mode: say which: {join(modes(), 'or')}")
         pools = session.ask("status")["pools"]
         if options.json:
             options.json(pools)
@@ -111,7 +111,7 @@ def _delete(options: argparse.Namespace, session: Session) -> int:
     pairs = [(kind, name) for kinds, names in requests(options.words) for kind in kinds
              for name in names]
     if bool(options.filename) == bool(pairs) or bool(options.words) != bool(pairs):
-        raise UsageError("delete: say KIND and NAME, or KIND/NAME, or -f FILE")
+        raise UsageError("calico-mn delete: say KIND and NAME, or KIND/NAME, or -f FILE")
     if options.filename:
         answer = session.ask("delete", texts=_texts(options), dry_run=options.dry_run,
                              lenient=options.ignore_not_found)
@@ -131,7 +131,7 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
 def _scale(options: argparse.Namespace, session: Session) -> int:
     asked = requests(options.words)
     if [(len(kinds), len(names)) for kinds, names in asked] != [(1, 1)]:
-        raise UsageError("scale: say one workload, as deploy/web or deploy web")
+        raise UsageError("calico-mn scale: say one workload, as deploy/web or deploy web")
     ((kind,), (name,)), = asked
     answer = session.ask("scale", kind=kind, name=name, replicas=options.replicas,
                          namespace=options.namespace, dry_run=options.dry_run)

@@ -89,8 +89,9 @@ def _show_links(options: argparse.Namespace, links: list[dict[str, Any]], end: s
         word is None or any(_is_at(word, side) for side in (link["end"], link["far"]))
         for word in (end, other))]
     if not chosen:
-        raise UsageError(f"calico-mn link: there is no link {' '.join(filter(None, (end, other)))}"
-                         " (see 'calico-mn link show')")
+        between = f"between {end} and {other}" if other else f"{end}"
+        raise UsageError(f"calico-mn link: there is no link {between}: 'calico-mn link show' lists"
+                         " links; the last word is show, up, down or reset")
     if options.json:
         options.json(chosen)
         return
@@ -131,6 +132,9 @@ def _add_drop(parser: argparse.ArgumentParser) -> None:
 
 def _drop(options: argparse.Namespace, session: Session) -> int:
     where, what = options.where, " ".join(options.what)
+    if where in ("show", "reset") and not what:  # as of link
+        setattr(options, where, True)
+        where = None
     if where and not what and not options.reset:
         raise UsageError("calico-mn drop: say WHERE and WHAT: calico-mn drop"
                          f" {where} ipip (see 'calico-mn drop --help')")

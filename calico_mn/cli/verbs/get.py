@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _DEFAULT = "default"
 #: lists that are wider stand below their titles
 _WIDTH = 80
-# Kinds that calicoctl and kubectl print, and where theirs is here.
+# What is not a resource, and the verb that lists it; kinds that have another name here.
+_VERBS = {"route": "routes", "routes": "routes", "link": "link show", "links": "link show",
+          "run": "list", "runs": "list", "peers": "bgp", "sessions": "bgp", "drops": "drop --show",
+          "experiments": "experiment list", "exercises": "break --list"}
 _INSTEAD = {"WorkloadEndpoint": "; see 'get pods -o wide'", "IPAMBlock": "; see 'get blocks'"}
 
 
@@ -58,8 +61,11 @@ def _add_get(parser: argparse.ArgumentParser) -> None:
 def _get(options: argparse.Namespace, session: Session) -> int:
     form = "json" if options.json else options.output
     if not options.words and form not in ("yaml", "json", "name"):
-        raise UsageError("get: say what: pods, nodes, ippools, all, ...; with -o yaml everything"
-                         " is a topology file")
+        raise UsageError("calico-mn get: say what: pods, nodes, ippools, all, ...; with -o yaml"
+                         " everything is a topology file")
+    verb = _VERBS.get(" ".join(options.words[:1]).lower())
+    if verb:
+        raise UsageError(f"calico-mn get: 'calico-mn {verb}' lists them")
     has_all = options.all_namespaces or not options.words
     namespace = None if has_all else options.namespace or _DEFAULT
     wanted: list[tuple[list[str] | None, list[str]]] = [*requests(options.words)] or [(None, [])]
@@ -106,7 +112,13 @@ def _say_what_no_resource_says(status: dict[str, Any]) -> None:
 def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, list[str]]],
                          documents: list[dict[str, Any]], namespace: str | None) -> None:
     """For each kind that has no resources: that it has none, or where they are."""
-    from calico_mn.topology.names import kind_of, kinds_named, namespace_of, plural_of
+    from calico_mn.topology.names import (
+        has_effect,
+        kind_of,
+        kinds_named,
+        namespace_of,
+        plural_of,
+    )
 
     present = set(map(kind_of, documents))
     for word in (word for kinds, _ in wanted for word in kinds or ()):
@@ -115,18 +127,22 @@ def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, 
         others = sorted({namespace_of(item["document"]) for item in session.ask(
             "get", kinds=[word])}) if namespace is not None else []
         title = "pods or workloads" if word == "all" else plural_of(word)
+        hint = "" if any(map(has_effect, kinds_named(word))) else ": they have no effect here"
         complain(f"calico-mn: no {title} in namespace {namespace}; there are in"
                  f" {join(others)}: -n {others[0]}, or -A" if any(others) else
-                 f"calico-mn: no {title}{_INSTEAD.get(' '.join(kinds_named(word)), '')}")
+                 f"calico-mn: no {title}{_INSTEAD.get(' '.join(kinds_named(word)), hint)}")
 
 
 def _describe(options: argparse.Namespace, session: Session) -> int:
-    from calico_mn.topology.names import kinds_named
+    from calico_mn.topology.names import is_kind, kinds_named
 
+    word = options.words[0]
+    if len(options.words) == 1 and "/" not in word and not is_kind(word):
+        raise UsageError(f"calico-mn describe: say KIND and NAME, such as pod {word}")
     asked = [(kind, name) for words, names in requests(options.words) for word in words
              for kind in kinds_named(word) for name in names]
     if not asked:
-        raise UsageError("describe: say KIND and NAME, such as pod web-0 or node/node31")
+        raise UsageError("calico-mn describe: say KIND and NAME, such as pod web-0 or node/node31")
     answers = [session.ask("describe", kind=kind, name=f"{options.namespace}/{name}" if (
         options.namespace and kind == "Pod" and "/" not in name) else name)
         for kind, name in asked]

@@ -40,15 +40,28 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
         help="of pods, as in kubectl; or write NAMESPACE/NAME"), NAMESPACES)
 
 
-def in_namespace(options: argparse.Namespace, session: Session, place: str) -> str:
-    """A place by its name, also as ``pod/NAME``; ``-n`` may say in which namespace a pod is."""
+def in_namespace(options: argparse.Namespace, session: Session, place: str, *,
+                 is_strict: bool = False) -> str:
+    """A place by its name, also as ``pod/NAME``; ``-n`` may say in which namespace a pod is.
+
+    ``-n`` says nothing of nodes, routers, subnets and addresses, and of pods with a namespace. Of
+    two pods one may be in another namespace, unless ``is_strict``. Raises NotFoundError for a
+    namespace without pods.
+    """
     kind, _, name = place.partition("/")
     if not options.namespace and (not name or kind not in _KINDS):
         return place
-    pods = session.ask("names")["pods"]
+    known = session.ask("names")
+    pods = known["pods"]
     if name and kind in _KINDS and place not in pods:
         place = name
-    return next((pod for pod in pods if pod == f"{options.namespace}/{place}"), place)
+    pod = f"{options.namespace}/{place}"
+    if pod in pods or not options.namespace:
+        return pod if pod in pods else place
+    if not any(name.startswith(f"{options.namespace}/") for name in pods):
+        raise NotFoundError(f"there is no pod in namespace {options.namespace!r}")
+    is_pod = any(name.partition("/")[2] == place for name in pods)
+    return pod if is_strict and is_pod and "/" not in place else place
 
 
 def _remote(session: Session) -> RemoteSession:
@@ -86,7 +99,8 @@ def _exec(options: argparse.Namespace, session: Session) -> int:
         given = " ".join([options.place, *options.command])
         raise UsageError(f"calico-mn exec: say what to run after --: calico-mn exec {given}"
                          " -- ip route")
-    become(session, in_namespace(options, session, options.place), options.command)
+    become(session, in_namespace(options, session, options.place, is_strict=True),
+           options.command)
 
 
 # --- shell
@@ -100,8 +114,8 @@ def _shell(options: argparse.Namespace, session: Session) -> int:
     prompt = f"\\[\\e[1m\\]{options.place}\\[\\e[0m\\]:\\w\\$ "
     if os.environ.get("NO_COLOR"):
         prompt = f"{options.place}:\\w\\$ "
-    become(session, in_namespace(options, session, options.place), ["bash", "--norc"],
-           {"PS1": prompt})
+    become(session, in_namespace(options, session, options.place, is_strict=True),
+           ["bash", "--norc"], {"PS1": prompt})
 
 
 # --- capture

@@ -17,6 +17,7 @@ from calico_mn.cli.verb import (
     Verb,
     add_files,
     add_mode,
+    add_run,
     check_ending,
     mode_and_encapsulation,
     named,
@@ -175,9 +176,10 @@ _ENDINGS = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mer
 
 
 def _add_graph(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("subject", metavar="FILE|RUN", type=named, nargs="+",
-                                  help="topology files ('-' is standard input), or a run's name"),
-              FILES)
+    completes(parser.add_argument("subject", metavar="FILE|RUN", type=named, nargs="*",
+                                  help="topology files ('-' is standard input), or a run's name;"
+                                       " not needed with just one run"), FILES)
+    add_run(parser)
     parser.add_argument("--format", choices=_FORMS, dest="form",
                         help="default: by the name after -o, else svg")
     parser.add_argument("-o", dest="output", metavar="FILE",
@@ -187,6 +189,7 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
 
 def _graph(options: argparse.Namespace) -> int:
     form = options.form or _ENDINGS.get(_ending(options.output), "svg")
+    options.subject = options.subject or [options.run or ""]
     subject, *others = options.subject
     if others and not all(map(_is_file, options.subject)):
         raise UsageError("calico-mn graph: name one run, or one or several topology files")
@@ -239,7 +242,7 @@ def _needs_root(options: argparse.Namespace) -> bool:
     """Where there are no runs, a name that is no file is a mistake for every user."""
     from calico_mn.kernel import runtime_dir
 
-    return not _is_file(options.subject[0]) and runtime_dir.MACHINE.exists()
+    return not (options.subject and _is_file(options.subject[0])) and runtime_dir.MACHINE.exists()
 
 
 def _of_file(options: argparse.Namespace, form: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from calico_mn.cli.complete import RUNS, completes
 from calico_mn.cli.output import columns, say, show
 from calico_mn.cli.status import age, follow, shown_path
-from calico_mn.cli.verb import OK, UsageError, Verb, named, nothing
+from calico_mn.cli.verb import OK, UsageError, Verb, add_run, named, nothing
 from calico_mn.cli.verbs.up import GROUP, removal
 from calico_mn.errors import FAILED, CalicoMnError, NotFoundError, ToolError
 from calico_mn.streams import complain
@@ -57,6 +57,7 @@ def _list(options: argparse.Namespace) -> int:
 def _add_status(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("name", metavar="RUN", nargs="?", type=named,
                                   help="name or identity; not needed with just one run"), RUNS)
+    add_run(parser)
     parser.add_argument("--watch", action="store_true",
                         help="show it again at each change, until Ctrl-C or the run's end")
 
@@ -64,7 +65,7 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 def _status(options: argparse.Namespace) -> int:
     from calico_mn.control.session import remote
 
-    follow(remote(options.name), options.json, again=options.watch)
+    follow(remote(options.name or options.run), options.json, again=options.watch)
     return OK
 
 
@@ -77,6 +78,7 @@ _ENDING_S = 120
 def _add_down(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("names", metavar="RUN", nargs="*", type=named,
                                   help="names or identities; not needed with just one run"), RUNS)
+    add_run(parser)
     parser.add_argument("--all", action="store_true",
                         help="every run that takes requests; those that belong to a program of"
                              " their own, such as an experiment, are left alone")
@@ -112,10 +114,10 @@ def _wanted(options: argparse.Namespace) -> list[FoundRun]:
     from calico_mn.kernel import registry
 
     if not options.all:
-        names = options.names or [os.environ.get("CALICO_MN_RUN", "")]
+        names = options.names or [options.run or os.environ.get("CALICO_MN_RUN", "")]
         runs = [registry.find(name) for name in names]
         return list({run.identity: run for run in runs}.values())
-    if options.names:
+    if options.names or options.run:
         raise UsageError("calico-mn down: --all takes no names (see 'calico-mn down --help')")
     runs = [run for run in registry.runs() if run.status == registry.RUNNING]
     if not runs:

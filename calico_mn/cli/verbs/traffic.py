@@ -74,8 +74,8 @@ def _pingall(options: argparse.Namespace, session: Session) -> int:
 
 def _add_iperf(parser: argparse.ArgumentParser) -> None:
     for name, what in (("client", "one end: a node, pod, router or host"),
-                       ("server", "the other end: the same")):
-        completes(parser.add_argument(name, metavar=name.upper(), help=what), PLACES)
+                       ("server", "the other end: the same (default: the first and the last pod)")):
+        completes(parser.add_argument(name, metavar=name.upper(), nargs="?", help=what), PLACES)
     add_namespace(parser)
     parser.add_argument("-t", dest="seconds", metavar="SECONDS", type=whole, default=5,
                         help="for how long (default: 5)")
@@ -89,6 +89,14 @@ def _add_iperf(parser: argparse.ArgumentParser) -> None:
 
 
 def _iperf(options: argparse.Namespace, session: Session) -> int:
+    if options.client is None:
+        pods = session.ask("names")["pods"]
+        if len(pods) < 2:
+            raise UsageError("calico-mn iperf: there are no two pods: say CLIENT and SERVER")
+        options.client, options.server = pods[0], pods[-1]
+    elif options.server is None:
+        raise UsageError(f"calico-mn iperf: say who is the other end: calico-mn iperf"
+                         f" {options.client} SERVER")
     with Progress("iperf, seconds") as progress:
         answer = session.ask(
             "iperf", progress=progress,

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from calico_mn.cli.complete import RUNS, completes
 from calico_mn.cli.output import say
-from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
+from calico_mn.cli.verb import OK, UsageError, Verb, add_run, named, whole
 from calico_mn.cli.verbs.show import GROUP
 from calico_mn.errors import ClusterError
 
@@ -17,6 +17,7 @@ def _add_web(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("of", metavar="RUN", nargs="?", type=named,
                                   help="name or identity; not needed while there is just one run"),
               RUNS)
+    add_run(parser)
     parser.add_argument("--port", type=whole, default=0, metavar="N",
                         help="on 127.0.0.1 (default: any free one)")
     parser.add_argument("--control", action="store_true",
@@ -29,7 +30,7 @@ def _web(options: argparse.Namespace) -> int:
     from calico_mn.control.session import remote
     from calico_mn.web.server import LiveServer
 
-    session = remote(options.of)
+    session = remote(options.of or options.run)
     try:
         server = LiveServer(session, options.port, control=options.control)
     except OSError as error:
