@@ -206,7 +206,9 @@ class _Analysis:
         if before is not None and len(before.layers) > len(crossing.layers):
             steps.append(HeaderChange(False, before.header, before.layers[1]))
         steps.append(crossing)
-        self._add_routing(namespace, _incoming(crossing), steps, outer=len(crossing.layers) > 1)
+        if crossing.device != "lo":  # there it keeps the route of its output
+            self._add_routing(namespace, _incoming(crossing), steps,
+                              outer=len(crossing.layers) > 1)
 
     def _leave(self, namespace: str, kind: str, before: Crossing | None, crossing: Crossing,
                steps: list[Step]) -> None:

@@ -172,6 +172,13 @@ def test_a_trace_fits_80_columns(lab):
 
 
 @root
+def test_a_trace_from_a_place_to_itself(lab):
+    text = lab.ok("trace", "a", "a")
+    assert "in        lo" in text and "without encapsulation, both ways" in text
+    assert text.count("route ") == 1 and "REFUSED" not in text, "lo looks up no route"
+
+
+@root
 def test_describe(lab, golden):
     golden("describe", lab.ok("describe", "pod/a", "node/node31"))
     assert lab.ok("describe", "pod", "c", "-n", "shop").startswith("Name:              shop/c\n")
