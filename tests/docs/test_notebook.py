@@ -51,6 +51,8 @@ print(value, value._repr_html_() if hasattr(value, "_repr_html_") else "")""" fo
     assert "<Results ipip-modes-2: 24 readings, complete>" in done.stdout
     assert "Always &lt;b&gt;tunnels&lt;/b&gt;." in done.stdout
     assert 'src="data:image/svg+xml;base64,' in done.stdout
+    assert (results / "throughput.pdf").read_bytes().startswith(b"%PDF")
+    assert "\\toprule" in done.stdout and "ratio\\_confidence" in done.stdout
     assert "slower" in done.stdout and "ipip-modes-1" in done.stdout
 
 
