@@ -80,6 +80,12 @@ class Delta:
                     or self.devices_renamed or self.sysctls)
 
     @property
+    def tunnels_added(self) -> tuple[Tunnel, ...]:
+        """Those of the devices to be made that a tunnel back end makes."""
+        return tuple(device for device in self.devices_added
+                     if isinstance(device, Tunnel) and device.has_back_end)
+
+    @property
     def main_routes_replaced(self) -> tuple[Route, ...]:
         """The new and changed routes by which packets go: those of the main table."""
         return tuple(route for route in self.routes_replaced if route.table == "main")

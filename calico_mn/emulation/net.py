@@ -252,8 +252,7 @@ class CalicoNet(ResourceMininet):
         where no tunl0 can be had; then nothing changes.
         """
         wanted, encapsulation = wish(mode, encapsulation)
-        tunnel = self._runtime and self._runtime.tunnel
-        if isinstance(tunnel, NoTunnel):
+        if self._runtime and isinstance(tunnel := self._runtime.tunnel, NoTunnel):
             transition.refuse_tunnel(self.cluster, wanted, encapsulation, pool, tunnel.reason)
         after = fork(self.cluster)
         after.set_mode(wanted, node, encapsulation, pool, at_boot=self._runtime is None)

@@ -153,8 +153,7 @@ class Planner:
                            self._attaching(programs, namespace))
 
     def _tunnel_programs(self, change: Delta) -> list[Program]:
-        return [program for device in change.devices_added
-                if isinstance(device, Tunnel) and device.has_back_end
+        return [program for device in change.tunnels_added
                 for program in self._tunnel.programs(device)]
 
     def _attaching(self, programs: Iterable[Program], namespace: NetworkNamespace) -> list[Step]:

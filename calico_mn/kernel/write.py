@@ -30,7 +30,7 @@ from calico_mn.kernel.netns import NamespaceThread, NetworkNamespace
 from calico_mn.kernel.steps import Plan, Planner
 from calico_mn.kernel.tunnel import TunnelBackend
 from calico_mn.rules import FirewallChange
-from calico_mn.state import Namespace, Tunnel, Veth
+from calico_mn.state import Namespace, Veth
 
 # Namespaces that are planned and handed over at a time while the kernel works on those before.
 _CHUNK, _CHUNKS_AHEAD = 32, 2
@@ -270,9 +270,8 @@ class KernelWriter:
     def _note(self, change: Delta) -> None:
         """Log a change as commands, with what makes a tunnel in place of the ipip module."""
         lines = iptext.commands(change)
-        for device in change.devices_added:
-            if isinstance(device, Tunnel) and device.has_back_end and (
-                    self._tunnel.kind != device.kind):
+        for device in change.tunnels_added:
+            if self._tunnel.kind != device.kind:
                 command, *_ = iptext.device_added(device)
                 lines[lines.index(command)] += f"  # {self._tunnel.description}"
         self.journal.note(change.namespace, lines)
@@ -314,9 +313,8 @@ class KernelWriter:
         So a packet to the node's own pod has the node's address (inet_select_addr in
         net/ipv4/devinet.c), and not that of tunl0.
         """
-        for device in plan.change.devices_added:
-            if isinstance(device, Tunnel) and device.has_back_end:
-                self._tunnel.create(plan.namespace, device)
+        for device in plan.change.tunnels_added:
+            self._tunnel.create(plan.namespace, device)
         plan.send(netlink)
 
     def _plan_and_send(self, changes: Sequence[Delta], out_of_sync: Collection[str],
