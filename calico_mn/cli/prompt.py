@@ -127,7 +127,7 @@ class Prompt(CLI):
                     verb.ask(options, self._session)
                 sys.stdout.flush()
             except (CalicoMnError, ValueError) as problem:
-                error(f"*** {problem}\n")
+                error(f"*** {str(problem).removeprefix('calico-mn ')}\n")
 
         do.__doc__ = verb.summary
         return do

@@ -105,7 +105,7 @@ def _show(status: dict[str, Any]) -> None:
         facts.append(("BGP down", join_some(
             [f"{'-'.join(session['nodes'])} ({session['reason']})" for session in down], 3)))
     if status["deadSpeakers"]:
-        facts.append(("no routes by", f"{', '.join(status['deadSpeakers'])}: speaker dead"))
+        facts.append(("speaker dead", ", ".join(status["deadSpeakers"])))
     facts += [("BIRD", f"{node}: {text}") for node, text in status["endedBirds"].items()]
     if memory := status["birdMemoryKB"].values():
         facts.append(("BIRDs' memory", f"{sum(memory) / 1e3:.1f} MB in"

@@ -57,6 +57,8 @@ def test_verbs_are_commands_beside_mininets_own(prompt):
     assert prompt.shows("usage: mode ") and prompt.shows("  mode CrossSubnet ")
     prompt.type("pod add\n")
     assert prompt.shows("*** ") and prompt.shows("mininet> ")
+    prompt.type("describe pods\n")
+    assert prompt.shows("*** describe: say KIND and NAME") and prompt.shows("mininet> ")
     prompt.type("\x04")
     assert prompt.status() == 0
 
