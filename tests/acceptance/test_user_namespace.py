@@ -20,6 +20,7 @@ from support.machine import leftovers as left_by
 from support.patience import eventually
 from support.user_namespace import ROOT, SOMEBODY, UserNamespace, as_somebody, python_for
 
+from calico_mn import CalicoNet, load_topology
 from calico_mn.kernel import cleanup, processes, runtime_dir
 from calico_mn.kernel.tunnel import kernel_reason
 
@@ -155,6 +156,9 @@ def test_ipip_that_cannot_be_had_there_is_refused_in_one_line_that_says_what_to_
 @pytest.mark.ipip
 @pytest.mark.skipif(not HAS_IPIP, reason=f"without it there is no tunl0: {kernel_reason()}")
 def test_with_the_kernels_ipip_every_mode_works_there(inside):
+    # The kernel loads what Felix's rules need for the machine's root, and for no other.
+    with CalicoNet(load_topology(ARTICLE), policies=True):
+        pass
     assert "tunl0 by kernel" in inside.ok("up", "-d", ARTICLE)
     inside.ok("mode", "Never")
     inside.ok("mode", "Always")

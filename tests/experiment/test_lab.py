@@ -29,7 +29,7 @@ from .conftest import command, topology
 pytestmark = pytest.mark.root
 
 FEW = ("--modes", "Always,Never", "--paths", "same-subnet", "--instruments", "rtt", "--quick",
-       "--duration", 0.05)
+       "--duration", 0.05, "--no-policy")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation
 from calico_mn.calico.policy.chains import Rule, jump
 
-_ALL_HOSTS, _VXLAN_HOSTS = "cali40all-hosts-net", "cali40all-vxlan-net"
+ALL_HOSTS, _VXLAN_HOSTS = "cali40all-hosts-net", "cali40all-vxlan-net"
 _IPIP, _VXLAN = "-p 4", "-p 17 -m multiport --destination-ports 4789"
 _TO_HERE, _FROM_HERE = (f"-m addrtype --{end}-type LOCAL" for end in ("dst", "src"))
 
@@ -29,11 +29,11 @@ class TunnelRules:
 
 BETWEEN_NODES: Mapping[Encapsulation, TunnelRules] = {
     IPIP: TunnelRules(
-        _ALL_HOSTS,
-        (Rule(f"{_IPIP} -m set --match-set {_ALL_HOSTS} src {_TO_HERE}", jump("ACCEPT"),
+        ALL_HOSTS,
+        (Rule(f"{_IPIP} -m set --match-set {ALL_HOSTS} src {_TO_HERE}", jump("ACCEPT"),
               ("Allow IPIP packets from Calico hosts",)),
          Rule(_IPIP, jump("DROP"), ("Drop IPIP packets from non-Calico hosts",))),
-        (Rule(f"{_IPIP} -m set --match-set {_ALL_HOSTS} dst {_FROM_HERE}", jump("ACCEPT"),
+        (Rule(f"{_IPIP} -m set --match-set {ALL_HOSTS} dst {_FROM_HERE}", jump("ACCEPT"),
               ("Allow IPIP packets to other Calico hosts",)),)),
     VXLAN: TunnelRules(
         _VXLAN_HOSTS,
