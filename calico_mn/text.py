@@ -22,6 +22,11 @@ _HALF_LINE = MAX_LINE // 2 - 20
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
                       "\ud800-\udfff]")
 
+#: unit -> the next larger one, which is 1000 of it
+_LARGER = {"bit/s": "kbit/s", "kbit/s": "Mbit/s", "Mbit/s": "Gbit/s", "ns": "\u00b5s",
+           "\u00b5s": "ms", "ms": "s", "bytes": "kB", "kB": "MB", "MB": "GB"}
+_SMALLER = {larger: unit for unit, larger in _LARGER.items()}
+
 # --- counts and lists
 
 
@@ -92,6 +97,24 @@ def number(value: float, digits: int = 3, *, zeros: bool = True) -> str:
     magnitude = math.floor(math.log10(float(f"{size:.{digits}g}")) + 1e-12)
     shown = f"{value:,.{min(max(0, digits - 1 - magnitude), 6)}f}"
     return shown if zeros or "." not in shown else shown.rstrip("0").rstrip(".")
+
+
+def unit_for(values: Sequence[float], unit: str) -> tuple[float, str]:
+    """(factor, unit) in which the smallest positive of ``values`` is a short number, 1 or more."""
+    unit = "\u00b5s" if unit == "us" else unit
+    factor = 1.0
+    least = min((abs(value) for value in values if value), default=0.0)
+    while unit in _LARGER and least * factor >= 1000:
+        factor, unit = factor / 1000, _LARGER[unit]
+    return factor, unit
+
+
+def small_unit_for(value: float, unit: str) -> tuple[float, str]:
+    """(factor, unit) in which a value below 1 is 1 or more, if there is such a unit."""
+    factor = 1.0
+    while value and abs(value) * factor < 1 and unit in _SMALLER:
+        factor, unit = factor * 1000, _SMALLER[unit]
+    return factor, unit
 
 
 def duration(milliseconds: float) -> str:

@@ -69,8 +69,8 @@ EXERCISES = (
         ("ping prints who sent the error, and the MTU that it names.",
          "Let trace send a larger packet: " + _TRACE + " --size 1400",
          "Which devices lie on the way inside {node}? calico-mn exec {node} -- ip link"),
-        "{tunnel} of {node} has MTU 1300 and should have the uplink's less 20 bytes for the outer "
-        "header. {node} answers larger packets with ICMP 'fragmentation needed', and {pod} "
+        "{tunnel} of {node} has MTU 1300 and should have the uplink's less the bytes of the outer "
+        "headers. {node} answers larger packets with ICMP 'fragmentation needed', and {pod} "
         "remembers that for ten minutes.",
         (_TRACE + " --size 1400", "calico-mn verify {node}"),
         ("calico-mn verify --repair {node}", _FORGET),
@@ -86,7 +86,7 @@ EXERCISES = (
         "{router} drops IP protocol 4, as networks do that know TCP, UDP and ICMP only: the "
         "packets of pods are inside IPIP there, those of BGP and of ping between nodes are not.",
         (_TRACE, "calico-mn drop --show"), ("calico-mn drop --reset {router} ipip",),
-        lambda at: at.drop("{router}", Drop.IPIP), frozenset({"tunnel", "router"})),
+        lambda at: at.drop("{router}", Drop.IPIP), frozenset({"ipip", "router"})),
     Exercise(
         "Small pings pass between racks, and large packets vanish without an error.",
         "{pod} pings {peer}; a connection between them opens, and hangs once it carries data. "
@@ -176,7 +176,7 @@ EXERCISES = (
         "The BGP speaker of {node} is dead: routes that were there stay, and new ones do not come. "
         "The block of newcomer is new.",
         ("calico-mn trace {pod} newcomer", "calico-mn bgp {node}", "calico-mn status"),
-        ("calico-mn speaker restart {node}",), faults.deaf_speaker,
+        ("calico-mn speaker restart {node}",), faults.deaf_speaker, frozenset({"bgp"}),
         is_broken=lambda at: at.is_lost("{pod}", "{newcomer_ip}")),
     Exercise(
         "The routes to one node's pods have vanished from all other nodes.",
@@ -188,7 +188,7 @@ EXERCISES = (
         "{node} drops TCP port 179: none of its BGP sessions is up, and after the hold time the "
         "routes are withdrawn on both sides.",
         ("calico-mn bgp {node}", "calico-mn verify {node}", "calico-mn drop --show"),
-        ("calico-mn drop --reset {node} bgp",), faults.no_bgp, frozenset({"builtin"})),
+        ("calico-mn drop --reset {node} bgp",), faults.no_bgp, frozenset({"builtin", "bgp"})),
     Exercise(
         "Two nodes of one rack have lost each other's pods; all other pairs work.",
         "{pod} and {peer} do not reach each other, and both reach all the others. Requests of "

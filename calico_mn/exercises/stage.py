@@ -14,16 +14,18 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
 from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.encapsulation import of_device
+from calico_mn.calico.encapsulation import IPIP, Encapsulation, of_device
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import CalicoMnError, ClusterError, KernelError
 from calico_mn.kernel.iptables import NO_RULES
 from calico_mn.packetmatch import Drop
-from calico_mn.state import Route
+from calico_mn.state import PROTO_BIRD, Route
 
 #: what an exercise can need of a cluster -> in words
 NEEDS = {
-    "tunnel": "packets between the two nodes inside IPIP: calico-mn mode Always",
+    "tunnel": "packets between the two nodes inside a tunnel: calico-mn mode Always",
+    "ipip": "packets between the two nodes inside IPIP: calico-mn mode Always --encapsulation ipip",
+    "bgp": "routes between the two nodes that BGP brings: not in VXLAN, nor with profile v3.33",
     "router": "pods in two subnets with a router between them",
     "way": "pods in two subnets with a single way between them",
     "rack": "mode Always, and pods on two nodes of one subnet",
@@ -77,7 +79,11 @@ class Stage:
         """Whether one of :data:`NEEDS` is met between these two pods."""
         net = self.net
         if need == "tunnel":
-            return self._is_tunnelled(self.pod.node, self.peer_block)
+            return self._encapsulation is not None
+        if need == "ipip":
+            return self._encapsulation is IPIP
+        if need == "bgp":
+            return self._route is not None and self._route.protocol == PROTO_BIRD
         if need == "router":
             return self.crosses_router and self._gateway is not None
         if need == "way":
@@ -91,9 +97,16 @@ class Stage:
         return any(pool.nat_outgoing and self.pod.address in pool.cidr
                    for pool in net.topology.pools) and self.crosses_router
 
-    def _is_tunnelled(self, node: str, block: IPv4Network) -> bool:
-        return any(route.destination == str(block) and of_device(route.device) is not None
-                   for route in self._wanted_routes(node))
+    @property
+    def _route(self) -> Route | None:
+        """The pod's node's route to the peer's block."""
+        return next((route for route in self._wanted_routes(self.pod.node)
+                     if route.destination == str(self.peer_block)), None)
+
+    @property
+    def _encapsulation(self) -> Encapsulation | None:
+        """What packets by that route are inside of."""
+        return of_device(self._route.device) if self._route is not None else None
 
     def _wanted_routes(self, node: str) -> tuple[Route, ...]:
         return self.net.states[node].routes
@@ -128,8 +141,7 @@ class Stage:
         """What texts call things: nodes, pods, the gateway of the pod's node, addresses."""
         cluster = self.net.cluster
         router, device = self._way
-        route = next((route for route in self._wanted_routes(self.pod.node)
-                      if route.destination == str(self.peer_block)), None)
+        route = self._route
         return {
             "node": self.pod.node, "peer_node": self.peer.node,
             "pod": self._short(self.pod.key), "peer": self._short(self.peer.key),
@@ -178,8 +190,11 @@ class Stage:
             self.net[key].pexec(["ip", "route", "flush", "cache"])
 
     def is_lost(self, place: str, address: str, *options: str) -> bool:
-        """Whether pings get no answer."""
-        return not self.succeeds(place, f"ping -c3 -i0.2 -W0.5 {' '.join(options)} {address}")
+        """Whether pings get no answer.
+
+        They wait for longer than the second after which a host that has asked by ARP asks again.
+        """
+        return not self.succeeds(place, f"ping -c3 -i0.2 -W1 {' '.join(options)} {address}")
 
     def has_way(self, place: str, address: str) -> bool:
         """Whether a place would send a packet on to an address."""

@@ -18,7 +18,7 @@ from calico_mn.measure.statistics import confidence_of
 from calico_mn.report.estimates import Estimate, unit
 from calico_mn.report.plots import canvas
 from calico_mn.report.plots.forest import scale
-from calico_mn.text import join, number
+from calico_mn.text import join, number, unit_for
 
 #: points: of letters, of the smallest (two lines of these fit a row), and of a legend's mark
 _LETTERS, _SMALLEST, _LEGEND_MARK = 7.5, 5.0, 30.0
@@ -87,7 +87,7 @@ def _panel(axes: canvas.Axes, panel: Sequence[Estimate], runs: Sequence[str], po
            ) -> None:
     """One quantity, in a figure of so many points' width."""
     reference = panel[0].reference
-    factor, shown_unit = (1.0, "") if reference else canvas.unit_for(
+    factor, shown_unit = (1.0, "") if reference else unit_for(
         [each.comparison.median for each in panel], unit(panel[0].what))
     rows = list(_rows(panel))
     axes.set_ylim(len(rows) - 0.4, -0.6)

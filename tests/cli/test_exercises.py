@@ -159,14 +159,33 @@ def test_what_cannot_be_is_refused(shell, command, said):
     assert left_behind(shell) == []
 
 
+def test_in_vxlan_an_exercise_breaks_something_or_says_what_it_needs(machine_can):
+    refused = {}
+    with CalicoNet(load_topology(ROOT / "topologies" / "two-subnets.yaml"), tunnel=TUNNEL) as net:
+        net.set_vxlan_mode("Always")
+        for number in NUMBERS:
+            try:
+                net.exercises.begin(number, seed=1)
+            except ClusterError as error:
+                refused[number] = str(error)
+                continue
+            assert net.exercises.check() == {"number": number, "solved": False}
+            assert net.exercises.reset() == number
+            assert net.verify() == (), number
+    assert "inside IPIP" in refused.pop(4)
+    assert refused.keys() == {11, 12}
+    for reason in refused.values():
+        assert reason.startswith("this exercise needs routes between the two nodes that BGP brings")
+
+
 def test_another_terminal_sees_the_exercise_and_a_cluster_says_what_it_lacks(machine_can):
     run = boot("one-rack", "--mode", "Never", file=ROOT / "topologies" / "article.yaml")
     try:
         done = run("break", "4")
         assert done.returncode == 2
         assert done.stderr == (
-            "calico-mn: this exercise needs pods in two subnets with a router between them; packets"
-            " between the two nodes inside IPIP: calico-mn mode Always\n")
+            "calico-mn: this exercise needs packets between the two nodes inside IPIP: calico-mn"
+            " mode Always --encapsulation ipip; pods in two subnets with a router between them\n")
         run.ok("break", "9")
         assert "exercise       9: One pod reaches nothing at all.\n" in run.ok("status")
         assert run.ok("hint").startswith("hint 1 of 3: ")

@@ -14,7 +14,7 @@ from itertools import chain
 from calico_mn.report.document import Figure
 from calico_mn.report.graphics import INK, SeriesStyle, lighten, series_styles
 from calico_mn.report.plots import canvas
-from calico_mn.text import number
+from calico_mn.text import number, unit_for
 
 #: groups whose medians differ by more than this factor get an axis each
 FAR_APART = 4.0
@@ -157,7 +157,7 @@ def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence
                for label, panel in panels.items()}
     together = list(chain.from_iterable(medians.values()))
     shared = len(panels) == 1 or max(together) <= FAR_APART * min(together) > 0
-    units = {label: canvas.unit_for(together if shared else medians[label], unit)
+    units = {label: unit_for(together if shared else medians[label], unit)
              for label in panels}
     styles = series_styles(group.series for group in groups)
     drawn = {label: [group.row(units[label][0], styles[group.series]) for group in panel]

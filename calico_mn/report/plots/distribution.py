@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from calico_mn.report.document import Figure
 from calico_mn.report.graphics import FAINT, SeriesStyle, series_styles
 from calico_mn.report.plots import canvas
-from calico_mn.text import number
+from calico_mn.text import number, unit_for
 
 #: samples that differ by more than this factor get a logarithmic axis
 _WIDE = 12.0
@@ -115,7 +115,7 @@ def distribution(name: str, title: str, quantity: str, unit: str, curves: Sequen
 
 
 def _panel(curves: Sequence[Curve], unit: str) -> _Panel:
-    factor, larger = canvas.unit_for(
+    factor, larger = unit_for(
         [_quantile(curve.values, 0.5) for curve in curves], unit)
     numbers = {replace(curve, values=tuple(factor * value for value in curve.values)): (
         factor * (curve.p50 or _quantile(curve.values, 0.5)),

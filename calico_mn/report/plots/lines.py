@@ -10,7 +10,7 @@ from calico_mn.measure import fits
 from calico_mn.report.document import Figure
 from calico_mn.report.graphics import FAINT, RULE, SeriesStyle, series_styles
 from calico_mn.report.plots import canvas
-from calico_mn.text import number
+from calico_mn.text import number, small_unit_for, unit_for
 
 #: values, or sizes, that differ by more than this factor get a logarithmic axis
 _LONG, _SIZES_LONG = 60.0, 8.0
@@ -50,7 +50,7 @@ def lines(name: str, title: str, quantity: str, unit: str, size: str, series: Se
     for line in series:
         canvas.check_finite((value for x, values in line.points for value in (x, *values)),
                              line.series)
-    factor, larger = canvas.unit_for([statistics.median(values) for line in series
+    factor, larger = unit_for([statistics.median(values) for line in series
                                        for _, values in line.points if values], unit)
     drawn = [_drawn(line, factor, larger, each) for line in series]
     styles = series_styles(line.series for line in series)
@@ -110,7 +110,7 @@ def _drawn(line: Line, factor: float, unit: str, each: str) -> _Drawn:
 
 def _formula(fitted: fits.Fit, unit: str, each: str) -> str:
     """The line in words, with R2 where it says something."""
-    factor, small = canvas.small_unit_for(fitted.slope, unit)
+    factor, small = small_unit_for(fitted.slope, unit)
     text = (canvas.minus(f"{number(fitted.intercept)} {unit}")
             + f"\n{'+' if fitted.slope >= 0 else canvas.minus('-')} "
             f"{number(abs(fitted.slope) * factor)} {small} per {each}")

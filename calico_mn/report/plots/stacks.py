@@ -11,7 +11,7 @@ from calico_mn.report import graphics
 from calico_mn.report.document import Figure
 from calico_mn.report.graphics import INK, lighten
 from calico_mn.report.plots import canvas
-from calico_mn.text import number
+from calico_mn.text import number, unit_for
 
 _COLOURS = (graphics.SKY, graphics.ORANGE, graphics.GREEN, graphics.PURPLE, graphics.GREY,
             graphics.BLUE, graphics.VERMILION)
@@ -60,7 +60,7 @@ def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack
                 raise ValueError(f"{bar.label}, {part}: {value} cannot be part of a sum's bar")
         canvas.check_finite(bar.totals, bar.label)
     shares = unit == "%"
-    factor, unit = (1.0, unit) if shares else canvas.unit_for([bar.sum for bar in bars], unit)
+    factor, unit = (1.0, unit) if shares else unit_for([bar.sum for bar in bars], unit)
     bars = [bar.times(100 / (bar.sum or 1) if shares else factor) for bar in bars]
     fills = {part: _fill(n) for n, part in enumerate(
         dict.fromkeys(part for bar in bars for part, _ in bar.parts))}
