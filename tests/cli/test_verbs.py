@@ -179,7 +179,7 @@ def test_trace_is_text_json_a_picture_and_packets(lab, tmp_path):
     assert lab.json("trace", "a", "b")["answered"] is True
     done = lab("trace", "a", "10.22.32.60")
     assert done.returncode == 1 and "dropped here" in done.stdout
-    assert lab("trace", "a", "nosuch").returncode == 2
+    assert lab("trace", "a", "nosuch").returncode == 3
     assert lab("trace", "a", "b", "--ttl", "0").returncode == 2
 
 

@@ -43,7 +43,7 @@ DASHES = (0, (3.2, 1.6))
 _LEADING = 1.32
 _PNG_DPI = 200
 #: points by which axes may miss the height that was asked for
-_CLOSE = 1e-6
+_CLOSE = 1e-3
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _STYLE = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": LABEL,
@@ -215,7 +215,7 @@ class Sheet:
         return float(legend.get_window_extent().height)
 
     def _resize(self, height: float) -> None:
-        self._height = height = round(height, 9)
+        self._height = height = round(height, 3)
         self.figure.set_figheight(height / 72)
         self.figure.get_layout_engine().set(w_pad=0, h_pad=4 / 72, hspace=0, rect=(
             MARGIN / WIDTH, self._bottom / height, 1 - (2 * MARGIN + self._right) / WIDTH,
@@ -234,7 +234,7 @@ class Sheet:
         # The layout's solver adds in the order of addresses in memory: its last digits are chance,
         # and identifiers in an SVG are hashes of all digits.
         for axes in self.axes:
-            axes.set_position([round(share, 12) for share in axes.get_position().bounds])
+            axes.set_position([round(share, 6) for share in axes.get_position().bounds])
         self._settled = True
 
     def head(self, axes: Any, left: str, right: str = "", size: float = HEAD) -> None:
