@@ -115,8 +115,8 @@ def _heed_signals() -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     _heed_signals()
     turns = item.config.stash.get(_TURNS, None)
-    alone = item.get_closest_marker("alone") is not None
-    with turns.taken(alone) if turns else nullcontext():
+    alone, kills = (item.get_closest_marker(name) is not None for name in ("alone", "kills"))
+    with turns.taken(alone=alone, kills=kills) if turns else nullcontext():
         yield
 
 

@@ -161,6 +161,8 @@ def _probe(net: CalicoNet, client: NamespaceNode) -> Iterator[socket.socket]:
     with net.inside(client.name, socket.socket) as probe:
         probe.settimeout(_CONNECT_S)
         try:
+            # Also where the pod was iperf3's server less than a minute ago (TIME_WAIT).
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", PORT))
         except OSError as error:
             raise ToolError(f"{client.name}: port {PORT} is taken: {error.strerror}") from None

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from support.patience import SLOWNESS
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.kills]
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = str(ROOT / "tests")

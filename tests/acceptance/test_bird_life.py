@@ -24,7 +24,7 @@ from calico_mn import CalicoNet
 from calico_mn.bgp.timers import SHORT
 from calico_mn.kernel import processes
 
-pytestmark = [pytest.mark.root, NEEDS_BIRD]
+pytestmark = [pytest.mark.root, pytest.mark.kills, NEEDS_BIRD]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "calico_mn"]

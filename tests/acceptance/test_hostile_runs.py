@@ -25,7 +25,7 @@ from calico_mn.kernel import cleanup, processes, registry, runtime_dir
 
 from .test_killed import killed_in, nothing_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.kills]
 
 ROOT = Path(__file__).resolve().parents[2]
 CLEANUP = [sys.executable, "-m", "calico_mn", "cleanup"]

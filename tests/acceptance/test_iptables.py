@@ -242,6 +242,7 @@ def test_two_clusters_at_once_have_their_own_rules_and_the_machine_keeps_its() -
 
 
 @pytest.mark.parametrize("at", ["cali-FORWARD", "knp.default.later"], ids=["boot", "apply"])
+@pytest.mark.kills
 def test_a_run_that_is_killed_while_iptables_restore_runs_leaves_nothing(
         tmp_path: Path, at: str) -> None:
     backend = BACKENDS[0]

@@ -31,7 +31,7 @@ from calico_mn import CalicoNet, results
 from calico_mn.errors import ToolError
 from calico_mn.kernel import cleanup
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.kills]
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = [sys.executable, str(ROOT / "benchmarks" / "soak_worker.py"), "3x2"]

@@ -23,7 +23,7 @@ from calico_mn.kernel import cleanup
 
 from .test_killed import killed_in, nothing_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.kills]
 
 EXPECTED = {
     ("one", "Always"): full_mesh("a", "b"), ("one", "CrossSubnet"): full_mesh("a", "b"),

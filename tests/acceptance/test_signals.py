@@ -28,7 +28,7 @@ from calico_mn.measure import programs
 
 from .test_killed import EXPERIMENT, WORKER, nothing_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.kills]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -195,6 +195,7 @@ def test_where_no_sysfs_may_be_mounted_sys_is_empty_and_says_why(opened):
     assert "Operation not permitted" in inside.ok("exec", "node31", "cat", "/sys/WHY-EMPTY")
 
 
+@pytest.mark.kills
 def test_what_a_killed_run_left_there_is_removed_at_the_next_start_there(inside):
     first = inside.asked("up", "-d", "--mode", "Never", ARTICLE)
     inside.ok("exec", "node31", "--", "sh", "-c", "sleep 1000 >&- 2>&- & echo $!")
@@ -207,6 +208,7 @@ def test_what_a_killed_run_left_there_is_removed_at_the_next_start_there(inside)
 
 @only_root
 @pytest.mark.root
+@pytest.mark.kills
 def test_runs_inside_and_the_machines_own_are_not_taken_for_one_another(inside, monkeypatch,
                                                                         tmp_path):
     """Both sides clean up, and the machine has a dead run with the very identity of a living one.
@@ -229,6 +231,7 @@ def test_runs_inside_and_the_machines_own_are_not_taken_for_one_another(inside, 
     assert eventually(lambda: not left_by(facts["pid"]))
 
 
+@pytest.mark.kills
 def test_a_run_in_another_user_namespace_of_the_same_user_is_seen_but_not_asked(opened):
     other, one = opened(), opened()
     one.ok("up", "-d", "--name", "first", "--mode", "Never", ARTICLE)

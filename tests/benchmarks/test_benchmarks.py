@@ -188,6 +188,7 @@ def test_tunnel_compares_both_modes_in_each_round(run: Run) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.kills
 def test_soak_kills_looks_and_counts(run: Run) -> None:
     need("unshare")
     printed, report = run("soak.py", "--kills", "5", "--clusters", "2", "--boots", "2",

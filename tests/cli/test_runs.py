@@ -29,7 +29,7 @@ from calico_mn.topology import load_topology
 from . import conftest
 from .conftest import LAB, OWN, ROOT, TUNNEL, calico_mn, environment
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.kills]
 
 
 def listed() -> dict[str, dict]:

@@ -24,7 +24,7 @@ from calico_mn.kernel import cleanup
 
 from .conftest import ROOT, command, left_behind, run, topology
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.kills]
 
 ENVIRONMENT = {**os.environ, **SUDO, "PYTHONPATH": str(ROOT)}
 WHOLE = {"format": record.FORMAT, "experiment": "ipip-modes", "command": "", "arguments": [],

@@ -6,6 +6,7 @@
 """
 
 import re
+import socket
 
 import pytest
 from support import machine
@@ -13,7 +14,7 @@ from support.topologies import two_subnets
 
 from calico_mn import CalicoNet, Drop
 from calico_mn.errors import ClusterError, ToolError
-from calico_mn.measure.throughput import NONE, Throughput, throughput
+from calico_mn.measure.throughput import NONE, PORT, Throughput, throughput
 
 pytestmark = pytest.mark.root
 
@@ -46,6 +47,17 @@ def test_a_throughput_of_tcp(net, ends, options, source, encapsulation):
     assert measured.source == source and measured.encapsulation == encapsulation
     assert measured.mbit_per_s > 1 and measured.retransmits is not None
     assert measured.loss is None and measured.jitter_ms is None
+
+
+def test_a_pod_that_was_the_server_can_be_the_client_at_once(net):
+    address = (net["a"].IP(), PORT)
+    listener = net.inside(net["a"].name, socket.create_server, address)
+    client = net.inside(net["b"].name, socket.create_connection, address)
+    server, _ = listener.accept()
+    for end in (server, client, listener):  # who closes first keeps the port for a minute
+        end.close()
+    assert f"{address[0]}:{PORT}" in net["a"].cmd("ss -Htan state time-wait")
+    assert throughput(net, net["a"], net["c"], seconds=1).encapsulation == "IPIP"
 
 
 def test_a_throughput_of_udp(net):
