@@ -40,9 +40,9 @@ setup(
         "dask": DASK,
         "kubernetes": KUBERNETES,
         "notebook": ["pandas"],
-        "test": [*DASK, *KUBERNETES, "aiohttp", "pandas", "pytest", "pytest-xdist", "hypothesis",
-                 "kubernetes-validate", "mypy", "ruff", "scapy", "setuptools>=70.1",
-                 "types-PyYAML"],
+        "test": [*DASK, *KUBERNETES, "aiohttp", "pandas", "pytest", "pytest-rerunfailures",
+                 "pytest-xdist", "hypothesis", "kubernetes-validate", "mypy", "ruff", "scapy",
+                 "setuptools>=70.1", "types-PyYAML"],
     },
     zip_safe=False,
 )

@@ -75,6 +75,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    can_repeat = config.pluginmanager.hasplugin("rerunfailures")
+    for item in items:
+        if can_repeat and item.get_closest_marker("root"):
+            # Where real namespaces and the kernel's timers are the point, other programs of a busy
+            # machine have their say, too. pytest_terminal_summary() shows what failed at first.
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
     items.sort(key=lambda item: next(
         (place for place, start in enumerate(_LONG) if item.nodeid.startswith(start)), len(_LONG)))
     order, _, seed = (config.option.order or "").partition(":")
@@ -88,6 +94,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: files.index(item.path))
     elif order:
         raise pytest.UsageError(f"--order {order}: it is reversed, random or random:SEED")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show why tests that passed at the second try failed at the first."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.write_sep("-", f"failed, and was run again: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
 
 
 def pytest_collection_finish() -> None:
