@@ -119,6 +119,7 @@ def test_two_machines_make_one_run(lab, tmp_path):
     assert not one.runs() and not other.runs()
 
 
+@pytest.mark.kills
 def test_a_run_goes_on_after_ctrl_c_and_after_a_kill_of_the_client(lab, tmp_path):
     (first, _), (second, _) = lab.workers(2)
     client = begun(lab, tmp_path, 2)
@@ -161,6 +162,7 @@ def test_ctrl_c_before_a_block_has_ended_leaves_nothing(lab, tmp_path):
     assert eventually(lambda: not first.runs() and not second.runs())
 
 
+@pytest.mark.kills
 def test_blocks_of_a_killed_worker_and_of_one_that_is_cut_off_are_measured_by_another(
         lab, tmp_path):
     (first, killed), (second, cut), (third, _) = lab.workers(3)

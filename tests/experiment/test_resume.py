@@ -147,6 +147,7 @@ def test_a_run_that_is_finished_is_not_measured_again(resumed, tmp_path):
     assert (output / "summary.csv").read_bytes() == (resumed[1] / "summary.csv").read_bytes()
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("moment", AFTER)
 def test_a_run_that_was_killed_is_readable_and_goes_on(tmp_path, monkeypatch, moment):
     # The next start would say that it cleaned up after this one: no other test's sees it.
