@@ -60,6 +60,7 @@ class Prompt(CLI):
     def __init__(self, dispatcher: Dispatcher, **options: Any) -> None:
         self._session = LocalSession(dispatcher)
         self._run = dispatcher.net.runtime.directory.identity
+        self._sourced: list[Path] = []
         for name, verb in verbs.public().items():
             setattr(self, f"do_{name}", self._command(verb) if verb.prompt else
                     self._program(name))
@@ -80,14 +81,22 @@ class Prompt(CLI):
         if len(words) != 1:
             error("*** usage: source FILE\n")
             return
+        file = Path(words[0]).absolute()
+        if file in self._sourced:
+            error(f"*** source: {words[0]} is read already, and would never end\n")
+            return
         try:
-            lines = Path(words[0]).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError as problem:
             error(f"*** source: {words[0]}: {problem.strerror}\n")
             return
-        for command in lines:
-            if self.onecmd(self.precmd(command)):
-                return
+        self._sourced.append(file)
+        try:
+            for command in lines:
+                if self.onecmd(self.precmd(command)):
+                    return
+        finally:
+            self._sourced.pop()
 
     def default(self, line: str) -> None:
         """A program in a node, or what is probably meant by a word that is no command."""

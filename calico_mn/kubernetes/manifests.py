@@ -14,7 +14,7 @@ from calico_mn.kubernetes.placement import HOST_NAME
 #: where the programs of the ConfigMap lie in a pod, and how the pods' container is called
 PROGRAMS, CONTAINER = "/calico-mn", "main"
 MANAGED_BY, RUN = "app.kubernetes.io/managed-by", "calico-mn/run"
-#: of Pod Security admission: the level that a namespace's pods need, whatever the cluster's default
+#: Pod Security admission: the level that a namespace's pods need, set over the cluster's default
 _LEVEL = "pod-security.kubernetes.io/enforce"
 
 
