@@ -86,7 +86,7 @@ EXERCISES = (
         "{router} drops IP protocol 4, as networks do that know TCP, UDP and ICMP only: the "
         "packets of pods are inside IPIP there, those of BGP and of ping between nodes are not.",
         (_TRACE, "calico-mn drop --show"), ("calico-mn drop --reset {router} ipip",),
-        lambda at: at.drop("{router}", Drop.IPIP), frozenset({"ipip", "router"})),
+        lambda at: at.drop("{router}", Drop.IPIP), frozenset({"ip-protocol", "router"})),
     Exercise(
         "Small pings pass between racks, and large packets vanish without an error.",
         "{pod} pings {peer}; a connection between them opens, and hangs once it carries data. "

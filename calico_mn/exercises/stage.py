@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
 from calico_mn.calico.cni import WorkloadEndpoint
-from calico_mn.calico.encapsulation import IPIP, Encapsulation, of_device
+from calico_mn.calico.encapsulation import WITH_BACK_END, Encapsulation, of_device
 from calico_mn.emulation.net import CalicoNet
 from calico_mn.errors import CalicoMnError, ClusterError, KernelError
 from calico_mn.kernel.iptables import NO_RULES
@@ -24,7 +24,8 @@ from calico_mn.state import PROTO_BIRD, Route
 #: what an exercise can need of a cluster -> in words
 NEEDS = {
     "tunnel": "packets between the two nodes inside a tunnel: calico-mn mode Always",
-    "ipip": "packets between the two nodes inside IPIP: calico-mn mode Always --encapsulation ipip",
+    "ip-protocol": f"packets between the two nodes inside {WITH_BACK_END}: calico-mn mode Always"
+                   f" --encapsulation {WITH_BACK_END.name.lower()}",
     "bgp": "routes between the two nodes that BGP brings: not in VXLAN, nor with profile v3.33",
     "router": "pods in two subnets with a router between them",
     "way": "pods in two subnets with a single way between them",
@@ -80,8 +81,8 @@ class Stage:
         net = self.net
         if need == "tunnel":
             return self._encapsulation is not None
-        if need == "ipip":
-            return self._encapsulation is IPIP
+        if need == "ip-protocol":
+            return self._encapsulation is WITH_BACK_END
         if need == "bgp":
             return self._route is not None and self._route.protocol == PROTO_BIRD
         if need == "router":

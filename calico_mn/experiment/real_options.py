@@ -57,7 +57,7 @@ def read(parser: argparse.ArgumentParser, argv: Sequence[str], asked: argparse.N
         return None
     if why_emulated:
         parser.error(f"--on {KUBERNETES}: this experiment takes an emulated cluster, since"
-                     f" {why_emulated}; ipip_modes.py measures a real one")
+                     f" {why_emulated}; docs/kubernetes.md says which one measures a real cluster")
     if wrong := [flag for flag in (*_EMULATED, *emulated) if flag in given]:
         parser.error(f"{wrong[0]} is for an emulated cluster: leave it out with --on {KUBERNETES}")
     if len(getattr(asked, "modes", None) or ()) > 1 and not asked.allow_mode_change:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from calico_mn.calico.cluster import Cluster
+from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.delta import creation
 from calico_mn.emulation.plan import boot_states
 from calico_mn.export import IMAGE, Export, as_yaml, file_name
@@ -23,7 +24,7 @@ FILE = "calico.clab.yml"
 NOTES = (
     "BGP and Felix: routes are those of a cluster at rest, and follow no change",
     "Felix's rules: policies have no effect, and outgoing packets keep their addresses",
-    "tunl0, where the kernel has no ipip: the commands that use it fail",
+    f"{WITH_BACK_END.device}, where the kernel cannot make it: the commands that use it fail",
 )
 # Docker takes no longer host name.
 _LONGEST_NAME = 63

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from calico_mn.delta import Delta
 from calico_mn.kernel import firewall, rtnetlink
+from calico_mn.kernel.ebpf import OBJECT
 from calico_mn.present import Link, Program
 from calico_mn.state import (
     VXLAN,
@@ -171,4 +172,4 @@ def program_attached(item: Program) -> list[str]:
     """``tc`` for a program of the tunnel; the object file is this package's."""
     return [f"tc qdisc replace dev {item.device} clsact",
             f"tc filter replace dev {item.device} {item.direction} prio 1 handle 1 bpf"
-            f" direct-action object-file ipip.bpf.o section {item.name}"]
+            f" direct-action object-file {OBJECT.name} section {item.name}"]

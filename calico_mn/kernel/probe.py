@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.kernel import iptables, processes, runtime_dir
-from calico_mn.kernel.tunnel import ebpf_reason, kernel_reason
+from calico_mn.kernel.tunnel import KernelTunnel, ebpf_reason, kernel_reason
 from calico_mn.text import join
 
 _TIMEOUT_S = 10
 _THERE = "there"
+_DEVICE, _MODULE = WITH_BACK_END.device, KernelTunnel.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +84,29 @@ def _root() -> Finding:
 
 def _tunnel(kernel: Finding, ebpf: Finding) -> Finding:
     able = kernel.ok or ebpf.ok
-    detail = ("by the kernel's ipip module" if kernel.ok else "by eBPF" if ebpf.ok
+    detail = (f"by {KernelTunnel.description}" if kernel.ok else "by eBPF" if ebpf.ok
               else "cannot be made" if ebpf.ok is False else "perhaps by eBPF")
     if able is False and runtime_dir.is_user_namespace():
-        return Finding("tunl0", able, detail, "all IPIP modes but Never", False,
+        return Finding(_DEVICE, able, detail, f"all {WITH_BACK_END} modes but Never", False,
                        "run it with sudo, in no user namespace")
-    return Finding("tunl0", able, detail, "IPIP",
-                   remedy="" if able is not False else "use Linux 6.7 or later, or load ipip")
+    return Finding(_DEVICE, able, detail, WITH_BACK_END.name,
+                   remedy="" if able is not False else f"use Linux 6.7 or later, or load {_MODULE}")
 
 
 def _kernel_tunnel() -> Finding:
-    purpose = "tunl0 by the kernel itself"
+    purpose = f"{_DEVICE} by the kernel itself"
     if kernel_reason() is None:
-        return Finding("ipip", True, "loaded", purpose, False)
+        return Finding(_MODULE, True, "loaded", purpose, False)
     known = _config()
-    if (known and "CONFIG_NET_IPIP" not in known) or (not known and not _has_module("ipip")):
-        return Finding("ipip", False, "not in this kernel", purpose, False)
-    return Finding("ipip", False, "not loaded", purpose, False,
-                   "'sudo modprobe ipip' loads it, and puts a tunl0, down, into this machine's"
-                   " own namespace")
+    if (f"CONFIG_NET_{_MODULE.upper()}" not in known if known else not _has_module(_MODULE)):
+        return Finding(_MODULE, False, "not in this kernel", purpose, False)
+    return Finding(_MODULE, False, "not loaded", purpose, False,
+                   f"'sudo modprobe {_MODULE}' loads it, and puts a {_DEVICE}, down, into this"
+                   " machine's own namespace")
 
 
 def _ebpf_tunnel() -> Finding:
-    purpose = "tunl0 where ipip is not loaded"
+    purpose = f"{_DEVICE} where {_MODULE} is not loaded"
     if os.geteuid() != 0:
         return Finding("eBPF", None, "only root can try it", purpose, False)
     reason = ebpf_reason()

@@ -164,7 +164,7 @@ def test_in_vxlan_an_exercise_breaks_something_or_says_what_it_needs(machine_can
     with CalicoNet(load_topology(ROOT / "topologies" / "two-subnets.yaml"), tunnel=TUNNEL) as net:
         net.set_vxlan_mode("Always")
         for number in NUMBERS:
-            if not EXERCISES[number - 1].needs & {"tunnel", "ipip", "bgp", "rack"}:
+            if not EXERCISES[number - 1].needs & {"tunnel", "ip-protocol", "bgp", "rack"}:
                 continue  # VXLAN changes nothing about it
             try:
                 net.exercises.begin(number, seed=1)

@@ -83,13 +83,13 @@ VERBS = {
         "arguments, as root. Results go to results/ here (docs/results.md).",
         _add_experiment, run=_experiment, usage="list [--json] | run NAME [ARGUMENT]...", json=True,
         examples=(("calico-mn experiment list", "what there is"),
-                  ("sudo calico-mn experiment run ipip-modes --quick", "one of them"),
-                  ("calico-mn experiment run mtu --help", "what it can be asked"))),
+                  ("sudo calico-mn experiment run mtu --quick", "one of them"),
+                  ("calico-mn experiment run convergence --help", "what it can be asked"))),
     "sweep": Verb(
         "sweep", "experiments", "try a run over several machines, with workers on this one",
         "Starts N Dask workers on this machine, has each measure some of an experiment's repeats "
         "in a cluster of its own, and makes one run of them, as an experiment's --on does with "
         "other machines (docs/machines.md). They disturb each other: for a try, not for numbers.",
         _add_sweep, run=_sweep, root=True, usage="--local N NAME [ARGUMENT]...",
-        examples=(("sudo calico-mn sweep --local 2 ipip-modes --quick", "a try"),)),
+        examples=(("sudo calico-mn sweep --local 2 mtu --quick", "a try"),)),
 }

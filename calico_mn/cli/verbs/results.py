@@ -103,6 +103,7 @@ def _plot(options: argparse.Namespace) -> int:
 
 def _measured(run: Results) -> str:
     """How and where a run was measured, for a caption."""
+    from calico_mn.calico.encapsulation import WITH_BACK_END
     from calico_mn.topology.plain_data import at
 
     fact = partial(at, run.about)
@@ -111,7 +112,7 @@ def _measured(run: Results) -> str:
              ("Linux {}", fact("environment", "machine", "kernel")),
              ("{}", fact("environment", "machine", "cpu")),
              ("{} CPUs", fact("environment", "machine", "cpus")),
-             ("tunl0 by {}", fact("environment", "cluster", "tunnel")),
+             (f"{WITH_BACK_END.device} by {{}}", fact("environment", "cluster", "tunnel")),
              ("TCP {}", fact("environment", "network", "tcp_congestion_control")),
              ("{} s a transfer", fact("plan", "duration_s")), ("seed {}", fact("plan", "seed")))
     text = ", ".join(words.format(value) for words, value in facts if value is not None)
@@ -172,7 +173,7 @@ VERBS = {
         "Makes report.html, the tables and the pictures again from results.jsonl and summary.json "
         "of a run, also of one that was cut short, and prints what it says. Nothing is measured.",
         _add_report, run=_report,
-        examples=(("calico-mn report results/ipip-modes-20260101-120000", "after an update"),)),
+        examples=(("calico-mn report results/mtu-20260101-120000", "after an update"),)),
     "plot": Verb(
         "plot", GROUP, "draw a figure for a paper, with caption and table for LaTeX",
         "Draws the ratios to Never of one or several runs with their 95 % intervals: vectors, "

@@ -15,16 +15,13 @@ import os
 import platform
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 
 from calico_mn.errors import CalicoMnError, UnsupportedError
 from calico_mn.kernel import devices, processes
 from calico_mn.kernel import rtnetlink as rt
-from calico_mn.kernel.ebpf import btf
+from calico_mn.kernel.ebpf import OBJECT, btf
 from calico_mn.kernel.netlink import NetlinkSocket
 from calico_mn.text import join
-
-OBJECT = Path(__file__).with_name("ipip.bpf.o")
 
 #: Encapsulates; a capture on tunl0 sees the packets. Belongs to clsact egress of tunl0.
 EGRESS = "tunl0/egress"
