@@ -26,7 +26,7 @@ from calico_mn.command_line import (
 from calico_mn.experiment import real_options
 from calico_mn.experiment.options import int_between, path, place, positive_int, seconds
 from calico_mn.experiment.real_options import KUBERNETES
-from calico_mn.kubernetes.settings import Settings
+from calico_mn.kubernetes.placement import Settings
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -1,7 +1,7 @@
 """Options of an experiment on a real cluster (``--on kubernetes``), and what does not go with it.
 
 In go the words that were typed and what argparse made of them; out come
-:class:`~calico_mn.kubernetes.settings.Settings`, or a message and exit status 2.
+:class:`~calico_mn.kubernetes.placement.Settings`, or a message and exit status 2.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from calico_mn.export import IMAGE
-from calico_mn.kubernetes.settings import SETTLE_S, Settings
+from calico_mn.kubernetes.placement import SETTLE_S, Settings
 
 #: the level of ``--on`` for a real cluster
 KUBERNETES = "kubernetes"

@@ -20,13 +20,12 @@ from typing import Any
 
 from calico_mn.calico.encapsulation import DEFAULT, Encapsulation, named
 from calico_mn.errors import ClusterError
-from calico_mn.kubernetes import manifests, pools
+from calico_mn.kubernetes import pools
 from calico_mn.kubernetes.client import ApiError, ApiServer
-from calico_mn.kubernetes.namespace import RunNamespace
-from calico_mn.kubernetes.placement import Node, Placement
+from calico_mn.kubernetes.namespace import RunNamespace, config_map, pod
+from calico_mn.kubernetes.placement import Node, Placement, Settings
 from calico_mn.kubernetes.pods import RELAY_FAILED, PodHost
 from calico_mn.kubernetes.pools import Pool
-from calico_mn.kubernetes.settings import Settings
 from calico_mn.kubernetes.tcpdump import TcpdumpCapture
 from calico_mn.measure import programs, reachability
 from calico_mn.measure.paths import CROSS_SUBNET, SAME_SUBNET, Endpoint, Pair, ordered_pairs
@@ -109,19 +108,18 @@ class RealCluster:
         self.namespace.make(host_pods=on_host, again=bool(self.before))
         self._remember()
         code = Path(programs.__file__).with_name(programs.ENDPOINT).read_text(encoding="utf-8")
-        self.namespace.add("configmaps", manifests.config_map(
+        self.namespace.add("configmaps", config_map(
             self.namespace.name, self.run, {programs.ENDPOINT: code}))
         captures = {f"capture-{number}": node for number, node in enumerate(
             self.placement.nodes, 1)} if on_host else {}
         nodes = {**self.placement.pods, **captures}
-        for pod, node in nodes.items():
-            self.namespace.add("pods", manifests.pod(
-                pod, self.namespace.name, self.run, host_name=node.host_name,
-                image=self.settings.image, on_host=pod in captures))
-        for pod, ip in self.namespace.addresses(nodes, self.settings.image).items():
-            name = f"{self.namespace.name}/{pod}"
-            self._hosts[nodes[pod].name if pod in captures else name] = PodHost(
-                name, ip, nodes[pod].name, self.settings.image, self.server)
+        for name, node in nodes.items():
+            self.namespace.add("pods", pod(
+                name, self.namespace.name, self.run, host_name=node.host_name,
+                image=self.settings.image, on_host=name in captures))
+        for name, ip in self.namespace.addresses(nodes, self.settings.image).items():
+            host = PodHost(f"{self.namespace.name}/{name}", ip, nodes[name].name, self.server)
+            self._hosts[host.node if name in captures else host.name] = host
         self._find_pool()
         self._find_programs()
         if on_host:

@@ -1,7 +1,10 @@
-"""The namespace of one run in a real cluster: made, filled with pods, and removed.
+"""The namespace of one run in a real cluster: made, filled with pods, watched, and removed.
 
-In go resources of :mod:`.manifests`; out come pods that run, or why one does not. Only a namespace
-with the run's label is ever removed.
+    names, labels, nodes --namespace, config_map, pod--> resources, which RunNamespace makes
+    a Pod's status       --progress--> its address once it runs, or why it does not
+
+Pods sleep until programs are run in them; those on the nodes' own network are those that capture.
+Only a namespace with the run's label is ever removed.
 """
 
 from __future__ import annotations
@@ -9,17 +12,123 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from calico_mn.errors import ClusterError
-from calico_mn.kubernetes import manifests, pods
 from calico_mn.kubernetes.client import ApiError, ApiServer, path
-from calico_mn.text import one_line
+from calico_mn.kubernetes.placement import HOST_NAME
+from calico_mn.text import join, one_line
 
+#: where the programs of the ConfigMap lie in a pod, and how the pods' container is called
+PROGRAMS, CONTAINER = "/calico-mn", "main"
+MANAGED_BY, RUN = "app.kubernetes.io/managed-by", "calico-mn/run"
+#: Pod Security admission: the level that a namespace's pods need, set over the cluster's default
+_LEVEL = "pod-security.kubernetes.io/enforce"
 READY_S, GONE_S = 180.0, 120.0
 _ACCOUNT_S, _LOOK_S = 30.0, 0.5
 _NOT_FOUND, _CONFLICT = 404, 409
+#: what keeps a container from its start, and does not pass by itself (kubelet's images/types.go)
+_HOPELESS = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull",
+             "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
+             "CrashLoopBackOff")
 
+
+# --- resources, in pure functions
+
+def labels(run: str) -> dict[str, str]:
+    """What everything of a run carries."""
+    return {MANAGED_BY: "calico-mn", RUN: run}
+
+
+def namespace(name: str, run: str, *, host_pods: bool) -> dict[str, Any]:
+    """The namespace; ``host_pods`` lets it have pods on the nodes' network."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": name,
+        "labels": {**labels(run), _LEVEL: "privileged" if host_pods else "baseline"}}}
+
+
+def config_map(namespace: str, run: str, programs: Mapping[str, str]) -> dict[str, Any]:
+    """File name -> text of programs."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+        "name": "programs", "namespace": namespace, "labels": labels(run)},
+        "data": dict(programs)}
+
+
+def pod(name: str, namespace: str, run: str, *, host_name: str, image: str, on_host: bool = False
+        ) -> dict[str, Any]:
+    """A pod on the node whose label kubernetes.io/hostname is ``host_name``.
+
+    ``on_host`` gives it the node's network and the two capabilities that a capture takes.
+    """
+    container: dict[str, Any] = {
+        "name": CONTAINER, "image": image, "command": ["sleep", "infinity"]}
+    spec: dict[str, Any] = {
+        "nodeSelector": {HOST_NAME: host_name}, "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False,
+        "enableServiceLinks": False, "containers": [container]}
+    if on_host:
+        spec["hostNetwork"] = True
+        container["securityContext"] = {"capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}}
+    else:
+        spec["volumes"] = [{"name": "programs", "configMap": {"name": "programs"}}]
+        container["volumeMounts"] = [{"name": "programs", "mountPath": PROGRAMS}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {
+        "name": name, "namespace": namespace, "labels": labels(run)}, "spec": spec}
+
+
+# --- how far a pod is
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pod is: its address once it runs, else why not, and whether that stays so."""
+
+    address: str = ""
+    why: str = ""
+    is_hopeless: bool = False
+
+
+def progress(pod: Mapping[str, Any]) -> Progress:
+    """What a Pod's status says; an empty one is a pod that is not there."""
+    status = pod.get("status") or {}
+    phase = status.get("phase")
+    if not pod or pod["metadata"].get("deletionTimestamp"):
+        return Progress(why="it was deleted", is_hopeless=True)
+    if phase in ("Failed", "Succeeded"):
+        return Progress(why=_said(status, f"it has ended ({phase})"), is_hopeless=True)
+    containers = status.get("containerStatuses") or ()
+    if phase == "Running" and containers and all(each.get("ready") for each in containers):
+        addresses = [str(each.get("ip")) for each in status.get("podIPs") or ()]
+        if address := next(filter(_is_ipv4, [*addresses, str(status.get("podIP"))]), ""):
+            return Progress(address)
+        return Progress(why=f"it has the addresses {join(addresses)}, and none of IPv4"
+                        if addresses else "it has no address", is_hopeless=bool(addresses))
+    for each in containers:
+        waiting = (each.get("state") or {}).get("waiting") or {}
+        if reason := waiting.get("reason"):
+            return Progress("", _said(waiting, str(reason)), reason in _HOPELESS)
+    for each in status.get("conditions") or ():
+        if each.get("type") == "PodScheduled" and each.get("status") == "False":
+            return Progress("", _said(each, str(each.get("reason"))),
+                            each.get("reason") == "Unschedulable")
+    return Progress(why=f"it is {phase or 'not known yet'}")
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _said(status: Mapping[str, Any], otherwise: str) -> str:
+    reason = str(status.get("reason") or otherwise)
+    message = status.get("message")
+    return one_line(f"{reason}: {message}" if message else reason)[:500]
+
+
+# --- the namespace
 
 @dataclass
 class RunNamespace:
@@ -43,7 +152,7 @@ class RunNamespace:
             self.remove()
             self.is_left = True
         try:
-            self.server.request("POST", path("v1", "namespaces"), body=manifests.namespace(
+            self.server.request("POST", path("v1", "namespaces"), body=namespace(
                 self.name, self.run, host_pods=host_pods))
         except ApiError as error:
             # Without an answer it may be there: its label tells whose it is.
@@ -69,11 +178,11 @@ class RunNamespace:
                     raise
             time.sleep(_LOOK_S)
 
-    def progress(self, names: Collection[str]) -> dict[str, pods.Progress]:
+    def progress(self, names: Collection[str]) -> dict[str, Progress]:
         """How far each pod is. Raises ApiError."""
         listed = {str(pod["metadata"]["name"]): pod for pod in self.server.list(
             path("v1", "pods", self.name))["items"]}
-        return {name: pods.progress(listed.get(name, {})) for name in names}
+        return {name: progress(listed.get(name, {})) for name in names}
 
     def addresses(self, names: Collection[str], image: str) -> dict[str, str]:
         """Wait until the pods run; their addresses by name.
@@ -117,7 +226,7 @@ class RunNamespace:
         deadline = time.monotonic() + GONE_S
         try:
             labels = self.server.get(place)["metadata"].get("labels") or {}
-            if labels.get(manifests.RUN) != self.run:
+            if labels.get(RUN) != self.run:
                 self.is_left = False
                 return
             self.server.request("DELETE", place)

@@ -1,4 +1,6 @@
-"""Which nodes of a real cluster the pods of a measurement run on. Pure.
+"""What is asked for of a measurement on a real cluster, and which nodes its pods run on. Pure.
+
+    Settings: what a person asks for
 
     Node resources ──read──▶ Node: its address and subnet, and why no pod of ours can run there
                    ──place──▶ pod's name ──▶ node, on the fewest nodes that show the path classes
@@ -20,12 +22,28 @@ from calico_mn.text import join, join_some, one_line
 
 ADDRESS = "projectcalico.org/IPv4Address"
 HOST_NAME = "kubernetes.io/hostname"
+#: seconds that a mode change gets where no wire is watched
+SETTLE_S = 10.0
 #: the pod that sends; the others are called by the path class that they are the far end of
 CLIENT = "client"
 
 _KEEPS_AWAY = ("NoSchedule", "NoExecute")
 _LACKING = {SAME_SUBNET: "no two usable nodes are in one subnet",
             CROSS_SUBNET: "no two usable nodes are in different subnets"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Names of the context, None for the current one, of the namespace, empty for one of its own,
+    and of the pods' image; what may be done; ``settle`` as :data:`SETTLE_S`.
+    """
+
+    context: str | None = None
+    namespace: str = ""
+    image: str = ""
+    allow_mode_change: bool = False
+    allow_host_capture: bool = False
+    settle: float = SETTLE_S
 
 
 @dataclass(frozen=True, slots=True)

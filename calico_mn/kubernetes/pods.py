@@ -1,8 +1,10 @@
-"""Pods of a measurement: places where the instruments' programs run, and whether they are ready.
+"""Programs in pods of a real cluster: started as if they ran here, or run to their end.
 
-A :class:`PodHost` is what an instrument calls a host. Its ``popen`` starts :mod:`.relay` here, a
-process whose output, end and exit status are those of the program in the pod. Credentials go to it
-through a pipe, never by its command line.
+    PodHost.popen   starts .relay here, whose output, end and exit status are those of the program
+    run             asks by the same connection, in this process
+
+Both go through the exec subresource. A :class:`PodHost` is what an instrument calls a host.
+Credentials go to the relay through a pipe, never by its command line.
 """
 
 from __future__ import annotations
@@ -12,18 +14,17 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from calico_mn.kernel import processes
-from calico_mn.kubernetes.client import ApiServer, path
-from calico_mn.kubernetes.manifests import CONTAINER, PROGRAMS
+from calico_mn.kubernetes.client import CONNECT_S, ApiError, ApiServer, path
+from calico_mn.kubernetes.namespace import CONTAINER, PROGRAMS
 from calico_mn.measure import programs
-from calico_mn.text import join, one_line
+from calico_mn.text import one_line
 
 #: what runs in the pod: ``sh -c WRAPPER sh ARGUMENT...``. A line or the end of standard input ends
 #: the program, by SIGTERM and two seconds later by SIGKILL. Constant: no data becomes shell text.
@@ -47,10 +48,6 @@ _OURS = Path(programs.__file__).parent
 #: what a pod has for a program of our own and for its interpreter
 _IN_POD = {sys.executable: "python3", str(_OURS / programs.ENDPOINT):
            f"{PROGRAMS}/{programs.ENDPOINT}"}
-#: what keeps a container from its start, and does not pass by itself (kubelet's images/types.go)
-_HOPELESS = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull",
-             "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
-             "CrashLoopBackOff")
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,6 @@ class PodHost:
     name: str
     ip: str
     node: str
-    image: str
     server: ApiServer
 
     def popen(self, *args: Any, **kwargs: Any) -> subprocess.Popen[Any]:
@@ -74,75 +70,92 @@ class PodHost:
         process = processes.start([sys.executable, "-I", str(_RELAY)], **options)
         assert process.stdin is not None
         try:
-            os.write(process.stdin.fileno(), json.dumps(self._request(argv)).encode() + b"\n")
+            request = _request(self.server, _place(*self.name.split("/")), CONTAINER,
+                               ["sh", "-c", WRAPPER, "sh", *argv], stdin="true")
+            os.write(process.stdin.fileno(), json.dumps(request).encode() + b"\n")
         except BaseException:
             programs.end(process)
             raise
         return process
 
-    def _request(self, argv: Sequence[str]) -> dict[str, Any]:
-        namespace, _, pod = self.name.partition("/")
-        _, url, headers, *_ = self.server.serialized(
-            "GET", path("v1", "pods", namespace, pod, "exec"), {
-                "command": ["sh", "-c", WRAPPER, "sh", *argv], "container": CONTAINER,
-                "stdin": "true", "stdout": "true", "stderr": "true"})
-        configuration = self.server.api.configuration
-        proxy = urlsplit(configuration.proxy or "")
-        verified = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert}
-        return {
-            "url": url.replace("http", "ws", 1), "headers": dict(headers),
-            "ssl": {name: value for name, value in {
-                **(verified if configuration.verify_ssl else {"cert_reqs": ssl.CERT_NONE}),
-                "certfile": configuration.cert_file, "keyfile": configuration.key_file,
-                "server_hostname": configuration.tls_server_name}.items() if value is not None},
-            "proxy": {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port}
-            if proxy.hostname else {}}
-
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a pod is: its address once it runs, else why not, and whether that stays so."""
+class Done:
+    """What a program printed, and its exit status."""
 
-    address: str = ""
-    why: str = ""
-    is_hopeless: bool = False
-
-
-def progress(pod: Mapping[str, Any]) -> Progress:
-    """What a Pod's status says; an empty one is a pod that is not there."""
-    status = pod.get("status") or {}
-    phase = status.get("phase")
-    if not pod or pod["metadata"].get("deletionTimestamp"):
-        return Progress(why="it was deleted", is_hopeless=True)
-    if phase in ("Failed", "Succeeded"):
-        return Progress(why=_said(status, f"it has ended ({phase})"), is_hopeless=True)
-    containers = status.get("containerStatuses") or ()
-    if phase == "Running" and containers and all(each.get("ready") for each in containers):
-        addresses = [str(each.get("ip")) for each in status.get("podIPs") or ()]
-        if address := next(filter(_is_ipv4, [*addresses, str(status.get("podIP"))]), ""):
-            return Progress(address)
-        return Progress(why=f"it has the addresses {join(addresses)}, and none of IPv4"
-                        if addresses else "it has no address", is_hopeless=bool(addresses))
-    for each in containers:
-        waiting = (each.get("state") or {}).get("waiting") or {}
-        if reason := waiting.get("reason"):
-            return Progress("", _said(waiting, str(reason)), reason in _HOPELESS)
-    for each in status.get("conditions") or ():
-        if each.get("type") == "PodScheduled" and each.get("status") == "False":
-            return Progress("", _said(each, str(each.get("reason"))),
-                            each.get("reason") == "Unschedulable")
-    return Progress(why=f"it is {phase or 'not known yet'}")
+    stdout: str
+    stderr: str
+    status: int
 
 
-def _is_ipv4(text: str) -> bool:
+def run(server: ApiServer, namespace: str, pod: str, container: str, command: Sequence[str],
+        time_out: float = 30.0) -> Done:
+    """Run a program to its end, by no shell. ``time_out`` is in seconds.
+
+    Raises ApiError: no right, no such pod, no such program in its image, no end in time.
+    """
+    import websocket
+
+    from calico_mn.kubernetes import relay
+
+    place = _place(namespace, pod)
+    shown = one_line(f"{' '.join(command)!r} in pod {namespace}/{pod} of {server}")
     try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True
+        connection = relay.connected(_request(server, place, container, command), CONNECT_S)
+    except websocket.WebSocketBadStatusException as error:
+        raise server.refused("POST", place, error.status_code, error.resp_body or b"") from None
+    except websocket.WebSocketTimeoutException:
+        raise server.unreachable(TimeoutError()) from None
+    except websocket.WebSocketConnectionClosedException as error:
+        raise server.unreachable(ConnectionError(*error.args)) from None
+    except (websocket.WebSocketException, OSError, ValueError) as error:
+        raise server.unreachable(error) from None
+    printed: dict[int, list[bytes]] = {}
+    deadline = time.monotonic() + time_out
+
+    def take(channel: int, text: bytes) -> None:
+        printed.setdefault(channel, []).append(text)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+
+    try:
+        connection.settimeout(time_out)
+        end = relay.received(connection, take) or b""
+    except (websocket.WebSocketTimeoutException, TimeoutError):
+        raise ApiError(f"{shown} did not end within {time_out:g} s") from None
+    except (websocket.WebSocketException, OSError) as error:
+        raise ApiError(f"the connection was lost during {shown}: {one_line(str(error))}") from None
+    finally:
+        connection.close(timeout=1)
+    status = relay.exit_status(end)
+    if status is None:
+        why = one_line(relay.message(end)) or "its end was not told"
+        raise ApiError(f"{shown} could not be run: {why}")
+    out, err = (b"".join(printed.get(channel, ())).decode("utf-8", "replace")
+                for channel in (1, 2))
+    return Done(out, err, status)
 
 
-def _said(status: Mapping[str, Any], otherwise: str) -> str:
-    reason = str(status.get("reason") or otherwise)
-    message = status.get("message")
-    return one_line(f"{reason}: {message}" if message else reason)[:500]
+def _place(namespace: str, pod: str) -> str:
+    return path("v1", "pods", namespace, pod, "exec")
+
+
+def _request(server: ApiServer, place: str, container: str, command: Sequence[str],
+             **streams: str) -> dict[str, Any]:
+    """What .relay connects with, ready for JSON: URL, headers, options of TLS and of a proxy."""
+    from kubernetes.stream.ws_client import websocket_proxycare
+
+    _, url, headers, *_ = server.serialized("GET", place, {
+        "command": list(command), "container": container, "stdout": "true", "stderr": "true",
+        **streams})
+    configuration = server.api.configuration
+    verified = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert}
+    return {
+        "url": url.replace("http", "ws", 1), "headers": dict(headers),
+        "ssl": {name: value for name, value in {
+            **(verified if configuration.verify_ssl else {"cert_reqs": ssl.CERT_NONE}),
+            "certfile": configuration.cert_file, "keyfile": configuration.key_file,
+            "server_hostname": configuration.tls_server_name}.items() if value is not None},
+        "proxy": websocket_proxycare({}, configuration, url, headers)}

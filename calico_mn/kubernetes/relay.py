@@ -8,7 +8,8 @@ connection is lost, so there a shell waits beside it (``WRAPPER`` of .pods).
 
 Exit status 255: the program could not be started, or the connection was lost. The protocol is
 v4.channel.k8s.io (k8s.io/apimachinery/pkg/util/remotecommand). Run by .pods as a file: it imports
-the standard library and websocket-client, the connection of the package kubernetes.
+the standard library and websocket-client, the connection of the package kubernetes. The functions
+of the protocol are also those of .pods, which has run a program to its end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -36,9 +38,7 @@ def main() -> int:
     """Run the program; the exit status."""
     request: dict[str, Any] = json.loads(sys.stdin.readline())
     try:
-        connection = websocket.create_connection(
-            request["url"], timeout=_CONNECT_S, header=request["headers"], sslopt=request["ssl"],
-            subprotocols=["v4.channel.k8s.io"], **request["proxy"])
+        connection = connected(request, _CONNECT_S)
     except websocket.WebSocketBadStatusException as error:
         return _failed(message(error.resp_body) or f"the API server answered {error.status_code}")
     except (websocket.WebSocketException, OSError, ValueError) as error:
@@ -47,9 +47,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: connection.send_binary(bytes([_STDIN]) + b"\n"))
     threading.Thread(target=_wait_for_caller, args=[connection], daemon=True).start()
     try:
-        return _pass_on(connection)
+        end = received(connection, _pass_on)
     except (websocket.WebSocketException, OSError) as error:
         return _failed(f"the connection to the pod was lost: {error}")
+    if end is None:
+        return _failed("the connection to the pod was lost")
+    status = exit_status(end)
+    return status if status is not None else _failed(
+        message(end) or "the pod did not tell how the program ended")
 
 
 def _wait_for_caller(connection: Any) -> None:
@@ -62,19 +67,37 @@ def _wait_for_caller(connection: Any) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _pass_on(connection: Any) -> int:
+def _pass_on(channel: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(channel, text):]
+
+
+# --- the protocol
+
+def connected(request: Mapping[str, Any], seconds: float) -> Any:
+    """A WebSocket to the exec subresource; each step of connecting may take ``seconds``.
+
+    Raises websocket-client's errors, OSError and ValueError.
+    """
+    return websocket.create_connection(
+        request["url"], timeout=seconds, header=request["headers"], sslopt=request["ssl"],
+        subprotocols=["v4.channel.k8s.io"], **request["proxy"])
+
+
+def received(connection: Any, take: Callable[[int, bytes], object]) -> bytes | None:
+    """Hand what comes on standard output (1) and error (2) to ``take``; the Status at the end.
+
+    None where the connection was closed before. Raises websocket-client's errors and OSError.
+    """
     while True:
         opcode, data = connection.recv_data()
         if opcode == websocket.ABNF.OPCODE_CLOSE:
-            return _failed("the connection to the pod was lost")
+            return None
         channel, text = (data[0], data[1:]) if data else (None, b"")
         if channel in (_STDOUT, _STDERR):
-            while text:
-                text = text[os.write(channel, text):]
+            take(channel, text)
         elif channel == _STATUS:
-            status = exit_status(text)
-            return status if status is not None else _failed(
-                message(text) or "the pod did not tell how the program ended")
+            return bytes(text)
 
 
 def exit_status(text: bytes) -> int | None:

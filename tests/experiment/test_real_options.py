@@ -7,7 +7,7 @@ import pytest
 
 from calico_mn.experiment import scripts
 from calico_mn.experiment.arguments import parse
-from calico_mn.kubernetes.settings import Settings
+from calico_mn.kubernetes.placement import Settings
 
 from .test_bad_words import DEFAULTS
 

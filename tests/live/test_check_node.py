@@ -102,7 +102,7 @@ def test_outputs_are_compared_with_the_cluster(start: Any, capsys: Any, tmp_path
 
 def read(start: Any, programs: dict[str, Ran], **options: Any) -> tuple[dict[str, str], list[str]]:
     from calico_mn.kubernetes.client import connect
-    from calico_mn.kubernetes.node import outputs
+    from calico_mn.kubernetes.resources import outputs
 
     start(calico_node("k1", **options), program=having(programs))
     remarks: list[str] = []
@@ -130,7 +130,7 @@ def test_what_a_program_says_is_told(start: Any) -> None:
 
 def test_a_calico_node_of_the_manifests(start: Any) -> None:
     from calico_mn.kubernetes.client import connect
-    from calico_mn.kubernetes.node import outputs
+    from calico_mn.kubernetes.resources import outputs
 
     start(calico_node("k1", "kube-system"), program=having(PROGRAMS))
     assert len(outputs(connect(), "k1", [])) == 5

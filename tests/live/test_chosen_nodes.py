@@ -9,9 +9,9 @@ from support.live_cluster import node, pool
 from calico_mn.calico.encapsulation import IPIP, VXLAN
 from calico_mn.errors import ClusterError
 from calico_mn.export import as_yaml
-from calico_mn.kubernetes import manifests, placement, pools
+from calico_mn.kubernetes import namespace, placement, pools
+from calico_mn.kubernetes.namespace import Progress, progress
 from calico_mn.kubernetes.placement import Placement, place, placed, read
-from calico_mn.kubernetes.pods import Progress, progress
 from calico_mn.kubernetes.pools import Pool, pool_of
 from calico_mn.measure.paths import PATHS
 
@@ -77,26 +77,26 @@ def test_an_interrupted_run_needs_its_nodes(items, message):
 
 
 @pytest.mark.parametrize("document", [
-    pytest.param(manifests.namespace("n", "abcdef", host_pods=True), id="namespace"),
-    pytest.param(manifests.config_map("n", "abcdef", {"endpoint.py": "print()"}), id="programs"),
-    pytest.param(manifests.pod("client", "n", "abcdef", host_name="a", image="i"), id="pod"),
-    pytest.param(manifests.pod("capture-1", "n", "abcdef", host_name="a", image="i", on_host=True),
+    pytest.param(namespace.namespace("n", "abcdef", host_pods=True), id="namespace"),
+    pytest.param(namespace.config_map("n", "abcdef", {"endpoint.py": "print()"}), id="programs"),
+    pytest.param(namespace.pod("client", "n", "abcdef", host_name="a", image="i"), id="pod"),
+    pytest.param(namespace.pod("capture-1", "n", "abcdef", host_name="a", image="i", on_host=True),
                  id="pod on the node's network")])
 def test_what_is_made_passes_kubernetes_schemas_and_has_the_runs_label(document):
     schemas = pytest.importorskip("kubernetes_validate", reason="./install.sh develop installs it")
     schemas.validate(document, "1.33", strict=True)
-    assert document["metadata"]["labels"][manifests.RUN] == "abcdef"
+    assert document["metadata"]["labels"][namespace.RUN] == "abcdef"
     assert as_yaml([document])
 
 
 def test_only_pods_that_capture_have_rights_on_the_node():
-    plain = manifests.pod("client", "n", "r", host_name="a", image="i")["spec"]
-    capture = manifests.pod("capture-1", "n", "r", host_name="a", image="i", on_host=True)["spec"]
+    plain = namespace.pod("client", "n", "r", host_name="a", image="i")["spec"]
+    capture = namespace.pod("capture-1", "n", "r", host_name="a", image="i", on_host=True)["spec"]
     assert "hostNetwork" not in plain and "securityContext" not in plain["containers"][0]
     assert capture["hostNetwork"] is True
     assert capture["containers"][0]["securityContext"] == {
         "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}}
-    levels = [manifests.namespace("n", "r", host_pods=on)["metadata"]["labels"].get(
+    levels = [namespace.namespace("n", "r", host_pods=on)["metadata"]["labels"].get(
         "pod-security.kubernetes.io/enforce") for on in (True, False)]
     assert levels == ["privileged", "baseline"]
 

@@ -27,7 +27,7 @@ from support.api_server import (
 from support.dumps import NODES, POOL, pod
 
 from calico_mn.errors import CalicoMnError, ClusterError, NotFoundError, exit_code
-from calico_mn.kubernetes import client, kubeconfig, programs
+from calico_mn.kubernetes import client, kubeconfig, pods
 from calico_mn.kubernetes.client import ApiError, connect, path
 
 EXEC = path("v1", "pods", "shop", "web", "exec")
@@ -303,9 +303,9 @@ def test_root_takes_no_kubeconfig_of_others(start: Any, tmp_path: Path, monkeypa
 # --- programs in pods
 
 def ran(start: Any, command: list[str], program: Any, time_out: float = 60.0, **options: Any
-        ) -> programs.Done:
+        ) -> pods.Done:
     start(pod("web"), program=program, **options)
-    return programs.run(connect(), "shop", "web", "c", command, time_out)
+    return pods.run(connect(), "shop", "web", "c", command, time_out)
 
 
 def test_a_programs_outputs_and_its_status(start: Any) -> None:
@@ -316,9 +316,9 @@ def test_a_programs_outputs_and_its_status(start: Any) -> None:
         return Ran("\u00fc" * 100_000, "warning", 3)
 
     done = ran(start, ["echo", "a b", "; rm *"], program)
-    assert done == programs.Done("\u00fc" * 100_000, "warning", 3)
+    assert done == pods.Done("\u00fc" * 100_000, "warning", 3)
     assert asked == [("shop/web", "c", ["echo", "a b", "; rm *"])]
-    assert ran(start, ["true"], lambda *_: Ran()) == programs.Done("", "", 0)
+    assert ran(start, ["true"], lambda *_: Ran()) == pods.Done("", "", 0)
 
 
 def test_a_program_over_tls(start: Any, tmp_path: Path) -> None:
@@ -338,18 +338,18 @@ def test_a_program_over_tls(start: Any, tmp_path: Path) -> None:
 def test_a_program_that_cannot_be_run(start: Any, monkeypatch: Any, options: Any, wanted: str
                                       ) -> None:
     if HANG in str(options):
-        for module in (client, programs):
+        for module in (client, pods):
             monkeypatch.setattr(module, "CONNECT_S", 1.0)
     server = start(pod("web"), **options)
     with pytest.raises(ApiError) as caught:
-        programs.run(connect(), "shop", "web", "c", ["ip", "-j", "route"])
+        pods.run(connect(), "shop", "web", "c", ["ip", "-j", "route"])
     assert matches(wanted, server.url, caught.value)
 
 
 def test_a_pod_that_is_not_there(start: Any) -> None:
     start()
     with pytest.raises(ApiError, match='has no pods/exec: pods "web" not found'):
-        programs.run(connect(), "shop", "web", "c", ["ip"])
+        pods.run(connect(), "shop", "web", "c", ["ip"])
 
 
 def test_a_program_without_end(start: Any) -> None:

@@ -178,7 +178,7 @@ def _check_node(options: argparse.Namespace) -> int:
 
 def _printed(server: ApiServer, node: str) -> list[tuple[str, str]]:
     """What the commands print on a node of a live cluster."""
-    from calico_mn.kubernetes.node import outputs
+    from calico_mn.kubernetes.resources import outputs
 
     remarks: list[str] = []
     texts = outputs(server, node, remarks)
