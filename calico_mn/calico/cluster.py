@@ -11,7 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from calico_mn import model
-from calico_mn.calico import cni, felix, sessions
+from calico_mn.calico import cni, felix
 from calico_mn.calico.admission import Admission
 from calico_mn.calico.allocateip import TunnelAddresses, take_present
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
@@ -24,10 +24,10 @@ from calico_mn.calico.encapsulation import (
     format_prefix,
 )
 from calico_mn.calico.ipam import IPAM
-from calico_mn.calico.policy.outer_way import allowed_sources
+from calico_mn.calico.policy.firewall import allowed_sources
 from calico_mn.calico.pools import require_pools, usable_pools
 from calico_mn.calico.remote_routes import NO_DATASTORE, ClusterRoutes, RemoteRoutes, Table, mode_in
-from calico_mn.calico.underlay import Fabric, NextHops, port_name, uplink
+from calico_mn.calico.underlay import Fabric, NextHops, Unreachable, port_name, uplink
 from calico_mn.errors import ClusterError, IPAMError, Problem, TopologyError
 from calico_mn.state import Address, Device, Namespace, Route, Sysctl
 from calico_mn.text import is_label, is_subdomain
@@ -60,7 +60,7 @@ class Cluster(DatastoreReader):
         self._bird_routes, self._felix_routes = RemoteRoutes(), RemoteRoutes(is_felix=True)
         self.has_firewall = self.has_tunnels = True
         #: what probes of the running underlay found: empty where TCP works
-        self.probed: sessions.Unreachable = {}
+        self.probed: Unreachable = {}
         #: what was set after the start: the routers' hashes, links as :func:`.with_links` has them
         self.multipath_hashes: dict[str, model.MultipathHash] = {}
         self.links: dict[tuple[str, str], model.Link] = {}
@@ -264,9 +264,9 @@ class Cluster(DatastoreReader):
         """The pods of a node, oldest first."""
         return tuple(self._on_node[node].values())
 
-    def unreachable(self) -> sessions.Unreachable:
+    def unreachable(self) -> Unreachable:
         """The pairs of nodes without TCP: as the underlay is built, unless probes know better."""
-        known = {**sessions.unreachable(self.fabric, self.nodes.values()), **self.probed}
+        known = {**self.fabric.unreachable(self.nodes.values()), **self.probed}
         speakers = self.nodes.keys() | self.fabric.speaking
         return {pair: why for pair, why in known.items() if why and pair <= speakers}
 

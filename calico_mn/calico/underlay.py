@@ -1,7 +1,8 @@
 """The physical network: a bridge per subnet, routers between them, and the nodes' uplinks.
 
 Not Calico's, but what Calico stands on. A subnet's switch and each router have a namespace of
-their own, so that nothing of the underlay is in the machine's own namespace.
+their own, so that nothing of the underlay is in the machine's own namespace. What is done to the
+running underlay (filters, links that are down) is found out by :mod:`calico_mn.emulation.sessions`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import combinations
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK, format_prefix
 from calico_mn.calico.remote_routes import NodeNetwork
@@ -49,6 +51,8 @@ _END_OF_CABLE = (Sysctl("rp_filter", 0, "conf", "all"), Sysctl("rp_filter", 0, "
 
 #: learned prefixes with their equal next hops
 NextHops = Mapping[IPv4Network, Sequence[IPv4Address]]
+#: two nodes -> why TCP does not work between them
+Unreachable = dict[frozenset[str], str]
 #: a first step towards a subnet: the next router (None: attached) and the device to it
 _Step = tuple[IPv4Address | None, str]
 
@@ -111,9 +115,10 @@ class Fabric:
         self.hosts = topology.underlay.hosts
         #: the routers that speak BGP, by name
         self.speaking = {router.name: router for router in self.routers if router.as_number}
+        self._router_at = {interface.address: router for router in self.routers
+                           for interface in router.interfaces}
         #: addresses that no node can have -> who has them
-        self.taken = {**{interface.address: "a router" for router in self.routers
-                         for interface in router.interfaces},
+        self.taken = {**dict.fromkeys(self._router_at, "a router"),
                       **{host.address: f"host {host.name}" for host in self.hosts}}
         self._subnets = {subnet.name: subnet for subnet in topology.underlay.subnets}
         self._of_address: dict[IPv4Address, Subnet] = {}
@@ -136,11 +141,8 @@ class Fabric:
 
     def gateway(self, subnet: Subnet) -> IPv4Address | None:
         """A subnet's default gateway: its first router, None where there is no router."""
-        for router in self.routers:
-            for interface in router.interfaces:
-                if interface.subnet == subnet.name:
-                    return interface.address
-        return None
+        return next((interface.address for router in self.routers
+                     for interface in router.interfaces if interface.subnet == subnet.name), None)
 
     def networks(self, router: Router) -> tuple[IPv4Network, ...]:
         """Those of the subnets that a router is in."""
@@ -165,15 +167,30 @@ class Fabric:
                     length if length < 32 else subnet.cidr.prefixlen)))
         return known
 
-    def obstacle(self, node: Node, peer: Node) -> str:
+    def unreachable(self, nodes: Iterable[Node]) -> Unreachable:
+        """The pairs of nodes without TCP: one has no route to the other, or asks by ARP in vain.
+
+        Nodes of one subnet with one prefix are alike, so that a large cluster is a few questions.
+        """
+        def why(node: Node, peer: Node) -> str:
+            return self._obstacle(node, peer) or self._obstacle(peer, node)
+
+        alike: dict[tuple[str, IPv4Network], list[Node]] = {}
+        for node in nodes:
+            alike.setdefault((self.subnet_of(node).name, self.nic(node).network), []).append(node)
+        return {frozenset((node.name, peer.name)): reason
+                for ((_, network), group), ((_, other), others) in combinations(alike.items(), 2)
+                if network.overlaps(other) or why(group[0], others[0])
+                for node in group for peer in others if (reason := why(node, peer))}
+
+    def _obstacle(self, node: Node, peer: Node) -> str:
         """Why what a node sends does not reach another node's address; empty when it does."""
         address, subnet = peer.address.ip, self.subnet_of(node)
         network = self.node_network(node)
         if address in network.connected:
             return "" if self.subnet_of(peer) is subnet else (
                 f"{node.name} looks for {address} in {subnet.name}, where it is not")
-        router = next((router for router in self.routers if any(
-            interface.address == network.gateway for interface in router.interfaces)), None)
+        router = self._router_at.get(network.gateway) if network.gateway else None
         if router is not None and self.subnet_of(peer).name in self._paths(router):
             return ""
         return f"{router.name if router else node.name} has no route to {address}"
@@ -185,8 +202,7 @@ class Fabric:
         """
         subnets, hop = [source], self.gateway(source)
         while subnets[-1].name != destination.name:
-            router = next((router for router in self.routers
-                           if any(i.address == hop for i in router.interfaces)), None)
+            router = self._router_at.get(hop) if hop else None
             steps = self._paths(router).get(destination.name) if router else None
             if steps is None:
                 return (source, destination)
@@ -200,11 +216,10 @@ class Fabric:
         """The namespace of a subnet's switch, with a port per node and router in it."""
         ports = [plug(subnet, node.name, UPLINK, UPLINK_INDEX) for node in nodes
                  if self.subnet_of(node).name == subnet.name]
-        for router in self.routers:
-            for position, interface in enumerate(router.interfaces):
-                if interface.subnet == subnet.name:
-                    ports.append(plug(subnet, router.name, f"eth{position}",
-                                      UPLINK_INDEX + position))
+        ports += (plug(subnet, router.name, f"eth{position}", UPLINK_INDEX + position)
+                  for router in self.routers
+                  for position, interface in enumerate(router.interfaces)
+                  if interface.subnet == subnet.name)
         ports += (plug(subnet, host.name, UPLINK, UPLINK_INDEX) for host in self.hosts
                   if host.address in subnet.cidr)
         return Namespace(subnet.name, devices=(Bridge(BRIDGE, subnet.mtu), *ports), sysctls=(

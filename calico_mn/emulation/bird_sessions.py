@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 
 from calico_mn.bgp.birdc import BirdProtocol, downtime
-from calico_mn.calico.sessions import Unreachable
+from calico_mn.calico.underlay import Unreachable
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.emulation.speakers import peerings_of
 from calico_mn.errors import CalicoMnError, KernelError

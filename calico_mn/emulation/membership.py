@@ -19,7 +19,7 @@ from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import UPLINK
 from calico_mn.calico.evolution import fork
-from calico_mn.calico.names import hosts_file
+from calico_mn.calico.snapshot import hosts_file
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
 from calico_mn.emulation.base import LightMininet

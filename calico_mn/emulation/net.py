@@ -24,7 +24,7 @@ from calico_mn.bgp.timers import Timers
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import IPIP, VXLAN, WITH_BACK_END, Encapsulation
 from calico_mn.calico.evolution import fork
-from calico_mn.calico.policy.outer_way import outer_way
+from calico_mn.calico.policy.firewall import outer_way
 from calico_mn.calico.pools import wish
 from calico_mn.calico.remote_routes import as_of
 from calico_mn.calico.underlay import neighbour_entries

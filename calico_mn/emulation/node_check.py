@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from calico_mn import node_outputs, profile
 from calico_mn.bgp.builtin import BuiltInEngine
-from calico_mn.calico import ownership
 from calico_mn.calico.encapsulation import UPLINK
+from calico_mn.calico.felix import owned_on_node
 from calico_mn.difference import Difference, compare
 from calico_mn.emulation import plan
 from calico_mn.emulation.speakers import follow, node_state
@@ -63,5 +63,5 @@ def _check(topology: Topology, name: str, outputs: Outputs, candidate: str) -> N
               "IP sets": len(state.firewall.sets) if state.firewall else 0}
     return NodeCheck(
         cluster.routes.profile,
-        tuple(compare(state, present, ownership.of_node(topology.pools))),
+        tuple(compare(state, present, owned_on_node(topology.pools))),
         counts)

@@ -23,7 +23,7 @@ from ipaddress import IPv4Interface
 from itertools import combinations, pairwise
 
 from calico_mn.bgp.graph import Graph
-from calico_mn.calico.sessions import Unreachable, unreachable
+from calico_mn.calico.underlay import Unreachable
 from calico_mn.delta import Delta
 from calico_mn.emulation import bird_sessions
 from calico_mn.emulation.membership import ClusterMininet
@@ -109,7 +109,7 @@ class Sessions:
     def _probe(self, before: Unreachable) -> Unreachable:
         if self._net.birds is not None:
             # Nothing is traced: BIRD would take one more connection for its peer's.
-            known = _Known(unreachable(self._net.cluster.fabric, self._net.cluster.nodes.values()),
+            known = _Known(self._net.cluster.fabric.unreachable(self._net.cluster.nodes.values()),
                            traces=_MOST_TRACES)
             return bird_sessions.down(self._net, lambda server, client, code: (
                 self._reason(server, client, code, known)))
@@ -127,7 +127,7 @@ class Sessions:
             codes = self._connect(sample.pairs, before)
             inferred, suspects = sample.rest(codes)
             codes = {**codes, **inferred, **self._connect(suspects, before)}
-        known = _Known(unreachable(cluster.fabric, cluster.nodes.values()))
+        known = _Known(cluster.fabric.unreachable(cluster.nodes.values()))
         return {frozenset(pair): self._reason(*pair, code, known) if code else ""
                 for pair, code in codes.items()}
 

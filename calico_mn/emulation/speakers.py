@@ -24,8 +24,7 @@ from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK, Encapsulation
 from calico_mn.calico.remote_routes import is_tunnelled, mode_in
-from calico_mn.calico.sessions import Unreachable
-from calico_mn.calico.underlay import with_links
+from calico_mn.calico.underlay import Unreachable, with_links
 from calico_mn.model import EncapsulationMode
 from calico_mn.state import PROTO_BIRD, Namespace
 from calico_mn.text import join, join_some

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from calico_mn.calico import ownership
+from calico_mn.calico import felix
 from calico_mn.difference import Difference
 from calico_mn.ebpf_differences import Seen, only_with_ebpf
 from calico_mn.emulation.base import Places
@@ -105,10 +105,10 @@ class Verifier:
                 else self._net.names_of(places))
 
     def _owned(self) -> dict[str, Owned]:
-        owned = ownership.of_node(self._net.topology.pools)
+        owned = felix.owned_on_node(self._net.topology.pools)
         return {**dict.fromkeys((node.name for node in self._net.nodes), owned),
                 **dict.fromkeys((router.name for router in self._net.topology.underlay.routers
-                                 if router.as_number), ownership.OF_ROUTER)}
+                                 if router.as_number), felix.OWNED_ON_ROUTER)}
 
 
 @dataclass(frozen=True, slots=True)

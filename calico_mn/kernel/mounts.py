@@ -8,7 +8,7 @@ which has just got a mount namespace of its own, sees, and what it starts::
     /etc/hosts and beside it   the run's
     /var/run/calico/bird.ctl   the control socket of its BIRD, where the run has BIRDs
 
-Names of hosts (:mod:`calico_mn.calico.names`) are in /etc/hosts alone: one that is not there is
+Names of hosts (:mod:`calico_mn.calico.snapshot`) are in /etc/hosts alone: one that is not there is
 unknown at once. No place has a way to a name server, and waiting for one takes ten seconds.
 """
 

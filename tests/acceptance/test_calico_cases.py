@@ -28,7 +28,7 @@ from support.patience import PATIENCE_S, eventually
 from support.topologies import net_a
 
 from calico_mn import CalicoNet
-from calico_mn.calico.policy.tunnel_rules import ALL_HOSTS
+from calico_mn.calico.policy.endpoint_chains import ALL_HOSTS
 from calico_mn.errors import UnsupportedError
 from calico_mn.topology import parse_topology
 

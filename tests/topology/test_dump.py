@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.dumps import NODES, POOL, crd, kubernetes_node, listed, owned, pod, workload
 
-from calico_mn.calico.sample import sample
+from calico_mn.calico.snapshot import sample
 from calico_mn.errors import TopologyError
 from calico_mn.model import Topology
 from calico_mn.topology import dump, parse_topology

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from calico_mn import present as items
-from calico_mn.calico import ownership
+from calico_mn.calico.felix import owned_on_node
 from calico_mn.difference import Difference, compare, diff
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, IPPool
@@ -24,7 +24,7 @@ from calico_mn.state import (
     VethPeer,
 )
 
-OWNED = ownership.of_node([IPPool("p", IPv4Network("10.22.0.0/16"), 26,
+OWNED = owned_on_node([IPPool("p", IPv4Network("10.22.0.0/16"), 26,
                                   EncapsulationMode("Always"))])
 CALI = Veth("cali1", 1480, VethPeer("pod", "eth0", 1480), mac="ee:ee:ee:ee:ee:ee", txqueuelen=0)
 NODE = Namespace(

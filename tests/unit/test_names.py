@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from calico_mn.calico.names import hosts_file
+from calico_mn.calico.snapshot import hosts_file
 from calico_mn.model import ExternalHost
 from unit.clusters import cluster, ip, pod, pool
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
+from calico_mn.calico.policy.firewall import allowed_sources, outer_way
 from calico_mn.calico.policy.node_chains import NodeFirewall, tables
-from calico_mn.calico.policy.outer_way import allowed_sources, outer_way
 from calico_mn.rules import Chain, Hooked, digest, lets_in
 from calico_mn.state import Firewall
 

@@ -1,4 +1,4 @@
-"""Felix's chains for endpoints, and those that find the chain of a device. Pure.
+"""Felix's chains for endpoints, those that find the chain of a device, and rules on tunnels. Pure.
 
 In go the devices of pods and host endpoints with the ids of their policies; out come their chains::
 
@@ -6,16 +6,19 @@ In go the devices of pods and host endpoints with the ids of their policies; out
     host endpoint  cali-th-DEVICE out by it    cali-fh-DEVICE in by it      of the node's processes
                    cali-thfw-DEVICE            cali-fhfw-DEVICE             what the node forwards
 
+For each encapsulation there are the rules by which a node takes its packets from other nodes and
+sends them there, and the rule that drops those of pods.
 Sources: felix ``rules/endpoints.go``, ``rules/dispatch.go``, ``rules/static.go`` (failsafes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, takewhile
 
-from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.calico.encapsulation import IPIP, VXLAN, Encapsulation
 from calico_mn.calico.policy.chains import (
     ACCEPT,
     INBOUND,
@@ -31,7 +34,6 @@ from calico_mn.calico.policy.chains import (
     limited,
     set_mark,
 )
-from calico_mn.calico.policy.tunnel_rules import FROM_PODS
 from calico_mn.policy import ProtoPort, Stage
 
 TO_WORKLOAD, FROM_WORKLOAD = "cali-tw-", "cali-fw-"
@@ -45,6 +47,47 @@ _INWARD = (TO_WORKLOAD, FROM_HOST, FROM_HOST_FORWARD)
 _UNKNOWN = (Rule("", jump("DROP"), ("Unknown interface",)),)
 _SKIP_PODS = Rule("--out-interface cali+", jump("RETURN"),
                   ("Skip egress WHEP policy for traffic to local workload",))
+ALL_HOSTS, _VXLAN_HOSTS = "cali40all-hosts-net", "cali40all-vxlan-net"
+_IPIP, _VXLAN = "-p 4", "-p 17 -m multiport --destination-ports 4789"
+_TO_HERE, _FROM_HERE = (f"-m addrtype --{end}-type LOCAL" for end in ("dst", "src"))
+
+
+@dataclass(frozen=True)
+class TunnelRules:
+    """The rules for one encapsulation; ``hosts`` is the IP set of the nodes at other ends."""
+
+    hosts: str
+    input: tuple[Rule, ...]
+    output: tuple[Rule, ...]
+
+
+BETWEEN_NODES: Mapping[Encapsulation, TunnelRules] = {
+    IPIP: TunnelRules(
+        ALL_HOSTS,
+        (Rule(f"{_IPIP} -m set --match-set {ALL_HOSTS} src {_TO_HERE}", jump("ACCEPT"),
+              ("Allow IPIP packets from Calico hosts",)),
+         Rule(_IPIP, jump("DROP"), ("Drop IPIP packets from non-Calico hosts",))),
+        (Rule(f"{_IPIP} -m set --match-set {ALL_HOSTS} dst {_FROM_HERE}", jump("ACCEPT"),
+              ("Allow IPIP packets to other Calico hosts",)),)),
+    VXLAN: TunnelRules(
+        _VXLAN_HOSTS,
+        (Rule(f"{_VXLAN} -m set --match-set {_VXLAN_HOSTS} src {_TO_HERE}", jump("ACCEPT"),
+              ("Allow IPv4 VXLAN packets from allowed hosts",)),
+         Rule(f"{_VXLAN} {_TO_HERE}", jump("DROP"),
+              ("Drop IPv4 VXLAN packets from non-allowed hosts",))),
+        (Rule(f"{_VXLAN} {_FROM_HERE} -m set --match-set {_VXLAN_HOSTS} dst", jump("ACCEPT"),
+              ("Allow IPv4 VXLAN packets to other allowed hosts",)),)),
+}
+
+#: what drops the packets that pods send, in Felix's order
+FROM_PODS: Mapping[Encapsulation, Rule] = {
+    encapsulation: Rule(match, jump("DROP"),
+                        (f"Drop {name} encapped packets originating in workloads",))
+    for encapsulation, name, match in ((VXLAN, "VXLAN", _VXLAN), (IPIP, "IPinIP", _IPIP))}
+
+#: Where eBPF makes tunl0, packets reach it through lo, out of INPUT (kernel/ebpf/handover.py): a
+#: host endpoint for all devices must let them. Felix has no such rule.
+INTO_EBPF_TUNNEL = Rule("-p 255 --out-interface lo", jump("ACCEPT"), ("Into the eBPF tunl0",))
 
 
 @lru_cache(maxsize=1_000)

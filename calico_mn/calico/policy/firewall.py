@@ -25,9 +25,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 
 from calico_mn.calico.cni import WorkloadEndpoint
+from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.calico.policy.active import Members, PolicyIndex
 from calico_mn.calico.policy.chains import Chains, Rule
-from calico_mn.calico.policy.endpoint_chains import ANY_DEVICE
+from calico_mn.calico.policy.endpoint_chains import ANY_DEVICE, BETWEEN_NODES
 from calico_mn.calico.policy.node_chains import (
     APPENDED,
     HOOKS,
@@ -39,10 +40,16 @@ from calico_mn.calico.policy.node_chains import (
 from calico_mn.calico.policy.resolve import EGRESS, INGRESS, IPSet, ip_sets, resolve
 from calico_mn.model import Pod, Topology
 from calico_mn.policy import HostEndpoint, Policy, Stage
-from calico_mn.state import Firewall
+from calico_mn.rules import OuterWay, RuleChain, expected
+from calico_mn.state import ALLOWED_SOURCES, Firewall, Route
 
 #: a node's devices that lead to no pod, with their addresses
 Devices = Mapping[str, Collection[IPv4Address]]
+#: the IP set of those whose packets are accepted
+_SENDERS = BETWEEN_NODES[WITH_BACK_END].hosts
+#: where the packet is led on from cali-PREROUTING
+_PASSED = {"raw": ("cali-from-host-endpoint",), "mangle": ("cali-from-host-endpoint",),
+           "nat": ("cali-fip-dnat",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +220,31 @@ def firewall(tables: Mapping[str, Chains], sets: Mapping[str, frozenset[str]],
     return Firewall({(table, chain): _lines("-A", chain, texts[id(rules)])
                      for table, chains in tables.items() for chain, rules in chains.items()},
                     hooks, sets)
+
+
+# --- the way of an outer packet, for a tunnel that need not ask the rules
+
+def outer_way() -> OuterWay:
+    """The way in nodes without policies of host endpoints for untracked packets or before DNAT.
+
+    Those go into cali-from-host-endpoint of raw and mangle.
+    """
+    node = NodeFirewall(enabled=(WITH_BACK_END,))
+    digests = {item.key: item.digests for item in expected(firewall(tables(node), {}))
+               if isinstance(item, RuleChain)}
+    return OuterWay(
+        {(table, chain): digests[table, chain] for table, chains in _PASSED.items()
+         for chain in ("PREROUTING", "cali-PREROUTING", *chains)},
+        {("filter", chain): digests["filter", chain][0] for chain in ("INPUT", "cali-INPUT")},
+        _SENDERS)
+
+
+def allowed_sources(node: Firewall | None) -> tuple[Route, ...]:
+    """The senders that the rule accepts as routes; the same ones for nodes with the same set."""
+    return _blackholes(node.sets.get(_SENDERS, frozenset())) if node else ()
+
+
+@lru_cache(maxsize=100)
+def _blackholes(members: frozenset[str]) -> tuple[Route, ...]:
+    return tuple(Route(member, kind="blackhole", table=ALLOWED_SOURCES)
+                 for member in sorted(members))

@@ -33,10 +33,12 @@ from calico_mn.calico.policy.chains import (
 )
 from calico_mn.calico.policy.endpoint_chains import (
     ANY_DEVICE,
+    BETWEEN_NODES,
     FAILSAFE_OUT,
     FROM_HOST,
     FROM_HOST_FORWARD,
     FROM_WORKLOAD,
+    INTO_EBPF_TUNNEL,
     TO_HOST,
     TO_HOST_FORWARD,
     TO_WORKLOAD,
@@ -46,7 +48,6 @@ from calico_mn.calico.policy.endpoint_chains import (
     host_dispatch,
 )
 from calico_mn.calico.policy.resolve import member
-from calico_mn.calico.policy.tunnel_rules import BETWEEN_NODES, INTO_EBPF_TUNNEL
 
 ALL_MARKS = ACCEPT | PASS | SCRATCH_0 | SCRATCH_1
 WORKLOADS = "cali+"

@@ -45,7 +45,7 @@ def _add_context(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from calico_mn.calico.sample import sample
+    from calico_mn.calico.snapshot import sample
     from calico_mn.topology.dump import read_dump
     from calico_mn.topology.load import dumped_files
 
