@@ -21,7 +21,6 @@ from typing import Any
 from calico_mn import streams
 from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.metrics import Value, known_metrics
 from calico_mn.measure.reading_log import (
     MOST_ABOUT,
     READINGS,
@@ -30,7 +29,7 @@ from calico_mn.measure.reading_log import (
     check_format,
     load_readings,
 )
-from calico_mn.measure.readings import Reading, samples
+from calico_mn.measure.readings import Reading, Value, known_metrics, samples
 from calico_mn.measure.statistics import spread
 from calico_mn.report import summary_tables
 from calico_mn.report.summary import NEVER, Summary, summarise

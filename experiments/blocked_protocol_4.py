@@ -52,10 +52,17 @@ from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.experiment.report import document, heading
 from calico_mn.experiment.run import Run
 from calico_mn.measure import cluster, paths, reachability
-from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import PATHS, Endpoint
 from calico_mn.measure.reachability import REACHABLE
-from calico_mn.measure.readings import Reading, by_factors, samples, under, values
+from calico_mn.measure.readings import (
+    Measurement,
+    Reading,
+    Value,
+    by_factors,
+    samples,
+    under,
+    values,
+)
 from calico_mn.measure.trials import Trial
 from calico_mn.report import matrix
 from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Numbers, Table

@@ -87,13 +87,11 @@ from calico_mn.measure import flows, incidents, resources
 from calico_mn.measure.cluster import CONVERGENCE
 from calico_mn.measure.convergence import NODE_TIMES, NODES_CHANGED, ROUTE_CHANGES
 from calico_mn.measure.incidents import COURSES, RESTART, ROUTES, STREAM, hold_of
-from calico_mn.measure.metrics import Value
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS
-from calico_mn.measure.readings import Reading, by_factors, under, values
+from calico_mn.measure.readings import Reading, Value, by_factors, under, values
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode
-from calico_mn.report.cells import ends_of, range_of
-from calico_mn.report.document import Document, Figure, Numbers, Table
+from calico_mn.report.document import Document, Figure, Numbers, Table, ends_of, range_of
 from calico_mn.report.plots.distribution import Curve, distribution
 from calico_mn.report.plots.lines import Line, lines
 from calico_mn.text import duration, join

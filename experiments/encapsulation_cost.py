@@ -59,13 +59,11 @@ from calico_mn.errors import UnsupportedError
 from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run
 from calico_mn.measure import fits, iperf, offloads, paths, tcp, udp
-from calico_mn.measure.metrics import Value
-from calico_mn.measure.readings import Reading, by_factors, by_repeat, under
+from calico_mn.measure.readings import Reading, Value, by_factors, by_repeat, under
 from calico_mn.measure.resources import MACHINE_PACKET, PROGRAMS_PACKET
 from calico_mn.measure.statistics import MORE, Comparison, confidence_of, judge, worded
 from calico_mn.measure.trials import Trial, conditions, factorial
-from calico_mn.report.cells import median_of
-from calico_mn.report.document import BAD, Cell, Document, Figure, Numbers, Table
+from calico_mn.report.document import BAD, Cell, Document, Figure, Numbers, Table, median_of
 from calico_mn.report.findings import NOISY_STEAL
 from calico_mn.report.plots.lines import Line, lines
 from calico_mn.report.summary_tables import bounds

@@ -65,13 +65,11 @@ from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run
 from calico_mn.measure import equal_paths, paths
 from calico_mn.measure.equal_paths import FLOWS_ARRIVED, ONE_PATH, PATH_SHARE, PROTOCOLS, SPREAD
-from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import CROSS_SUBNET
-from calico_mn.measure.readings import Reading, by_factors, values
+from calico_mn.measure.readings import Measurement, Reading, by_factors, values
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, conditions, factorial
 from calico_mn.model import INNER_FLOW, OUTER_FIELDS, MultipathHash
-from calico_mn.report.cells import median_of
-from calico_mn.report.document import BAD, GOOD, MIXED, Document, Figure, Numbers, Table
+from calico_mn.report.document import BAD, GOOD, MIXED, Document, Figure, Numbers, Table, median_of
 from calico_mn.report.plots.grid import grid
 from calico_mn.report.plots.stacks import Stack, stacks
 from calico_mn.text import join, percent

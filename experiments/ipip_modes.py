@@ -98,16 +98,14 @@ from typing import Any
 from calico_mn.calico.encapsulation import DEFAULT, NONE, VXLAN, Encapsulation, named
 from calico_mn.errors import ClusterError
 from calico_mn.experiment import variants
-from calico_mn.experiment.reach import Reach
 from calico_mn.experiment.report import begin, caption, document
 from calico_mn.experiment.run import Run
-from calico_mn.experiment.variants import Variant, pair_factors
+from calico_mn.experiment.variants import Reach, Variant, pair_factors
 from calico_mn.measure import environment, iperf, paths, ping, tcp
-from calico_mn.measure.instruments import Instruments
-from calico_mn.measure.metrics import Value
 from calico_mn.measure.offloads import Switched, checksum_offload, pair_offloads
 from calico_mn.measure.paths import Endpoint, Pair
-from calico_mn.measure.trials import POD_ROUTES, Trial, conditions, factorial, warm_up
+from calico_mn.measure.readings import Value
+from calico_mn.measure.trials import POD_ROUTES, Instruments, Trial, conditions, factorial, warm_up
 from calico_mn.measure.trials import named as named_trial
 from calico_mn.report import (
     findings,

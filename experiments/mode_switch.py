@@ -71,13 +71,21 @@ from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Named, Run
 from calico_mn.measure import flows, paths, reverse_path
 from calico_mn.measure.cluster import CHANGE, milliseconds_since
-from calico_mn.measure.metrics import Value
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, Pair
-from calico_mn.measure.readings import by_factors, under, values
+from calico_mn.measure.readings import Value, by_factors, under, values
 from calico_mn.measure.reverse_path import ALWAYS, DIES, FILTERS, LIVES, NEVER, Case, Counted
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
-from calico_mn.report.cells import median_of, range_of
-from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Table
+from calico_mn.report.document import (
+    BAD,
+    GOOD,
+    MIXED,
+    Cell,
+    Document,
+    Figure,
+    Table,
+    median_of,
+    range_of,
+)
 from calico_mn.report.plots.grid import Losses, grid, timeline
 from calico_mn.text import join
 

@@ -61,16 +61,21 @@ from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run
 from calico_mn.kernel.iptables import AUTO, LEGACY, NFT, NONE
 from calico_mn.measure import cluster, fits, iperf, paths, ping, tcp, udp
-from calico_mn.measure.metrics import Measurement, Value, known_metrics
 from calico_mn.measure.ping import LATENCY
-from calico_mn.measure.readings import Reading, by_factors, by_repeat
+from calico_mn.measure.readings import (
+    Measurement,
+    Reading,
+    Value,
+    by_factors,
+    by_repeat,
+    known_metrics,
+)
 from calico_mn.measure.statistics import Comparison, compare_repeats, judge, worded, worded_ratio
 from calico_mn.measure.tcp import CONNECTIONS, THROUGHPUT
 from calico_mn.measure.trials import Trial
 from calico_mn.measure.udp import NEW_PACKET
-from calico_mn.report.cells import median_of
-from calico_mn.report.document import Cell, Document, Figure, Table, rounded
-from calico_mn.report.plots.forest import Ratio, forest
+from calico_mn.report.document import Cell, Document, Figure, Table, median_of, rounded
+from calico_mn.report.plots.comparison import Ratio, forest
 from calico_mn.report.plots.lines import Line, lines
 from calico_mn.text import number, plural
 from calico_mn.topology.scaled import policies

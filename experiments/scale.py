@@ -59,8 +59,7 @@ from calico_mn.experiment.run import Run, changed
 from calico_mn.kernel import neighbour_quota
 from calico_mn.measure import cluster, fits, ping, resources
 from calico_mn.measure.cluster import BOOT, CHANGE, CONVERGENCE, ROUTES, ROUTES_CHANGED, STOP
-from calico_mn.measure.metrics import Measurement, known_metrics
-from calico_mn.measure.readings import Reading, by_factors, values
+from calico_mn.measure.readings import Measurement, Reading, by_factors, known_metrics, values
 from calico_mn.measure.resources import MEMORY, MEMORY_SLAB
 from calico_mn.measure.trials import Trial, factorial
 from calico_mn.model import EncapsulationMode

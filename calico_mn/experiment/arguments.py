@@ -1,6 +1,7 @@
 """The command line of an experiment: options that all have, and the factors of one.
 
-In go the words that were typed; out come :class:`Options`, or a message and exit status 2. Imports
+In go the words that were typed; out come :class:`Options`, or a message and exit status 2. Options
+of a real cluster (``--on kubernetes``) do not go with those that say what is emulated. Imports
 little, so that ``--help`` and mistakes are answered at once.
 """
 
@@ -23,15 +24,28 @@ from calico_mn.command_line import (
     add_profile,
     add_tunnel,
 )
-from calico_mn.experiment import real_options
-from calico_mn.experiment.options import int_between, path, place, positive_int, seconds
-from calico_mn.experiment.real_options import KUBERNETES
-from calico_mn.kubernetes.placement import Settings
+from calico_mn.experiment import options
+from calico_mn.experiment.options import (
+    KUBERNETES,
+    int_between,
+    path,
+    place,
+    positive_int,
+    seconds,
+)
+from calico_mn.export import IMAGE
+from calico_mn.kubernetes.placement import SETTLE_S, Settings
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _MOST_SEED = 999_999_999
+#: options that are for a real cluster alone
+_REAL = ("--context", "--namespace", "--image", "--allow-mode-change", "--allow-host-capture",
+         "--settle")
+#: those of every experiment that say what is emulated, and how
+_EMULATED = ("--topology", "--tunnel", "--iptables", "--engine", "--bird-timers", "--profile",
+             "--no-policy", "--raise-neighbour-limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +143,7 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
     argv = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser(description, defaults)
     if not why_emulated:
-        real_options.add(parser)
+        _add_real(parser)
     for factor in factors:
         parser.add_argument(factor.flag, type=factor.read, metavar=factor.metavar,
                             help=factor.help)
@@ -137,7 +151,7 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
     if asked.resume is not None and without(argv, "--resume", "--on", "--on-plain-tcp"):
         parser.error("--resume goes on with the options that the run began with: give no others"
                      " but --on")
-    real = real_options.read(parser, argv, asked, [
+    real = _read_real(parser, argv, asked, [
         factor.flag for factor in factors if factor.emulated], why_emulated)
     usual = defaults.quick if asked.quick else defaults.full
     levels = {}
@@ -190,6 +204,50 @@ def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
         help=f"a look in under 30 s: {defaults.quick.repeats} repeats of"
              f" {defaults.quick.duration:g} s")
     return parser
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a real cluster."""
+    add = parser.add_argument_group(f"with --on {KUBERNETES} (docs/kubernetes.md)").add_argument
+    add("--context", metavar="NAME", help="of the kubeconfig (default: the current one)")
+    add("--namespace", type=options.namespace, metavar="NAME",
+        help="a new one for the pods (default: calico-mn- and six digits); it is removed at the"
+             " end")
+    add("--image", default=IMAGE, metavar="NAME",
+        help=f"of the pods, with iperf3, ping and python3 (default: {IMAGE})")
+    add("--allow-mode-change", action="store_true",
+        help="change the mode of the pods' IPPool, for all pods of the cluster in that pool, and"
+             " set it again at the end; without it only the mode that it has is measured")
+    add("--allow-host-capture", action="store_true",
+        help="run tcpdump in pods on the nodes' own network, to see which packets are"
+             " encapsulated")
+    add("--settle", type=options.settle, default=SETTLE_S, metavar="S",
+        help=f"seconds to wait after a mode change where no capture shows its effect (default:"
+             f" {SETTLE_S:g})")
+
+
+def _read_real(parser: argparse.ArgumentParser, argv: Sequence[str], asked: argparse.Namespace,
+               emulated: Sequence[str], why_emulated: str) -> Settings | None:
+    """What was asked for, None without ``--on kubernetes``; a mistake ends the process.
+
+    ``emulated`` are the experiment's own options that a real cluster cannot have, ``why_emulated``
+    is why the experiment takes none.
+    """
+    given = {word.partition("=")[0] for word in argv}
+    if asked.on != KUBERNETES:
+        if wrong := [flag for flag in _REAL if flag in given]:
+            parser.error(f"{wrong[0]} is for a real cluster: add --on {KUBERNETES}")
+        return None
+    if why_emulated:
+        parser.error(f"--on {KUBERNETES}: this experiment takes an emulated cluster, since"
+                     f" {why_emulated}; docs/kubernetes.md says which one measures a real cluster")
+    if wrong := [flag for flag in (*_EMULATED, *emulated) if flag in given]:
+        parser.error(f"{wrong[0]} is for an emulated cluster: leave it out with --on {KUBERNETES}")
+    if len(getattr(asked, "modes", None) or ()) > 1 and not asked.allow_mode_change:
+        parser.error("several --modes change the mode of the cluster's pool, for all pods in it:"
+                     " --allow-mode-change permits that")
+    return Settings(asked.context, asked.namespace or "", asked.image, asked.allow_mode_change,
+                    asked.allow_host_capture, asked.settle)
 
 
 def without(words: Sequence[str], *options: str) -> list[str]:

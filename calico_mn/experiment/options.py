@@ -15,12 +15,13 @@ from typing import cast
 
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation, named
 from calico_mn.errors import ClusterError
-from calico_mn.experiment.real_options import KUBERNETES
 from calico_mn.model import EncapsulationMode
 from calico_mn.text import suggest
 
+#: the level of ``--on`` for a real cluster
+KUBERNETES = "kubernetes"
 MODES = tuple(mode.value for mode in EncapsulationMode)
-_LONGEST_S = 3600
+_LONGEST_S, _LONGEST_SETTLE_S = 3600, 600
 _DECIMAL = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 _MOST_REPEATS = 100_000
 
@@ -152,4 +153,21 @@ def seconds(text: str) -> float:
     if not 0.05 <= number <= _LONGEST_S:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number of seconds from 0.05 to {_LONGEST_S}")
+    return number
+
+
+def namespace(text: str) -> str:
+    """A name that Kubernetes takes for a namespace (RFC 1123, a label)."""
+    if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a namespace: lower-case letters,"
+                                         " digits and - in between, 63 at most")
+    return text
+
+
+def settle(text: str) -> float:
+    """A time to wait after a change, in seconds."""
+    number = float(text) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text) else -1.0
+    if not 0 <= number <= _LONGEST_SETTLE_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds from 0 to {_LONGEST_SETTLE_S}")
     return number

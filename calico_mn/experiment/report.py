@@ -14,8 +14,8 @@ from calico_mn.emulation.net import CalicoNet
 from calico_mn.experiment.run import Run
 from calico_mn.kernel.tunnel import describe_backend
 from calico_mn.kubernetes.cluster import RealCluster
-from calico_mn.measure.metrics import Value
-from calico_mn.measure.net import Net
+from calico_mn.measure.paths import Net
+from calico_mn.measure.readings import Value
 from calico_mn.measure.trials import Trial
 from calico_mn.report.document import Document, Figure, Table
 from calico_mn.report.matrix import Matrices

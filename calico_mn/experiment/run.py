@@ -21,10 +21,9 @@ from calico_mn.experiment.arguments import Factor, Options
 from calico_mn.experiment.interruption import Interruption
 from calico_mn.kubernetes.cluster import RealCluster
 from calico_mn.measure import environment
-from calico_mn.measure.metrics import Measurement, Value
-from calico_mn.measure.net import Net
+from calico_mn.measure.paths import Net
 from calico_mn.measure.reading_log import ReadingLog
-from calico_mn.measure.readings import Reading
+from calico_mn.measure.readings import Measurement, Reading, Value
 from calico_mn.measure.trials import Trial, interleaved
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.privileges import as_invoking_user

@@ -26,17 +26,17 @@ from calico_mn.errors import CalicoMnError, KernelError, ToolError
 from calico_mn.experiment import real, record, requirements, scripts
 from calico_mn.experiment.arguments import Options
 from calico_mn.experiment.interruption import Interruption
-from calico_mn.experiment.real_options import KUBERNETES
+from calico_mn.experiment.options import KUBERNETES
 from calico_mn.experiment.record import output_directory
 from calico_mn.experiment.run import Run
-from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.reading_log import FORMAT, READINGS, RECORD, SUMMARY, TOPOLOGY, ReadingLog
+from calico_mn.measure.readings import known_metrics
 from calico_mn.measure.resources import StealTime
 from calico_mn.model import Topology
 from calico_mn.privileges import as_invoking_user
 from calico_mn.report import drawing, terminal
 from calico_mn.report.document import Document
-from calico_mn.report.machines import with_machines
+from calico_mn.report.estimates import with_machines
 from calico_mn.report.page import publish
 from calico_mn.report.summary import NEVER
 from calico_mn.streams import complain

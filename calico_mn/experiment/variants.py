@@ -1,7 +1,10 @@
-"""Clusters that differ in what cannot be changed live, and run side by side in one run.
+"""What is settled before trials of pairs of pods: their clusters, and who reaches whom in them.
 
-In go the levels of the boot-time factors; out comes a :class:`Variant` for each combination of
-them. Its factors are part of every setting that is measured in it.
+In go the levels of the boot-time factors, which cannot be changed live; out comes a
+:class:`Variant` for each combination of them, a cluster that runs beside the others. Its factors
+are part of every setting that is measured in it. :class:`Reach` looks in each mode which pods the
+fabric connects as it is: a pair that it does not connect needs the pods' routes in the routers,
+which an emulated cluster can have and a real one is not given.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ from typing import Any
 
 from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
 from calico_mn.experiment.run import Run
-from calico_mn.measure import iperf, physics
-from calico_mn.measure.metrics import Value
-from calico_mn.measure.net import Net
-from calico_mn.measure.paths import Pair
+from calico_mn.measure import iperf, paths, physics, reachability
+from calico_mn.measure.paths import Endpoint, Net, Pair
 from calico_mn.measure.physics import PathLimit
+from calico_mn.measure.readings import Value
+from calico_mn.measure.trials import PLAIN, POD_ROUTES
 from calico_mn.text import join
 
 #: boot-time factors; the last only where another encapsulation than the usual one is asked for
@@ -82,3 +85,48 @@ def slow_links(variants: Iterable[Variant], duration: float) -> dict[str, str]:
     return {} if not slow else {
         "slow links": f"{join(slow)}; there {iperf.limited_seconds(duration):g} s are counted,"
         f" after a start of {iperf.UNSTEADY_S} s"}
+
+
+# --- who reaches whom
+
+#: seconds that one pair's ping takes, many at a time
+_PAIR_S = 0.008
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What the run's log knows of the pods' reach."""
+
+    run: Run
+    net: Net
+    pods: tuple[Endpoint, ...]
+    encapsulation: Encapsulation
+
+    def seconds(self, modes: Sequence[str]) -> float:
+        """How long :meth:`look` is expected to take."""
+        return len(modes) * len(paths.ordered_pairs(self.pods)) * _PAIR_S
+
+    def look(self, modes: Sequence[str]) -> None:
+        """Every pod pings every other in each mode. A resumed run leaves out what it has."""
+        for mode in modes:
+            pairs = [pair for pair in paths.ordered_pairs(self.pods)
+                     if not self.run.log.find("ping", self._setting(mode, pair))]
+            if pairs:
+                self.net.set_mode(mode, encapsulation=self.encapsulation)
+                for reached in reachability.matrix(self.net, pairs):
+                    self.run.log.add("ping", self._setting(mode, reached.pair),
+                                     reached.measurement)
+                    self.run.step(f"{mode}: who reaches whom", _PAIR_S)
+
+    def fabric(self, mode: str, pair: Pair) -> str | None:
+        """The fabric on which a trial of the pair can be: as it is, or with the pods' routes.
+
+        None for a pair that a real cluster does not connect.
+        """
+        reading = self.run.log.find("ping", self._setting(mode, pair))
+        if reading is not None and reading.values[reachability.REACHABLE] == 1:
+            return PLAIN
+        return None if self.run.real else POD_ROUTES
+
+    def _setting(self, mode: str, pair: Pair) -> dict[str, Value]:
+        return {"mode": mode, **pair.factors, "fabric": PLAIN, "tunnel": self.net.tunnel}

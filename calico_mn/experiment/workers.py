@@ -25,9 +25,8 @@ from calico_mn import results, version
 from calico_mn.errors import CalicoMnError, ToolError, UnsupportedError
 from calico_mn.experiment import record, scripts
 from calico_mn.experiment.arguments import Options
-from calico_mn.experiment.blocks import ABOUT, Block, Part
+from calico_mn.experiment.blocks import ABOUT, Block, Part, begun, resumed
 from calico_mn.experiment.interruption import INTERRUPTED
-from calico_mn.experiment.merged_run import begun, resumed
 from calico_mn.experiment.submission import BlockError, Submission
 from calico_mn.kernel import processes
 from calico_mn.measure.reading_log import SUMMARY, TOPOLOGY

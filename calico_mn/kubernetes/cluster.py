@@ -45,7 +45,7 @@ _NO_PROGRAM = (126, 127)
 
 @dataclass
 class RealCluster:
-    """A cluster with pods of one run; :class:`calico_mn.measure.net.Net` has what it offers.
+    """A cluster with pods of one run; :class:`calico_mn.measure.paths.Net` has what it offers.
 
     ``run`` is the label of all that is made, ``before`` what an interrupted run has recorded.
     ``versions`` are what the pods' programs say of themselves, ``uplinks`` each watched node's

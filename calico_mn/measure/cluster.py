@@ -16,7 +16,7 @@ from calico_mn.calico.encapsulation import UPLINK, Encapsulation, format_prefix
 from calico_mn.calico.evolution import evolved
 from calico_mn.calico.snapshot import snapshot
 from calico_mn.errors import ToolError
-from calico_mn.measure.metrics import Measurement, Value, metric
+from calico_mn.measure.readings import Measurement, Value, metric
 from calico_mn.model import EncapsulationMode, Topology
 from calico_mn.packetmatch import Drop
 from calico_mn.policy import NetworkSet, Policy

@@ -2,7 +2,8 @@
 
 In go a running cluster and what its nodes should have in the end; out come times, taken from the
 kernel's route notifications (:mod:`calico_mn.kernel.route_notifications`), not by looking again and
-again. What is wanted is the program's own desired state after the event::
+again. What is wanted is the program's own desired state after the event. Only the routes of
+Calico's own components count, those of BIRD and Felix::
 
     begin() ...the event... settle(wanted)
                   |
@@ -18,11 +19,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from calico_mn.errors import ToolError
-from calico_mn.kernel.route_notifications import RouteNotifications
+from calico_mn.kernel.route_notifications import RouteChange, RouteNotifications
 from calico_mn.measure.cluster import CONVERGENCE
-from calico_mn.measure.metrics import Measurement, metric
-from calico_mn.measure.route_progress import Progress
-from calico_mn.state import Namespace, Route
+from calico_mn.measure.readings import Measurement, metric
+from calico_mn.state import PROTO_BIRD, PROTO_FELIX, Namespace, Route
 from calico_mn.text import join_some, plural
 
 if TYPE_CHECKING:
@@ -36,6 +36,76 @@ NODE_TIMES = "node_ms"
 #: seconds after which a thread that computes makes way for the one that notes the times
 _SWITCH_S = 0.0005
 
+#: kind, next hop and device of each way of a route
+Ways = frozenset[tuple[str, str, str]]
+
+_OURS = (PROTO_BIRD, PROTO_FELIX)
+
+
+# --- a node's routes on their way, by the changes alone
+
+def ways(routes: Iterable[Route]) -> Ways:
+    """All ways of these routes together."""
+    return frozenset((route.kind, hop.via, hop.device)
+                     for route in routes for hop in route.next_hops or (route,))
+
+
+def by_destination(routes: Iterable[Route]) -> dict[str, list[Route]]:
+    """The routes of Calico's components among these."""
+    table: dict[str, list[Route]] = {}
+    for route in routes:
+        if route.protocol in _OURS:
+            table.setdefault(route.destination, []).append(route)
+    return table
+
+
+class Progress:
+    """A node's table on its way from ``routes`` to ``wanted``.
+
+    ``right_since`` is the time of the change that made it right, 0 if it has been so all the
+    time, and None while it is not. ``wrong`` are the destinations that differ, ``changes`` counts.
+    """
+
+    def __init__(self, routes: Iterable[Route], wanted: Iterable[Route]) -> None:
+        self._table, self._wanted = by_destination(routes), by_destination(wanted)
+        self.changes = 0
+        self.wrong = {destination for destination in (*self._table, *self._wanted)
+                      if self._differs(destination)}
+        self.right_since: int | None = None if self.wrong else 0
+
+    def apply(self, change: RouteChange) -> None:
+        """Follow one change; one that has been seen before changes nothing."""
+        route = change.route
+        if route.protocol not in _OURS:
+            return
+        self.changes += 1
+        routes = self._table.setdefault(route.destination, [])
+        same = [other for other in routes if other.metric == route.metric and (
+            change.replaces or ways([other]) == ways([route]))]
+        for other in same[:1]:
+            routes.remove(other)
+        if not change.is_removed:
+            routes.append(route)
+        was_right = not self.wrong
+        if self._differs(route.destination):
+            self.wrong.add(route.destination)
+            self.right_since = None
+        else:
+            self.wrong.discard(route.destination)
+            if not self.wrong and not was_right:
+                self.right_since = change.when
+
+    def agrees_with(self, routes: Iterable[Route]) -> bool:
+        """Whether a table that was read has the same ways."""
+        table = by_destination(routes)
+        return all(ways(table.get(destination, ())) == ways(self._table.get(destination, ()))
+                   for destination in (*table, *self._table))
+
+    def _differs(self, destination: str) -> bool:
+        return ways(self._table.get(destination, ())) != ways(self._wanted.get(destination, ()))
+
+
+# --- all nodes of a cluster
 
 class RouteWatch:
     """Watches the routes of a cluster's nodes, from when it is made to the end of the ``with``.

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.errors import ClusterError, ToolError
 from calico_mn.measure.iperf import Server
-from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import ENDPOINT, Host, ending, endpoint, run, serving
+from calico_mn.measure.readings import Measurement, metric
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.errors import ToolError
-from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import Host, end, ending, endpoint, first_line, start
-from calico_mn.measure.readings import Reading, values
+from calico_mn.measure.readings import Measurement, Reading, metric, values
 from calico_mn.text import join
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.errors import ClusterError, ToolError
 from calico_mn.measure import flows, paths
 from calico_mn.measure.convergence import RouteWatch
-from calico_mn.measure.metrics import Measurement, Value
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import run
+from calico_mn.measure.readings import Measurement, Value
 from calico_mn.model import EncapsulationMode
 from calico_mn.state import Namespace
 

@@ -21,11 +21,9 @@ from typing import TYPE_CHECKING, cast
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel import read
-from calico_mn.measure.metrics import Value
-from calico_mn.measure.net import Net
-from calico_mn.measure.paths import Pair
+from calico_mn.measure.paths import Net, Pair
 from calico_mn.measure.programs import Host, ending, run
-from calico_mn.measure.readings import Reading
+from calico_mn.measure.readings import Reading, Value
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

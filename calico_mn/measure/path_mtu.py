@@ -22,9 +22,9 @@ from calico_mn.kernel.route_get import Query, flush_learned_routes, route_get
 from calico_mn.measure import ping
 from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
-from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import Pair
 from calico_mn.measure.programs import ENDPOINT, Finished, Host, end, endpoint, serving, start
+from calico_mn.measure.readings import Measurement, metric
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import OUTER
 from calico_mn.packetmatch import CaptureFilter, Drop

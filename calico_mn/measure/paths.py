@@ -1,6 +1,8 @@
-"""Path classes between two pods, and the pairs that stand for them. Pure.
+"""Where is measured: a cluster, its pods, and the pairs of them that stand for classes of path.
 
-What a mode does to a packet depends on where the two pods are: on one node, on two nodes of
+A :class:`Net` is what the instruments ask of a cluster: places, modes and the wire. CalicoNet is
+one, and a :class:`calico_mn.kubernetes.cluster.RealCluster` is another, so that one method measures
+both. What a mode does to a packet depends on where the two pods are: on one node, on two nodes of
 one subnet, or across subnets.
 """
 
@@ -10,15 +12,63 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from calico_mn.errors import ClusterError
-from calico_mn.measure.metrics import Value
+from calico_mn.measure.readings import Value
 from calico_mn.text import join, suggest
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from calico_mn.calico.encapsulation import Encapsulation
     from calico_mn.emulation.net import CalicoNet
-    from calico_mn.measure.net import Net
+    from calico_mn.kernel.capture import Frame
+    from calico_mn.packetmatch import CaptureFilter
+
+
+class Frames(Protocol):
+    """A capture, open as a context manager.
+
+    A frame can be read ``lag_s`` seconds after it was on the wire, or earlier.
+    """
+
+    @property
+    def lag_s(self) -> float:
+        """0 for a capture of this machine."""
+
+    def read(self) -> list[Frame]:
+        """The frames since the last call, without waiting."""
+
+    def __enter__(self) -> Any:
+        """The capture."""
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Stop capturing."""
+
+
+class Net(Protocol):
+    """A running cluster."""
+
+    @property
+    def tunnel(self) -> str:
+        """What makes the tunnel devices: a back end's name."""
+
+    def __getitem__(self, name: str) -> Any:
+        """The node or pod of that name, in which programs run; a pod has an ``ip``."""
+
+    def set_mode(self, mode: str, *, encapsulation: Encapsulation | None = None) -> object:
+        """Set the pools' mode, and return when it is in effect."""
+
+    def set_pod_routes(self, enabled: bool) -> object:
+        """Give the routers between nodes routes to the pods' blocks."""
+
+    def capture(self, node: str, device: str, wanted: CaptureFilter) -> Frames | None:
+        """Frames that match on a node's device; None where that is not permitted."""
+
+
+# --- pods and pairs
 
 SAME_NODE = "same-node"
 SAME_SUBNET = "same-subnet"

@@ -24,8 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
-from calico_mn.measure.net import Net
-from calico_mn.measure.paths import SAME_NODE, Pair
+from calico_mn.measure.paths import SAME_NODE, Net, Pair
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

@@ -15,8 +15,8 @@ from typing import Any
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
-from calico_mn.measure.metrics import Column, Measurement, metric
 from calico_mn.measure.programs import Host, end, ending, excerpt, run, start, wait_for_output
+from calico_mn.measure.readings import Column, Measurement, metric
 
 LATENCY = metric("latency", "us", "round-trip time, median", more_is_better=False,
                  column=Column("delay", 1, "RTT p50 us", digits=1))

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from calico_mn.errors import ToolError
 from calico_mn.measure import ping, tcp
 from calico_mn.measure.iperf import Server
-from calico_mn.measure.metrics import Measurement, metric
-from calico_mn.measure.net import Net
-from calico_mn.measure.paths import Pair
+from calico_mn.measure.paths import Net, Pair
 from calico_mn.measure.programs import Host, end, start
+from calico_mn.measure.readings import Measurement, metric
 from calico_mn.measure.wire import Wire, watch
 
 REACHABLE = metric("reachable", "bool", "answers on the fabric as it is")

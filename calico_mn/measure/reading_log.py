@@ -19,8 +19,7 @@ from typing import Any, TextIO
 
 from calico_mn import streams
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.metrics import Measurement, Value, known_metrics
-from calico_mn.measure.readings import Reading, Sample, samples
+from calico_mn.measure.readings import Measurement, Reading, Sample, Value, known_metrics, samples
 
 #: files in an experiment's directory: the log of readings, what is known of the run before it
 #: measures, all that is known at its end, and the topology that was emulated

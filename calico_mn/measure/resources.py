@@ -16,7 +16,7 @@ from pathlib import Path
 from calico_mn.errors import ToolError
 from calico_mn.kernel import read
 from calico_mn.kernel.read import TICK_S, CpuTicks
-from calico_mn.measure.metrics import Column, Value, metric
+from calico_mn.measure.readings import Column, Value, metric
 
 CPU_PACKET = metric("cpu_packet", "us", "CPU per packet", more_is_better=False,
                     column=Column("cost", 9, "us a packet", digits=3))

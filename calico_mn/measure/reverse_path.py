@@ -15,9 +15,8 @@ from calico_mn.calico.encapsulation import DEFAULT, DELETED_WHEN_OFF, Encapsulat
 from calico_mn.errors import ToolError
 from calico_mn.kernel.read import protocol_counters
 from calico_mn.measure import flows
-from calico_mn.measure.metrics import Measurement, metric
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS
-from calico_mn.measure.readings import Reading, by_factors, by_repeat
+from calico_mn.measure.readings import Measurement, Reading, by_factors, by_repeat, metric
 from calico_mn.model import EncapsulationMode
 
 if TYPE_CHECKING:

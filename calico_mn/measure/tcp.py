@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, cast
 
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
-from calico_mn.measure.metrics import Column, Measurement, Value, metric
-from calico_mn.measure.net import Net
-from calico_mn.measure.paths import Pair
+from calico_mn.measure.paths import Net, Pair
 from calico_mn.measure.programs import Host, ending, endpoint, excerpt, run, serving
+from calico_mn.measure.readings import Column, Measurement, Value, metric
 from calico_mn.measure.resources import CPU_PACKET, PROGRAMS_PACKET, CpuMeter
 from calico_mn.measure.udp import PACKETS
 from calico_mn.measure.wire import wire_segments

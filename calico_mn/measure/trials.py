@@ -1,7 +1,8 @@
-"""The design of an experiment: which settings, in which order, under which conditions.
+"""The design of an experiment: settings, their order, their conditions, and what a trial reads.
 
 In go the factors' levels, repeats and a seed; out come trials, in the same order on every machine.
-:func:`conditions` sets a trial's mode and fabric on the running cluster, and checks them.
+:func:`conditions` sets a trial's mode and fabric on the running cluster, and checks them;
+:class:`Instruments` reads two pods, one instrument after the other, by the readings' names.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from calico_mn.calico.encapsulation import DEFAULT, Encapsulation
-from calico_mn.measure import iperf, ping
-from calico_mn.measure.metrics import Value
-from calico_mn.measure.net import Net
-from calico_mn.measure.paths import Pair
+from calico_mn.errors import ToolError
+from calico_mn.measure import iperf, ping, tcp, udp
+from calico_mn.measure.iperf import Server
+from calico_mn.measure.paths import Net, Pair
+from calico_mn.measure.readings import Measurement, Value
 from calico_mn.measure.wire import watch
 
 #: the fabric as the topology describes it, or with the pods' blocks added to every router
 PLAIN, POD_ROUTES = "plain", "pod-routes"
+#: a reading's name -> seconds that it takes besides its transfer, in their order in a trial
+READINGS = {"round trips": 0.1, "tcp": 0.0, "round trips under load": 0.5, "udp": 0.2,
+            "connections": 0.0, "wire": 0.1}
+#: readings other than the TCP transfer take this part of its time, but no less than
+_SHORT, _SHORTEST_S = 0.3, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +137,67 @@ def warm_up(net: Net, pairs: Mapping[str, Pair], modes: Sequence[str],
                     rates[path] = iperf.warm_up(net[pair.source.name], net[pair.destination.name])
                     break
     return rates
+
+
+# --- what a trial reads
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Some of :data:`READINGS`; ``duration`` of the TCP transfer in seconds.
+
+    ``sizes`` are UDP payloads in bytes, a reading each. ``metered`` adds this machine's CPU time to
+    a TCP transfer, for clusters that are on this machine. ``besides_s`` are seconds that a trial
+    takes besides its readings.
+    """
+
+    names: tuple[str, ...]
+    duration: float
+    sizes: tuple[int, ...]
+    metered: bool = True
+    besides_s: float = 0.3
+
+    @property
+    def readings(self) -> tuple[tuple[str, Mapping[str, Value]], ...]:
+        """Each reading's name, and the factors of its own."""
+        return tuple((name, factors) for name in self.names for factors in (
+            [{"size": size} for size in self.sizes] if name == "udp" else [{}]))
+
+    def take(self, name: str, net: Net, pair: Pair, factors: Mapping[str, Value], *, rate: float,
+             limited: bool) -> Measurement:
+        """One reading. ``factors`` are all that it is taken under: ``size``, ``streams``...
+
+        ``rate`` and ``limited`` as of :func:`.iperf.transfer`. Raises ToolError.
+        """
+        client: Server = net[pair.source.name]
+        server: Server = net[pair.destination.name]
+        match name:
+            case "round trips":
+                return ping.latency(client, server)
+            case "tcp":
+                return tcp.bulk(
+                    client, server, duration=self.duration, rate=rate, limited=limited,
+                    streams=int(str(factors["streams"])), direction=str(factors["direction"]),
+                    congestion=str(factors.get("congestion", "")), metered=self.metered)
+            case "round trips under load":
+                return ping.latency_under_load(client, server)
+            case "udp":
+                return udp.rates(client, server, size=cast(int, factors["size"]),
+                                 duration=self._short)
+            case "connections":
+                return tcp.connection_rate(client, server, duration=self._short)
+            case "wire":
+                return tcp.segments(net, pair)
+        raise ToolError(f"there is no reading {name!r}")
+
+    def seconds(self, client: Server, *, limited: bool) -> float:
+        """How long a trial is expected to take. Raises ToolError without an iperf3."""
+        transfers = {
+            "tcp": (iperf.limited_seconds(self.duration) + iperf.UNSTEADY_S if limited
+                    else iperf.timed(client, self.duration)),
+            "udp": iperf.timed(client, self._short), "connections": self._short}
+        return self.besides_s + sum(READINGS[name] + transfers.get(name, 0)
+                                    for name, _ in self.readings)
+
+    @property
+    def _short(self) -> float:
+        return max(_SHORTEST_S, self.duration * _SHORT)

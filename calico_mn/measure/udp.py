@@ -11,8 +11,8 @@ from typing import Any
 from calico_mn.errors import ToolError
 from calico_mn.measure import iperf
 from calico_mn.measure.iperf import cpu_seconds, load, timed
-from calico_mn.measure.metrics import Column, Measurement, metric
 from calico_mn.measure.programs import Host, ending, endpoint, excerpt, run, serving
+from calico_mn.measure.readings import Column, Measurement, metric
 from calico_mn.measure.resources import PROGRAMS_PACKET, CpuMeter
 
 PACKETS = metric("packets", "1/s", "UDP packets received", more_is_better=True,

@@ -22,8 +22,7 @@ from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK
 from calico_mn.errors import ToolError
 from calico_mn.kernel.capture import Frame
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, TCP
-from calico_mn.measure.net import Frames, Net
-from calico_mn.measure.paths import SAME_NODE, Pair
+from calico_mn.measure.paths import SAME_NODE, Frames, Net, Pair
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 if TYPE_CHECKING:

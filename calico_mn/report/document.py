@@ -8,9 +8,10 @@ different things. An experiment fills it; :mod:`calico_mn.report.page` and
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from statistics import median
 from typing import Any
 
 from calico_mn.report.matrix import Matrices
@@ -146,6 +147,29 @@ def _are_numbers(cells: Iterable[Cell]) -> bool:
 def rounded(value: float | None, digits: int = 0, scale: float = 1) -> Numbers | None:
     """``scale`` times the value with so many digits after the point; all digits in the CSV."""
     return None if value is None else Numbers(f"{scale * value:,.{digits}f}", {"": scale * value})
+
+
+def median_of(values: Collection[float], digits: int = 0, scale: float = 1) -> Numbers | None:
+    """The values' median as of :func:`rounded`; None for no values."""
+    return rounded(median(values), digits, scale) if values else None
+
+
+def ends_of(values: Collection[float], shown: Callable[[float], str]) -> str:
+    """``3 to 40``: the least and the most, or one of them if they do not differ."""
+    return " to ".join(dict.fromkeys(map(shown, (min(values), max(values)))))
+
+
+def range_of(values: Collection[float], shown: Callable[[float], str]) -> Numbers | None:
+    """``12 (3 to 40)``: the median, and the least and the most if their texts differ.
+
+    ``shown`` gives the text of one number. None for no values.
+    """
+    if not values:
+        return None
+    middle, low, high = median(values), min(values), max(values)
+    return Numbers(shown(middle) + (
+        f" ({ends_of(values, shown)})" if shown(low) != shown(high) else ""),
+                   {"": middle, " min": low, " max": high})
 
 
 def columns_of_csv(table: Table) -> tuple[list[str], list[list[str | float | None]]]:

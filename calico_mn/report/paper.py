@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from calico_mn.measure.metrics import known_metrics
+from calico_mn.measure.readings import known_metrics
 from calico_mn.measure.statistics import confidence_of
 from calico_mn.report.estimates import Estimate, unit
 from calico_mn.report.plots import canvas
-from calico_mn.report.plots.forest import scale
+from calico_mn.report.plots.comparison import ratio_scale
 from calico_mn.text import join, number, unit_for
 
 #: points: of letters, of the smallest (two lines of these fit a row), and of a legend's mark
@@ -105,7 +105,7 @@ def _panel(axes: canvas.Axes, panel: Sequence[Estimate], runs: Sequence[str], po
         axes.plot(each.comparison.median * factor, y, **style,
                   markerfacecolor="white" if each.expected else style["color"])
     if reference:
-        scale(axes, [each.comparison for each in panel],
+        ratio_scale(axes, [each.comparison for each in panel],
               f"{panel[0].title}\n" + canvas.wrapped(
                   f"ratio{reference}{_better(panel[0])}", points * 0.6, _LETTERS))
     else:

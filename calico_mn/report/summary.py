@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from calico_mn.calico.encapsulation import DEFAULT
-from calico_mn.measure.metrics import Value, known_metrics
 from calico_mn.measure.paths import PATHS
-from calico_mn.measure.readings import Sample
+from calico_mn.measure.readings import Sample, Value, known_metrics
 from calico_mn.measure.statistics import Comparison, Spread, compare, paired_ratios, spread
 from calico_mn.measure.trials import PLAIN
 

@@ -10,17 +10,15 @@ from functools import partial
 
 from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure import ping, tcp, udp
-from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.physics import PathLimit
-from calico_mn.measure.readings import Sample
+from calico_mn.measure.readings import Sample, known_metrics
 from calico_mn.measure.resources import CPU_PACKET
 from calico_mn.measure.statistics import confidence_of
 from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report import link_limits
 from calico_mn.report.document import Figure
-from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
+from calico_mn.report.plots.comparison import Group, Limited, Ratio, comparison, deviation, forest
 from calico_mn.report.plots.distribution import Curve, distribution
-from calico_mn.report.plots.forest import Ratio, forest
 from calico_mn.report.plots.stacks import Stack, stacks
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, Summary, What, places_of
 

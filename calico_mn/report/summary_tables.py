@@ -13,7 +13,7 @@ from typing import Any
 
 from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.measure import statistics
-from calico_mn.measure.metrics import Column, known_metrics
+from calico_mn.measure.readings import Column, known_metrics
 from calico_mn.measure.trials import PLAIN, POD_ROUTES
 from calico_mn.report.document import Cell, Numbers, Table, rounded
 from calico_mn.report.findings import sample_count, tunnelled_pairs
@@ -32,7 +32,7 @@ _GIGABIT = 1000
 _LARGE, _LARGE_RATIO = 100, 10
 
 _MEDIANS = "Medians. Each number's scatter and interval are in summary.csv."
-#: name -> title of the tables in which metrics have columns (:class:`.metrics.Column`)
+#: name -> title of the tables in which metrics have columns (:class:`.readings.Column`)
 _TABLES = {"delay": "Delay, packets and connections", "cost": "Packets and their cost"}
 #: metric -> what the note below its table says of it
 _NOTES = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.reading_log import FORMAT, ReadingLog
+from calico_mn.measure.readings import Measurement
 
 NOTEBOOK = json.loads(
     (Path(__file__).parents[2] / "docs" / "results.ipynb").read_text(encoding="utf-8"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from calico_mn.measure.metrics import known_metrics
 from calico_mn.measure.reading_log import FORMAT
+from calico_mn.measure.readings import known_metrics
 from calico_mn.report.summary import FACTORS
 from calico_mn.report.summary_tables import COLUMNS
 

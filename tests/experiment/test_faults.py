@@ -16,7 +16,7 @@ from calico_mn.errors import ToolError
 from calico_mn.experiment.arguments import Defaults, Repetitions
 from calico_mn.experiment.runner import run_experiment
 from calico_mn.measure import iperf, ping, programs, tcp
-from calico_mn.measure.instruments import Instruments
+from calico_mn.measure.trials import Instruments
 from calico_mn.report import summary_figures
 from experiments import ipip_modes
 

@@ -23,14 +23,14 @@ import calico_mn
 from calico_mn import errors
 from calico_mn.cli.main import main
 from calico_mn.errors import CalicoMnError, Problem, TopologyError
-from calico_mn.experiment import merged_run, options, record, requirements, submission, workers
-from calico_mn.experiment.blocks import Block, Part, about, blocks, merged
+from calico_mn.experiment import options, record, requirements, submission, workers
+from calico_mn.experiment.blocks import Block, Part, about, begun, blocks, merged, resumed
 from calico_mn.experiment.runner import run_experiment
 from calico_mn.experiment.scripts import load
 from calico_mn.kernel.netlink import NetlinkError
 from calico_mn.measure.readings import Reading
 from calico_mn.report.document import Document
-from calico_mn.report.machines import with_machines
+from calico_mn.report.estimates import with_machines
 
 from .conftest import command
 
@@ -161,12 +161,12 @@ def test_the_pages_manifest_passes_the_schemas_of_kubernetes():
 
 def test_what_is_resumed_is_a_run_of_several_machines(tmp_path):
     asked = load("mtu").experiment.parse(["--repeats", "4", "--output", str(tmp_path / "out")])
-    with merged_run.begun("mtu", asked, asked.topology.read_text(), 2) as run:
+    with begun("mtu", asked, asked.topology.read_text(), 2) as run:
         with (pytest.raises(CalicoMnError, match="its run is still going on"),
-              merged_run.resumed("mtu", run.directory)):
+              resumed("mtu", run.directory)):
             pass
         run.add(run.planned[1], part("b", LIKE[:2]))
-    with merged_run.resumed("mtu", run.directory) as again:
+    with resumed("mtu", run.directory) as again:
         assert again.lacking == [run.planned[0]] and merged(again.parts) == merged(run.parts)
     with pytest.raises(CalicoMnError, match="was measured by several workers: go on with sweep"):
         run_experiment(load("mtu").experiment, lambda run: None, lambda run: None, None,
@@ -174,13 +174,13 @@ def test_what_is_resumed_is_a_run_of_several_machines(tmp_path):
     for written, message in (([], "was measured on one machine"), ([{"first": 1}], "blocks")):
         record.add(run.directory, {"blocks": written})
         with (pytest.raises(CalicoMnError, match=message),
-              merged_run.resumed("mtu", run.directory)):
+              resumed("mtu", run.directory)):
             pass
 
 
 def test_of_a_run_without_a_part_nothing_is_left(tmp_path):
     asked = load("mtu").experiment.parse(["--output", str(tmp_path / "out")])
-    with merged_run.begun("mtu", asked, "text", 2) as run:
+    with begun("mtu", asked, "text", 2) as run:
         assert (run.directory / "run.json").is_file()
     assert not run.directory.exists()
 

@@ -12,7 +12,7 @@ from calico_mn.errors import CalicoMnError, ClusterError, ToolError
 from calico_mn.experiment import requirements
 from calico_mn.experiment.frame import Experiment, Repetitions
 from calico_mn.experiment.runner import run_experiment
-from calico_mn.measure.metrics import Measurement
+from calico_mn.measure.readings import Measurement
 from calico_mn.measure.trials import factorial, interleaved
 from calico_mn.report.document import Document, Table
 

@@ -12,8 +12,13 @@ from calico_mn import CalicoNet
 from calico_mn.errors import ClusterError, ToolError
 from calico_mn.kernel.route_notifications import RouteChange
 from calico_mn.measure import incidents
-from calico_mn.measure.convergence import CONVERGENCE, NODE_TIMES, NODES_CHANGED, RouteWatch
-from calico_mn.measure.route_progress import Progress
+from calico_mn.measure.convergence import (
+    CONVERGENCE,
+    NODE_TIMES,
+    NODES_CHANGED,
+    Progress,
+    RouteWatch,
+)
 from calico_mn.state import NextHop, Route
 
 BLOCK, OTHER = "10.22.1.0/26", "10.22.2.0/26"

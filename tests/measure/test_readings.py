@@ -6,13 +6,14 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.metrics import Measurement, known_metrics
 from calico_mn.measure.reading_log import FORMAT, ReadingLog, load_readings
 from calico_mn.measure.readings import (
+    Measurement,
     Reading,
     Sample,
     by_factors,
     by_repeat,
+    known_metrics,
     samples,
     under,
     values,

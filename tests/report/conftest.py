@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.paths import Endpoint, ordered_pairs
 from calico_mn.measure.reading_log import ReadingLog
-from calico_mn.measure.readings import Sample
+from calico_mn.measure.readings import Measurement, Sample
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -22,9 +22,8 @@ from calico_mn.measure.statistics import Comparison, Interval
 from calico_mn.report import graphics
 from calico_mn.report.graphics import lighten, readable, series_styles
 from calico_mn.report.plots import canvas
-from calico_mn.report.plots.comparison import Group, Limited, comparison, deviation
+from calico_mn.report.plots.comparison import Group, Limited, Ratio, comparison, deviation, forest
 from calico_mn.report.plots.distribution import Curve, distribution
-from calico_mn.report.plots.forest import Ratio, forest
 from calico_mn.report.plots.grid import Losses, grid, timeline
 from calico_mn.report.plots.lines import Line, _apart, lines
 from calico_mn.report.plots.stacks import Stack, stacks

@@ -11,8 +11,7 @@ from rich.console import Console
 from support import report
 
 from calico_mn.report import terminal
-from calico_mn.report.cells import median_of, range_of
-from calico_mn.report.document import Numbers, Table, format_cell, rounded
+from calico_mn.report.document import Numbers, Table, format_cell, median_of, range_of, rounded
 from calico_mn.report.page import publish
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from calico_mn.calico.encapsulation import IPIP
-from calico_mn.measure.metrics import known_metrics
+from calico_mn.measure.readings import known_metrics
 from calico_mn.measure.statistics import FASTER, SLOWER, TOO_FEW, Comparison, spread
 from calico_mn.report import findings, summary_figures, summary_tables
 from calico_mn.report.document import Document, format_cell

@@ -9,8 +9,8 @@ import pytest
 
 from calico_mn import results
 from calico_mn.errors import CalicoMnError
-from calico_mn.measure.metrics import Measurement
 from calico_mn.measure.reading_log import FORMAT, ReadingLog
+from calico_mn.measure.readings import Measurement
 
 SETTING = {"mode": "Always", "path": "cross-subnet", "streams": 2, "fabric": "plain"}
 
