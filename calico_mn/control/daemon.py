@@ -1,22 +1,28 @@
 """The process that holds a run: boots it, serves requests, and ends it when a signal comes.
 
 :class:`Daemon` is the run as a context manager, in any terminal; :func:`detached` puts it into a
-process of its own in the background.
+process of its own in the background. :class:`ControlServer` reads a request from each connection to
+the run's socket and answers it. Every connection has a thread of its own, so that a slow client
+delays no other; work on the cluster is serialised by the dispatcher.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import reprlib
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from calico_mn.control.dispatcher import Dispatcher
-from calico_mn.control.server import ControlServer
+from calico_mn.control import protocol
+from calico_mn.control.dispatcher import Dispatcher, Job
+from calico_mn.errors import CalicoMnError, ClusterError
 from calico_mn.kernel import signals
 from calico_mn.net import CalicoNet
 
@@ -25,6 +31,14 @@ TOPOLOGY = "topology.yaml"
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _LOOK_S = 5.0
+#: connections at a time; further ones wait in the kernel's queue
+_CONNECTIONS = 64
+#: in that queue; a client that finds it full tries again
+_WAITING = 128
+_REQUEST_S = 5.0
+_ANSWER_S = 30.0
+
+_log = logging.getLogger("calico_mn.control")
 
 
 class Ended(SystemExit):
@@ -89,10 +103,9 @@ class Daemon:
 def _log_to(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    ours = logging.getLogger("calico_mn.control")
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
 
 
 def wait_for_the_end() -> None:
@@ -146,7 +159,7 @@ def _in_child(work: Callable[[Callable[[bytes], None]], None], writing: int) -> 
     except Ended:
         return 0
     except BaseException:
-        logging.getLogger("calico_mn.control").exception("the daemon failed")
+        _log.exception("the daemon failed")
         return 1
     return 0
 
@@ -155,3 +168,94 @@ def _become_null(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, descriptor)
     os.close(null)
+
+
+# --- the socket
+
+class ControlServer:
+    """Answers requests about the cluster behind ``dispatcher`` until it is closed."""
+
+    def __init__(self, dispatcher: Dispatcher, path: Path) -> None:
+        self._dispatcher = dispatcher
+        self._path = path
+        self._slots = threading.BoundedSemaphore(_CONNECTIONS)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            # The name appears when requests are taken, not before.
+            waiting = path.with_name(f"{path.name}.new")
+            self._socket.bind(str(waiting))
+            waiting.chmod(0o600)
+            self._socket.listen(_WAITING)
+            waiting.rename(path)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more requests."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        self._thread.join()
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _address = self._socket.accept()
+            except OSError:
+                return
+            self._slots.acquire()
+            threading.Thread(target=self._serve, args=(connection,), name="request",
+                             daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with protocol.Channel(connection) as channel:
+                self._answer(channel)
+        except OSError as gone:
+            _log.info("a client is gone: %s", gone)
+        except CalicoMnError as wrong:
+            _log.info("a request is refused: %s", wrong)
+        except Exception:
+            _log.exception("a request failed")
+        finally:
+            self._slots.release()
+
+    def _answer(self, channel: protocol.Channel) -> None:
+        pid, uid = channel.peer()
+        if uid not in (0, os.geteuid()):
+            refused = protocol.error(ClusterError("this run belongs to another user"))
+            channel.send(protocol.encode(refused), _ANSWER_S)
+            return
+        try:
+            verb, arguments = protocol.decode_request(
+                channel.receive(protocol.MAX_REQUEST, _REQUEST_S))
+        except protocol.ProtocolError as wrong:
+            channel.send(protocol.encode(protocol.error(wrong)), _ANSWER_S)
+            raise
+        _log.info("pid %d asks: %r %s", pid, verb, reprlib.repr(arguments))
+
+        def progress(message: object) -> None:
+            channel.send(protocol.encode({"progress": message}), _ANSWER_S)
+
+        job = Job(self._dispatcher.net, progress)
+        try:
+            answer = protocol.encode({"result": self._dispatcher.perform(verb, job, arguments)})
+        except CalicoMnError as problem:
+            answer = protocol.encode(protocol.error(problem))
+        except OSError:
+            raise
+        except Exception as bug:
+            _log.exception("%s failed", verb)
+            answer = protocol.encode(protocol.error(CalicoMnError(
+                f"internal error in {verb}: {bug!r}; more in the run's daemon.log")))
+        try:
+            channel.send(answer, _ANSWER_S, job.descriptors)
+        finally:
+            while job.descriptors:
+                os.close(job.descriptors.pop())
+            if job.on_reply is not None:
+                job.on_reply()

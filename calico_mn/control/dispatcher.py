@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from calico_mn.net import CalicoNet
 
 #: modules with operations; imported with the first request, because they need the whole emulation
-_MODULES = ("queries", "describe", "resources", "changes", "traffic", "live", "faults")
+_MODULES = ("queries", "resources", "changes", "traffic", "verification")
 #: how long an operation waits for another one, in seconds
 _PATIENCE_S = 60.0
 #: how long the end of a run waits for the operation in progress

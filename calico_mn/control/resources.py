@@ -1,17 +1,21 @@
-"""The cluster's resources, as kubectl and calicoctl have them: seen, applied, deleted, scaled."""
+"""The cluster's resources, as kubectl and calicoctl have them: listed, and one in full."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from calico_mn.control.changes import commands
+from calico_mn.calico.policy.explain import Explainer
+from calico_mn.calico.policy.resolve import EGRESS, INGRESS
 from calico_mn.control.dispatcher import Job, operation
-from calico_mn.emulation import apply as change
-from calico_mn.emulation.apply import Applied
+from calico_mn.control.queries import refresh_sessions
 from calico_mn.errors import ClusterError
+from calico_mn.state import Route
 from calico_mn.topology.names import kind_of, kinds_named, name_of, named, namespace_of
 from calico_mn.topology.plain_data import Document
+
+#: of how many other nodes the way to a pod is read from the kernel
+_OTHERS = 4
 
 
 @operation("get")
@@ -73,39 +77,95 @@ class _Facts:
         return {}
 
 
-@operation("apply")
-def apply(job: Job, texts: dict[str, str] | None = None, dry_run: bool = False) -> dict[str, Any]:
-    """Lay the resources of ``texts``, by the names that messages have for them, over the cluster's.
+# --- describe
+
+@operation("describe")
+def describe(job: Job, kind: str, name: str) -> dict[str, Any]:
+    """Facts by their titles, in the order in which they are shown.
+
+    Routes are the kernel's, all else is from the bookkeeping. ``name`` of a pod is
+    ``[NAMESPACE/]NAME``. Raises NotFoundError.
     """
-    return _answer(change.apply_texts(job.net, texts or {}, dry_run=dry_run))
+    if kind == "Pod":
+        return _pod(job, name)
+    if kind == "Node":
+        job.require_node(name)
+        return _node(job, name)
+    raise ClusterError(f"describe knows pods and nodes: 'get {kind.lower()} {name} -o yaml' prints"
+                       " what there is of others")
 
 
-@operation("delete")
-def delete(job: Job, kinds: list[str] | None = None, names: list[str] | None = None,
-           namespace: str | None = None, texts: dict[str, str] | None = None,
-           lenient: bool = False, dry_run: bool = False) -> dict[str, Any]:
-    """Delete the resources of ``texts``, or each of ``names``, which is of the kind beside it.
+def _pod(job: Job, name: str) -> dict[str, Any]:
+    net, cluster = job.net, job.net.cluster
+    key = job.pod(name)
+    if key in cluster.admission.waiting:
+        waiting = cluster.admission.waiting[key]
+        return {"Name": key, "Status": f"{waiting.status}: {waiting.reason}"}
+    endpoint, address = cluster.endpoints[key], cluster.endpoints[key].address
+    pod = next(pod for pod in cluster.topology.pods if pod.key == key)
+    block, pool = next(((str(block.cidr), pool.name) for pool in cluster.ipam.pools
+                        for block in cluster.ipam.blocks_of(pool) if address in block.cidr),
+                       ("", ""))
+    others = [node for node in cluster.nodes if node != endpoint.node]
+    ways = [f"{node}: {route}" for node in [endpoint.node, *others[:_OTHERS]]
+            if (route := _route_to(address, net.kernel_routes(node))) is not None]
+    index = Explainer(cluster).index
+    return {
+        "Name": key, "Status": "Running",
+        "Node": f"{endpoint.node} ({cluster.nodes[endpoint.node].address.ip})",
+        "IP": str(address), "Block": block, "Pool": pool, "Controlled by": pod.owner,
+        "Labels": [f"{label}={value}" for label, value in pod.labels],
+        "Device": f"eth0, MTU {endpoint.mtu}; {endpoint.device} on {endpoint.node}",
+        **{f"{direction.capitalize()} policies": [
+            policy.id for policy in index.of(index.endpoints[key], direction)]
+           for direction in (INGRESS, EGRESS)},
+        "Routes to it": [*ways, *([f"{len(others) - _OTHERS} more nodes: see 'calico-mn routes'"]
+                                  if len(others) > _OTHERS else [])],
+        "Drops": _drops(job, key)}
 
-    ``lenient``: those of texts that are not there do not matter.
-    """
-    if texts:
-        return _answer(change.delete_texts(job.net, texts, is_lenient=lenient, dry_run=dry_run))
-    if not names or len(kinds or ()) != len(names):
-        raise ClusterError("delete: there are as many kinds as names, at least one, or texts")
-    return _answer(change.delete_resources(
-        job.net, zip(kinds or (), names, strict=True), namespace, dry_run=dry_run))
+
+def _node(job: Job, name: str) -> dict[str, Any]:
+    net, cluster = job.net, job.net.cluster
+    refresh_sessions(net)
+    node, state = cluster.nodes[name], net.states[name]
+    addresses: dict[str, list[str]] = {}
+    for item in state.addresses:
+        addresses.setdefault(item.device, []).append(str(item.address))
+    blocks = {block.cidr: block for pool in cluster.ipam.pools
+              for block in cluster.ipam.blocks_of(pool)}
+    pods = cluster.pods_on(name)
+    on_pods = {endpoint.device for endpoint in pods}
+    sessions = net.bgp.sessions(name)
+    down = [f"{session.peer or session.address}: {session.reason}" for session in sessions
+            if not session.is_up]
+    return {
+        "Name": name, "Address": str(node.address), "Subnet": cluster.fabric.subnet_of(node).name,
+        "Labels": [f"{label}={value}" for label, value in node.labels],
+        "Tunnels": [f"{encapsulation.device} {address}" for encapsulation, address
+                    in cluster.tunnel_addresses(name).items()],
+        "Mode": [f"{pool.name}: {cluster.mode(name, pool)}" for pool in cluster.topology.pools],
+        "Blocks": [f"{block}, {len(blocks[block].used)} of {block.num_addresses} in use"
+                   for block in map(IPv4Network, cluster.ipam.blocks(name)) if block in blocks],
+        "Devices": [" ".join([device.name, *addresses.get(device.name, ()), f"MTU {device.mtu}"])
+                    for device in state.devices if device.name not in on_pods],
+        "Pods": [f"{pod.key} {pod.address} {pod.device}" for pod in pods],
+        "BGP": [f"{len(sessions) - len(down)} of {len(sessions)} sessions up", *down],
+        "Host endpoints": [host.name for host in cluster.topology.host_endpoints
+                           if host.node == name],
+        "Routes by BGP": [str(route) for route in net.kernel_routes(name)
+                          if route.protocol == "bird"],
+        "Drops": _drops(job, name)}
 
 
-@operation("scale")
-def scale(job: Job, kind: str, name: str, replicas: int, namespace: str | None = None,
-          dry_run: bool = False) -> dict[str, Any]:
-    """Give a workload so many pods."""
-    return _answer(job.net.scale(kind, name, replicas, namespace, dry_run=dry_run))
+def _route_to(address: IPv4Address, routes: tuple[Route, ...]) -> Route | None:
+    """The most specific route to an address, of those that are written."""
+    matching = [route for route in routes if address in _network(route.destination)]
+    return max(matching, key=lambda route: _network(route.destination).prefixlen, default=None)
 
 
-def _answer(applied: Applied) -> dict[str, Any]:
-    """What became of each resource, the commands that it takes, and new warnings."""
-    return {"resources": [{"kind": item.kind, "namespace": item.namespace or None,
-                           "name": item.name, "reference": item.reference, "change": item.verb}
-                          for item in applied.resources],
-            "changes": commands(applied.deltas), "warnings": list(applied.warnings)}
+def _network(destination: str) -> IPv4Network:
+    return IPv4Network("0.0.0.0/0" if destination == "default" else destination)
+
+
+def _drops(job: Job, name: str) -> list[str]:
+    return list(map(str, job.net.filters.present.get(name, ())))

@@ -23,8 +23,8 @@ from support.patience import eventually
 from calico_mn import CalicoNet, Drop
 from calico_mn.bgp.engine import ENGINES
 from calico_mn.bgp.timers import read_timers
-from calico_mn.control.changes import remarks
 from calico_mn.control.dispatcher import Job
+from calico_mn.control.verification import remarks
 from calico_mn.topology import parse_topology
 from calico_mn.trace.probe import trace
 

@@ -24,8 +24,8 @@ from support.topologies import two_subnets
 from calico_mn import CalicoNet, Drop
 from calico_mn.bgp.bird import configuration
 from calico_mn.bgp.timers import read_timers
-from calico_mn.control.changes import remarks
 from calico_mn.control.dispatcher import Job
+from calico_mn.control.verification import remarks
 from calico_mn.errors import ClusterError, KernelError, UnsupportedError
 from calico_mn.kernel import bird, processes
 from calico_mn.trace.probe import trace

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from support.patience import eventually
 
+from calico_mn.control import daemon, protocol
 from calico_mn.control import dispatcher as dispatching
-from calico_mn.control import protocol, server
+from calico_mn.control.daemon import ControlServer
 from calico_mn.control.dispatcher import Dispatcher
-from calico_mn.control.server import ControlServer
 
 GOOD = b'{"verb": "echo", "arguments": {"text": "x"}}\n'
 
@@ -43,8 +43,8 @@ def path(tmp_path, monkeypatch):
     echo.__annotations__["text"] = "str"
     for function in (echo, big, bug, steps):
         monkeypatch.setitem(dispatching._operations, function.__name__, function)
-    monkeypatch.setattr(server, "_REQUEST_S", 1.0)
-    monkeypatch.setattr(server, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(daemon, "_REQUEST_S", 1.0)
+    monkeypatch.setattr(daemon, "_ANSWER_S", 1.0)
     listening = ControlServer(Dispatcher(None), tmp_path / "control")
     yield tmp_path / "control"
     listening.close()
