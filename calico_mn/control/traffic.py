@@ -18,7 +18,7 @@ from calico_mn.measure.throughput import throughput
 from calico_mn.model import EncapsulationMode
 from calico_mn.report import drawing
 from calico_mn.text import plural
-from calico_mn.trace import analysis, journey, pcapng, picture, text
+from calico_mn.trace import analysis, journey, picture, text, wire
 from calico_mn.trace.path_trace import PathTrace
 from calico_mn.trace.probe import record
 from calico_mn.trace.probe import trace as follow
@@ -79,7 +79,7 @@ def trace(job: Job, source: str, destination: str, probe: dict[str, Any] | None 
     return {"path": text.document(path),
             "lines": [[line.text, line.style] for line in text.lines(path, full_reply=full)],
             "picture": picture.picture(path) if drawing else "",
-            "packets": base64.b64encode(pcapng.pcapng(recording)).decode() if packets else "",
+            "packets": base64.b64encode(wire.pcapng(recording)).decode() if packets else "",
             "journeys": journeys}
 
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from calico_mn.calico.encapsulation import of_device
 from calico_mn.kernel.packets import PORT_UNREACHABLE, UNREACHABLE, error_text
 from calico_mn.kernel.route_get import Answer, Query
-from calico_mn.trace import drop, follow
+from calico_mn.trace import follow
+from calico_mn.trace.conclusions import drop_reason, notes
 from calico_mn.trace.follow import Sighting, Visit
-from calico_mn.trace.notes import notes
 from calico_mn.trace.path_trace import (
     ERROR,
     FORWARD,
@@ -102,7 +102,7 @@ class _Analysis:
                 ends = header.source, header.destination
             lost = reply or self._unseen(REPLY, last.namespace, ends[1], ends[0])
         legs = (forward,) if lost is forward else (forward, lost)
-        return None if lost.arrived else drop.drop_reason(legs, errors, self.recording, self.ask)
+        return None if lost.arrived else drop_reason(legs, errors, self.recording, self.ask)
 
     def _is_wrong_host(self, forward: Leg) -> bool:
         """It came to another host than the one named, which has the same address: a duplicate."""

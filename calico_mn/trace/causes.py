@@ -9,27 +9,23 @@
     delivered to this host          wrong-host, not-decapsulated, no-reply
     routed to a next hop            ttl, too-big, device-down, no-neighbour, not-encapsulated
 
-A check is given a :class:`~calico_mn.trace.scene.Scene` and gives a finding, or None where its
-evidence is not there; the first finding is the cause. A packet filter comes before all of them: the
-kernel's own trace of a second packet is the proof (:mod:`calico_mn.kernel.nftrace`).
+The first finding of a :data:`~calico_mn.trace.scene.Check` is the cause. A packet filter comes
+before all of them: the kernel's own trace of a second packet is the proof
+(:mod:`calico_mn.kernel.nftrace`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 
 from calico_mn.kernel.read import NEIGHBOURS_FULL
 from calico_mn.kernel.route_get import Query
 from calico_mn.text import join
-from calico_mn.trace import links
 from calico_mn.trace import scene as of
 from calico_mn.trace.path_trace import REPLY, Neighbour
 from calico_mn.trace.recording import SWITCH
-from calico_mn.trace.scene import CAUSE_OF_KIND, Finding, Scene
-
-Check = Callable[[Scene], Finding | None]
+from calico_mn.trace.scene import CAUSE_OF_KIND, Check, Finding, Scene, silence
 
 
 def checks(scene: Scene) -> tuple[Check, ...]:
@@ -37,10 +33,9 @@ def checks(scene: Scene) -> tuple[Check, ...]:
     if scene.recording.filters:
         return (_filtered,)
     if scene.hop.kind == SWITCH and not scene.leaving:
-        return links.wrong_mac, links.port_down, links.port_too_small, links.not_switched
+        return of.IN_A_SWITCH
     if scene.crossing is not None and scene.leaving and scene.crossing.tunnel is None:
-        return (links.other_pod, links.far_end_down, links.too_long_for_cable, links.wrong_mac,
-                links.lost)
+        return of.ON_A_CABLE
     routed = (_source_refused, _no_forwarding, _by_route, _no_route)
     if scene.crossing is None and scene.leg.kind != REPLY and scene.recording.refused:
         return _message_too_long, *routed, _send_refused
@@ -261,7 +256,7 @@ def _no_neighbour(s: Scene) -> Finding | None:
         return None
     requests = (f"{neighbour.requests} ARP requests on {neighbour.device}" if neighbour.requests
                 else f"the neighbour entry is {neighbour.state}")
-    why, setting = links.silence(s, neighbour)
+    why, setting = silence(s, neighbour)
     return Finding(of.NO_NEIGHBOUR, setting or s.answer.line, "no host answers for the next hop"
                    f" {neighbour.address}: {requests}; {why}",
                    (f"ARP for {neighbour.address} on {neighbour.device}: asked"

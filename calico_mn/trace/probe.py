@@ -42,7 +42,7 @@ from calico_mn.trace.recording import (
     Recording,
 )
 from calico_mn.trace.scene import VLAN_BYTES
-from calico_mn.trace.sending import MAX_SIZE, MIN_SIZE, new_mark, send
+from calico_mn.trace.wire import MAX_SIZE, MIN_SIZE, new_mark, send
 
 if TYPE_CHECKING:
     from calico_mn.emulation.net import CalicoNet

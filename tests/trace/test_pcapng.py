@@ -10,7 +10,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.utils import PcapNgReader
 
 from calico_mn.trace import analysis
-from calico_mn.trace.pcapng import pcapng
+from calico_mn.trace.wire import pcapng
 
 RECORDINGS = ("always", "rp", "never-far", "vxlan", "vxlan-down")
 
