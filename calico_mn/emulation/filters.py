@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, Encapsulation
 from calico_mn.emulation.base import LightMininet, Place, Places
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
-from calico_mn.kernel import packetfilter
+from calico_mn.kernel import nftables
 from calico_mn.packetmatch import Drop, Filter, Hook
 from calico_mn.state import Bridge, Tunnel
 
@@ -89,7 +89,7 @@ class Filters:
         present = self.present.get(name)
         if not present:
             return {}
-        return packetfilter.counts(self.nft(name, packetfilter.LIST_COUNTERS), present)
+        return nftables.counts(self.nft(name, nftables.LIST_COUNTERS), present)
 
     def forget(self, names: Iterable[str]) -> None:
         """These namespaces are gone, and their filters with them."""
@@ -98,12 +98,12 @@ class Filters:
 
     def nft(self, name: str, command: Sequence[str], rules: str = "") -> str:
         """Run nft in a place; what it prints. Raises UnsupportedError, KernelError, ToolError."""
-        packetfilter.require_nft()
+        nftables.require_nft()
         return self.run(name, command, rules)
 
     def run(self, name: str, command: Sequence[str], text: str = "") -> str:
         """Run a program of a packet filter in a place, as :meth:`nft` does."""
-        return packetfilter.finish(name, self._net.runtime.spawn(
+        return nftables.finish(name, self._net.runtime.spawn(
             name, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, start_new_session=True, env={"LC_ALL": "C"}), text)
 
@@ -130,11 +130,11 @@ class Filters:
         kernel refuses the rules; then all is as before.
         """
         runtime = self._net.runtime
-        lines = packetfilter.change(self.present.get(name, {}), wanted,
+        lines = nftables.change(self.present.get(name, {}), wanted,
                                     is_switch=self._is_switch(name))
         if not lines:
             return
-        self.nft(name, packetfilter.APPLY, "\n".join(lines) + "\n")
+        self.nft(name, nftables.APPLY, "\n".join(lines) + "\n")
         if wanted:
             self.present[name] = dict(wanted)
         else:

@@ -23,7 +23,7 @@ from calico_mn.delta import Delta
 from calico_mn.emulation import plan
 from calico_mn.emulation.link import DeviceIntf, DeviceLink
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
-from calico_mn.kernel import packetfilter
+from calico_mn.kernel import nftables
 from calico_mn.kernel.namespaces import lacks_netem
 from calico_mn.model import Link
 from calico_mn.state import Namespace
@@ -157,8 +157,8 @@ class Impairments:
         self._random[_end(own)] = percent
 
     def _write_loss(self, far: DeviceIntf, percent: float) -> None:
-        lines = packetfilter.random_drop(far.name, percent)
-        self._net.filters.nft(far.node.name, packetfilter.APPLY, "\n".join(lines) + "\n")
+        lines = nftables.random_drop(far.name, percent)
+        self._net.filters.nft(far.node.name, nftables.APPLY, "\n".join(lines) + "\n")
         logs = self._net.runtime.logs
         logs.note(far.node.name, [f"nft '{line}'" for line in lines])
         logs.flush()

@@ -29,7 +29,7 @@ from calico_mn.emulation import bird_sessions
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.emulation.speakers import peer_graph, peerings_of
 from calico_mn.errors import CalicoMnError
-from calico_mn.kernel import nftrace, packetfilter, tcp
+from calico_mn.kernel import nftables, tcp
 from calico_mn.kernel.ebpf import handover
 from calico_mn.model import Node, Subnet
 from calico_mn.packetmatch import PROTOCOL_TCP, Drop
@@ -231,11 +231,11 @@ class Sessions:
         with suppress(CalicoMnError, OSError), ExitStack() as stack:
             listeners = {}
             for place in places:
-                listeners[place] = stack.enter_context(inside(place, nftrace.Listener))
+                listeners[place] = stack.enter_context(inside(place, nftables.TraceListener))
                 is_switch = place in switches
-                nft(place, packetfilter.APPLY, nftrace.rules(matches, is_switch=is_switch))
-                stack.callback(nft, place, packetfilter.APPLY,
-                               nftrace.removal(is_switch=is_switch))
+                nft(place, nftables.APPLY, nftables.trace_rules(matches, is_switch=is_switch))
+                stack.callback(nft, place, nftables.APPLY,
+                               nftables.trace_removal(is_switch=is_switch))
             begun = inside(client.name, tcp.connect, source, [destination], self._port)
             tcp.outcomes({address: attempt for address, attempt in begun.items()
                           if not isinstance(attempt, int)}, _TRACE_S)

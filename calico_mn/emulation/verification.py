@@ -21,9 +21,9 @@ from calico_mn.ebpf_differences import Seen, only_with_ebpf
 from calico_mn.emulation.base import Places
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.errors import ClusterError, KernelError
-from calico_mn.kernel import packetfilter
+from calico_mn.kernel import nftables
 from calico_mn.kernel.ebpf import handover
-from calico_mn.kernel.netlink import Notifications
+from calico_mn.kernel.notifications import Notifications
 from calico_mn.present import Owned
 from calico_mn.repair import Repair
 
@@ -78,8 +78,8 @@ class Verifier:
         nodes, hooks = {node.name for node in self._net.nodes}, handover.OUTPUT_HOOKS
         for name in self._chosen(places):
             if name in nodes and self._net.runtime.inside(name, handover.hooks) & hooks.keys():
-                rules = self._net.filters.nft(name, packetfilter.LIST_RULES)
-                seen = Seen(*packetfilter.looks_at(rules, "ipencap", hooks.values()))
+                rules = self._net.filters.nft(name, nftables.LIST_RULES)
+                seen = Seen(*nftables.looks_at(rules, "ipencap", hooks.values()))
                 remarks += (f"{name}: {text}" for text in only_with_ebpf("ebpf", seen))
         return tuple(remarks)
 

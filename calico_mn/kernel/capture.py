@@ -1,6 +1,6 @@
 """Frames as the kernel shows them to an AF_PACKET socket: the one way to capture (packet(7)).
 
-    what is wanted           CaptureFilter ──▶ socketfilter, in the kernel
+    what is wanted           CaptureFilter ──▶ socket filter, in the kernel
     where                    one device, or every device of the namespace
     what comes out           Frame: device, direction, bytes; decoded by kernel.packets
 
@@ -23,8 +23,14 @@ from dataclasses import dataclass
 from time import monotonic, sleep, time_ns
 
 from calico_mn.errors import KernelError
-from calico_mn.kernel.packets import ETHERNET_BYTES, Packet, decode
-from calico_mn.kernel.socketfilter import INSTRUCTION_BYTES, NETWORK_HEADER, filter_program
+from calico_mn.kernel.packets import (
+    ETHERNET_BYTES,
+    INSTRUCTION_BYTES,
+    NETWORK_HEADER,
+    Packet,
+    decode,
+    filter_program,
+)
 from calico_mn.packetmatch import CaptureFilter
 
 _ETH_P_ALL = 3

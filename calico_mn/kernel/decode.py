@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calico_mn.kernel import rtnetlink as rt
-from calico_mn.kernel.netlink import attributes
+from calico_mn.kernel.netlink import attributes, string
 from calico_mn.present import Link, Program, Qdisc, vxlan_detail
 from calico_mn.state import VXLAN, Address, FdbEntry, Neighbour, NextHop, Route
 
@@ -51,14 +51,14 @@ class Device:
 def names(bodies: Iterable[bytes]) -> dict[int, str]:
     """The devices' names by their indexes."""
     return {struct.unpack_from("=i", body, 4)[0]:
-            _text(attributes(body[rt.LINK_HEADER.size:])[rt.IFLA_IFNAME]) for body in bodies}
+            string(attributes(body[rt.LINK_HEADER.size:])[rt.IFLA_IFNAME]) for body in bodies}
 
 
 def devices(bodies: Iterable[bytes]) -> list[Device]:
     """All devices of a namespace."""
     parsed = [(rt.LINK_HEADER.unpack_from(body), attributes(body[rt.LINK_HEADER.size:]))
               for body in bodies]
-    known = {index: _text(inside[rt.IFLA_IFNAME])
+    known = {index: string(inside[rt.IFLA_IFNAME])
              for (_family, _type, index, _flags, _change), inside in parsed}
     return [_device(index, flags, inside, known)
             for (_family, _type, index, flags, _change), inside in parsed]
@@ -68,7 +68,7 @@ def _device(index: int, flags: int, inside: Mapping[int, bytes], known: Mapping[
             ) -> Device:
     master = _u32(inside.get(rt.IFLA_MASTER))
     info = attributes(inside.get(rt.IFLA_LINKINFO, b""))
-    kind = _text(info.get(rt.INFO_KIND, b""))
+    kind = string(info.get(rt.INFO_KIND, b""))
     link = Link(known[index], kind, _u32(inside[rt.IFLA_MTU]), bool(flags & rt.IFF_UP),
                 _u32(inside.get(rt.IFLA_TXQLEN)), inside.get(rt.IFLA_ADDRESS, b"").hex(":"),
                 _name(known, master) if master else "", index,
@@ -198,7 +198,7 @@ def qdisc(body: bytes, known: Mapping[int, str]) -> Qdisc | None:
     """A tbf or netem; None for all others. With IEC 64-bit values where they are given."""
     index = struct.unpack_from("=i", body, 4)[0]
     inside = attributes(body[rt.TC_HEADER.size:])
-    kind, options = _text(inside[rt.TCA_KIND]), inside.get(rt.TCA_OPTIONS, b"")
+    kind, options = string(inside[rt.TCA_KIND]), inside.get(rt.TCA_OPTIONS, b"")
     if kind == "tbf":
         parameters = attributes(options)
         # TCA_TBF_RATE64, only given above 4 GB/s; else rate.rate of TCA_TBF_PARMS.
@@ -218,10 +218,10 @@ def program(body: bytes, known: Mapping[int, str]) -> Program | None:
     """An eBPF classifier on clsact; None for other filters."""
     index, _handle, parent, _info = struct.unpack_from("=iIII", body, 4)
     inside = attributes(body[rt.TC_HEADER.size:])
-    if _text(inside.get(rt.TCA_KIND, b"")) != "bpf" or parent not in _DIRECTIONS:
+    if string(inside.get(rt.TCA_KIND, b"")) != "bpf" or parent not in _DIRECTIONS:
         return None
     name = attributes(inside.get(rt.TCA_OPTIONS, b"")).get(rt.TCA_BPF_NAME)
-    return Program(known.get(index, ""), _DIRECTIONS[parent], _text(name)) if name else None
+    return Program(known.get(index, ""), _DIRECTIONS[parent], string(name)) if name else None
 
 
 @functools.lru_cache(maxsize=65536)
@@ -238,10 +238,6 @@ def _inet(data: bytes | None) -> str:
 
 def _name(known: Mapping[int, str], index: int) -> str:
     return known.get(index) or f"if{index}"
-
-
-def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="replace")
 
 
 def _u32(data: bytes | None) -> int:

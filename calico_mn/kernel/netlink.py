@@ -31,8 +31,6 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 1, 10, 11
-# RTNLGRP_LINK, _TC, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF of linux/rtnetlink.h.
-_CHANGES = (1, 4, 5, 7, 24)
 
 # The kernel answers inside send(), so a reply that is not there after this long never comes.
 _REPLY_TIMEOUT_S = 10
@@ -62,6 +60,11 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
 
 
+def string(payload: bytes) -> str:
+    """What such an attribute says."""
+    return payload.rstrip(b"\0").decode(errors="replace")
+
+
 def attributes(data: bytes) -> dict[int, bytes]:
     """The attributes in ``data`` by kind, without the nesting flags; the last one wins."""
     payloads: dict[int, bytes] = {}
@@ -84,6 +87,24 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
             break
         yield kind, flags, sequence, data[offset + 16:offset + length]
         offset += (length + 3) & ~3
+
+
+def listener(groups: Iterable[int], protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
+    """A socket that hears what the kernel tells these multicast groups, and waits for nothing.
+
+    It is of the network namespace in which the calling thread is. Raises OSError.
+    """
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC
+                         | socket.SOCK_NONBLOCK, protocol)
+    try:
+        # Without an address of its own it would count as the kernel, and hear nothing.
+        sock.bind((0, 0))
+        for group in groups:
+            sock.setsockopt(SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class Step:
@@ -200,8 +221,7 @@ class NetlinkSocket:
                 if number and sequence in numbers:
                     reason = ""
                     if flags & _NLM_F_ACK_TLVS:
-                        reason = attributes(body[20:]).get(_NLMSGERR_ATTR_MSG, b"").rstrip(
-                            b"\0").decode(errors="replace")
+                        reason = string(attributes(body[20:]).get(_NLMSGERR_ATTR_MSG, b""))
                     failures.append(NetlinkError(number, numbers.index(sequence), reason))
                 if sequence == awaited:
                     return failures
@@ -241,49 +261,3 @@ class NetlinkSocket:
                     f"rtnetlink gave no answer within {_REPLY_TIMEOUT_S} s") from error
             raise KernelError(f"rtnetlink: {error.strerror}") from error
         return messages(data)
-
-
-class Notifications:
-    """The kernel's notifications of one namespace: that something changed, not what.
-
-    A socket in the namespace of the thread that makes it; for poll() by ``fileno()``. A message
-    may get lost when many come at once (ENOBUFS), so that what changed is better read than
-    listened to. Of sysctls, RTNLGRP_IPV4_NETCONF reports forwarding, rp_filter, proxy_neigh
-    (proxy_arp) and a few more (inet_netconf_notify_devconf).
-    """
-
-    __slots__ = ("_socket",)
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
-            socket.NETLINK_ROUTE)
-        try:
-            # Without an address of its own it would count as the kernel, and hear nothing.
-            self._socket.bind((0, 0))
-            for group in _CHANGES:
-                self._socket.setsockopt(SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
-        except OSError as error:
-            self._socket.close()
-            raise KernelError(f"no notifications by rtnetlink: {error.strerror}") from error
-
-    def fileno(self) -> int:
-        """The descriptor, -1 when closed."""
-        return self._socket.fileno()
-
-    def drain(self) -> bool:
-        """Take all messages that wait; whether there were any, or some were lost."""
-        some = False
-        while True:
-            try:
-                self._socket.recv(65536)
-            except BlockingIOError:
-                return some
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise KernelError(f"rtnetlink: {error.strerror}") from error
-            some = True
-
-    def close(self) -> None:
-        """Close the socket; closing twice does no harm."""
-        self._socket.close()

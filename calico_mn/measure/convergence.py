@@ -1,7 +1,7 @@
 """How long routes take to follow an event: until the last node has those that it should have.
 
 In go a running cluster and what its nodes should have in the end; out come times, taken from the
-kernel's route notifications (:mod:`calico_mn.kernel.route_notifications`), not by looking again and
+kernel's route notifications (:mod:`calico_mn.kernel.notifications`), not by looking again and
 again. What is wanted is the program's own desired state after the event. Only the routes of
 Calico's own components count, those of BIRD and Felix::
 
@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from calico_mn.errors import ToolError
-from calico_mn.kernel.route_notifications import RouteChange, RouteNotifications
+from calico_mn.kernel.notifications import RouteChange, RouteNotifications
 from calico_mn.measure.cluster import CONVERGENCE
 from calico_mn.measure.readings import Measurement, metric
 from calico_mn.state import PROTO_BIRD, PROTO_FELIX, Namespace, Route

@@ -11,7 +11,7 @@
 
 The first finding of a :data:`~calico_mn.trace.scene.Check` is the cause. A packet filter comes
 before all of them: the kernel's own trace of a second packet is the proof
-(:mod:`calico_mn.kernel.nftrace`).
+(:mod:`calico_mn.kernel.nftables`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.calico.policy.explain import Explainer
 from calico_mn.emulation.speakers import peer_graph, peerings_of
 from calico_mn.errors import CalicoMnError
-from calico_mn.kernel import nftrace, packetfilter
+from calico_mn.kernel import nftables
 from calico_mn.kernel.ebpf import handover
 from calico_mn.kernel.packets import ICMP, PROTOCOLS
 from calico_mn.text import strip_control
@@ -93,12 +93,12 @@ def _filtered(net: CalicoNet, recording: Recording, hop: Hop) -> Recording:
     """Send again and see what drops it there: nftables' trace, and iptables' counters."""
     name = hop.namespace
     before = {} if hop.kind == SWITCH else _saved(net, name)
-    verdicts: list[nftrace.Verdict] = []
+    verdicts: list[nftables.Verdict] = []
     texts: list[str] = []
     untraced = ["legacy"]
     try:
         verdicts = _traced(net, recording, name)
-        texts = [nftrace.text(drop, net.filters.nft(
+        texts = [nftables.verdict_text(drop, net.filters.nft(
             name, ("nft", "-a", "list", "table", drop.family, drop.table)))
             for drop in verdicts if drop.dropped]
     except (CalicoMnError, OSError):  # a kernel without nftables, or no nft
@@ -135,17 +135,17 @@ def _ends(recording: Recording, hop: Hop) -> tuple[str, str]:
     return header.source, header.destination
 
 
-def _traced(net: CalicoNet, recording: Recording, name: str) -> list[nftrace.Verdict]:
+def _traced(net: CalicoNet, recording: Recording, name: str) -> list[nftables.Verdict]:
     """What nftables makes of a second packet. Raises CalicoMnError or OSError if it can't tell."""
     is_switch, nft = recording.kinds[name] == SWITCH, net.filters.nft
-    with net.inside(name, nftrace.Listener) as listener:
-        nft(name, packetfilter.APPLY,
-            nftrace.rules(tuple(_matches(recording)), is_switch=is_switch))
+    with net.inside(name, nftables.TraceListener) as listener:
+        nft(name, nftables.APPLY,
+            nftables.trace_rules(tuple(_matches(recording)), is_switch=is_switch))
         try:
             _send_again(net, recording)
-            verdicts: list[nftrace.Verdict] = listener.verdicts(_TELLING_S, handover.TABLE)
+            verdicts: list[nftables.Verdict] = listener.verdicts(_TELLING_S, handover.TABLE)
         finally:
-            nft(name, packetfilter.APPLY, nftrace.removal(is_switch=is_switch))
+            nft(name, nftables.APPLY, nftables.trace_removal(is_switch=is_switch))
     return verdicts
 
 

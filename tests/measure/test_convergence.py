@@ -10,7 +10,7 @@ from support.topologies import two_subnets
 
 from calico_mn import CalicoNet
 from calico_mn.errors import ClusterError, ToolError
-from calico_mn.kernel.route_notifications import RouteChange
+from calico_mn.kernel.notifications import RouteChange
 from calico_mn.measure import incidents
 from calico_mn.measure.convergence import (
     CONVERGENCE,

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from calico_mn.kernel import policy
+from calico_mn.kernel import route_get
 from calico_mn.kernel import rtnetlink as rt
 from calico_mn.kernel.netlink import attribute, text, u32
 
@@ -21,7 +21,7 @@ def rule(priority, action=1, table=254, source="", destination="", flags=0, extr
     body += u32(6, priority) + extra
     for kind, (address, _length) in zip((1, 2), ends, strict=True):
         body += attribute(kind, socket.inet_aton(address)) if address else b""
-    return policy.rule(body)
+    return route_get.rule_of(body)
 
 
 def route(prefix, table=254, kind=1, device=2):
@@ -69,10 +69,10 @@ ROUTES = [route("10.1.0.0/16"), route("10.1.2.0/24", kind=6), route("0.0.0.0/0",
     ([rule(9, extra=SUPPRESS), rule(10, table=77)], ("10.9.9.9",), (10, "default")),
 ], ids=range(14))
 def test_the_first_rule_with_a_route_decides(rules, packet, decided):
-    item, found = policy.lookup([DEFAULTS[0], *rules, *DEFAULTS[1:]], ROUTES, NAMES, *packet)
+    item, found = route_get.lookup([DEFAULTS[0], *rules, *DEFAULTS[1:]], ROUTES, NAMES, *packet)
     assert (item.priority, found and str(found).split(" dev")[0].split()[-1]) == decided
 
 
 def test_nothing_matches_where_no_table_has_a_route():
-    assert policy.lookup(DEFAULTS, [], NAMES, "10.1.1.1") == (None, None)
+    assert route_get.lookup(DEFAULTS, [], NAMES, "10.1.1.1") == (None, None)
     assert all(item.is_default for item in DEFAULTS)

@@ -1,10 +1,12 @@
-"""What the kernel says of changed IPv4 routes, in many namespaces at once, with the time of each.
+"""What the kernel says of changes by itself: that there are some, or which IPv4 routes, and when.
 
-In go namespaces; out come the changes of their main tables as values of the state's vocabulary, in
-the order in which the kernel made them. One socket in a namespace of its own hears of all the
-others (NETLINK_LISTEN_ALL_NSID): for each change of a route the kernel goes through every socket
-that listens to rtnetlink, so that one in each node would slow down what is to be measured. One
-thread reads it and notes CLOCK_MONOTONIC; what a message says is decoded later, by the caller.
+:class:`Notifications` is of one namespace, and a reason to look there. :class:`RouteNotifications`
+is of many at once: in go namespaces; out come the changes of their main tables as values of the
+state's vocabulary, in the order in which the kernel made them. One socket in a namespace of its own
+hears of all the others (NETLINK_LISTEN_ALL_NSID): for each change of a route the kernel goes
+through every socket that listens to rtnetlink, so that one in each node would slow down what is to
+be measured. One thread reads it and notes CLOCK_MONOTONIC; what a message says is decoded later, by
+the caller.
 
 The kernel says nothing of routes that go with their device or its last address (fib_table_flush in
 net/ipv4/fib_trie.c), so that a caller has to compare with the table in the end.
@@ -32,16 +34,56 @@ from calico_mn.kernel.netlink import (
     NLM_F_REPLACE,
     SOL_NETLINK,
     NetlinkSocket,
+    listener,
     messages,
     u32,
 )
 from calico_mn.kernel.netns import new_network
 from calico_mn.state import Route
 
-# RTNLGRP_LINK and RTNLGRP_IPV4_ROUTE of linux/rtnetlink.h, as bits.
-_GROUPS = 1 << 0 | 1 << 6
+# RTNLGRP_LINK, _TC, _IPV4_IFADDR, _IPV4_ROUTE and _IPV4_NETCONF of linux/rtnetlink.h.
+_CHANGES, _ROUTES = (1, 4, 5, 7, 24), (1, 7)
 _SO_RCVBUFFORCE, _BUFFER = 33, 64 << 20
 _MOST = 65536
+
+
+class Notifications:
+    """The kernel's notifications of one namespace: that something changed, not what.
+
+    A socket in the namespace of the thread that makes it; for poll() by ``fileno()``. A message
+    may get lost when many come at once (ENOBUFS), so that what changed is better read than
+    listened to. Of sysctls, RTNLGRP_IPV4_NETCONF reports forwarding, rp_filter, proxy_neigh
+    (proxy_arp) and a few more (inet_netconf_notify_devconf).
+    """
+
+    __slots__ = ("_socket",)
+
+    def __init__(self) -> None:
+        try:
+            self._socket = listener(_CHANGES)
+        except OSError as error:
+            raise KernelError(f"no notifications by rtnetlink: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        """The descriptor, -1 when closed."""
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Take all messages that wait; whether there were any, or some were lost."""
+        some = False
+        while True:
+            try:
+                self._socket.recv(65536)
+            except BlockingIOError:
+                return some
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError(f"rtnetlink: {error.strerror}") from error
+            some = True
+
+    def close(self) -> None:
+        """Close the socket; closing twice does no harm."""
+        self._socket.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +110,10 @@ class RouteNotifications:
         try:
             with new_network():
                 self._requests = NetlinkSocket()
-                self._socket = socket.socket(
-                    socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC
-                    | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+                self._socket = listener(_ROUTES)
             self._socket.setsockopt(SOL_NETLINK, LISTEN_ALL_NSID, 1)
             with suppress(PermissionError):  # in a user namespace: what there is will do
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            self._socket.bind((0, _GROUPS))
         except OSError as error:
             raise KernelError(f"no notifications of routes: {error.strerror}") from error
         #: by the number of a namespace here: its name, and its devices' names by index
