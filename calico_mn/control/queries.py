@@ -11,7 +11,7 @@ from calico_mn.bgp.engine import Session
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import of_device
 from calico_mn.control.dispatcher import Job, operation
-from calico_mn.emulation.impairments import LinkStatus
+from calico_mn.emulation.fabric import LinkStatus
 from calico_mn.emulation.speakers import peerings_of, speaker_addresses, unreachable
 from calico_mn.errors import KernelError
 from calico_mn.kernel import processes

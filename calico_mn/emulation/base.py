@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from calico_mn.emulation.link import DeviceIntf, DeviceLink
-from calico_mn.emulation.mininet import CLI, Mininet, numCores
+from calico_mn.emulation.mininet import CLI, DeviceIntf, DeviceLink, Mininet, numCores
 from calico_mn.emulation.node import (
     ExternalHost,
     FabricRouter,

@@ -101,6 +101,13 @@ class Filters:
         nftables.require_nft()
         return self.run(name, command, rules)
 
+    def change(self, name: str, lines: Sequence[str]) -> None:
+        """Have nft carry out these lines in a place, and log them. Raises as :meth:`nft`."""
+        self.nft(name, nftables.APPLY, "\n".join(lines) + "\n")
+        logs = self._net.runtime.logs
+        logs.note(name, [f"nft '{line}'" for line in lines])
+        logs.flush()
+
     def run(self, name: str, command: Sequence[str], text: str = "") -> str:
         """Run a program of a packet filter in a place, as :meth:`nft` does."""
         return nftables.finish(name, self._net.runtime.spawn(
@@ -129,18 +136,15 @@ class Filters:
         Raises UnsupportedError without nft or what it needs of the kernel, KernelError when the
         kernel refuses the rules; then all is as before.
         """
-        runtime = self._net.runtime
         lines = nftables.change(self.present.get(name, {}), wanted,
                                     is_switch=self._is_switch(name))
         if not lines:
             return
-        self.nft(name, nftables.APPLY, "\n".join(lines) + "\n")
+        self.change(name, lines)
         if wanted:
             self.present[name] = dict(wanted)
         else:
             del self.present[name]
-        runtime.logs.note(name, [f"nft '{line}'" for line in lines])
-        runtime.logs.flush()
 
     def _refuse_unseen(self, name: str, wanted: Filter) -> None:
         """A filter whose hook never sees its packets would count and drop none."""

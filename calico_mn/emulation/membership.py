@@ -23,9 +23,9 @@ from calico_mn.calico.snapshot import hosts_file
 from calico_mn.calico.underlay import port_name
 from calico_mn.delta import Delta
 from calico_mn.emulation.base import LightMininet
+from calico_mn.emulation.fabric import Impairments
 from calico_mn.emulation.filters import Filters
-from calico_mn.emulation.impairments import Impairments
-from calico_mn.emulation.link import DeviceIntf
+from calico_mn.emulation.mininet import DeviceIntf
 from calico_mn.emulation.node import ExternalHost, FabricRouter, K8sNode, Pod, SubnetSwitch
 from calico_mn.emulation.runtime import Runtime
 from calico_mn.errors import ClusterError, KernelError
@@ -51,7 +51,7 @@ class ClusterMininet(LightMininet):
         self.impairments = Impairments(self)
 
     def set_link(self, end: str, **changes: float | bool | None) -> tuple[Delta, ...]:
-        """See :meth:`.impairments.Impairments.set`: ``net.set_link("node31:eth0", loss=1)``."""
+        """See :meth:`.fabric.Impairments.set`: ``net.set_link("node31:eth0", loss=1)``."""
         return self.impairments.set(end, **changes)
 
     def configLinkStatus(self, src: str, dst: str, status: str) -> None:

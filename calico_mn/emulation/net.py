@@ -35,9 +35,9 @@ from calico_mn.emulation.apply import ResourceMininet
 from calico_mn.emulation.base import Place, Places
 from calico_mn.emulation.bgp import Bgp
 from calico_mn.emulation.bird import birds_for
+from calico_mn.emulation.fabric import Multipath
 from calico_mn.emulation.filters import EVERY_HOOK, Drops, Filters
 from calico_mn.emulation.membership import Membership
-from calico_mn.emulation.multipath import Multipath
 from calico_mn.emulation.node import K8sNode, Pod
 from calico_mn.emulation.runtime import Runtime, no_garbage_collection
 from calico_mn.emulation.sessions import Sessions
@@ -325,12 +325,12 @@ class CalicoNet(ResourceMininet):
 
     def set_multipath_hash(self, policy: int, fields: int = OUTER_FIELDS,
                            routers: Places | None = None) -> tuple[Delta, ...]:
-        """See :meth:`.multipath.Multipath.set_hash`."""
+        """See :meth:`.fabric.Multipath.set_hash`."""
         return self.multipath.set_hash(policy, fields, routers)
 
     def forgetting_flow_hashes(self, routers: Places | None = None
                                ) -> AbstractContextManager[None]:
-        """See :meth:`.multipath.Multipath.without_flow_hashes`."""
+        """See :meth:`.fabric.Multipath.without_flow_hashes`."""
         return self.multipath.without_flow_hashes(routers)
 
     def verify(self, places: Places | None = None) -> tuple[Difference, ...]:

@@ -1,6 +1,6 @@
 """Mininet nodes that are light: a namespace each, and a shell only when a command is typed.
 
-Mininet has no types; untyped values stay inside this module, :mod:`calico_mn.emulation.link`
+Mininet has no types; untyped values stay inside this module, :mod:`calico_mn.emulation.mininet`
 and :mod:`calico_mn.emulation.net`.
 """
 

@@ -2,7 +2,7 @@
 
 In go the cluster and the route engine; out come the states of the namespaces, those of nodes and
 routers by :mod:`.speakers`. What :class:`calico_mn.CalicoNet` boots from is, as commands, what
-``calico-mn plan`` prints.
+``calico-mn plan`` prints, and what ``check-node`` compares a real node's outputs with.
 """
 
 from __future__ import annotations
@@ -11,19 +11,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from calico_mn import node_outputs
+from calico_mn import profile as profiles
 from calico_mn.bgp.bird import configuration
 from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.bgp.engine import BIRD, BUILTIN, RouteEngine
 from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
-from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.calico.encapsulation import UPLINK, Encapsulation
+from calico_mn.calico.felix import owned_on_node
 from calico_mn.calico.remote_routes import as_of
 from calico_mn.calico.underlay import with_links
 from calico_mn.delta import creation
+from calico_mn.difference import Difference, compare
 from calico_mn.emulation.speakers import follow, node_state, router_states, speakers
+from calico_mn.errors import NotFoundError
 from calico_mn.kernel import iptext
 from calico_mn.model import EncapsulationMode, Topology
+from calico_mn.node_outputs import Outputs
 from calico_mn.state import PROTO_BIRD, Namespace
+from calico_mn.text import join_some
 
 SWITCH, ROUTER, HOST, NODE, POD = "switch", "router", "host", "node", "pod"
 
@@ -107,3 +114,49 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
     return tuple(Step(kind, state.name, tuple(iptext.commands(creation(state, foreign))),
                       state.tunnel.name if state.tunnel else "", texts.get(state.name, ""))
                  for kind, state in states)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCheck:
+    """The differences with the profile that leaves the fewest.
+
+    Of equal ones the topology's own counts, then the first. ``counts`` are how many things of
+    each kind are predicted and were compared.
+    """
+
+    profile: profiles.Profile
+    differences: tuple[Difference, ...]
+    counts: dict[str, int]
+
+
+def check_node(topology: Topology, name: str, outputs: Outputs, wanted: str = "") -> NodeCheck:
+    """Compare a node. ``wanted`` names the profile, empty to find out.
+
+    Raises NotFoundError for an unknown node, and what a boot of the topology raises.
+    """
+    names = [node.name for node in topology.nodes]
+    if name not in names:
+        raise NotFoundError(f"the topology has no node {name!r}; it has {join_some(names, 10)}")
+    own = topology.profile.name
+    checks = [_check(topology, name, outputs, candidate)
+              for candidate in ([wanted] if wanted else sorted(profiles.NAMES, key=own.__ne__))]
+    return min(checks, key=lambda item: len(item.differences))
+
+
+def _check(topology: Topology, name: str, outputs: Outputs, candidate: str) -> NodeCheck:
+    # Felix writes the default to each workload's device (felix/dataplane/linux/endpoint_mgr.go).
+    rp_filter = (outputs.sysctls or {}).get("net.ipv4.conf.default.rp_filter", 0)
+    cluster = booted(topology, rp_filter=rp_filter, policies=outputs.rules is not None,
+                          profile=candidate)
+    engine = BuiltInEngine()
+    follow(engine, cluster)
+    state, present = node_outputs.comparable(
+        node_state(cluster, engine, name, None), outputs, UPLINK)
+    counts = {"devices": len(state.devices), "addresses": len(state.addresses),
+              "routes": len(state.routes), "sysctls": len(present.sysctls),
+              "chains": len(state.firewall.chains) if state.firewall else 0,
+              "IP sets": len(state.firewall.sets) if state.firewall else 0}
+    return NodeCheck(
+        cluster.routes.profile,
+        tuple(compare(state, present, owned_on_node(topology.pools))),
+        counts)

@@ -25,7 +25,7 @@ from itertools import combinations, pairwise
 from calico_mn.bgp.graph import Graph
 from calico_mn.calico.underlay import Unreachable
 from calico_mn.delta import Delta
-from calico_mn.emulation import bird_sessions
+from calico_mn.emulation import bgp
 from calico_mn.emulation.membership import ClusterMininet
 from calico_mn.emulation.speakers import peer_graph, peerings_of
 from calico_mn.errors import CalicoMnError
@@ -111,7 +111,7 @@ class Sessions:
             # Nothing is traced: BIRD would take one more connection for its peer's.
             known = _Known(self._net.cluster.fabric.unreachable(self._net.cluster.nodes.values()),
                            traces=_MOST_TRACES)
-            return bird_sessions.down(self._net, lambda server, client, code: (
+            return bgp.down(self._net, lambda server, client, code: (
                 self._reason(server, client, code, known)))
         cluster = self._net.cluster
         graph = peer_graph(cluster)

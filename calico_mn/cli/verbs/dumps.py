@@ -142,7 +142,7 @@ def _add_check_node(parser: argparse.ArgumentParser) -> None:
 def _check_node(options: argparse.Namespace) -> int:
     from calico_mn import node_outputs
     from calico_mn.difference import diff, line
-    from calico_mn.emulation.node_check import check
+    from calico_mn.emulation.plan import check_node
     from calico_mn.topology.load import dumped_files, load_topology
 
     if options.context is None and not (options.outputs and options.file):
@@ -156,7 +156,7 @@ def _check_node(options: argparse.Namespace) -> int:
         topology = load_topology(options.file, {}) if options.file else _imported(server)
         texts = texts if options.outputs else _printed(server, options.node)
     outputs = node_outputs.read(texts)
-    done = check(topology, options.node, outputs, options.profile)
+    done = check_node(topology, options.node, outputs, options.profile)
     if options.json:
         options.json({"node": options.node, "profile": done.profile.name, "compared": done.counts,
                       "notGiven": list(outputs.missing), "differences": [

@@ -1,31 +1,35 @@
-"""Links of a running cluster: slower, with delay or loss, pulled out and plugged in again.
+"""The fabric of a running cluster, changed: its links, and which header fields its routers hash.
 
-In go one end of a link and what it is to be; out come the states of the two namespaces at its ends,
-and nftables' random drop where the kernel has no netem for a loss::
+In go one end of a link and what it is to be (slower, with delay or loss, pulled out, plugged in
+again); out come the states of the two namespaces at its ends, and nftables' random drop where the
+kernel has no netem for a loss::
 
     node31 --eth0 ---- node31-- rack-a        web-0 --eth0 ---- cali1234-- node31
             its own end  the switch's                  its own end  the node's
 
 A link is called by its own end, ``node31:eth0``. What is set holds for both directions, and is part
 of the wanted state: ``verify`` does not report it, and ``repair`` keeps it. The net has one
-:class:`Impairments` as ``net.impairments``.
+:class:`Impairments` as ``net.impairments``, and one :class:`Multipath` as ``net.multipath`` for the
+routers that choose between equal-cost routes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from calico_mn.calico.underlay import with_links
 from calico_mn.delta import Delta
 from calico_mn.emulation import plan
-from calico_mn.emulation.link import DeviceIntf, DeviceLink
+from calico_mn.emulation.base import Places
+from calico_mn.emulation.mininet import DeviceIntf, DeviceLink
 from calico_mn.errors import CalicoMnError, ClusterError, UnsupportedError
 from calico_mn.kernel import nftables
+from calico_mn.kernel.ebpf import program
 from calico_mn.kernel.namespaces import lacks_netem
-from calico_mn.model import Link
+from calico_mn.model import Link, MultipathHash
 from calico_mn.state import Namespace
 from calico_mn.text import join, join_some, suggest
 
@@ -157,11 +161,7 @@ class Impairments:
         self._random[_end(own)] = percent
 
     def _write_loss(self, far: DeviceIntf, percent: float) -> None:
-        lines = nftables.random_drop(far.name, percent)
-        self._net.filters.nft(far.node.name, nftables.APPLY, "\n".join(lines) + "\n")
-        logs = self._net.runtime.logs
-        logs.note(far.node.name, [f"nft '{line}'" for line in lines])
-        logs.flush()
+        self._net.filters.change(far.node.name, nftables.random_drop(far.name, percent))
 
     def _states(self, names: Collection[str]) -> list[Namespace]:
         """The wanted states of these places, with the links as they are to be."""
@@ -216,3 +216,77 @@ def _end(intf: DeviceIntf) -> End:
 
 def _name(intf: DeviceIntf) -> str:
     return ":".join(_end(intf))
+
+
+class Multipath:
+    """The routers with several equal ways. ``router_states`` says what they should hold."""
+
+    def __init__(self, net: ClusterMininet, router_states: Callable[[], list[Namespace]]) -> None:
+        self._net = net
+        self._router_states = router_states
+        self._without_flow_hashes: set[str] = set()
+
+    def set_hash(self, policy: int, fields: int, routers: Places | None) -> tuple[Delta, ...]:
+        """Change what routers (all of them unless named) choose a way by, while traffic flows.
+
+        ``policy`` and ``fields`` are as in :class:`calico_mn.model.MultipathHash`. Returns the
+        changes that it took. Raises ClusterError for numbers out of range, KernelError
+        where the kernel is too old for them.
+        """
+        if policy not in range(4) or not 1 <= fields <= 0x0FFF:
+            raise ClusterError(f"there is no multipath hash policy {policy} with fields"
+                               f" {fields:#06x}: policies are 0 to 3, fields 1 to 0x0fff")
+        chosen = self._router_names(routers)
+        before = dict(self._net.cluster.multipath_hashes)
+        self._net.cluster.multipath_hashes.update(
+            dict.fromkeys(chosen, MultipathHash(policy, fields)))
+        try:
+            return self._net.runtime.writer.change(self._router_states())
+        except BaseException:
+            self._net.cluster.multipath_hashes = before
+            raise
+
+    @contextmanager
+    def without_flow_hashes(self, routers: Places | None) -> Iterator[None]:
+        """Let routers (all unless named) see packets as they would come from a real cable.
+
+        Between namespaces a packet keeps the hash of the socket that sent it, through tunnels
+        too, and policy 1 uses it: flows spread that look alike on the wire. Inside the block
+        each router forgets it on receiving. Raises UnsupportedError where the kernel cannot.
+        """
+        cleared: list[str] = []
+        try:
+            for name in self._router_names(routers):
+                if name not in self._without_flow_hashes:
+                    self._clear_flow_hashes(name, True)
+                    cleared.append(name)
+            yield
+        finally:
+            if self._net.runtime.is_open:
+                for name in cleared:
+                    self._clear_flow_hashes(name, False)
+
+    def _clear_flow_hashes(self, name: str, clear: bool) -> None:
+        """Let a router's devices clear flow hashes, or keep them; see kernel.ebpf.program."""
+        runtime = self._net.runtime
+        namespace = runtime.namespace(name)
+        devices = [device.name for device in runtime.states[name].devices]
+        indexes = [namespace.index(device) for device in devices]
+        runtime.inside(name, program.clear_flow_hashes if clear
+                       else program.keep_flow_hashes, indexes)
+        (self._without_flow_hashes.add if clear else self._without_flow_hashes.discard)(name)
+        hook = "ingress bpf da forget/flow_hash"
+        runtime.logs.note(name, [line for device in devices for line in (
+            [f"tc qdisc add dev {device} clsact", f"tc filter add dev {device} {hook}"]
+            if clear else [f"tc qdisc del dev {device} clsact"])])
+        runtime.logs.flush()
+
+    def _router_names(self, routers: Places | None) -> list[str]:
+        known = [router.name for router in self._net.routers]
+        if routers is None:
+            return known
+        names = self._net.names_of(routers)
+        for name in names:
+            if name not in known:
+                raise ClusterError(f"{name} is no router; routers: {', '.join(known) or 'none'}")
+        return names
