@@ -19,9 +19,7 @@ from typing import Any
 from calico_mn.emulation.mininet import Node
 from calico_mn.errors import ToolError
 from calico_mn.kernel import processes
-
-#: starts a program in the namespace of the named node: (name, argv, Popen options)
-Spawn = Callable[..., "subprocess.Popen[Any]"]
+from calico_mn.kernel.processes import Spawn
 
 _SHELL_END_TIMEOUT_S = 2
 _BIRDC_TIMEOUT_S = 30

@@ -15,12 +15,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -53,9 +51,6 @@ exec "$program" -s "${socket}" "$@"
 """
 _LINE = re.compile(r"(\d{4})([ -])(.*)")
 
-Spawn = Callable[..., "subprocess.Popen[Any]"]
-
-
 def lacking() -> str:
     """Why there is no BIRD; empty where there is one."""
     try:
@@ -67,8 +62,7 @@ def lacking() -> str:
 
 def program() -> str:
     """The path of a BIRD that can be used. Raises UnsupportedError if there is none."""
-    path = shutil.which("bird", path=os.pathsep.join((
-        os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin")))
+    path = processes.program("bird")
     if path is None:
         raise UnsupportedError(f"engine bird needs BIRD, and there is no program bird: {REMEDY}")
     said = _run([path, "--version"]).strip()
@@ -147,7 +141,7 @@ class Bird:
     ``run`` is the run's directory, ``logs`` that of its logs.
     """
 
-    def __init__(self, node: str, path: str, run: Path, logs: Path, spawn: Spawn) -> None:
+    def __init__(self, node: str, path: str, run: Path, logs: Path, spawn: processes.Spawn) -> None:
         self.node = node
         self._path, self._spawn = path, spawn
         self._socket = control_socket(run, node)

@@ -154,18 +154,12 @@ def commands(change: Delta) -> list[str]:
 
 def link_changed(wanted: Link, present: Link) -> str:
     """``ip link set`` with what differs."""
-    words = ["ip link set", wanted.name]
-    if wanted.mtu != present.mtu:
-        words.append(f"mtu {wanted.mtu}")
-    if wanted.txqueuelen != present.txqueuelen:
-        words.append(f"txqueuelen {wanted.txqueuelen}")
-    if wanted.mac != present.mac:
-        words.append(f"address {wanted.mac}")
-    if wanted.master != present.master:
-        words.append(f"master {wanted.master}" if wanted.master else "nomaster")
-    if wanted.up != present.up:
-        words.append("up" if wanted.up else "down")
-    return " ".join(words)
+    words = {"mtu": f"mtu {wanted.mtu}", "txqueuelen": f"txqueuelen {wanted.txqueuelen}",
+             "mac": f"address {wanted.mac}",
+             "master": f"master {wanted.master}" if wanted.master else "nomaster",
+             "up": "up" if wanted.up else "down"}
+    return " ".join(["ip link set", wanted.name, *(
+        word for name, word in words.items() if getattr(wanted, name) != getattr(present, name))])
 
 
 def program_attached(item: Program) -> list[str]:

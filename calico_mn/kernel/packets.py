@@ -35,8 +35,6 @@ from calico_mn.packetmatch import (
 )
 
 ICMP, IPIP, TCP, UDP = PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP
-#: the port that IANA gives VXLAN, and Felix's ``vxlanPort`` by default
-VXLAN_PORT = 4789
 ECHO_REPLY, UNREACHABLE, REDIRECT, ECHO_REQUEST, TIME_EXCEEDED = 0, 3, 5, 8, 11
 FRAGMENTATION_NEEDED, PORT_UNREACHABLE = 4, 3
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
@@ -49,7 +47,8 @@ _UNREACHABLE = {0: "network unreachable", 1: "host unreachable", 2: "protocol un
 ETHERNET_BYTES, IPV4_BYTES, UDP_BYTES, VXLAN_BYTES = 14, 20, 8, 8
 _ETHERTYPE_IPV4, _ETHERTYPE_ARP = 0x0800, 0x0806
 _DONT_FRAGMENT, _MORE_FRAGMENTS, _FRAGMENT_OFFSET = 0x4000, 0x2000, 0x1FFF
-_VXLAN_HAS_VNI = 0x08
+#: the port that IANA gives VXLAN, and Felix's ``vxlanPort`` by default; and a flag of its header
+_VXLAN_PORT, _VXLAN_HAS_VNI = 4789, 0x08
 _ipv4_header = struct.Struct("!2xHHHBB2x4s4s").unpack_from
 
 #: base of a filter: counts from the IPv4 header on a device of any kind, but reaches only the
@@ -157,16 +156,16 @@ class Packet:
         return any(layer.header.is_fragment for layer in self.layers)
 
 
-def decode(data: bytes, ethernet: bool, vxlan_port: int = VXLAN_PORT) -> Packet | None:
+def decode(data: bytes, ethernet: bool) -> Packet | None:
     """Take a frame apart; None for what is neither ARP nor IPv4, or is cut short."""
     if not ethernet:
-        return _ip(data, 0, None, vxlan_port)
+        return _ip(data, 0, None)
     if len(data) < ETHERNET_BYTES:
         return None
     macs, kind = _ethernet(data, 0)
     if kind == _ETHERTYPE_ARP:
         return _arp(data, macs)
-    return _ip(data, ETHERNET_BYTES, macs, vxlan_port) if kind == _ETHERTYPE_IPV4 else None
+    return _ip(data, ETHERNET_BYTES, macs) if kind == _ETHERTYPE_IPV4 else None
 
 
 def _ethernet(data: bytes, at: int) -> tuple[tuple[str, str], int]:
@@ -182,7 +181,7 @@ def _arp(data: bytes, macs: tuple[str, str]) -> Packet | None:
     return Packet(macs, Arp(operation, socket.inet_ntoa(sender), socket.inet_ntoa(target)))
 
 
-def _ip(data: bytes, at: int, macs: tuple[str, str] | None, vxlan_port: int) -> Packet | None:
+def _ip(data: bytes, at: int, macs: tuple[str, str] | None) -> Packet | None:
     """The packet whose first IPv4 header is at ``at``; None if there is no whole one."""
     layers: list[Layer] = []
     transport, inner, vni, end = None, macs, None, 0
@@ -201,7 +200,7 @@ def _ip(data: bytes, at: int, macs: tuple[str, str] | None, vxlan_port: int) -> 
             inner = vni = None
             continue
         transport, end = _transport(protocol, data, at)
-        if protocol != UDP or transport is None or transport.destination_port != vxlan_port:
+        if protocol != UDP or transport is None or transport.destination_port != _VXLAN_PORT:
             break
         carried = _vxlan(data, at + UDP_BYTES)
         if carried is None:
@@ -212,7 +211,7 @@ def _ip(data: bytes, at: int, macs: tuple[str, str] | None, vxlan_port: int) -> 
         return None
     quoted = None
     if transport is not None and transport.protocol == ICMP and transport.kind in _QUOTING:
-        quoted = _ip(transport.payload, 0, None, vxlan_port)
+        quoted = _ip(transport.payload, 0, None)
     return Packet(macs, None, tuple(layers), transport, quoted, end)
 
 

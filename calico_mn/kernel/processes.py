@@ -20,6 +20,9 @@ from typing import Any
 
 from calico_mn.errors import KernelError
 
+#: starts a program in the namespace of a place: (name, argv, Popen options)
+Spawn = Callable[..., "subprocess.Popen[Any]"]
+
 _GRACE_S = 1.0
 _TERMINAL_GRACE_S = 0.5
 _LOOK_S = 0.002

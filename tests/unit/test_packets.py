@@ -103,13 +103,6 @@ def test_udp_that_is_no_vxlan_stays_udp(frame):
     assert (len(read.layers), read.transport.protocol, read.header_bytes) == (1, UDP, 28)
 
 
-def test_vxlan_on_a_port_of_its_own():
-    frame = ip(*OUTER, UDP, udp(8472, b"\x08" + bytes(7) + ethernet(0x0800, PING)))
-    assert not decode(frame, False).encapsulated
-    read = decode(frame, False, vxlan_port=8472)
-    assert (read.layers[1].vni, read.layers[1].macs, read.transport.kind) == (0, MACS, 8)
-
-
 @pytest.mark.parametrize(("fragment", "offset", "more", "has_transport"), [
     (0x2000, 0, True, True), (0x00B9, 1480, False, False), (0x4000, 0, False, True)])
 def test_fragments(fragment, offset, more, has_transport):
