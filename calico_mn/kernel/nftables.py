@@ -30,6 +30,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from calico_mn.errors import KernelError, ToolError, UnsupportedError
+from calico_mn.kernel import processes
 from calico_mn.kernel.netlink import attributes, listener, messages, string
 from calico_mn.packetmatch import PROTOCOL_TCP, Drop, Filter, Hook
 
@@ -181,10 +182,7 @@ def finish(name: str, nft: subprocess.Popen[str], rules: str = "") -> str:
     except subprocess.TimeoutExpired:
         raise ToolError(f"{name}: nft did not end within {_TIMEOUT_S} s") from None
     finally:
-        if nft.poll() is None:
-            nft.kill()
-            with suppress(subprocess.TimeoutExpired):
-                nft.communicate(timeout=_TIMEOUT_S)
+        processes.end([nft])
     if nft.returncode == 0:
         return out
     reason = next(iter(err.splitlines()), "") or f"exit status {nft.returncode}"
