@@ -32,8 +32,6 @@ from calico_mn.present import TUNNEL_TXQUEUELEN, Program
 from calico_mn.rules import OuterWay
 from calico_mn.state import Tunnel
 
-#: what needs a back end, and its device
-ENCAPSULATION, DEVICE = "IPIP", "tunl0"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -251,7 +249,7 @@ def _try_ebpf() -> str | None:
         return ("making a network namespace is not permitted"
                 f" ({os.strerror(ctypes.get_errno())}): run it as root")
     # The only device that can have both programs.
-    device = Tunnel(DEVICE, 1480, uplink=DEVICE)
+    device = Tunnel("tunl0", 1480, uplink="tunl0")
     namespace = NetworkNamespace("probe", -1, 0, indexes={"lo": 1})
     try:
         if not program.tells_source_addresses():
@@ -282,7 +280,7 @@ def _try_ebpf() -> str | None:
 def _name_or_index_taken() -> str | None:
     """Tunnel modules put a device into every new namespace, which may be in our way."""
     for index, name in socket.if_nameindex():
-        if name == DEVICE:
+        if name == "tunl0":
             return ("the ipip module gives every new namespace a tunl0 of the kernel's own: that"
                     " is the one to use")
         if index == TunnelBackend.index:
