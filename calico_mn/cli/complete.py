@@ -66,7 +66,7 @@ def candidates(kind: str, prefix: str, run: str | None, words: Sequence[str] = (
     """
     with suppress(Exception):
         if kind == RESOURCES and not words:
-            from calico_mn.topology.names import words as kinds
+            from calico_mn.topology.kinds import words as kinds
 
             return _beginning(kinds(), prefix)
         kind = words[0] if kind == RESOURCES else kind

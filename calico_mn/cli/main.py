@@ -111,7 +111,7 @@ def _dispatch(given: list[str]) -> int:
     if verb is None:
         similar = ELSEWHERE.get(given[0]) or suggest(given[0], verbs.public())
         with suppress(CalicoMnError):
-            from calico_mn.topology.names import kinds_named
+            from calico_mn.topology.kinds import kinds_named
 
             similar = f"'get {given[0]}'" if kinds_named(given[0]) else similar
         hint = f"; did you mean {similar}?" if similar else ""

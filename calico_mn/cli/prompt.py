@@ -27,7 +27,7 @@ from calico_mn.emulation.node import NamespaceNode
 from calico_mn.errors import CalicoMnError
 from calico_mn.kernel import processes
 from calico_mn.text import suggest_place, wrap
-from calico_mn.topology.names import words as kinds
+from calico_mn.topology.kinds import words as kinds
 
 #: how often a silent shell is checked for being alive, in milliseconds
 _CHECK_MS = 200

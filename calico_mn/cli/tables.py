@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from calico_mn.calico.encapsulation import DELETED_WHEN_OFF, ENCAPSULATIONS
 from calico_mn.cli.output import columns
-from calico_mn.topology.names import is_namespaced, kind_of, name_of, namespace_of, reference
+from calico_mn.topology.kinds import is_namespaced, kind_of, name_of, namespace_of, reference
+from calico_mn.topology.kubernetes_kinds import left_out
 from calico_mn.topology.plain_data import at
-from calico_mn.topology.workload_kinds import left_out
 
 Facts = Mapping[str, Any]
 Item = Mapping[str, Any]

@@ -11,7 +11,7 @@ from calico_mn.control.dispatcher import Job, operation
 from calico_mn.control.queries import refresh_sessions
 from calico_mn.errors import ClusterError
 from calico_mn.state import Route
-from calico_mn.topology.names import kind_of, kinds_named, name_of, named, namespace_of
+from calico_mn.topology.kinds import kind_of, kinds_named, name_of, named, namespace_of
 from calico_mn.topology.plain_data import Document
 
 #: of how many other nodes the way to a pod is read from the kernel

@@ -23,12 +23,9 @@ from calico_mn.errors import ClusterError, NotFoundError
 from calico_mn.kernel.iptables import NONE
 from calico_mn.model import Topology
 from calico_mn.text import join_some, one_line
-from calico_mn.topology import workload_kinds
 from calico_mn.topology.change import identity
-from calico_mn.topology.documents import Document
 from calico_mn.topology.emit import documents
-from calico_mn.topology.load import Path, read_files
-from calico_mn.topology.names import (
+from calico_mn.topology.kinds import (
     kind_of,
     kinds_named,
     name_of,
@@ -36,14 +33,16 @@ from calico_mn.topology.names import (
     namespace_of,
     reference,
 )
+from calico_mn.topology.kubernetes_kinds import WORKLOADS
+from calico_mn.topology.load import Path, read_files
 from calico_mn.topology.parse import Sources, parse_change, parse_documents
-from calico_mn.topology.plain_data import laid_over
+from calico_mn.topology.plain_data import Document, laid_over
 
 #: a path, several of them, text, or resources as plain data
 Source = Path | Document | Iterable[Path | Document]
 
 CREATED, CONFIGURED, UNCHANGED, DELETED = "created", "configured", "unchanged", "deleted"
-_WORKLOADS = tuple(kind.name for kind in workload_kinds.KINDS if kind.name != "Pod")
+_WORKLOADS = tuple(kind.name for kind in WORKLOADS if kind.name != "Pod")
 _SCALABLE = tuple(kind for kind in _WORKLOADS if kind != "DaemonSet")
 
 

@@ -1,8 +1,7 @@
 """A topology for other tools: a shell script, manifests, kind, containerlab.
 
-A module a target. In goes the topology or the cluster that it makes, out comes an :class:`Export`:
-texts of files, the command that comes next, and what the target cannot express. Nothing is written
-or run here.
+In goes the topology or the cluster that it makes, out comes an :class:`Export`: texts of files, the
+command that comes next, and what the target cannot express. Nothing is written or run here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A topology as manifests for a cluster of Kubernetes with Calico.
+"""A topology as manifests for a cluster of Kubernetes with Calico, and as a cluster of kind.
 
 In goes a topology, out come numbered files of resources, a file for each tool and step, with a
 README of the commands. Pods are written one by one, each pinned to its node by the label
@@ -7,6 +7,10 @@ have it, without what a cluster fills in by itself.
 
 Calico's resources are in the form projectcalico.org/v3, which calicoctl checks and completes; in
 the stored form, which kubectl takes, policies would lack what Felix expects.
+
+For kind (Kubernetes in Docker) there is its configuration besides, and a script of the commands. A
+node of the topology is a worker, and kind names workers by their number. Pools are there before
+Calico's agents start, so that these make no pool of their own.
 """
 
 from __future__ import annotations
@@ -19,9 +23,9 @@ from typing import Any
 from calico_mn.export import IMAGE, Export, as_yaml
 from calico_mn.model import Pod, Topology
 from calico_mn.text import join, one_line
-from calico_mn.topology import calico_kinds, emit, workload_kinds
-from calico_mn.topology.kubernetes_kinds import CORE
-from calico_mn.topology.names import kind_of, name_of, namespace_of
+from calico_mn.topology import calico_kinds, emit
+from calico_mn.topology.kinds import kind_of, name_of, namespace_of
+from calico_mn.topology.kubernetes_kinds import CORE, WORKLOADS
 from calico_mn.topology.plain_data import Document
 
 _KUBERNETES_POLICY, _CALICO = "networking.k8s.io/v1", calico_kinds.API
@@ -45,7 +49,7 @@ _SYSTEM = re.compile("(kube-|calico-|tigera-).*")
 _GIVEN = frozenset(("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy",
                     "healthCheckNodePort"))
 # What other notes speak of.
-_NOTED = ("Node", "Underlay", *(kind.name for kind in workload_kinds.KINDS))
+_NOTED = ("Node", "Underlay", *(kind.name for kind in WORKLOADS))
 # calicoctl refuses fields that its release does not know; this default is known from v3.30 on.
 _LATE_DEFAULTS = {"IPPool": {"assignmentMode": "Automatic"}}
 _BOOKKEEPING = re.compile(r"kubectl\.kubernetes\.io/|projectcalico\.org/metadata|"
@@ -193,3 +197,57 @@ def _label_commands(topology: Topology) -> Iterator[str]:
         if labels:
             yield shlex.join(["kubectl", "label", "node", name,
                               *(f"{key}={value}" for key, value in labels.items())])
+
+
+CLUSTER = "calico-mn"
+#: of kinds that need the topology's own network
+_LEFT_OUT = ("BGPConfiguration", "BGPFilter", "BGPPeer", "HostEndpoint")
+_POOLS = "01-calico.yaml"
+#: what a file may have for a release before it is a word of the script
+_RELEASE = re.compile(r"v[0-9]+\.[0-9]+\.[0-9]+")
+
+_SCRIPT = """\
+#!/bin/sh
+# Needs kind, kubectl, and calicoctl of Calico's release. The cluster ends with
+# "kind delete cluster --name {cluster}". Commands of your own: export KUBECONFIG=$PWD/kubeconfig
+#
+{nodes}
+set -eu
+cd "$(dirname "$0")"
+export KUBECONFIG="$PWD/kubeconfig" DATASTORE_TYPE=kubernetes
+calico=https://raw.githubusercontent.com/projectcalico/calico/${{CALICO-{release}}}/manifests
+
+kind create cluster --config kind.yaml --kubeconfig kubeconfig
+kubectl apply --server-side -f "$calico/crds.yaml"
+kubectl wait --for condition=Established crd --all --timeout 1m
+{pools}
+kubectl apply --server-side -f "$calico/calico.yaml"
+# Felix stops at rp_filter 2, which nodes have from the machine, as on Ubuntu.
+kubectl set env --namespace kube-system daemonset/calico-node FELIX_IGNORELOOSERPF=true
+kubectl rollout status --namespace kube-system daemonset/calico-node --timeout 10m
+{others}
+kubectl wait --for condition=Ready pod --all --all-namespaces --timeout 10m
+"""
+
+
+def kind(topology: Topology, image: str = IMAGE) -> Export:
+    """kind.yaml, manifests and create.sh; ``image`` is that of all pods."""
+    names = {node.name: f"{CLUSTER}-worker{number if number > 1 else ''}"
+             for number, node in enumerate(topology.nodes, 1)}
+    files, notes = manifests(topology, image, names, _LEFT_OUT)
+    workers = [{"role": "worker", **({"labels": labels} if labels else {})}
+               for _, labels in node_labels(topology)]
+    config = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "name": CLUSTER,
+              "networking": {"disableDefaultCNI": True, "podSubnet": str(topology.pools[0].cidr)},
+              "nodes": [{"role": "control-plane"}, *workers]}
+    others = [file for file in files if file != _POOLS]
+    release = topology.information.calico_version
+    script = _SCRIPT.format(
+        cluster=CLUSTER, nodes="\n".join(f"# {name} is {worker}" for name, worker in names.items()),
+        release=release if _RELEASE.fullmatch(release) else f"{topology.profile.name}.0",
+        pools="\n".join(commands([_POOLS])), others="\n".join(commands(others)))
+    return Export(
+        {"kind.yaml": as_yaml([config]), **files, "create.sh": script},
+        (*notes, "subnets: all nodes are in one, where CrossSubnet sends packets as Never does",
+         "BGP of its own: nodes peer in a full mesh"),
+        "sh create.sh")

@@ -33,7 +33,7 @@ def address(tree: Tree) -> IPv4Address:
     hint = "write it as 192.168.57.1"
     if _CIDR.fullmatch(word):
         hint = "leave out the prefix length; the subnet has it"
-    return _require(_address(word), word, f"{quote(word)} is not an IPv4 address", hint)
+    return _require(ipv4_or_none(word), word, f"{quote(word)} is not an IPv4 address", hint)
 
 
 def address_or_none(tree: Tree) -> IPv4Address | None:
@@ -51,7 +51,7 @@ def interface(tree: Tree) -> IPv4Interface:
     word = text(tree)
     host, slash, length = word.partition("/")
     valid = not slash or (_CIDR.fullmatch(word) is not None and int(length) <= 32)
-    value = _require(_address(host) if valid else None, host,
+    value = _require(ipv4_or_none(host) if valid else None, host,
                      f"{quote(word)} is not an IPv4 address with a prefix",
                      "write it as 192.168.57.31/24")
     return IPv4Interface(f"{value}/{length or 32}")
@@ -65,7 +65,7 @@ def ip_addrs(tree: Tree) -> IPv4Address:
     example = """'["10.22.151.11"]'"""
     items = _json_texts(tree, example, "addresses")
     ipv4 = [item for item in items if not _is_ipv6(item)]
-    return _require(_address(ipv4[0]) if len(ipv4) == 1 and len(items) <= 2 else None,
+    return _require(ipv4_or_none(ipv4[0]) if len(ipv4) == 1 and len(items) <= 2 else None,
                     "" if ipv4 else next(iter(items), ""),
                     f"{quote(text(tree))} must hold exactly one IPv4 address",
                     f"write it as {example}")
@@ -91,7 +91,7 @@ def pod_ip(tree: Tree) -> IPv4Address | None:
     host, _, length = word.partition("/")
     if _is_ipv6(host):
         return None
-    return _require(_address(host) if length in ("", "32") else None, host,
+    return _require(ipv4_or_none(host) if length in ("", "32") else None, host,
                     f"{quote(word)} is not a pod's address", "write it as 10.22.151.11/32")
 
 
@@ -119,7 +119,7 @@ def parse_network(word: str) -> IPv4Network | IPv6Network:
     """The prefix that ``word`` spells; raises :class:`InvalidValueError`."""
     match = _CIDR.fullmatch(word)
     try:
-        if match and _address(match.group(1)) and int(match.group(2)) <= 32:
+        if match and ipv4_or_none(match.group(1)) and int(match.group(2)) <= 32:
             value = IPv4Network(word, strict=False)
         elif _is_ipv6(word.partition("/")[0]) and "/" in word:
             return IPv6Network(word, strict=False)
@@ -141,7 +141,8 @@ def _require(value: IPv4Address | None, word: str, what: str, hint: str) -> IPv4
     return value
 
 
-def _address(word: str) -> IPv4Address | None:
+def ipv4_or_none(word: str) -> IPv4Address | None:
+    """The IPv4 address that ``word`` spells, or None."""
     try:
         return IPv4Address(word)
     except AddressValueError:

@@ -23,8 +23,8 @@ from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.calico_kinds import API, IP_POOL
 from calico_mn.topology.calico_node import BACKEND
+from calico_mn.topology.default_pool import INSTALLATION
 from calico_mn.topology.kubernetes_kinds import as_number
-from calico_mn.topology.operator_kinds import INSTALLATION
 from calico_mn.topology.problems import Report
 from calico_mn.topology.yaml_tree import Scalar, Sequence, Tree, describe
 

@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from calico_mn.model import Node, Pod, Topology, Underlay
-from calico_mn.topology import calico_kinds, kubernetes_kinds, placement, workload_kinds
-from calico_mn.topology.documents import Document, Item, add_resource
+from calico_mn.topology import calico_kinds, kubernetes_kinds, placement
+from calico_mn.topology.documents import Item, add_resource
 from calico_mn.topology.emit import key_of as key_of_document
 from calico_mn.topology.kinds import KINDS
-from calico_mn.topology.plain_data import tree_of
+from calico_mn.topology.plain_data import Document, tree_of
 from calico_mn.topology.problems import Report
 from calico_mn.topology.scheduling import Constraints, Scheduler
 from calico_mn.topology.schema import Resource, Resources
@@ -126,8 +126,8 @@ class Change:
         if scheduler.names.keys() != self._nodes.keys() or any(
                 kind == "Node" for kind, _, _ in self._changed):
             self._changed |= {placement.key_of(item)
-                              for item in resources.of(workload_kinds.DAEMON_SET)}
-        workloads = [item for item in resources.of(*workload_kinds.KINDS) if item.has("name")
+                              for item in resources.of(kubernetes_kinds.DAEMON_SET)}
+        workloads = [item for item in resources.of(*kubernetes_kinds.WORKLOADS) if item.has("name")
                      and item.get("kind") != "Pod" and "left_out" not in item.values]
         keys = {placement.key_of(item) for item in workloads}
         for item in workloads:

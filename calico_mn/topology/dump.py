@@ -17,12 +17,10 @@ from typing import Any
 from calico_mn.model import Topology
 from calico_mn.topology import calico_node, emit
 from calico_mn.topology import schema as s
-from calico_mn.topology.documents import Document, Item, open_documents
-from calico_mn.topology.fields import entry_of
-from calico_mn.topology.kinds import KINDS
-from calico_mn.topology.names import kind_of, name_of, namespace_of
+from calico_mn.topology.documents import Item, entry_of, open_documents
+from calico_mn.topology.kinds import KINDS, kind_of, name_of, namespace_of
 from calico_mn.topology.parse import build_topology
-from calico_mn.topology.plain_data import at, tree_of
+from calico_mn.topology.plain_data import Document, at, tree_of
 from calico_mn.topology.problems import Report
 from calico_mn.topology.yaml_tree import NOT_KEPT, Tree, read_documents
 

@@ -35,10 +35,8 @@ from calico_mn.topology import (
     calico_node,
     kubernetes_kinds,
     underlay,
-    workload_kinds,
 )
-from calico_mn.topology.kinds import CRD_API
-from calico_mn.topology.names import kind_of, name_of, namespace_of
+from calico_mn.topology.kinds import CRD_API, kind_of, name_of, namespace_of
 from calico_mn.topology.plain_data import Document, at, laid_over
 
 #: kind, namespace and name; those of a block's affinity, which may have any name, are others
@@ -46,7 +44,7 @@ Key = tuple[str, str, str]
 
 # What others refer to comes first.
 _FIRST = ("Underlay", "Node", "IPPool", "BlockAffinity", "IPAMBlock")
-_WORKLOADS = {kind.name: kind.api for kind in reversed(workload_kinds.KINDS)}
+_WORKLOADS = {kind.name: kind.api for kind in reversed(kubernetes_kinds.WORKLOADS)}
 _ORDER = {kind: place for place, kind in enumerate((*_FIRST, "", *_WORKLOADS))}
 # Kinds of which a document without its object in the model is out of date.
 _WHOLLY_MODELLED = frozenset((*_FIRST, "Pod", "WorkloadEndpoint"))
@@ -141,7 +139,7 @@ def _is_kept(document: Document) -> bool:
     kind = kind_of(document)
     if kind == "IPPool":
         return ":" in str(at(document, "spec", "cidr"))
-    return kind not in _WHOLLY_MODELLED or (kind == "Pod" and bool(workload_kinds.left_out(
+    return kind not in _WHOLLY_MODELLED or (kind == "Pod" and bool(kubernetes_kinds.left_out(
         at(document, "spec", "hostNetwork") is True, str(at(document, "status", "phase")),
         at(document, "spec", "nodeName") is not None)))
 

@@ -16,23 +16,26 @@ from calico_mn.topology.bgp_kinds import read_bgp
 from calico_mn.topology.calico_kinds import IP_RESERVATION
 from calico_mn.topology.calico_node import felix_overrides, read_variables
 from calico_mn.topology.change import Change
-from calico_mn.topology.default_pool import add_default_pools
-from calico_mn.topology.documents import Document, Item, add_resource, open_documents
-from calico_mn.topology.host_kinds import warn_of_hosts
+from calico_mn.topology.default_pool import INSTALLATION, add_default_pools
+from calico_mn.topology.documents import Item, add_resource, open_documents
+from calico_mn.topology.endpoint_kinds import read_services, warn_of_hosts
 from calico_mn.topology.kinds import KINDS
-from calico_mn.topology.kubernetes_kinds import CONFIG_MAP
-from calico_mn.topology.nodes import settle_nodes
-from calico_mn.topology.operator_kinds import INSTALLATION
+from calico_mn.topology.kubernetes_kinds import CONFIG_MAP, DAEMON_SET
 from calico_mn.topology.placement import place_pods, select_workloads
-from calico_mn.topology.plain_data import tree_of
+from calico_mn.topology.plain_data import Document, tree_of
 from calico_mn.topology.policy_kinds import read_policies
 from calico_mn.topology.problems import Report, TooManyProblemsError
 from calico_mn.topology.readers import mtu_text
 from calico_mn.topology.rules import check_all
 from calico_mn.topology.schema import Field, Resources
-from calico_mn.topology.service_kinds import read_services
-from calico_mn.topology.underlay import HOSTS, ROUTERS, SUBNETS, UNDERLAY, assume_underlay
-from calico_mn.topology.workload_kinds import DAEMON_SET
+from calico_mn.topology.underlay import (
+    HOSTS,
+    ROUTERS,
+    SUBNETS,
+    UNDERLAY,
+    assume_underlay,
+    settle_nodes,
+)
 from calico_mn.topology.yaml_tree import MAX_BYTES, Scalar, read_documents
 
 #: texts or documents, by the name that they have in messages

@@ -13,8 +13,7 @@ from dataclasses import replace
 
 from calico_mn.model import Node, Pod
 from calico_mn.text import join_some, quote
-from calico_mn.topology import workload_kinds as kinds
-from calico_mn.topology.kubernetes_kinds import NAMESPACE_KIND
+from calico_mn.topology import kubernetes_kinds as kinds
 from calico_mn.topology.problems import Report
 from calico_mn.topology.rules import Owners
 from calico_mn.topology.scheduling import Constraints, Scheduler
@@ -32,7 +31,7 @@ def select_workloads(report: Report, resources: Resources, *, has_pods: bool = F
 
     With ``has_pods`` all pods are there, and workloads make theirs by another way.
     """
-    items = [item for item in resources.of(*kinds.KINDS)
+    items = [item for item in resources.of(*kinds.WORKLOADS)
              if item.has("name") and item.get("left_out") != ""]
     keys = {key_of(item): item for item in items}
     owners = set(_owners(items, keys))
@@ -48,7 +47,7 @@ def select_workloads(report: Report, resources: Resources, *, has_pods: bool = F
         elif item.get("kind") != "ReplicaSet" or not any(
                 owner in keys for owner in owners_of(item)):
             chosen.append(item)
-    pools = {item.get("name"): item.get("pools") for item in resources.of(NAMESPACE_KIND)
+    pools = {item.get("name"): item.get("pools") for item in resources.of(kinds.NAMESPACE_KIND)
              if item.has("pools")}
     for item in items:
         if item.model.namespace in pools and not item.has("pools"):

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from calico_mn.model import EncapsulationMode, IPPool, Node, Underlay
 from calico_mn.text import quote
+from calico_mn.topology.address_rules import NetworkIndex, overlapping, reserved
 from calico_mn.topology.bgp_kinds import BGP_FILTER, BGP_PEER
 from calico_mn.topology.calico_kinds import FELIX_CONFIGURATION, IP_POOL, NODE
-from calico_mn.topology.networks import NetworkIndex, overlapping, reserved
 from calico_mn.topology.problems import Mark, Report
 from calico_mn.topology.readers import MIN_MTU
 from calico_mn.topology.schema import Resource, Resources

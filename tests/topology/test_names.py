@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from calico_mn.errors import ClusterError
-from calico_mn.topology.names import ALL, kind_of, kinds_named, namespace_of, reference, words
+from calico_mn.topology.kinds import ALL, kind_of, kinds_named, namespace_of, reference, words
 
 
 @pytest.mark.parametrize(("word", "kind"), [

@@ -15,8 +15,7 @@ from calico_mn.cli.main import main
 from calico_mn.emulation.plan import booted
 from calico_mn.export import as_yaml
 from calico_mn.export.containerlab import containerlab
-from calico_mn.export.kind import kind
-from calico_mn.export.kubernetes import FILES, kubernetes
+from calico_mn.export.kubernetes import FILES, kind, kubernetes
 from calico_mn.model import ClusterInformation
 from calico_mn.topology import emit, parse_topology
 

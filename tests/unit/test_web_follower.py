@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from calico_mn.errors import NotFoundError
-from calico_mn.web.follower import Follower
+from calico_mn.web.server import Follower
 
 
 class Run:

@@ -41,8 +41,7 @@ def _export(options: argparse.Namespace) -> int:
     from calico_mn.emulation.plan import booted
     from calico_mn.export import IMAGE
     from calico_mn.export.containerlab import containerlab
-    from calico_mn.export.kind import kind
-    from calico_mn.export.kubernetes import kubernetes
+    from calico_mn.export.kubernetes import kind, kubernetes
     from calico_mn.export.script import script
     from calico_mn.privileges import as_invoking_user
     from calico_mn.topology import load_topology

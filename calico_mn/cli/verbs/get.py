@@ -82,7 +82,7 @@ def _get(options: argparse.Namespace, session: Session) -> int:
             _say_what_no_resource_says(session.ask("status"))
         return OK
     if form == "name":
-        from calico_mn.topology.names import reference
+        from calico_mn.topology.kinds import reference
 
         for document in documents:
             say(reference(document))
@@ -112,7 +112,7 @@ def _say_what_no_resource_says(status: dict[str, Any]) -> None:
 def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, list[str]]],
                          documents: list[dict[str, Any]], namespace: str | None) -> None:
     """For each kind that has no resources: that it has none, or where they are."""
-    from calico_mn.topology.names import (
+    from calico_mn.topology.kinds import (
         has_effect,
         kind_of,
         kinds_named,
@@ -134,7 +134,7 @@ def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, 
 
 
 def _describe(options: argparse.Namespace, session: Session) -> int:
-    from calico_mn.topology.names import is_kind, kinds_named
+    from calico_mn.topology.kinds import is_kind, kinds_named
 
     word = options.words[0]
     if len(options.words) == 1 and "/" not in word and not is_kind(word):

@@ -57,7 +57,7 @@ def _whatif(options: argparse.Namespace) -> int:
     from calico_mn.report import page, terminal
     from calico_mn.topology import load_topology
     from calico_mn.topology.load import read_files
-    from calico_mn.whatif.document import document, facts
+    from calico_mn.whatif.comparison import document, facts
     from calico_mn.whatif.observation import compare
 
     topology, texts = load_topology(options.file), read_files(options.filename)
