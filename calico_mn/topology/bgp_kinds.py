@@ -25,6 +25,7 @@ from calico_mn.topology.calico_kinds import API, IP_POOL
 from calico_mn.topology.calico_node import BACKEND
 from calico_mn.topology.default_pool import INSTALLATION
 from calico_mn.topology.kubernetes_kinds import as_number
+from calico_mn.topology.plain_data import Document
 from calico_mn.topology.problems import Report
 from calico_mn.topology.yaml_tree import Scalar, Sequence, Tree, describe
 
@@ -174,12 +175,16 @@ def _rules(name: str) -> s.List[bgp_resources.BGPFilterRule]:
     }, bgp_resources.BGPFilterRule, _check_rule, name=name)
 
 
-BGP_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
+def _in_seconds(value: int) -> str:
+    return f"{value}s"
+
+
+_CONFIGURATION: s.Table = {
     "nodeToNodeMeshEnabled": s.Field(r.boolean, "mesh"),
     "asNumber": s.Field(as_number, "as_number"),
     "listenPort": s.Field(_PORT, "listen_port"),
     "programClusterRoutes": s.Field(r.one_of(*PROGRAM_CLUSTER_ROUTES), "program_cluster_routes"),
-    "nodeMeshMaxRestartTime": s.Field(r.seconds, "restart_time"),
+    "nodeMeshMaxRestartTime": s.Field(r.seconds, "restart_time", write=_in_seconds),
     "ignoredInterfaces": s.Field(_devices, "ignored_interfaces"),
     "bindMode": s.Ignored(("None",), "BIRD listens on all addresses of its node"),
     "nodeMeshPassword": s.Ignored(says=_NO_PASSWORD),
@@ -189,29 +194,34 @@ BGP_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
                     s.Ignored(says=_NO_SERVICES)),
     **s.bookkeeping("logSeverityScreen serviceLoadBalancerAggregation"),
     s.REST: s.Ignored(),
-}), bgp_resources.BGPConfiguration, api=API, name="BGPConfiguration", topology="bgp",
-    single="keep one of them", only="default")
+}
+BGP_CONFIGURATION = s.Kind(
+    s.resource_table(s.META, spec=_CONFIGURATION), bgp_resources.BGPConfiguration, api=API,
+    name="BGPConfiguration", topology="bgp", single="keep one of them", only="default")
 
-BGP_PEER = s.Kind(s.resource_table(s.NAMED, spec={
+_PEER: s.Table = {
     "node": s.Field(r.subdomain, "node"),
     "nodeSelector": s.Field(r.selector, "node_selector"),
     "peerIP": s.Field(_peer_ip, "peer_ip"),
     "peerSelector": s.Field(r.selector, "peer_selector"),
     "asNumber": s.Field(as_number, "as_number"),
     "filters": s.Field(_names, "filters"),
-    "maxRestartTime": s.Field(r.seconds, "restart_time"),
-    "keepaliveTime": s.Field(r.seconds, "keepalive_time"),
+    "maxRestartTime": s.Field(r.seconds, "restart_time", write=_in_seconds),
+    "keepaliveTime": s.Field(r.seconds, "keepalive_time", write=_in_seconds),
     "ttlSecurity": s.Field(r.integer(0, 255, "hops to the peer, 0 for none"), "ttl_security"),
     "keepOriginalNextHop": s.Field(r.boolean, "keeps_next_hop"),
     "nextHopMode": s.Field(r.one_of("Auto", "Self", "Keep"), "next_hop_mode"),
     "numAllowedLocalASNumbers": s.Field(r.integer(0, 2**31 - 1, "0 for none"), "allowed_local_as"),
-    "reversePeering": s.Field(_is_reversed, "is_reversed"),
+    "reversePeering": s.Field(_is_reversed, "is_reversed",
+                              write=lambda value: "Auto" if value else "Manual"),
     "reachableBy": s.Field(a.address, "reachable_by"),
     "sourceAddress": s.Ignored(("UseNodeIP",), "a session starts from its node's address"),
     "localASNumber": s.Ignored(says="a session has its node's AS number"),
     "password": s.Ignored(says=_NO_PASSWORD),
     "localWorkloadSelector": s.Ignored(says="pods do not speak BGP"),
-}), bgp_resources.BGPPeer, _check_peer, api=API, name="BGPPeer")
+}
+BGP_PEER = s.Kind(s.resource_table(s.NAMED, spec=_PEER), bgp_resources.BGPPeer, _check_peer,
+                  api=API, name="BGPPeer")
 
 BGP_FILTER = s.Kind(s.resource_table(s.NAMED, spec={
     "exportV4": _rules("exports"),
@@ -253,3 +263,41 @@ def _name_missing_filters(report: Report, resources: s.Resources) -> None:
         if missing:
             report.warn(f"BGPPeer {peer.model.name} names the BGPFilter {join(missing)}, which is"
                         " not there: routes pass as if the name was left out, as in Calico.")
+
+
+# --- as documents again: the fields that are laid over those of the file
+
+def configuration_fields(bgp: bgp_resources.BGPConfiguration, mesh: bool, document: Document
+                         ) -> Document:
+    """Of BGPConfiguration ``default``, what the document does not say and is no default."""
+    given = document.get("spec") or {}
+    spec = {"nodeToNodeMeshEnabled": None if mesh else False,
+            **s.written(_CONFIGURATION, None, bgp)}
+    return {name: value for name, value in spec.items()
+            if value is not None and not given.get(name)}
+
+
+def peer_fields(model: bgp_resources.BGPPeer, document: Document) -> Document:
+    """A BGPPeer; its options as far as they are no defaults."""
+    spec = s.written(_PEER, document.get("spec"), model, model.options)
+    if model.peer_port:
+        spec["peerIP"] = f"{model.peer_ip}:{model.peer_port}"
+    return {"metadata": {"name": model.name}, "spec": spec}
+
+
+def filter_fields(model: bgp_resources.BGPFilter, document: Document) -> Document:
+    """A BGPFilter; the file's own rules stay as they are written."""
+    if "spec" in document:
+        return {}
+    return {"metadata": {"name": model.name}, "spec": {
+        name: list(map(_rule_fields, rules)) for name, rules in (
+            ("exportV4", model.exports), ("importV4", model.imports)) if rules}}
+
+
+def _rule_fields(rule: bgp_resources.BGPFilterRule) -> dict[str, Any]:
+    return {"action": "Accept" if rule.accepts else "Reject", **{
+        name: value for name, value in (
+            ("matchOperator", rule.operator), ("cidr", str(rule.cidr or "")),
+            ("prefixLength", dict(zip(("min", "max"), rule.lengths or (), strict=False))),
+            ("source", "RemotePeers" if rule.is_remote else ""), ("interface", rule.interface),
+            ("peerType", rule.peer_type)) if value}}

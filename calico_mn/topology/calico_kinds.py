@@ -34,7 +34,7 @@ def _check_node(report: Report, node: s.Resource[model.Node]) -> bool:
     return True
 
 
-NODE = s.Kind(s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labels")}, spec={
+NODE_SPEC: s.Table = {
     "bgp": {
         "ipv4Address": s.Field(
             a.interface, "address",
@@ -49,7 +49,10 @@ NODE = s.Kind(s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labe
     "addresses": ADDRESSES,
     "wireguard": s.Ignored(says="packets between nodes are not encrypted"),
     **s.bookkeeping("interfaces orchRefs ipv6VXLANTunnelAddr vxlanTunnelMACAddrV6"),
-}), model.Node, _check_node, api=API, name="Node", topology="nodes")
+}
+NODE = s.Kind(
+    s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labels")}, spec=NODE_SPEC),
+    model.Node, _check_node, api=API, name="Node", topology="nodes")
 
 
 def check_pool(report: Report, pool: s.Resource[model.IPPool]) -> bool:
@@ -84,7 +87,7 @@ def _is_exported(tree: Tree) -> bool:
     return not r.boolean(tree)
 
 
-IP_POOL = s.Kind(s.resource_table(s.NAMED, spec={
+POOL_SPEC: s.Table = {
     "cidr": s.Field(a.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
     "blockSize": s.Field(r.block_size, "block_size"),
     "ipipMode": s.Field(r.mode, "ipip_mode"),
@@ -93,12 +96,15 @@ IP_POOL = s.Kind(s.resource_table(s.NAMED, spec={
     "disabled": s.Field(r.boolean, "disabled"),
     "nodeSelector": s.Field(r.selector, "node_selector"),
     "allowedUses": s.Field(r.uses, "allowed_uses"),
-    "assignmentMode": s.Field(r.is_automatic, "is_automatic"),
-    "disableBGPExport": s.Field(_is_exported, "is_exported"),
+    "assignmentMode": s.Field(r.is_automatic, "is_automatic",
+                              write=lambda value: "Automatic" if value else "Manual"),
+    "disableBGPExport": s.Field(_is_exported, "is_exported", write=lambda value: not value),
     "namespaceSelector": s.Ignored(("all()",), "the pool serves pods of all namespaces"),
     "ipip": s.Ignored(says="ipipMode is the mode"),
     "nat-outgoing": s.Ignored(says="natOutgoing is meant by it now"),
-}), model.IPPool, check_pool, api=API, name="IPPool", topology="pools")
+}
+IP_POOL = s.Kind(s.resource_table(s.NAMED, spec=POOL_SPEC), model.IPPool, check_pool, api=API,
+                 name="IPPool", topology="pools")
 
 
 def _check_affinity(report: Report, affinity: s.Resource[model.BlockAffinity]) -> bool:
@@ -161,13 +167,15 @@ def _check_ipam(report: Report, ipam: s.Resource[model.IPAMConfiguration]) -> bo
     return True
 
 
-IPAM_CONFIGURATION = s.Kind(s.resource_table(s.META, spec={
+IPAM_SPEC: s.Table = {
     "strictAffinity": s.Field(r.boolean, "strict_affinity"),
     "maxBlocksPerHost": s.Field(r.integer(0, 2**31 - 1, "0 means no limit"), "max_blocks_per_host"),
     "autoAllocateBlocks": s.Field(r.boolean, "auto_allocate"),
     **s.bookkeeping("ipCooldownSeconds kubeVirtVMAddressPersistence"),
-}), model.IPAMConfiguration, _check_ipam, api=API, name="IPAMConfiguration", topology="ipam",
-    single="a cluster has one")
+}
+IPAM_CONFIGURATION = s.Kind(
+    s.resource_table(s.META, spec=IPAM_SPEC), model.IPAMConfiguration, _check_ipam, api=API,
+    name="IPAMConfiguration", topology="ipam", single="a cluster has one")
 
 
 def _check_felix(report: Report, felix: s.Resource[model.FelixConfiguration]) -> bool:
@@ -188,35 +196,36 @@ _TIMES = (
     "iptablesPostWriteCheckInterval", "iptablesLockTimeout", "iptablesLockProbeInterval",
     "ipsetsRefreshInterval", "xdpRefreshInterval", "netlinkTimeout")
 # Its other fields, about 150 and more in each release, are named in the warning.
+FELIX_SPEC: s.Table = {
+    "ipipMTU": s.Field(r.mtu("20 less than the uplink's"), "ipip_mtu"),
+    "vxlanMTU": s.Field(r.mtu("50 less than the uplink's"), "vxlan_mtu"),
+    "vxlanVNI": s.Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
+    "vxlanPort": s.Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
+    "ipipEnabled": s.Field(r.boolean, "ipip_enabled"),
+    "vxlanEnabled": s.Field(r.boolean, "vxlan_enabled"),
+    "defaultEndpointToHostAction": s.Field(r.to_host, "to_host", write=str.capitalize),
+    "chainInsertMode": s.Field(r.in_any_case("Insert", "Append"), "chain_insert_mode"),
+    "iptablesBackend": s.Field(r.in_any_case("Auto", "Legacy", "NFT"), "iptables_backend"),
+    "allowIPIPPacketsFromWorkloads": s.Field(r.boolean, "allow_ipip_from_workloads"),
+    "allowVXLANPacketsFromWorkloads": s.Field(r.boolean, "allow_vxlan_from_workloads"),
+    "programClusterRoutes": s.Field(r.one_of(*PROGRAM_CLUSTER_ROUTES),
+                                    "program_cluster_routes"),
+    "externalNodesList": s.Field(
+        a.only_ipv4_networks, "external_nodes",
+        write=lambda value: [str(item).removesuffix("/32") for item in value]),
+    **{name: s.Field(r.duration, name) for name in _TIMES},
+    "failsafeInboundHostPorts": s.List(p.FAILSAFE_PORT, ProtoPort, name="failsafe_inbound"),
+    "failsafeOutboundHostPorts": s.List(p.FAILSAFE_PORT, ProtoPort, name="failsafe_outbound"),
+    "bpfEnabled": s.Ignored(("false",), "packets take the kernel's way, as without eBPF"),
+    "wireguardEnabled": s.Ignored(("false",), "packets between nodes are not encrypted"),
+    "natOutgoingAddress": s.Ignored(says="packets that leave get their node's address"),
+    "deviceRouteSourceAddress": s.Ignored(says="routes to pods have no source address"),
+    s.REST: s.Ignored(),
+}
 FELIX_CONFIGURATION = s.Kind(s.resource_table(
     {**s.META, "name": s.Field(r.subdomain, "name", "the one for all nodes is called default")},
-    spec={
-        "ipipMTU": s.Field(r.mtu("20 less than the uplink's"), "ipip_mtu"),
-        "vxlanMTU": s.Field(r.mtu("50 less than the uplink's"), "vxlan_mtu"),
-        "vxlanVNI": s.Field(r.integer(1, 2**24 - 1, "Calico's default is 4096"), "vxlan_vni"),
-        "vxlanPort": s.Field(r.integer(1, 65535, "Calico's default is 4789"), "vxlan_port"),
-        "ipipEnabled": s.Field(r.boolean, "ipip_enabled"),
-        "vxlanEnabled": s.Field(r.boolean, "vxlan_enabled"),
-        "defaultEndpointToHostAction": s.Field(r.to_host, "to_host"),
-        "chainInsertMode": s.Field(r.in_any_case("Insert", "Append"), "chain_insert_mode"),
-        "iptablesBackend": s.Field(r.in_any_case("Auto", "Legacy", "NFT"), "iptables_backend"),
-        "allowIPIPPacketsFromWorkloads": s.Field(r.boolean, "allow_ipip_from_workloads"),
-        "allowVXLANPacketsFromWorkloads": s.Field(r.boolean, "allow_vxlan_from_workloads"),
-        "programClusterRoutes": s.Field(r.one_of(*PROGRAM_CLUSTER_ROUTES),
-                                        "program_cluster_routes"),
-        "externalNodesList": s.Field(a.only_ipv4_networks, "external_nodes"),
-        **{name: s.Field(r.duration, name) for name in _TIMES},
-        "failsafeInboundHostPorts": s.List(p.FAILSAFE_PORT, ProtoPort, name="failsafe_inbound"),
-        "failsafeOutboundHostPorts": s.List(p.FAILSAFE_PORT, ProtoPort, name="failsafe_outbound"),
-        "bpfEnabled": s.Ignored(("false",), "packets take the kernel's way, as without eBPF"),
-        "wireguardEnabled": s.Ignored(("false",), "packets between nodes are not encrypted"),
-        "natOutgoingAddress": s.Ignored(says="packets that leave get their node's address"),
-        "deviceRouteSourceAddress": s.Ignored(says="routes to pods have no source address"),
-        s.REST: s.Ignored(),
-    },
-), model.FelixConfiguration, _check_felix, api=API, name="FelixConfiguration", topology="felix",
-    single="keep one of them", only="default")
-
+    spec=FELIX_SPEC), model.FelixConfiguration, _check_felix, api=API,
+    name="FelixConfiguration", topology="felix", single="keep one of them", only="default")
 
 
 def _check_information(report: Report, information: s.Resource[model.ClusterInformation]) -> bool:

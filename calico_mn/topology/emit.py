@@ -30,12 +30,13 @@ from calico_mn.model import (
 )
 from calico_mn.text import is_subdomain
 from calico_mn.topology import (
-    bgp_emit,
+    bgp_kinds,
     calico_kinds,
     calico_node,
     kubernetes_kinds,
     underlay,
 )
+from calico_mn.topology import schema as s
 from calico_mn.topology.kinds import CRD_API, kind_of, name_of, namespace_of
 from calico_mn.topology.plain_data import Document, at, laid_over
 
@@ -167,34 +168,17 @@ def _facts(model: Any, document: Document) -> Document:
         case Pod():
             return _pod(model, document)
         case FelixConfiguration():
-            wanted = {"ipipMTU": (model.ipip_mtu, 0), "vxlanMTU": (model.vxlan_mtu, 0),
-                      "vxlanVNI": (model.vxlan_vni, 4096),
-                      "defaultEndpointToHostAction": (model.to_host.capitalize(), "Accept"),
-                      "chainInsertMode": (model.chain_insert_mode, "Insert"),
-                      "ipipEnabled": (model.ipip_enabled, None),
-                      "vxlanEnabled": (model.vxlan_enabled, None),
-                      "allowIPIPPacketsFromWorkloads": (model.allow_ipip_from_workloads, False),
-                      "allowVXLANPacketsFromWorkloads": (model.allow_vxlan_from_workloads, False),
-                      "programClusterRoutes": (model.program_cluster_routes, ""),
-                      "iptablesBackend": (model.iptables_backend, "Auto"),
-                      "externalNodesList": ([
-                          str(item).removesuffix("/32") for item in model.external_nodes], [])}
-            return {"metadata": {"name": "default"}, "spec": {
-                name: value for name, (value, default) in wanted.items()
-                if value != (at(document, "spec", name) or default)}}
+            return _only(s.written(calico_kinds.FELIX_SPEC, document.get("spec"), model))
         case (BGPConfiguration() as bgp, bool(mesh)):
-            return bgp_emit.configuration(bgp, mesh, document)
+            return _only(bgp_kinds.configuration_fields(bgp, mesh, document))
         case ClusterInformation():
-            return {"metadata": {"name": "default"},
-                    "spec": {"calicoVersion": model.calico_version}}
+            return _only({"calicoVersion": model.calico_version})
         case BGPPeer():
-            return bgp_emit.peer(model)
+            return bgp_kinds.peer_fields(model, document)
         case BGPFilter():
-            return bgp_emit.filter_(model, document)
+            return bgp_kinds.filter_fields(model, document)
         case IPAMConfiguration():
-            return {"metadata": {"name": "default"}, "spec": {
-                "strictAffinity": model.strict_affinity,
-                "maxBlocksPerHost": model.max_blocks_per_host}}
+            return _only(s.written(calico_kinds.IPAM_SPEC, None, model, always=True))
         case str():
             return {"metadata": {"name": model}}
         case int():
@@ -203,36 +187,28 @@ def _facts(model: Any, document: Document) -> Document:
     return {"metadata": {"name": "reserved"}, "spec": {"reservedCIDRs": list(map(str, model))}}
 
 
+def _only(spec: Document) -> Document:
+    """The resource of a kind of which a cluster has one."""
+    return {"metadata": {"name": "default"}, "spec": spec}
+
+
 # --- nodes, pools and blocks
 
 def _node(node: Node, document: Document) -> Document:
     metadata: Document = {"name": node.name}
     if "metadata" not in document:
         metadata["labels"] = dict(node.labels)
-    ipip, vxlan = (str(address) if address else None
-                   for address in (node.ipip_address, node.vxlan_address))
-    mac = node.vxlan_mac or None
     if document["apiVersion"] == kubernetes_kinds.CORE:
-        return {"metadata": {**metadata, "annotations": {
-            "projectcalico.org/IPv4Address": str(node.address),
-            "projectcalico.org/IPv4IPIPTunnelAddr": ipip,
-            "projectcalico.org/IPv4VXLANTunnelAddr": vxlan,
-            "projectcalico.org/VXLANTunnelMACAddr": mac,
-            "projectcalico.org/ASNumber": str(node.as_number) if node.as_number else None,
-            "projectcalico.org/RouteReflectorClusterID": node.route_reflector or None}}}
-    return {"metadata": metadata, "spec": {
-        "bgp": {"ipv4Address": str(node.address), "ipv4IPIPTunnelAddr": ipip,
-                "asNumber": node.as_number or None,
-                "routeReflectorClusterID": node.route_reflector or None},
-        "ipv4VXLANTunnelAddr": vxlan, "vxlanTunnelMACAddr": mac}}
+        annotations = at(document, "metadata", "annotations")
+        return {"metadata": {**metadata, "annotations": s.written(
+            kubernetes_kinds.NODE_ANNOTATIONS, annotations, node)}}
+    return {"metadata": metadata,
+            "spec": s.written(calico_kinds.NODE_SPEC, document.get("spec"), node)}
 
 
 def _pool(pool: IPPool) -> Document:
     return {"metadata": {"name": pool.name}, "spec": {
-        "cidr": str(pool.cidr), "blockSize": pool.block_size, "ipipMode": str(pool.ipip_mode),
-        "vxlanMode": str(pool.vxlan_mode), "natOutgoing": pool.nat_outgoing,
-        "nodeSelector": pool.node_selector, "allowedUses": list(pool.allowed_uses),
-        "assignmentMode": "Automatic" if pool.is_automatic else "Manual",
+        **s.written(calico_kinds.POOL_SPEC, None, pool, always=True),
         "disabled": pool.disabled or None, "disableBGPExport": not pool.is_exported or None}}
 
 

@@ -52,16 +52,17 @@ def cluster_id(tree: Tree) -> str:
 
 
 # calicoctl makes its Node of these annotations (libcalico-go lib/backend/k8s/resources/node.go).
+NODE_ANNOTATIONS: s.Table = {
+    "projectcalico.org/IPv4Address": s.Field(a.interface, "address"),
+    "projectcalico.org/IPv4IPIPTunnelAddr": s.Field(a.address_or_none, "ipip_address"),
+    "projectcalico.org/IPv4VXLANTunnelAddr": s.Field(a.address_or_none, "vxlan_address"),
+    "projectcalico.org/VXLANTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
+    "projectcalico.org/ASNumber": s.Field(as_number, "as_number", write=str),
+    "projectcalico.org/RouteReflectorClusterID": s.Field(cluster_id, "route_reflector"),
+    s.REST: s.Special.BOOKKEEPING,
+}
 NODE = s.Kind(s.resource_table(
-    {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": {
-        "projectcalico.org/IPv4Address": s.Field(a.interface, "address"),
-        "projectcalico.org/IPv4IPIPTunnelAddr": s.Field(a.address_or_none, "ipip_address"),
-        "projectcalico.org/IPv4VXLANTunnelAddr": s.Field(a.address_or_none, "vxlan_address"),
-        "projectcalico.org/VXLANTunnelMACAddr": s.Field(r.mac, "vxlan_mac"),
-        "projectcalico.org/ASNumber": s.Field(as_number, "as_number"),
-        "projectcalico.org/RouteReflectorClusterID": s.Field(cluster_id, "route_reflector"),
-        s.REST: s.Special.BOOKKEEPING,
-    }},
+    {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": NODE_ANNOTATIONS},
     spec={**NODE_FIELDS, s.REST: s.Special.BOOKKEEPING},
     status={"addresses": ADDRESSES, s.REST: s.Special.BOOKKEEPING},
 ), Node, api=CORE, name="Node")

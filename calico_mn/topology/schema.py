@@ -32,17 +32,26 @@ E = TypeVar("E")
 REST = "*"
 
 
+def as_plain(value: Any) -> Any:
+    """A value of the model as plain data: a list, a text, or as it is."""
+    if isinstance(value, tuple):
+        return list(map(as_plain, value))
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A field with an effect: ``read`` gives the value of the attribute ``name``.
 
     A name that the model class does not have is for the schema's own rules. ``missing`` is the
-    hint for a file that lacks the field; without one the field is optional.
+    hint for a file that lacks the field; without one the field is optional. ``write`` is the
+    reverse of ``read``: the value as plain data.
     """
 
     read: r.Reader
     name: str
     missing: str = ""
+    write: Callable[[Any], Any] = as_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,3 +274,24 @@ def _required(table: Table, path: str) -> Iterator[tuple[str, str]]:
                 yield field_path, entry.missing
         elif isinstance(entry, AbstractMapping):
             yield from _required(entry, field_path)
+
+
+def written(table: Table, document: Any, *models: Any, always: bool = False) -> dict[str, Any]:
+    """What model objects say, in the fields of a table: to be laid over that part of a document.
+
+    Where the document has not the field, the attribute's default is written only with ``always``.
+    None is for a field to be taken out.
+    """
+    attributes = {item.name: (getattr(model, item.name), item.default)
+                  for model in models for item in dataclasses.fields(model)}
+    fields: dict[str, Any] = {}
+    for name, entry in table.items():
+        given = document.get(name) if isinstance(document, dict) else None
+        if isinstance(entry, AbstractMapping):
+            fields[name] = written(entry, given, *models, always=always)
+        elif isinstance(entry, Field) and entry.name in attributes:
+            value, default = attributes[entry.name]
+            plain = entry.write(value)
+            if always or (given != plain and (given is not None or value != default)):
+                fields[name] = plain if always or value or value is False else None
+    return fields
