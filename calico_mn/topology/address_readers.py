@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import (
     AddressValueError,
@@ -19,8 +20,8 @@ from ipaddress import (
 )
 
 from calico_mn.text import quote
-from calico_mn.topology.readers import InvalidValueError, text
-from calico_mn.topology.yaml_tree import Sequence, Tree, describe
+from calico_mn.topology.readers import InvalidValueError, items, text
+from calico_mn.topology.yaml_tree import Tree
 
 NO_IPV6 = "IPv6 is not emulated yet"
 
@@ -63,10 +64,10 @@ def ip_addrs(tree: Tree) -> IPv4Address:
     Source: cni-plugin ``pkg/k8s/k8s.go``.
     """
     example = """'["10.22.151.11"]'"""
-    items = _json_texts(tree, example, "addresses")
-    ipv4 = [item for item in items if not _is_ipv6(item)]
-    return _require(ipv4_or_none(ipv4[0]) if len(ipv4) == 1 and len(items) <= 2 else None,
-                    "" if ipv4 else next(iter(items), ""),
+    listed = _json_texts(tree, example, "addresses")
+    ipv4 = [item for item in listed if not _is_ipv6(item)]
+    return _require(ipv4_or_none(ipv4[0]) if len(ipv4) == 1 and len(listed) <= 2 else None,
+                    "" if ipv4 else next(iter(listed), ""),
                     f"{quote(text(tree))} must hold exactly one IPv4 address",
                     f"write it as {example}")
 
@@ -75,12 +76,12 @@ def _json_texts(tree: Tree, example: str, what: str) -> list[str]:
     hint = f"write it as {example}"
     word = text(tree, f"{hint}, in quotes: it is JSON inside a text")
     try:
-        items = json.loads(word) if len(word) <= 1000 else None
+        listed = json.loads(word) if len(word) <= 1000 else None
     except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        listed = None
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         raise InvalidValueError(f"{quote(word)} is not a JSON list of {what}", hint)
-    return items
+    return listed
 
 
 def pod_ip(tree: Tree) -> IPv4Address | None:
@@ -134,6 +135,11 @@ def parse_network(word: str) -> IPv4Network | IPv6Network:
     return value
 
 
+def address_range(word: str) -> IPv4Network | IPv6Network:
+    """As :func:`parse_network`; an IPv4 address stands for its /32."""
+    return parse_network(word if "/" in word else f"{word}/32")
+
+
 def _require(value: IPv4Address | None, word: str, what: str, hint: str) -> IPv4Address:
     """``value``, unless there is none; ``word`` may be an IPv6 address instead."""
     if value is None:
@@ -163,25 +169,24 @@ def json_names(tree: Tree) -> tuple[str, ...]:
 
 def ipv4_networks(tree: Tree) -> tuple[IPv4Network, ...]:
     """A list of IPv4 prefixes, in which an address stands for its /32; IPv6 ones are left out."""
-    if not isinstance(tree, Sequence):
-        raise InvalidValueError(f"must be a list, not {describe(tree)}", "write [10.22.0.0/28]")
-    words = [text(item) for item in tree.items]
-    networks = [parse_network(word if "/" in word else f"{word}/32") for word in words
-                if not _is_ipv6(word.partition("/")[0])]
-    return tuple(item for item in networks if isinstance(item, IPv4Network))
+    words = [text(item) for item in items(tree, "[10.22.0.0/28]")]
+    return _ipv4_ranges(word for word in words if not _is_ipv6(word.partition("/")[0]))
+
+
+def _ipv4_ranges(words: Iterable[str]) -> tuple[IPv4Network, ...]:
+    return tuple(item for item in map(address_range, words) if isinstance(item, IPv4Network))
 
 
 def ipv4_addresses(tree: Tree) -> tuple[IPv4Address, ...]:
     """A list of IPv4 addresses; IPv6 ones are left out."""
-    if not isinstance(tree, Sequence):
-        raise InvalidValueError(f"must be a list, not {describe(tree)}", "write [192.168.57.31]")
-    return tuple(value for item in tree.items if (value := address_or_none(item)) is not None)
+    return tuple(value for item in items(tree, "[192.168.57.31]")
+                 if (value := address_or_none(item)) is not None)
 
 
 def only_ipv4_networks(tree: Tree) -> tuple[IPv4Network, ...]:
     """As :func:`ipv4_networks`, without any of IPv6 (libcalico-go/lib/validator/v3)."""
     networks = ipv4_networks(tree)
-    if isinstance(tree, Sequence) and len(networks) < len(tree.items):
+    if len(networks) < len(items(tree, "")):
         raise InvalidValueError("has an address or a prefix of IPv6", NO_IPV6)
     return networks
 
@@ -189,6 +194,4 @@ def only_ipv4_networks(tree: Tree) -> tuple[IPv4Network, ...]:
 def listed_networks(tree: Tree) -> tuple[IPv4Network, ...]:
     """Addresses and prefixes in a text, with commas between them (CIDRListParam of felix/config).
     """
-    words = [word.strip() for word in text(tree).split(",") if word.strip()]
-    networks = [parse_network(word if "/" in word else f"{word}/32") for word in words]
-    return tuple(item for item in networks if isinstance(item, IPv4Network))
+    return _ipv4_ranges(word.strip() for word in text(tree).split(",") if word.strip())

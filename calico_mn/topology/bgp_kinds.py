@@ -27,7 +27,7 @@ from calico_mn.topology.default_pool import INSTALLATION
 from calico_mn.topology.kubernetes_kinds import as_number
 from calico_mn.topology.plain_data import Document
 from calico_mn.topology.problems import Report
-from calico_mn.topology.yaml_tree import Scalar, Sequence, Tree, describe
+from calico_mn.topology.yaml_tree import Scalar, Tree
 
 _PORT = r.integer(1, 65535, "BGP's own is 179")
 _DEVICE = re.compile("[a-zA-Z0-9_.*-]{1,15}")
@@ -56,25 +56,13 @@ def _peer_ip(tree: Tree) -> tuple[IPv4Address, int] | None:
     return a.address(Scalar(host, False, tree.mark)), int(port or 0)
 
 
-def _devices(tree: Tree) -> tuple[str, ...]:
-    """Names of devices, or patterns of them with ``*`` (ignoredInterfaceRegex)."""
-    if not isinstance(tree, Sequence):
-        raise r.InvalidValueError(f"must be a list, not {describe(tree)}", "write [eth1, docker0]")
-    return tuple(map(_device, tree.items))
-
-
 def _device(tree: Tree) -> str:
+    """The name of a device, or a pattern of names with ``*`` (ignoredInterfaceRegex)."""
     word = r.text(tree)
     if _DEVICE.fullmatch(word):
         return word
     raise r.InvalidValueError(f"{quote(word)} is not a device or a pattern of devices",
                               "it has letters, digits, '_', '.', '-' and '*', 15 at most")
-
-
-def _names(tree: Tree) -> tuple[str, ...]:
-    if not isinstance(tree, Sequence):
-        raise r.InvalidValueError(f"must be a list, not {describe(tree)}", "write [my-filter]")
-    return tuple(map(r.subdomain, tree.items))
 
 
 def _check_peer(report: Report, peer: s.Resource[bgp_resources.BGPPeer]) -> bool:
@@ -185,7 +173,7 @@ _CONFIGURATION: s.Table = {
     "listenPort": s.Field(_PORT, "listen_port"),
     "programClusterRoutes": s.Field(r.one_of(*PROGRAM_CLUSTER_ROUTES), "program_cluster_routes"),
     "nodeMeshMaxRestartTime": s.Field(r.seconds, "restart_time", write=_in_seconds),
-    "ignoredInterfaces": s.Field(_devices, "ignored_interfaces"),
+    "ignoredInterfaces": s.Field(r.list_of(_device, "[eth1, docker0]"), "ignored_interfaces"),
     "bindMode": s.Ignored(("None",), "BIRD listens on all addresses of its node"),
     "nodeMeshPassword": s.Ignored(says=_NO_PASSWORD),
     "communities": s.Ignored(says=_NO_COMMUNITIES),
@@ -205,7 +193,7 @@ _PEER: s.Table = {
     "peerIP": s.Field(_peer_ip, "peer_ip"),
     "peerSelector": s.Field(r.selector, "peer_selector"),
     "asNumber": s.Field(as_number, "as_number"),
-    "filters": s.Field(_names, "filters"),
+    "filters": s.Field(r.list_of(r.subdomain, "[my-filter]"), "filters"),
     "maxRestartTime": s.Field(r.seconds, "restart_time", write=_in_seconds),
     "keepaliveTime": s.Field(r.seconds, "keepalive_time", write=_in_seconds),
     "ttlSecurity": s.Field(r.integer(0, 255, "hops to the peer, 0 for none"), "ttl_security"),

@@ -122,7 +122,7 @@ def rules(direction: str) -> s.List[Rule]:
         "ipVersion": s.Field(r.one_of("4", "6"), "ip_version"),
         "icmp": _icmp_table("icmp"), "notICMP": _icmp_table("not_icmp"),
         "source": _entity_table("source"), "destination": _entity_table("destination"),
-        "http": {"methods": s.Field(p.texts, "methods"), "paths": _PATHS},
+        "http": {"methods": s.Field(p.methods, "methods"), "paths": _PATHS},
         "metadata": s.Special.BOOKKEEPING,
     }, Rule, check, name=direction)
 

@@ -16,7 +16,7 @@ from calico_mn.policy import PROTOCOLS, Action, EntityRule, Ports, ProtoPort, Ru
 from calico_mn.selector import parse_selector
 from calico_mn.text import join, quote
 from calico_mn.topology import readers as r
-from calico_mn.topology.address_readers import ipv4_network, parse_network
+from calico_mn.topology.address_readers import address_range, ipv4_network
 from calico_mn.topology.problems import Report
 from calico_mn.topology.schema import Field, Resource
 from calico_mn.topology.yaml_tree import Mapping, Scalar, Sequence, Tree, describe
@@ -66,27 +66,15 @@ def port(tree: Tree) -> Ports:
     raise r.InvalidValueError(f"{describe(tree)} is not a port", _PORT_HINT)
 
 
-def ports(tree: Tree) -> tuple[Ports, ...]:
-    """A list of ports."""
-    return tuple(port(item) for item in _items(tree, "[80, '8080:8090', http]"))
-
-
-def names(tree: Tree) -> tuple[str, ...]:
-    """A list of names."""
-    return tuple(r.subdomain(item) for item in _items(tree, "[web, shop]"))
-
-
-def texts(tree: Tree) -> tuple[str, ...]:
-    """A list of texts."""
-    return tuple(r.text(item) for item in _items(tree, "[GET, PUT]"))
-
-
-_read_type = r.one_of("Ingress", "Egress")
+ports = r.list_of(port, "[80, '8080:8090', http]")
+names = r.list_of(r.subdomain, "[web, shop]")
+methods = r.list_of(r.text, "[GET, PUT]")
+_read_types = r.list_of(r.one_of("Ingress", "Egress"), "[Ingress, Egress]")
 
 
 def types(tree: Tree) -> tuple[str, ...]:
     """A policy's types, in the order that Calico prints."""
-    given = {_read_type(item) for item in _items(tree, "[Ingress, Egress]")}
+    given = _read_types(tree)
     return tuple(word for word in ("Ingress", "Egress") if word in given)
 
 
@@ -143,7 +131,7 @@ def failsafes(tree: Tree) -> tuple[ProtoPort, ...]:
         if not match or int(match[3]) > _MAX_PORT:
             raise r.InvalidValueError(f"{describe(tree)} is no list of ports",
                                       "write tcp:22,udp:68 or none")
-        net = parse_network(match[2] if "/" in match[2] else f"{match[2]}/32") if match[2] else None
+        net = address_range(match[2]) if match[2] else None
         ports.append(ProtoPort(match[1] or "tcp", int(match[3]),
                                net if isinstance(net, IPv4Network) else None))
     return tuple(ports)
@@ -176,12 +164,6 @@ def namespace_selector(tree: Tree) -> str:
     return word
 
 
-def _items(tree: Tree, example: str) -> list[Tree]:
-    if isinstance(tree, Sequence):
-        return tree.items
-    raise r.InvalidValueError(f"must be a list, not {describe(tree)}", f"write {example}")
-
-
 # --- label selectors of Kubernetes
 
 def label_selector(tree: Tree) -> str:
@@ -193,7 +175,7 @@ def label_selector(tree: Tree) -> str:
         if name == "matchLabels":
             parts += [f"{_label(key)} == '{text}'" for key, text in sorted(r.string_map(value))]
         elif name == "matchExpressions":
-            parts += map(_expression, _items(value, "[{key: app, operator: Exists}]"))
+            parts += map(_expression, r.items(value, "[{key: app, operator: Exists}]"))
         else:
             raise r.InvalidValueError(f"has the unknown field {quote(name)}", _SELECTOR_HINT)
     return " && ".join(parts)
@@ -210,7 +192,7 @@ def _expression(tree: Tree) -> str:
     key, operator = (value.text if isinstance(value, Scalar) else "" for value in (
         given[name][1] if name in given else None for name in ("key", "operator")))
     values = given["values"][1] if "values" in given else Sequence(tree.mark)
-    quoted = "', '".join(r.text(item) for item in _items(values, "[a, b]"))
+    quoted = "', '".join(r.text(item) for item in r.items(values, "[a, b]"))
     forms = {"In": f"{key} in {{ '{quoted}' }}", "NotIn": f"{key} not in {{ '{quoted}' }}",
              "Exists": f"has({key})", "DoesNotExist": f"! has({key})"}
     if operator not in forms or not key:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from calico_mn.model import EncapsulationMode
 from calico_mn.selector import parse_selector
@@ -24,6 +24,7 @@ _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Za-z]*|%)")
 
 Reader = Callable[[Tree], Any]
+T = TypeVar("T")
 
 
 class InvalidValueError(Exception):
@@ -65,6 +66,18 @@ def string_map(tree: Tree) -> tuple[tuple[str, str], ...]:
                      if isinstance(value, Scalar))
     raise InvalidValueError(f"must be names with texts, not {describe(tree)}",
                             "write them as name: value")
+
+
+def items(tree: Tree, example: str) -> list[Tree]:
+    """The entries of a list, which is written as ``example``."""
+    if isinstance(tree, Sequence):
+        return tree.items
+    raise InvalidValueError(f"must be a list, not {describe(tree)}", f"write {example}")
+
+
+def list_of(read: Callable[[Tree], T], example: str) -> Callable[[Tree], tuple[T, ...]]:
+    """A reader of a list whose entries ``read`` reads."""
+    return lambda tree: tuple(map(read, items(tree, example)))
 
 
 def boolean(tree: Tree) -> bool:
@@ -126,12 +139,12 @@ def is_automatic(tree: Tree) -> bool:
     return _read_assignment_mode(tree) == "Automatic"
 
 
+_read_uses = list_of(one_of("Workload", "Tunnel", "LoadBalancer"), "[Workload, Tunnel]")
+
+
 def uses(tree: Tree) -> tuple[str, ...] | None:
     """A pool's allowedUses; none are the default ones."""
-    if not isinstance(tree, Sequence):
-        raise InvalidValueError(f"must be a list, not {describe(tree)}", "write [Workload, Tunnel]")
-    read = one_of("Workload", "Tunnel", "LoadBalancer")
-    return tuple(read(item) for item in tree.items) or None
+    return _read_uses(tree) or None
 
 
 def has_values(tree: Tree) -> bool:

@@ -32,6 +32,14 @@ class Owners(dict[Any, tuple[str, Mark]]):
         self[value] = owner, mark
         return None
 
+    def claim(self, report: Report, value: Any, owner: str, mark: Mark, what: str,
+              remark: str = "") -> None:
+        """As :meth:`take`; that another has the value is reported, and is called ``what``."""
+        earlier = self.take(value, owner, mark)
+        if earlier:
+            report.add(f"{owner} has {what}, which {earlier[0]} has, too", mark,
+                       f"the other one is in {earlier[1].where}{remark}")
+
 
 def check_all(report: Report, resources: Resources, underlay: Resource[Underlay]) -> None:
     """Apply the rules about names, networks and nodes."""
@@ -39,9 +47,8 @@ def check_all(report: Report, resources: Resources, underlay: Resource[Underlay]
     _check_names(report, (("Node", nodes), ("subnet", underlay.entries(SUBNETS)),
                           ("router", underlay.entries(ROUTERS)),
                           ("host", underlay.entries(HOSTS))))
-    _check_names(report, (("IPPool", pools),))
-    _check_names(report, (("BGPPeer", resources.of(BGP_PEER)),))
-    _check_names(report, (("BGPFilter", resources.of(BGP_FILTER)),))
+    for kind in (IP_POOL, BGP_PEER, BGP_FILTER):
+        _check_names(report, ((kind.name, resources.of(kind)),))
     _check_ranges(report, pools, underlay)
     owners = _check_routers(report, underlay)
     _check_hosts(report, underlay, owners)
@@ -65,11 +72,9 @@ def _check_names(
                 report.add(f"duplicate {what} name {quote(name)}", mark,
                            f"{earlier[1].where} has it already")
             elif earlier:
-                other, other_mark = earlier
-                report.add(f"{what} and {other} are both named {quote(name)}", mark,
-                           f"nodes, subnets, routers and hosts need different names; the {other}"
-                           f" is in "
-                           f"{other_mark.where}")
+                report.add(f"{what} and {earlier[0]} are both named {quote(name)}", mark,
+                           "nodes, subnets, routers and hosts need different names; the"
+                           f" {earlier[0]} is in {earlier[1].where}")
 
 
 # --- the physical network
@@ -144,10 +149,7 @@ def _check_routers(report: Report, underlay: Resource[Underlay]) -> Owners:
                 mark = interface.at("address")
                 if cidrs.get(name):
                     _check_host(report, title, address, cidrs[name], mark)
-                earlier = owners.take(address, title, mark)
-                if earlier:
-                    report.add(f"{title} has address {address}, which {earlier[0]} has, too", mark,
-                               f"the other one is in {earlier[1].where}")
+                owners.claim(report, address, title, mark, f"address {address}")
     return owners
 
 
@@ -174,10 +176,7 @@ def _check_hosts(report: Report, underlay: Resource[Underlay], owners: Owners) -
         elif name is None and complete:
             report.add(f"{title} has address {address}, which is in no subnet of the underlay",
                        mark, "correct the address, or add its subnet to the Underlay")
-        earlier = owners.take(address, title, mark)
-        if earlier:
-            report.add(f"{title} has address {address}, which {earlier[0]} has, too", mark,
-                       f"the other one is in {earlier[1].where}")
+        owners.claim(report, address, title, mark, f"address {address}")
 
 
 def _check_nodes(
@@ -203,11 +202,8 @@ def _check_nodes(
             report.add(f"{title} has address {address}, which {routers[address][0]} has, too",
                        mark, "a router's address is its nodes' gateway; give the node another"
                        if routers[address][0].startswith("router") else "give the node another")
-        earlier = owners.take(address, title, mark)
-        if earlier:
-            report.add(f"{title} has address {address}, which {earlier[0]} has, too", mark,
-                       f"the other one is in {earlier[1].where}; calico-node refuses to start "
-                       "with the address of another node")
+        owners.claim(report, address, title, mark, f"address {address}",
+                     "; calico-node refuses to start with the address of another node")
 
 
 def _check_host(
@@ -249,12 +245,9 @@ def _check_vxlan(report: Report, resources: Resources, underlay: Resource[Underl
     owners = Owners()
     for node in resources.of(NODE):
         if node.has("vxlan_mac"):
-            mark = node.at("vxlan_mac")
-            earlier = owners.take(node.model.vxlan_mac, _title("node", node), mark)
-            if earlier:
-                report.add(f"{_title('node', node)} has the VXLAN MAC address "
-                           f"{node.model.vxlan_mac}, which {earlier[0]} has, too", mark,
-                           f"the other one is in {earlier[1].where}")
+            mac = node.model.vxlan_mac
+            owners.claim(report, mac, _title("node", node), node.at("vxlan_mac"),
+                         f"the VXLAN MAC address {mac}")
     used = _is_used(resources, "vxlan_mode")
     felix = resources.single(FELIX_CONFIGURATION)
     if not used or (felix and felix.get("vxlan_mtu")):

@@ -19,7 +19,6 @@ from calico_mn.text import join, join_some
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.schema import Resource
-from calico_mn.topology.yaml_tree import Sequence, Tree, describe
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -31,18 +30,12 @@ _CONDITIONS = frozenset(f"node.kubernetes.io/{name}" for name in (
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 
-def _texts(tree: Tree) -> tuple[str, ...]:
-    if isinstance(tree, Sequence):
-        return tuple(map(r.text, tree.items))
-    raise r.InvalidValueError(f"must be a list, not {describe(tree)}", "write [value, ...]")
-
-
 def _expressions(name: str) -> s.List[s.Unmodelled]:
     return s.List({
         "key": s.Field(r.text, "key", "say which label"),
         "operator": s.Field(r.one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
                             "operator", "add In, NotIn, Exists or DoesNotExist"),
-        "values": s.Field(_texts, "values")}, s.Unmodelled, name=name)
+        "values": s.Field(r.list_of(r.text, "[value, ...]"), "values")}, s.Unmodelled, name=name)
 
 
 _LABELS, _FIELDS = _expressions("expressions"), _expressions("fields")
