@@ -175,21 +175,16 @@ class Change:
         yield from (item for item in placed if item[0].key not in left)
         if not names:
             return
-        placement.check_node(
-            report, f"{workload.get('kind')} {workload.model.key}", workload, scheduler)
+        placement.check_node(report, workload, scheduler)
         why_none = scheduler.why_none(Constraints.of(workload))
         near = Counter(pod.node for pod in own if pod.key not in left)
         for name, node in names:
             place = node or workload.model.node or scheduler.next(workload, near)
             near[place] += 1
-            if len(name) > placement.MAX_NAME:
-                report.add(f"{workload.get('kind')} {workload.model.key} makes a pod name of "
-                           f"{len(name)} characters", workload.at("name"),
-                           f"a name has at most {placement.MAX_NAME}; shorten it")
+            if placement.is_too_long(report, name, workload):
                 return
             yield replace(workload.model, name=name, node=place, pending="" if place else why_none,
                           owner=f"{workload.get('kind')}/{workload.model.name}"), workload
-
 
     def _names(self, workload: Resource[Pod], owners: set[str], taken: set[str], count: int
                ) -> list[str]:

@@ -23,7 +23,7 @@ from calico_mn.topology import policy_readers as p
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.calico_kinds import API
-from calico_mn.topology.kubernetes_kinds import CORE, NAMESPACE
+from calico_mn.topology.kubernetes_kinds import CORE, NAMESPACE, in_default
 from calico_mn.topology.problems import Report
 
 _PORT_HINT = "a port needs name, protocol (TCP, UDP or SCTP) and port"
@@ -118,16 +118,11 @@ def _ports(target: s.Table) -> s.List[Any]:
                   s.Unmodelled, name="listed")
 
 
-def _check(_report: Report, item: s.Resource[Any]) -> bool:
-    item.values.setdefault("namespace", "default")
-    return True
-
-
 def _check_service(report: Report, item: s.Resource[Service]) -> bool:
     item.values["ports"] = tuple(
         ServicePort(port.get("protocol", "tcp"), port.get("target", port.get("port")))
         for port in item.values.get("listed", ()) if port.get("port"))
-    return _check(report, item)
+    return in_default(report, item)
 
 
 SERVICE = s.Kind(s.resource_table(_META, spec={
@@ -139,12 +134,12 @@ ENDPOINT_SLICE = s.Kind(s.resource_table(
     endpoints=s.List({"addresses": s.Field(a.ipv4_addresses, "addresses"), **_REST},
                      s.Unmodelled, name="endpoints"),
     ports=_ports({}), addressType=s.Special.BOOKKEEPING,
-), s.Unmodelled, _check, api=DISCOVERY, name="EndpointSlice")
+), s.Unmodelled, in_default, api=DISCOVERY, name="EndpointSlice")
 _ADDRESSES = {"ip": s.Field(a.address_or_none, "ip"), **_REST}
 ENDPOINTS = s.Kind(s.resource_table(_META, subsets=s.List({
     "addresses": s.List(_ADDRESSES, s.Unmodelled, name="ready"),
     "ports": _ports({}), **_REST,
-}, s.Unmodelled, name="subsets")), s.Unmodelled, _check, api=CORE, name="Endpoints")
+}, s.Unmodelled, name="subsets")), s.Unmodelled, in_default, api=CORE, name="Endpoints")
 _SERVICES: tuple[s.Kind[Any], ...] = (SERVICE, ENDPOINT_SLICE, ENDPOINTS)
 KINDS: tuple[s.Kind[Any], ...] = (
     HOST_ENDPOINT, PROFILE, TIER, STAGED_NETWORK_POLICY, STAGED_GLOBAL_NETWORK_POLICY,

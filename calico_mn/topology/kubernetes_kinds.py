@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from calico_mn.model import Node, Pod
 from calico_mn.policy import Labelled
@@ -26,6 +27,13 @@ from calico_mn.topology.yaml_tree import Tree, describe
 CORE = "v1"
 APPS = "apps/v1"
 NAMESPACE: s.Table = {"namespace": s.Field(r.label, "namespace")}
+
+
+def in_default(_report: Report, item: s.Resource[Any]) -> bool:
+    """A resource that names no namespace is in ``default``."""
+    item.values.setdefault("namespace", "default")
+    return True
+
 
 ADDRESSES = s.List({
     "type": s.Field(r.text, "type"), "address": s.Field(r.text, "address"),
@@ -154,7 +162,7 @@ _METADATA: s.Table = {**s.NAMED, **NAMESPACE, "ownerReferences": OWNERS}
 
 def _check_pod(report: Report, pod: s.Resource[Pod]) -> bool:
     """A pod in the host's network, or one that has ended or waits, has no address of its own."""
-    pod.values.setdefault("namespace", "default")
+    in_default(report, pod)
     pod.values.setdefault("kind", "Pod")
     if pod.has("has_ip"):
         pod.set("ip", pod.get("has_ip"), pod.at("has_ip"))

@@ -43,7 +43,7 @@ def select_workloads(report: Report, resources: Resources, *, has_pods: bool = F
             numbers = "" if item.get("kind") == "Pod" else "-*"
             report.ignore_pod(f"{item.model.key}{numbers}", item.get("left_out"))
         elif item.get("kind") != "Pod" and key in owners:
-            owned.append(f"{item.get('kind')} {item.model.key}")
+            owned.append(title_of(item))
         elif item.get("kind") != "ReplicaSet" or not any(
                 owner in keys for owner in owners_of(item)):
             chosen.append(item)
@@ -102,16 +102,14 @@ def place_pods(
     owners = Owners()
     pods = []
     for workload in workloads:
-        title = f"{workload.get('kind')} {workload.model.key}"
+        title = title_of(workload)
         if complete:
-            check_node(report, title, workload, scheduler)
+            check_node(report, workload, scheduler)
         owner = next((f"{kind}/{name}" for kind, _, name in (
             owners_of(workload) if workload.get("kind") == "Pod" else [key_of(workload)])), "")
         for name, node, pending in _pods_of(report, title, workload, scheduler):
             pod = replace(workload.model, name=name, node=node, owner=owner, pending=pending)
-            if len(name) > MAX_NAME:
-                report.add(f"{title} makes a pod name of {len(name)} characters",
-                           workload.at("name"), f"a name has at most {MAX_NAME}; shorten it")
+            if is_too_long(report, name, workload):
                 break
             earlier = owners.take(pod.key, title, workload.at("name"))
             if earlier:
@@ -122,11 +120,24 @@ def place_pods(
     return pods
 
 
-def check_node(report: Report, title: str, workload: Resource[Pod], scheduler: Scheduler) -> None:
+def title_of(workload: Resource[Pod]) -> str:
+    """What messages call it: ``Deployment default/web``."""
+    return f"{workload.get('kind')} {workload.model.key}"
+
+
+def is_too_long(report: Report, name: str, workload: Resource[Pod]) -> bool:
+    """Whether a pod of a workload cannot be called so, which is reported."""
+    if len(name) > MAX_NAME:
+        report.add(f"{title_of(workload)} makes a pod name of {len(name)} characters",
+                   workload.at("name"), f"a name has at most {MAX_NAME}; shorten it")
+    return len(name) > MAX_NAME
+
+
+def check_node(report: Report, workload: Resource[Pod], scheduler: Scheduler) -> None:
     """The node that a workload names is there."""
     node = workload.model.node
     if workload.has("node") and node not in scheduler.names:
-        report.add(f"{title} is on unknown node {quote(node)}", workload.at("node"),
+        report.add(f"{title_of(workload)} is on unknown node {quote(node)}", workload.at("node"),
                    report.did_you_mean(node, scheduler.names)
                    or f"the file has {join_some(scheduler.names, 5)}")
 

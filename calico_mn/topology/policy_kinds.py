@@ -16,7 +16,7 @@ from calico_mn.topology import policy_readers as p
 from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.calico_kinds import API
-from calico_mn.topology.kubernetes_kinds import CORE, NAMESPACE, NAMESPACE_KIND
+from calico_mn.topology.kubernetes_kinds import CORE, NAMESPACE, NAMESPACE_KIND, in_default
 from calico_mn.topology.problems import Report
 
 NETWORKING = "networking.k8s.io/v1"
@@ -136,7 +136,7 @@ def _check_calico(name: str) -> Callable[[Report, s.Resource[Policy]], bool]:
             called = policy.get("name")
             values["storage_name"] = called if called.startswith(f"{tier}.") else f"{tier}.{called}"
         if name == "NetworkPolicy":
-            values.setdefault("namespace", "default")
+            in_default(report, policy)
         else:
             check_global(report, policy)
         # Without types the rules tell them (clientv3 defaultPolicyTypesField).
@@ -203,16 +203,14 @@ _NETS: s.Table = {
     "allowedEgressDomains": s.Ignored(says="Calico Enterprise alone has domain names, so the set "
                                            "is its nets")}
 NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE, **_LABELS}, spec=_NETS),
-                     NetworkSet, lambda _, item: bool(
-        item.values.setdefault("namespace", "default")), api=API, name="NetworkSet")
+                     NetworkSet, in_default, api=API, name="NetworkSet")
 GLOBAL_NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **_LABELS}, spec=_NETS), NetworkSet,
                             api=API, name="GlobalNetworkSet")
 
 SERVICE_ACCOUNT = s.Kind(
     s.resource_table({**s.NAMED, **NAMESPACE, **_LABELS},
                      **s.bookkeeping("secrets imagePullSecrets automountServiceAccountToken")),
-    Labelled, lambda _, item: bool(item.values.setdefault("namespace", "default")),
-    api=CORE, name="ServiceAccount")
+    Labelled, in_default, api=CORE, name="ServiceAccount")
 
 
 # --- networking.k8s.io/v1
@@ -246,7 +244,7 @@ def _kubernetes_rules(direction: str, peers: str) -> s.List[Any]:
 
 def _check_kubernetes(report: Report, policy: s.Resource[Policy]) -> bool:
     values = policy.values
-    values.setdefault("namespace", "default")
+    in_default(report, policy)
     values["kind"], values["order"] = "NetworkPolicy", _KUBERNETES_ORDER
     if policy.has("name"):
         values["storage_name"] = f"knp.default.{policy.get('name')}"
