@@ -13,7 +13,7 @@ setup(
     description="Calico's data plane emulated on one Linux machine, on top of Mininet",
     author="The calico_mn authors",
     license="BSD-3-Clause",
-    # experiments/ and topologies/ lie beside the package, and in a wheel inside it (shipped.py).
+    # experiments/ and topologies/ lie beside the package, and in a wheel inside it (version.py).
     packages=[*find_packages(include=["calico_mn", "calico_mn.*"]), *FILES],
     package_dir=FILES,
     package_data={

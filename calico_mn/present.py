@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
 
 from calico_mn.rules import RuleItem
 from calico_mn.state import (
@@ -199,13 +200,8 @@ def expected_sysctls(state: Namespace) -> tuple[Sysctl, ...]:
 def connected_route(address: Address) -> Route | None:
     """The route to a device's own network, which the kernel makes with the address."""
     host, _, length = address.address.partition("/")
-    if int(length) == 32:
+    if length == "32":
         return None
-    mask = (0xFFFFFFFF << (32 - int(length))) & 0xFFFFFFFF
-    number = 0
-    for octet in host.split("."):
-        number = number << 8 | int(octet)
-    number &= mask
-    network = ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
-    return Route(f"{network}/{length}", device=address.device, protocol=PROTO_KERNEL, scope="link",
+    network = IPv4Interface(address.address).network
+    return Route(str(network), device=address.device, protocol=PROTO_KERNEL, scope="link",
                  source=host)

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from calico_mn import shipped
 from calico_mn.errors import NotFoundError
 from calico_mn.text import suggest
+from calico_mn.version import shipped
 
-DIRECTORY = shipped.directory("experiments")
+DIRECTORY = shipped("experiments")
 
 
 def scripts() -> dict[str, Path]:

@@ -11,13 +11,13 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
-from calico_mn import shipped
 from calico_mn.model import Topology
 from calico_mn.text import join, one_line
 from calico_mn.topology import dump
 from calico_mn.topology.parse import SPLIT_HINT, parse_topologies
 from calico_mn.topology.problems import Report
 from calico_mn.topology.yaml_tree import MAX_BYTES
+from calico_mn.version import shipped
 
 STANDARD_INPUT = "-"
 
@@ -126,7 +126,7 @@ def _decoded(data: bytes, report: Report, limit: int) -> str:
 def _shipped(path: Path) -> Path:
     """The path; of ``topologies/NAME``, where that is not there, the file of the program's own."""
     name = os.path.basename(path)
-    own = shipped.directory("topologies") / os.fsdecode(name)
+    own = shipped("topologies") / os.fsdecode(name)
     is_ours = os.fspath(path) == f"topologies/{os.fsdecode(name)}" and own.is_file()
     return own if is_ours and not os.path.lexists(path) else path
 

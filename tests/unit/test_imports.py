@@ -12,7 +12,7 @@ import calico_mn
 
 ROOT = Path(calico_mn.__file__).parent
 #: The rooms from the ground up; those on one floor know nothing of each other.
-FLOORS = [{"bgp_resources", "policy", "profile", "shipped", "text", "version"},
+FLOORS = [{"bgp_resources", "policy", "profile", "text", "version"},
           {"errors", "model", "privileges", "selector", "streams"},
           {"ebpf_differences", "packetmatch", "state"}, {"rules"}, {"present"},
           {"difference", "node_outputs"}, {"delta"}, {"repair"},
