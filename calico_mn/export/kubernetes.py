@@ -199,6 +199,8 @@ def _label_commands(topology: Topology) -> Iterator[str]:
                               *(f"{key}={value}" for key, value in labels.items())])
 
 
+# --- a cluster of kind
+
 CLUSTER = "calico-mn"
 #: of kinds that need the topology's own network
 _LEFT_OUT = ("BGPConfiguration", "BGPFilter", "BGPPeer", "HostEndpoint")

@@ -74,6 +74,8 @@ class NetworkIndex(Generic[T]):
         return None
 
 
+# --- addresses and blocks
+
 def take_witnesses(report: Report, resources: Resources) -> None:
     """Addresses that other resources tell of: status.podIP, endpoints, and blocks themselves."""
     index = NetworkIndex((pool.model.cidr, True) for pool in resources.of(kinds.IP_POOL)

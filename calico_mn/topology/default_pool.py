@@ -28,6 +28,8 @@ from calico_mn.topology.problems import NO_MARK, Report
 from calico_mn.topology.readers import InvalidValueError
 from calico_mn.topology.yaml_tree import Scalar
 
+# --- the operator's Installation
+
 API = "operator.tigera.io/v1"
 NEVER = EncapsulationMode.NEVER
 CROSS_SUBNET, ALWAYS = EncapsulationMode.CROSS_SUBNET, EncapsulationMode.ALWAYS
@@ -84,6 +86,8 @@ INSTALLATION = s.Kind(s.resource_table(s.META, spec={
     only="default")
 
 
+# --- the pools of a file that has none
+
 NAME = "default-ipv4-ippool"
 DEFAULT = IPv4Network("192.168.0.0/16")
 # What calico-node takes when a host has an address in the default range (ipv4/poolselector.go).
@@ -137,8 +141,7 @@ def _leave_ipv6_out(report: Report) -> None:
 
 
 def _shown(pool: IPPool) -> str:
-    never = EncapsulationMode.NEVER
-    mode = (f"vxlanMode {pool.vxlan_mode}" if pool.vxlan_mode is not never
+    mode = (f"vxlanMode {pool.vxlan_mode}" if pool.vxlan_mode is not NEVER
             else f"ipipMode {pool.ipip_mode}")
     return f"{pool.name} {pool.cidr} with {mode}"
 

@@ -152,6 +152,8 @@ def _report_unknown_kind(report: Report, tree: Mapping, api: str, kind: str) -> 
     report.add(f"unknown kind {quote(kind)} of apiVersion {quote(api)}", mark, hint)
 
 
+# --- the fields of a mapping
+
 def read_mapping(
     report: Report, tree: Tree, schema: s.Schema[s.M], kind: str, title: str = ""
 ) -> s.Resource[s.M] | None:

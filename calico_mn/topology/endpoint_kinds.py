@@ -107,6 +107,8 @@ STAGED_KUBERNETES_POLICY = s.Kind(
     name="StagedKubernetesNetworkPolicy")
 
 
+# --- Services and their endpoints
+
 DISCOVERY = "discovery.k8s.io/v1"
 _REST: s.Table = {s.REST: s.Special.BOOKKEEPING}
 _META = {**s.META, **NAMESPACE}

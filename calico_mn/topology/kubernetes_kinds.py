@@ -104,6 +104,8 @@ NAMESPACE_KIND = s.Kind(s.resource_table(
 ), Labelled, api=CORE, name="Namespace")
 
 
+# --- pods, and what makes them
+
 _BANDWIDTH = "no limit is set here; the Underlay's links may have a rate"
 _ANNOTATIONS: s.Table = {
     "cni.projectcalico.org/ipAddrs": s.Field(a.ip_addrs, "ip"),

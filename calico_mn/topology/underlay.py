@@ -121,6 +121,8 @@ UNDERLAY = s.Kind(s.resource_table(
     single="put all subnets, routers and hosts into one")
 
 
+# --- without an Underlay
+
 def assume_underlay(report: Report, nodes: list[s.Resource[model.Node]]
                     ) -> s.Resource[model.Underlay]:
     """One subnet for each network of the nodes' addresses, and one router in all of them."""
@@ -181,6 +183,15 @@ def _around(network: IPv4Network) -> Iterator[IPv4Network]:
         yield network.supernet(new_prefix=length)
 
 
+def _free_name(name: str, taken: set[str]) -> str:
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}-{number}", number + 1
+    return candidate
+
+
+# --- as text and as a document
+
 def as_yaml(underlay: model.Underlay) -> str:
     """An Underlay as a document of a topology file, to paste and to edit."""
     lines = [f"apiVersion: {API}", "kind: Underlay", f"metadata: {{name: {underlay.name}}}",
@@ -193,13 +204,6 @@ def as_yaml(underlay: model.Underlay) -> str:
         lines += [f"        - {{subnet: {interface.subnet}, address: {interface.address}}}"
                   for interface in router.interfaces]
     return "\n".join(lines)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    candidate, number = name, 2
-    while candidate in taken:
-        candidate, number = f"{name}-{number}", number + 1
-    return candidate
 
 
 def fields_of(underlay: model.Underlay) -> Document:
@@ -240,6 +244,8 @@ def _router_fields(router: model.Router) -> Document:
         "interfaces": [{"subnet": interface.subnet, "address": str(interface.address)}
                        for interface in router.interfaces]})
 
+
+# --- the nodes
 
 def settle_nodes(
     report: Report, resources: s.Resources, underlay: s.Resource[model.Underlay] | None

@@ -196,6 +196,8 @@ def _answer(content: str | Iterator[bytes], kind: str, status: int = 200) -> Any
         **HEADERS, "Content-Type": f"{kind}; charset=utf-8"})
 
 
+# --- what is new in the run
+
 #: messages that a page may be behind, and pages at a time
 _BEHIND, _PAGES = 256, 32
 #: how long the end of the run waits for pages to be told of it

@@ -196,6 +196,8 @@ def _route_change(item: Difference) -> tuple[str, str]:
         "changes and keeps its device", "change and keep their device")
 
 
+# --- as a page, and as JSON
+
 _MOST_ROUTES = 40
 
 
