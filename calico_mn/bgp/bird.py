@@ -1,7 +1,7 @@
-"""BIRD's configuration of a node, as confd renders it from Calico's templates. Pure.
+"""BIRD's configuration of a node, as confd renders it, and of a router with BGP. Pure.
 
-In go what a node has (:class:`Speaker`); out comes one text, for BIRD 2 as distributions have it,
-whose three parts are Calico's three files::
+In go what a node has (:class:`Speaker`), or a router (:class:`RouterSpeaker`); out comes one text,
+for BIRD 2 as distributions have it. A node's has three parts, which are Calico's three files::
 
     bird_aggr.cfg     own blocks as blackholes; nothing inside them is announced
     bird_ipam.cfg     what is announced, and what is written to the kernel
@@ -9,19 +9,26 @@ whose three parts are Calico's three files::
 
 Calico's BIRD has a patch (``krt_tunnel``) that sends a route through tunl0; stock BIRD does the
 same in the kernel's export filter with ``ifname``, ``onlink`` and ``gw``, in that order. From
-``confd/etc/calico/confd/templates``. Timers that have BIRD's own default are not written.
+``confd/etc/calico/confd/templates``. A router, such as one at the top of a rack, is a stock one::
+
+    protocol kernel          learned routes become kernel routes, equal ones one with several hops
+    protocol bgp, other AS   on a shared subnet: a next hop there is kept, else it is the router
+    protocol bgp, same AS    reflects; what came from another AS gets the router as next hop
+
+It announces what it learned by BGP and nothing of its own. Its connected subnets and the underlay's
+static routes are in BIRD's table for one purpose: to find the way to a next hop. Timers that have
+BIRD's own default are not written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from calico_mn.bgp import filters
 from calico_mn.bgp.graph import HIGHEST_PREF
 from calico_mn.bgp.peerings import Peering, next_hop_option
-from calico_mn.bgp.router_bird import RouterSpeaker, router_configuration
 from calico_mn.bgp.timers import BFD_MULTIPLIER, CALICO, Timers
 from calico_mn.bgp_resources import BGPFilter, SessionOptions
 
@@ -65,12 +72,86 @@ class Speaker:
     felix_devices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RouterSpeaker:
+    """A router as its BIRD is configured; ``node`` is its name, ``subnets`` are connected."""
+
+    node: str
+    router_id: IPv4Address
+    as_number: int
+    subnets: tuple[IPv4Network, ...]
+    peerings: tuple[Peering, ...]
+    timers: Timers = CALICO
+
+    def is_direct(self, peering: Peering) -> bool:
+        """Whether the peer is of another AS, and on a subnet that the router has an interface in.
+
+        Next hops on such a subnet are kept from one direct session to another
+        (``bgp_use_next_hop`` in BIRD's ``proto/bgp/attrs.c``; RFC 4271 §5.1.3).
+        """
+        return peering.as_number != self.as_number and any(
+            peering.address in subnet and peering.local in subnet for subnet in self.subnets)
+
+
 def configuration(speaker: Speaker | RouterSpeaker) -> str:
     """The text of a node's bird.cfg, with what it includes in Calico, or of a router's."""
     if isinstance(speaker, RouterSpeaker):
-        return router_configuration(speaker)
+        return "\n".join((
+            f"# BIRD of {speaker.node}, a router of AS {speaker.as_number}", _router_base(speaker),
+            *(line for peering in speaker.peerings for line in _router_session(speaker, peering)),
+            ""))
     return "\n".join(("# BIRD of " + speaker.node, *_aggregation(speaker), *_pools(speaker),
                       *_bird(speaker), ""))
+
+
+def _base(router_id: IPv4Address, timers: Timers, *, kernel: Sequence[str], direct: str,
+          bfd: Sequence[str], session: str) -> str:
+    """What all have in common: the kernel, devices, BFD, and the template of all sessions.
+
+    ``kernel`` are the comments on learn, merge paths and metric, and what is exported there;
+    ``bfd`` are the kinds of its sessions, ``session`` is the template's first half.
+    """
+    learn, merge, metric, export = kernel
+    wait = "" if timers.restart_wait == CALICO.restart_wait else (
+        f"graceful restart wait {timers.restart_wait};\n")
+    interval = f"{{ interval {timers.bfd} ms; multiplier {BFD_MULTIPLIER}; }};\n"
+    protocol_bfd = f"\nprotocol bfd {{\n{''.join(f'  {kind} {interval}' for kind in bfd)}}}\n"
+    last = ("" if timers.hold == CALICO.hold else f"\n  hold time {timers.hold};") + (
+        "\n  bfd on;" if timers.bfd else "")
+    return f"""
+log stderr all;
+router id {router_id};
+{wait}
+protocol kernel {{
+  learn;             # {learn}
+  persist;           # routes outlive BIRD
+  scan time {timers.scan};
+  graceful restart;
+  merge paths on;{merge}
+  metric 0;          # BIRD 2 would print metric 32{metric}
+  ipv4 {{
+    import all;
+    export {export};
+  }};
+}}
+
+protocol device {{
+  scan time {timers.scan};
+}}
+
+protocol direct {{
+  ipv4;{direct}
+}}
+{protocol_bfd if timers.bfd else ""}
+template bgp bgp_template {{
+  debug {{ states }};{session}
+  connect delay time {timers.connect_delay};
+  connect retry time {timers.connect_retry};
+  error wait time {timers.error_wait},{timers.error_wait_most};{last}
+}}"""
+
+
+# --- a node's
 
 
 def _aggregation(speaker: Speaker) -> Iterator[str]:
@@ -143,55 +224,18 @@ def _kernel(pool: BirdPool, own_subnet: IPv4Network) -> Iterator[str]:
 
 
 def _bird(speaker: Speaker) -> Iterator[str]:
-    timers = speaker.timers
-    wait = "" if timers.restart_wait == CALICO.restart_wait else (
-        f"graceful restart wait {timers.restart_wait};\n")
-    session = ("" if timers.hold == CALICO.hold else f"\n  hold time {timers.hold};") + (
-        "\n  bfd on;" if timers.bfd else "")
-    bfd = f"""
-protocol bfd {{
-  multihop {{ interval {timers.bfd} ms; multiplier {BFD_MULTIPLIER}; }};
-}}
-""" if timers.bfd else ""
     ignored = "".join(f'-"{device}", ' for device in speaker.ignored_interfaces)
-    yield f"""
-# ---- bird.cfg
-
-log stderr all;
-router id {speaker.address.ip};
-{wait}
-protocol kernel {{
-  learn;             # routes that others wrote, such as the CNI plug-in's to pods
-  persist;           # routes outlive BIRD
-  scan time {timers.scan};
-  graceful restart;
-  merge paths on;
-  metric 0;          # BIRD 2 would print metric 32; krt_metric counts
-  ipv4 {{
-    import all;
-    export filter calico_kernel_programming;
-  }};
-}}
-
-protocol device {{
-  scan time {timers.scan};
-}}
-
-protocol direct {{
-  ipv4;
-  interface {ignored}-"cali*", -"kube-ipvs*", "*";
-}}
-{bfd}
-template bgp bgp_template {{
-  debug {{ states }};
+    yield "\n# ---- bird.cfg\n" + _base(
+        speaker.address.ip, speaker.timers, bfd=("multihop",), kernel=(
+            "routes that others wrote, such as the CNI plug-in's to pods", "",
+            "; krt_metric counts", "filter calico_kernel_programming"),
+        direct=f"""
+  interface {ignored}-"cali*", -"kube-ipvs*", "*";""",
+        session=f"""
   description "Connection to BGP peer";
   local {speaker.address.ip} port {speaker.port} as {speaker.as_number};
   multihop;
-  graceful restart;
-  connect delay time {timers.connect_delay};
-  connect retry time {timers.connect_retry};
-  error wait time {timers.error_wait},{timers.error_wait_most};{session}
-}}"""
+  graceful restart;""")
     if speaker.filters:
         yield "\n# ---- BGPFilters"
         yield from filters.functions(speaker.filters)
@@ -246,3 +290,35 @@ def _filter(direction: str, statements: Iterable[str], *last: str) -> Iterator[s
     yield f"    {direction} filter {{"
     yield from (f"      {statement}" for statement in (*statements, *last))
     yield "    };"
+
+
+# --- a router's
+
+def _router_base(router: RouterSpeaker) -> str:
+    return _base(
+        router.router_id, router.timers, bfd=('interface "*"', "multihop"), direct="", kernel=(
+            "static routes of the underlay, on which next hops may lie",
+            "    # equal next hops share the traffic", "", "where source = RTS_BGP"),
+        session=f"""
+  graceful restart;
+  graceful restart time {router.timers.graceful_restart};""")
+
+
+def _router_session(router: RouterSpeaker, peering: Peering) -> Iterator[str]:
+    yield f"\n# {peering.peer}"
+    yield f"protocol bgp {peering.name} from bgp_template {{"
+    yield f"  local {peering.local} as {router.as_number};"
+    port = f" port {peering.port}" if peering.port else ""
+    yield f"  neighbor {peering.address}{port} as {peering.as_number};"
+    ttl = peering.options.ttl_security
+    yield "  direct;" if router.is_direct(peering) else f"  multihop{f' {ttl}' if ttl else ''};"
+    if ttl:
+        yield "  ttl security on;"
+    if peering.is_passive:
+        yield "  passive on;  # the peer connects"
+    if peering.is_client:
+        yield f"  rr client;\n  rr cluster id {router.router_id};"
+    yield "  ipv4 {\n    import all;\n    export where source = RTS_BGP;"
+    if peering.is_client:
+        yield "    next hop self ebgp;"
+    yield "  };\n}"

@@ -18,10 +18,9 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 from calico_mn.bgp import birdc
-from calico_mn.bgp.bird import Speaker, configuration
+from calico_mn.bgp.bird import RouterSpeaker, Speaker, configuration
 from calico_mn.bgp.builtin import BuiltInEngine
 from calico_mn.bgp.engine import BIRD, ENGINES, BgpRoute
-from calico_mn.bgp.router_bird import RouterSpeaker
 from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
 from calico_mn.delta import Delta

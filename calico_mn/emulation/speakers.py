@@ -16,10 +16,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn.bgp import graph
-from calico_mn.bgp.bird import BirdPool, Speaker
+from calico_mn.bgp.bird import BirdPool, RouterSpeaker, Speaker
 from calico_mn.bgp.engine import RouteEngine
 from calico_mn.bgp.peerings import Peering, asn, peerings
-from calico_mn.bgp.router_bird import RouterSpeaker
 from calico_mn.bgp.timers import CALICO, Timers
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import ENCAPSULATIONS, UPLINK, Encapsulation
