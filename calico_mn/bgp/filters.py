@@ -3,7 +3,7 @@
 In go the rules of BGPFilters; out come, from the same rules, the verdict on one route and the text
 that confd renders (``confd/pkg/resource/template/template_funcs.go``, BGPFilterBIRDFuncs)::
 
-    {action: Reject, matchOperator: In, cidr: C}  --->  verdict():   is the prefix in C? False
+    {action: Reject, matchOperator: In, cidr: C}  --->  SessionFilter: is the prefix in C? False
                                                   --->  functions(): if ((net ~ C)) then { reject; }
     no rule fits                                  --->  None; the function returns
 
@@ -27,26 +27,6 @@ _MAX_NAME = 64 - len("bgp__importFilterV4")
 _OPERATORS = {"Equal": "=", "NotEqual": "!=", "In": "~", "NotIn": "!~"}
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A route that is to pass a filter.
-
-    ``is_learned``: a peer announced it, so that it is always True at an import. ``interface`` is
-    the device of the way to it, empty for a blackhole; ``is_external``: the filter is that of a
-    session with another AS.
-    """
-
-    prefix: IPv4Network
-    is_learned: bool = False
-    interface: str = ""
-    is_external: bool = False
-
-
-def verdict(rules: Iterable[BGPFilterRule], route: Candidate) -> bool | None:
-    """What the first rule that fits says, True to accept; None where no rule fits."""
-    return next((rule.accepts for rule in rules if _fits(rule, route)), None)
-
-
 def rules_of(names: Iterable[str], filters: Mapping[str, BGPFilter], direction: str
              ) -> tuple[BGPFilterRule, ...]:
     """The rules of these filters, one after the other; names that are not there have none."""
@@ -58,29 +38,35 @@ def rules_of(names: Iterable[str], filters: Mapping[str, BGPFilter], direction: 
 class SessionFilter:
     """The rules of one direction of a session, for the built-in engine.
 
-    Equal ones say the same, so that a graph that did not change is recognised.
+    ``is_external``: the session is with another AS. A verdict is what the first rule that fits
+    says, True to accept, and None where no rule fits. Equal filters say the same, so that a graph
+    that did not change is recognised.
     """
 
     rules: tuple[BGPFilterRule, ...]
     is_external: bool
 
     def local(self, prefix: IPv4Network, interface: str = "") -> bool | None:
-        """The verdict on what the speaker has itself; ``interface`` is the device of its route."""
-        return verdict(self.rules, Candidate(prefix, False, interface, self.is_external))
+        """The verdict on what the speaker has itself.
+
+        ``interface`` is the device of its route, empty for a blackhole.
+        """
+        return self._verdict(prefix, interface, is_learned=False)
 
     def learned(self, prefix: IPv4Network) -> bool | None:
         """The verdict on what a peer told: a node has it by its uplink, eth0."""
-        return verdict(self.rules, Candidate(prefix, True, "eth0", self.is_external))
+        return self._verdict(prefix, "eth0", is_learned=True)
+
+    def _verdict(self, prefix: IPv4Network, interface: str, *, is_learned: bool) -> bool | None:
+        peer_type = "eBGP" if self.is_external else "iBGP"
+        return next((rule.accepts for rule in self.rules if (
+            _fits_prefix(rule, prefix) and (is_learned or not rule.is_remote)
+            and fnmatchcase(interface, rule.interface or "*")
+            and rule.peer_type in ("", peer_type))), None)
 
 
 def _rules(item: BGPFilter, direction: str) -> Sequence[BGPFilterRule]:
     return item.exports if direction == EXPORT else item.imports
-
-
-def _fits(rule: BGPFilterRule, route: Candidate) -> bool:
-    return (_fits_prefix(rule, route.prefix) and (route.is_learned or not rule.is_remote)
-            and fnmatchcase(route.interface, rule.interface or "*")
-            and rule.peer_type in ("", "eBGP" if route.is_external else "iBGP"))
 
 
 def _fits_prefix(rule: BGPFilterRule, prefix: IPv4Network) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from support.engines import NEEDS_BIRD
 from support.round_trip import again
 
-from calico_mn.bgp.filters import EXPORT, IMPORT, Candidate, calls, functions, rules_of, verdict
+from calico_mn.bgp.filters import EXPORT, IMPORT, SessionFilter, calls, functions, rules_of
 from calico_mn.bgp_resources import BGPFilter, BGPFilterRule, BGPPeer, SessionOptions
 from calico_mn.calico.cluster import Cluster
 from calico_mn.emulation.speakers import underlay_announced
@@ -17,7 +17,7 @@ from .clusters import net, topology
 
 BLOCK, POOL = net("10.22.138.0/26"), net("10.22.0.0/16")
 ACCEPT, REJECT = True, False
-LEARNED = {"is_learned": True, "interface": "eth0"}
+LEARNED = {"is_learned": True}
 
 
 def rule(accepts, cidr="", operator="", lengths=None, **more):
@@ -59,7 +59,9 @@ def rule(accepts, cidr="", operator="", lengths=None, **more):
                  id="first-wins-the-other-way"),
 ])
 def test_what_becomes_of_a_route(rules, route, wanted):
-    assert verdict(rules, Candidate(BLOCK, **route)) is wanted
+    session = SessionFilter(tuple(rules), route.get("is_external", False))
+    asked = session.learned if route.get("is_learned") else session.local
+    assert asked(BLOCK) is wanted
 
 
 FIRST = BGPFilter("first", exports=(rule(REJECT, "10.22.0.0/16", "In"),))

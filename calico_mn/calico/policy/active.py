@@ -14,6 +14,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn import policy as api
+from calico_mn.calico.encapsulation import format_prefix
 from calico_mn.calico.policy import resolve as r
 from calico_mn.model import Pod
 from calico_mn.selector import Labels, parse_selector
@@ -49,7 +50,7 @@ class Members:
 
     @cached_property
     def _network_texts(self) -> frozenset[str]:
-        return frozenset(map(r.member, self.networks))
+        return frozenset(map(format_prefix, self.networks))
 
     def changed(self, gone: Members, come: Members) -> Members:
         """Without the addresses and ports of ``gone``, with those of ``come``; itself if equal."""

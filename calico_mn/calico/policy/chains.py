@@ -13,9 +13,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from calico_mn.calico.policy.resolve import End, IPSet, ResolvedRule, resolve
+from calico_mn.calico.policy.resolve import (
+    EGRESS,
+    INGRESS,
+    End,
+    IPSet,
+    ResolvedRule,
+    resolved,
+)
 from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports, Profile
-from calico_mn.policy import Rule as PolicyRule
 
 #: marks of v3.25: the lowest bits of IptablesMarkMask 0xffff0000 (felix/rules/rule_defs.go)
 ACCEPT, PASS, SCRATCH_0, SCRATCH_1 = 0x10000, 0x20000, 0x40000, 0x80000
@@ -89,32 +95,29 @@ def is_clear(bit: int) -> str:
 
 INBOUND, OUTBOUND = "cali-pi-", "cali-po-"
 PROFILE = {INBOUND: "cali-pri-", OUTBOUND: "cali-pro-"}
-_WORD = {INBOUND: "ingress", OUTBOUND: "egress"}
+_DIRECTIONS = {INBOUND: INGRESS, OUTBOUND: EGRESS}
 
 
 @lru_cache(maxsize=1_000)
 def policy_chains(policy: Policy) -> Chains:
     """The chains of a policy; one without rules in a direction has a chain that does nothing."""
-    return {limited(prefix, policy.id): _rules(rules, policy.namespace,
-                                               f"Policy {policy.id} {_WORD[prefix]}")
-            for prefix, rules in ((INBOUND, policy.ingress), (OUTBOUND, policy.egress))}
+    return {limited(prefix, policy.id): _rules(policy, direction, f"Policy {policy.id}")
+            for prefix, direction in _DIRECTIONS.items()}
 
 
 @lru_cache(maxsize=1_000)
 def profile_chains(profile: Profile) -> Chains:
     """The chains of a profile."""
     return {limited(PROFILE[prefix], profile.name): _rules(
-                rules, "", f"Profile {profile.name} {_WORD[prefix]}")
-            for prefix, rules in ((INBOUND, profile.ingress), (OUTBOUND, profile.egress))}
+                profile, direction, f"Profile {profile.name}")
+            for prefix, direction in _DIRECTIONS.items()}
 
 
-def _rules(rules: Iterable[PolicyRule], namespace: str, comment: str) -> list[Rule]:
-    lines = [line for rule in rules for line in rule_lines(resolve(rule, namespace))]
-    return _commented(lines, comment)
-
-
-def _commented(lines: list[Rule], comment: str) -> list[Rule]:
+def _rules(source: Policy | Profile, direction: str, title: str) -> list[Rule]:
+    """The first one has a comment with the chain's title."""
+    lines = [line for rule in resolved(source, direction) for line in rule_lines(rule)]
     first = lines[0] if lines else Rule()
+    comment = f"{title} {direction.lower()}"
     return [Rule(first.match, first.action, (*first.comments, comment)), *lines[1:]]
 
 

@@ -37,7 +37,7 @@ from calico_mn.calico.policy.node_chains import (
     PodRules,
     tables,
 )
-from calico_mn.calico.policy.resolve import EGRESS, INGRESS, IPSet, ip_sets, resolve
+from calico_mn.calico.policy.resolve import EGRESS, INGRESS, IPSet, ip_sets
 from calico_mn.model import Pod, Topology
 from calico_mn.policy import HostEndpoint, Policy, Stage
 from calico_mn.rules import OuterWay, RuleChain, expected
@@ -101,8 +101,15 @@ class Firewalls:
 
     def host_rules(self, node: str, devices: Devices) -> tuple[HostRules, ...]:
         """What the chains of the host endpoints in force on a node follow from."""
-        return tuple(host_rules(self.index, device, host)
-                     for device, host in self.host_endpoints(node, devices).items())
+        def by_stage(host: HostEndpoint, direction: str) -> dict[Stage, tuple[Policy, ...]]:
+            seen = self.index.hosts[host.name]
+            return {stage: policies for stage in Stage
+                    if (policies := self.index.of(seen, direction, stage))}
+
+        return tuple(
+            HostRules(device, tuple(map(self.index.profile, host.profiles)),
+                      by_stage(host, INGRESS), by_stage(host, EGRESS))
+            for device, host in self.host_endpoints(node, devices).items())
 
     def of(self, name: str, node: NodeFirewall, endpoints: Iterable[WorkloadEndpoint]) -> Firewall:
         """The firewall of a node that has these endpoints."""
@@ -145,9 +152,7 @@ def _ip_sets(pods: Iterable[PodRules], node: NodeFirewall) -> Iterable[IPSet]:
     of_policies = (ip_set for policies, direction in applied.values()
                    for policy in policies for ip_set in ip_sets(policy, direction))
     of_profiles = (ip_set for host in node.host_endpoints for profile in host.profiles
-                   for rule in (*profile.ingress, *profile.egress)
-                   for resolved in (resolve(rule, ""),)
-                   for end in (resolved.source, resolved.destination) for ip_set in end.ip_sets)
+                   for direction in (INGRESS, EGRESS) for ip_set in ip_sets(profile, direction))
     return dict.fromkeys((*of_policies, *of_profiles))
 
 
@@ -165,18 +170,6 @@ def governing(hosts: Iterable[HostEndpoint], devices: Devices) -> dict[str, Host
                     not host.interface and any(item in addresses for item in host.addresses)):
                 in_force.setdefault(device, host)
     return dict(sorted(in_force.items()))
-
-
-def host_rules(index: PolicyIndex, device: str, host: HostEndpoint) -> HostRules:
-    """What a device's chains follow from."""
-    seen = index.hosts[host.name]
-
-    def by_stage(direction: str) -> dict[Stage, tuple[Policy, ...]]:
-        return {stage: policies for stage in Stage
-                if (policies := index.of(seen, direction, stage))}
-
-    return HostRules(device, tuple(map(index.profile, seen.profiles)), by_stage(INGRESS),
-                     by_stage(EGRESS))
 
 
 def hashes(chain: str, texts: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from calico_mn.calico.policy.active import Endpoint
 from calico_mn.calico.policy.explain import Explainer
-from calico_mn.calico.policy.resolve import EGRESS, INGRESS, ip_sets, resolve
+from calico_mn.calico.policy.resolve import EGRESS, INGRESS, ip_sets, resolved
 from calico_mn.calico.policy.verdict import Verdict
 from calico_mn.text import join_some
 
@@ -124,9 +124,8 @@ def _groups(explainer: Explainer, most_single: int) -> tuple[Group, ...]:
     ports = [{address: frozenset((kind, number) for other, kind, number in item.ports
                                  if other == address) for address, _, _ in item.ports}
              for item in members if item.ports]
-    nets = {net for policy in index.policies for rule in (*policy.ingress, *policy.egress)
-            for resolved in (resolve(rule, policy.namespace),)
-            for end in (resolved.source, resolved.destination)
+    nets = {net for policy in index.policies for direction in (INGRESS, EGRESS)
+            for rule in resolved(policy, direction) for end in (rule.source, rule.destination)
             for net in (*end.nets, *end.not_nets)}
 
     def same(endpoint: Endpoint) -> object:

@@ -14,7 +14,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from calico_mn import policy as api
-from calico_mn.calico.encapsulation import Encapsulation
+from calico_mn.calico.encapsulation import Encapsulation, format_prefix
 from calico_mn.calico.policy.chains import (
     ACCEPT,
     PASS,
@@ -47,7 +47,6 @@ from calico_mn.calico.policy.endpoint_chains import (
     failsafe_chains,
     host_dispatch,
 )
-from calico_mn.calico.policy.resolve import member
 
 ALL_MARKS = ACCEPT | PASS | SCRATCH_0 | SCRATCH_1
 WORKLOADS = "cali+"
@@ -58,6 +57,9 @@ _HOST_ACCEPTED = Rule(is_marked(ACCEPT), jump("ACCEPT"),
 _ACCEPTED = Rule(is_marked(ACCEPT), jump("ACCEPT"))
 _FROM_HOST, _TO_HOST = "cali-from-host-endpoint", "cali-to-host-endpoint"
 _FROM_HOST_FORWARD, _TO_HOST_FORWARD = "cali-from-hep-forward", "cali-to-hep-forward"
+#: how the chains of host endpoints begin -> the chain that finds that of a device
+_DISPATCH = {FROM_HOST: _FROM_HOST, TO_HOST: _TO_HOST, FROM_HOST_FORWARD: _FROM_HOST_FORWARD,
+             TO_HOST_FORWARD: _TO_HOST_FORWARD}
 
 #: the kernel's chain -> the rules that Felix puts before its others, by table
 HOOKS: Mapping[str, Mapping[str, Rule]] = {
@@ -136,13 +138,12 @@ class NodeFirewall:
     def sets(self) -> dict[str, frozenset[str]]:
         """The members of the IP sets that follow from no policy."""
         # An IP set holds no prefix of length 0, but its halves.
-        senders: tuple[IPv4Address | IPv4Network, ...] = (
-            *self.hosts, *(part for network in self.external for part in (
-                (network,) if network.prefixlen else network.subnets())))
-        sets: dict[str, Sequence[IPv4Address | IPv4Network]] = {
-            ALL_POOLS: self.pools, MASQUERADED_POOLS: self.masqueraded,
-            **{BETWEEN_NODES[encapsulation].hosts: senders for encapsulation in self.enabled}}
-        return {name: frozenset(map(member, members)) for name, members in sets.items()}
+        external = (part for network in self.external for part in (
+            (network,) if network.prefixlen else network.subnets()))
+        senders = frozenset((*map(str, self.hosts), *map(format_prefix, external)))
+        return {ALL_POOLS: frozenset(map(format_prefix, self.pools)),
+                MASQUERADED_POOLS: frozenset(map(format_prefix, self.masqueraded)),
+                **{BETWEEN_NODES[encapsulation].hosts: senders for encapsulation in self.enabled}}
 
 
 def tables(node: NodeFirewall, pods: Sequence[PodRules] = ()) -> dict[str, Chains]:
@@ -223,10 +224,7 @@ def _filter(node: NodeFirewall) -> Chains:
                         Rule("", clear_mark(ALL_MARKS)),
                         Rule("-m conntrack ! --ctstate DNAT", jump(_TO_HOST)), _HOST_ACCEPTED],
         "cali-cidr-block": [],
-        **_dispatch(node.host_endpoints, _FROM_HOST, FROM_HOST),
-        **_dispatch(node.host_endpoints, _TO_HOST, TO_HOST),
-        **_dispatch(node.host_endpoints, _FROM_HOST_FORWARD, FROM_HOST_FORWARD),
-        **_dispatch(node.host_endpoints, _TO_HOST_FORWARD, TO_HOST_FORWARD)}
+        **_dispatch(node.host_endpoints, *_DISPATCH)}
     for host in node.host_endpoints:
         for way, stage in ((TO_HOST, api.Stage.NORMAL), (FROM_HOST, api.Stage.NORMAL),
                            (TO_HOST_FORWARD, api.Stage.FORWARD),
@@ -235,9 +233,11 @@ def _filter(node: NodeFirewall) -> Chains:
     return chains
 
 
-def _dispatch(hosts: Iterable[HostRules], root: str, way: str, *, skips_pods: bool = False
-              ) -> Chains:
-    return host_dispatch(root, way, (host.device for host in hosts), skips_pods=skips_pods)
+def _dispatch(hosts: Iterable[HostRules], *ways: str, skips_pods: bool = False) -> Chains:
+    """The chains that find those of these host endpoints whose names begin with ``ways``."""
+    devices = [host.device for host in hosts]
+    return {name: rules for way in ways for name, rules in host_dispatch(
+        _DISPATCH[way], way, devices, skips_pods=skips_pods).items()}
 
 
 def _raw(node: NodeFirewall) -> Chains:
@@ -256,8 +256,7 @@ def _raw(node: NodeFirewall) -> Chains:
             Rule(f"{is_marked(SCRATCH_0)} -m rpfilter --validmark --invert", jump("DROP")),
             Rule(is_clear(SCRATCH_0), jump(_FROM_HOST)), _ACCEPTED],
         "cali-OUTPUT": [Rule("", clear_mark(ALL_MARKS)), Rule("", jump(_TO_HOST)), _ACCEPTED],
-        "cali-rpf-skip": [], **_dispatch(hosts, _FROM_HOST, FROM_HOST),
-        **_dispatch(hosts, _TO_HOST, TO_HOST), **chains}
+        "cali-rpf-skip": [], **_dispatch(hosts, FROM_HOST, TO_HOST), **chains}
 
 
 def _mangle(node: NodeFirewall) -> Chains:
@@ -275,8 +274,8 @@ def _mangle(node: NodeFirewall) -> Chains:
         "cali-POSTROUTING": [Rule(is_marked(ACCEPT), jump("RETURN")),
                              Rule("", clear_mark(ALL_MARKS)),
                              Rule("-m conntrack --ctstate DNAT", jump(_TO_HOST)), accepted],
-        **_dispatch(before, _FROM_HOST, FROM_HOST),
-        **_dispatch(node.host_endpoints, _TO_HOST, TO_HOST, skips_pods=True), **chains}
+        **_dispatch(before, FROM_HOST),
+        **_dispatch(node.host_endpoints, TO_HOST, skips_pods=True), **chains}
 
 
 def _nat(node: NodeFirewall) -> Chains:

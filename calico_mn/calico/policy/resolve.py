@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
-from calico_mn.policy import Action, EntityRule, Icmp, Policy, Ports, Rule, Service
+from calico_mn.policy import Action, EntityRule, Icmp, Policy, Ports, Profile, Rule, Service
 from calico_mn.selector import Selector, parse_selector
 
 NAMESPACE, SERVICE_ACCOUNT, ORCHESTRATOR = (
@@ -71,11 +71,6 @@ class IPSet:
         return isinstance(other, IPSet) and self.name == other.name
 
 
-def member(item: IPv4Address | IPv4Network) -> str:
-    """An address or a network as ipset(8) lists it: an address has no prefix length."""
-    return str(item).removesuffix("/32")
-
-
 @dataclass(frozen=True)
 class End:
     """One end of a packet: all of it must match. Sets of ports are alternatives to ``ports``."""
@@ -109,16 +104,17 @@ class ResolvedRule:
 
 
 @lru_cache(maxsize=1_000)
-def resolved(policy: Policy, direction: str) -> tuple[ResolvedRule, ...]:
-    """The rules of a policy in a direction."""
-    return tuple(resolve(rule, policy.namespace) for rule in (
-        policy.ingress if direction == INGRESS else policy.egress))
+def resolved(source: Policy | Profile, direction: str) -> tuple[ResolvedRule, ...]:
+    """The rules of a policy or profile in a direction."""
+    namespace = source.namespace if isinstance(source, Policy) else ""
+    return tuple(resolve(rule, namespace) for rule in (
+        source.ingress if direction == INGRESS else source.egress))
 
 
 @lru_cache(maxsize=1_000)
-def ip_sets(policy: Policy, direction: str) -> tuple[IPSet, ...]:
-    """The sets that the rules of a policy refer to in a direction, each once."""
-    return tuple(dict.fromkeys(ip_set for rule in resolved(policy, direction)
+def ip_sets(source: Policy | Profile, direction: str) -> tuple[IPSet, ...]:
+    """The sets that the rules of a policy or profile refer to in a direction, each once."""
+    return tuple(dict.fromkeys(ip_set for rule in resolved(source, direction)
                                for end in (rule.source, rule.destination)
                                for ip_set in end.ip_sets))
 

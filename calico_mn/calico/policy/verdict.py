@@ -123,9 +123,7 @@ def _first(index: PolicyIndex, rules: Sequence[r.ResolvedRule], packet: Packet) 
 def _by_profile(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packet,
                 asked: tuple[Policy, ...]) -> Decision:
     for name in endpoint.profiles:
-        profile = index.profile(name)
-        rules = [r.resolve(rule, "") for rule in (
-            profile.ingress if direction == r.INGRESS else profile.egress)]
+        rules = r.resolved(index.profile(name), direction)
         number = _first(index, rules, packet)
         if number is not None and rules[number].action is not Action.PASS:
             return Decision(endpoint.key, direction, rules[number].action is Action.ALLOW,
