@@ -2,7 +2,7 @@
 
 In go a cluster, a recording and its first path trace; out comes the recording with the answers. To
 see what drops it there, the packet is sent a second time, while the kernel traces it through
-nftables (:mod:`calico_mn.kernel.nftrace`) and between two readings of iptables' counters. These
+nftables (:mod:`calico_mn.kernel.nftables`) and between two readings of iptables' counters. These
 work with iptables-legacy too (:func:`rises`), but count every packet, not the probe alone.
 """
 
