@@ -104,22 +104,21 @@ class Membership:
             if router.name not in net.nameToNode:
                 net.routers.append(FabricRouter(router.name, net.runtime.spawn))
                 net.register(net.routers[-1], net.hosts)
-            there = net.nameToNode[router.name]
+            place = net.nameToNode[router.name]
             for position, interface in enumerate(router.interfaces):
-                if f"eth{position}" not in there.nameToIntf:
-                    net.connect(
-                        DeviceIntf(f"eth{position}", there, str(interface.address)),
-                        DeviceIntf(port_name(router.name), net.nameToNode[interface.subnet]))
+                if f"eth{position}" not in place.nameToIntf:
+                    self._plug_in(DeviceIntf(f"eth{position}", place, str(interface.address)),
+                                  interface.subnet)
         for host in underlay.hosts:
             if host.name not in net.nameToNode:
                 outside = ExternalHost(host.name, net.runtime.spawn, str(host.address))
                 net.external_hosts.append(outside)
                 net.register(outside, net.hosts)
                 subnet = cluster.fabric.subnet_at(host.address)
-                net.connect(DeviceIntf(UPLINK, outside, outside.ip, subnet.cidr.prefixlen),
-                            DeviceIntf(port_name(host.name), net.nameToNode[subnet.name]))
+                self._plug_in(DeviceIntf(UPLINK, outside, outside.ip, subnet.cidr.prefixlen),
+                              subnet.name)
         for name, model in cluster.nodes.items():
-            node = net.nameToNode.get(name) or self.attach_node(name)
+            node = net.nameToNode.get(name) or self.attach_node(model)
             node.address = node.ip = node.nameToIntf[UPLINK].ip = str(model.address.ip)
             node.nameToIntf[UPLINK].prefixLen = cluster.fabric.nic(model).network.prefixlen
         for key in cluster.endpoints:
@@ -127,21 +126,22 @@ class Membership:
                 self.attach_pod(key)
         self._write_hosts()
 
-    def attach_node(self, name: str) -> K8sNode:
+    def _plug_in(self, device: DeviceIntf, subnet: str) -> None:
+        """Link a device to the switch of its subnet."""
+        port = DeviceIntf(port_name(device.node.name), self._net.nameToNode[subnet])
+        self._net.connect(device, port)
+
+    def attach_node(self, model: Node) -> K8sNode:
         """The Mininet node of a Kubernetes node, linked to its switch."""
-        net, cluster = self._net, self._net.cluster
-        model = cluster.nodes[name]
+        net = self._net
 
         def blocks() -> tuple[str, ...]:
-            return tuple(str(block) for block in net.cluster.ipam.blocks(name))
+            return tuple(str(block) for block in net.cluster.ipam.blocks(model.name))
 
-        node = K8sNode(name, net.runtime.spawn, str(model.address.ip), blocks)
+        node = K8sNode(model.name, net.runtime.spawn, str(model.address.ip), blocks)
         net.nodes.append(node)
         net.register(node, net.hosts)
-        subnet = cluster.fabric.subnet_of(model)
-        prefix = cluster.fabric.nic(model).network.prefixlen
-        net.connect(DeviceIntf(UPLINK, node, node.address, prefix),
-                    DeviceIntf(port_name(name), net.nameToNode[subnet.name]))
+        self._plug_in(DeviceIntf(UPLINK, node), net.cluster.fabric.subnet_of(model).name)
         return node
 
     def attach_pod(self, key: str) -> Pod:
