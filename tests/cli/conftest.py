@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.private_run import private_run
+from support.warm import Warm, is_read_by_python
 
 from calico_mn.errors import UnsupportedError
 from calico_mn.kernel import runtime_dir
@@ -25,6 +26,7 @@ PROGRAM = [sys.executable, "-m", "calico_mn"]
 TUNNEL = os.environ.get("CALICO_MN_TUNNEL", "auto")
 #: so that other people's runs on this machine are never meant
 OWN = f"t{os.getpid()}"
+WARM = Warm()
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -34,6 +36,9 @@ def environment(**changes: str) -> dict[str, str]:
 def calico_mn(*words: str, stdin: str = "", timeout: float = 60, cwd: Path = ROOT,
               **changes: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
+    if len(PROGRAM) == 3 and not any(map(is_read_by_python, changes)):
+        return WARM.run(words, environment=environment(**changes), cwd=cwd, stdin=stdin,
+                        timeout=timeout)
     return subprocess.run([*PROGRAM, *words], input=stdin, capture_output=True, text=True,
                           timeout=timeout, cwd=cwd, env=environment(**changes))
 

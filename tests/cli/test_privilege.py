@@ -6,10 +6,12 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import rootless
+from support.warm import Warm
 
 from calico_mn import command_line
 from calico_mn.cli import verbs
@@ -201,11 +203,18 @@ def test_every_verb_is_in_one_of_the_tables():
     assert known | set(WITH_ROOT) >= set(verbs.public())
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """Commands without any privilege, of a Python that has none."""
+    warm = Warm(rootless.prefix())
+    yield warm
+    warm.close()
+
+
 @pytest.mark.parametrize("name", WITH_ROOT)
-def test_a_verb_that_needs_root_prints_the_command_to_type(name, typed):
+def test_a_verb_that_needs_root_prints_the_command_to_type(name, typed, warm):
     words = [name, *WITH_ROOT[name]]
-    done = without_root([*PROGRAM, *words], cwd=ROOT, env=environment(CALICO_MN_RUN=""),
-                        stdout=subprocess.PIPE)
+    done = warm.run(words, cwd=ROOT, environment=environment(CALICO_MN_RUN=""))
     told, _, command = done.stderr.partition("; run: ")
     assert (told, done.stdout) == (f"calico-mn: {name} needs root", "")
     assert done.returncode == (125 if name in ("exec", "shell") else 2)
