@@ -38,7 +38,9 @@ def heading(run: Run, net: Net) -> list[tuple[str, str]]:
     return [
         ("topology", f"{_from_here(run.source)}: {plural(len(net.nodes), 'node')} in"
          f" {plural(len(subnets), 'subnet')}, {plural(len(net.pods), 'pod')}"),
-        (run.encapsulation.device, f"{run.tunnel(net)}: {made_by(run, net)}"),
+        (run.encapsulation.device, f"{run.tunnel(net)}: " + (
+            describe_backend(net.tunnel) if run.encapsulation.has_back_end
+            else f"the kernel's {run.encapsulation.name.lower()} module")),
         ("Felix's rules", "none (--no-policy)" if net.iptables == "none"
          else f"iptables-{net.iptables}"),
         ("routes by", net.distributor.name),
@@ -61,18 +63,6 @@ def _heading_of(cluster: RealCluster, environment: Mapping[str, Any]) -> list[tu
         ("nodes", f"Linux {environment['machine']['kernel']}")]
 
 
-def made_by(run: Run, net: CalicoNet) -> str:
-    """What makes the run's tunnel devices, in words."""
-    return (describe_backend(net.tunnel) if run.encapsulation.has_back_end
-            else f"the kernel's {run.encapsulation.name.lower()} module")
-
-
-def trials_line(run: Run, counted: str, seconds: float) -> tuple[str, str]:
-    """The heading's line about trials: ``counted`` of them, each so often, in so much time."""
-    return ("trials", f"{counted} x {plural(run.repeats, 'repeat')}, in random order"
-            f" (seed {run.options.seed}); about {seconds:.0f} s")
-
-
 def begin(run: Run, net: Net, title: str, settings: Sequence[Mapping[str, Value]],
           seconds: Callable[[Trial], float], before_s: float = 0, /, *, noun: str = "setting",
           facts: Mapping[str, str] | None = None, **plan: Any) -> None:
@@ -84,8 +74,9 @@ def begin(run: Run, net: Net, title: str, settings: Sequence[Mapping[str, Value]
     """
     run.plan, run.trial_seconds = {**plan, **run.design}, seconds
     total = before_s + run.repeats * sum(seconds(Trial(setting, 1)) for setting in settings)
-    run.heading(title, [*{**dict(heading(run, net)), **(facts or {})}.items(),
-                        trials_line(run, plural(len(settings), noun), total)], total)
+    run.heading(title, [*{**dict(heading(run, net)), **(facts or {})}.items(), (
+        "trials", f"{plural(len(settings), noun)} x {plural(run.repeats, 'repeat')}, in random"
+        f" order (seed {run.options.seed}); about {total:.0f} s")], total)
 
 
 def document(run: Run, experiment: Experiment, *, title: str, findings: Iterable[str],

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -43,19 +43,13 @@ from calico_mn.streams import complain
 from calico_mn.text import one_line
 from calico_mn.topology import read_topology
 
+if TYPE_CHECKING:
+    from calico_mn.experiment.frame import Experiment
+
 #: what takes the readings, what makes the report of them, what shows it on the terminal
 Measure = Callable[[Run], None]
 Report = Callable[[Run], Document]
 Show = Callable[[Console, Run, Document], None]
-
-
-class Experiment(Protocol):
-    """What is asked of a :class:`.frame.Experiment`: its name, and to read a command line."""
-
-    name: str
-
-    def parse(self, arguments: Sequence[str] | None = None) -> Options:
-        """The options; with a mistake in them, argparse exits with status 2."""
 
 
 def run_experiment(experiment: Experiment, measure: Measure, report: Report,

@@ -8,8 +8,6 @@ messages that came to it, and what left its node through the uplink.
 from __future__ import annotations
 
 import re
-import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from calico_mn.measure import ping
 from calico_mn.measure.cluster import DROPPED
 from calico_mn.measure.iperf import Server
 from calico_mn.measure.paths import Pair
-from calico_mn.measure.programs import ENDPOINT, Finished, Host, end, endpoint, serving, start
+from calico_mn.measure.programs import ENDPOINT, Finished, Host, endpoint, run, serving
 from calico_mn.measure.readings import Measurement, metric
 from calico_mn.measure.tcp import RETRANSMITS
 from calico_mn.measure.wire import OUTER
@@ -59,7 +57,8 @@ BULK = 256 * 1024
 
 _PINGS = 3
 _PING_INTERVAL_S = 0.02
-_GRACE_S = 10.0
+_TIMEOUT_S = 60.0
+#: between reads of the captures, which hold a few thousand packets
 _LOOK_S = 0.002
 _RECEIVED = re.compile(r"(\d+) received")
 
@@ -157,9 +156,10 @@ def look(net: CalicoNet, pair: Pair, probe: Probe, *, pod_mtu: int, patience: fl
     with _watching(net, pair) as watch:
         if probe.program == "ping":
             size = (probe.size or pod_mtu) - PING_HEADERS
-            finished = _watched(watch, client, ping.argv(
+            finished = run(client, ping.argv(
                 server.ip, count=_PINGS, interval=_PING_INTERVAL_S, wait=patience,
-                more=["-M", probe.discovery, "-s", str(size)]))
+                more=["-M", probe.discovery, "-s", str(size)]),
+                _TIMEOUT_S, watch.drain, every=_LOOK_S)
             delivered, asked, retransmits = _pings_received(client, finished), _PINGS, None
         else:
             delivered, retransmits = _push(watch, client, server, probe, patience)
@@ -176,8 +176,9 @@ def _push(watch: _Watch, client: Host, server: Server, probe: Probe, patience: f
           ) -> tuple[int, int]:
     """Bytes acknowledged, and retransmits."""
     with serving(server, "sink", server.ip, "60") as (_, port):
-        finished = _watched(watch, client, endpoint(
-            "push", server.ip, port, str(probe.size), probe.discovery, f"{patience:g}"))
+        finished = run(client, endpoint(
+            "push", server.ip, port, str(probe.size), probe.discovery, f"{patience:g}"),
+            _TIMEOUT_S, watch.drain, every=_LOOK_S)
     try:
         acked, _seconds, _mtu, retransmits = finished.out.split()
         return int(acked), int(retransmits)
@@ -191,25 +192,6 @@ def _pings_received(client: Host, finished: Finished) -> int:
     if match is None:
         raise ToolError(f"{client.name}: ping: {finished.err.strip() or finished.out[:80]}")
     return int(match.group(1))
-
-
-def _watched(watch: _Watch, host: Host, argv: list[str]) -> Finished:
-    """Run a program to its end while the captures are read: they hold a few thousand packets."""
-    process = start(host, argv)
-    deadline = time.monotonic() + _GRACE_S + 50
-    try:
-        while process.poll() is None:
-            watch.drain()
-            time.sleep(_LOOK_S)
-            if time.monotonic() > deadline:
-                raise ToolError(f"{host.name}: {' '.join(argv)} did not end")
-        watch.drain()
-        out, err = process.communicate(timeout=_GRACE_S)
-        return Finished(process.returncode, out, err)
-    except subprocess.TimeoutExpired:
-        raise ToolError(f"{host.name}: {' '.join(argv)} did not close its output") from None
-    finally:
-        end(process)
 
 
 def _filtered(net: CalicoNet, nodes: Iterable[Host]) -> int:

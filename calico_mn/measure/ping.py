@@ -10,7 +10,6 @@ import statistics
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from calico_mn.errors import ToolError
@@ -74,33 +73,18 @@ def median(times: Sequence[float]) -> float:
     return round(statistics.median_grouped(times, interval=1), 2)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundTrips:
-    """``times`` of the answered packets in us, in their order.
-
-    ping resolves 1 us below 10 ms, 10 us below 100 ms (print_ping in iputils' ping_common.c).
-    """
-
-    times: tuple[float, ...]
-
-    @property
-    def p50(self) -> float:
-        """The median, interpolated within ping's step as in :func:`median`."""
-        return median(self.times)
-
-    @property
-    def p99(self) -> float:
-        """Of a hundred packets, 99 are answered at least so fast (the inclusive method)."""
-        if len(self.times) == 1:
-            return self.times[0]
-        return round(statistics.quantiles(self.times, n=100, method="inclusive")[-1], 2)
+def p99(times: Sequence[float]) -> float:
+    """Of a hundred packets, 99 are answered at least so fast (the inclusive method)."""
+    return times[0] if len(times) == 1 else round(
+        statistics.quantiles(times, n=100, method="inclusive")[-1], 2)
 
 
-def round_trips(client: Host, ip: str, *, count: int = PINGS) -> RoundTrips:
-    """Up to ``count`` packets, sent back to back.
+def round_trips(client: Host, ip: str, *, count: int = PINGS) -> tuple[float, ...]:
+    """The times in us of up to ``count`` packets, sent back to back, in their order.
 
     With pauses in between, an idle CPU's waking up would be most of what is measured. Stops after
-    three seconds where so many take longer. Raises ToolError when none is answered.
+    three seconds where so many take longer. ping resolves 1 us below 10 ms, 10 us below 100 ms
+    (print_ping in iputils' ping_common.c). Raises ToolError when none is answered.
     """
     command = argv(ip, count=count, deadline=_LONGEST_S)
     finished = run(client, command, timeout=_LONGEST_S + 10)
@@ -109,21 +93,21 @@ def round_trips(client: Host, ip: str, *, count: int = PINGS) -> RoundTrips:
         killed = finished.status < 0
         reason = excerpt(finished.err) or (ending(finished.status) if killed else "no reply")
         raise ToolError(f"{client.name}: {' '.join(command)}: {reason}")
-    return RoundTrips(times)
+    return times
 
 
 def round_trips_under_load(client: Host, server: iperf.Server, *, count: int = PINGS
-                           ) -> RoundTrips:
+                           ) -> tuple[float, ...]:
     """The same while one TCP stream runs from ``client`` to ``server`` the whole time.
 
     Raises ToolError also when the stream does not get going, or ends before the pings do.
     """
     with _stream(client, server) as stream:
-        trips = round_trips(client, server.ip, count=count)
+        times = round_trips(client, server.ip, count=count)
         if stream.poll() is not None:
             raise ToolError(f"{client.name} to {server.name}: the TCP stream ended before the"
                             f" pings did ({ending(stream.returncode)})")
-    return trips
+    return times
 
 
 @contextmanager
@@ -143,13 +127,13 @@ def _stream(client: Host, server: iperf.Server) -> Iterator[subprocess.Popen[Any
 
 def latency(client: Host, server: iperf.Server) -> Measurement:
     """Round trips, one after the other, nothing else going on."""
-    trips = round_trips(client, server.ip)
-    return Measurement({LATENCY: trips.p50, LATENCY_P99: trips.p99},
-                       series={ROUND_TRIPS: trips.times})
+    times = round_trips(client, server.ip)
+    return Measurement({LATENCY: median(times), LATENCY_P99: p99(times)},
+                       series={ROUND_TRIPS: times})
 
 
 def latency_under_load(client: Host, server: iperf.Server) -> Measurement:
     """The same beside a TCP stream."""
-    trips = round_trips_under_load(client, server)
-    return Measurement({LOADED_LATENCY: trips.p50, LOADED_LATENCY_P99: trips.p99},
-                       series={ROUND_TRIPS: trips.times})
+    times = round_trips_under_load(client, server)
+    return Measurement({LOADED_LATENCY: median(times), LOADED_LATENCY_P99: p99(times)},
+                       series={ROUND_TRIPS: times})

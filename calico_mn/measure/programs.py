@@ -53,17 +53,17 @@ class Finished:
     err: str
 
 
-def run(host: Host, argv: Sequence[str], timeout: float,
-        tick: Callable[[], None] | None = None) -> Finished:
+def run(host: Host, argv: Sequence[str], timeout: float, tick: Callable[[], None] | None = None, *,
+        every: float = _TICK_S) -> Finished:
     """Run a program to its end; ``timeout`` in seconds.
 
-    ``tick`` is called about every second meanwhile; what it raises ends the program.
-    Raises ToolError when it cannot be started, does not end in time or says more than 64 MB. It
-    has ended in every case, and also when the caller is interrupted.
+    ``tick`` is called about every second meanwhile, or as often as ``every`` says, in seconds; what
+    it raises ends the program. Raises ToolError when it cannot be started, does not end in time or
+    says more than 64 MB. It has ended in every case, and also when the caller is interrupted.
     """
     process = start(host, argv)
     try:
-        out, err = _collect(process, timeout, tick)
+        out, err = _collect(process, timeout, tick, every)
     except ValueError as wrong:
         raise ToolError(f"{host.name}: {' '.join(argv)} {wrong}") from None
     finally:
@@ -71,8 +71,8 @@ def run(host: Host, argv: Sequence[str], timeout: float,
     return Finished(process.returncode, out, err)
 
 
-def _collect(process: subprocess.Popen[str], timeout: float, tick: Callable[[], None] | None
-             ) -> tuple[str, str]:
+def _collect(process: subprocess.Popen[str], timeout: float, tick: Callable[[], None] | None,
+             every: float) -> tuple[str, str]:
     """Read until the program has closed its output and ended. Raises ValueError if it does not."""
     assert process.stdout is not None and process.stderr is not None
     deadline = time.monotonic() + timeout
@@ -81,7 +81,7 @@ def _collect(process: subprocess.Popen[str], timeout: float, tick: Callable[[], 
     still_open = [*said]
     while still_open:
         left = deadline - time.monotonic()
-        ready = readable(still_open, min(left, _TICK_S) if tick else left)
+        ready = readable(still_open, min(left, every) if tick else left)
         if tick:
             tick()
         for pipe in ready:

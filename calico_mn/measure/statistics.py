@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from calico_mn.text import percent
@@ -97,6 +97,13 @@ class Comparison:
     def ends(self) -> tuple[float, float]:
         """Those of the interval; the median twice where there is none."""
         return (self.interval.low, self.interval.high) if self.interval else (self.median,) * 2
+
+    def bracketed(self, written: Callable[[float], str], *, with_confidence: bool = False) -> str:
+        """The median, and its interval if there is one: ``0.93 [0.88-0.99, 95 %]``."""
+        if self.interval is None:
+            return written(self.median)
+        confidence = f", {percent(self.interval.confidence)}" if with_confidence else ""
+        return f"{written(self.median)} [{'-'.join(map(written, self.ends))}{confidence}]"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -212,10 +219,7 @@ def worded(difference: Comparison, unit: str = "us") -> str:
 
 def worded_ratio(ratio: Comparison) -> str:
     """``0.93 [0.88-0.99, 95 %]``."""
-    text = f"{ratio.median:.2f}"
-    return text if ratio.interval is None else (
-        f"{text} [{ratio.interval.low:.2f}-{ratio.interval.high:.2f},"
-        f" {percent(ratio.interval.confidence)}]")
+    return ratio.bracketed("{:.2f}".format, with_confidence=True)
 
 
 def confidence_of(intervals: Iterable[Interval | None]) -> str:

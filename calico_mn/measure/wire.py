@@ -36,23 +36,17 @@ _CONTROL_BYTES = 64 * 1024
 _LOOK_S = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """An echo request on a wire: from one pod to another, encapsulated or as it is."""
+def echo_request(frame: Frame) -> tuple[str, str, bool] | None:
+    """An echo request's source and destination, pods' addresses, and whether it is encapsulated.
 
-    source: str
-    destination: str
-    encapsulated: bool
-
-
-def sighting(frame: Frame) -> Sighting | None:
-    """What a frame shows; None for anything but a whole echo request, plain or encapsulated."""
+    None for anything but a whole one.
+    """
     packet = frame.packet
     if packet is None or packet.transport is None or (
             packet.transport.protocol, packet.transport.kind) != (ICMP, ECHO_REQUEST):
         return None
     inner = packet.headers[-1]
-    return Sighting(inner.source, inner.destination, packet.encapsulated)
+    return inner.source, inner.destination, packet.encapsulated
 
 
 class Wire:
@@ -70,10 +64,10 @@ class Wire:
         """Take note of the packets since the last call."""
         for capture in self._captures:
             for frame in capture.read():
-                seen = sighting(frame)
-                if seen is not None:
-                    key = (seen.source, seen.destination)
-                    self._seen[key] = self._seen.get(key, False) or seen.encapsulated
+                if seen := echo_request(frame):
+                    source, destination, encapsulated = seen
+                    key = source, destination
+                    self._seen[key] = self._seen.get(key, False) or encapsulated
 
     def encapsulated(self, pair: Pair) -> bool | None:
         """Whether requests from source to destination were seen encapsulated on any uplink.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from calico_mn.errors import CalicoMnError
 from calico_mn.measure.readings import MACHINE, Reading, Value, known_metrics, samples, values
@@ -19,7 +20,7 @@ from calico_mn.measure.trials import POD_ROUTES
 from calico_mn.report.document import Cell, Document, Numbers, Table
 from calico_mn.report.summary import REFERENCE, SAME_PACKETS, Row, Summary, What, summarise
 from calico_mn.report.summary_figures import FOREST, in_words
-from calico_mn.text import join, number, percent, plural
+from calico_mn.text import join, number, plural
 
 #: a reading's factors and their levels
 Setting = tuple[tuple[str, Value], ...]
@@ -62,10 +63,8 @@ class Estimate:
 def shown(comparison: Comparison, digits: int = 3) -> Numbers:
     """``0.800 [0.721-0.843]`` in a table, the numbers in its CSV."""
     interval = comparison.interval
-    text = number(comparison.median, digits)
     return Numbers(
-        f"{text} [{number(interval.low, digits)}-{number(interval.high, digits)}]"
-        if interval else text,
+        comparison.bracketed(partial(number, digits=digits)),
         {"": comparison.median, " n": comparison.n,
          " low": interval.low if interval else None, " high": interval.high if interval else None,
          " confidence": interval.confidence if interval else None})
@@ -182,9 +181,7 @@ def findings(pairs: Sequence[Agreement]) -> Iterator[str]:
 
 
 def _said(comparison: Comparison, digits: int = 3) -> str:
-    interval = comparison.interval
-    return shown(comparison, digits).text.replace(
-        "]", f", {percent(interval.confidence)}]" if interval else "")
+    return comparison.bracketed(partial(number, digits=digits), with_confidence=True)
 
 
 def tables(pairs: Sequence[Agreement]) -> Iterator[Table]:

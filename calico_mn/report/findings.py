@@ -228,10 +228,10 @@ def _compared(rows: Sequence[Row], baseline: str) -> Iterator[str]:
 
 
 def _judged(comparison: statistics.Comparison) -> str:
-    text = f"{comparison.median:.2f}"
+    text = comparison.bracketed("{:.2f}".format)
     if comparison.interval is None:
         return text
-    text += f" [{comparison.interval.low:.2f}-{comparison.interval.high:.2f}], {comparison.verdict}"
+    text += f", {comparison.verdict}"
     if comparison.verdict != statistics.NO_DIFFERENCE:
         return text
     how_many = (f"about {comparison.needed}" if comparison.needed

@@ -26,6 +26,9 @@ MODES = {"Always": VERMILION, "CrossSubnet": BLUE, "Never": GREEN}
 INK, FAINT, RULE, GRID = "#222222", "#5f5f5f", "#9a9a9a", "#e6e6e6"
 #: for a series or a part, as the colours above are
 GREY = "#6b6b6b"
+#: each of those for letters: as dark as a contrast of 4.5 to 1 on white needs (WCAG 2.2, 1.4.3)
+LETTERS = {ORANGE: "#9c6c00", SKY: "#3a7a9e", GREEN: "#008561", BLUE: BLUE, VERMILION: "#c05500",
+           PURPLE: "#a36186", GREY: GREY}
 
 #: tone -> a cell's background and the sign before its word
 TONES = {GOOD: ("#cdebe1", "\u2713"), BAD: ("#f6d5c1", "\u2717"), MIXED: ("#fbeabf", "~"),
@@ -35,8 +38,6 @@ _OTHER_COLOURS = (PURPLE, ORANGE, SKY, GREY, VERMILION, BLUE, GREEN)
 #: matplotlib's names of shapes
 _MARKERS = {"Always": "o", "CrossSubnet": "s", "Never": "^"}
 _OTHER_MARKERS = ("D", "v", "P", "X", "h", "<", ">", "p", "*")
-#: contrast of text against white, WCAG 2.2 success criterion 1.4.3
-_READABLE = 4.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class SeriesStyle:
 
     @property
     def text(self) -> str:
-        """The colour for letters: as dark as they need to be on white."""
-        return readable(self.colour)
+        """The colour for letters."""
+        return LETTERS[self.colour]
 
 
 def series_styles(series: Iterable[str]) -> dict[str, SeriesStyle]:
@@ -70,32 +71,10 @@ def series_styles(series: Iterable[str]) -> dict[str, SeriesStyle]:
     return {name: styles[name] for name in names}
 
 
-def readable(colour: str) -> str:
-    """The colour, darkened until its contrast against white is 4.5 to 1."""
-    share = 1.0
-    while share > 0 and 1.05 / (_luminance(_scaled(colour, share)) + 0.05) < _READABLE:
-        share -= 0.02
-    return _hex(_scaled(colour, share))
-
-
 def lighten(colour: str, share: float) -> str:
     """``share`` of the colour on white, opaque."""
-    return _hex([255 + share * (part - 255) for part in _scaled(colour, 1)])
-
-
-def _scaled(colour: str, share: float) -> list[float]:
-    return [share * int(colour[at:at + 2], 16) for at in (1, 3, 5)]
-
-
-def _hex(parts: Iterable[float]) -> str:
-    return "#" + "".join(f"{round(part):02x}" for part in parts)
-
-
-def _luminance(parts: Iterable[float]) -> float:
-    """Relative luminance of sRGB parts from 0 to 255 (WCAG 2.2)."""
-    red, green, blue = (part / 255 / 12.92 if part / 255 <= 0.04045
-                        else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    parts = (int(colour[at:at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + share * (part - 255)):02x}" for part in parts)
 
 
 # --- texts and elements

@@ -193,11 +193,8 @@ def _full(spread: statistics.Spread | None, ratio: statistics.Comparison | None
 
 
 def _ratio(ratio: statistics.Comparison, interval: bool = True) -> str:
-    digits = 2 if ratio.median < _LARGE_RATIO else 1
-    text = f"{ratio.median:.{digits}f}"
-    if not interval or ratio.interval is None:
-        return text
-    return f"{text} [{ratio.interval.low:.{digits}f}-{ratio.interval.high:.{digits}f}]"
+    written = ("{:.2f}" if ratio.median < _LARGE_RATIO else "{:.1f}").format
+    return ratio.bracketed(written) if interval else written(ratio.median)
 
 
 # --- for the terminal

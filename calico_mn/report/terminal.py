@@ -156,7 +156,7 @@ def show_document(out: Console, document: Document,
 
     ``first_table`` shows what stands in place of the first table.
     """
-    show_findings(out, document)
+    _show_titled(out, "Findings", document.findings)
     if document.matrices:
         show_matrices(out, document.matrices)
     if first_table:
@@ -164,16 +164,6 @@ def show_document(out: Console, document: Document,
         out.print()
     for each in document.tables[bool(first_table):]:
         show_table(out, each)
-    show_caveats(out, document)
-
-
-def show_findings(out: Console, document: Document) -> None:
-    """What was found, under a title."""
-    _show_titled(out, "Findings", document.findings)
-
-
-def show_caveats(out: Console, document: Document) -> None:
-    """What the numbers cannot say, under a title."""
     _show_titled(out, "What the numbers cannot say", document.caveats)
 
 

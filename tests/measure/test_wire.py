@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from calico_mn.kernel.capture import OUTGOING, Frame
-from calico_mn.measure.wire import Sighting, sighting
+from calico_mn.measure.wire import echo_request
 
 ECHO_REQUEST, ECHO_REPLY = b"\x08\0\0\0\0\1\0\1", b"\0\0\0\0\0\1\0\1"
 
@@ -17,11 +17,11 @@ PING = ip("10.0.0.1", "10.0.1.1", 1, ECHO_REQUEST)
 
 
 @pytest.mark.parametrize(("packet", "seen"), [
-    pytest.param(PING, Sighting("10.0.0.1", "10.0.1.1", False), id="plain request"),
+    pytest.param(PING, ("10.0.0.1", "10.0.1.1", False), id="plain request"),
     pytest.param(ip("192.168.57.31", "192.168.58.33", 4, PING),
-                 Sighting("10.0.0.1", "10.0.1.1", True), id="request inside IPIP"),
+                 ("10.0.0.1", "10.0.1.1", True), id="request inside IPIP"),
     pytest.param(ip("192.168.57.31", "192.168.58.33", 4, PING, options=b"\1\1\1\0"),
-                 Sighting("10.0.0.1", "10.0.1.1", True), id="outer header with options"),
+                 ("10.0.0.1", "10.0.1.1", True), id="outer header with options"),
     pytest.param(ip("10.0.1.1", "10.0.0.1", 1, ECHO_REPLY), None, id="reply"),
     pytest.param(ip("1.1.1.1", "2.2.2.2", 4, ip("10.0.1.1", "10.0.0.1", 1, ECHO_REPLY)), None,
                  id="reply inside IPIP"),
@@ -34,4 +34,4 @@ PING = ip("10.0.0.1", "10.0.1.1", 1, ECHO_REQUEST)
     pytest.param(b"", None, id="empty"),
 ])
 def test_only_whole_echo_requests_are_seen(packet, seen):
-    assert sighting(Frame("tunl0", OUTGOING, False, 0, packet)) == seen
+    assert echo_request(Frame("tunl0", OUTGOING, False, 0, packet)) == seen

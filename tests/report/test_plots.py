@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from calico_mn.measure.fits import line as fit
 from calico_mn.measure.statistics import Comparison, Interval
 from calico_mn.report import graphics
-from calico_mn.report.graphics import lighten, readable, series_styles
+from calico_mn.report.graphics import lighten, series_styles
 from calico_mn.report.plots import canvas
 from calico_mn.report.plots.comparison import Group, Limited, Ratio, comparison, deviation, forest
 from calico_mn.report.plots.distribution import Curve, distribution
@@ -399,9 +399,21 @@ def test_a_colour_is_paled(share, colour):
     assert lighten("#ff0000", share) == colour
 
 
-def test_letters_are_dark_enough_on_white():
-    assert readable("#000000") == "#000000"
-    assert readable(graphics.ORANGE) != graphics.ORANGE
+def luminance(colour):
+    """Relative luminance of sRGB (WCAG 2.2)."""
+    parts = (int(colour[at:at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+              for part in parts)
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("colour", graphics.LETTERS.values())
+def test_letters_are_dark_enough_on_white(colour):
+    assert 1.05 / (luminance(colour) + 0.05) >= 4.5
+
+
+def test_every_look_has_letters():
+    assert all(look.text for look in series_styles([*MANY, *graphics.MODES]).values())
 
 
 def test_looks_are_told_apart_and_known_ones_stay():

@@ -17,7 +17,7 @@ from html import escape
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import Encapsulation
 from calico_mn.errors import ClusterError
-from calico_mn.model import EncapsulationMode, Topology
+from calico_mn.model import EncapsulationMode
 from calico_mn.report import graphics
 from calico_mn.report.drawing import render
 from calico_mn.report.drawing.boxes import FACT
@@ -35,13 +35,9 @@ FORMS = (SVG, DOT, "mermaid")
 _LEGEND_LINE = 22.0
 
 
-def draw(subject: Topology | Cluster, paths: Sequence[PodPath] = ()) -> str:
-    """The drawing of a cluster, with ``paths`` over it.
-
-    A :class:`Cluster` has given addresses to pods and tunnels; of a :class:`Topology` only
-    those that its file names are known. The same input gives the same text.
-    """
-    drawing = describe(subject, {key for path in paths for key in (path.source, path.destination)})
+def draw(cluster: Cluster, paths: Sequence[PodPath] = ()) -> str:
+    """The drawing of a cluster, with ``paths`` over it. The same input gives the same text."""
+    drawing = describe(cluster, {key for path in paths for key in (path.source, path.destination)})
     sizes = layout(drawing, len(paths))
     drawn = [(path, track, number) for number, (path, track) in enumerate(
         zip(paths, tracks(drawing, sizes, tuple(paths)), strict=True), 1) if track is not None]

@@ -18,7 +18,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class PodBox:
-    """A pod that is listed; ``address`` is empty while it has none."""
+    """A pod that is listed."""
 
     key: str
     address: str

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.encapsulation import DEFAULT
-from calico_mn.model import Node, Router, Subnet, Topology
+from calico_mn.model import Node, Router, Subnet
 from calico_mn.report.drawing.boxes import Drawing, NodeBox, PodBox, RouterBox, SubnetBox
 from calico_mn.text import join_some, plural
 
@@ -19,22 +19,20 @@ MOST_INTERFACES = 8
 _LISTED = ((4, 8), (16, 4), (MOST_NODES, 0))
 
 
-def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawing:
-    """What is to be drawn; the pods named in ``shown`` are listed in any case.
-
-    A Cluster has given addresses; a Topology only knows those that its file names.
-    """
-    cluster = subject if isinstance(subject, Cluster) else None
-    topology = subject.topology if isinstance(subject, Cluster) else subject
+def describe(cluster: Cluster, shown: Collection[str] = ()) -> Drawing:
+    """What is to be drawn; the pods named in ``shown`` are listed in any case."""
+    topology = cluster.topology
     underlay = topology.underlay
-    nodes = list(cluster.nodes.values()) if cluster else list(topology.nodes)
+    nodes = list(cluster.nodes.values())
     by_subnet: dict[str, list[Node]] = {subnet.name: [] for subnet in underlay.subnets}
     for node in nodes:
         subnet = topology.subnet_of(node.address.ip)
         if subnet is not None:
             by_subnet[subnet.name].append(node)
     listed = next((pods for most, pods in _LISTED if len(nodes) <= most), 0)
-    pods = _pods(subject)
+    pods: dict[str, list[PodBox]] = {}
+    for key, endpoint in cluster.endpoints.items():
+        pods.setdefault(endpoint.node, []).append(PodBox(key, str(endpoint.address)))
     users: dict[str, list[str]] = {subnet.name: [] for subnet in underlay.subnets}
     for router in underlay.routers:
         for interface in router.interfaces:
@@ -54,8 +52,7 @@ def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawin
                    *hosts.get(subnet.name, ())[:MOST_NODES]),
                   max(0, len(by_subnet[subnet.name]) - MOST_NODES))
         for subnet in underlay.subnets if subnet.name not in transit)
-    knowing = cluster.pod_routers | cluster.fabric.speaking.keys() if cluster else {
-        router.name for router in underlay.routers if router.pod_routes or router.as_number}
+    knowing = cluster.pod_routers | cluster.fabric.speaking.keys()
     return Drawing(underlay.name, {box.name: box for box in boxes},
                    {router.name: _router(router, router.name in knowing)
                     for router in underlay.routers},
@@ -65,25 +62,13 @@ def describe(subject: Topology | Cluster, shown: Collection[str] = ()) -> Drawin
                             len(transit), by_subnet, [host.name for host in underlay.hosts]))
 
 
-def _pods(subject: Topology | Cluster) -> dict[str, list[PodBox]]:
-    pods: dict[str, list[PodBox]] = {}
-    if isinstance(subject, Cluster):
-        for key, endpoint in subject.endpoints.items():
-            pods.setdefault(endpoint.node, []).append(PodBox(key, str(endpoint.address)))
-    else:
-        for pod in subject.pods:
-            pods.setdefault(pod.node, []).append(PodBox(pod.key, str(pod.ip or "")))
-    return pods
-
-
-def _node(node: Node, cluster: Cluster | None, pods: list[PodBox], listed: int,
-          shown: Collection[str]) -> NodeBox:
-    facts = [("eth0", str(node.address))]
-    if cluster:
-        tunnels = cluster.tunnel_addresses(node.name)
-        facts += [(tunnel.device, str(address)) for tunnel, address in tunnels.items()] or [
-            (DEFAULT.device, "no address")]
-        facts += _blocks([str(block) for block in cluster.ipam.blocks(node.name)])
+def _node(node: Node, cluster: Cluster, pods: list[PodBox], listed: int, shown: Collection[str]
+          ) -> NodeBox:
+    tunnels = cluster.tunnel_addresses(node.name)
+    facts = [("eth0", str(node.address)), *(
+        [(tunnel.device, str(address)) for tunnel, address in tunnels.items()] or [
+            (DEFAULT.device, "no address")]),
+        *_blocks([str(block) for block in cluster.ipam.blocks(node.name)])]
     busy = any(pod.key in shown for pod in pods)
     if len(pods) <= listed:
         return NodeBox(node.name, tuple(facts), tuple(pods), busy=busy)
@@ -105,10 +90,8 @@ def _blocks(blocks: list[str]) -> Iterable[tuple[str, str]]:
 
 def _span(addresses: list[str]) -> str:
     """``10.22.31.1 - .50``: the smallest and the largest of them."""
-    given = sorted(IPv4Address(address) for address in addresses if address)
-    if not given:
-        return ""
-    first, last = str(given[0]), str(given[-1])
+    ordered = sorted(map(IPv4Address, addresses))
+    first, last = str(ordered[0]), str(ordered[-1])
     if first == last:
         return first
     same = first.rpartition(".")[0] == last.rpartition(".")[0]

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 
 from calico_mn.report import graphics
 from calico_mn.report.document import Figure
-from calico_mn.report.graphics import FAINT, GRID, INK, RULE
+from calico_mn.report.graphics import FAINT, GRID, INK
 from calico_mn.text import number, wrap
 
 #: points; a phone shows them on about 360 CSS pixels, so nothing is smaller than SMALL
@@ -324,8 +324,3 @@ def log_ticks(axis: Any, low: float, high: float) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6))
     axis.set_major_formatter(lambda value, _: tick(value))
     axis.axes.minorticks_off()
-
-
-def base_line(axes: Any) -> None:
-    """The line from which bars begin."""
-    axes.axvline(0, color=RULE, linewidth=1)

@@ -14,7 +14,7 @@ from itertools import chain
 
 from calico_mn.measure.statistics import Comparison, confidence_of
 from calico_mn.report.document import Figure
-from calico_mn.report.graphics import INK, SeriesStyle, lighten, series_styles
+from calico_mn.report.graphics import INK, RULE, SeriesStyle, lighten, series_styles
 from calico_mn.report.plots import canvas
 from calico_mn.text import join, number, unit_for
 
@@ -178,7 +178,7 @@ def comparison(name: str, title: str, quantity: str, unit: str, groups: Sequence
         farthest = max(0.0, *chain.from_iterable(row.values + (row.interval or ())
                                                  for row in rows))
         axes.set_xlim(0, farthest * 1.04 or 1)
-        canvas.base_line(axes)
+        axes.axvline(0, color=RULE, linewidth=1)
         last = not shared or axes is sheet.axes[-1]
         canvas.scale(axes, f"{quantity}, {units[label][1]}" if last else "")
     parts = (f"{label}: " + ", ".join(f"{row.name} {row.numbers[0] or 'not measured'}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calico_mn.report.document import Figure
-from calico_mn.report.graphics import FAINT, INK, TONES, VERMILION, readable
+from calico_mn.report.graphics import FAINT, INK, LETTERS, TONES, VERMILION
 from calico_mn.report.plots import canvas
 from calico_mn.text import number
 
@@ -151,7 +151,7 @@ def timeline(name: str, title: str, event: str, cases: Sequence[Losses], *,
             axes.barh(middle, max(case.lost) - min(case.lost), left=min(case.lost), height=13,
                       color=VERMILION, alpha=0.2, linewidth=0)
         canvas.beside(axes, middle, room, *case.in_words, size=canvas.LABEL, bold=bool(case.lost),
-                      colour=readable(VERMILION) if case.lost else FAINT)
+                      colour=LETTERS[VERMILION] if case.lost else FAINT)
     axes.eventplot([case.lost for case in cases], lineoffsets=middles, linelengths=16,
                    linewidths=1.0, colors=VERMILION)
     times = [time for case in cases for time in case.lost] + [0.0, *(window or ())]

@@ -9,7 +9,7 @@ from typing import Any
 
 from calico_mn.report import graphics
 from calico_mn.report.document import Figure
-from calico_mn.report.graphics import INK, lighten
+from calico_mn.report.graphics import INK, RULE, lighten
 from calico_mn.report.plots import canvas
 from calico_mn.text import number, unit_for
 
@@ -83,7 +83,7 @@ def stacks(name: str, title: str, quantity: str, unit: str, bars: Sequence[Stack
                       color=INK, markeredgecolor="white", markeredgewidth=0.5, clip_on=False)
     longest = max(max(sum(value for _, value in bar.parts), *bar.totals, 0.0) for bar in bars)
     axes.set_xlim(0, 100 if shares else longest * 1.04 or 1)
-    canvas.base_line(axes)
+    axes.axvline(0, color=RULE, linewidth=1)
     canvas.scale(axes, f"{quantity}, {unit}")
     sheet.settle()
     for bar, middle in zip(bars, middles, strict=True):
