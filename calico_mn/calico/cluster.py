@@ -12,8 +12,7 @@ from ipaddress import IPv4Address
 
 from calico_mn import model
 from calico_mn.calico import cni, felix
-from calico_mn.calico.admission import Admission
-from calico_mn.calico.allocateip import TunnelAddresses, take_present
+from calico_mn.calico.allocateip import take_present
 from calico_mn.calico.cni import WorkloadEndpoint, host_device
 from calico_mn.calico.datastore import DatastoreReader
 from calico_mn.calico.encapsulation import (
@@ -23,7 +22,6 @@ from calico_mn.calico.encapsulation import (
     Encapsulation,
     format_prefix,
 )
-from calico_mn.calico.ipam import IPAM
 from calico_mn.calico.policy.firewall import allowed_sources
 from calico_mn.calico.pools import require_pools, usable_pools
 from calico_mn.calico.remote_routes import NO_DATASTORE, ClusterRoutes, RemoteRoutes, Table, mode_in
@@ -38,27 +36,18 @@ class Cluster(DatastoreReader):
 
     ``rp_filter`` is the nodes' ``net.ipv4.conf.default.rp_filter``. The attribute
     ``pod_routers`` names the routers that know the pods' blocks; ``has_tunnels`` False means that
-    no node has a tunl0, so that no mode but Never can be had; ``has_ebpf_tunnel`` that eBPF makes
-    it, which reads from routes whom the firewall accepts; ``has_firewall`` False that nodes have
-    none of Felix's rules. What gets no address does not run, as :attr:`admission` tells.
+    no node has a tunl0, so that no mode but Never can be had. What gets no address does not run,
+    as :attr:`admission` tells.
     Raises TopologyError when two objects would have one name or device.
     """
 
     def __init__(self, topology: model.Topology, rp_filter: int) -> None:
-        super().__init__()
-        self.topology = topology
-        self.routes = ClusterRoutes.of(topology)
+        super().__init__(topology)
         self.rp_filter = rp_filter
         self.fabric = Fabric(topology)
-        self.ipam = IPAM(topology.pools, topology.affinities, topology.ipam, topology.reservations)
-        self.nodes: dict[str, model.Node] = {}
         self._addresses: set[IPv4Address] = set()
-        self.endpoints: dict[str, WorkloadEndpoint] = {}
-        self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
-        self._tunnels = TunnelAddresses(topology.pools, self.ipam)
-        self.admission = Admission(topology, self._tunnels)
         self._bird_routes, self._felix_routes = RemoteRoutes(), RemoteRoutes(is_felix=True)
-        self.has_firewall = self.has_tunnels = True
+        self.has_tunnels = True
         #: what probes of the running underlay found: empty where TCP works
         self.probed: Unreachable = {}
         #: what was set after the start: the routers' hashes, links as :func:`.with_links` has them

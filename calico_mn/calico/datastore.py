@@ -30,20 +30,22 @@ from calico_mn.state import Firewall
 
 
 class DatastoreReader:
-    """The part of a :class:`~calico_mn.calico.cluster.Cluster` that all its nodes share."""
+    """The part of a :class:`~calico_mn.calico.cluster.Cluster` that all its nodes share.
 
-    topology: Topology
-    ipam: IPAM
-    nodes: dict[str, Node]
-    endpoints: dict[str, WorkloadEndpoint]
-    _on_node: dict[str, dict[str, WorkloadEndpoint]]
-    _tunnels: TunnelAddresses
-    admission: Admission
-    routes: ClusterRoutes
-    has_firewall: bool
-    has_ebpf_tunnel: bool = False
+    The attribute ``has_ebpf_tunnel`` means that eBPF makes tunl0, which reads from routes whom the
+    firewall accepts; ``has_firewall`` False that nodes have none of Felix's rules.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.routes = ClusterRoutes.of(topology)
+        self.ipam = IPAM(topology.pools, topology.affinities, topology.ipam, topology.reservations)
+        self.nodes: dict[str, Node] = {}
+        self.endpoints: dict[str, WorkloadEndpoint] = {}
+        self._on_node: dict[str, dict[str, WorkloadEndpoint]] = {}
+        self._tunnels = TunnelAddresses(topology.pools, self.ipam)
+        self.admission = Admission(topology, self._tunnels)
+        self.has_firewall, self.has_ebpf_tunnel = True, False
         self._datastore = self._datastore_before = NO_DATASTORE
         self._datastore_is_current = False
         self._firewalls: Firewalls | None = None
