@@ -180,6 +180,9 @@ def _network(text: str) -> IPv4Network | None:
         raise ClusterError(f"{text!r} is no IPv4 address or prefix") from None
 
 
+# --- the BIRDs' sessions that are down
+
+
 def down(net: ClusterMininet, diagnose: Diagnose) -> Unreachable:
     """The pairs of live speakers that peer, with why the session is down; empty if it is up."""
     assert net.birds is not None

@@ -218,6 +218,9 @@ def _name(intf: DeviceIntf) -> str:
     return ":".join(_end(intf))
 
 
+# --- routers with several equal ways
+
+
 class Multipath:
     """The routers with several equal ways. ``router_states`` says what they should hold."""
 

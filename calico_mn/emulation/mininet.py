@@ -58,6 +58,9 @@ with _without_distutils():
     from mininet.util import numCores, quietRun
 
 
+# --- over devices that exist already
+
+
 class DeviceIntf(Intf):
     """A device of a namespace. Asks ``ip``, where Mininet asks ``ifconfig``."""
 

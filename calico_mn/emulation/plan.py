@@ -116,6 +116,9 @@ def plan(topology: Topology, mode: EncapsulationMode | None = None, rp_filter: i
                  for kind, state in states)
 
 
+# --- a real node against its plan
+
+
 @dataclass(frozen=True, slots=True)
 class NodeCheck:
     """The differences with the profile that leaves the fewest.

@@ -194,6 +194,9 @@ def finish(name: str, nft: subprocess.Popen[str], rules: str = "") -> str:
     raise KernelError(f"{name}: nft: {reason}")
 
 
+# --- the kernel's trace
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a rule, or by ``handle`` 0 a chain's policy, made of a packet.

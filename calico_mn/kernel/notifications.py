@@ -86,6 +86,9 @@ class Notifications:
         self._socket.close()
 
 
+# --- routes of many namespaces
+
+
 @dataclass(frozen=True, slots=True)
 class RouteChange:
     """A route that came into a main table, or left it; ``when`` is CLOCK_MONOTONIC in ns.

@@ -264,6 +264,8 @@ def error_text(transport: Transport) -> str:
     return f"ICMP type {transport.kind}, code {transport.code}"
 
 
+# --- the socket filter of a capture
+
 #: a load, or a comparison together with the outcome that is wanted
 _Step = tuple[int, int] | tuple[int, int, bool]
 

@@ -149,6 +149,9 @@ def _question(query: Query, names: dict[int, str], flags: int) -> bytes:
     return body
 
 
+# --- policy rules and tables
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. ``action`` is "" for a lookup in ``table``; ``text`` is the line of ``ip rule``."""
