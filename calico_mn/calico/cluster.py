@@ -278,7 +278,8 @@ class Cluster(DatastoreReader):
         devices: list[Device] = [uplink(subnet), *(
             device for device in made if self.has_tunnels or not device.has_back_end)]
         datastore = self.datastore() if is_started else NO_DATASTORE
-        vteps = datastore if VXLAN in tunnels else NO_DATASTORE
+        vteps = [entries for peer, entries in datastore.vteps.items()
+                 if VXLAN in tunnels and peer != name]
         addresses = [Address(UPLINK, str(self.fabric.nic(node))),
                      *(Address(encapsulation.device, f"{address}/32")
                        for encapsulation, address in tunnels.items())]
@@ -308,8 +309,7 @@ class Cluster(DatastoreReader):
         routes += allowed_sources(firewall) if self.has_ebpf_tunnel else ()
         return Namespace(
             name, tuple(devices), tuple(addresses), tuple(routes), tuple(sysctls),
-            tuple(entry for peer, entry in vteps.neighbours.items() if peer != name),
-            tuple(entry for peer, entry in vteps.fdb.items() if peer != name),
+            tuple(neighbour for neighbour, _ in vteps), tuple(entry for _, entry in vteps),
             firewall)
 
     def pod_state(self, key: str) -> Namespace:

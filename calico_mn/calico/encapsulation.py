@@ -9,7 +9,7 @@ who writes them, is :mod:`calico_mn.calico.remote_routes`'s subject.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -23,6 +23,8 @@ UPLINK = "eth0"
 #: IANA reserves protocol 255, so no packet has it
 _NO_PACKET = PacketMatch(255)
 NEVER = EncapsulationMode.NEVER
+#: the neighbour and the forwarding entry by which VXLAN reaches a node
+Vtep = tuple[Neighbour, FdbEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,6 @@ class Encapsulation:
         """The IPAM handle under which a node holds its tunnel address."""
         return f"{self.handle}{node}"
 
-    def tunnel_mac(self, node: Node) -> str:
-        """The MAC of the node's tunnel device, empty where the device has none."""
-        return ""
-
     def tunnel(self, node: Node, uplink_mtu: int, topology: Topology, *, is_on: bool,
                was_on: bool) -> Tunnel | None:
         """The node's tunnel device, None where there is none.
@@ -117,14 +115,6 @@ class Encapsulation:
     def gateway(self, peer: Peer) -> IPv4Address | None:
         """The next hop of routes through the tunnel to a peer, None as long as there is none."""
         return peer.address
-
-    def neighbours(self, peers: Iterable[Peer]) -> tuple[Neighbour, ...]:
-        """The permanent neighbours that the tunnel device needs."""
-        return ()
-
-    def fdb(self, peers: Iterable[Peer]) -> tuple[FdbEntry, ...]:
-        """The permanent forwarding entries that the tunnel device needs."""
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +191,7 @@ class _Vxlan(Encapsulation):
         return felix.allow_vxlan_from_workloads
 
     def tunnel_mac(self, node: Node) -> str:
-        """As Felix derives it: ``f`` and five bytes of SHA-1 of the name.
+        """The MAC of a node's VTEP, as Felix derives it: ``f`` and five bytes of SHA-1 of the name.
 
         From ``vtepMACForHost`` in felix/calc/vxlan_resolver.go; ``spec.vxlanTunnelMACAddr`` of
         the Node comes first.
@@ -227,13 +217,12 @@ class _Vxlan(Encapsulation):
         """The peer's VTEP: Felix leaves a route out until there is one."""
         return peer.tunnel_address
 
-    def neighbours(self, peers: Iterable[Peer]) -> tuple[Neighbour, ...]:
-        return tuple(Neighbour(self.device, str(peer.tunnel_address), peer.tunnel_mac)
-                     for peer in peers if peer.tunnel_address is not None)
-
-    def fdb(self, peers: Iterable[Peer]) -> tuple[FdbEntry, ...]:
-        return tuple(FdbEntry(self.device, peer.tunnel_mac, str(peer.address))
-                     for peer in peers if peer.tunnel_address is not None)
+    def vtep(self, peer: Peer) -> Vtep | None:
+        """The permanent entries that the device needs for a peer, None as long as it has no VTEP.
+        """
+        return None if peer.tunnel_address is None else (
+            Neighbour(self.device, str(peer.tunnel_address), peer.tunnel_mac),
+            FdbEntry(self.device, peer.tunnel_mac, str(peer.address)))
 
 
 NONE = Encapsulation()

@@ -133,26 +133,27 @@ class IPAM:
                        if not pool.disabled)
         own = [block for block in self._by_node.get(node, ())
                if any(_holds(pool.cidr, block.cidr) for pool in usable)]
-        for block in own:
-            # A block may have a second affinity, which is stale; its own one counts.
-            ordinal = block.next_free(self._reserved) if block.affinity == node else None
-            if ordinal is not None:
-                return self._record(block, ordinal, node, handle)
         may_claim = len(own) < (self.configuration.max_blocks_per_host or DEFAULT_BLOCKS_PER_HOST)
-        for pool in usable if may_claim else ():
-            free = self._unclaimed(pool, node)
-            if free is not None:
-                block = self.claim(free, node)
-                ordinal = block.next_free(self._reserved)
-                assert ordinal is not None  # what is reserved as a whole is not claimed
-                return self._record(block, ordinal, node, handle)
-        if may_claim and not self.configuration.strict_affinity:
-            for pool in usable:
-                for block in self._others(pool, node):
-                    ordinal = block.next_free(self._reserved)
-                    if ordinal is not None:
-                        return self._record(block, ordinal, node, handle)
+        for block in self._in_order(node, usable, own, may_claim):
+            ordinal = block.next_free(self._reserved)
+            if ordinal is not None:
+                return self._note(
+                    Allocation(block.take(ordinal, handle), handle, node, block.cidr))
         raise _refusal(handle, self._exhausted(node, usable, may_claim, len(own)))
+
+    def _in_order(self, node: str, pools: Sequence[IPPool], own: Iterable[Block], may_claim: bool
+                  ) -> Iterator[Block]:
+        """Where a node looks for an address; a new block is claimed when its turn comes."""
+        # A block may have a second affinity, which is stale; its own one counts.
+        yield from (block for block in own if block.affinity == node)
+        if may_claim:
+            for pool in pools:
+                free = self._unclaimed(pool, node)
+                if free is not None:
+                    yield self.claim(free, node)
+            if not self.configuration.strict_affinity:
+                for pool in pools:
+                    yield from self._others(pool, node)
 
     def block_of(self, address: IPv4Address) -> IPv4Network:
         """The block that holds an address, or would hold it."""
@@ -222,9 +223,6 @@ class IPAM:
     def _refuse_second(self, handle: str) -> None:
         if handle in self._allocations:
             raise IPAMError(f"{handle} has {self._allocations[handle].address} already")
-
-    def _record(self, block: Block, ordinal: int, node: str, handle: str) -> IPv4Address:
-        return self._note(Allocation(block.take(ordinal, handle), handle, node, block.cidr))
 
     def _note(self, allocation: Allocation) -> IPv4Address:
         self._allocations[allocation.handle] = allocation

@@ -35,13 +35,14 @@ from calico_mn.calico.encapsulation import (
     VXLAN,
     Encapsulation,
     Peer,
+    Vtep,
     format_prefix,
 )
 from calico_mn.calico.pools import OUTSIDE_POOLS, PoolMode
 from calico_mn.errors import ClusterError
 from calico_mn.model import ClusterInformation, EncapsulationMode, IPPool, Topology
 from calico_mn.profile import Profile
-from calico_mn.state import PROTO_BIRD, PROTO_FELIX, FdbEntry, Neighbour, NextHop, Route
+from calico_mn.state import PROTO_BIRD, PROTO_FELIX, NextHop, Route
 from calico_mn.text import join_some
 
 #: of two writers, or none
@@ -189,25 +190,23 @@ class NodeNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Datastore:
-    """What every Felix knows of every node: its prefixes and its VTEP, by node.
+    """What every Felix knows of every node: its prefixes, and its VTEP by the node's name.
 
     From felix/calc/l3_route_resolver.go and vxlan_resolver.go.
     """
 
     table: Table
-    neighbours: Mapping[str, Neighbour]
-    fdb: Mapping[str, FdbEntry]
+    vteps: Mapping[str, Vtep]
 
     @classmethod
     def of(cls, prefixes: Mapping[Peer, Sequence[IPv4Network]]) -> Datastore:
         """The datastore for these nodes, with what each of them has."""
         return cls(
             {prefix: peer for peer, owned in prefixes.items() for prefix in owned},
-            {peer.name: entry for peer in prefixes for entry in VXLAN.neighbours([peer])},
-            {peer.name: entry for peer in prefixes for entry in VXLAN.fdb([peer])})
+            {peer.name: vtep for peer in prefixes if (vtep := VXLAN.vtep(peer))})
 
 
-NO_DATASTORE = Datastore({}, {}, {})
+NO_DATASTORE = Datastore({}, {})
 
 
 def is_tunnelled(mode: EncapsulationMode, node: NodeNetwork, address: IPv4Address) -> bool:

@@ -89,7 +89,7 @@ def test_vxlan_goes_through_the_vtep_or_straight_to_a_node_of_the_subnet(
 
 def test_to_a_peer_without_a_vtep_there_is_no_vxlan_route():
     assert written(Peer(B), PoolMode(VXLAN, ALWAYS), A) == []
-    assert VXLAN.neighbours([Peer(B)]) == () == VXLAN.fdb([Peer(B)])
+    assert VXLAN.vtep(Peer(B)) is None
 
 
 def own_block(block, encapsulation=IPIP, mode=ALWAYS, **settings):
