@@ -8,13 +8,12 @@ get here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from calico_mn.calico.policy import resolve as r
 from calico_mn.calico.policy.active import Endpoint, PolicyIndex
-from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports, Stage
+from calico_mn.policy import PROTOCOLS, Action, Icmp, Policy, Ports, Profile, Stage
 from calico_mn.text import join
 
 # The protocols that have ports, by number.
@@ -97,37 +96,34 @@ def decide(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packe
     where the node forwards and no policy is for that).
     """
     policies = index.of(endpoint, direction, stage)
-    passed = False
     for policy in policies:
-        number = _first(index, r.resolved(policy, direction), packet)
-        if number is None:
-            continue
-        action = r.resolved(policy, direction)[number].action
+        number, action = _first(index, policy, direction, packet)
         if action is Action.PASS:
-            passed = True
             break
-        return Decision(endpoint.key, direction, action is Action.ALLOW, policy, number,
-                        asked=policies, stage=stage)
-    if policies and not passed and stage in (Stage.NORMAL, Stage.FORWARD):
-        return Decision(endpoint.key, direction, False, asked=policies, stage=stage)
+        if action is not None:
+            return Decision(endpoint.key, direction, action is Action.ALLOW, policy, number,
+                            asked=policies, stage=stage)
+    else:
+        if policies and stage in (Stage.NORMAL, Stage.FORWARD):
+            return Decision(endpoint.key, direction, False, asked=policies, stage=stage)
     return _by_profile(index, endpoint, direction, packet, policies
                        ) if stage is Stage.NORMAL else None
 
 
-def _first(index: PolicyIndex, rules: Sequence[r.ResolvedRule], packet: Packet) -> int | None:
-    """The number of the first rule that ends the walk through these."""
-    return next((number for number, rule in enumerate(rules)
-                 if rule.action is not Action.LOG and matches(index, rule, packet)), None)
+def _first(index: PolicyIndex, source: Policy | Profile, direction: str, packet: Packet
+           ) -> tuple[int, Action | None]:
+    """The first rule that ends the walk through these: its number and action, None without one."""
+    return next(((number, rule.action) for number, rule in enumerate(r.resolved(source, direction))
+                 if rule.action is not Action.LOG and matches(index, rule, packet)), (0, None))
 
 
 def _by_profile(index: PolicyIndex, endpoint: Endpoint, direction: str, packet: Packet,
                 asked: tuple[Policy, ...]) -> Decision:
     for name in endpoint.profiles:
-        rules = r.resolved(index.profile(name), direction)
-        number = _first(index, rules, packet)
-        if number is not None and rules[number].action is not Action.PASS:
-            return Decision(endpoint.key, direction, rules[number].action is Action.ALLOW,
-                            profile=name, asked=asked)
+        _, action = _first(index, index.profile(name), direction, packet)
+        if action in (Action.ALLOW, Action.DENY):
+            return Decision(endpoint.key, direction, action is Action.ALLOW, profile=name,
+                            asked=asked)
     return Decision(endpoint.key, direction, False, asked=asked)
 
 
