@@ -267,7 +267,7 @@ def configuration_fields(bgp: bgp_resources.BGPConfiguration, mesh: bool, docume
 
 def peer_fields(model: bgp_resources.BGPPeer, document: Document) -> Document:
     """A BGPPeer; its options as far as they are no defaults."""
-    spec = s.written(_PEER, document.get("spec"), model, model.options)
+    spec = s.written(_PEER, document.get("spec"), model)
     if model.peer_port:
         spec["peerIP"] = f"{model.peer_ip}:{model.peer_port}"
     return {"metadata": {"name": model.name}, "spec": spec}

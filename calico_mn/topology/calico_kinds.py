@@ -89,14 +89,14 @@ def _is_exported(tree: Tree) -> bool:
 
 POOL_SPEC: s.Table = {
     "cidr": s.Field(a.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
-    "blockSize": s.Field(r.block_size, "block_size"),
-    "ipipMode": s.Field(r.mode, "ipip_mode"),
-    "vxlanMode": s.Field(r.mode, "vxlan_mode"),
-    "natOutgoing": s.Field(r.boolean, "nat_outgoing"),
+    "blockSize": s.Field(r.block_size, "block_size", shown=True),
+    "ipipMode": s.Field(r.mode, "ipip_mode", shown=True),
+    "vxlanMode": s.Field(r.mode, "vxlan_mode", shown=True),
+    "natOutgoing": s.Field(r.boolean, "nat_outgoing", shown=True),
     "disabled": s.Field(r.boolean, "disabled"),
-    "nodeSelector": s.Field(r.selector, "node_selector"),
-    "allowedUses": s.Field(r.uses, "allowed_uses"),
-    "assignmentMode": s.Field(r.is_automatic, "is_automatic",
+    "nodeSelector": s.Field(r.selector, "node_selector", shown=True),
+    "allowedUses": s.Field(r.uses, "allowed_uses", shown=True),
+    "assignmentMode": s.Field(r.is_automatic, "is_automatic", shown=True,
                               write=lambda value: "Automatic" if value else "Manual"),
     "disableBGPExport": s.Field(_is_exported, "is_exported", write=lambda value: not value),
     "namespaceSelector": s.Ignored(("all()",), "the pool serves pods of all namespaces"),
@@ -168,8 +168,9 @@ def _check_ipam(report: Report, ipam: s.Resource[model.IPAMConfiguration]) -> bo
 
 
 IPAM_SPEC: s.Table = {
-    "strictAffinity": s.Field(r.boolean, "strict_affinity"),
-    "maxBlocksPerHost": s.Field(r.integer(0, 2**31 - 1, "0 means no limit"), "max_blocks_per_host"),
+    "strictAffinity": s.Field(r.boolean, "strict_affinity", shown=True),
+    "maxBlocksPerHost": s.Field(r.integer(0, 2**31 - 1, "0 means no limit"),
+                                "max_blocks_per_host", shown=True),
     "autoAllocateBlocks": s.Field(r.boolean, "auto_allocate"),
     **s.bookkeeping("ipCooldownSeconds kubeVirtVMAddressPersistence"),
 }

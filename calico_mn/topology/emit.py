@@ -162,7 +162,7 @@ def _facts(model: Any, document: Document) -> Document:
         case Node():
             return _node(model, document)
         case IPPool():
-            return _pool(model)
+            return _pool(model, document)
         case BlockAffinity():
             return _affinity(model)
         case Pod():
@@ -178,7 +178,7 @@ def _facts(model: Any, document: Document) -> Document:
         case BGPFilter():
             return bgp_kinds.filter_fields(model, document)
         case IPAMConfiguration():
-            return _only(s.written(calico_kinds.IPAM_SPEC, None, model, always=True))
+            return _only(s.written(calico_kinds.IPAM_SPEC, document.get("spec"), model))
         case str():
             return {"metadata": {"name": model}}
         case int():
@@ -206,10 +206,9 @@ def _node(node: Node, document: Document) -> Document:
             "spec": s.written(calico_kinds.NODE_SPEC, document.get("spec"), node)}
 
 
-def _pool(pool: IPPool) -> Document:
-    return {"metadata": {"name": pool.name}, "spec": {
-        **s.written(calico_kinds.POOL_SPEC, None, pool, always=True),
-        "disabled": pool.disabled or None, "disableBGPExport": not pool.is_exported or None}}
+def _pool(pool: IPPool, document: Document) -> Document:
+    return {"metadata": {"name": pool.name},
+            "spec": s.written(calico_kinds.POOL_SPEC, document.get("spec"), pool)}
 
 
 def _affinity(affinity: BlockAffinity) -> Document:

@@ -45,13 +45,15 @@ class Field:
 
     A name that the model class does not have is for the schema's own rules. ``missing`` is the
     hint for a file that lacks the field; without one the field is optional. ``write`` is the
-    reverse of ``read``: the value as plain data.
+    reverse of ``read``: the value, unless it is None, as plain data. A field that is ``shown`` is
+    written also where the model has its default.
     """
 
     read: r.Reader
     name: str
     missing: str = ""
     write: Callable[[Any], Any] = as_plain
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,22 +278,35 @@ def _required(table: Table, path: str) -> Iterator[tuple[str, str]]:
             yield from _required(entry, field_path)
 
 
-def written(table: Table, document: Any, *models: Any, always: bool = False) -> dict[str, Any]:
-    """What model objects say, in the fields of a table: to be laid over that part of a document.
+def written(table: Table, document: Any, model: Any) -> dict[str, Any]:
+    """What a model object says, in the fields of a table: to be laid over that part of a document.
 
-    Where the document has not the field, the attribute's default is written only with ``always``.
-    None is for a field to be taken out.
+    None is for a field to be taken out. Lists of objects are left out.
     """
-    attributes = {item.name: (getattr(model, item.name), item.default)
-                  for model in models for item in dataclasses.fields(model)}
+    return _written(table, document, dict(_attributes(model)))
+
+
+def _attributes(model: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Each attribute with its value and its default, those of parts of the object among them."""
+    for item in dataclasses.fields(model):
+        value = getattr(model, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _attributes(value)
+        else:
+            yield item.name, (value, item.default)
+
+
+def _written(table: Table, document: Any, attributes: AbstractMapping[str, tuple[Any, Any]]
+             ) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, entry in table.items():
         given = document.get(name) if isinstance(document, dict) else None
         if isinstance(entry, AbstractMapping):
-            fields[name] = written(entry, given, *models, always=always)
+            if part := _written(entry, given, attributes):
+                fields[name] = part
         elif isinstance(entry, Field) and entry.name in attributes:
             value, default = attributes[entry.name]
-            plain = entry.write(value)
-            if always or (given != plain and (given is not None or value != default)):
-                fields[name] = plain if always or value or value is False else None
+            plain = None if value is None else entry.write(value)
+            if given != plain and (given is not None or entry.shown or value != default):
+                fields[name] = plain if entry.shown or value != default else None
     return fields

@@ -8,7 +8,7 @@ given an address gets its InternalIP, and a prefix that is assumed and said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 
@@ -20,7 +20,7 @@ from calico_mn.topology import schema as s
 from calico_mn.topology.calico_kinds import NODE
 from calico_mn.topology.kubernetes_kinds import ADDRESSES, as_number
 from calico_mn.topology.kubernetes_kinds import NODE as KUBERNETES_NODE
-from calico_mn.topology.plain_data import Document, laid_over
+from calico_mn.topology.plain_data import Document
 from calico_mn.topology.problems import NO_MARK, Mark, Report
 from calico_mn.topology.yaml_tree import Tree
 
@@ -32,9 +32,20 @@ ASSUMED_PREFIX = 24
 # net.ipv4.fib_multipath_hash_fields: twelve bits (FIB_MULTIPATH_HASH_FIELD_ALL_MASK).
 MAX_HASH_FIELDS = 0x0FFF
 
+
+def _quantity(unit: str, smaller: str) -> Callable[[float], str]:
+    """A writer of a value in the unit, or in one a thousand times smaller for more digits."""
+    def write(value: float) -> str:
+        scale, shown = (1, unit) if round(value, 6) == value else (1000, smaller)
+        return f"{value * scale:.6f}".rstrip("0").rstrip(".") + shown
+
+    return write
+
+
 _LINK: s.Table = {
-    "rate": s.Field(r.rate, "rate"), "delay": s.Field(r.delay, "delay"),
-    "loss": s.Field(r.loss, "loss"),
+    "rate": s.Field(r.rate, "rate", write=_quantity("Mbit", "Kbit")),
+    "delay": s.Field(r.delay, "delay", write=_quantity("ms", "us")),
+    "loss": s.Field(r.loss, "loss", write=_quantity("%", "%")),
     "jitter": s.Ignored(says="all packets of a cable have the same delay"),
 }
 _SUBNET_HINT = "for example {name: rack-a, cidr: 192.168.57.0/24}"
@@ -47,7 +58,8 @@ SUBNETS = s.List({
     "name": s.Field(r.label, "name", _SUBNET_HINT),
     "cidr": s.Field(a.ipv4_network, "cidr", _SUBNET_HINT),
     "mtu": s.Field(r.integer(88, r.MAX_MTU,
-                           "IPv4 needs 68 bytes, and the IPIP header takes 20 more"), "mtu"),
+                           "IPv4 needs 68 bytes, and the IPIP header takes 20 more"), "mtu",
+                 shown=True),
     "link": _LINK,
     "nodePrefix": s.Field(r.integer(1, 32, "the prefix length of the nodes' NICs, such as 32"),
                           "node_prefix"),
@@ -210,39 +222,12 @@ def fields_of(underlay: model.Underlay) -> Document:
     """The resource of an underlay again. Once it is written down it is no assumption."""
     name = underlay.name if underlay.name != ASSUMED else "underlay"
     return {"metadata": {"name": name}, "spec": {
-        "link": None, "subnets": list(map(_subnet_fields, underlay.subnets)),
-        "routers": list(map(_router_fields, underlay.routers)),
-        "hosts": [laid_over({"name": host.name, "address": str(host.address)}, {
-            "gateway": str(host.gateway) if host.gateway else None})
-            for host in underlay.hosts] or None}}
-
-
-def _subnet_fields(subnet: model.Subnet) -> Document:
-    link = {"rate": _quantity(subnet.link.rate, "Mbit", "Kbit"),
-            "delay": _quantity(subnet.link.delay, "ms", "us"),
-            "loss": _quantity(subnet.link.loss, "%", "%")}
-    return laid_over({"name": subnet.name, "cidr": str(subnet.cidr), "mtu": subnet.mtu},
-                     {"link": link, "nodePrefix": subnet.node_prefix or None})
-
-
-def _quantity(value: float | None, unit: str, smaller: str) -> str | None:
-    """A value in the unit, or in one a thousand times smaller where its digits do not suffice."""
-    if value is None:
-        return None
-    if round(value, 6) != value:
-        value, unit = value * 1000, smaller
-    return f"{value:.6f}".rstrip("0").rstrip(".") + unit
-
-
-def _router_fields(router: model.Router) -> Document:
-    chosen = router.multipath_hash
-    return laid_over({"name": router.name}, {
-        "podRoutes": router.pod_routes or None,
-        "bgp": {"asNumber": router.as_number} if router.as_number else None,
-        "multipathHash": chosen.policy or None,
-        "multipathHashFields": chosen.fields if chosen.policy == 3 else None,
-        "interfaces": [{"subnet": interface.subnet, "address": str(interface.address)}
-                       for interface in router.interfaces]})
+        "link": None,
+        "subnets": [s.written(SUBNETS.table, None, subnet) for subnet in underlay.subnets],
+        "routers": [{**s.written(ROUTERS.table, None, router), "interfaces": [
+            s.written(INTERFACES.table, None, interface) for interface in router.interfaces]}
+            for router in underlay.routers],
+        "hosts": [s.written(HOSTS.table, None, host) for host in underlay.hosts] or None}}
 
 
 # --- the nodes
