@@ -123,23 +123,6 @@ def _check_rule(report: Report, rule: s.Resource[bgp_resources.BGPFilterRule]) -
     return not left_out
 
 
-_read_action = r.one_of("Accept", "Reject")
-_read_source = r.one_of("RemotePeers")
-_read_reverse = r.one_of("Auto", "Manual")
-
-
-def _accepts(tree: Tree) -> bool:
-    return _read_action(tree) == "Accept"
-
-
-def _is_remote(tree: Tree) -> bool:
-    return bool(_read_source(tree))
-
-
-def _is_reversed(tree: Tree) -> bool:
-    return _read_reverse(tree) == "Auto"
-
-
 def _is_given(tree: Tree) -> bool:
     del tree
     return True
@@ -148,19 +131,18 @@ def _is_given(tree: Tree) -> bool:
 _LENGTH = r.integer(0, 32, "it is the length of an IPv4 prefix")
 
 
-def _rules(name: str) -> s.List[bgp_resources.BGPFilterRule]:
-    """A list of rules for IPv4; from libcalico-go ``validator.go`` and ``bgpfilter.go``'s CEL."""
-    return s.List({
-        "action": s.Field(_accepts, "accepts", "add action: Accept or Reject"),
-        "matchOperator": s.Field(r.one_of("Equal", "NotEqual", "In", "NotIn"), "operator"),
-        "cidr": s.Field(a.ipv4_network, "cidr"),
-        "prefixLength": {"min": s.Field(_LENGTH, "min"), "max": s.Field(_LENGTH, "max")},
-        "source": s.Field(_is_remote, "is_remote"),
-        "interface": s.Field(_device, "interface"),
-        "peerType": s.Field(r.one_of("eBGP", "iBGP"), "peer_type"),
-        "operations": s.Ignored(says="a route that passes stays as it is"),
-        **{name: s.Field(_is_given, name) for name in _NOT_MODELLED},
-    }, bgp_resources.BGPFilterRule, _check_rule, name=name)
+# From libcalico-go validator.go and bgpfilter.go's CEL.
+_RULE: s.Table = {
+    "action": s.choice("accepts", "Accept", "Reject", missing="add action: Accept or Reject"),
+    "matchOperator": s.Field(r.one_of("Equal", "NotEqual", "In", "NotIn"), "operator"),
+    "cidr": s.Field(a.ipv4_network, "cidr"),
+    "prefixLength": {"min": s.Field(_LENGTH, "min"), "max": s.Field(_LENGTH, "max")},
+    "source": s.choice("is_remote", "RemotePeers"),
+    "interface": s.Field(_device, "interface"),
+    "peerType": s.Field(r.one_of("eBGP", "iBGP"), "peer_type"),
+    "operations": s.Ignored(says="a route that passes stays as it is"),
+    **{name: s.Field(_is_given, name) for name in _NOT_MODELLED},
+}
 
 
 def _in_seconds(value: int) -> str:
@@ -200,8 +182,7 @@ _PEER: s.Table = {
     "keepOriginalNextHop": s.Field(r.boolean, "keeps_next_hop"),
     "nextHopMode": s.Field(r.one_of("Auto", "Self", "Keep"), "next_hop_mode"),
     "numAllowedLocalASNumbers": s.Field(r.integer(0, 2**31 - 1, "0 for none"), "allowed_local_as"),
-    "reversePeering": s.Field(_is_reversed, "is_reversed",
-                              write=lambda value: "Auto" if value else "Manual"),
+    "reversePeering": s.choice("is_reversed", "Auto", "Manual"),
     "reachableBy": s.Field(a.address, "reachable_by"),
     "sourceAddress": s.Ignored(("UseNodeIP",), "a session starts from its node's address"),
     "localASNumber": s.Ignored(says="a session has its node's AS number"),
@@ -212,8 +193,8 @@ BGP_PEER = s.Kind(s.resource_table(s.NAMED, spec=_PEER), bgp_resources.BGPPeer, 
                   api=API, name="BGPPeer")
 
 BGP_FILTER = s.Kind(s.resource_table(s.NAMED, spec={
-    "exportV4": _rules("exports"),
-    "importV4": _rules("imports"),
+    "exportV4": s.List(_RULE, bgp_resources.BGPFilterRule, _check_rule, name="exports"),
+    "importV4": s.List(_RULE, bgp_resources.BGPFilterRule, _check_rule, name="imports"),
     "exportV6": s.Ignored(says=_NO_IPV6),
     "importV6": s.Ignored(says=_NO_IPV6),
 }), bgp_resources.BGPFilter, api=API, name="BGPFilter", topology="bgp_filters")
@@ -282,10 +263,6 @@ def filter_fields(model: bgp_resources.BGPFilter, document: Document) -> Documen
             ("exportV4", model.exports), ("importV4", model.imports)) if rules}}
 
 
-def _rule_fields(rule: bgp_resources.BGPFilterRule) -> dict[str, Any]:
-    return {"action": "Accept" if rule.accepts else "Reject", **{
-        name: value for name, value in (
-            ("matchOperator", rule.operator), ("cidr", str(rule.cidr or "")),
-            ("prefixLength", dict(zip(("min", "max"), rule.lengths or (), strict=False))),
-            ("source", "RemotePeers" if rule.is_remote else ""), ("interface", rule.interface),
-            ("peerType", rule.peer_type)) if value}}
+def _rule_fields(rule: bgp_resources.BGPFilterRule) -> Document:
+    lengths = dict(zip(("min", "max"), rule.lengths or (), strict=False))
+    return {**s.written(_RULE, None, rule), **({"prefixLength": lengths} if lengths else {})}

@@ -44,12 +44,12 @@ POOLS = s.List({
     "name": s.Field(r.subdomain, "name"),
     "cidr": s.Field(a.network, "cidr", "add the pool's range: cidr: 10.22.0.0/16"),
     "encapsulation": s.Field(r.one_of(*ENCAPSULATIONS), "encapsulation"),
-    "natOutgoing": s.Field(r.one_of("Enabled", "Disabled"), "nat"),
+    "natOutgoing": s.choice("nat_outgoing", "Enabled", "Disabled"),
     "blockSize": s.Field(r.block_size, "block_size"),
     "nodeSelector": s.Field(r.selector, "node_selector"),
     "disableNewAllocations": s.Field(r.boolean, "disabled"),
     "allowedUses": s.Field(r.uses, "allowed_uses"),
-    "assignmentMode": s.Field(r.is_automatic, "is_automatic"),
+    "assignmentMode": s.choice("is_automatic", "Automatic", "Manual"),
     "disableBGPExport": s.Ignored(("false",), "its blocks are announced like all others"),
     "namespaceSelector": s.Ignored(("all()",), "the pool serves pods of all namespaces"),
 }, s.Unmodelled, name="pools")
@@ -182,7 +182,7 @@ def _of_installation(report: Report, resources: s.Resources,
                               strict=True):
             pool.set(name, mode, pool.at("encapsulation"))
             pool.labels.setdefault(name, "Installation encapsulation")
-        pool.values["nat_outgoing"] = pool.get("nat", "Enabled") == "Enabled"
+        pool.values.setdefault("nat_outgoing", True)
         pool.labels.setdefault("cidr", "Installation pool")
         pools.append(pool)
     return pools

@@ -131,14 +131,6 @@ def selector(tree: Tree) -> str:
     return word
 
 
-_read_assignment_mode = one_of("Automatic", "Manual")
-
-
-def is_automatic(tree: Tree) -> bool:
-    """A pool's assignmentMode: whether pods get its addresses without naming it."""
-    return _read_assignment_mode(tree) == "Automatic"
-
-
 _read_uses = list_of(one_of("Workload", "Tunnel", "LoadBalancer"), "[Workload, Tunnel]")
 
 

@@ -56,6 +56,16 @@ class Field:
     shown: bool = False
 
 
+def choice(name: str, yes: str, no: str = "", *, missing: str = "", shown: bool = False) -> Field:
+    """A field with one of two words, which are True and False of the attribute ``name``.
+
+    Without ``no`` there is the one word alone.
+    """
+    read = r.one_of(*filter(None, (yes, no)))
+    return Field(lambda tree: read(tree) == yes, name, missing,
+                 lambda value: yes if value else no, shown)
+
+
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """A field of Kubernetes or Calico without effect here: a warning names it.
