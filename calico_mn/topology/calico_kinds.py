@@ -51,7 +51,7 @@ NODE_SPEC: s.Table = {
     **s.bookkeeping("interfaces orchRefs ipv6VXLANTunnelAddr vxlanTunnelMACAddrV6"),
 }
 NODE = s.Kind(
-    s.resource_table({**s.NAMED, "labels": s.Field(r.string_map, "labels")}, spec=NODE_SPEC),
+    s.resource_table({**s.NAMED, **s.LABELS}, spec=NODE_SPEC),
     model.Node, _check_node, api=API, name="Node", topology="nodes")
 
 

@@ -45,7 +45,7 @@ def _check_host(report: Report, host: s.Resource[HostEndpoint]) -> bool:
 
 
 HOST_ENDPOINT = s.Kind(s.resource_table(
-    {**s.NAMED, "labels": s.Field(r.string_map, "labels")}, spec={
+    {**s.NAMED, **s.LABELS}, spec={
         "node": s.Field(r.subdomain, "node", "add the name of the node that it is on"),
         "interfaceName": s.Field(p.device, "interface"),
         "expectedIPs": s.Field(a.ipv4_addresses, "addresses"),

@@ -70,7 +70,7 @@ NODE_ANNOTATIONS: s.Table = {
     s.REST: s.Special.BOOKKEEPING,
 }
 NODE = s.Kind(s.resource_table(
-    {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": NODE_ANNOTATIONS},
+    {**s.NAMED, **s.LABELS, "annotations": NODE_ANNOTATIONS},
     spec={**NODE_FIELDS, s.REST: s.Special.BOOKKEEPING},
     status={"addresses": ADDRESSES, s.REST: s.Special.BOOKKEEPING},
 ), Node, api=CORE, name="Node")
@@ -97,7 +97,7 @@ KIND_CLUSTER = s.Kind(s.resource_table(s.META, **_NETWORKING), s.Unmodelled,
 # Its pods inherit its labels, and the pools of their addresses unless they name others
 # (cni-plugin pkg/k8s).
 NAMESPACE_KIND = s.Kind(s.resource_table(
-    {**s.NAMED, "labels": s.Field(r.string_map, "labels"), "annotations": {
+    {**s.NAMED, **s.LABELS, "annotations": {
         "cni.projectcalico.org/ipv4pools": s.Field(a.json_names, "pools"),
         s.REST: s.Special.BOOKKEEPING}},
     spec=s.Special.BOOKKEEPING,
@@ -129,8 +129,7 @@ _ANNOTATIONS: s.Table = {
     "cni.projectcalico.org/*": s.Special.UNKNOWN,
     s.REST: s.Special.BOOKKEEPING,
 }
-_LABELS: s.Table = {"labels": s.Field(r.string_map, "labels")}
-TEMPLATE_META: s.Table = {**s.META, **NAMESPACE, **_LABELS,
+TEMPLATE_META: s.Table = {**s.META, **NAMESPACE, **s.LABELS,
                           "name": s.Field(r.subdomain, "template_name"),
                           "namespace": s.Field(r.label, "template_namespace")}
 # Their names are what a policy's named ports refer to.
@@ -190,7 +189,7 @@ def left_out(host_network: bool, phase: str, has_node: bool) -> str:
 
 
 POD = s.Kind(s.resource_table(
-    {**_METADATA, **_LABELS, "annotations": _ANNOTATIONS}, spec=POD_SPEC,
+    {**_METADATA, **s.LABELS, "annotations": _ANNOTATIONS}, spec=POD_SPEC,
     status={"phase": s.Field(r.text, "phase"), "podIP": s.Field(a.address_or_none, "status_ip"),
             s.REST: s.Special.BOOKKEEPING},
 ), Pod, _check_pod, api=CORE, name="Pod")

@@ -20,7 +20,6 @@ from calico_mn.topology.kubernetes_kinds import CORE, NAMESPACE, NAMESPACE_KIND,
 from calico_mn.topology.problems import Report
 
 NETWORKING = "networking.k8s.io/v1"
-_LABELS: s.Table = {"labels": s.Field(r.string_map, "labels")}
 _WITH_PORTS = ("tcp", "udp", "sctp", "udplite", "6", "17", "132", "136")
 _KUBERNETES_ORDER = 1000.0  # conversion.go, K8sNetworkPolicyToCalico
 
@@ -202,13 +201,13 @@ _NETS: s.Table = {
     "nets": s.Field(a.ipv4_networks, "nets"),
     "allowedEgressDomains": s.Ignored(says="Calico Enterprise alone has domain names, so the set "
                                            "is its nets")}
-NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE, **_LABELS}, spec=_NETS),
+NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **NAMESPACE, **s.LABELS}, spec=_NETS),
                      NetworkSet, in_default, api=API, name="NetworkSet")
-GLOBAL_NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **_LABELS}, spec=_NETS), NetworkSet,
+GLOBAL_NETWORK_SET = s.Kind(s.resource_table({**s.NAMED, **s.LABELS}, spec=_NETS), NetworkSet,
                             api=API, name="GlobalNetworkSet")
 
 SERVICE_ACCOUNT = s.Kind(
-    s.resource_table({**s.NAMED, **NAMESPACE, **_LABELS},
+    s.resource_table({**s.NAMED, **NAMESPACE, **s.LABELS},
                      **s.bookkeeping("secrets imagePullSecrets automountServiceAccountToken")),
     Labelled, in_default, api=CORE, name="ServiceAccount")
 

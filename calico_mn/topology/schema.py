@@ -276,6 +276,7 @@ BOOKKEEPING: Table = dict.fromkeys((
 ), Special.BOOKKEEPING)
 META: Table = {**BOOKKEEPING, "name": Field(r.subdomain, "name")}
 NAMED: Table = {**META, "name": Field(r.subdomain, "name", NAME_HINT)}
+LABELS: Table = {"labels": Field(r.string_map, "labels")}
 
 
 def _required(table: Table, path: str) -> Iterator[tuple[str, str]]:
