@@ -30,45 +30,11 @@ _CONDITIONS = frozenset(f"node.kubernetes.io/{name}" for name in (
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 
-def _expressions(name: str) -> s.List[s.Unmodelled]:
-    return s.List({
-        "key": s.Field(r.text, "key", "say which label"),
-        "operator": s.Field(r.one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
-                            "operator", "add In, NotIn, Exists or DoesNotExist"),
-        "values": s.Field(r.list_of(r.text, "[value, ...]"), "values")}, s.Unmodelled, name=name)
-
-
-_LABELS, _FIELDS = _expressions("expressions"), _expressions("fields")
-_TERMS = s.List({"matchExpressions": _LABELS, "matchFields": _FIELDS}, s.Unmodelled, name="terms")
-_TOLERATIONS = s.List({
-    "key": s.Field(r.text, "key"), "value": s.Field(r.text, "value"),
-    "operator": s.Field(r.one_of("Exists", "Equal", "Lt", "Gt"), "operator"),
-    "effect": s.Field(r.text, "effect"), "tolerationSeconds": s.Special.BOOKKEEPING,
-}, s.Unmodelled, name="tolerations")
-_TAINTS = s.List({
-    "key": s.Field(r.text, "key"), "value": s.Field(r.text, "value"),
-    "effect": s.Field(r.text, "effect"), "timeAdded": s.Special.BOOKKEEPING,
-}, s.Unmodelled, name="taints")
-_PREFERRED = {"preferredDuringSchedulingIgnoredDuringExecution": s.Ignored(says=_IN_TURN)}
-#: the fields of a pod's spec that decide where it runs
-POD_FIELDS: s.Table = {
-    "nodeSelector": s.Field(r.string_map, "node_selector"),
-    "tolerations": _TOLERATIONS,
-    "affinity": {
-        "nodeAffinity": {**_PREFERRED, "requiredDuringSchedulingIgnoredDuringExecution": {
-            "nodeSelectorTerms": _TERMS}},
-        "podAffinity": s.Ignored(says=_IN_TURN), "podAntiAffinity": s.Ignored(says=_IN_TURN)},
-    "topologySpreadConstraints": s.Ignored(says=_IN_TURN),
-}
-#: and those of a node's
-NODE_FIELDS: s.Table = {"taints": _TAINTS, "unschedulable": s.Field(r.boolean, "unschedulable")}
-
-
 @dataclass(frozen=True, slots=True)
 class _Expression:
-    key: str
-    operator: str
-    values: tuple[str, ...]
+    key: str = ""
+    operator: str = ""
+    values: tuple[str, ...] = ()
 
     def holds(self, labels: dict[str, str]) -> bool:
         value = labels.get(self.key)
@@ -90,9 +56,9 @@ class _Expression:
 
 @dataclass(frozen=True, slots=True)
 class _Taint:
-    key: str
-    value: str
-    effect: str
+    key: str = ""
+    value: str = ""
+    effect: str = ""
 
     def __str__(self) -> str:
         return f"{self.key}{'=' if self.value else ''}{self.value}:{self.effect}"
@@ -100,14 +66,48 @@ class _Taint:
 
 @dataclass(frozen=True, slots=True)
 class _Toleration:
-    key: str
-    operator: str
-    value: str
-    effect: str
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
 
     def tolerates(self, taint: _Taint) -> bool:
         return (self.effect in ("", taint.effect) and self.key in ("", taint.key)
                 and (self.operator == "Exists" or self.value == taint.value))
+
+
+def _expressions(name: str) -> s.List[_Expression]:
+    return s.List({
+        "key": s.Field(r.text, "key", "say which label"),
+        "operator": s.Field(r.one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
+                            "operator", "add In, NotIn, Exists or DoesNotExist"),
+        "values": s.Field(r.list_of(r.text, "[value, ...]"), "values")}, _Expression, name=name)
+
+
+_LABELS, _FIELDS = _expressions("expressions"), _expressions("fields")
+_TERMS = s.List({"matchExpressions": _LABELS, "matchFields": _FIELDS}, s.Unmodelled, name="terms")
+_TOLERATIONS = s.List({
+    "key": s.Field(r.text, "key"), "value": s.Field(r.text, "value"),
+    "operator": s.Field(r.one_of("Exists", "Equal", "Lt", "Gt"), "operator"),
+    "effect": s.Field(r.text, "effect"), "tolerationSeconds": s.Special.BOOKKEEPING,
+}, _Toleration, name="tolerations")
+_TAINTS = s.List({
+    "key": s.Field(r.text, "key"), "value": s.Field(r.text, "value"),
+    "effect": s.Field(r.text, "effect"), "timeAdded": s.Special.BOOKKEEPING,
+}, _Taint, name="taints")
+_PREFERRED = {"preferredDuringSchedulingIgnoredDuringExecution": s.Ignored(says=_IN_TURN)}
+#: the fields of a pod's spec that decide where it runs
+POD_FIELDS: s.Table = {
+    "nodeSelector": s.Field(r.string_map, "node_selector"),
+    "tolerations": _TOLERATIONS,
+    "affinity": {
+        "nodeAffinity": {**_PREFERRED, "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": _TERMS}},
+        "podAffinity": s.Ignored(says=_IN_TURN), "podAntiAffinity": s.Ignored(says=_IN_TURN)},
+    "topologySpreadConstraints": s.Ignored(says=_IN_TURN),
+}
+#: and those of a node's
+NODE_FIELDS: s.Table = {"taints": _TAINTS, "unschedulable": s.Field(r.boolean, "unschedulable")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +123,10 @@ class Constraints:
         """Those of a workload's pods; a DaemonSet's run on a node that is cordoned, too."""
         terms = None
         if workload.has("terms"):
-            terms = tuple(tuple(_Expression(item.get("key", ""), item.get("operator", ""),
-                                            item.get("values", ()))
-                                for field in (_LABELS, _FIELDS) for item in term.entries(field))
+            terms = tuple(tuple(item.model for field in (_LABELS, _FIELDS)
+                                for item in term.entries(field))
                           for term in workload.entries(_TERMS))
-        tolerations = [_Toleration(item.get("key", ""), item.get("operator", "Equal"),
-                                   item.get("value", ""), item.get("effect", ""))
-                       for item in workload.entries(_TOLERATIONS)]
+        tolerations = [item.model for item in workload.entries(_TOLERATIONS)]
         if workload.get("per_node"):
             tolerations.append(_Toleration(_UNSCHEDULABLE, "Exists", "", "NoSchedule"))
         return cls(workload.get("node_selector", ()), terms, tuple(tolerations))
@@ -186,7 +183,7 @@ class Scheduler:
 
 def _taints(node: Resource[Node]) -> Iterable[_Taint]:
     for item in node.entries(_TAINTS):
-        taint = _Taint(item.get("key", ""), item.get("value", ""), item.get("effect", ""))
+        taint = item.model
         if taint.effect in ("NoSchedule", "NoExecute") and taint.key not in _CONDITIONS:
             yield taint
     if node.get("unschedulable"):
