@@ -21,7 +21,6 @@ from calico_mn.topology import readers as r
 from calico_mn.topology import schema as s
 from calico_mn.topology.kubernetes_kinds import ADDRESSES, as_number, cluster_id
 from calico_mn.topology.problems import Report
-from calico_mn.topology.yaml_tree import Tree
 
 API = "projectcalico.org/v3"
 NEVER = model.EncapsulationMode.NEVER
@@ -83,10 +82,6 @@ def check_pool(report: Report, pool: s.Resource[model.IPPool]) -> bool:
     return True
 
 
-def _is_exported(tree: Tree) -> bool:
-    return not r.boolean(tree)
-
-
 POOL_SPEC: s.Table = {
     "cidr": s.Field(a.network, "cidr", "add the pool's range: spec: {cidr: 10.22.0.0/16}"),
     "blockSize": s.Field(r.block_size, "block_size", shown=True),
@@ -97,7 +92,8 @@ POOL_SPEC: s.Table = {
     "nodeSelector": s.Field(r.selector, "node_selector", shown=True),
     "allowedUses": s.Field(r.uses, "allowed_uses", shown=True),
     "assignmentMode": s.choice("is_automatic", "Automatic", "Manual", shown=True),
-    "disableBGPExport": s.Field(_is_exported, "is_exported", write=lambda value: not value),
+    "disableBGPExport": s.Field(lambda tree: not r.boolean(tree), "is_exported",
+                                write=lambda value: not value),
     "namespaceSelector": s.Ignored(("all()",), "the pool serves pods of all namespaces"),
     "ipip": s.Ignored(says="ipipMode is the mode"),
     "nat-outgoing": s.Ignored(says="natOutgoing is meant by it now"),

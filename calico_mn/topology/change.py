@@ -18,7 +18,7 @@ from calico_mn.topology import calico_kinds, kubernetes_kinds, placement
 from calico_mn.topology.documents import Item, add_resource
 from calico_mn.topology.emit import key_of as key_of_document
 from calico_mn.topology.kinds import KINDS
-from calico_mn.topology.plain_data import Document, tree_of
+from calico_mn.topology.plain_data import Document, at, tree_of
 from calico_mn.topology.problems import Report
 from calico_mn.topology.scheduling import Constraints, Scheduler
 from calico_mn.topology.schema import Resource, Resources
@@ -280,6 +280,5 @@ def _extends(wanted: Underlay, running: Underlay) -> bool:
 
 
 def _has_address(document: Document) -> bool:
-    metadata = document.get("metadata") or {}
     return document["apiVersion"] == kubernetes_kinds.CORE and bool(
-        (metadata.get("annotations") or {}).get("projectcalico.org/IPv4Address"))
+        at(document, "metadata", "annotations", "projectcalico.org/IPv4Address"))

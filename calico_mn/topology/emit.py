@@ -162,7 +162,8 @@ def _facts(model: Any, document: Document) -> Document:
         case Node():
             return _node(model, document)
         case IPPool():
-            return _pool(model, document)
+            return {"metadata": {"name": model.name},
+                    "spec": s.written(calico_kinds.POOL_SPEC, document.get("spec"), model)}
         case BlockAffinity():
             return _affinity(model)
         case Pod():
@@ -192,7 +193,7 @@ def _only(spec: Document) -> Document:
     return {"metadata": {"name": "default"}, "spec": spec}
 
 
-# --- nodes, pools and blocks
+# --- nodes and blocks
 
 def _node(node: Node, document: Document) -> Document:
     metadata: Document = {"name": node.name}
@@ -204,11 +205,6 @@ def _node(node: Node, document: Document) -> Document:
             kubernetes_kinds.NODE_ANNOTATIONS, annotations, node)}}
     return {"metadata": metadata,
             "spec": s.written(calico_kinds.NODE_SPEC, document.get("spec"), node)}
-
-
-def _pool(pool: IPPool, document: Document) -> Document:
-    return {"metadata": {"name": pool.name},
-            "spec": s.written(calico_kinds.POOL_SPEC, document.get("spec"), pool)}
 
 
 def _affinity(affinity: BlockAffinity) -> Document:
