@@ -23,6 +23,7 @@ from calico_mn.present import (
     expected_link,
     expected_qdiscs,
     expected_sysctls,
+    on_devices,
 )
 from calico_mn.rules import RuleChain, RuleItem, SetMembers
 from calico_mn.state import PROTO_KERNEL, Address, FdbEntry, Namespace, Neighbour, Route, Sysctl
@@ -177,14 +178,10 @@ def _under_their_names(present: Present, names: Mapping[str, str]) -> Present:
     return replace(
         present,
         links=tuple(replace(item, master=name(item.master)) for item in present.links),
-        qdiscs=tuple(replace(item, device=name(item.device)) for item in present.qdiscs),
-        addresses=tuple(replace(item, device=name(item.device)) for item in present.addresses),
-        neighbours=tuple(replace(item, device=name(item.device)) for item in present.neighbours),
-        fdb=tuple(replace(item, device=name(item.device)) for item in present.fdb),
-        routes=tuple(replace(item, device=name(item.device), next_hops=tuple(
-            replace(hop, device=name(hop.device)) for hop in item.next_hops))
-            for item in present.routes),
-        programs=frozenset(replace(item, device=name(item.device)) for item in present.programs))
+        qdiscs=on_devices(present.qdiscs, name), addresses=on_devices(present.addresses, name),
+        neighbours=on_devices(present.neighbours, name), fdb=on_devices(present.fdb, name),
+        routes=on_devices(present.routes, name),
+        programs=frozenset(on_devices(present.programs, name)))
 
 
 def _links(state: Namespace, present: Present, owned: Owned, tunnel_kind: str,

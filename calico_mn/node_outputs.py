@@ -22,6 +22,7 @@ from calico_mn.present import (
     expected_link,
     expected_qdiscs,
     expected_sysctls,
+    on_devices,
 )
 from calico_mn.rules import RuleItem
 from calico_mn.state import (
@@ -166,7 +167,7 @@ def _named(state: Namespace, uplink: str, nic: str) -> Namespace:
     def name(device: str) -> str:
         return nic if device == uplink else device
 
-    def renamed(device: Device) -> Device:
+    def called(device: Device) -> Device:
         if isinstance(device, Tunnel):
             return replace(device, uplink=name(device.uplink))
         return replace(device, name=name(device.name))
@@ -174,9 +175,6 @@ def _named(state: Namespace, uplink: str, nic: str) -> Namespace:
     if nic == uplink:
         return state
     return replace(
-        state, devices=tuple(map(renamed, state.devices)),
-        addresses=tuple(replace(item, device=name(item.device)) for item in state.addresses),
-        routes=tuple(replace(item, device=name(item.device), next_hops=tuple(
-            replace(hop, device=name(hop.device)) for hop in item.next_hops))
-            for item in state.routes),
-        sysctls=tuple(replace(item, device=name(item.device)) for item in state.sysctls))
+        state, devices=tuple(map(called, state.devices)),
+        addresses=on_devices(state.addresses, name), routes=on_devices(state.routes, name),
+        sysctls=on_devices(state.sysctls, name))

@@ -11,9 +11,10 @@ Values only, each with the line that ``ip`` or ``tc`` prints for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface
+from typing import TypeVar
 
 from calico_mn.rules import RuleItem
 from calico_mn.state import (
@@ -25,6 +26,7 @@ from calico_mn.state import (
     FdbEntry,
     Namespace,
     Neighbour,
+    NextHop,
     Route,
     Sysctl,
     Tunnel,
@@ -98,6 +100,10 @@ class Program:
         return f"filter dev {self.device} {self.direction} bpf {self.name} direct-action"
 
 
+_OnDevice = TypeVar("_OnDevice", Address, FdbEntry, Neighbour, NextHop, Program, Qdisc, Route,
+                    Sysctl)
+
+
 @dataclass(frozen=True, slots=True)
 class Present:
     """What one namespace holds. ``failure``: why it could not be read; then all else is empty.
@@ -135,6 +141,13 @@ class Owned:
     protocols: frozenset[str] = frozenset()
     pools: tuple[str, ...] = ()
     tables: frozenset[str] = frozenset()
+
+
+def on_devices(items: Iterable[_OnDevice], name: Callable[[str], str]) -> tuple[_OnDevice, ...]:
+    """The items on the devices that ``name`` gives for theirs."""
+    return tuple(replace(item, device=name(item.device), next_hops=on_devices(item.next_hops, name))
+                 if isinstance(item, Route) else replace(item, device=name(item.device))
+                 for item in items)
 
 
 # --- what a state asks for, as items

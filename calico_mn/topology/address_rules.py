@@ -78,8 +78,7 @@ class NetworkIndex(Generic[T]):
 
 def take_witnesses(report: Report, resources: Resources) -> None:
     """Addresses that other resources tell of: status.podIP, endpoints, and blocks themselves."""
-    index = NetworkIndex((pool.model.cidr, True) for pool in resources.of(kinds.IP_POOL)
-                         if pool.has("cidr"))
+    index = _by_network(resources.of(kinds.IP_POOL))
     pods = {f"{pod.model.namespace}/{pod.model.name}": pod for pod in resources.of(POD)
             if pod.has("name")}
     for endpoint in resources.of(kinds.WORKLOAD_ENDPOINT):
@@ -127,7 +126,7 @@ def _check_affinities(report: Report, resources: Resources) -> None:
     names = [node.model.name for node in nodes if node.has("name")]
     known = set(names)
     nodes_complete = bool(nodes) and len(names) == len(nodes)
-    index = NetworkIndex((pool.model.cidr, pool.model) for pool in pools if pool.has("cidr"))
+    index = _by_network(pools)
     owners: dict[IPv4Network, BlockAffinity] = {}
     gone: list[str] = []
     outside: list[str] = []
@@ -148,8 +147,8 @@ def _check_affinities(report: Report, resources: Resources) -> None:
         pool = index.find(block.network_address)
         if pool is None and _is_complete(pools):
             outside.append(str(block))
-        elif pool is not None and block.prefixlen != pool.block_size:
-            odd.append(f"{block} in {pool.cidr}, whose blocks are /{pool.block_size}")
+        elif pool is not None and block.prefixlen != pool.model.block_size:
+            odd.append(f"{block} in {pool.model.cidr}, whose blocks are /{pool.model.block_size}")
         earlier = owners.setdefault(block, affinity.model)
         if earlier is not affinity.model and earlier.node != node:
             twice.append(f"{block} of {earlier.node} and {node}")
@@ -170,7 +169,7 @@ def _check_affinities(report: Report, resources: Resources) -> None:
 def _check_tunnel_addresses(report: Report, resources: Resources) -> None:
     """calico-node replaces a tunnel address that is in no pool (``node/pkg/allocateip``)."""
     pools = resources.of(kinds.IP_POOL)
-    index = NetworkIndex((pool.model.cidr, True) for pool in pools if pool.has("cidr"))
+    index = _by_network(pools)
     outside: list[str] = []
     owners: dict[IPv4Address, str] = {}
     for node in resources.of(kinds.NODE):
@@ -198,7 +197,7 @@ def _check_pod_addresses(
 
     An address that is asked for, and cannot be had, is for IPAM to refuse.
     """
-    index = NetworkIndex((pool.model.cidr, pool) for pool in pools if pool.has("cidr"))
+    index = _by_network(pools)
     is_default = any(not pool.mark.line for pool in pools)
     kept: dict[str, list[str]] = {}
     for pod in workloads if _is_complete(pools) else ():
@@ -216,6 +215,10 @@ def _check_pod_addresses(
             kept.setdefault(where, []).append(f"{title} {address}")
     for where, pods in kept.items():
         report.warn(f"Pods with an address in {where} keep it: {join_some(pods, 5)}.")
+
+
+def _by_network(pools: list[Resource[IPPool]]) -> NetworkIndex[Resource[IPPool]]:
+    return NetworkIndex((pool.model.cidr, pool) for pool in pools if pool.has("cidr"))
 
 
 def _is_complete(pools: list[Resource[IPPool]]) -> bool:

@@ -1,4 +1,4 @@
-"""The kinds of Kubernetes but for policies: nodes, namespaces, pods, and what makes pods.
+"""The kinds of Kubernetes but for policies: nodes, namespaces, ConfigMaps, pods, their makers.
 
 Field names are those of ``k8s.io/api``. Pods, and the kinds that make some, are each read as a pod
 or the template of pods. In a workload's resource ``replicas`` is the number of its pods, None for a

@@ -9,6 +9,7 @@ A :class:`Schema` is such a table, a model class, and the rules inside one objec
 
 Reading a mapping by its schema gives a :class:`Resource`: the model object, and the position of
 each of its fields for the rules between objects. :class:`Resources` holds all of a file.
+:func:`written` is the reverse: the fields of a document again, by the same table.
 """
 
 from __future__ import annotations
