@@ -54,15 +54,7 @@ from calico_mn.experiment.run import Run
 from calico_mn.measure import cluster, paths, reachability
 from calico_mn.measure.paths import PATHS, Endpoint
 from calico_mn.measure.reachability import REACHABLE
-from calico_mn.measure.readings import (
-    Measurement,
-    Reading,
-    Value,
-    by_factors,
-    samples,
-    under,
-    values,
-)
+from calico_mn.measure.readings import Measurement, Reading, Value, by_factors, under, values
 from calico_mn.measure.trials import Trial
 from calico_mn.report import matrix
 from calico_mn.report.document import BAD, GOOD, MIXED, Cell, Document, Figure, Numbers, Table
@@ -206,9 +198,10 @@ def what(encapsulation: Encapsulation) -> str:
 def report(run: Run) -> Document:
     outcomes, dropped = Outcomes(run.log.readings), what(run.encapsulation)
     short = dropped.removeprefix("IP ")
-    marks = {", ".join(key): {(sample.source, sample.destination): matrix.mark(
-        sample.value == 1, bool(sample.encapsulated)) for sample in samples(
-            outcomes.readings(PODS, *key))} for key in outcomes.settings}
+    marks = {", ".join(key): {
+        (reading.text("source"), reading.text("destination")): matrix.mark(
+            reading.values[REACHABLE] == 1, reading.seen.get("encapsulated") is True)
+        for reading in outcomes.readings(PODS, *key)} for key in outcomes.settings}
     return document(
         run, experiment, title=f"A fabric that drops {dropped}", findings=findings(outcomes, short),
         tables=[state(outcomes), where(outcomes, run.plan["fabric"])],

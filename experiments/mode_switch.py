@@ -75,17 +75,7 @@ from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, Pair
 from calico_mn.measure.readings import Value, by_factors, under, values
 from calico_mn.measure.reverse_path import ALWAYS, DIES, FILTERS, LIVES, NEVER, Case, Counted
 from calico_mn.measure.trials import PLAIN, POD_ROUTES, Trial, factorial
-from calico_mn.report.document import (
-    BAD,
-    GOOD,
-    MIXED,
-    Cell,
-    Document,
-    Figure,
-    Table,
-    median_of,
-    range_of,
-)
+from calico_mn.report.document import BAD, GOOD, MIXED, Document, Figure, Table, median_of, range_of
 from calico_mn.report.plots.grid import Losses, grid, timeline
 from calico_mn.text import join
 
@@ -208,15 +198,16 @@ def by_change(cases: Sequence[Case]) -> tuple[list[int], dict[tuple[str, str], d
 
 def filters_table(counted: Counted, node: str) -> Iterator[Table]:
     nodes = list(by_factors(chain(*counted.values()), "node"))
-    rows: list[tuple[Cell, ...]] = [
-        (f"{before} to {after}", number, *counts)
-        for (before, after, who, number), some in sorted(counted.items()) if who == ONE
-        for counts in [[int(median(values(some, reverse_path.RP_DROPPED, node=name) or [0]))
-                        for name, in nodes]] if any(counts)]
-    if rows:
+    counts = {change: numbers for change, some in sorted(counted.items()) if change[2] == ONE
+              for numbers in [[
+                  int(median(values(some, reverse_path.RP_DROPPED, node=name) or [0]))
+                  for name, in nodes]] if any(numbers)}
+    if counts:
         yield Table(
             "filters", f"Who dropped packets when {node} alone changed, and how many",
-            ("change", "rp_filter", *(name for name, in nodes)), tuple(rows),
+            ("change", "rp_filter", *(name for name, in nodes)), tuple(
+                (f"{before} to {after}", number, *numbers)
+                for (before, after, _, number), numbers in counts.items()),
             note="The nodes' own counts of packets that failed their reverse path filter"
                  " (IPReversePathFilter), median of the trials. A change with no such packet is"
                  " not listed.")

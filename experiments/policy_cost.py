@@ -60,16 +60,9 @@ from calico_mn.errors import UnsupportedError
 from calico_mn.experiment.report import begin, document
 from calico_mn.experiment.run import Run
 from calico_mn.kernel.iptables import AUTO, LEGACY, NFT, NONE
-from calico_mn.measure import cluster, fits, iperf, paths, ping, tcp, udp
+from calico_mn.measure import cluster, fits, iperf, paths, ping, readings, tcp, udp
 from calico_mn.measure.ping import LATENCY
-from calico_mn.measure.readings import (
-    Measurement,
-    Reading,
-    Value,
-    by_factors,
-    by_repeat,
-    known_metrics,
-)
+from calico_mn.measure.readings import Measurement, Reading, Value, by_factors, by_repeat
 from calico_mn.measure.statistics import Comparison, compare_repeats, judge, worded, worded_ratio
 from calico_mn.measure.tcp import CONNECTIONS, THROUGHPUT
 from calico_mn.measure.trials import Trial
@@ -200,7 +193,7 @@ class Measured:
         """Repeat by repeat; None to itself."""
         return None if key == reference else compare_repeats(
             self.values(metric, key), self.values(metric, reference),
-            bool(known_metrics()[metric].more_is_better))
+            bool(readings.known_metrics()[metric].more_is_better))
 
     def growth(self, path: str, name: str, series: str) -> fits.Growth | None:
         """How the time of a new packet grows in a series."""

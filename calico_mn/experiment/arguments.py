@@ -25,14 +25,7 @@ from calico_mn.command_line import (
     add_tunnel,
 )
 from calico_mn.experiment import options
-from calico_mn.experiment.options import (
-    KUBERNETES,
-    int_between,
-    path,
-    place,
-    positive_int,
-    seconds,
-)
+from calico_mn.experiment.options import KUBERNETES
 from calico_mn.export import IMAGE
 from calico_mn.kubernetes.placement import SETTLE_S, Settings
 
@@ -173,24 +166,24 @@ def parse(description: str, defaults: Defaults, factors: Sequence[Factor[Any]] =
 def _parser(description: str, defaults: Defaults) -> argparse.ArgumentParser:
     parser = Parser(description=description, allow_abbrev=False)
     add = parser.add_argument
-    add("--topology", type=path, default=defaults.topology, metavar="FILE",
+    add("--topology", type=options.path, default=defaults.topology, metavar="FILE",
         help=f"the cluster (default: {defaults.topology.parent.name}/{defaults.topology.name})")
     add_tunnel(parser)
     add_iptables(parser)
     add_engine(parser)
     add_profile(parser)
     add_no_policy(parser)
-    add("--repeats", type=positive_int, metavar="N",
+    add("--repeats", type=options.positive_int, metavar="N",
         help=f"trials of each setting (default: {defaults.full.repeats})")
-    add("--duration", type=seconds, metavar="S",
+    add("--duration", type=options.seconds, metavar="S",
         help=f"seconds of a measurement (default: {defaults.full.duration:g})")
-    add("--seed", type=int_between(0, _MOST_SEED), default=1, metavar="N",
+    add("--seed", type=options.int_between(0, _MOST_SEED), default=1, metavar="N",
         help="of the random order of trials (default: 1)")
-    add("--output", type=path, metavar="DIR",
+    add("--output", type=options.path, metavar="DIR",
         help="a new or empty directory (default: results/NAME-TIME)")
-    add("--resume", type=path, metavar="DIR",
+    add("--resume", type=options.path, metavar="DIR",
         help="go on with a run that was cut short, whose results are in DIR")
-    add("--on", type=place, metavar="PLACE",
+    add("--on", type=options.place, metavar="PLACE",
         help="measure on the machines of a Dask scheduler, tls://HOST:PORT (docs/machines.md), or"
              f" on a real cluster: {KUBERNETES} (docs/kubernetes.md)")
     add("--on-plain-tcp", dest="on", metavar="ADDRESS",

@@ -68,7 +68,7 @@ class Run:
     _nets: dict[tuple[object, ...], CalicoNet] = field(default_factory=dict)
     _running: list[CalicoNet] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
-    _bar: terminal.ProgressBar | None = None
+    _bar: Callable[[str, float], None] | None = None
 
     def __getitem__(self, factor: Factor[T]) -> T:
         return self.options[factor]
@@ -234,20 +234,20 @@ class Run:
     # --- readings
 
     def trials(self, settings: Sequence[Mapping[str, Value]], measure: Callable[[Trial], object], *,
-               doing: Callable[[Trial], str], seconds: Callable[[Trial], float] | None = None,
+               doing: Callable[[Trial], str],
                readings: Callable[[Trial], Collection[Named]] | None = None,
                name: Callable[[Trial], object] = str) -> None:
         """Measure every setting in turn, in seeded random order, as often as was asked for.
 
-        ``doing`` and ``seconds`` are for the progress, ``name`` is a trial's in a failure. With
-        ``readings``, a trial that has all of these already is not measured again; without, its
-        ``measure`` leaves out what it finds.
+        ``doing`` is for the progress, ``name`` is a trial's in a failure. With ``readings``, a
+        trial that has all of these already is not measured again; without, its ``measure`` leaves
+        out what it finds.
         """
         for trial in interleaved(settings, self.repeats, self.options.seed):
             if readings is None or not self.has(trial, readings(trial)):
                 with self.trial(name(trial)):
                     measure(trial)
-            self.step(doing(trial), (seconds or self.trial_seconds)(trial))
+            self.step(doing(trial), self.trial_seconds(trial))
 
     def measure(self, instrument: str, trial: Trial, take: Callable[[], Measurement], *,
                 factors: Mapping[str, Value] | None = None,
@@ -315,7 +315,7 @@ class Run:
     def step(self, doing: str, seconds: float) -> None:
         """Add to the work that is done, in expected seconds; the last of it is ``doing``."""
         if self._bar is not None:
-            self._bar.step(doing, seconds)
+            self._bar(doing, seconds)
 
 
 def _changed_by_hand(net: CalicoNet) -> tuple[str, ...]:

@@ -122,6 +122,8 @@ def _ms(ns: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _End:
+    """What sends in a direction, and takes what comes back from the other end."""
+
     host: Host
     process: subprocess.Popen[str]
 
@@ -132,7 +134,7 @@ class Streams:
     ``began`` is the CLOCK_MONOTONIC time in ns from which on packets count: all ends were up.
     """
 
-    def __init__(self, ends: Mapping[Pair, tuple[_End, _End]]) -> None:
+    def __init__(self, ends: Mapping[Pair, _End]) -> None:
         self._ends = ends
         self.began = time.monotonic_ns()
 
@@ -141,16 +143,11 @@ class Streams:
 
         Packets that were sent after the call are of no use: some ends had stopped by then.
         """
-        ends = [each for both in self._ends.values() for each in both]
-        for each in ends:
+        for each in self._ends.values():
             each.process.send_signal(signal.SIGTERM)
-        answers = {id(each): _answer(each) for each in ends}
-        flows = {}
-        for pair, (near, far) in self._ends.items():
-            near_answer, far_answer = answers[id(near)], answers[id(far)]
-            flows[pair] = Flow(near_answer["sent"], far_answer["arrived"])
-            flows[reverse(pair)] = Flow(far_answer["sent"], near_answer["arrived"])
-        return flows
+        answers = {pair: _answer(each) for pair, each in self._ends.items()}
+        return {pair: Flow(answer["sent"], answers[reverse(pair)]["arrived"])
+                for pair, answer in answers.items()}
 
 
 def reverse(pair: Pair) -> Pair:
@@ -165,20 +162,18 @@ def streams(net: CalicoNet, pairs: Sequence[Pair], *, rate: float, longest: floa
 
     They end with the block, and after ``longest`` seconds in any case. Raises ToolError.
     """
-    ends: dict[Pair, tuple[_End, _End]] = {}
+    ends: dict[Pair, _End] = {}
     try:
         for port, pair in enumerate(pairs, FIRST_PORT):
-            ends[pair] = (_start(net, pair, port, rate, longest),
-                          _start(net, reverse(pair), port, rate, longest))
-        for both in ends.values():
-            for each in both:
-                first_line(each.host, each.process)
+            for way in (pair, reverse(pair)):
+                ends[way] = _start(net, way, port, rate, longest)
+        for each in ends.values():
+            first_line(each.host, each.process)
         time.sleep(_LEAD_S)
         yield Streams(ends)
     finally:
-        for both in ends.values():
-            for each in both:
-                end(each.process)
+        for each in ends.values():
+            end(each.process)
 
 
 @contextmanager

@@ -207,9 +207,9 @@ def quotient(series: Comparison, reference: Comparison) -> Comparison:
     return Comparison(n, ratio, interval, verdict)
 
 
-def worded(difference: Comparison, unit: str = "us") -> str:
+def worded(difference: Comparison) -> str:
     """``+0.52 us [+0.31 to +0.70, 95 %]``, and that it is none where it is not sure."""
-    text = f"{difference.median:+.2f} {unit}"
+    text = f"{difference.median:+.2f} us"
     if difference.interval is None or difference.verdict == TOO_FEW:
         return f"{text} ({TOO_FEW})"
     text += (f" [{difference.interval.low:+.2f} to {difference.interval.high:+.2f},"

@@ -10,14 +10,7 @@ from dataclasses import replace
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -51,34 +44,27 @@ def heading(out: Console, title: str, facts: Iterable[tuple[str, str]]) -> None:
     out.print(Padding(grid, (0, 0, 1, 2), expand=False))
 
 
-class ProgressBar:
-    """A bar over the time that the work is expected to take; :meth:`step` moves it.
-
-    It is drawn after a step and not in between: a thread that draws would take time from what
-    is measured.
-    """
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-        self._drawn = 0.0
-
-    def step(self, doing: str, seconds: float) -> None:
-        """So many of the expected seconds' work is done, the last of it being ``doing``."""
-        self._progress.update(self._task, advance=seconds, description=escape(doing))
-        now = time.monotonic()
-        if now - self._drawn > _REDRAW_S:
-            self._drawn = now
-            self._progress.refresh()
-
-
 @contextmanager
-def progress(out: Console, seconds: float) -> Iterator[ProgressBar]:
-    """A bar over the ``seconds`` expected, on a terminal; nothing elsewhere. Gone at the end."""
+def progress(out: Console, seconds: float) -> Iterator[Callable[[str, float], None]]:
+    """A bar over the ``seconds`` expected, on a terminal; nothing elsewhere. Gone at the end.
+
+    What is given moves it: what was done last, and how many of the expected seconds that was. It is
+    drawn then and not in between: a thread that draws would take time from what is measured.
+    """
     with Progress(BarColumn(40), TaskProgressColumn(), TimeRemainingColumn(),
                   TextColumn("{task.description}"), console=out, auto_refresh=False,
                   transient=True, disable=not out.is_terminal) as bar:
-        yield ProgressBar(bar, bar.add_task("", total=seconds))
+        task, drawn = bar.add_task("", total=seconds), 0.0
+
+        def step(doing: str, seconds: float) -> None:
+            nonlocal drawn
+            bar.update(task, advance=seconds, description=escape(doing))
+            now = time.monotonic()
+            if now - drawn > _REDRAW_S:
+                drawn = now
+                bar.refresh()
+
+        yield step
 
 
 def show_matrices(out: Console, matrices: matrix.Matrices) -> None:
