@@ -97,7 +97,7 @@ def verb_list() -> str:
     """Every verb in a line, by groups."""
     groups: dict[str, list[str]] = {}
     for name, verb in verbs.public().items():
-        groups.setdefault(verb.group, []).append(f"  {name:13}{verb.summary}")
+        groups.setdefault(verb.group.value, []).append(f"  {name:13}{verb.summary}")
     return "\n\n".join("\n".join([f"{group}:", *lines]) for group, lines in groups.items())
 
 

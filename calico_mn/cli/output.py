@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from calico_mn.errors import ClusterError
+from calico_mn.streams import complain
 from calico_mn.text import COLUMN_GAP, aligned, column_parts, escape_control, one_line
 
 #: kubectl's placeholder for a missing value
@@ -45,6 +46,12 @@ def say(text: str = "") -> None:
     """Print lines, with no escape sequences but our own colours."""
     print("".join(part if part in _PAINTED else escape_control(part)
                   for part in _COLOURS.split(text)))
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Say these on standard error."""
+    for warning in warnings:
+        complain(f"calico-mn: {warning}")
 
 
 def print_json(value: Any) -> None:

@@ -13,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from calico_mn.cli.complete import FILES, RUNS, completes
@@ -34,6 +35,22 @@ NOT_RUN = 125
 _WIDTH = 88
 
 
+class Group(Enum):
+    """The groups of verbs, in the order of the help."""
+
+    OFFLINE = "without a cluster and without root"
+    RUNS = "runs"
+    STATE = "what a run has"
+    INSIDE = "inside a node or pod"
+    CHANGES = "changes"
+    FAULTS = "faults"
+    EXERCISES = "exercises"
+    TRAFFIC = "traffic"
+    EXPERIMENTS = "experiments"
+    RESULTS = "results of experiments, without root"
+    LEARNING = "to learn"
+
+
 class UsageError(CalicoMnError):
     """The arguments are not what the verb takes."""
 
@@ -51,7 +68,7 @@ class Verb:
     """
 
     name: str
-    group: str
+    group: Group
     summary: str
     description: str
     add: Callable[[argparse.ArgumentParser], None]

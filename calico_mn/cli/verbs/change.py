@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import FILES, IPPOOLS, NODES, PODS, completes
 from calico_mn.cli.output import columns, paint, say, show
-from calico_mn.cli.verb import OK, UsageError, Verb, add_encapsulation, mode, modes, named, whole
+from calico_mn.cli.verb import (
+    OK,
+    Group,
+    UsageError,
+    Verb,
+    add_encapsulation,
+    mode,
+    modes,
+    named,
+    whole,
+)
 from calico_mn.cli.verbs.get import add_resources, requests
 from calico_mn.streams import complain
 from calico_mn.text import join, join_some, plural
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
-
-GROUP = "changes"
 
 
 # --- mode
@@ -188,9 +196,9 @@ def _pod(options: argparse.Namespace, session: Session) -> int:
     return OK
 
 
-VERBS = {
-    "apply": Verb(
-        "apply", GROUP, "resources from files, laid over those that run",
+VERBS = (
+    Verb(
+        "apply", Group.CHANGES, "resources from files, laid over those that run",
         "Creates the resources in files, or changes those that exist, as kubectl apply does: "
         "pods, workloads, pools and their modes, nodes, labels, affinities. The resulting cluster "
         "is checked as a whole: after an error nothing is changed. In the kernel only the "
@@ -199,8 +207,8 @@ VERBS = {
         examples=(("calico-mn apply -f more.yaml", "what it says is there now"),
                   ("calico-mn apply -f -", "from standard input"),
                   ("calico-mn apply -f more.yaml --dry-run", "the commands only"))),
-    "delete": Verb(
-        "delete", GROUP, "resources, by names or as in files",
+    Verb(
+        "delete", Group.CHANGES, "resources, by names or as in files",
         "Deletes resources: a workload with its pods, a node with its pods and blocks, a namespace "
         "with all that is in it. Deleted pods of a workload stay away until it is applied or "
         "scaled.",
@@ -209,15 +217,15 @@ VERBS = {
         examples=(("calico-mn delete pod web-0", "in the namespace default"),
                   ("calico-mn delete deploy/web -n shop", "with its pods"),
                   ("calico-mn delete -f more.yaml", "all that a file has"))),
-    "scale": Verb(
-        "scale", GROUP, "more or fewer pods of a workload",
+    Verb(
+        "scale", Group.CHANGES, "more or fewer pods of a workload",
         "Changes the number of pods of a Deployment, StatefulSet, ReplicaSet or "
         "ReplicationController.",
         _add_scale, ask=_scale, json=True, prompt=True,
         usage="KIND/NAME --replicas N [-n NAMESPACE] [--dry-run]",
         examples=(("calico-mn scale deploy/web --replicas 5", "as with kubectl"),)),
-    "mode": Verb(
-        "mode", GROUP, "change the pools' mode while traffic flows",
+    Verb(
+        "mode", Group.CHANGES, "change the pools' mode while traffic flows",
         "Changes the mode of the running cluster's pools, on all nodes or on one alone, and "
         "prints what changed in each namespace. Nothing else is touched, and connections stay up. "
         "Without MODE it shows the modes.",
@@ -227,11 +235,11 @@ VERBS = {
                   ("calico-mn mode Always --encapsulation vxlan", "over to VXLAN"),
                   ("calico-mn mode Never --pool blue", "one pool alone"),
                   ("calico-mn mode Never --node node31", "one node alone"))),
-    "pod": Verb(
-        "pod", GROUP, "pod add, pod delete: pods come and go",
+    Verb(
+        "pod", Group.CHANGES, "pod add, pod delete: pods come and go",
         "Adds a pod to the running cluster, or ends one with all that runs in it.",
         _add_pod, ask=_pod, json=True, prompt=True,
         examples=(("calico-mn pod add late --node node32", "default/late, with the next address"),
                   ("calico-mn pod add shop/db --node node32 --ip 10.22.32.9", "a fixed address"),
                   ("calico-mn pod delete late", "and its address is free"))),
-}
+)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import FILES, NODES, completes
 from calico_mn.cli.output import as_yaml, say, write_file
-from calico_mn.cli.verb import OK, UsageError, Verb, named, whole
-from calico_mn.cli.verbs.offline import GROUP
+from calico_mn.cli.verb import OK, Group, UsageError, Verb, named, whole
 from calico_mn.errors import FAILED
 from calico_mn.profile import NAMES
 from calico_mn.streams import complain
@@ -187,9 +186,9 @@ def _printed(server: ApiServer, node: str) -> list[tuple[str, str]]:
     return texts
 
 
-VERBS = {
-    "import": Verb(
-        "import", GROUP, "a real cluster, or its dump, as one topology file",
+VERBS = (
+    Verb(
+        "import", Group.OFFLINE, "a real cluster, or its dump, as one topology file",
         "Asks a live cluster, or reads what kubectl printed, files or directories of them, and "
         "prints a topology with the same names, addresses, blocks, modes, policies and services. "
         "What has no effect here is said on standard error. Secrets are passed over; neither "
@@ -201,8 +200,8 @@ VERBS = {
                   ("calico-mn import dump -o cluster.yaml", "a directory"),
                   ("calico-mn import --sample 10 dump -o small.yaml", "a part of a large cluster"),
                   ("kubectl get nodes,pods -A -o yaml | calico-mn import -", "what it prints"))),
-    "check-node": Verb(
-        "check-node", GROUP, "a real node's routes, devices and rules against the model's",
+    Verb(
+        "check-node", Group.OFFLINE, "a real node's routes, devices and rules against the model's",
         "Reads what 'ip -j route', 'ip -j addr', 'iptables-save', 'ipset save' and 'sysctl -a' "
         "printed on a node, any of them in files of any name, or runs them there with --context, "
         "and compares it line by line with what a boot of the topology would make: '-' is "
@@ -214,4 +213,4 @@ VERBS = {
                   ("ssh node31 'ip -j route' > node31/route", "one of the outputs"),
                   ("calico-mn check-node node31 node31 -f cluster.yaml", "all of a directory")),
         status="0 as predicted, 1 there are differences"),
-}
+)

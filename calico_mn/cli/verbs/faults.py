@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import NODES, PLACES, completes
 from calico_mn.cli.output import NONE, columns, say, show
-from calico_mn.cli.status import link_text
-from calico_mn.cli.verb import OK, UsageError, Verb
+from calico_mn.cli.verb import OK, Group, UsageError, Verb
 from calico_mn.cli.verbs.change import say_commands
+from calico_mn.cli.verbs.runs import link_text
 from calico_mn.text import join
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
-
-GROUP = "faults"
 
 _ACTIONS = ("show", "up", "down", "reset")
 _FIELDS = ("rate", "delay", "jitter", "loss", "reorder")
@@ -196,9 +194,9 @@ def _speaker(options: argparse.Namespace, session: Session) -> int:
     return OK
 
 
-VERBS = {
-    "link": Verb(
-        "link", GROUP, "rate, delay and loss of a link, up and down",
+VERBS = (
+    Verb(
+        "link", Group.FAULTS, "rate, delay and loss of a link, up and down",
         "Changes a link of the running cluster, in both directions: rate, delay, jitter, loss and "
         "reordering, or up and down. What an option does not name stays as it is set. NODE:DEVICE "
         "is either end of the link; a place with one link needs no DEVICE. 'down' is like a "
@@ -212,8 +210,8 @@ VERBS = {
                   ("calico-mn link node31 rack-a down", "as at Mininet's prompt"),
                   ("calico-mn link web-0 --delay 5ms --jitter 1ms", "a pod's link"),
                   ("calico-mn link reset", "all links are as the topology says"))),
-    "drop": Verb(
-        "drop", GROUP, "lose packets of a kind in a router, subnet, node or pod",
+    Verb(
+        "drop", Group.FAULTS, "lose packets of a kind in a router, subnet, node or pod",
         "Drops packets of one kind in a place, by nftables: IPIP on a router, as clouds do; the "
         "ICMP messages that path MTU discovery needs; BGP. Earlier drops stay. Without "
         "arguments it lists what is dropped, with the number of packets so far.",
@@ -223,20 +221,20 @@ VERBS = {
                   ("calico-mn drop node32 bgp", "TCP port 179"),
                   ("calico-mn drop --show", "what is dropped, and how many packets"),
                   ("calico-mn drop --reset r1", "r1 lets everything pass again"))),
-    "podroutes": Verb(
-        "podroutes", GROUP, "routers know the pods' blocks, or do not",
+    Verb(
+        "podroutes", Group.FAULTS, "routers know the pods' blocks, or do not",
         "Gives every router of the fabric static routes to the pods' blocks, which mode Never "
         "needs between subnets. 'off' returns to what the topology says. Routers that speak BGP "
         "learn these routes and need none.",
         _add_podroutes, ask=_podroutes, json=True, prompt=True,
         examples=(("calico-mn podroutes on", "pods reach each other without a tunnel"),
                   ("calico-mn podroutes", "which routers have them"))),
-    "speaker": Verb(
-        "speaker", GROUP, "kill or restart a node's BGP speaker",
+    Verb(
+        "speaker", Group.FAULTS, "kill or restart a node's BGP speaker",
         "Kills a node's BGP speaker, which is BIRD or the node's part of the built-in engine, as "
         "in a calico-node that is stuck. The node's routes stay as they are; with BIRD its peers "
         "keep theirs until graceful restart ends. A restarted speaker learns what it missed.",
         _add_speaker, ask=_speaker, json=True, prompt=True,
         examples=(("calico-mn speaker kill node32", "node32 learns and announces nothing any more"),
                   ("calico-mn speaker restart node32", "and catches up"))),
-}
+)

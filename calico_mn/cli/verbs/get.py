@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import NAMESPACES, RESOURCES, completes
 from calico_mn.cli.output import NONE, paint, print_json, print_yaml, say, show
-from calico_mn.cli.verb import OK, UsageError, Verb, named
+from calico_mn.cli.verb import OK, Group, UsageError, Verb, named
 from calico_mn.streams import complain
 from calico_mn.text import join, join_some, one_line
 
@@ -166,9 +166,9 @@ def _describe(options: argparse.Namespace, session: Session) -> int:
     return OK
 
 
-VERBS = {
-    "get": Verb(
-        "get", "what a run has", "pods, nodes, pools, any resources: tables, YAML, JSON",
+VERBS = (
+    Verb(
+        "get", Group.STATE, "pods, nodes, pools, any resources: tables, YAML, JSON",
         "Prints resources as kubectl and calicoctl get do, under all names that they have there "
         "(po, deploy, ippool, ...). 'all' are pods and workloads, 'blocks' the nodes' blocks. "
         "Without KIND, '-o yaml' prints the whole cluster: a topology file that boots with the "
@@ -180,8 +180,8 @@ VERBS = {
                   ("calico-mn get ippools,blocks", "how full pools and blocks are"),
                   ("calico-mn get deploy/web -o yaml", "as a file has it"),
                   ("calico-mn get -o yaml > now.yaml", "the cluster as it is now, to boot again"))),
-    "describe": Verb(
-        "describe", "what a run has", "a pod or node, with its devices, routes and policies",
+    Verb(
+        "describe", Group.STATE, "a pod or node, with its devices, routes and policies",
         "Prints the addresses and devices of a pod or node. For a pod, also the policies that "
         "select it and the routes to it; for a node, its blocks, pods, BGP sessions and learned "
         "routes.",
@@ -189,4 +189,4 @@ VERBS = {
         usage="pod|node NAME... [-n NAMESPACE]",
         examples=(("calico-mn describe pod web-0", "a pod"),
                   ("calico-mn describe node/node31", "a node"))),
-}
+)

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from calico_mn.cli.complete import NAMESPACES, PLACES, completes
 from calico_mn.cli.output import open_file
-from calico_mn.cli.verb import UsageError, Verb, check_ending, named, whole
+from calico_mn.cli.verb import Group, UsageError, Verb, check_ending, named, whole
 from calico_mn.errors import NotFoundError
 from calico_mn.streams import complain
 
 if TYPE_CHECKING:
     from calico_mn.control.session import RemoteSession, Session
 
-GROUP = "inside a node or pod"
 _KINDS = ("pod", "pods", "po", "node", "nodes", "no")
 #: env(1)'s statuses for a program that cannot be run, and one that is not there
 _CANNOT_RUN, _NO_SUCH_PROGRAM = 126, 127
@@ -159,9 +158,9 @@ def _write_standard_output_to(path: str) -> None:
     os.close(descriptor)
 
 
-VERBS = {
-    "exec": Verb(
-        "exec", GROUP, "run a program in a node or pod, from any terminal",
+VERBS = (
+    Verb(
+        "exec", Group.INSIDE, "run a program in a node or pod, from any terminal",
         "Runs a program in a node, pod, router or subnet, in this terminal: its input, output, "
         "signals and exit status are passed through. Files are this machine's own, except /sys "
         "and /var/log/calico/cni, which are the node's, and /etc/hosts, which has the names of "
@@ -174,14 +173,14 @@ VERBS = {
                   ("calico-mn exec web-0 -- sh -c 'ip a | grep eth0'", "by a shell"),
                   ("calico-mn exec --run lab node31 -- ip a", "of one of several runs")),
         status="the program's; 125 if it was not started, 126 cannot be run, 127 not found"),
-    "shell": Verb(
-        "shell", GROUP, "a shell in a node or pod",
+    Verb(
+        "shell", Group.INSIDE, "a shell in a node or pod",
         "Starts bash in a node, pod, router or subnet, in this terminal.",
         _add_shell, ask=_shell,
         examples=(("calico-mn shell node31", "in a node"),),
         status="the shell's; 125 if it was not started"),
-    "capture": Verb(
-        "capture", GROUP, "watch packets by tcpdump: text, or pcap with -w",
+    Verb(
+        "capture", Group.INSIDE, "watch packets by tcpdump: text, or pcap with -w",
         "Runs tcpdump in a node, pod, router or subnet until Ctrl-C. What follows -- is a filter "
         "as tcpdump takes it. Under sudo, the file that -w writes "
         "belongs to the user who called sudo.",
@@ -192,4 +191,4 @@ VERBS = {
                   ("calico-mn capture r1 -w r1.pcap", "everything at the router, for Wireshark"),
                   ("calico-mn capture node31 -w - | wireshark -k -i -", "live")),
         status="tcpdump's"),
-}
+)

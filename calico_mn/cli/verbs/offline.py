@@ -1,26 +1,20 @@
-"""``check``, ``validate``, ``plan``, ``graph`` and ``completion``: what needs no cluster."""
+"""``check``, ``validate`` and ``plan``: whether machine and files will do, and what a boot does."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import sys
-from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from calico_mn.cli.complete import FILES, NODES, completes
-from calico_mn.cli.output import paint, say, write_file
+from calico_mn.cli.complete import NODES, completes
+from calico_mn.cli.output import paint, say
 from calico_mn.cli.verb import (
     OK,
-    UsageError,
+    Group,
     Verb,
     add_files,
     add_mode,
-    add_run,
-    check_ending,
     mode_and_encapsulation,
-    named,
     nothing,
 )
 from calico_mn.command_line import add_engine, add_no_policy, add_profile
@@ -31,7 +25,6 @@ from calico_mn.text import plural
 if TYPE_CHECKING:
     from calico_mn.emulation.plan import Step
 
-GROUP = "without a cluster and without root"
 
 # --- check
 
@@ -168,141 +161,16 @@ def _has_rules(step: Step) -> bool:
     return any(command.startswith("iptables ") for command in step.commands)
 
 
-# --- graph
-
-_FORMS = ("svg", "dot", "mermaid")
-#: what the ending of a file's name says
-_ENDINGS = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
-
-
-def _add_graph(parser: argparse.ArgumentParser) -> None:
-    completes(parser.add_argument("subject", metavar="FILE|RUN", type=named, nargs="*",
-                                  help="topology files ('-' is standard input), or a run's name;"
-                                       " not needed with just one run"), FILES)
-    add_run(parser)
-    parser.add_argument("--format", choices=_FORMS, dest="form",
-                        help="default: by the name after -o, else svg")
-    parser.add_argument("-o", dest="output", metavar="FILE",
-                        help="write to FILE (default, and '-': standard output)")
-    add_mode(parser, "draw packets' ways in this mode, too (svg)")
-
-
-def _graph(options: argparse.Namespace) -> int:
-    form = options.form or _ENDINGS.get(_ending(options.output), "svg")
-    options.subject = options.subject or [options.run or ""]
-    subject, *others = options.subject
-    if others and not all(map(_is_file, options.subject)):
-        raise UsageError("calico-mn graph: name one run, or one or several topology files")
-    if options.output and any(_is_same(options.output, file) for file in options.subject):
-        raise UsageError("calico-mn graph: -o would overwrite the topology file itself")
-    if options.output not in (None, "-"):
-        wanted = _ending(options.output)
-        check_ending("graph", options.output, tuple(
-            ending for ending, made in _ENDINGS.items() if made == (options.form or made)),
-            f"; rsvg-convert makes one of an SVG: 'rsvg-convert -f {wanted[1:]} -o NAME{wanted}"
-            " NAME.svg' (Debian: librsvg2-bin)" if wanted in (".png", ".pdf") else "")
-    if (options.mode or options.encapsulation) and form != "svg":
-        name = "--mode" if options.mode else "--encapsulation"
-        raise UsageError(f"calico-mn graph: {name} draws into svg, not {form}")
-    text = (_of_file(options, form) if _is_file(subject) else _of_run(options, form))
-    if options.output not in (None, "-"):
-        write_file(options.output, text)
-        say(f"wrote {options.output}")
-    else:
-        _print(text)
-    return OK
-
-
-def _print(picture: str) -> None:
-    """Print a picture in UTF-8, as in a file, also where the terminal has another encoding."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(picture.encode())
-    else:
-        sys.stdout.write(picture)
-
-
-def _ending(name: str | None) -> str:
-    return os.path.splitext(name or "")[1].lower()
-
-
-def _is_same(output: str, subject: str) -> bool:
-    try:
-        return os.path.samefile(output, subject)
-    except (OSError, ValueError):
-        return False
-
-
-def _is_file(subject: str) -> bool:
-    return subject == "-" or "/" in subject or subject.endswith((".yaml", ".yml", ".json")) or (
-        os.path.exists(subject))
-
-
-def _needs_root(options: argparse.Namespace) -> bool:
-    """Where there are no runs, a name that is no file is a mistake for every user."""
-    from calico_mn.kernel import runtime_dir
-
-    return not (options.subject and _is_file(options.subject[0])) and runtime_dir.MACHINE.exists()
-
-
-def _of_file(options: argparse.Namespace, form: str) -> str:
-    from calico_mn.calico.cluster import Cluster
-    from calico_mn.report.drawing import graph
-    from calico_mn.topology import load_topology
-
-    cluster = Cluster(load_topology(options.subject), 2)
-    mode, encapsulation = mode_and_encapsulation(options)
-    cluster.set_mode(mode, encapsulation=encapsulation)
-    return graph(cluster, form, mode, encapsulation)
-
-
-def _of_run(options: argparse.Namespace, form: str) -> str:
-    from calico_mn.control.session import remote
-
-    picture: str = remote(options.subject[0]).ask("graph", form=form, mode=options.mode,
-                                                  encapsulation=options.encapsulation)
-    return picture
-
-
-# --- completion
-
-_SHELLS = ("bash", "zsh", "fish")
-
-
-def _add_completion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=_SHELLS, metavar="SHELL", help="bash, zsh or fish")
-
-
-def _completion(options: argparse.Namespace) -> int:
-    from calico_mn.cli.complete import script
-
-    sys.stdout.write(script(options.shell))
-    return OK
-
-
-def _add_names(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind")
-    parser.add_argument("--run")
-
-
-def _names(options: argparse.Namespace) -> int:
-    from calico_mn.cli.complete import seen
-
-    for name in seen(options.kind, options.run):
-        say(name)
-    return OK
-
-
-VERBS = {
-    "check": Verb(
-        "check", GROUP, "what this kernel and machine can do, and what to install",
+VERBS = (
+    Verb(
+        "check", Group.OFFLINE, "what this kernel and machine can do, and what to install",
         "Checks what clusters and experiments need: tunnel devices, shaping of links, packet "
         "filters, programs and their versions. It changes nothing and loads no module. Without "
         "root it cannot try eBPF.",
         nothing, run=_check, json=True,
         status="0 clusters can run here, 1 something needed is missing"),
-    "validate": Verb(
-        "validate", GROUP, "say what is wrong in topology files, with lines and hints",
+    Verb(
+        "validate", Group.OFFLINE, "say what is wrong in topology files, with lines and hints",
         "Reads topology files and reports all mistakes at once, each with its line and a hint, and "
         "what else has no effect. Each file is a topology of its own, unless --together.",
         _add_validate, run=_validate, json=True,
@@ -310,8 +178,8 @@ VERBS = {
                   ("calico-mn validate --together nodes.yaml pods.yaml", "two files, one topology"),
                   ("kubectl get nodes,pods -A -o yaml | calico-mn validate -", "what it prints")),
         status="0 all are good, 2 one is not"),
-    "plan": Verb(
-        "plan", GROUP, "the ip, sysctl and iptables commands that a boot amounts to",
+    Verb(
+        "plan", Group.OFFLINE, "the ip, sysctl and iptables commands that a boot amounts to",
         "Prints what 'up' would do, as commands for each network namespace, in the order in which "
         "it does them. Nothing is done, and no root is needed. The real boot sends the same as "
         "netlink messages, and to iptables-restore and ipset.",
@@ -319,25 +187,4 @@ VERBS = {
         examples=(("calico-mn plan topologies/article.yaml", "everything"),
                   ("calico-mn plan FILE --mode Never --node node31", "one node, in another mode")),
     ),
-    "graph": Verb(
-        "graph", GROUP, "draw a topology file or a run: SVG, dot or Mermaid",
-        "Draws subnets, routers, nodes and pods with their addresses; of a run those that it has "
-        "now (that needs root). --mode and --encapsulation add the ways that packets then take "
-        "between pods.",
-        _add_graph, run=_graph, root=_needs_root,
-        examples=(("calico-mn graph topologies/two-subnets.yaml -o cluster.svg", "for a browser"),
-                  ("calico-mn graph --mode Never FILE -o never.svg", "with ways of packets"),
-                  ("calico-mn graph FILE --format dot | dot -Tpdf -o cluster.pdf", "by Graphviz"),
-                  ("calico-mn graph lab --format mermaid", "a run, for Markdown"))),
-    "completion": Verb(
-        "completion", GROUP, "make the shell's Tab complete verbs, files, nodes and pods",
-        "Prints a script for bash, zsh or fish. Tab then completes verbs, options, topology "
-        "files, and the names of running nodes and pods. Those only root can see: without root "
-        "they come from 'sudo -n', where sudo needs no password at the moment.",
-        _add_completion, run=_completion,
-        examples=(('eval "$(calico-mn completion bash)"', "in ~/.bashrc"),
-                  ('eval "$(calico-mn completion zsh)"', "in ~/.zshrc, after compinit"),
-                  ("calico-mn completion fish | source", "in ~/.config/fish/config.fish"))),
-    "_names": Verb(
-        "_names", "", "", "What completion asks as root.", _add_names, run=_names, root=True),
-}
+)

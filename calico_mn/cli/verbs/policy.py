@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import FILES, RUNS, completes
 from calico_mn.cli.output import columns, paint, print_json, say, show, write_file
-from calico_mn.cli.verb import OK, Verb, form, named
+from calico_mn.cli.verb import OK, Group, Verb, form, named
 from calico_mn.errors import FAILED
 from calico_mn.text import plural
 
@@ -145,10 +145,9 @@ def _matrix(options: argparse.Namespace, explainer: Explainer) -> int:
     return OK
 
 
-VERBS = {
-    "policy": Verb(
-        "policy", "traffic",
-        "policy explain, policy matrix: who may talk to whom",
+VERBS = (
+    Verb(
+        "policy", Group.TRAFFIC, "policy explain, policy matrix: who may talk to whom",
         "Says who may talk to whom by the policies of a run or of topology files, without sending "
         "a packet. It follows NetworkPolicy of Kubernetes and of Calico, GlobalNetworkPolicy and "
         "sets of networks in the order in which Felix does, and names the rule that decides.",
@@ -158,4 +157,4 @@ VERBS = {
                   ("calico-mn policy matrix -f FILE tcp/80 udp/53", "all pairs of pods"),
                   ("calico-mn policy matrix -o who.html tcp/80", "as a page; .svg: a picture")),
         status="of explain: 0 allowed, 1 denied"),
-}
+)

@@ -6,22 +6,47 @@ import argparse
 import dataclasses
 import os
 import select
+import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import RUNS, completes
-from calico_mn.cli.output import columns, say, show
-from calico_mn.cli.status import age, follow, shown_path
-from calico_mn.cli.verb import OK, UsageError, Verb, add_run, named, nothing
-from calico_mn.cli.verbs.up import GROUP, removal
+from calico_mn.cli.output import columns, paint, say, show
+from calico_mn.cli.verb import OK, Group, UsageError, Verb, add_run, named, nothing
 from calico_mn.errors import FAILED, CalicoMnError, NotFoundError, ToolError
 from calico_mn.streams import complain
+from calico_mn.text import join_some, plural
 
 if TYPE_CHECKING:
+    from calico_mn.control.session import Session
+    from calico_mn.kernel.cleanup import Removed
     from calico_mn.kernel.registry import FoundRun
 
 
 # --- list
+
+def age(started: str) -> str:
+    """How long ago that was, as kubectl prints it: 42s, 5m, 3h, 2d."""
+    try:
+        seconds = (datetime.now(timezone.utc) - datetime.fromisoformat(started)).total_seconds()
+    except ValueError:
+        return ""
+    for size, unit, most in ((1, "s", 120), (60, "m", 7200), (3600, "h", 172_800)):
+        if seconds < most:
+            return f"{max(0, int(seconds // size))}{unit}"
+    return f"{int(seconds // 86_400)}d"
+
+
+def shown_path(path: str) -> str:
+    """A path relative to the current directory, if it is below."""
+    try:
+        return path.removeprefix(os.getcwd() + "/")
+    except OSError:
+        return path  # the current directory was removed
+
 
 def _facts(run: FoundRun) -> dict[str, Any]:
     record = run.record
@@ -54,6 +79,10 @@ def _list(options: argparse.Namespace) -> int:
 
 # --- status
 
+#: seconds between two looks
+_LOOK_S = 1.0
+
+
 def _add_status(parser: argparse.ArgumentParser) -> None:
     completes(parser.add_argument("name", metavar="RUN", nargs="?", type=named,
                                   help="name or identity; not needed with just one run"), RUNS)
@@ -67,6 +96,85 @@ def _status(options: argparse.Namespace) -> int:
 
     follow(remote(options.name or options.run), options.json, again=options.watch)
     return OK
+
+
+def follow(session: Session, as_json: Callable[[Any], None] | None = None, *, again: bool = True
+           ) -> None:
+    """Print the status; with ``again`` once more at each change, until the run's end or Ctrl-C."""
+    before: dict[str, Any] = {}
+    while True:
+        status = session.ask("status")
+        if status != before:
+            if before and not as_json:
+                say(f"\n{paint(time.strftime('%H:%M:%S'), 'title')}")
+            (as_json or _show_status)(status)
+            sys.stdout.flush()
+        if not again:
+            return
+        before = status
+        time.sleep(_LOOK_S)
+
+
+def link_text(link: dict[str, Any]) -> str:
+    """A link and what is set: ``node31:eth0: loss 1%, down``."""
+    names = {"rateMbit": "rate {:g}Mbit", "delayMs": "delay {:g}ms", "jitterMs": "jitter {:g}ms",
+             "lossPercent": "loss {:g}%", "reorderPercent": "reorder {:g}%"}
+    words = [text.format(link[name]) for name, text in names.items() if link[name] is not None]
+    by = " (by nftables, as this kernel has no netem)" if link["lossByNftables"] else ""
+    return f"{link['end']}: " + ", ".join([*words, "up" if link["up"] else "down"]) + by
+
+
+def _show_status(status: dict[str, Any]) -> None:
+    from statistics import median
+
+    from calico_mn.calico.encapsulation import DEFAULT
+
+    facts = [
+        ("run", f"{status['name']} ({status['run']}), pid {status['pid']},"
+                f" up for {age(status['started'])}"),
+        ("topology", shown_path(status["topology"]) or "from Python"),
+        ("cluster", ", ".join(plural(status[what], what[:-1])
+                              for what in ("nodes", "pods", "routers", "hosts", "subnets")
+                              if status[what] or what != "hosts")),
+        (DEFAULT.device, status["tunnel"]),
+        ("Felix's rules", ("" if status["iptables"] == "none" else
+                           f"iptables-{status['iptables']}: ") + status["iptablesReason"]),
+        ("routes by", status["routeEngine"]),
+        ("profile", status["profile"]),
+    ]
+    for pool in status["pools"]:
+        others = "".join(f"; {node} alone: {mode}" for node, mode in pool["nodes"].items())
+        facts.append(("pool", f"{pool['name']} {pool['cidr']}: {pool['mode']}{others}"
+                              f"{' (disabled)' if pool['disabled'] else ''}"))
+    if status["waitingPods"]:
+        facts.append(("not running", f"{plural(len(status['waitingPods']), 'pod')}:"
+                                     " see 'calico-mn get pods -A'"))
+    if status["unstartedNodes"]:
+        facts.append(("calico-node", "not started on " + ", ".join(status["unstartedNodes"])))
+    if status["podRoutes"]:
+        facts.append(("pod routes", f"known to {', '.join(status['podRoutes'])}"))
+    if not (status["mesh"] or status["bgpPeers"]):
+        facts.append(("no routes by", "BGP: there is no node-to-node mesh"))
+    elif status["sessionsDown"]:
+        down = status["sessionsDown"]
+        facts.append(("BGP down", join_some(
+            [f"{'-'.join(session['nodes'])} ({session['reason']})" for session in down], 3)))
+    if status["deadSpeakers"]:
+        facts.append(("speaker dead", ", ".join(status["deadSpeakers"])))
+    facts += [("BIRD", f"{node}: {text}") for node, text in status["endedBirds"].items()]
+    if memory := status["birdMemoryKB"].values():
+        facts.append(("BIRDs' memory", f"{sum(memory) / 1e3:.1f} MB in"
+                                       f" {plural(len(memory), 'BIRD')}, median"
+                                       f" {median(memory) / 1e3:.1f} MB"))
+    facts += [("lost at", f"{place}: {', '.join(drops)}")
+              for place, drops in status["filters"].items()]
+    facts += [("link", link_text(link)) for link in status["links"]]
+    if status["exercise"]:
+        facts.append(("exercise", "{number}: {symptom}".format(**status["exercise"])))
+    facts.append(("files", status["directory"]))
+    width = max(len(name) for name, _ in facts)
+    for name, fact in facts:
+        say(f"{paint(name.ljust(width), 'faint')}  {fact}")
 
 
 # --- down
@@ -141,6 +249,22 @@ def _ask_to_end(run: FoundRun, held: ExitStack) -> int:
 
 # --- cleanup
 
+def removal(removed: Removed) -> str:
+    """What was removed of a killed run, in a line."""
+    from calico_mn.kernel import runtime_dir
+
+    programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
+    text = (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
+            f"{': ' if programs else ''}{programs}")
+    if removed.neighbour_limit:
+        before, now = removed.neighbour_limit
+        text += f"; the neighbour-table limit is {now:,} again, from {before:,}"
+    if removed.failure:
+        text += (f"; but {runtime_dir.find()}/{removed.identity} cannot be removed:"
+                 f" {removed.failure}")
+    return text
+
+
 def _cleanup(options: argparse.Namespace) -> int:
     from calico_mn.kernel import cleanup
 
@@ -156,33 +280,33 @@ def _cleanup(options: argparse.Namespace) -> int:
     return status
 
 
-VERBS = {
-    "list": Verb(
-        "list", GROUP, "the runs on this machine",
+VERBS = (
+    Verb(
+        "list", Group.RUNS, "the runs on this machine",
         "Lists the runs on this machine, oldest first. STATUS is one of running, starting, "
         "private (it belongs to a program, such as an experiment, and takes no requests), "
         "elsewhere (in another container or user namespace) and dead (killed; see cleanup).",
         nothing, run=_list, json=True, root=True),
-    "status": Verb(
-        "status", GROUP, "what a run is: cluster, modes, tunnel, what was changed",
+    Verb(
+        "status", Group.RUNS, "what a run is: cluster, modes, tunnel, what was changed",
         "Shows what a run is, and what was changed since its boot: nodes in another mode than "
         "their pools', packet filters, links, dead route distributors.",
         _add_status, run=_status, json=True, root=True,
         examples=(("calico-mn status", "the only run"),
                   ("calico-mn status --watch", "and again whenever something changes"),
                   ("calico-mn status lab", "the one called lab"))),
-    "down": Verb(
-        "down", GROUP, "end runs, with every program in them",
+    Verb(
+        "down", Group.RUNS, "end runs, with every program in them",
         "Ends runs and waits until they have ended: programs in their nodes (also other "
         "terminals' shells), namespaces, files. A run with Mininet's prompt ends, too.",
         _add_down, run=_down, root=True,
         examples=(("calico-mn down", "the only run"),
                   ("calico-mn down lab other", "two by name"),
                   ("calico-mn down --all", "all of them"))),
-    "cleanup": Verb(
-        "cleanup", GROUP, "remove what killed runs left behind",
+    Verb(
+        "cleanup", Group.RUNS, "remove what killed runs left behind",
         "Removes what runs left whose process was killed: their directories below /run/calico-mn, "
         "and programs that carry their mark in the environment. Nothing else is touched; "
         "namespaces and devices end by themselves. 'up' does the same first.",
         nothing, run=_cleanup, json=True, root=True),
-}
+)

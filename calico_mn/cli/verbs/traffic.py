@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from calico_mn.cli.complete import PLACES, completes
 from calico_mn.cli.output import Progress, fold, paint, say, write_file
-from calico_mn.cli.verb import OK, UsageError, Verb, check_ending, named, nothing, whole
+from calico_mn.cli.verb import OK, Group, UsageError, Verb, check_ending, named, nothing, whole
 from calico_mn.cli.verbs.inside import add_namespace, add_place, become, in_namespace
 from calico_mn.errors import FAILED, NotFoundError
 
 if TYPE_CHECKING:
     from calico_mn.control.session import Session
 
-GROUP = "traffic"
 #: how far the facts of a trace's line are behind its label
 _LABEL = 10
 
@@ -178,23 +177,23 @@ def _trace(options: argparse.Namespace, session: Session) -> int:
     return OK if answer["path"]["answered"] else FAILED
 
 
-VERBS = {
-    "ping": Verb(
-        "ping", GROUP, "ping from one node or pod to another",
+VERBS = (
+    Verb(
+        "ping", Group.TRAFFIC, "ping from one node or pod to another",
         "Runs ping in a node, pod or router, to the address of another.",
         _add_ping, ask=_ping,
         examples=(("calico-mn ping default/web-0 default/web-2", "pod to pod"),
                   ("calico-mn ping node31 192.168.57.1", "to an address"),
                   ("calico-mn ping web-0 web-2 -s 1452 -M do -c 1", "a full packet, MTU 1480")),
         status="ping's: 0 answered, 1 no answer"),
-    "pingall": Verb(
-        "pingall", GROUP, "every pod pings every other, and how the packets crossed",
+    Verb(
+        "pingall", Group.TRAFFIC, "every pod pings every other, and how the packets crossed",
         "Every pod pings every other, many at a time; captures on the nodes' uplinks show whether "
         "a request crossed inside a tunnel. An unanswered pair is tried twice.",
         nothing, ask=_pingall, json=True, prompt=True,
         status="0 all answered, 1 a pair did not"),
-    "iperf": Verb(
-        "iperf", GROUP, "throughput between two nodes or pods, and how it crossed",
+    Verb(
+        "iperf", Group.TRAFFIC, "throughput between two nodes or pods, and how it crossed",
         "Runs iperf3 between two places, with a server of its own. One line has the throughput, "
         "the retransmits (for UDP, loss and jitter), and the encapsulation of the packets, as "
         "captured on the uplinks.",
@@ -203,8 +202,8 @@ VERBS = {
                   ("calico-mn iperf web-0 web-2 -t 10 -P 4", "four streams"),
                   ("calico-mn iperf web-0 web-2 -R", "from web-2 to web-0"),
                   ("calico-mn iperf node31 web-2 -u -b 500M", "UDP, from a node"))),
-    "trace": Verb(
-        "trace", GROUP, "follow one packet through every namespace, and its reply",
+    Verb(
+        "trace", Group.TRAFFIC, "follow one packet through every namespace, and its reply",
         "Sends one packet from A to B while every namespace captures, and shows its path: routes, "
         "ARP, the outer header that is added and removed, and where and why it was dropped, if it "
         "was (docs/trace.md).",
@@ -217,4 +216,4 @@ VERBS = {
                   ("calico-mn trace web-0 web-2 -w path.pcapng", "for Wireshark, hop by hop"),
                   ("calico-mn trace web-0 web-2 --protocol tcp --port 80", "a SYN")),
         status="0 answered, 1 not"),
-}
+)

@@ -1,4 +1,7 @@
-"""``up``: boot a cluster, with Mininet's prompt or in the background."""
+"""``up`` and ``whatif``: boot a cluster, to stay or to try a change on it.
+
+``up`` has Mininet's prompt, or runs in the background; ``whatif`` says what the change does.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,26 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from calico_mn.cli.output import Progress, paint, say
-from calico_mn.cli.verb import OK, UsageError, Verb, add_files, add_mode, named, whole
+from calico_mn.cli.complete import FILES, completes
+from calico_mn.cli.output import Progress, paint, print_json, say, warn, write_file
+from calico_mn.cli.verb import (
+    OK,
+    Group,
+    UsageError,
+    Verb,
+    add_files,
+    add_mode,
+    form,
+    mode_and_encapsulation,
+    named,
+    whole,
+)
+from calico_mn.cli.verbs.policy import FLOW, parse_flow
+from calico_mn.cli.verbs.runs import follow, removal
 from calico_mn.command_line import (
     add_engine,
     add_iptables,
@@ -21,23 +38,25 @@ from calico_mn.command_line import (
     add_no_policy,
     add_profile,
     add_tunnel,
+    shell_quoted,
 )
-from calico_mn.errors import CalicoMnError, ToolError
+from calico_mn.errors import FAILED, CalicoMnError, ToolError
 from calico_mn.streams import complain
 from calico_mn.text import join, plural
 
 if TYPE_CHECKING:
     from calico_mn.control.daemon import Daemon
-    from calico_mn.kernel.cleanup import Removed
     from calico_mn.model import Topology
     from calico_mn.net import CalicoNet
 
-GROUP = "runs"
+
+# --- up
+
 #: seconds between two looks at how far a boot is
 _LOOK_S = 0.2
 
 
-def _add(parser: argparse.ArgumentParser) -> None:
+def _add_up(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
     parser.add_argument("--name", metavar="RUN", type=named,
                         help="what to call the run (default: the file's name)")
@@ -74,28 +93,6 @@ def _up(options: argparse.Namespace) -> int:
     # Other processes, in other directories, read it.
     topology = dataclasses.replace(topology, source=os.path.abspath(options.file[0]))
     return (_detached if options.detach else _foreground)(options, topology, text)
-
-
-def removal(removed: Removed) -> str:
-    """What was removed of a killed run, in a line."""
-    from calico_mn.kernel import runtime_dir
-
-    programs = ", ".join(f"{name or '?'} ({pid})" for pid, name in removed.programs)
-    text = (f"removed what run {removed.run} ({removed.identity}) left when it was killed"
-            f"{': ' if programs else ''}{programs}")
-    if removed.neighbour_limit:
-        before, now = removed.neighbour_limit
-        text += f"; the neighbour-table limit is {now:,} again, from {before:,}"
-    if removed.failure:
-        text += (f"; but {runtime_dir.find()}/{removed.identity} cannot be removed:"
-                 f" {removed.failure}")
-    return text
-
-
-def warn(warnings: Iterable[str]) -> None:
-    """Say these on standard error."""
-    for warning in warnings:
-        complain(f"calico-mn: {warning}")
 
 
 @contextmanager
@@ -178,7 +175,6 @@ def _headline(facts: dict[str, Any]) -> str:
 
 def _foreground(options: argparse.Namespace, topology: Topology, text: str) -> int:
     from calico_mn.cli.prompt import prompt
-    from calico_mn.cli.status import follow
     from calico_mn.control.daemon import Ended
     from calico_mn.control.session import LocalSession
 
@@ -227,15 +223,83 @@ def _detached(options: argparse.Namespace, topology: Topology, text: str) -> int
     return OK
 
 
-VERBS = {
-    "up": Verb(
-        "up", GROUP, "boot a cluster: Mininet's prompt, or --detach",
+# --- whatif
+
+def _output(text: str) -> str | Callable[[Any], None] | None:
+    return text if text.endswith(".html") else form(text)
+
+
+def _add_whatif(parser: argparse.ArgumentParser) -> None:
+    add_files(parser)
+    add_mode(parser, "change all pools to this mode")
+    completes(parser.add_argument("-f", "--filename", metavar="FILE", action="append", default=[],
+                                  type=named, help="apply these resources"), FILES)
+    parser.add_argument("--flow", metavar="FLOW", type=parse_flow, action="append", default=[],
+                        help=f"also ask the policies about it: {FLOW}")
+    add_tunnel(parser)
+    add_neighbour_limit(parser)
+    parser.add_argument("-o", dest="output", metavar="OUT", type=_output,
+                        help="FILE.html: write a page; json, yaml: print that")
+    parser.add_argument("--json", dest="output", action="store_const", const=print_json,
+                        help="print JSON (docs/cli.md)")
+
+
+def _whatif(options: argparse.Namespace) -> int:
+    words = [*(f"-f {shell_quoted(file)}" for file in options.filename),
+             *(f"--{name} {getattr(options, name)}" for name in ("mode", "encapsulation")
+               if getattr(options, name))]
+    if not words:
+        raise UsageError("calico-mn whatif: say what changes: --mode, --encapsulation or -f FILE")
+
+    from calico_mn.emulation.apply import apply_texts
+    from calico_mn.kernel import cleanup
+    from calico_mn.net import CalicoNet
+    from calico_mn.report import page, terminal
+    from calico_mn.topology import load_topology
+    from calico_mn.topology.load import read_files
+    from calico_mn.whatif.comparison import document, facts
+    from calico_mn.whatif.observation import compare
+
+    topology, texts = load_topology(options.file), read_files(options.filename)
+    warn(topology.warnings)
+    warn(map(removal, cleanup.remove_all()))
+    mode, encapsulation = mode_and_encapsulation(options)
+
+    def change() -> None:
+        if texts:
+            apply_texts(net, texts)
+        if mode or encapsulation:
+            net.set_mode(mode, encapsulation=encapsulation)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)  # nothing is left running
+    with CalicoNet(topology, tunnel=options.tunnel, raise_neighbour_limit=(
+            options.raise_neighbour_limit)) as net, Progress("pings") as progress:
+        warn(before := net.warnings)
+        compared = compare(net, change, options.flow, progress)
+        warn(warning for warning in net.warnings if warning not in before)
+    if callable(options.output):
+        options.output(facts(compared))
+        return FAILED if compared.breaks else OK
+    files = " ".join(map(shell_quoted, options.file))
+    report = document(compared, " ".join(words), f"calico-mn whatif {files} {' '.join(words)}")
+    terminal.show_document(terminal.console(), report)
+    if options.output:
+        write_file(options.output, page.page(report))
+        say(f"wrote {options.output}")
+    return FAILED if compared.breaks else OK
+
+
+VERBS = (
+    Verb(
+        "up", Group.RUNS, "boot a cluster: Mininet's prompt, or --detach",
         "Boots the cluster of a topology file; several files make one topology. Without --detach "
         "Mininet's prompt appears, with calico-mn's verbs as further commands; Ctrl-D or 'exit' "
         "ends the run, and so does closing the terminal. With --detach it lives on in the "
         "background. Either way other terminals find it: 'calico-mn list'. What killed runs left "
         "is removed first.",
-        _add, run=_up, json=True, root=True,
+        _add_up, run=_up, json=True, root=True,
         examples=(("calico-mn up topologies/article.yaml", "with Mininet's prompt"),
                   ("calico-mn up -d --name lab FILE", "in the background, called lab"),
                   ("calico-mn up --watch FILE", "with its status, at each change"),
@@ -244,4 +308,14 @@ VERBS = {
                    "a cluster as it is"),
                   ("calico-mn up --mode Never FILE", "in another mode than the file says"),
                   ("calico-mn up --encapsulation vxlan FILE", "all pools with VXLAN"))),
-}
+    Verb(
+        "whatif", Group.RUNS, "boot a cluster, change it, and say what the change breaks",
+        "Boots the cluster of a topology file, changes its mode or applies resources to it, and "
+        "says which pairs of pods lose each other, and which paths, path MTUs and routes differ. "
+        "Nothing of it is left running.",
+        _add_whatif, run=_whatif, root=True,
+        examples=(("calico-mn whatif FILE --mode CrossSubnet", "another mode for all pools"),
+                  ("calico-mn whatif FILE -f policy.yaml --flow tcp/80", "a policy more"),
+                  ("calico-mn whatif FILE --mode Never -o whatif.html", "also as a page")),
+        status="0 if nothing breaks, 1 if a pair, a flow or large packets get lost"),
+)
