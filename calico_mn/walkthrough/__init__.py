@@ -4,6 +4,6 @@
                                                   |
                                                 text: a terminal's lines, JSON
 
-``step`` is the vocabulary, ``article`` the story in it and the cluster, ``compare`` the way lines
-are compared. The walk-through uses the article's own words: tunl0, IPIP.
+``step`` is the vocabulary, ``article`` the story in it, how lines are compared, and the cluster.
+The walk-through uses the article's own words: tunl0, IPIP.
 """

@@ -1,14 +1,16 @@
-"""The article: its story, read from story.yaml, and its cluster, on which the chapters play.
+"""The article: its story, read from story.yaml, how its lines are compared, and its cluster.
 
-A topology is the article's cluster if it has the article's addresses; nodes and pods play their
-parts by these. Some chapters need it changed.
+Each rule of the story names one thing that cannot be equal on two machines, and nothing else is
+forgiven. A topology is the article's cluster if it has the article's addresses; nodes and pods play
+their parts by these. Some chapters need it changed.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
+from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -58,6 +60,65 @@ RULES: tuple[Rule, ...] = _build(tuple[Rule, ...], _story["rules"])
 CHAPTERS: tuple[Chapter, ...] = _build(tuple[Chapter, ...], _story["chapters"])
 #: the renderer's own words
 WORDS: Mapping[str, Text] = _build(Mapping[str, Text], _story["words"])
+
+
+# --- its lines against real ones
+
+def compare(quotes: Sequence[step.Quote], real: str, *, tunnel: str = "kernel",
+            more: Sequence[Rule] = ()) -> step.Comparison:
+    """Each line of the quotes with the real line that it is, in order.
+
+    ``more`` are rules of this step alone; they go before the common ones. A line that is not
+    there is shown beside the one that looks most like it.
+    """
+    rules = of_backend((*more, *RULES), tunnel)
+    printed = [line.rstrip() for line in real.replace("\r", "").splitlines() if line.strip()]
+    applied = [apply(rules, line) for line in printed]
+    lines: list[step.Line] = []
+    taken: set[int] = set()
+    start = 0
+    for quote in quotes:
+        for text in filter(None, map(str.rstrip, quote.text.splitlines())):
+            wanted = apply(rules, text)
+            at = next((n for n in range(start, len(applied)) if applied[n] == wanted), None)
+            if at is not None:
+                start = at + 1
+                taken.add(at)
+                needed = _needed(rules, text, printed[at])
+                lines.append(step.Line(
+                    text, printed[at], step.NAMED if needed else step.AGREES, needed))
+            elif tunnel in quote.absent:
+                lines.append(step.Line(text, None, step.ABSENT, reason=quote.absent[tunnel]))
+            else:
+                near = get_close_matches(text, [line for n, line in enumerate(printed)
+                                                if n not in taken], 1)
+                lines.append(step.Line(text, near[0] if near else None, step.DIFFERS))
+    others = tuple(line for n, line in enumerate(printed) if n not in taken)
+    return step.Comparison(tuple(lines), others)
+
+
+def of_backend(rules: Sequence[Rule], tunnel: str) -> tuple[Rule, ...]:
+    """The rules that hold for a tunnel back end."""
+    return tuple(rule for rule in rules if rule.backend in ("", tunnel))
+
+
+def apply(rules: Sequence[Rule], line: str) -> str:
+    """The line as all rules leave it."""
+    for rule in rules:
+        line = rule.apply(line)
+    return line
+
+
+def _needed(rules: Sequence[Rule], article: str, real: str) -> tuple[Rule, ...]:
+    """The rules without which the two lines would not be equal."""
+    if article == real:
+        return ()
+    needed = list(rules)
+    for rule in rules:
+        rest = [r for r in needed if r is not rule]
+        if apply(rest, article) == apply(rest, real):
+            needed = rest
+    return tuple(needed)
 
 
 # --- the cluster

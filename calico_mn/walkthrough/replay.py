@@ -23,8 +23,7 @@ from calico_mn.measure.programs import end, start
 from calico_mn.model import Topology
 from calico_mn.text import aligned
 from calico_mn.topology import parse_topology
-from calico_mn.walkthrough.article import clusters, roles
-from calico_mn.walkthrough.compare import compare
+from calico_mn.walkthrough.article import clusters, compare, roles
 from calico_mn.walkthrough.step import LIBRARY, Chapter, Result, Typed
 
 #: what a command may take, in seconds; also on a machine that is many times slower

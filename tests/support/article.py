@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from calico_mn.walkthrough.article import RULES
-from calico_mn.walkthrough.compare import apply, of_backend
+from calico_mn.walkthrough.article import RULES, apply, of_backend
 
 
 def normal(text: str, *, tunnel: str = "kernel") -> list[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from calico_mn.walkthrough.article import CHAPTERS, LINES
-from calico_mn.walkthrough.compare import compare
+from calico_mn.walkthrough.article import CHAPTERS, LINES, compare
 from calico_mn.walkthrough.step import ABSENT, AGREES, DIFFERS, NAMED, Quote, Text
 
 STEP_RULES = {rule.key: rule for chapter in CHAPTERS for step in chapter.steps
