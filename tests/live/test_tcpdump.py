@@ -8,7 +8,7 @@ import pytest
 from calico_mn.calico.encapsulation import ENCAPSULATIONS
 from calico_mn.kernel.packets import ECHO_REQUEST, ICMP, TCP
 from calico_mn.kubernetes.tcpdump import expression, frames
-from calico_mn.measure.wire import sighting
+from calico_mn.measure.wire import echo_request
 from calico_mn.packetmatch import CaptureFilter, PacketMatch
 
 INSIDE = tuple(encapsulation.match for encapsulation in ENCAPSULATIONS)
@@ -60,8 +60,7 @@ def passed(tmp_path, scapy, packets):
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
 def test_echo_requests_are_taken_plain_and_inside_each_encapsulation(passed):
-    seen = [sighting(each) for each in passed(ECHO)]
-    assert [(each.source, each.destination, each.encapsulated) for each in seen] == [
+    assert [echo_request(each) for each in passed(ECHO)] == [
         ("10.1.0.1", "10.1.1.1", False), ("10.1.0.1", "10.1.1.1", True),
         ("10.1.0.1", "10.1.1.1", True)]
 
