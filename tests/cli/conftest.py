@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.private_run import private_run
-from support.warm import Warm, is_read_by_python
+from support.warm import WARM, is_read_by_python
 
 from calico_mn.errors import UnsupportedError
 from calico_mn.kernel import runtime_dir
@@ -26,7 +26,6 @@ PROGRAM = [sys.executable, "-m", "calico_mn"]
 TUNNEL = os.environ.get("CALICO_MN_TUNNEL", "auto")
 #: so that other people's runs on this machine are never meant
 OWN = f"t{os.getpid()}"
-WARM = Warm()
 
 
 def environment(**changes: str) -> dict[str, str]:

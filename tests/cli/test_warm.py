@@ -8,9 +8,9 @@ import sys
 import threading
 
 import pytest
-from support.warm import Warm
+from support.warm import WARM, Warm
 
-from .conftest import LAB, PROGRAM, ROOT, WARM, environment
+from .conftest import LAB, PROGRAM, ROOT, environment
 
 
 @pytest.mark.parametrize(("words", "stdin"), [

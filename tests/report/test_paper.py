@@ -9,14 +9,13 @@ import random
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from matplotlib.image import imread
+from support.warm import WARM
 
 from calico_mn import results
 from calico_mn.errors import CalicoMnError
@@ -232,9 +231,8 @@ def directories(record, tmp_path):
 
 
 def calico_mn(*arguments, directory=ROOT):
-    return subprocess.run([sys.executable, "-m", "calico_mn", *arguments], text=True,
-                          capture_output=True, timeout=120, cwd=directory,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return WARM.run(arguments, timeout=120, cwd=directory,
+                    environment={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_plot_writes_a_figure_a_caption_and_a_table(directories, tmp_path):

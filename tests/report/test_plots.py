@@ -149,34 +149,40 @@ EXTREME = {
 }
 
 
-@functools.cache
-def usual(name):
-    """Drawn once: several tests look at it."""
-    return USUAL[name]()
+def drawn(draw):
+    """The figure, and (text, box in pixels, width and height of the canvas) of each of its texts.
 
-
-@pytest.fixture
-def texts(monkeypatch):
-    """{text object: (text, box in pixels, ...)} as written last, which is when drawn as PNG."""
+    They are as written last, which is when drawn as PNG.
+    """
     found = {}
-    draw = Text.draw
+    really = Text.draw
 
     def watched(self, renderer, *args, **kwargs):
-        draw(self, renderer, *args, **kwargs)
+        really(self, renderer, *args, **kwargs)
         if self.get_text().strip() and self.get_visible():
             canvas = self.get_figure(root=True).bbox
             found[self] = (self.get_text(), self.get_window_extent(renderer), canvas.width,
                            canvas.height)
 
-    monkeypatch.setattr(Text, "draw", watched)
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", watched)
+        figure = draw()
+    return figure, list(found.values())
 
 
-@pytest.mark.parametrize("draw", [pytest.param(draw, id=name)
-                                  for name, draw in {**USUAL, **EXTREME}.items()])
-def test_no_text_leaves_the_picture_or_touches_another(draw, texts):
-    draw()
-    written = list(texts.values())
+@functools.cache
+def usual_drawn(name):
+    """Drawn once: several tests look at it."""
+    return drawn(USUAL[name])
+
+
+def usual(name):
+    return usual_drawn(name)[0]
+
+
+@pytest.mark.parametrize("name", [*USUAL, *EXTREME])
+def test_no_text_leaves_the_picture_or_touches_another(name):
+    _, written = usual_drawn(name) if name in USUAL else drawn(EXTREME[name])
     assert len(written) >= 4
     slack = 1.5  # pixels of 200 to an inch: boxes have a little air
     for text, box, width, height in written:

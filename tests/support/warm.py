@@ -104,6 +104,10 @@ class Warm:
         return ours
 
 
+#: the one that all tests of a process share
+WARM = Warm()
+
+
 class _Collected(threading.Thread):
     """What comes out of a pipe, until its last writer has closed it."""
 
