@@ -312,12 +312,12 @@ give_back() {
         -newermt "@$touched_since" -exec chown -h "$owner" {} + || true
 }
 
-# How many processes run the tests. They wait for the kernel and for packets more than half of the
-# time, so two processors keep four of them busy. More would only be in each other's way.
+# How many processes run the tests. They wait for the kernel and for packets two thirds of the
+# time, so it takes six to keep two processors busy.
 test_processes() {
     local processors
     processors=$(nproc)
-    echo $((processors < 2 ? 2 : 4))
+    echo $((processors < 2 ? 3 : 6))
 }
 
 # ---------------------------------------------------------------- main
