@@ -237,8 +237,8 @@ def configuration_fields(bgp: bgp_resources.BGPConfiguration, mesh: bool, docume
     given = document.get("spec") or {}
     spec = {"nodeToNodeMeshEnabled": None if mesh else False,
             **s.written(_CONFIGURATION, None, bgp)}
-    return {name: value for name, value in spec.items()
-            if value is not None and not given.get(name)}
+    return {"metadata": {"name": "default"}, "spec": {
+        name: value for name, value in spec.items() if value is not None and not given.get(name)}}
 
 
 def peer_fields(model: bgp_resources.BGPPeer, document: Document) -> Document:

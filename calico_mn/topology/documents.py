@@ -41,8 +41,29 @@ def open_documents(report: Report, documents: Iterable[Tree]) -> Iterator[Item]:
 def add_resource(report: Report, resources: Resources, item: Item) -> None:
     """Read a resource by its kind."""
     tree, document = item
+    api, name = document["apiVersion"], document["kind"]
     resources.documents.append(document)
-    _read_resource(report, resources, tree, document["apiVersion"], document["kind"])
+    kind = KINDS.get((api, name))
+    if kind is None:
+        if (api, name) in ALL_KINDS:
+            report.ignore_kind(name, INSTEAD.get(name, ""))
+        elif is_custom(api):
+            report.ignore_kind(f"{name} ({api.rpartition('/')[0]})")
+        else:
+            _report_unknown_kind(report, tree, api, name)
+        return
+    metadata = tree.get("metadata")
+    called = {key: value.text for key in ("name", "namespace") if isinstance(metadata, Mapping)
+              and isinstance(value := metadata.get(key), Scalar)}
+    without_name = "name" not in called and "metadata.name" in dict(kind.required)
+    if kind.only and called.get("name") != kind.only and not without_name:
+        report.ignore_kind(f"{name} (other than {kind.only})")
+        return
+    title = "/".join(filter(None, (called.get("namespace"), called.get("name"))))
+    resource = read_mapping(report, tree, kind, name,
+                            f"{name} {quote(title)}" if called.get("name") else name)
+    if resource:
+        resources.add(report, kind, resource)
 
 
 def _open_lists(
@@ -105,32 +126,6 @@ def _word(report: Report, tree: Mapping, field: str, default: str, hint: str) ->
         report.add(f"{field} must be text, not {describe(value)}", value.mark, hint)
         return ""
     return value.text if value is not None else default
-
-
-def _read_resource(
-    report: Report, resources: Resources, tree: Mapping, api: str, name: str
-) -> None:
-    kind = KINDS.get((api, name))
-    if kind is None:
-        if (api, name) in ALL_KINDS:
-            report.ignore_kind(name, INSTEAD.get(name, ""))
-        elif is_custom(api):
-            report.ignore_kind(f"{name} ({api.rpartition('/')[0]})")
-        else:
-            _report_unknown_kind(report, tree, api, name)
-        return
-    metadata = tree.get("metadata")
-    called = {key: value.text for key in ("name", "namespace") if isinstance(metadata, Mapping)
-              and isinstance(value := metadata.get(key), Scalar)}
-    without_name = "name" not in called and "metadata.name" in dict(kind.required)
-    if kind.only and called.get("name") != kind.only and not without_name:
-        report.ignore_kind(f"{name} (other than {kind.only})")
-        return
-    title = "/".join(filter(None, (called.get("namespace"), called.get("name"))))
-    resource = read_mapping(report, tree, kind, name,
-                            f"{name} {quote(title)}" if called.get("name") else name)
-    if resource:
-        resources.add(report, kind, resource)
 
 
 def _report_unknown_kind(report: Report, tree: Mapping, api: str, kind: str) -> None:

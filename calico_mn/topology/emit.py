@@ -12,21 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
 
-from calico_mn.bgp_resources import BGPConfiguration, BGPFilter, BGPPeer
+from calico_mn.bgp_resources import BGPConfiguration
 from calico_mn.model import (
     BlockAffinity,
-    ClusterInformation,
     FelixConfiguration,
     IPAMConfiguration,
-    IPPool,
     Node,
     Pod,
     Topology,
-    Underlay,
 )
 from calico_mn.text import is_subdomain
 from calico_mn.topology import (
@@ -42,6 +40,8 @@ from calico_mn.topology.plain_data import Document, at, laid_over
 
 #: kind, namespace and name; those of a block's affinity, which may have any name, are others
 Key = tuple[str, str, str]
+#: what the model says of the object of a document, in the fields of the document's apiVersion
+Facts = Callable[[Document], Document]
 
 # What others refer to comes first.
 _FIRST = ("Underlay", "Node", "IPPool", "BlockAffinity", "IPAMBlock")
@@ -54,21 +54,21 @@ _ENDED = ("Succeeded", "Failed")
 
 def documents(topology: Topology) -> list[Document]:
     """Every resource of the topology; parts may be shared with ``topology.documents``."""
-    models = dict(_models(topology))
+    objects = {key: (api, facts) for key, api, facts in _objects(topology)}
     originals = {key_of(document): document for document in topology.documents}
     made = []
     written: set[Any] = set()
     for document in topology.documents:
         key = key_of(document)
-        if key in models and (key, document["apiVersion"]) not in written:
-            made.append(laid_over(document, _facts(models[key], document)))
+        if key in objects and (key, document["apiVersion"]) not in written:
+            made.append(laid_over(document, objects[key][1](document)))
             written |= {key, (key, document["apiVersion"])}
         elif _is_kept(document):
             made.append(document)
-    for key, model in models.items():
+    for key, (api, facts) in objects.items():
         if key not in written:
-            head = {"apiVersion": _api(model), "kind": key[0]}
-            made.append(laid_over(head, _facts(model, head)))
+            head = {"apiVersion": api, "kind": key[0]}
+            made.append(laid_over(head, facts(head)))
     counts: Counter[tuple[Key, bool]] = Counter()
     for pod in made:
         phase = at(pod, "status", "phase")
@@ -77,7 +77,7 @@ def documents(topology: Topology) -> list[Document]:
     made = [_counted(document, counts) if document["kind"] in _WORKLOADS else document
             for document in made]
     # Blocks stay in the order in which their nodes claimed them, which is that of their use.
-    place = {key: number for number, key in enumerate(models)}
+    place = {key: number for number, key in enumerate(objects)}
     return sorted(made, key=lambda document: (
         _ORDER.get(kind_of(document), _ORDER[""]), place.get(key_of(document), len(place))))
 
@@ -94,20 +94,22 @@ def key_of(document: Document) -> Key:
     return kind, namespace_of(document), name_of(document)
 
 
-def _models(topology: Topology) -> Iterator[tuple[Key, Any]]:
-    """Each object that has a document, with the document's key."""
-    yield ("Underlay", "", ""), topology.underlay
+def _objects(topology: Topology) -> Iterator[tuple[Key, str, Facts]]:
+    """Each object that has a document: its key, the apiVersion of a new document, the facts."""
+    calico, core = calico_kinds.API, kubernetes_kinds.CORE
+    yield ("Underlay", "", ""), underlay.API, lambda _: underlay.fields_of(topology.underlay)
     for node in topology.nodes:
-        yield ("Node", "", node.name), node
+        yield ("Node", "", node.name), calico, partial(_node, node)
     for pool in topology.pools:
-        yield ("IPPool", "", pool.name), pool
+        yield ("IPPool", "", pool.name), calico, partial(
+            _by_table, pool.name, calico_kinds.POOL_SPEC, pool)
     for affinity in topology.affinities:
-        yield ("BlockAffinity" if affinity.node else "IPAMBlock", affinity.node,
-               str(affinity.cidr)), affinity
+        kind, api = ("BlockAffinity", calico) if affinity.node else ("IPAMBlock", CRD_API)
+        yield (kind, affinity.node, str(affinity.cidr)), api, partial(_affinity, affinity)
     for pod in topology.pods:
-        yield ("Pod", pod.namespace, pod.name), pod
+        yield ("Pod", pod.namespace, pod.name), core, partial(_pod, pod)
     for name in dict.fromkeys(pod.namespace for pod in topology.pods):
-        yield ("Namespace", "", name), name
+        yield ("Namespace", "", name), core, partial(_named, name, {})
     given = {key_of(document) for document in topology.documents}
     kinds = {kind for kind, _, _ in given}
     # These win over a FelixConfiguration, and give the pods' MTU.
@@ -115,24 +117,30 @@ def _models(topology: Topology) -> Iterator[tuple[Key, Any]]:
         kind == "DaemonSet" and name == calico_node.NAME for kind, _, name in given)
     felix = ("FelixConfiguration", "", "default")
     if felix in given or (topology.felix != FelixConfiguration() and not has_other):
-        yield felix, topology.felix
+        yield felix, calico, partial(
+            _by_table, "default", calico_kinds.FELIX_SPEC, topology.felix)
     bgp = ("BGPConfiguration", "", "default")
     if bgp in given or topology.bgp != BGPConfiguration() or not (topology.mesh or has_other):
-        yield bgp, (topology.bgp, topology.mesh)
+        yield bgp, calico, partial(bgp_kinds.configuration_fields, topology.bgp, topology.mesh)
     information = ("ClusterInformation", "", "default")
     if information in given or topology.information.calico_version:
-        yield information, topology.information
+        yield information, calico, partial(
+            _named, "default", {"calicoVersion": topology.information.calico_version})
     for peer in topology.bgp_peers:
-        yield ("BGPPeer", "", peer.name), peer
+        yield ("BGPPeer", "", peer.name), calico, partial(bgp_kinds.peer_fields, peer)
     for item in topology.bgp_filters:
-        yield ("BGPFilter", "", item.name), item
+        yield ("BGPFilter", "", item.name), calico, partial(bgp_kinds.filter_fields, item)
     if "IPAMConfiguration" in kinds or topology.ipam != IPAMConfiguration():
-        yield ("IPAMConfiguration", "", ""), topology.ipam
+        yield ("IPAMConfiguration", "", ""), calico, partial(
+            _by_table, "default", calico_kinds.IPAM_SPEC, topology.ipam)
     if topology.reservations and "IPReservation" not in kinds:
-        yield ("IPReservation", "", "reserved"), topology.reservations
+        yield ("IPReservation", "", "reserved"), calico, partial(
+            _named, "reserved", {"reservedCIDRs": list(map(str, topology.reservations))})
     if topology.veth_mtu and "Installation" not in kinds and not any(
             name == "calico-config" for _, _, name in given):
-        yield ("ConfigMap", "kube-system", "calico-config"), topology.veth_mtu
+        yield ("ConfigMap", "kube-system", "calico-config"), core, lambda _: {
+            "metadata": {"namespace": "kube-system", "name": "calico-config"},
+            "data": {"veth_mtu": str(topology.veth_mtu)}}
 
 
 def _is_kept(document: Document) -> bool:
@@ -145,52 +153,12 @@ def _is_kept(document: Document) -> bool:
         at(document, "spec", "nodeName") is not None)))
 
 
-def _api(model: Any) -> str:
-    if isinstance(model, Underlay):
-        return underlay.API
-    if isinstance(model, (Pod, int, str)):
-        return kubernetes_kinds.CORE
-    is_stored = isinstance(model, BlockAffinity) and not model.node
-    return CRD_API if is_stored else calico_kinds.API
+def _named(name: str, spec: Document, _document: Document) -> Document:
+    return {"metadata": {"name": name}, "spec": spec}
 
 
-def _facts(model: Any, document: Document) -> Document:
-    """What the model says of the object of a document, in the fields of its apiVersion."""
-    match model:
-        case Underlay():
-            return underlay.fields_of(model)
-        case Node():
-            return _node(model, document)
-        case IPPool():
-            return {"metadata": {"name": model.name},
-                    "spec": s.written(calico_kinds.POOL_SPEC, document.get("spec"), model)}
-        case BlockAffinity():
-            return _affinity(model)
-        case Pod():
-            return _pod(model, document)
-        case FelixConfiguration():
-            return _only(s.written(calico_kinds.FELIX_SPEC, document.get("spec"), model))
-        case (BGPConfiguration() as bgp, bool(mesh)):
-            return _only(bgp_kinds.configuration_fields(bgp, mesh, document))
-        case ClusterInformation():
-            return _only({"calicoVersion": model.calico_version})
-        case BGPPeer():
-            return bgp_kinds.peer_fields(model, document)
-        case BGPFilter():
-            return bgp_kinds.filter_fields(model, document)
-        case IPAMConfiguration():
-            return _only(s.written(calico_kinds.IPAM_SPEC, document.get("spec"), model))
-        case str():
-            return {"metadata": {"name": model}}
-        case int():
-            return {"metadata": {"namespace": "kube-system", "name": "calico-config"},
-                    "data": {"veth_mtu": str(model)}}
-    return {"metadata": {"name": "reserved"}, "spec": {"reservedCIDRs": list(map(str, model))}}
-
-
-def _only(spec: Document) -> Document:
-    """The resource of a kind of which a cluster has one."""
-    return {"metadata": {"name": "default"}, "spec": spec}
+def _by_table(name: str, table: s.Table, model: object, document: Document) -> Document:
+    return _named(name, s.written(table, document.get("spec"), model), document)
 
 
 # --- nodes and blocks
@@ -207,7 +175,7 @@ def _node(node: Node, document: Document) -> Document:
             "spec": s.written(calico_kinds.NODE_SPEC, document.get("spec"), node)}
 
 
-def _affinity(affinity: BlockAffinity) -> Document:
+def _affinity(affinity: BlockAffinity, _document: Document) -> Document:
     if not affinity.node:
         return {"metadata": {"name": _dashed(affinity.cidr)},
                 "spec": {"cidr": str(affinity.cidr), "affinity": None, "allocations": None}}
