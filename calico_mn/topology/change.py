@@ -150,7 +150,7 @@ class Change:
         owners = _owner_names(workload, workloads)
         age = {pod.key: number for number, pod in enumerate(self._running.pods)}
         own = sorted((pod for pod, _ in placed if pod.namespace == workload.model.namespace
-                      and (pod.owner in owners or _stem(pod.owner) in owners)),
+                      and not owners.isdisjoint(_owners(pod))),
                      key=lambda pod: age.get(pod.key, len(age)))
         if workload.get("per_node"):
             wanted = [scheduler.nodes[place].name
@@ -193,7 +193,7 @@ class Change:
         pending = [pod for pod in self._running.pods
                    if not pod.node and pod.namespace == namespace and pod.key not in taken]
         own = [pod.name for pod in pending
-               if pod.owner in owners or _stem(pod.owner) in owners][:count]
+               if not owners.isdisjoint(_owners(pod))][:count]
         return [*own, *_free_names(
             workload, taken | {pod.key for pod in pending}, count - len(own))]
 
@@ -251,10 +251,10 @@ def _owner_names(workload: Resource[Pod], workloads: list[Resource[Pod]]) -> set
                                     if key in placement.owners_of(item))}
 
 
-def _stem(owner: str) -> str:
-    """The Deployment of a ReplicaSet that is not there itself, by its name."""
-    kind, _, name = owner.partition("/")
-    return f"Deployment/{name.rpartition('-')[0]}" if kind == "ReplicaSet" else ""
+def _owners(pod: Pod) -> tuple[str, ...]:
+    """What made it, and the Deployment of a ReplicaSet that is not there itself, by its name."""
+    kind, _, name = pod.owner.partition("/")
+    return (pod.owner, *([f"Deployment/{name.rpartition('-')[0]}"] if kind == "ReplicaSet" else []))
 
 
 def _keep(report: Report, pod: Resource[Pod], present: Pod) -> None:

@@ -147,8 +147,7 @@ def _check_routers(report: Report, underlay: Resource[Underlay]) -> Owners:
                                f"the first is in {earlier[1].where}; keep one of them")
             if interface.has("address"):
                 mark = interface.at("address")
-                if cidrs.get(name):
-                    _check_host(report, title, address, cidrs[name], mark)
+                _check_host(report, title, address, cidrs.get(name), mark)
                 owners.claim(report, address, title, mark, f"address {address}")
     return owners
 
@@ -168,14 +167,10 @@ def _check_hosts(report: Report, underlay: Resource[Underlay], owners: Owners) -
         address, mark = host.model.address, host.at("address")
         subnet = cidrs.get(name) if name is not None else next(
             (cidr for cidr in cidrs.values() if address in cidr), None)
-        if subnet is not None:
-            _check_host(report, title, address, subnet, mark)
-            if host.model.gateway is not None:
-                _check_host(report, f"the gateway of {title}", host.model.gateway, subnet,
-                            host.at("gateway"))
-        elif name is None and complete:
-            report.add(f"{title} has address {address}, which is in no subnet of the underlay",
-                       mark, "correct the address, or add its subnet to the Underlay")
+        _check_host(report, title, address, subnet, mark, complete and name is None)
+        if host.model.gateway is not None:
+            _check_host(report, f"the gateway of {title}", host.model.gateway, subnet,
+                        host.at("gateway"))
         owners.claim(report, address, title, mark, f"address {address}")
 
 
@@ -192,12 +187,7 @@ def _check_nodes(
             continue
         title, mark = _title("node", node), node.at("address")
         address = IPv4Address(node.model.address.ip)
-        subnet = index.find(address)
-        if subnet is not None:
-            _check_host(report, title, address, subnet, mark)
-        elif complete:
-            report.add(f"{title} has address {address}, which is in no subnet of the underlay",
-                       mark, "correct the address, or add its subnet to the Underlay")
+        _check_host(report, title, address, index.find(address), mark, complete)
         if address in routers:
             report.add(f"{title} has address {address}, which {routers[address][0]} has, too",
                        mark, "a router's address is its nodes' gateway; give the node another"
@@ -207,9 +197,15 @@ def _check_nodes(
 
 
 def _check_host(
-    report: Report, title: str, address: IPv4Address, subnet: IPv4Network, mark: Mark
+    report: Report, title: str, address: IPv4Address, subnet: IPv4Network | None, mark: Mark,
+    is_needed: bool = False,
 ) -> None:
-    if address not in subnet:
+    """An address of a host in its subnet; that there is none is reported where one is needed."""
+    if subnet is None:
+        if is_needed:
+            report.add(f"{title} has address {address}, which is in no subnet of the underlay",
+                       mark, "correct the address, or add its subnet to the Underlay")
+    elif address not in subnet:
         report.add(f"{title} has address {address}, which is outside its subnet {subnet}", mark,
                    f"choose one of {subnet}" if subnet.prefixlen < 32 else "")
     elif subnet.prefixlen < 31:
