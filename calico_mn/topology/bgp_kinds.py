@@ -25,7 +25,7 @@ from calico_mn.topology.calico_kinds import API, IP_POOL
 from calico_mn.topology.calico_node import BACKEND
 from calico_mn.topology.default_pool import INSTALLATION
 from calico_mn.topology.kubernetes_kinds import as_number
-from calico_mn.topology.plain_data import Document
+from calico_mn.topology.plain_data import Document, table_fields
 from calico_mn.topology.problems import Report
 from calico_mn.topology.yaml_tree import Scalar, Tree
 
@@ -236,14 +236,14 @@ def configuration_fields(bgp: bgp_resources.BGPConfiguration, mesh: bool, docume
     """Of BGPConfiguration ``default``, what the document does not say and is no default."""
     given = document.get("spec") or {}
     spec = {"nodeToNodeMeshEnabled": None if mesh else False,
-            **s.written(_CONFIGURATION, None, bgp)}
+            **table_fields(_CONFIGURATION, None, bgp)}
     return {"metadata": {"name": "default"}, "spec": {
         name: value for name, value in spec.items() if value is not None and not given.get(name)}}
 
 
 def peer_fields(model: bgp_resources.BGPPeer, document: Document) -> Document:
     """A BGPPeer; its options as far as they are no defaults."""
-    spec = s.written(_PEER, document.get("spec"), model)
+    spec = table_fields(_PEER, document.get("spec"), model)
     if model.peer_port:
         spec["peerIP"] = f"{model.peer_ip}:{model.peer_port}"
     return {"metadata": {"name": model.name}, "spec": spec}
@@ -260,4 +260,4 @@ def filter_fields(model: bgp_resources.BGPFilter, document: Document) -> Documen
 
 def _rule_fields(rule: bgp_resources.BGPFilterRule) -> Document:
     lengths = dict(zip(("min", "max"), rule.lengths or (), strict=False))
-    return {**s.written(_RULE, None, rule), **({"prefixLength": lengths} if lengths else {})}
+    return {**table_fields(_RULE, None, rule), **({"prefixLength": lengths} if lengths else {})}

@@ -36,7 +36,7 @@ from calico_mn.topology import (
 )
 from calico_mn.topology import schema as s
 from calico_mn.topology.kinds import CRD_API, kind_of, name_of, namespace_of
-from calico_mn.topology.plain_data import Document, at, laid_over
+from calico_mn.topology.plain_data import Document, at, laid_over, table_fields
 
 #: kind, namespace and name; those of a block's affinity, which may have any name, are others
 Key = tuple[str, str, str]
@@ -158,7 +158,7 @@ def _named(name: str, spec: Document, _document: Document) -> Document:
 
 
 def _by_table(name: str, table: s.Table, model: object, document: Document) -> Document:
-    return _named(name, s.written(table, document.get("spec"), model), document)
+    return _named(name, table_fields(table, document.get("spec"), model), document)
 
 
 # --- nodes and blocks
@@ -169,10 +169,10 @@ def _node(node: Node, document: Document) -> Document:
         metadata["labels"] = dict(node.labels)
     if document["apiVersion"] == kubernetes_kinds.CORE:
         annotations = at(document, "metadata", "annotations")
-        return {"metadata": {**metadata, "annotations": s.written(
+        return {"metadata": {**metadata, "annotations": table_fields(
             kubernetes_kinds.NODE_ANNOTATIONS, annotations, node)}}
     return {"metadata": metadata,
-            "spec": s.written(calico_kinds.NODE_SPEC, document.get("spec"), node)}
+            "spec": table_fields(calico_kinds.NODE_SPEC, document.get("spec"), node)}
 
 
 def _affinity(affinity: BlockAffinity, _document: Document) -> Document:

@@ -1,15 +1,20 @@
-"""Trees of a file and plain data: each becomes the other. Pure.
+"""Trees of a file and plain data: each becomes the other; model objects become plain data. Pure.
 
 Plain data is what JSON has: dict, list, str, int, float, bool and None. A tree that is made of it
-has no positions.
+has no positions. What is in force is laid over a resource's document (:func:`laid_over`), in the
+fields by whose table it was read (:func:`table_fields`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterator
+from collections.abc import Mapping as AbstractMapping
 from typing import Any, overload
 
 from calico_mn.errors import Problem, TopologyError
+from calico_mn.topology import schema as s
 from calico_mn.topology.problems import NO_MARK
 from calico_mn.topology.yaml_tree import (
     MAX_DEPTH,
@@ -89,3 +94,37 @@ def laid_over(document: Any, facts: Document) -> Document:
         else:
             merged[name] = value
     return merged
+
+
+def table_fields(table: s.Table, document: Any, model: Any) -> Document:
+    """What a model object says, in the fields of a table: to be laid over that part of a document.
+
+    None is for a field to be taken out. Lists of objects are left out.
+    """
+    return _table_fields(table, document, dict(_attributes(model)))
+
+
+def _attributes(model: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Each attribute with its value and its default, those of parts of the object among them."""
+    for item in dataclasses.fields(model):
+        value = getattr(model, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _attributes(value)
+        else:
+            yield item.name, (value, item.default)
+
+
+def _table_fields(table: s.Table, document: Any,
+                  attributes: AbstractMapping[str, tuple[Any, Any]]) -> Document:
+    fields: Document = {}
+    for name, entry in table.items():
+        given = document.get(name) if isinstance(document, dict) else None
+        if isinstance(entry, AbstractMapping):
+            if part := _table_fields(entry, given, attributes):
+                fields[name] = part
+        elif isinstance(entry, s.Field) and entry.name in attributes:
+            value, default = attributes[entry.name]
+            wanted = None if value is None else entry.write(value)
+            if given != wanted and (given is not None or entry.shown or value != default):
+                fields[name] = wanted if entry.shown or value != default else None
+    return fields

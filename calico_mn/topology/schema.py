@@ -9,7 +9,7 @@ A :class:`Schema` is such a table, a model class, and the rules inside one objec
 
 Reading a mapping by its schema gives a :class:`Resource`: the model object, and the position of
 each of its fields for the rules between objects. :class:`Resources` holds all of a file.
-:func:`written` is the reverse: the fields of a document again, by the same table.
+The reverse is :func:`~calico_mn.topology.plain_data.table_fields`.
 """
 
 from __future__ import annotations
@@ -288,37 +288,3 @@ def _required(table: Table, path: str) -> Iterator[tuple[str, str]]:
                 yield field_path, entry.missing
         elif isinstance(entry, AbstractMapping):
             yield from _required(entry, field_path)
-
-
-def written(table: Table, document: Any, model: Any) -> dict[str, Any]:
-    """What a model object says, in the fields of a table: to be laid over that part of a document.
-
-    None is for a field to be taken out. Lists of objects are left out.
-    """
-    return _written(table, document, dict(_attributes(model)))
-
-
-def _attributes(model: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Each attribute with its value and its default, those of parts of the object among them."""
-    for item in dataclasses.fields(model):
-        value = getattr(model, item.name)
-        if dataclasses.is_dataclass(value):
-            yield from _attributes(value)
-        else:
-            yield item.name, (value, item.default)
-
-
-def _written(table: Table, document: Any, attributes: AbstractMapping[str, tuple[Any, Any]]
-             ) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name, entry in table.items():
-        given = document.get(name) if isinstance(document, dict) else None
-        if isinstance(entry, AbstractMapping):
-            if part := _written(entry, given, attributes):
-                fields[name] = part
-        elif isinstance(entry, Field) and entry.name in attributes:
-            value, default = attributes[entry.name]
-            plain = None if value is None else entry.write(value)
-            if given != plain and (given is not None or entry.shown or value != default):
-                fields[name] = plain if entry.shown or value != default else None
-    return fields

@@ -20,7 +20,7 @@ from calico_mn.topology import schema as s
 from calico_mn.topology.calico_kinds import NODE
 from calico_mn.topology.kubernetes_kinds import ADDRESSES, as_number
 from calico_mn.topology.kubernetes_kinds import NODE as KUBERNETES_NODE
-from calico_mn.topology.plain_data import Document
+from calico_mn.topology.plain_data import Document, table_fields
 from calico_mn.topology.problems import NO_MARK, Mark, Report
 from calico_mn.topology.yaml_tree import Tree
 
@@ -223,11 +223,11 @@ def fields_of(underlay: model.Underlay) -> Document:
     name = underlay.name if underlay.name != ASSUMED else "underlay"
     return {"metadata": {"name": name}, "spec": {
         "link": None,
-        "subnets": [s.written(SUBNETS.table, None, subnet) for subnet in underlay.subnets],
-        "routers": [{**s.written(ROUTERS.table, None, router), "interfaces": [
-            s.written(INTERFACES.table, None, interface) for interface in router.interfaces]}
+        "subnets": [table_fields(SUBNETS.table, None, subnet) for subnet in underlay.subnets],
+        "routers": [{**table_fields(ROUTERS.table, None, router), "interfaces": [
+            table_fields(INTERFACES.table, None, interface) for interface in router.interfaces]}
             for router in underlay.routers],
-        "hosts": [s.written(HOSTS.table, None, host) for host in underlay.hosts] or None}}
+        "hosts": [table_fields(HOSTS.table, None, host) for host in underlay.hosts] or None}}
 
 
 # --- the nodes
