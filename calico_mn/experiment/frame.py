@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from calico_mn import command_line, streams
 from calico_mn.calico.encapsulation import DEFAULT
 from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, exit_code
-from calico_mn.experiment import options
+from calico_mn.experiment import options, requirements
 from calico_mn.experiment.arguments import (
     ENCAPSULATION,
     Defaults,
@@ -90,13 +90,15 @@ class Experiment:
     def check_command_line(self) -> None:
         """End the process here if the command line has a mistake or asks for --help.
 
-        Also if the usual topology is not beside the script.
+        Also if the usual topology is not beside the script, or is to be emulated without root.
         """
         def check() -> int:
             if not self.defaults.topology.is_file():
                 raise CalicoMnError(f"{self.defaults.topology} is missing: run the script where it"
                                     " lies")
-            self.parse()
+            asked = self.parse()
+            if not asked.on and asked.resume is None and asked.topology == self.defaults.topology:
+                requirements.require_root_and_programs()
             return 0
 
         status = exit_status(check)
