@@ -239,13 +239,13 @@ def _bird(speaker: Speaker) -> Iterator[str]:
     if speaker.filters:
         yield "\n# ---- BGPFilters"
         yield from filters.functions(speaker.filters)
-    yield from _peers(speaker, speaker.peerings)
+    yield from _peers(speaker)
 
 
-def _peers(speaker: Speaker, peerings: Iterable[Peering]) -> Iterator[str]:
+def _peers(speaker: Speaker) -> Iterator[str]:
     before = None
     known = {item.name: item for item in speaker.filters}
-    for peering in peerings:
+    for peering in speaker.peerings:
         if peering.kind is not before:
             before = peering.kind
             yield f"\n# ---- peers: {peering.kind}"

@@ -258,10 +258,8 @@ class IPAM:
         Calico seeds Go's random generator, we seed Python's, so the starting points differ: pin
         blocks with a BlockAffinity where the exact prefix matters.
         """
-        count = 1 << max(0, pool.block_size - pool.cidr.prefixlen)
-        start = _start(node, count)
-        size = 1 << (32 - pool.block_size)
-        base = int(pool.cidr.network_address)
+        start, count = _search(node, pool)
+        size, base = 1 << (32 - pool.block_size), int(pool.cidr.network_address)
         for step in range(count):
             cidr = IPv4Network((base + (start + step) % count * size, pool.block_size))
             if cidr not in self._blocks and not any(map(cidr.overlaps, self._odd)) and not any(
@@ -271,8 +269,7 @@ class IPAM:
 
     def _others(self, pool: IPPool, node: str) -> Iterator[Block]:
         """Blocks of the pool that are not the node's, from the node's own start on."""
-        count = 1 << max(0, pool.block_size - pool.cidr.prefixlen)
-        start = _start(node, count)
+        start, count = _search(node, pool)
         base = int(pool.cidr.network_address)
 
         def distance(block: Block) -> int:
@@ -308,9 +305,12 @@ def _holds(pool: IPv4Network, block: IPv4Network) -> bool:
             & int(pool.netmask) == int(pool.network_address))
 
 
-def _start(node: str, count: int) -> int:
-    """Where a node starts to search a pool's blocks: pseudo-random, but always the same."""
-    return random.Random(fnv1_32(node)).randrange(count)
+def _search(node: str, pool: IPPool) -> tuple[int, int]:
+    """Where a node starts to search a pool's blocks, pseudo-random but always the same, and how
+    many blocks the pool has room for.
+    """
+    count = 1 << max(0, pool.block_size - pool.cidr.prefixlen)
+    return random.Random(fnv1_32(node)).randrange(count), count
 
 
 def fnv1_32(text: str) -> int:

@@ -135,18 +135,15 @@ def rule_lines(rule: ResolvedRule) -> list[Rule]:
     if (wanted and wanted == unwanted) or any(
             not net.prefixlen for end in (rule.source, rule.destination) for net in end.not_nets):
         return []
-    blocks = _Blocks()
-    source = blocks.ports(rule.protocol, rule.source, _SOURCE)
-    destination = blocks.ports(rule.protocol, rule.destination, _DESTINATION)
-    source = blocks.nets(source, _SOURCE)
-    destination = blocks.nets(destination, _DESTINATION)
-    source = blocks.not_nets(source, _SOURCE)
-    destination = blocks.not_nets(destination, _DESTINATION)
-    parts = [_protocol(rule.protocol), *_positive(source, _SOURCE),
-             *_positive(destination, _DESTINATION), _icmp(rule.icmp, ""),
+    blocks = _Blocks(_protocol(rule.protocol))
+    ends = [(rule.source, _SOURCE), (rule.destination, _DESTINATION)]
+    for match in (blocks.ports, blocks.nets, blocks.not_nets):
+        ends = [(match(end, side), side) for end, side in ends]
+    parts = [_protocol(rule.protocol), *(word for end in ends for word in _positive(*end)),
+             _icmp(rule.icmp, ""),
              rule.not_protocol and not rule.protocol and f"! -p {rule.not_protocol}",
-             *_negative(source, _SOURCE), *_negative(destination, _DESTINATION),
-             _icmp(rule.not_icmp, "! "), blocks.lines and is_marked(SCRATCH_0)]
+             *(word for end in ends for word in _negative(*end)), _icmp(rule.not_icmp, "! "),
+             blocks.lines and is_marked(SCRATCH_0)]
     return [*blocks.lines, *_actions(rule.action, " ".join(part for part in parts if part))]
 
 
@@ -229,10 +226,12 @@ class _Blocks:
     """The rules before the last one of a rule; they leave in SCRATCH_0 whether all match.
 
     The first block of alternatives sets that bit itself; a later one sets SCRATCH_1, without which
-    SCRATCH_0 is cleared again. What must not match clears SCRATCH_0 at once.
+    SCRATCH_0 is cleared again. What must not match clears SCRATCH_0 at once. ``protocol`` is the
+    match of the rule's protocol, which a match of ports needs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
         self.lines: list[Rule] = []
         self._has_alternatives = False
 
@@ -249,13 +248,13 @@ class _Blocks:
             self.lines.append(Rule(is_clear(SCRATCH_1), clear_mark(SCRATCH_0)))
         self._has_alternatives = True
 
-    def ports(self, protocol: str, end: End, side: _Side) -> End:
+    def ports(self, end: End, side: _Side) -> End:
         """Match the ports here if one rule does not hold them; what is left of the end."""
         lists = _split(end.ports)
         if len(lists) + len(end.named) < 2:
             return end
         self._alternatives([
-            *(f"{_protocol(protocol)} {_multiport(ports, side)}" for ports in lists),
+            *(f"{self._protocol} {_multiport(ports, side)}" for ports in lists),
             *(_in_set(ip_set, side) for ip_set in end.named)])
         return replace(end, ports=(), named=())
 
