@@ -3,6 +3,7 @@
 In goes a :class:`~calico_mn.rules.FirewallChange`; out come the lines for the two programs, which
 :class:`FirewallWriter` runs in namespaces. Chains are ours by their names; those of others, and the
 counters of chains that stay, are left alone (``--noflush``). Each table changes in one transaction.
+A new namespace's rules can do without iptables-legacy (:mod:`calico_mn.kernel.legacy_tables`).
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Semaphore
+from typing import TypeVar
 
 from calico_mn import rules
 from calico_mn.errors import KernelError, ToolError
 from calico_mn.kernel import ipset, iptables, processes, runtime_dir
 from calico_mn.kernel.iptables import Iptables
+from calico_mn.kernel.legacy_tables import LegacyTables
 from calico_mn.kernel.netns import LOCK, MARK, NamespaceThread, NetworkNamespace, lock_file
 from calico_mn.rules import FirewallChange, RuleItem
 from calico_mn.state import Firewall
 from calico_mn.text import join
+
+Result = TypeVar("Result")
 
 _NOTHING = Firewall({}, {}, {})
 # Programs at a time: what empties a chain mostly waits for RCU grace periods (nft_rcv_nl_event in
@@ -132,6 +137,7 @@ class FirewallWriter:
                                    and runtime_dir.is_user_namespace()) else 0
         self._threads = NamespaceThread(_AT_A_TIME)
         self._new = Semaphore(_NEW_AT_A_TIME)
+        self._legacy = LegacyTables() if backend.name == iptables.LEGACY else None
 
     def begin(self, made: Callable[[], NetworkNamespace], change: FirewallChange) -> Future[None]:
         """Write, in the background, into the namespace that ``made`` waits for.
@@ -157,14 +163,26 @@ class FirewallWriter:
 
     def _write(self, namespace: NetworkNamespace, change: FirewallChange) -> None:
         """The sets come before the rules that name them, and go after them."""
-        restore = (*self.backend.command("iptables-restore"), "--noflush")
-        rules = restore_lines(change)
-        if self._most_lines:
-            rules = in_batches(rules, self._most_lines)
         self._write_sets(namespace, set_lines(change, removing=False))
-        if rules:
-            self._run(namespace, restore, rules)
+        new = change.wanted if change.before is None else None
+        if self._legacy is None or new is None:
+            self._write_rules(namespace, change)
+        elif not self._inside(namespace, self._legacy.write, new):
+            self._write_rules(namespace, change)
+            self._inside(namespace, self._legacy.learn, new)
         self._write_sets(namespace, set_lines(change, removing=True))
+
+    def _inside(self, namespace: NetworkNamespace, job: Callable[[Firewall], Result],
+                firewall: Firewall) -> Result:
+        with self._threads.visiting(namespace):
+            return job(firewall)
+
+    def _write_rules(self, namespace: NetworkNamespace, change: FirewallChange) -> None:
+        lines = restore_lines(change)
+        if self._most_lines:
+            lines = in_batches(lines, self._most_lines)
+        if lines:
+            self._run(namespace, (*self.backend.command("iptables-restore"), "--noflush"), lines)
 
     def _write_sets(self, namespace: NetworkNamespace, lines: Sequence[str]) -> None:
         """By netlink; what the kernel refuses is tried again by ipset, whose messages say more."""
