@@ -36,7 +36,7 @@ from calico_mn.model import (
     Topology,
     Underlay,
 )
-from calico_mn.topology import dump, load_topology, parse_topology
+from calico_mn.topology import dump, emit, load_topology, parse_topology
 
 from .clusters import NODE31, NODE32, NODE33, ip, net, rack, router, topology
 
@@ -285,6 +285,41 @@ def test_any_cluster(wanted: Topology, mode: EncapsulationMode | None) -> None:
 
 
 # --- the documents themselves
+
+def test_a_field_is_written_where_its_object_says_something_else() -> None:
+    given = parse_topology("""
+{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: node31},
+ spec: {bgp: {ipv4Address: 192.168.57.31/24, asNumber: 64600}}}
+---
+{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: pool},
+ spec: {cidr: 10.22.0.0/16, disabled: true}}
+---
+{apiVersion: projectcalico.org/v3, kind: FelixConfiguration, metadata: {name: default},
+ spec: {ipipMTU: 1400, vxlanVNI: 4096, defaultEndpointToHostAction: Drop}}
+---
+{apiVersion: projectcalico.org/v3, kind: BGPPeer, metadata: {name: peer},
+ spec: {peerIP: "192.168.57.1:1790", asNumber: 64700, nextHopMode: Auto, ttlSecurity: 1}}
+""")
+    node, pool, peer = given.nodes[0], given.pools[0], given.bgp_peers[0]
+    changed = replace(
+        given, nodes=(replace(node, as_number=0, vxlan_mac="66:4e:3b:22:0a:91"),),
+        pools=(replace(pool, disabled=False, is_exported=False, is_automatic=False),),
+        felix=replace(given.felix, ipip_mtu=0, vxlan_enabled=False),
+        bgp_peers=(replace(peer, is_reversed=False, options=replace(
+            peer.options, ttl_security=0, restart_time=90)),))
+    specs = {document["kind"]: document["spec"] for document in emit.documents(changed)}
+    assert specs["Node"] == {"bgp": {"ipv4Address": "192.168.57.31/24"},
+                             "vxlanTunnelMACAddr": "66:4e:3b:22:0a:91"}
+    assert specs["IPPool"] == {
+        "cidr": "10.22.0.0/16", "blockSize": 26, "ipipMode": "Never", "vxlanMode": "Never",
+        "natOutgoing": False, "nodeSelector": "all()", "allowedUses": ["Workload", "Tunnel"],
+        "assignmentMode": "Manual", "disableBGPExport": True}
+    assert specs["FelixConfiguration"] == {
+        "vxlanVNI": 4096, "defaultEndpointToHostAction": "Drop", "vxlanEnabled": False}
+    assert specs["BGPPeer"] == {
+        "peerIP": "192.168.57.1:1790", "asNumber": 64700, "nextHopMode": "Auto",
+        "reversePeering": "Manual", "maxRestartTime": "90s"}
+
 
 def test_documents_are_the_files_resources_as_plain_data() -> None:
     text = listed(POOL, workload("Deployment", "web", replicas=2), crd("BGPPeer", "p", asNumber=1),
