@@ -8,6 +8,7 @@ from typing import Any
 from calico_mn.measure import statistics
 from calico_mn.measure.paths import CROSS_SUBNET, PATHS, SAME_NODE, SAME_SUBNET
 from calico_mn.measure.trials import POD_ROUTES
+from calico_mn.report.document import ends_of
 from calico_mn.report.summary import Row, Summary
 from calico_mn.text import join
 
@@ -118,8 +119,7 @@ def _noise(noise: Mapping[str, Any]) -> Iterator[str]:
 
 def sample_count(counts: Sequence[int]) -> str:
     """``n = 5``, or ``n = 4 to 5`` where a trial failed."""
-    few, many = min(counts), max(counts)
-    return f"n = {few}" if few == many else f"n = {few} to {many}"
+    return f"n = {ends_of(counts, str)}"
 
 
 def tunnelled_pairs(row: Row) -> str:

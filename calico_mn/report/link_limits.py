@@ -14,7 +14,7 @@ from calico_mn.calico.encapsulation import DEFAULT, named
 from calico_mn.measure.paths import SAME_NODE
 from calico_mn.measure.physics import PathLimit
 from calico_mn.measure.readings import Sample
-from calico_mn.report.summary import Row, Summary, variants
+from calico_mn.report.summary import Summary, variants
 from calico_mn.text import percent
 
 #: the largest part of the computed value by which a median may differ from it
@@ -56,7 +56,11 @@ def checks(summary: Summary, limits: Mapping[str, PathLimit]) -> tuple[Check, ..
 
     ``limits`` are by place: a path class, or a path class and a variant.
     """
-    return tuple(check for row in summary.rows if (check := _check(row, limits)))
+    return tuple(
+        Check(row.place, row.mode, row.encapsulated, row.throughput.median,
+              limits[row.place].goodput(row.encapsulated))
+        for row in summary.rows if row.place in limits and row.throughput is not None
+        and row.encapsulated is not None)
 
 
 def by_place(limits: Sequence[Mapping[str, Any]], summary: Summary, samples: Sequence[Sample]
@@ -98,13 +102,6 @@ def explain(summary: Summary, limits: Mapping[str, PathLimit], steal: float | No
         _compared(place, limits[place], group),
         *_verdict(summary, limits[place], group, steal or 0)])
         for place, group in by_place.items())
-
-
-def _check(row: Row, limits: Mapping[str, PathLimit]) -> Check | None:
-    if row.place not in limits or row.throughput is None or row.encapsulated is None:
-        return None
-    return Check(row.place, row.mode, row.encapsulated, row.throughput.median,
-                 limits[row.place].goodput(row.encapsulated))
 
 
 def _compared(place: str, limit: PathLimit, group: Sequence[Check]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from calico_mn.measure.readings import known_metrics
 from calico_mn.measure.statistics import confidence_of
+from calico_mn.report.document import ends_of
 from calico_mn.report.estimates import Estimate, unit
 from calico_mn.report.plots import canvas
 from calico_mn.report.plots.comparison import ratio_scale
@@ -149,8 +150,7 @@ def caption(estimates: Sequence[Estimate], measured: Mapping[str, str]) -> str:
     """What the figure shows; ``measured`` says for each run how and where it was measured."""
     titles = join([_noun(title) for title in dict.fromkeys(each.title for each in estimates)])
     base = estimates[0].baseline
-    counts = sorted({each.comparison.n for each in estimates})
-    n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    n = ends_of([each.comparison.n for each in estimates], str)
     intervals = confidence_of(each.comparison.interval for each in estimates)
     bars = (f"; bars are {intervals} intervals of the median (bootstrap, expanded percentiles)"
             if intervals else "")
