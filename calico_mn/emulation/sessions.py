@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -184,8 +185,10 @@ class Sessions:
                         (others if frozenset(pair) in before else hopeful)[pair] = attempt
             slowest = max((subnet.link.delay or 0
                            for subnet in self._net.topology.underlay.subnets), default=0) / 100
+            began = time.monotonic()
             codes.update(tcp.outcomes(hopeful, _PATIENCE_S + slowest))
-            codes.update(tcp.outcomes(others, _PATIENCE_WHEN_DOWN_S + slowest))
+            waited = time.monotonic() - began  # the others have waited as well
+            codes.update(tcp.outcomes(others, _PATIENCE_WHEN_DOWN_S + slowest - waited))
         return codes
 
     # --- what is wrong

@@ -84,6 +84,7 @@ def connect(source: str, destinations: Iterable[str], port: int
 def outcomes(clients: Mapping[Key, socket.socket], patience: float) -> dict[Key, int]:
     """Wait ``patience`` seconds at most for the connections; the errno of each. Closes them all.
 
+    Without patience they are as they are by now.
     ETIMEDOUT where nothing came back; the kernel itself would try for two minutes.
     """
     waiting = {client.fileno(): key for key, client in clients.items()}
@@ -92,11 +93,14 @@ def outcomes(clients: Mapping[Key, socket.socket], patience: float) -> dict[Key,
     with select.epoll() as poll:
         for descriptor in waiting:
             poll.register(descriptor, select.EPOLLOUT)
-        while waiting and (left := deadline - time.monotonic()) > 0:
+        is_over = False
+        while waiting and not is_over:
+            left = max(0.0, deadline - time.monotonic())
             for descriptor, _events in poll.poll(left):
                 key = waiting.pop(descriptor)
                 poll.unregister(descriptor)
                 results[key] = clients[key].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            is_over = left == 0
     results.update(dict.fromkeys(waiting.values(), errno.ETIMEDOUT))
     for client in clients.values():
         with suppress(OSError):
