@@ -121,7 +121,9 @@ def _dispatch(given: list[str]) -> int:
     if options is None:
         return 0
     if os.geteuid() != 0 and verb.needs_root(options):
-        raise NeedsRootError(f"{verb.name} needs root; run: {_as_root(given)}")
+        # sudo finds programs by other rules than a shell.
+        command = sudo_command([*this_program(), *given], os.environ)
+        raise NeedsRootError(f"{verb.name} needs root; run: {command}")
     if verb.run is not None and (verb.ask is None or not verb.needs_root(options)):
         return verb.run(options)
     assert verb.ask is not None
@@ -162,11 +164,6 @@ def _whole_parser() -> argparse.ArgumentParser:
     for name, verb in verbs.public().items():
         verb.fill(subparsers.add_parser(name, help=verb.summary))
     return parser
-
-
-def _as_root(given: Sequence[str]) -> str:
-    """This very command as root: sudo finds programs by other rules than a shell."""
-    return sudo_command([*this_program(), *given], os.environ)
 
 
 def this_program() -> list[str]:

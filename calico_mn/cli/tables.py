@@ -48,18 +48,18 @@ def _usage(_document: Any, facts: Facts) -> str:
 
 def _status(pod: Any, facts: Facts) -> object:
     """The phase, or what kubectl shows for it; of a pod that is not emulated the reason."""
-    phase = facts.get("status") or _at("status", "phase")(pod, facts)
-    return (not facts and left_out(_at("spec", "hostNetwork")(pod, facts) is True, str(phase),
-                                   _at("spec", "nodeName")(pod, facts) is not None)) or phase
+    phase = facts.get("status") or at(pod, "status", "phase")
+    return (not facts and left_out(at(pod, "spec", "hostNetwork") is True, str(phase),
+                                   at(pod, "spec", "nodeName") is not None)) or phase
 
 
 def _ip(pod: Any, facts: Facts) -> object:
-    return _at("status", "podIP")(pod, facts) if "mtu" in facts else None
+    return at(pod, "status", "podIP") if "mtu" in facts else None
 
 
-def _ready(workload: Any, facts: Facts) -> str:
-    return (f"{_at('status', 'readyReplicas')(workload, facts) or 0}"
-            f"/{_at('spec', 'replicas')(workload, facts) or 0}")
+def _ready(workload: Any, _facts: Facts) -> str:
+    return (f"{at(workload, 'status', 'readyReplicas') or 0}"
+            f"/{at(workload, 'spec', 'replicas') or 0}")
 
 
 _REPLICAS = (Column("DESIRED", _at("spec", "replicas")), Column("READY", _at(

@@ -110,8 +110,7 @@ class Verb:
             parser.add_argument("command", metavar="-- CMD", nargs=argparse.REMAINDER,
                                 help=self.program)
         if self.json:
-            parser.add_argument("--json", action="store_const", const=print_json,
-                                help="print JSON (docs/cli.md)")
+            add_json(parser)
             if self.name != "get":
                 parser.add_argument("-o", dest="json", metavar="FORM", type=form,
                                     help="json, yaml, or wide: the table as it is")
@@ -172,6 +171,12 @@ def check_ending(verb: str, path: str, endings: tuple[str, ...], instead: str = 
     if ending and ending not in endings:
         raise UsageError(f"calico-mn {verb}: {one_line(path)}: no {one_line(ending)} file can be"
                          f" written, end the name in {join(endings, 'or')}{instead}")
+
+
+def add_json(parser: argparse.ArgumentParser, dest: str = "json", **options: Any) -> None:
+    """``--json``."""
+    parser.add_argument("--json", dest=dest, action="store_const", const=print_json,
+                        help="print JSON (docs/cli.md)", **options)
 
 
 def add_run(parser: argparse.ArgumentParser, text: str = argparse.SUPPRESS) -> None:

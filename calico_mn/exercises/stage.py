@@ -34,8 +34,6 @@ NEEDS = {
     "policy": "Felix's rules: calico-mn up without --no-policy",
     "nat": "an IPPool with natOutgoing: true",
 }
-
-
 #: so many pairs of pods are looked at: of a large cluster a sample
 _MOST_PAIRS = 2000
 
@@ -101,16 +99,13 @@ class Stage:
     @property
     def _route(self) -> Route | None:
         """The pod's node's route to the peer's block."""
-        return next((route for route in self._wanted_routes(self.pod.node)
+        return next((route for route in self.net.states[self.pod.node].routes
                      if route.destination == str(self.peer_block)), None)
 
     @property
     def _encapsulation(self) -> Encapsulation | None:
         """What packets by that route are inside of."""
         return of_device(self._route.device) if self._route is not None else None
-
-    def _wanted_routes(self, node: str) -> tuple[Route, ...]:
-        return self.net.states[node].routes
 
     @property
     def _gateway(self) -> IPv4Address | None:
@@ -127,7 +122,7 @@ class Stage:
             if any(interface.address == self._gateway for interface in router.interfaces):
                 near = [f"eth{position}" for position, interface in enumerate(router.interfaces)
                         if interface.subnet == subnet.name]
-                far = [route.device for route in self._wanted_routes(router.name)
+                far = [route.device for route in self.net.states[router.name].routes
                        if route.destination == str(subnet.cidr)]
                 return router.name, (*near, *far, "")[0]
         return "", ""

@@ -88,20 +88,20 @@ class ApiServer:
 
         Where a page's token expires meanwhile, the list is fetched again, in one piece.
         """
-        found = self.get(path, hook, limit=PAGE, **query)
-        token = _token(found)
+        whole = self.get(path, hook, limit=PAGE, **query)
+        token = _token(whole)
         while token:
             try:
                 page = self.get(path, hook, limit=PAGE, **{"continue": token}, **query)
             except ApiError as error:
                 if error.status != _GONE:
                     raise
-                found = self.get(path, hook, **query)
-                _token(found)
-                return found
+                whole = self.get(path, hook, **query)
+                _token(whole)
+                return whole
             token = _token(page)
-            found["items"] += page["items"]
-        return found
+            whole["items"] += page["items"]
+        return whole
 
     def request(self, method: str, path: str, query: Mapping[str, Any] | None = None,
                 body: Any = None, content_type: str = "", hook: Hook | None = None) -> Document:

@@ -79,17 +79,8 @@ class PodHost:
         return process
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a program printed, and its exit status."""
-
-    stdout: str
-    stderr: str
-    status: int
-
-
 def run(server: ApiServer, namespace: str, pod: str, container: str, command: Sequence[str],
-        time_out: float = 30.0) -> Done:
+        time_out: float = 30.0) -> programs.Finished:
     """Run a program to its end, by no shell. ``time_out`` is in seconds.
 
     Raises ApiError: no right, no such pod, no such program in its image, no end in time.
@@ -133,9 +124,8 @@ def run(server: ApiServer, namespace: str, pod: str, container: str, command: Se
     if status is None:
         why = one_line(relay.message(end)) or "its end was not told"
         raise ApiError(f"{shown} could not be run: {why}")
-    out, err = (b"".join(printed.get(channel, ())).decode("utf-8", "replace")
-                for channel in (1, 2))
-    return Done(out, err, status)
+    return programs.Finished(status, *(
+        b"".join(printed.get(channel, ())).decode("utf-8", "replace") for channel in (1, 2)))
 
 
 def _place(namespace: str, pod: str) -> str:

@@ -86,10 +86,10 @@ def pool_of(pools: Iterable[Pool], addresses: Iterable[str]) -> Pool:
     Raises ClusterError where that is none, or several.
     """
     pools = tuple(pools)
-    found = {address: next((pool for pool in pools if IPv4Address(address) in pool.cidr), None)
-             for address in addresses}
-    names = sorted({pool.name for pool in found.values() if pool})
-    outside = [address for address, pool in found.items() if pool is None]
+    by_address = {address: next((pool for pool in pools if IPv4Address(address) in pool.cidr), None)
+                  for address in addresses}
+    names = sorted({pool.name for pool in by_address.values() if pool})
+    outside = [address for address, pool in by_address.items() if pool is None]
     if outside:
         raise ClusterError(f"the pods' addresses {join(outside)} are from none of Calico's pools:"
                            " is Calico the cluster's network?")

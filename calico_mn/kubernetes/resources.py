@@ -76,14 +76,14 @@ def lists(server: ApiServer, remarks: list[str]) -> Iterator[tuple[str, Document
         errors = []
         for place in paths:
             try:
-                found = (server.get if file == _CONFIG else server.list)(place, _kept)
+                answer = (server.get if file == _CONFIG else server.list)(place, _kept)
             except ApiError as error:
                 if error.status not in _PASSED_OVER:
                     raise
                 errors.append(error)
             else:
-                if found.get("items") != []:  # an empty list may be of a kind that has no table
-                    yield f"{name} of {server}", found
+                if answer.get("items") != []:  # an empty list may be of a kind that has no table
+                    yield f"{name} of {server}", answer
                 break
         else:
             refused = next((error for error in errors if error.status != 404), None)
@@ -105,13 +105,13 @@ def _requests() -> list[tuple[str, str, list[str]]]:
     In the order in which a dump's files are read: the first resource of a name counts, and the
     topology file keeps the order.
     """
-    found = [(kinds.file, name, [path(kinds.api, plural)]) for kinds in KINDS
-             for name, plural in zip(kinds.full_names, kinds.plurals, strict=True)]
-    found += [(plural, plural, [path(CRD, plural), path(V3, _IN_V3.get(plural, plural))])
-              for plural in CALICO]
-    found += [(_CONFIG, f"the ConfigMap {name}", [path("v1", "configmaps", CONFIG_NAMESPACE, name)])
-              for name in CONFIG_MAPS]
-    return sorted(found, key=itemgetter(0))
+    requests = [(kinds.file, name, [path(kinds.api, plural)]) for kinds in KINDS
+                for name, plural in zip(kinds.full_names, kinds.plurals, strict=True)]
+    requests += [(plural, plural, [path(CRD, plural), path(V3, _IN_V3.get(plural, plural))])
+                 for plural in CALICO]
+    requests += [(_CONFIG, f"the ConfigMap {name}",
+                  [path("v1", "configmaps", CONFIG_NAMESPACE, name)]) for name in CONFIG_MAPS]
+    return sorted(requests, key=itemgetter(0))
 
 
 def _kept(pairs: list[tuple[str, Any]]) -> Document:
@@ -186,13 +186,13 @@ def outputs(server: ApiServer, node: str, remarks: list[str]) -> list[tuple[str,
     texts = []
     failed = []
     for name, command in node_outputs.COMMANDS.items():
-        found = [_output(server, namespace, pod, command)]
+        printed = [_output(server, namespace, pod, command)]
         for other in _INSTEAD.get(name, ()):
-            if _is_good(name, found[-1]):
+            if _is_good(name, printed[-1]):
                 break
-            found.append(_output(server, namespace, pod, other))
-        text, why = next((item for item in reversed(found) if _is_good(name, item)),
-                         next((item for item in found if item[0]), found[0]))
+            printed.append(_output(server, namespace, pod, other))
+        text, why = next((item for item in reversed(printed) if _is_good(name, item)),
+                         next((item for item in printed if item[0]), printed[0]))
         if text:
             texts.append((command, text))
         else:
@@ -207,10 +207,10 @@ def outputs(server: ApiServer, node: str, remarks: list[str]) -> list[tuple[str,
 def _calico_node(server: ApiServer, node: str) -> tuple[str, str]:
     """The namespace and name of the pod."""
     for namespace in NAMESPACES:
-        found = server.list(path("v1", "pods", namespace), labelSelector=LABEL,
-                            fieldSelector=f"spec.nodeName={node}")
+        listed = server.list(path("v1", "pods", namespace), labelSelector=LABEL,
+                             fieldSelector=f"spec.nodeName={node}")
         try:
-            names = [str(item["metadata"]["name"]) for item in found["items"]
+            names = [str(item["metadata"]["name"]) for item in listed["items"]
                      if item["status"]["phase"] == "Running"]
         except (LookupError, TypeError):
             raise ApiError(f"{server} answered something unreadable to list pods") from None
@@ -228,14 +228,14 @@ def _output(server: ApiServer, namespace: str, pod: str, command: str) -> tuple[
         if error.status:  # without a right or a pod the others fail, too
             raise
         return "", str(error)
-    text = done.stdout
+    text = done.out
     if command.startswith("grep"):
         text = "".join(f"{name.removeprefix('/proc/sys/')} = {value}\n" for name, _, value in (
             line.rpartition(":") for line in text.splitlines()))
     try:
         node_outputs.read([(command, text)])
     except ClusterError as error:
-        return "", one_line(done.stderr.strip())[:200] or str(error)
+        return "", one_line(done.err.strip())[:200] or str(error)
     return text, ""
 
 

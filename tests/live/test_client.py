@@ -29,6 +29,7 @@ from support.dumps import NODES, POOL, pod
 from calico_mn.errors import CalicoMnError, ClusterError, NotFoundError, exit_code
 from calico_mn.kubernetes import client, kubeconfig, pods
 from calico_mn.kubernetes.client import ApiError, connect, path
+from calico_mn.measure.programs import Finished
 
 EXEC = path("v1", "pods", "shop", "web", "exec")
 PODS, POOLS = path("v1", "pods"), path("crd.projectcalico.org/v1", "ippools")
@@ -303,7 +304,7 @@ def test_root_takes_no_kubeconfig_of_others(start: Any, tmp_path: Path, monkeypa
 # --- programs in pods
 
 def ran(start: Any, command: list[str], program: Any, time_out: float = 60.0, **options: Any
-        ) -> pods.Done:
+        ) -> Finished:
     start(pod("web"), program=program, **options)
     return pods.run(connect(), "shop", "web", "c", command, time_out)
 
@@ -316,13 +317,13 @@ def test_a_programs_outputs_and_its_status(start: Any) -> None:
         return Ran("\u00fc" * 100_000, "warning", 3)
 
     done = ran(start, ["echo", "a b", "; rm *"], program)
-    assert done == pods.Done("\u00fc" * 100_000, "warning", 3)
+    assert done == Finished(3, "\u00fc" * 100_000, "warning")
     assert asked == [("shop/web", "c", ["echo", "a b", "; rm *"])]
-    assert ran(start, ["true"], lambda *_: Ran()) == pods.Done("", "", 0)
+    assert ran(start, ["true"], lambda *_: Ran()) == Finished(0, "", "")
 
 
 def test_a_program_over_tls(start: Any, tmp_path: Path) -> None:
-    assert ran(start, ["ip"], lambda *_: Ran("x" * 300_000), tls=tmp_path).stdout == "x" * 300_000
+    assert ran(start, ["ip"], lambda *_: Ran("x" * 300_000), tls=tmp_path).out == "x" * 300_000
 
 
 @pytest.mark.parametrize(("options", "wanted"), [

@@ -20,14 +20,14 @@ from calico_mn.errors import NotFoundError
 from calico_mn.streams import complain
 
 if TYPE_CHECKING:
-    from calico_mn.control.session import RemoteSession, Session
+    from calico_mn.control.session import Session
 
 _KINDS = ("pod", "pods", "po", "node", "nodes", "no")
 #: env(1)'s statuses for a program that cannot be run, and one that is not there
 _CANNOT_RUN, _NO_SUCH_PROGRAM = 126, 127
 
 
-def add_place(parser: argparse.ArgumentParser, text: str = "node, pod, router or subnet") -> None:
+def add_place(parser: argparse.ArgumentParser, text: str) -> None:
     """The node's place on the command line."""
     completes(parser.add_argument("place", metavar="NODE", help=text), PLACES)
 
@@ -63,17 +63,13 @@ def in_namespace(options: argparse.Namespace, session: Session, place: str, *,
     return pod if is_strict and is_pod and "/" not in place else place
 
 
-def _remote(session: Session) -> RemoteSession:
-    assert not session.is_local
-    return session  # type: ignore[return-value]
-
-
 def become(session: Session, place: str, command: Sequence[str],
            extra: Mapping[str, str] | None = None) -> NoReturn:
     """Go into a place and become a program there; exit with 126 or 127 where that cannot be."""
     from calico_mn.kernel import netns
 
-    facts, network, mounts = _remote(session).enter(place)
+    assert not session.is_local
+    facts, network, mounts = session.enter(place)  # type: ignore[attr-defined]
     try:
         netns.become(facts["name"], network, mounts, command, netns.environment(
             Path(facts["run"]), facts["name"], extra))
@@ -85,9 +81,13 @@ def become(session: Session, place: str, command: Sequence[str],
 
 # --- exec
 
-def _add_exec(parser: argparse.ArgumentParser) -> None:
-    add_place(parser)
+def _add_shell(parser: argparse.ArgumentParser) -> None:
+    add_place(parser, "node, pod, router or subnet")
     add_namespace(parser)
+
+
+def _add_exec(parser: argparse.ArgumentParser) -> None:
+    _add_shell(parser)
     for letter in "it":
         parser.add_argument(f"-{letter}", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("-c", "--container", help=argparse.SUPPRESS)
@@ -103,11 +103,6 @@ def _exec(options: argparse.Namespace, session: Session) -> int:
 
 
 # --- shell
-
-def _add_shell(parser: argparse.ArgumentParser) -> None:
-    add_place(parser)
-    add_namespace(parser)
-
 
 def _shell(options: argparse.Namespace, session: Session) -> int:
     prompt = f"\\[\\e[1m\\]{options.place}\\[\\e[0m\\]:\\w\\$ "

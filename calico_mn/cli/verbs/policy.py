@@ -10,9 +10,9 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from calico_mn.cli.complete import FILES, RUNS, completes
-from calico_mn.cli.output import columns, paint, print_json, say, show, write_file
-from calico_mn.cli.verb import OK, Group, Verb, form, named
+from calico_mn.cli.complete import FILES, completes
+from calico_mn.cli.output import columns, paint, say, show, write_file
+from calico_mn.cli.verb import OK, Group, Verb, add_json, add_run, form
 from calico_mn.errors import FAILED
 from calico_mn.text import plural
 
@@ -58,15 +58,11 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         action.add_argument("flow", metavar="FLOW", type=parse_flow, nargs=number,
                             default=[parse_flow("tcp/80")] if action is matrix else "tcp/80",
                             help=f"{FLOW} (default: tcp/80)")
-        action.add_argument("--json", action="store_const", const=print_json,
-                            default=argparse.SUPPRESS,
-                            help="print JSON (docs/cli.md)")
+        add_json(action, default=argparse.SUPPRESS)
         completes(action.add_argument("-f", dest="file", metavar="FILE", action="append",
                                       help="topology file, instead of a run; may be given again"),
                   FILES)
-        completes(action.add_argument("--run", metavar="RUN", type=named,
-                                      help="name or identity; not needed while there is just one"),
-                  RUNS)
+        add_run(action, "name or identity; not needed while there is just one")
 
 
 def _policy(options: argparse.Namespace) -> int:

@@ -16,13 +16,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import FILES, completes
-from calico_mn.cli.output import Progress, paint, print_json, say, warn, write_file
+from calico_mn.cli.output import Progress, paint, say, warn, write_file
 from calico_mn.cli.verb import (
     OK,
     Group,
     UsageError,
     Verb,
     add_files,
+    add_json,
     add_mode,
     form,
     mode_and_encapsulation,
@@ -240,8 +241,7 @@ def _add_whatif(parser: argparse.ArgumentParser) -> None:
     add_neighbour_limit(parser)
     parser.add_argument("-o", dest="output", metavar="OUT", type=_output,
                         help="FILE.html: write a page; json, yaml: print that")
-    parser.add_argument("--json", dest="output", action="store_const", const=print_json,
-                        help="print JSON (docs/cli.md)")
+    add_json(parser, dest="output")
 
 
 def _whatif(options: argparse.Namespace) -> int:
