@@ -17,7 +17,7 @@ from pathlib import Path
 from calico_mn import streams
 from calico_mn.cli import verbs
 from calico_mn.cli.complete import autocomplete
-from calico_mn.cli.output import say
+from calico_mn.cli.output import say, warn
 from calico_mn.cli.verb import INTERRUPTED, NOT_RUN, UsageError, Verb
 from calico_mn.command_line import sudo_command
 from calico_mn.errors import FAILED, WRONG_REQUEST, CalicoMnError, TopologyError, exit_code
@@ -83,8 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = str(error)
         prefix = "" if isinstance(error, UsageError) else "calico-mn: "
         complain(text if "\n" in text else f"{prefix}{text}")
-        for warning in error.warnings if isinstance(error, TopologyError) else ():
-            complain(f"calico-mn: {warning}")
+        warn(error.warnings if isinstance(error, TopologyError) else ())
         return NOT_RUN if starts_program else exit_code(error)
 
 

@@ -10,9 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import NAMESPACES, RESOURCES, completes
-from calico_mn.cli.output import NONE, paint, print_json, print_yaml, say, show
+from calico_mn.cli.output import NONE, paint, print_json, print_yaml, say, show, warn
 from calico_mn.cli.verb import OK, Group, UsageError, Verb, named
-from calico_mn.streams import complain
 from calico_mn.text import join, join_some, one_line
 
 if TYPE_CHECKING:
@@ -93,8 +92,8 @@ def _get(options: argparse.Namespace, session: Session) -> int:
             if number:
                 say()
             show(table)
-        for reason in dict.fromkeys(filter(None, (item["facts"].get("reason") for item in items))):
-            complain(f"calico-mn: not running: {reason}")
+        warn(f"not running: {reason}" for reason in dict.fromkeys(
+            filter(None, (item["facts"].get("reason") for item in items))))
     _say_what_is_missing(session, wanted, documents, namespace)
     return OK
 
@@ -106,7 +105,7 @@ def _say_what_no_resource_says(status: dict[str, Any]) -> None:
         ("another mode of", alone), ("a dead route distributor of", status["deadSpeakers"]),
         ("packet filters of", status["filters"])) if names]
     if lost:
-        complain(f"calico-mn: no resource says {join(lost)}: a boot from these is without")
+        warn([f"no resource says {join(lost)}: a boot from these is without"])
 
 
 def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, list[str]]],
@@ -128,9 +127,9 @@ def _say_what_is_missing(session: Session, wanted: list[tuple[list[str] | None, 
             "get", kinds=[word])}) if namespace is not None else []
         title = "pods or workloads" if word == "all" else plural_of(word)
         hint = "" if any(map(has_effect, kinds_named(word))) else ": they have no effect here"
-        complain(f"calico-mn: no {title} in namespace {namespace}; there are in"
-                 f" {join(others)}: -n {others[0]}, or -A" if any(others) else
-                 f"calico-mn: no {title}{_INSTEAD.get(' '.join(kinds_named(word)), hint)}")
+        warn([f"no {title} in namespace {namespace}; there are in"
+              f" {join(others)}: -n {others[0]}, or -A" if any(others) else
+              f"no {title}{_INSTEAD.get(' '.join(kinds_named(word)), hint)}"])
 
 
 def _describe(options: argparse.Namespace, session: Session) -> int:

@@ -14,10 +14,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from calico_mn.cli.complete import RUNS, completes
-from calico_mn.cli.output import columns, paint, say, show
+from calico_mn.cli.output import columns, paint, say, show, warn
 from calico_mn.cli.verb import OK, Group, UsageError, Verb, add_run, named, nothing
 from calico_mn.errors import FAILED, CalicoMnError, NotFoundError, ToolError
-from calico_mn.streams import complain
 from calico_mn.text import join_some, plural
 
 if TYPE_CHECKING:
@@ -212,8 +211,7 @@ def _down(options: argparse.Namespace) -> int:
                     f" after 'kill -9 {run.pid}', 'calico-mn cleanup' removes what is left"))
     if len(runs) == 1 and failures:
         raise failures[0]
-    for failure in failures:
-        complain(f"calico-mn: {failure}")
+    warn(map(str, failures))
     return FAILED if failures else OK
 
 
