@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
+from typing import NamedTuple
 
 from calico_mn.calico.cni import WorkloadEndpoint
 from calico_mn.calico.encapsulation import WITH_BACK_END, Encapsulation, of_device
@@ -21,19 +22,6 @@ from calico_mn.kernel.iptables import NO_RULES
 from calico_mn.packetmatch import Drop
 from calico_mn.state import PROTO_BIRD, Route
 
-#: what an exercise can need of a cluster -> in words
-NEEDS = {
-    "tunnel": "packets between the two nodes inside a tunnel: calico-mn mode Always",
-    "ip-protocol": f"packets between the two nodes inside {WITH_BACK_END}: calico-mn mode Always"
-                   f" --encapsulation {WITH_BACK_END.name.lower()}",
-    "bgp": "routes between the two nodes that BGP brings: not in VXLAN, nor with profile v3.33",
-    "router": "pods in two subnets with a router between them",
-    "way": "pods in two subnets with a single way between them",
-    "rack": "mode Always, and pods on two nodes of one subnet",
-    "builtin": "the built-in route engine: with BIRD the fault mends itself or takes minutes",
-    "policy": "Felix's rules: calico-mn up without --no-policy",
-    "nat": "an IPPool with natOutgoing: true",
-}
 #: so many pairs of pods are looked at: of a large cluster a sample
 _MOST_PAIRS = 2000
 
@@ -61,10 +49,10 @@ class Stage:
         stages = [cls(net, *pair) for pair in islice(pairs, _MOST_PAIRS)]
         stages.sort(key=lambda stage: not stage.crosses_router)
         for stage in stages:
-            if all(stage.has(need) for need in needs):
+            if all(NEEDS[need].is_met(stage) for need in needs):
                 return stage
-        lacking = [NEEDS[need] for need in sorted(needs)
-                   if not any(stage.has(need) for stage in stages)]
+        lacking = [NEEDS[need].words for need in sorted(needs)
+                   if not any(map(NEEDS[need].is_met, stages))]
         raise ClusterError("this exercise needs " + (
             "; ".join(lacking) or "pods on two nodes" if stages else "pods on two nodes"))
 
@@ -74,52 +62,30 @@ class Stage:
         fabric, nodes = self.net.cluster.fabric, self.net.cluster.nodes
         return fabric.subnet_of(nodes[self.pod.node]) != fabric.subnet_of(nodes[self.peer.node])
 
-    def has(self, need: str) -> bool:
-        """Whether one of :data:`NEEDS` is met between these two pods."""
-        net = self.net
-        if need == "tunnel":
-            return self._encapsulation is not None
-        if need == "ip-protocol":
-            return self._encapsulation is WITH_BACK_END
-        if need == "bgp":
-            return self._route is not None and self._route.protocol == PROTO_BIRD
-        if need == "router":
-            return self.crosses_router and self._gateway is not None
-        if need == "way":
-            return self.crosses_router and bool(self._way[1])
-        if need == "rack":
-            return not self.crosses_router and self.has("tunnel")
-        if need == "builtin":
-            return net.birds is None
-        if need == "policy":
-            return net.iptables != NO_RULES.name
-        return any(pool.nat_outgoing and self.pod.address in pool.cidr
-                   for pool in net.topology.pools) and self.crosses_router
-
     @property
-    def _route(self) -> Route | None:
+    def route(self) -> Route | None:
         """The pod's node's route to the peer's block."""
         return next((route for route in self.net.states[self.pod.node].routes
                      if route.destination == str(self.peer_block)), None)
 
     @property
-    def _encapsulation(self) -> Encapsulation | None:
+    def encapsulation(self) -> Encapsulation | None:
         """What packets by that route are inside of."""
-        return of_device(self._route.device) if self._route is not None else None
+        return of_device(self.route.device) if self.route is not None else None
 
     @property
-    def _gateway(self) -> IPv4Address | None:
+    def gateway(self) -> IPv4Address | None:
         """The router that the pod's node sends to, where there is one."""
         fabric = self.net.cluster.fabric
         return fabric.gateway(fabric.subnet_of(self.net.cluster.nodes[self.pod.node]))
 
     @property
-    def _way(self) -> tuple[str, str]:
+    def way(self) -> tuple[str, str]:
         """That router, and its device to the peer's subnet; empty where there are several."""
         cluster = self.net.cluster
         subnet = cluster.fabric.subnet_of(cluster.nodes[self.peer.node])
         for router in cluster.fabric.routers:
-            if any(interface.address == self._gateway for interface in router.interfaces):
+            if any(interface.address == self.gateway for interface in router.interfaces):
                 near = [f"eth{position}" for position, interface in enumerate(router.interfaces)
                         if interface.subnet == subnet.name]
                 far = [route.device for route in self.net.states[router.name].routes
@@ -136,15 +102,15 @@ class Stage:
     def names(self) -> dict[str, str]:
         """What texts call things: nodes, pods, the gateway of the pod's node, addresses."""
         cluster = self.net.cluster
-        router, device = self._way
-        route = self._route
+        router, device = self.way
+        route = self.route
         return {
             "node": self.pod.node, "peer_node": self.peer.node,
             "pod": self._short(self.pod.key), "peer": self._short(self.peer.key),
             "pod_ip": str(self.pod.address), "peer_ip": str(self.peer.address),
             "peer_node_ip": str(cluster.nodes[self.peer.node].address.ip),
             "cali": self.pod.device, "peer_block": str(self.peer_block),
-            "gateway": str(self._gateway or ""), "router": router, "router_device": device,
+            "gateway": str(self.gateway or ""), "router": router, "router_device": device,
             "tunnel": route.device if route else "", "route": str(route or ""),
             "namespace": self.peer.key.partition("/")[0],
             "spare": str(next(self._spare(self.peer_block), "")),
@@ -224,3 +190,35 @@ class Stage:
         self.net.refresh_sessions()
         if first is not None:
             raise first
+
+
+class Need(NamedTuple):
+    """What an exercise can need: in words, and whether it is there between two pods."""
+
+    words: str
+    is_met: Callable[[Stage], bool]
+
+
+NEEDS = {
+    "tunnel": Need("packets between the two nodes inside a tunnel: calico-mn mode Always",
+                   lambda at: at.encapsulation is not None),
+    "ip-protocol": Need(
+        f"packets between the two nodes inside {WITH_BACK_END}: calico-mn mode Always"
+        f" --encapsulation {WITH_BACK_END.name.lower()}",
+        lambda at: at.encapsulation is WITH_BACK_END),
+    "bgp": Need("routes between the two nodes that BGP brings: not in VXLAN, nor with profile"
+                " v3.33",
+                lambda at: at.route is not None and at.route.protocol == PROTO_BIRD),
+    "router": Need("pods in two subnets with a router between them",
+                   lambda at: at.crosses_router and at.gateway is not None),
+    "way": Need("pods in two subnets with a single way between them",
+                lambda at: at.crosses_router and bool(at.way[1])),
+    "rack": Need("mode Always, and pods on two nodes of one subnet",
+                 lambda at: not at.crosses_router and at.encapsulation is not None),
+    "builtin": Need("the built-in route engine: with BIRD the fault mends itself or takes minutes",
+                    lambda at: at.net.birds is None),
+    "policy": Need("Felix's rules: calico-mn up without --no-policy",
+                   lambda at: at.net.iptables != NO_RULES.name),
+    "nat": Need("an IPPool with natOutgoing: true", lambda at: at.crosses_router and any(
+        pool.nat_outgoing and at.pod.address in pool.cidr for pool in at.net.topology.pools)),
+}
