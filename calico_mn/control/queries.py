@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from ipaddress import IPv4Network
@@ -170,7 +171,7 @@ def address(job: Job, place: str) -> str:
 def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
     """The kernel's main routing tables as they are now, and what each route is for."""
     net = job.net
-    meaning = _Meaning(net)
+    meaning = _meaning(net)
     rows = []
     for name in job.names(places) or [node.name for node in net.nodes]:
         for route in net.kernel_routes(name):
@@ -180,41 +181,38 @@ def routes(job: Job, places: list[str] | None = None) -> list[dict[str, Any]]:
                 "gateway": hop.via or None, "device": hop.device or None,
                 "protocol": None if route.protocol == PROTO_BOOT else route.protocol,
                 "scope": None if route.scope == "global" else route.scope,
-                "onlink": hop.onlink, "meaning": meaning.of(name, route)} for hop in hops]
+                "onlink": hop.onlink, "meaning": meaning(name, route)} for hop in hops]
     return rows
 
 
-class _Meaning:
-    """Whose the destination of a route is, from the bookkeeping."""
+def _meaning(net: CalicoNet) -> Callable[[str, Route], str]:
+    """What says whose the destination of a place's route is, in a few words from the bookkeeping;
+    nothing for what the cluster does not know.
+    """
+    cluster = net.cluster
+    pods = {str(pod.address): pod for pod in cluster.endpoints.values()}
+    blocks = {str(IPv4Network(block)): node for node in cluster.nodes
+              for block in cluster.ipam.blocks(node)}
+    tunnels = {str(address): f"{encapsulation.device} of {node}" for node in cluster.nodes
+               for encapsulation, address in cluster.tunnel_addresses(node).items()}
+    networks = {"default": "default gateway", **{
+        str(subnet.cidr): f"subnet {subnet.name}" for subnet in net.topology.underlay.subnets}}
 
-    def __init__(self, net: CalicoNet) -> None:
-        cluster = net.cluster
-        self._net = net
-        self._pods = {str(pod.address): pod for pod in cluster.endpoints.values()}
-        self._blocks = {str(IPv4Network(block)): node for node in cluster.nodes
-                        for block in cluster.ipam.blocks(node)}
-        self._tunnels = {str(address): f"{encapsulation.device} of {node}"
-                         for node in cluster.nodes
-                         for encapsulation, address in cluster.tunnel_addresses(node).items()}
-        self._subnets = {str(subnet.cidr): subnet.name for subnet in net.topology.underlay.subnets}
-
-    def of(self, place: str, route: Route) -> str:
-        """In a few words; empty for what the cluster does not know."""
+    def of(place: str, route: Route) -> str:
         destination = route.destination
-        if destination == "default":
-            return "default gateway"
-        if destination in self._subnets:
-            return f"subnet {self._subnets[destination]}"
-        if destination in self._pods:
-            pod = self._pods[destination]
+        if destination in networks:
+            return networks[destination]
+        if destination in pods:
+            pod = pods[destination]
             borrowed = "" if pod.node == place else f" on {pod.node}, borrowed address"
             return f"pod {pod.key}{borrowed}"
-        if destination in self._blocks:
-            node = self._blocks[destination]
+        if destination in blocks:
+            node = blocks[destination]
             if node == place:
                 return "own block"
             tunnel = of_device(route.device)
-            how = "" if place not in self._net.cluster.nodes else (
-                f", in {tunnel}" if tunnel else ", direct")
+            how = "" if place not in cluster.nodes else f", in {tunnel}" if tunnel else ", direct"
             return f"block of {node}{how}"
-        return self._tunnels.get(destination, "")
+        return tunnels.get(destination, "")
+
+    return of

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from calico_mn.calico.cluster import Cluster
 from calico_mn.calico.policy.explain import Explainer
 from calico_mn.calico.policy.resolve import EGRESS, INGRESS
 from calico_mn.control.dispatcher import Job, operation
@@ -36,45 +38,43 @@ def get(job: Job, kinds: list[str] | None = None, names: list[str] | None = None
     if names:
         chosen = [document for name in names
                   for document in named(known, wanted or (), name, namespace)]
-    facts = _Facts(job)
-    return [{"document": document, "facts": facts.of(document)} for document in chosen]
+    cluster = job.net.cluster
+    blocks = {block.cidr: (pool.name, len(block.used)) for pool in cluster.ipam.pools
+              for block in cluster.ipam.blocks_of(pool)}
+    return [{"document": document, "facts": _facts(cluster, blocks, document)}
+            for document in chosen]
 
 
-class _Facts:
-    """What tables show of a resource beside its own fields."""
+def _facts(cluster: Cluster, blocks: Mapping[IPv4Network, tuple[str, int]], document: Document
+           ) -> dict[str, Any]:
+    """What tables show of a resource beside its own fields; empty where the run adds nothing.
 
-    def __init__(self, job: Job) -> None:
-        self._cluster = job.net.cluster
-        self._blocks = {block.cidr: (pool.name, block.cidr.num_addresses, len(block.used))
-                        for pool in self._cluster.ipam.pools
-                        for block in self._cluster.ipam.blocks_of(pool)}
-
-    def of(self, document: Document) -> dict[str, Any]:
-        """Empty for a kind, or a resource, that the run has nothing to add to."""
-        cluster, kind, name = self._cluster, kind_of(document), name_of(document)
-        if kind == "Node" and name in cluster.nodes:
-            node = cluster.nodes[name]
-            return {"ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
-                    "tunnels": {encapsulation.device: str(address) for encapsulation, address
-                                in cluster.tunnel_addresses(name).items()},
-                    "blocks": list(map(str, cluster.ipam.blocks(name))),
-                    "pods": len(cluster.pods_on(name))}
-        key = f"{namespace_of(document)}/{name}"
-        if kind == "Pod" and key in cluster.endpoints:
-            endpoint = cluster.endpoints[key]
-            return {"interface": endpoint.device, "mtu": endpoint.mtu}
-        if kind == "Pod" and key in cluster.admission.waiting:
-            waiting = cluster.admission.waiting[key]
-            return {"status": waiting.status, "reason": waiting.reason}
-        if kind == "IPPool":
-            return {"used": sum(used for pool, _, used in self._blocks.values() if pool == name),
-                    "total": next((pool.cidr.num_addresses for pool in cluster.ipam.pools
-                                   if pool.name == name), 0)}
-        if kind in ("BlockAffinity", "IPAMBlock"):
-            pool, total, used = self._blocks.get(
-                IPv4Network(document["spec"]["cidr"]), ("", 0, 0))
-            return {"pool": pool, "total": total, "used": used}
-        return {}
+    ``blocks`` have the name of their pool, and how many addresses are in use.
+    """
+    kind, name = kind_of(document), name_of(document)
+    if kind == "Node" and name in cluster.nodes:
+        node = cluster.nodes[name]
+        return {"ipv4": str(node.address), "subnet": cluster.fabric.subnet_of(node).name,
+                "tunnels": {encapsulation.device: str(address) for encapsulation, address
+                            in cluster.tunnel_addresses(name).items()},
+                "blocks": list(map(str, cluster.ipam.blocks(name))),
+                "pods": len(cluster.pods_on(name))}
+    key = f"{namespace_of(document)}/{name}"
+    if kind == "Pod" and key in cluster.endpoints:
+        endpoint = cluster.endpoints[key]
+        return {"interface": endpoint.device, "mtu": endpoint.mtu}
+    if kind == "Pod" and key in cluster.admission.waiting:
+        waiting = cluster.admission.waiting[key]
+        return {"status": waiting.status, "reason": waiting.reason}
+    if kind == "IPPool":
+        return {"used": sum(used for pool, used in blocks.values() if pool == name),
+                "total": next((pool.cidr.num_addresses for pool in cluster.ipam.pools
+                               if pool.name == name), 0)}
+    if kind in ("BlockAffinity", "IPAMBlock"):
+        cidr = IPv4Network(document["spec"]["cidr"])
+        pool, used = blocks.get(cidr, ("", 0))
+        return {"pool": pool, "total": cidr.num_addresses if pool else 0, "used": used}
+    return {}
 
 
 # --- describe
