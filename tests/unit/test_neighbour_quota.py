@@ -159,6 +159,7 @@ def test_what_it_was_is_on_disk_before_it_is_written(table, ledger, monkeypatch)
     assert seen == [({"own": 5, "needs": {one.identity: 20}, "ours": [5, 20]}, "20\n")]
 
 
+@pytest.mark.kills  # the clean-up ends programs of any dead run
 def test_after_a_kill_the_next_start_or_clean_up_restores_it(table, ledger):
     for clean in (cleanup.remove_all, cleanup.remove_before_start):
         killed = dead()
