@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from calico_mn.calico.encapsulation import WITH_BACK_END
 from calico_mn.kernel import iptables, processes, runtime_dir
-from calico_mn.kernel.tunnel import KernelTunnel, ebpf_reason, kernel_reason
+from calico_mn.kernel.tunnel import DEVICE, KernelTunnel, ebpf_reason, kernel_reason
 from calico_mn.text import join
 
 _TIMEOUT_S = 10
 _THERE = "there"
-_DEVICE, _MODULE = WITH_BACK_END.device, KernelTunnel.kind
+_MODULE = KernelTunnel.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +86,26 @@ def _tunnel(kernel: Finding, ebpf: Finding) -> Finding:
     detail = (f"by {KernelTunnel.description}" if kernel.ok else "by eBPF" if ebpf.ok
               else "cannot be made" if ebpf.ok is False else "perhaps by eBPF")
     if able is False and runtime_dir.is_user_namespace():
-        return Finding(_DEVICE, able, detail, f"all {WITH_BACK_END} modes but Never", False,
+        return Finding(DEVICE, able, detail, f"all {_MODULE.upper()} modes but Never", False,
                        "run it with sudo, in no user namespace")
-    return Finding(_DEVICE, able, detail, WITH_BACK_END.name,
+    return Finding(DEVICE, able, detail, _MODULE.upper(),
                    remedy="" if able is not False else f"use Linux 6.7 or later, or load {_MODULE}")
 
 
 def _kernel_tunnel() -> Finding:
-    purpose = f"{_DEVICE} by the kernel itself"
+    purpose = f"{DEVICE} by the kernel itself"
     if kernel_reason() is None:
         return Finding(_MODULE, True, "loaded", purpose, False)
     known = _config()
     if (f"CONFIG_NET_{_MODULE.upper()}" not in known if known else not _has_module(_MODULE)):
         return Finding(_MODULE, False, "not in this kernel", purpose, False)
     return Finding(_MODULE, False, "not loaded", purpose, False,
-                   f"'sudo modprobe {_MODULE}' loads it, and puts a {_DEVICE}, down, into this"
+                   f"'sudo modprobe {_MODULE}' loads it, and puts a {DEVICE}, down, into this"
                    " machine's own namespace")
 
 
 def _ebpf_tunnel() -> Finding:
-    purpose = f"{_DEVICE} where {_MODULE} is not loaded"
+    purpose = f"{DEVICE} where {_MODULE} is not loaded"
     if os.geteuid() != 0:
         return Finding("eBPF", None, "only root can try it", purpose, False)
     reason = ebpf_reason()

@@ -32,6 +32,8 @@ from calico_mn.present import TUNNEL_TXQUEUELEN, Program
 from calico_mn.rules import OuterWay
 from calico_mn.state import Tunnel
 
+#: what the back ends make, as ip_tunnel_init_net() in the kernel and Felix call it
+DEVICE = "tunl0"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -249,7 +251,7 @@ def _try_ebpf() -> str | None:
         return ("making a network namespace is not permitted"
                 f" ({os.strerror(ctypes.get_errno())}): run it as root")
     # The only device that can have both programs.
-    device = Tunnel("tunl0", 1480, uplink="tunl0")
+    device = Tunnel(DEVICE, 1480, uplink=DEVICE)
     namespace = NetworkNamespace("probe", -1, 0, indexes={"lo": 1})
     try:
         if not program.tells_source_addresses():
@@ -280,7 +282,7 @@ def _try_ebpf() -> str | None:
 def _name_or_index_taken() -> str | None:
     """Tunnel modules put a device into every new namespace, which may be in our way."""
     for index, name in socket.if_nameindex():
-        if name == "tunl0":
+        if name == DEVICE:
             return ("the ipip module gives every new namespace a tunl0 of the kernel's own: that"
                     " is the one to use")
         if index == TunnelBackend.index:
