@@ -32,6 +32,8 @@ for _name in ("COLUMNS", "LINES"):
     os.environ.pop(_name, None)
 
 _TURNS = pytest.StashKey[Any]()
+#: a directory of this run of the tests, which its workers share
+_SHARED = pytest.StashKey[Path]()
 #: what takes longest comes first, so that no worker is left with it at the end
 _LONG = ("tests/uml/", "tests/live/test_ipip_modes_on_kubernetes.py", "tests/docs/",
          "tests/benchmarks/", "tests/experiment/",
@@ -54,20 +56,29 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         from support.turns import Turns
 
-        config.stash[_TURNS] = Turns(Path(config.workerinput["turns"]))
-    elif config.getoption("numprocesses", None):
-        config.stash[_TURNS] = tempfile.mkdtemp(prefix="calico-mn-tests-")
+        config.stash[_TURNS] = Turns(Path(config.workerinput["shared"]))
+        return
+    shared = config.stash[_SHARED] = Path(tempfile.mkdtemp(prefix="calico-mn-tests-"))
+    shared.chmod(0o711)
+    # For all programs that draw, those of other users, too: without it each would look through the
+    # machine's fonts again.
+    fonts = shared / "matplotlib"
+    fonts.mkdir()
+    fonts.chmod(0o1777)
+    os.environ.setdefault("MPLCONFIGDIR", str(fonts))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput") and _TURNS in config.stash:
-        shutil.rmtree(config.stash[_TURNS])
+    if _SHARED in config.stash:
+        if os.environ.get("MPLCONFIGDIR", "").startswith(str(config.stash[_SHARED])):
+            del os.environ["MPLCONFIGDIR"]
+        shutil.rmtree(config.stash[_SHARED])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Called by pytest-xdist for each worker that it starts."""
-    node.workerinput["turns"] = node.config.stash[_TURNS]
+    node.workerinput["shared"] = str(node.config.stash[_SHARED])
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -64,18 +64,8 @@ def command(*arguments):
     return [sys.executable, str(SCRIPT), *map(str, arguments)]
 
 
-#: set for experiments that run here: without it each would look for the machine's fonts again
-MATPLOTLIB = {}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fonts(tmp_path_factory):
-    MATPLOTLIB["MPLCONFIGDIR"] = str(tmp_path_factory.mktemp("matplotlib"))
-
-
 def run_script(script, *arguments, entering=(), **options):
     """Run an experiment to its end; its output as text. ``entering`` comes before the command."""
-    options.setdefault("env", {**os.environ, **MATPLOTLIB})
     return subprocess.run([*entering, sys.executable, str(script), *map(str, arguments)], text=True,
                           capture_output=True, timeout=300 * SLOWNESS, stdin=subprocess.DEVNULL,
                           **options)
