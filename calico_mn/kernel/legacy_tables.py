@@ -18,6 +18,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from calico_mn.state import Firewall
@@ -149,7 +150,8 @@ class LegacyTables:
         if any(entry.count(value) != 1 for value in values) or len(names) != len(sets):
             return
         verdict = target + _PART.size
-        leads_on = not _part_name(entry, target) and _VERDICT.unpack_from(entry, verdict)[0] >= 0
+        leads_on = (not _text(entry[target + 2:verdict])
+                    and _VERDICT.unpack_from(entry, verdict)[0] >= 0)
         if jumps and not leads_on:
             return
         self._patterns[shape] = _Pattern(
@@ -188,19 +190,13 @@ def _split(text: bytes) -> tuple[Shape, list[bytes], list[bytes], list[bytes]]:
 
 def _joined(patterns: Sequence[_Pattern | None]) -> _Pattern | None:
     """One pattern for several rules in a row, None if one is missing."""
-    entries, starts, known = list[bytes](), list[int](), list[_Pattern]()
-    at = 0
-    for pattern in patterns:
-        if pattern is None:
-            return None
-        known.append(pattern)
-        entries.append(pattern.entries)
-        starts.append(at)
-        at += len(pattern.entries)
-
-    placed = list(zip(starts, known, strict=True))
+    known = [pattern for pattern in patterns if pattern]
+    if len(known) < len(patterns):
+        return None
+    starts = accumulate((len(pattern.entries) for pattern in known), initial=0)
+    placed = list(zip(starts, known))  # noqa: B905 - the last start is the end
     return _Pattern(
-        b"".join(entries), len(known),
+        b"".join(pattern.entries for pattern in known), len(known),
         tuple(start + at for start, pattern in placed for at in pattern.digests),
         tuple(start + at for start, pattern in placed for at in pattern.devices),
         tuple(start + at for start, pattern in placed for at in pattern.jumps),
@@ -324,7 +320,7 @@ def _read(sock: socket.socket, table: str) -> dict[bytes, list[bytes]]:
     while at < len(content):
         target, size = _OFFSETS.unpack_from(content, at)
         entry = content[at:at + size]
-        if _part_name(entry, target) == _ERROR:
+        if _text(entry[target + 2:]) == _ERROR:
             chain = chains[_text(entry[target + _PART.size:])] = []
         else:
             if at in begins:
@@ -339,12 +335,8 @@ def _matches(entry: bytes, target: int) -> Iterator[tuple[int, bytes]]:
     """Offset and name of each match of an entry, whose target is at ``target``."""
     at = _ENTRY
     while at < target:
-        yield at, _part_name(entry, at)
+        yield at, _text(entry[at + 2:])
         at += _PART.unpack_from(entry, at)[0]
-
-
-def _part_name(entry: bytes, at: int) -> bytes:
-    return _text(_PART.unpack_from(entry, at)[1])
 
 
 def _text(field: bytes) -> bytes:
