@@ -27,6 +27,7 @@ def net(tunnel: str) -> Iterator[CalicoNet]:
     with ExitStack() as stack:
         running = stack.enter_context(CalicoNet(one_subnet("Always"), tunnel=tunnel))
         running["node31"].cmd(f"iptables -A FORWARD {USERS_RULE}; iptables -A INPUT {USERS_RULE}")
+        assert running.repair().remaining == ()  # our last rules of FORWARD are behind it again
         yield running
 
 
