@@ -124,6 +124,7 @@ def test_a_boot_in_the_background_that_fails_says_why_and_leaves_nothing(machine
     assert f"{OWN}-alike" not in listed()
 
 
+@pytest.mark.alone  # any start that cleans up after a dead run ends this one's programs, too
 def test_a_killed_daemon_is_dead_and_cleanup_removes_what_it_left(apart, own):
     run, living = own("killed"), own("living")
     sleeper = started("exec", "--run", run.name, "a", "--", "sleep", "1000")
