@@ -195,7 +195,7 @@ def test_where_no_sysfs_may_be_mounted_sys_is_empty_and_says_why(opened):
     assert "Operation not permitted" in inside.ok("exec", "node31", "cat", "/sys/WHY-EMPTY")
 
 
-@pytest.mark.kills
+@pytest.mark.alone  # as in tests/cli/test_runs.py
 def test_what_a_killed_run_left_there_is_removed_at_the_next_start_there(inside):
     first = inside.asked("up", "-d", "--mode", "Never", ARTICLE)
     inside.ok("exec", "node31", "--", "sh", "-c", "sleep 1000 >&- 2>&- & echo $!")

@@ -10,7 +10,6 @@ import signal
 import struct
 import termios
 import time
-from contextlib import suppress
 
 from support.patience import PATIENCE_S, SLOWNESS, eventually
 
@@ -39,9 +38,10 @@ class Terminal:
     def __exit__(self, *exc):
         if self.descriptor >= 0:
             self.close()
-        if self.pid:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        # A run ends with its terminal. One that is killed on the way would be cleaned up by the
+        # next start, in another test.
+        if self.pid and not eventually(lambda: os.waitpid(self.pid, os.WNOHANG)[0] != 0):
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
     def type(self, text):
