@@ -52,18 +52,23 @@ def follow(engine: RouteEngine, cluster: Cluster, before: Cluster | None = None)
     for name in before.admission.unstarted - unstarted if before else ():
         if name in new and name not in moved:
             engine.restart(name)
-    changed = _changed_pairs(before, cluster) if before and cluster.probed else frozenset()
     cluster.probed = {pair: why for pair, why in cluster.probed.items()
-                      if not pair.intersection(moved) and pair not in changed}
+                      if not pair.intersection(moved)}
     set_sessions(cluster, engine)
     engine.announce({name: exported(cluster, name) for name in cluster.nodes})
 
 
-def _changed_pairs(before: Cluster, cluster: Cluster) -> frozenset[frozenset[str]]:
-    """The pairs whose BGPPeers changed: why their session was down is not known any more."""
-    old, new = ({(name, end) for name, ends in peerings_of(each, with_mesh=False).items()
-                 for end in ends} for each in (before, cluster))
-    return frozenset(frozenset((name, end.peer)) for name, end in old ^ new)
+def forget_changed_peers(cluster: Cluster, before: Cluster) -> None:
+    """Forget why sessions were down whose BGPPeers are others than in the cluster ``before``.
+
+    BIRDs say that of a session as it is configured; what connections tell holds for any.
+    """
+    if cluster.probed:
+        old, new = ({(name, end) for name, ends in peerings_of(each, with_mesh=False).items()
+                     for end in ends} for each in (before, cluster))
+        changed = {frozenset((name, end.peer)) for name, end in old ^ new}
+        cluster.probed = {pair: why for pair, why in cluster.probed.items()
+                          if pair not in changed}
 
 
 def set_sessions(cluster: Cluster, engine: RouteEngine) -> frozenset[str]:

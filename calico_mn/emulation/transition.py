@@ -102,6 +102,7 @@ def become(net: ClusterMininet, after: Cluster, *, dry_run: bool = False) -> tup
         raise UnsupportedError(f"no {WITH_BACK_END} here, since {runtime.tunnel.reason}")
     if net.birds:
         net.birds.refuse_too_many(after, before)
+        speakers.forget_changed_peers(after, before)
     engine = _copied(net.distributor) if dry_run else net.distributor
     present = dict(runtime.states)
     speakers.follow(engine, after, before)

@@ -32,11 +32,10 @@ _SET = re.compile(rb"--match-set (\S+)")
 _LONGEST = 32
 
 #: the kernel's chains of each table, by the numbers of their hooks (netfilter_ipv4.h)
-_HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+_HOOKS = (b"PREROUTING", b"INPUT", b"FORWARD", b"OUTPUT", b"POSTROUTING")
 _CHAINS = {"raw": (0, 3), "mangle": (0, 1, 2, 3, 4), "nat": (0, 1, 3, 4), "filter": (1, 2, 3)}
 
-_SET_REPLACE = _GET_INFO = 64
-_GET_ENTRIES = 65
+_SET_REPLACE, _GET_INFO, _GET_ENTRIES = 64, 64, 65
 _SO_IP_SET, _BY_NAME, _PROTOCOL = 83, 6, 6  # linux/netfilter/ipset/ip_set.h
 _INFO = struct.Struct("=32sI5I5III")  # ipt_getinfo
 _REPLACE = struct.Struct("=32sIII5I5IIQ")  # ipt_replace up to its entries
@@ -101,19 +100,11 @@ class LegacyTables:
             if any(jump not in tables[table] for chain in tables[table].values()
                    for jump in chain.jumps):
                 return False  # iptables says which chain is missing
-        written = list[str]()
-        with _socket() as sock:
-            try:
-                if any(_info(sock, table).entries > len(_CHAINS[table]) + 1 for table in tables):
-                    return False
-                for table, chains in tables.items():
-                    _replace(sock, table, chains)
-                    written.append(table)
-            except OSError:
-                for table in written:
-                    _replace(sock, table, {name: _EMPTY for name in _kernels_chains(table)})
-                return False
-        return True
+        try:
+            with _socket() as sock:
+                return _write(sock, tables)
+        except OSError:
+            return False
 
     def learn(self, firewall: Firewall) -> None:
         """Keep what iptables made of this firewall, just now, in a namespace that had no rules."""
@@ -161,7 +152,7 @@ class LegacyTables:
 
 
 def _kernels_chains(table: str) -> list[bytes]:
-    return [_HOOKS[hook].encode() for hook in _CHAINS[table]]
+    return [_HOOKS[hook] for hook in _CHAINS[table]]
 
 
 def _texts(firewall: Firewall, table: str) -> dict[bytes, list[bytes]]:
@@ -223,6 +214,22 @@ _POLICY, _BACK, _LAST = _standard(_ACCEPT), _standard(_RETURN), _head(_ERROR)
 _EMPTY = _Chain(_Pattern(b"", 0), [], [], [])
 
 
+def _write(sock: socket.socket, tables: Mapping[str, Mapping[bytes, _Chain]]) -> bool:
+    """Write all tables or none; whether they are written. Raises OSError."""
+    if any(_info(sock, table).entries > len(_CHAINS[table]) + 1 for table in tables):
+        return False
+    written = list[str]()
+    for table, chains in tables.items():
+        try:
+            _replace(sock, table, chains)
+        except OSError:
+            for before in written:
+                _replace(sock, before, dict.fromkeys(_kernels_chains(before), _EMPTY))
+            return False
+        written.append(table)
+    return True
+
+
 def _replace(sock: socket.socket, table: str, chains: Mapping[bytes, _Chain]) -> None:
     """Write a table in place of what it holds. Raises OSError."""
     hooks = _CHAINS[table]
@@ -244,7 +251,7 @@ def _replace(sock: socket.socket, table: str, chains: Mapping[bytes, _Chain]) ->
                   _POLICY if number < len(hooks) else _BACK)
     content = b"".join((*parts, _LAST))
     counters = ctypes.create_string_buffer(_COUNTERS * old)
-    entries = [starts[_HOOKS[hook].encode()] if hook in hooks else 0 for hook in range(5)]
+    entries = [starts[_HOOKS[hook]] if hook in hooks else 0 for hook in range(5)]
     policies = [ends[hooks.index(hook)] if hook in hooks else 0 for hook in range(5)]
     sock.setsockopt(socket.IPPROTO_IP, _SET_REPLACE, _REPLACE.pack(
         table.encode(), sum(1 << hook for hook in hooks), count, len(content), *entries, *policies,
@@ -310,7 +317,7 @@ def _read(sock: socket.socket, table: str) -> dict[bytes, list[bytes]]:
     info = _info(sock, table)
     content = _ask(sock, _GET_ENTRIES, _ENTRIES.pack(table.encode(), info.size)
                    + bytes(info.size))[_ENTRIES.size:]
-    begins = {info.starts[hook]: _HOOKS[hook].encode() for hook in _CHAINS[table]}
+    begins = {info.starts[hook]: _HOOKS[hook] for hook in _CHAINS[table]}
     if any(content[at + _ENTRY:at + len(_POLICY)] != _POLICY[_ENTRY:]
            for at in (info.policies[hook] for hook in _CHAINS[table])):
         return {}

@@ -225,6 +225,23 @@ def test_a_mesh_that_comes_and_goes_leaves_reflectors_as_they_were(net: CalicoNe
     assert eventually(lambda: not knows(net, "ant", "cat"))
 
 
+def test_a_session_whose_peers_are_mended_is_up_before_it_is_asked_about(net: CalicoNet) -> None:
+    """What BIRD said of a wrong AS number says nothing of the right one."""
+    net.apply([mesh(False), peer("p", peerIP=NODES["cat"], asNumber=64513)])
+    assert eventually(lambda: all("expects AS 64513" in why for why in session(net)), pause=0.3)
+    net.apply([peer("p", peerIP=NODES["cat"], asNumber=64512)])
+    assert eventually(lambda: knows(net, "ant", "cat") and net.verify() == ())
+
+
+def test_a_dropped_port_is_known_whatever_the_peers_are(net: CalicoNet) -> None:
+    net.apply([mesh(False), peer("p", peerIP=NODES["cat"], asNumber=64512)])
+    assert eventually(lambda: knows(net, "ant", "cat"))
+    net.set_filter("cat", [BGP])
+    assert eventually(lambda: session(net) != [""] and not knows(net, "ant", "cat"), pause=0.3)
+    net.apply([peer("p", peerIP=NODES["cat"], asNumber=64512, maxRestartTime="60s")])
+    assert not knows(net, "ant", "cat")
+
+
 def test_a_password_is_said_to_have_no_effect(net: CalicoNet) -> None:
     """9610: passwords that differ keep sessions down, and here there are none."""
     (warning,) = net.apply([mesh(False), peer("p", peerSelector="all()", password={
