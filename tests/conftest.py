@@ -35,7 +35,8 @@ _TURNS = pytest.StashKey[Any]()
 #: a directory of this run of the tests, which its workers share
 _SHARED = pytest.StashKey[Path]()
 #: what takes longest comes first, so that no worker is left with it at the end
-_LONG = ("tests/uml/", "tests/live/test_ipip_modes_on_kubernetes.py", "tests/docs/",
+_LONG = ("tests/uml/", "tests/live/test_ipip_modes_on_kubernetes.py",
+         "tests/live/test_interrupted_on_kubernetes.py", "tests/docs/",
          "tests/benchmarks/", "tests/experiment/",
          "tests/acceptance/", "tests/cli/", "tests/trace/", "tests/measure/", "tests/walkthrough/",
          "tests/policy/", "tests/ebpf/")
